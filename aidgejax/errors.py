@@ -1,0 +1,45 @@
+"""Every error that aidgejax raises on purpose: one family, so that `except AidgeJaxError` is enough.
+
+A message says what happened, where (graph, node, operator, tensor), what was got and what was expected,
+and what to do about it.
+"""
+
+
+class AidgeJaxError(Exception):
+    """The family."""
+
+
+class GraphError(AidgeJaxError, ValueError):
+    """A graph, or a tensor that is fed to it, is not what its operators need."""
+
+
+class UnknownOperator(GraphError, LookupError):
+    """The graph uses operators for which there is no room in aidgejax/ops; the message lists all of them."""
+
+
+class NoGradientRule(GraphError):
+    """A gradient would have to pass an operator that has no rule."""
+
+
+class QueryError(GraphError):
+    """A graph query (see aidgejax.match) that cannot be read."""
+
+
+class DataError(AidgeJaxError, ValueError):
+    """Training data that does not fit: labels, shapes, dtypes, batch sizes."""
+
+
+class SettingError(AidgeJaxError, ValueError):
+    """A hyper-parameter or an option outside the values that make sense."""
+
+
+class ModelFileError(AidgeJaxError, ValueError):
+    """A model file that cannot be read or written."""
+
+
+class CheckpointError(AidgeJaxError, ValueError):
+    """A checkpoint that is damaged, or belongs to something else."""
+
+
+class BackendError(AidgeJaxError, RuntimeError):
+    """A backend or a device that is not there."""

@@ -1,0 +1,270 @@
+"""Graph -> pure JAX functions.
+
+    program = make_program(graph)
+    outputs, saved, buffers = program.forward(params, buffers, batch, key)
+    grads = program.backward(params, saved, d_outputs, grads=None)
+    print(program.gradient)                      # the backward pass is a Graph as well
+
+Both graphs are executed by one walker, see walk.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .errors import AidgeJaxError, GraphError
+from .gradient import grad_name, make_gradient
+from .graph import Graph, Node, Value
+from .ops import Operator, check_known, lookup
+from .walk import LAYOUTS, Arrays, Walker, infer_shapes
+
+
+@dataclass(frozen=True)
+class Program:
+    """Pure functions of one graph.  Make it with `make_program`.
+
+    graph: the graph that is executed, shapes inferred; gradient: its gradient (see gradient.make_gradient).
+    seeds: the outputs from which the gradient starts; wrt: the tensors it is taken for.
+    """
+
+    graph: Graph
+    seeds: tuple[str, ...]
+    wrt: tuple[str, ...]
+    layout: str = "NHWC"
+    unreached: str = "raise"
+
+    @cached_property
+    def gradient(self) -> Graph:
+        backward = make_gradient(self.graph, self.seeds, self.wrt, unreached=self.unreached)
+        return infer_shapes(backward)
+
+    @cached_property
+    def saves(self) -> tuple[str, ...]:
+        """The forward's tensors that the gradient reads: what `forward` returns as `saved`."""
+        own = {*self.graph.params, *(grad_name(s) for s in self.seeds)}
+        return tuple(i for i in self.gradient.inputs if i not in own)
+
+    @property
+    def updates(self) -> dict[str, str]:
+        """{buffer: the tensor that is its next value}"""
+        return _updates(self.graph)
+
+    @cached_property
+    def _walk_forward(self) -> Walker:
+        return Walker(self.graph, self.layout)
+
+    @cached_property
+    def _walk_backward(self) -> Walker:
+        return Walker(self.gradient, self.layout, given=self._walk_forward.last)
+
+    def forward(self, params: Arrays, buffers: Arrays, batch: Arrays, key: Any = None,
+                save: bool = True) -> tuple[Arrays, Arrays, Arrays]:
+        """(outputs, saved, buffers): the graph's outputs, what `backward` wants back, and the updated buffers.
+
+        params, buffers: {producer: array}; batch: {input: array}; key: a PRNG key where the graph draws
+        random numbers (GraphError where it is missing).  `saved` is for `backward` alone: images in it may lie
+        channels-last.  save=False leaves it empty.
+        """
+        updates = self.updates
+        saves = self.saves if save else ()
+        env = bind(self.graph, params, buffers, batch)
+        found = self._walk_forward(env, key, (*self.graph.outputs, *updates.values(), *saves))
+        outputs = {o: found.natural(o) for o in self.graph.outputs}
+        saved = {s: found.stored(s) for s in saves}
+        return outputs, saved, {b: found.natural(updates[b]) if b in updates else v for b, v in buffers.items()}
+
+    def backward(self, params: Arrays, saved: Arrays, d_outputs: Arrays, grads: Arrays | None = None) -> Arrays:
+        """{name: dL/d name} for every name of `wrt`.
+
+        d_outputs: {seed: dL/d seed}, each of the seed's shape (a number stands for an array full of it).
+        grads: what to add the result to (grad.no_reset); None starts from zero.
+        """
+        if set(d_outputs) != set(self.seeds):
+            raise GraphError(f"backward of {self.graph.name!r} needs the cotangents of {list(self.seeds)}, "
+                             f"got {list(d_outputs)}")
+        env = {**params, **saved}
+        for s in self.seeds:
+            like = self.graph.value(s)
+            d = jnp.asarray(d_outputs[s], like.dtype if isinstance(d_outputs[s], int | float) else None)
+            env[grad_name(s)] = d
+        env = {k: env[k] for k in self.gradient.inputs} | self.gradient.constants
+        found = self._walk_backward(env, None, self.gradient.outputs)
+        fresh = {w: found.natural(o) for w, o in zip(self.wrt, self.gradient.outputs, strict=True)}
+        return fresh if grads is None else {w: grads[w] + g for w, g in fresh.items()}
+
+
+def make_program(graph: Graph, *, seeds: Iterable[str] | None = None, wrt: Iterable[str] | None = None,
+                 training: bool | None = None, layout: str = "NHWC", unreached: str = "raise") -> Program:
+    """Lower a graph to a Program.
+
+    seeds: outputs from which the gradient starts; default: the output named "loss", or else all floating ones.
+    wrt: what the gradient is taken for; default: all parameters.
+    training: True or False puts BatchNormalization and Dropout into that mode; None leaves the graph's own.
+    layout: how images lie inside: "NHWC" (fast in compiled loops on CPU) or "NCHW".
+    Raises UnknownOperator, NoGradientRule or GraphError, each naming the node.
+    """
+    if layout not in LAYOUTS:
+        raise GraphError(f"layout {layout!r}: expected one of {', '.join(LAYOUTS)}")
+    graph = infer_shapes(prepare(graph, training))
+    if seeds is None:
+        floats = [o for o in graph.outputs if graph.value(o).is_float]
+        seeds = ["loss"] if "loss" in floats else floats
+    wrt = list(graph.params) if wrt is None else list(wrt)
+    for name in (*seeds, *wrt):
+        graph.value(name)
+    return Program(graph, tuple(seeds), tuple(wrt), layout, unreached)
+
+
+def as_jax(program: Program) -> Callable[..., tuple[Arrays, Arrays]]:
+    """f(params, buffers, batch, key=None) -> (outputs, buffers), differentiable by JAX through our rules.
+
+    A jax.custom_vjp function: jax.grad, jit and vmap work on it, and reverse mode walks program.gradient.  It is
+    differentiable with respect to params and to the floating inputs of the batch; buffers take no gradient.
+    """
+    inputs = [v.name for v in program.graph.inputs.values() if v.is_float]
+    wrt = list(dict.fromkeys([*program.wrt, *program.graph.params, *inputs]))
+    seeds = [o for o in program.graph.outputs if program.graph.value(o).is_float]
+    full = Program(program.graph, tuple(seeds), tuple(wrt), program.layout, unreached="zeros")
+
+    @jax.custom_vjp
+    def call(params, buffers, batch, key):
+        outputs, _, buffers = full.forward(params, buffers, batch, key, save=False)
+        return outputs, buffers
+
+    def forward(params, buffers, batch, key):
+        outputs, saved, updated = full.forward(params, buffers, batch, key)
+        return (outputs, updated), (params, buffers, batch, key, saved)
+
+    def backward(residual, cotangents):
+        params, buffers, batch, key, saved = residual
+        grads = full.backward(params, saved, {s: cotangents[0][s] for s in seeds})
+        return ({p: grads[p] if p in grads else _no_gradient(a) for p, a in params.items()},
+                {b: _no_gradient(a) for b, a in buffers.items()},
+                {i: grads[i] if i in grads else _no_gradient(a) for i, a in batch.items()},
+                None if key is None else _no_gradient(key))
+
+    call.defvjp(forward, backward)
+
+    def apply(params, buffers, batch, key=None):
+        return call(params, buffers, batch, key)
+
+    return apply
+
+
+def _no_gradient(x: Any) -> Any:
+    """JAX's zero cotangent for x: float0 for what is not floating."""
+    if jnp.issubdtype(jnp.result_type(x), jnp.inexact):
+        return jnp.zeros_like(x)
+    return np.zeros(jnp.shape(x), jax.dtypes.float0)
+
+
+# ---- preparing a graph --------------------------------------------------------------------------------
+
+
+def prepare(graph: Graph, training: bool | None = None) -> Graph:
+    """The graph as it will be executed: operators known, mode set, the outputs named that rules and buffers need."""
+    check_known(graph.nodes, f"graph {graph.name!r}")
+    graph.check()
+    twin = graph.copy()
+    nodes = []
+    for node in twin.nodes:
+        operator = lookup(node.op)
+        _check_call(graph, node, operator)
+        if training is not None:
+            node = _in_mode(operator, node, training)
+        wanted = set(operator.saves) | ({*operator.updates.values()} if _is_training(operator, node) else set())
+        outputs = list(node.outputs) + [None] * (max(wanted, default=-1) + 1 - len(node.outputs))
+        for k in wanted:
+            if outputs[k] is None:
+                outputs[k] = twin.fresh(f"{node.name}.{k}")
+                twin.values[outputs[k]] = Value(outputs[k], None, None)
+        nodes.append(Node(node.op, node.inputs, tuple(outputs), node.attrs, node.name, node.domain))
+    twin.nodes = nodes
+    return twin
+
+
+def _check_call(graph: Graph, node: Node, operator: Operator) -> None:
+    unknown = [a for a in node.attrs if a not in operator.attributes]
+    if unknown:
+        raise GraphError(f"node {node.name!r} of graph {graph.name!r}: {node.op} has no attribute "
+                         f"{', '.join(map(repr, unknown))}; it has {', '.join(operator.attributes) or 'none'}")
+    if not operator.variadic and len(node.inputs) > len(operator.inputs):
+        raise GraphError(f"node {node.name!r} of graph {graph.name!r}: {node.op} takes at most "
+                         f"{len(operator.inputs)} inputs ({', '.join(operator.inputs)}), got {len(node.inputs)}")
+
+
+def _in_mode(operator: Operator, node: Node, training: bool) -> Node:
+    if "training_mode" in operator.attributes:
+        return Node(node.op, node.inputs, node.outputs, {**node.attrs, "training_mode": int(training)}, node.name,
+                    node.domain)
+    if "training_mode" in operator.inputs:
+        at = operator.inputs.index("training_mode")
+        inputs = list(operator.pad_inputs(node.inputs))
+        inputs[at] = training
+        return Node(node.op, tuple(inputs), node.outputs, node.attrs, node.name, node.domain)
+    return node
+
+
+def _is_training(operator: Operator, node: Node) -> bool:
+    return bool({**operator.attributes, **node.attrs}.get("training_mode", False))
+
+
+def _updates(graph: Graph) -> dict[str, str]:
+    found = {}
+    for node in graph.nodes:
+        operator = lookup(node.op)
+        if operator.updates and _is_training(operator, node):
+            for i, o in operator.updates.items():
+                if node.inputs[i] in graph.buffers:
+                    found[node.inputs[i]] = node.outputs[o]
+    return found
+
+
+def bind(graph: Graph, params: Arrays, buffers: Arrays, batch: Arrays) -> Arrays:
+    """Everything that executing the graph starts from, by name; wrong names, ranks, sizes and dtypes are refused."""
+    given = {**params, **buffers, **batch}
+    needed = {**graph.inputs, **{p.name: p.value for p in graph.producers.values() if p.role != "constant"}}
+    missing = [str(v) for k, v in needed.items() if k not in given]
+    if missing:
+        raise GraphError(f"graph {graph.name!r} was not given {', '.join(missing)}; got {', '.join(given) or 'nothing'}")
+    sizes: dict[str, tuple[int, str]] = {}
+    env: Arrays = {}
+    for name, value in needed.items():
+        env[name] = _checked(graph, value, given[name], sizes)
+    return env | graph.constants
+
+
+def _checked(graph: Graph, value: Value, array: Any, sizes: dict[str, tuple[int, str]]) -> Any:
+    try:
+        shape, dtype = jnp.shape(array), jnp.result_type(array)
+    except TypeError:
+        raise GraphError(f"graph {graph.name!r}, {value}: got {type(array).__name__}, expected an array") from None
+    if value.shape is not None:
+        ok = len(shape) == len(value.shape)
+        for got, want in zip(shape, value.shape, strict=False):
+            if isinstance(want, str):
+                first, owner = sizes.setdefault(want, (got, value.name))
+                if first != got:
+                    raise GraphError(f"graph {graph.name!r}, {value}: {want} is {got} here but {first} in {owner!r}")
+            elif want is not None:
+                ok = ok and got == want
+        if not ok:
+            raise GraphError(f"graph {graph.name!r}, {value}: got an array of shape {list(shape)}")
+    want = np.dtype(jnp.dtype(value.dtype or "float32"))
+    if np.dtype(dtype) != want and not _same_kind(np.dtype(dtype), want):
+        raise GraphError(f"graph {graph.name!r}, {value}: got an array of dtype {np.dtype(dtype).name}; "
+                         f"convert it with .astype({want.name!r})")
+    return jnp.asarray(array)
+
+
+def _same_kind(got: np.dtype, want: np.dtype) -> bool:
+    """float64 for float32 and the like: the same program in another precision."""
+    kinds = [jnp.floating, jnp.signedinteger, jnp.unsignedinteger, jnp.bool_]
+    return any(jnp.issubdtype(got, k) and jnp.issubdtype(want, k) for k in kinds)

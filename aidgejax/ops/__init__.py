@@ -1,0 +1,43 @@
+"""Operators: one file per family, each with its forward, its gradient rule and its ONNX name side by side.
+
+To add one: (1) here, in the family where a reader would look for it; (2) its definition in aidgejax/reference, from the
+specification and not from (1); (3) a row per situation in tests/ops/cases.  A test fails while one is missing.
+"""
+
+from . import (
+    activation,
+    compare,
+    conv,
+    elementwise,
+    index,
+    loss,
+    matmul,
+    movement,
+    norm,
+    pool,
+    random,
+    reduce,
+    unary,
+)
+from ._operator import OPERATORS, Operator, check_known, lookup, operator
+
+__all__ = [
+    "OPERATORS",
+    "Operator",
+    "activation",
+    "check_known",
+    "compare",
+    "conv",
+    "elementwise",
+    "index",
+    "lookup",
+    "loss",
+    "matmul",
+    "movement",
+    "norm",
+    "operator",
+    "pool",
+    "random",
+    "reduce",
+    "unary",
+]

@@ -1,0 +1,125 @@
+"""What an operator is: a forward in jax.numpy, a rule in the graph's own words, a name in ONNX.
+
+    @operator("Relu", onnx=("", 14), vjp=relu_vjp, images="same")
+    def relu(x): ...
+
+The forward takes the node's inputs by position (None where an optional one is absent), its attributes by
+keyword, and returns an array, or a tuple of them where the operator has several outputs.
+
+A rule is `rule(op, *inputs, *outputs, *cotangents, **attributes) -> one cotangent (or None) per input`.  It gets
+Values and writes nodes through `op`; a cotangent is None where nothing asked for that output.  Broadcasting,
+sums over several readers and the question whether anybody needs the result belong to gradient.py.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import GraphError, UnknownOperator
+
+
+@dataclass(frozen=True)
+class Operator:
+    name: str
+    forward: Callable[..., Any]
+    vjp: Callable[..., tuple] | None
+    onnx: tuple[str, int] | None
+    decompose: Callable[..., Any] | None
+    broadcasts: bool
+    images: str | tuple[tuple[int, ...], tuple[int, ...]] | None
+    random: bool
+    updates: dict[int, int]
+    static: tuple[str, ...]
+    of_shape: bool
+    outputs: int | None
+    saves: tuple[int, ...]
+    flops: Callable[..., float] | None
+    keywords: frozenset[str]
+    inputs: tuple[str, ...]
+    variadic: bool
+    attributes: dict[str, Any]
+
+    def pad_inputs(self, inputs: tuple) -> tuple:
+        """A node's inputs, with None for the optional ones that it leaves off."""
+        return inputs if self.variadic else inputs + (None,) * (len(self.inputs) - len(inputs))
+
+    def pad_outputs(self, outputs: tuple) -> tuple:
+        return outputs if self.outputs is None else outputs + (None,) * (self.outputs - len(outputs))
+
+    @property
+    def formula(self) -> str:
+        """The first line of the docstring: what is computed, with shapes."""
+        return (inspect.getdoc(self.forward) or "").split("\n", 1)[0]
+
+
+OPERATORS: dict[str, Operator] = {}
+# Keywords of a forward that lowering fills in; they are not attributes.  wanted: (is output k read?, ...)
+LOWERING = ("layout", "key", "wanted")
+
+
+def operator(name: str, *, onnx: tuple[str, int] | None = None, vjp: Callable[..., tuple] | None = None,
+             decompose: Callable[..., Any] | None = None, broadcasts: bool = False,
+             images: str | tuple[tuple[int, ...], tuple[int, ...]] | None = None, random: bool = False,
+             updates: dict[int, int] | None = None, static: tuple[str, ...] = (), of_shape: bool = False,
+             outputs: int | None = 1, saves: tuple[int, ...] = (), flops: Callable[..., float] | None = None):
+    """Register a forward function as an operator.
+
+    onnx: (domain, the opset that gave it today's form).  Without one, `decompose(op, *inputs, **attributes)`
+    spells the operator in standard ones, in the same words as a rule.
+    broadcasts: its tensors follow NumPy's broadcasting; gradient.py then sums a cotangent back to its input.
+    images: how it treats channels-last images.  "same": element by element, any layout will do.
+    ((inputs), (outputs)): these are images, and the forward takes `layout="NCHW" | "NHWC"`.
+    random: the forward takes `key=`.
+    static: inputs whose values must be known when the graph is lowered (a Reshape's target); they come as NumPy.
+    of_shape: the result depends on the shapes of the inputs alone.
+    outputs: how many there are at most; None where the node says so itself (Split).
+    saves: outputs that the rule reads, so that they are computed even where the node does not name them.
+    updates: {input: output}; in training, output is the next value of the buffer that feeds input.
+    flops(inputs, outputs, attributes), shapes given: for `inspect`; without it one operation per output element.
+    """
+
+    def register(forward: Callable[..., Any]) -> Callable[..., Any]:
+        params = inspect.signature(forward).parameters.values()
+        OPERATORS[name] = Operator(
+            name, forward, vjp, onnx, decompose, broadcasts, images, random, dict(updates or {}), static, of_shape,
+            outputs, saves, flops,
+            keywords=frozenset(p.name for p in params if p.kind is p.KEYWORD_ONLY),
+            inputs=tuple(p.name for p in params if p.kind is p.POSITIONAL_OR_KEYWORD),
+            variadic=any(p.kind is p.VAR_POSITIONAL for p in params),
+            attributes={p.name: p.default for p in params if p.kind is p.KEYWORD_ONLY and p.name not in LOWERING})
+        return forward
+
+    return register
+
+
+def lookup(name: str) -> Operator:
+    if name not in OPERATORS:
+        raise UnknownOperator(f"no operator {name!r} in aidgejax; `python -m aidgejax ops` lists those there are")
+    return OPERATORS[name]
+
+
+def check_known(nodes: Iterable[Any], where: str) -> None:
+    """Raise UnknownOperator that lists every operator of `nodes` that is not registered, and where it is met."""
+    unknown: dict[str, list[str]] = {}
+    for n in nodes:
+        if n.op not in OPERATORS:
+            unknown.setdefault(f"{n.domain}::{n.op}" if n.domain else n.op, []).append(n.name)
+    if unknown:
+        listed = "; ".join(f"{op} (node {', '.join(map(repr, names[:3]))}{', ...' if len(names) > 3 else ''})"
+                           for op, names in sorted(unknown.items()))
+        raise UnknownOperator(f"{where} uses {len(unknown)} operator(s) that aidgejax does not have: {listed}. "
+                              f"Add them in aidgejax/ops/, or replace those nodes; "
+                              f"`python -m aidgejax ops` lists the operators there are")
+
+
+def positive_axes(axes: Iterable[int], rank: int, what: str = "axes") -> tuple[int, ...]:
+    """Axes counted from the front, each within the rank."""
+    found = []
+    for a in axes:
+        if not -rank <= a < rank:
+            raise GraphError(f"{what}: axis {a} is outside a tensor of rank {rank} ({-rank} to {rank - 1})")
+        found.append(a % rank)
+    return tuple(found)

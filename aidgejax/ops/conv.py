@@ -1,0 +1,1 @@
+"""Convolutions, and the two convolutions that are their gradients."""

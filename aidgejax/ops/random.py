@@ -1,0 +1,1 @@
+"""Operators that draw random numbers, from an explicit key."""

@@ -1,0 +1,1 @@
+"""One input, one output of the same shape: exponentials, roots, trigonometry, rounding, clipping."""

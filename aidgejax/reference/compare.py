@@ -1,0 +1,1 @@
+"""Comparisons and logic: results are bool, so no gradient passes. NumPy."""

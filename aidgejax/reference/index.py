@@ -1,0 +1,1 @@
+"""Picking elements by index: Gather and its relatives, ArgMax, TopK. NumPy."""

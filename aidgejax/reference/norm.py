@@ -1,0 +1,1 @@
+"""Normalisations, and the gradients that would be slow or unstable in elementary nodes. NumPy."""

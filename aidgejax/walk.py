@@ -1,0 +1,282 @@
+"""Executing a graph with JAX, node by node: the walker, its layouts, and the shapes that it finds.
+
+Layout.  Graphs say NCHW, as ONNX does.  With layout "NHWC", convolutions and pools run channels-last, element-wise
+nodes between them follow, and an image is turned only where it enters or leaves.  Nothing above knows.
+
+Metadata.  What decides a shape (a Reshape's target) must be known before the program is compiled.  The nodes that
+compute it, from constants and from the shapes of tensors, are executed while tracing, in int64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .errors import AidgeJaxError, GraphError
+from .graph import Graph, Node, Value
+from .ops import Operator, lookup
+
+Arrays = dict[str, Any]
+LAYOUTS = ("NHWC", "NCHW")
+IMAGE_RANKS = (3, 4, 5)
+FOLD_LIMIT = 1 << 20  # elements; metadata larger than this is a mistake, not a shape
+
+
+@dataclass(frozen=True)
+class Step:
+    """One node, with everything decided that can be: how each input is to lie, what the forward is called with.
+
+    reads: per input "natural", "last", "static" or "literal".
+    """
+
+    node: Node
+    operator: Operator
+    reads: tuple[str, ...]
+    keywords: dict[str, Any]
+    last: tuple[bool, ...]
+    rank: int
+    folded: bool
+
+
+class Walker:
+    """Executes the nodes of one graph in order.
+
+    given: inputs that arrive channels-last (what the forward stored for the backward).
+    last: all tensors that lie channels-last.
+    """
+
+    def __init__(self, graph: Graph, layout: str = "NCHW", given: Iterable[str] = ()) -> None:
+        self.graph = graph
+        self.metadata = metadata(graph)
+        self.last = {g for g in given if g in graph.inputs}
+        self.steps: list[Step] = []
+        for node in graph.nodes:
+            step = self._plan(node, layout)
+            self.steps.append(step)
+            self.last.update(o for o, last in zip(node.outputs, step.last, strict=True) if last and o)
+
+    def __call__(self, env: Arrays, key: Any, read: Iterable[str]) -> Tensors:
+        """Execute.  env: {name: array} of all inputs and producers; read: what the caller takes from the result."""
+        tensors = Tensors(env, self.last)
+        read = {*read, *(i for n in self.graph.nodes for i in n.input_names)}
+        for k, step in enumerate(self.steps):
+            results = self._execute(step, k, tensors, key, read)
+            for name, array in zip(step.node.outputs, results, strict=False):
+                if name is not None:
+                    tensors.arrays[name] = array
+        return tensors
+
+    def _plan(self, node: Node, layout: str) -> Step:
+        operator = lookup(node.op)
+        shows = operator.images if layout == "NHWC" else None
+        ranks = {n: self.graph.value(i).rank for n, i in enumerate(node.inputs) if isinstance(i, str)}
+        last, turned = [False] * len(node.outputs), set()
+        rank = max((r for r in ranks.values() if r is not None), default=0)
+        if shows == "same" and None not in ranks.values() and rank in IMAGE_RANKS:
+            if any(node.inputs[n] in self.last for n, r in ranks.items() if r == rank):
+                last, turned = [True] * len(node.outputs), set(ranks)
+        elif isinstance(shows, tuple):
+            ins, outs = shows
+            found = {ranks[n] for n in ins if n in ranks}
+            if len(found) == 1 and found <= set(IMAGE_RANKS):
+                last, turned = [k in outs for k in range(len(node.outputs))], set(ins)
+        reads = []
+        for n, i in enumerate(node.inputs):
+            named = operator.inputs[n] if n < len(operator.inputs) else None
+            if not isinstance(i, str):
+                reads.append("literal")
+            else:
+                reads.append("static" if named in operator.static else "last" if n in turned else "natural")
+        keywords = dict(node.attrs)
+        if "layout" in operator.keywords:
+            keywords["layout"] = "NHWC" if turned else "NCHW"
+        return Step(node, operator, tuple(reads), keywords, tuple(last), rank,
+                    folded=any(o in self.metadata for o in node.output_names))
+
+    def _execute(self, step: Step, k: int, tensors: Tensors, key: Any, read: set[str]) -> tuple:
+        node, operator, keywords = step.node, step.operator, dict(step.keywords)
+        if operator.random:
+            if key is None:
+                raise GraphError(f"node {node.name!r} ({node.op}) of graph {self.graph.name!r} draws random numbers: "
+                                 f"give a key, e.g. jax.random.key(0)")
+            keywords["key"] = jax.random.fold_in(key, k)
+        if "wanted" in operator.keywords:
+            keywords["wanted"] = tuple(o in read for o in operator.pad_outputs(node.outputs))
+        try:
+            args = [self._argument(step, n, tensors) for n in range(len(node.inputs))]
+            result = _fold(operator, args, keywords) if step.folded else operator.forward(*args, **keywords)
+        except AidgeJaxError as e:
+            raise type(e)(f"{self._where(node, tensors)}: {e}") from None
+        except (TypeError, ValueError, IndexError, ZeroDivisionError) as e:
+            raise GraphError(f"{self._where(node, tensors)}: {_first_line(e)}") from e
+        return result if isinstance(result, tuple) else (result,)
+
+    def _argument(self, step: Step, n: int, tensors: Tensors) -> Any:
+        i, how = step.node.inputs[n], step.reads[n]
+        if how == "literal":
+            return np.asarray(i, np.int64) if isinstance(i, tuple) else i
+        if how == "last":
+            return tensors.channels_last(i, step.rank if step.operator.images == "same" else None)
+        value = tensors.natural(i)
+        if (how == "static" or (step.folded and not step.operator.of_shape)) and isinstance(value, jax.core.Tracer):
+            raise GraphError(f"its input {i!r} must be known when the graph is lowered, but it is computed from data; "
+                             f"make it a constant, or compute it from shapes alone")
+        return np.asarray(value) if how == "static" else value
+
+    def _where(self, node: Node, tensors: Tensors) -> str:
+        took = []
+        for i in node.inputs:
+            if isinstance(i, str) and i in tensors.arrays:
+                a = tensors.natural(i)
+                took.append(str(Value(i, tuple(np.shape(a)), jnp.result_type(a).name)))
+            else:
+                took.append(str(i))
+        return f"node {node.name!r} ({node.op}) of graph {self.graph.name!r} with inputs {', '.join(took)}"
+
+
+class Tensors:
+    """What a walk has computed; each tensor is turned at most once."""
+
+    def __init__(self, arrays: Arrays, last: set[str]) -> None:
+        self.arrays, self._last, self._turned = dict(arrays), last, {}
+
+    def stored(self, name: str) -> Any:
+        """As it lies."""
+        return self.arrays[name]
+
+    def natural(self, name: str) -> Any:
+        """Channels first, as the graph says."""
+        if name not in self._last:
+            return self.arrays[name]
+        if name not in self._turned:
+            self._turned[name] = jnp.moveaxis(self.arrays[name], -1, 1)
+        return self._turned[name]
+
+    def channels_last(self, name: str, rank: int | None = None) -> Any:
+        """Channels last; with `rank`, a smaller tensor is first given leading axes of size 1, as broadcasting would."""
+        array = self.arrays[name]
+        if name in self._last or jnp.ndim(array) == 0:
+            return array
+        if (name, rank) not in self._turned:
+            if rank is not None and jnp.ndim(array) < rank:
+                array = jnp.reshape(array, (1,) * (rank - jnp.ndim(array)) + jnp.shape(array))
+            self._turned[name, rank] = jnp.moveaxis(array, 1, -1)
+        return self._turned[name, rank]
+
+
+def _fold(operator: Operator, args: list, keywords: dict[str, Any]) -> tuple:
+    """Execute a node while tracing; the results are NumPy arrays, with int64 kept."""
+    with jax.ensure_compile_time_eval(), jax.enable_x64(True):
+        shaped = [jax.ShapeDtypeStruct(np.shape(a), a.dtype) if isinstance(a, jax.core.Tracer) else a for a in args]
+        if operator.of_shape:
+            result = operator.forward(*shaped, **keywords)
+        else:
+            sizes = jax.tree.leaves(jax.eval_shape(lambda: operator.forward(*args, **keywords)))
+            if sum(s.size for s in sizes) > FOLD_LIMIT:
+                raise GraphError(f"it would compute {sum(s.size for s in sizes)} elements while the graph is lowered; "
+                                 f"a shape has fewer than {FOLD_LIMIT}")
+            result = operator.forward(*args, **keywords)
+    results = result if isinstance(result, tuple) else (result,)
+    return tuple(None if r is None else np.asarray(r) for r in results)
+
+
+def metadata(graph: Graph) -> frozenset[str]:
+    """The tensors whose values must be known when the graph is lowered."""
+    found: set[str] = set()
+    for node in reversed(graph.nodes):
+        operator = lookup(node.op)
+        for n, i in enumerate(node.inputs):
+            named = operator.inputs[n] if n < len(operator.inputs) else None
+            if isinstance(i, str) and named in operator.static:
+                found.add(i)
+        if found.intersection(node.output_names) and not operator.of_shape:
+            found.update(node.input_names)
+    return frozenset(found)
+
+
+# ---- shapes -------------------------------------------------------------------------------------------
+
+# Symbolic sizes are replaced by numbers, twice, and what changes in the results tells how a size depends on them.
+# The first pair has many divisors, so that a Reshape that splits a symbolic axis goes through; a graph that
+# cannot take sizes so large (a table of positions) gets the smaller ones.
+PROBES = (840, 48, 16, 4, 2)
+
+
+def infer_shapes(graph: Graph) -> Graph:
+    """The same graph, knowing the shape and dtype of every tensor; symbolic sizes stay symbolic.
+
+    Raises GraphError naming the node whose inputs do not fit.
+    """
+    unknown = [str(v) for v in graph.inputs.values() if v.shape is None or None in v.shape]
+    if unknown:
+        raise GraphError(f"graph {graph.name!r} does not say the shape of its input {', '.join(unknown)}; "
+                         f"give every size as a number or a name")
+    symbols = list(dict.fromkeys(d for v in graph.inputs.values() for d in v.shape if isinstance(d, str)))
+    primes = (1, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47)
+    walker = Walker(graph)
+    for n, probe in enumerate(PROBES):
+        first = {s: probe * primes[k % len(primes)] for k, s in enumerate(symbols)}
+        second = {s: 2 * v for s, v in first.items()}
+        try:
+            small = _probe(walker, first)
+            large = _probe(walker, second) if symbols else small
+            break
+        except GraphError:
+            if not symbols or n == len(PROBES) - 1:
+                raise
+    twin = graph.copy()
+    for node in graph.nodes:
+        for o in node.output_names:
+            a, b = small[o], large[o]
+            shape = tuple(_size(p, q, first, second) for p, q in zip(a.shape, b.shape, strict=True))
+            twin.values[o] = Value(o, shape, a.dtype.name)
+    return twin
+
+
+def _probe(walker: Walker, sizes: dict[str, int]) -> dict[str, jax.ShapeDtypeStruct]:
+    graph = walker.graph
+
+    def struct(v: Value) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct([sizes.get(d, d) for d in v.shape], jnp.dtype(v.dtype))
+
+    written = [o for n in graph.nodes for o in n.output_names]
+    traced = {k: struct(v) for k, v in graph.inputs.items() if k not in walker.metadata}
+    traced |= {p.name: struct(p.value) for p in graph.producers.values() if p.role != "constant"}
+    found: dict[str, jax.ShapeDtypeStruct] = {}
+
+    def run(env: Arrays) -> None:
+        tensors = walker(env | graph.constants, jax.random.key(0), written)
+        for o in written:
+            a = tensors.natural(o)
+            found[o] = jax.ShapeDtypeStruct(np.shape(a), jnp.result_type(a))
+
+    with jax.enable_x64(True):
+        jax.eval_shape(run, traced)
+    return found
+
+
+def _size(a: int, b: int, first: dict[str, int], second: dict[str, int]) -> int | str:
+    if a == b:
+        return a
+    for s in first:
+        if (a, b) == (first[s], second[s]):
+            return s
+    for s in first:
+        factor, rest = divmod(b - a, second[s] - first[s])
+        offset = a - factor * first[s]
+        if rest == 0 and factor > 0 and abs(offset) < first[s]:
+            return f"{factor}*{s}{offset:+d}" if offset and factor > 1 else f"{s}{offset:+d}" if offset else \
+                f"{factor}*{s}"
+    for s in first:
+        if first[s] % a == 0 and second[s] % b == 0 and first[s] // a == second[s] // b:
+            return f"{s}/{first[s] // a}"
+    return f"?{a}"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0] or type(error).__name__

@@ -1,0 +1,181 @@
+"""A row of the table, and the ways in which the judges run it."""
+
+from __future__ import annotations
+
+import zlib
+from functools import cached_property
+from typing import Any
+
+import jax
+import numpy as np
+
+from aidgejax import reference
+from aidgejax.gradient import grad_name
+from aidgejax.graph import Graph
+from aidgejax.lower import Program, make_program
+from aidgejax.ops import lookup
+
+KEY_SEED = 7
+
+
+class Case:
+    """One situation of one operator.
+
+    inputs: arrays (f, i, b below, or any np.ndarray), None for an absent input, or literals (numbers, tuples).
+    batch: the inputs whose axis 0 is a batch of any size; outputs: how many the node names.
+    wrt: inputs to be differentiated (default: all floating ones that are not static).
+    excused: {judge: reason}.  Everything else is an attribute.
+    """
+
+    def __init__(self, op: str, inputs: tuple, *, why: str = "", batch: tuple[int, ...] = (0,), outputs: int = 1,
+                 wrt: tuple[int, ...] | None = None, excused: dict[str, str] | None = None, **attrs: Any) -> None:
+        self.op, self.why, self.batch, self.outputs, self.attrs = op, why, batch, outputs, attrs
+        self.excused = excused or {}
+        self.inputs = tuple(spec(k, zlib.crc32(f"{op}{why}{k}".encode())) if callable(spec) else spec
+                            for k, spec in enumerate(inputs))
+        self._wrt = wrt
+
+    def __repr__(self) -> str:
+        return f"{self.op}: {self.why or ', '.join(f'{k}={v}' for k, v in self.attrs.items()) or 'plain'}"
+
+    @property
+    def size(self) -> int:
+        return sum(np.size(a) for a in self.inputs if a is not None)
+
+    @property
+    def operator(self):
+        return lookup(self.op)
+
+    def named(self) -> dict[str, np.ndarray]:
+        """{input name: array} of what the node reads as tensors."""
+        return {self._name(k): a for k, a in enumerate(self.inputs) if isinstance(a, np.ndarray)}
+
+    def _name(self, k: int) -> str:
+        return f"{self.operator.inputs[k]}" if k < len(self.operator.inputs) else f"x{k}"
+
+    def _is_static(self, k: int) -> bool:
+        return k < len(self.operator.inputs) and self.operator.inputs[k] in self.operator.static
+
+    @property
+    def fed(self) -> dict[str, np.ndarray]:
+        return {n: a for k, a in enumerate(self.inputs) if isinstance(a, np.ndarray) and not self._is_static(k)
+                for n in [self._name(k)]}
+
+    @property
+    def wrt(self) -> list[str]:
+        if self.operator.vjp is None:
+            return []
+        picked = range(len(self.inputs)) if self._wrt is None else self._wrt
+        return [self._name(k) for k in picked if self._name(k) in self.fed and self.inputs[k].dtype.kind == "f"]
+
+    def graph(self, dtype: Any = np.float32, symbolic: bool = False) -> Graph:
+        """The graph of this one node."""
+        g = Graph(self.op)
+        operands = []
+        for k, a in enumerate(self.inputs):
+            if not isinstance(a, np.ndarray):
+                operands.append(a)
+            elif self._is_static(k):
+                operands.append(g.constant(self._name(k), a))
+            else:
+                shape = list(a.shape)
+                if symbolic and k in self.batch and shape:
+                    shape[0] = "N"
+                operands.append(g.input(self._name(k), shape, self.cast(a, dtype).dtype.name))
+        outs = g.add(self.op, operands, self.attrs, names=[f"y{k}" for k in range(self.outputs)], name="node")
+        for o in outs:
+            g.output(o)
+        return g
+
+    def cast(self, a: np.ndarray, dtype: Any) -> np.ndarray:
+        return a.astype(dtype) if a.dtype.kind == "f" else a
+
+    def feeds(self, dtype: Any = np.float32) -> dict[str, np.ndarray]:
+        return {n: self.cast(a, dtype) for n, a in self.fed.items()}
+
+    def program(self, dtype: Any = np.float32, symbolic: bool = False) -> Program:
+        g = self.graph(dtype, symbolic)
+        shaped = make_program(g, wrt=[])
+        seeds = [o for o in g.outputs if shaped.graph.value(o).is_float]
+        return make_program(g, seeds=seeds, wrt=self.wrt)
+
+    def cotangents(self, outputs: dict[str, Any]) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng(zlib.crc32(repr(self).encode()))
+        return {o: rng.uniform(0.5, 1.5, np.shape(a)) * rng.choice([-1, 1], np.shape(a))
+                for o, a in outputs.items() if np.asarray(a).dtype.kind == "f"}
+
+    # ---- the three ways to run it ---------------------------------------------------------------------
+
+    @cached_property
+    def in_float64(self) -> dict[str, Any]:
+        """JAX in float64, one compiled call: outputs, the rule's gradients, jax.vjp's, and the rule's in a scan."""
+        program = self.program(np.float64)
+        seeds = program.seeds
+        key = jax.random.key(KEY_SEED)
+
+        def everything(feeds):
+            outputs, saved, _ = program.forward({}, {}, feeds, key)
+            dy = {s: self._dy64[s] for s in seeds}
+            rule = program.backward({}, saved, dy) if program.wrt else {}
+
+            def plain(chosen):
+                outs, _, _ = program.forward({}, {}, {**feeds, **chosen}, key, save=False)
+                return {s: outs[s] for s in seeds}
+
+            witness = {}
+            if program.wrt:
+                _, pull = jax.vjp(plain, {w: feeds[w] for w in program.wrt})
+                witness = pull({s: jax.numpy.asarray(dy[s]) for s in seeds})[0]
+
+            def step(_, feeds):
+                _, saved, _ = program.forward({}, {}, feeds, key)
+                return None, program.backward({}, saved, dy) if program.wrt else {}
+
+            scanned = jax.lax.scan(step, None, {n: a[None] for n, a in feeds.items()}, length=1)[1]
+            return outputs, rule, witness, {w: g[0] for w, g in scanned.items()}, saved
+
+        with jax.enable_x64(True):
+            feeds = self.feeds(np.float64)
+            outputs, saved, _ = program.forward({}, {}, feeds, key, save=False)
+            self._dy64 = self.cotangents(outputs)
+            outputs, rule, witness, scanned, saved = jax.jit(everything)(feeds)
+            back = lambda tree: {k: np.asarray(a) for k, a in tree.items()}  # noqa: E731
+            return {"program": program, "outputs": back(outputs), "rule": back(rule), "witness": back(witness),
+                    "scanned": back(scanned), "dy": self._dy64}
+
+    def reference_outputs(self, program: Program, feeds: dict[str, np.ndarray], dtype: Any = None) -> dict:
+        """Every tensor, by NumPy; what is random is taken from JAX."""
+        given = {}
+        if self.operator.random:
+            with jax.enable_x64(dtype == np.float64):
+                _, saved, _ = program.forward({}, {}, feeds, jax.random.key(KEY_SEED))
+                given = {k: np.asarray(v) for k, v in saved.items() if k not in feeds}
+        return reference.execute(program.graph, feeds, dtype=dtype, given=given)
+
+    def reference_gradients(self, program: Program, feeds: dict[str, np.ndarray], dy: dict) -> dict[str, np.ndarray]:
+        """The rule's gradient graph executed by NumPy."""
+        found = self.reference_outputs(program, feeds, np.float64)
+        backward = program.gradient
+        named = {grad_name(s): d for s, d in dy.items()}
+        found = reference.execute(backward, {k: named.get(k, found.get(k)) for k in backward.inputs}, dtype=np.float64)
+        return {w: found[o] for w, o in zip(program.wrt, backward.outputs, strict=True)}
+
+
+# ---- inputs -------------------------------------------------------------------------------------------
+
+
+def f(*shape: int, lo: float = -2.0, hi: float = 2.0):
+    """Distinct floats, uniform on [lo, hi), the same at every run."""
+    return lambda k, seed: np.random.default_rng([seed, k]).uniform(lo, hi, shape).astype(np.float32)
+
+
+def zeros(*shape: int):
+    return lambda k, seed: np.zeros(shape, np.float32)
+
+
+def i(*shape: int, lo: int = 0, hi: int = 5, dtype: Any = np.int64):
+    return lambda k, seed: np.random.default_rng([seed, k]).integers(lo, hi, shape, dtype=dtype)
+
+
+def b(*shape: int):
+    return lambda k, seed: np.random.default_rng([seed, k]).integers(0, 2, shape).astype(bool)

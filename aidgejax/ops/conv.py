@@ -1,1 +1,132 @@
 """Convolutions, and the two convolutions that are their gradients."""
+
+import math
+
+import jax.numpy as jnp
+
+from ..errors import GraphError
+from ._convolution import convolve, convolve_input, convolve_weight
+from ._operator import operator
+from ._windows import Windows, channels_last, in_layout, windows
+
+
+def conv_vjp(op, x, w, b, y, dy, *, auto_pad, dilations, group, pads, strides):
+    how = {"auto_pad": auto_pad, "dilations": dilations, "group": group, "pads": pads, "strides": strides}
+    db = None if b is None else op.ReduceSum(dy, (0, *range(2, x.rank)), keepdims=0)
+    return op.ConvGradInput(dy, w, x, **how), op.ConvGradWeight(x, dy, w, **how), db
+
+
+def conv_flops(inputs, outputs, attributes):
+    return 2.0 * math.prod(outputs[0]) * math.prod(inputs[1][1:])
+
+
+@operator("Conv", onnx=("", 11), vjp=conv_vjp, images=((0,), (0,)), flops=conv_flops)
+def conv(x, w, b=None, *, auto_pad="NOTSET", dilations=None, group=1, kernel_shape=None, pads=None, strides=None,
+         layout="NCHW"):
+    """y = x * w + b, each channel of y summed over its group's channels of x.  f[n, i, *s], f[o, i / group, *k], f[o]
+    -> f[n, o, *r].  ONNX Conv-11; 1, 2 or 3 spatial axes."""
+    win = conv_windows(channels_last(x, layout).shape, jnp.shape(w), kernel_shape, auto_pad=auto_pad,
+                       dilations=dilations, group=group, pads=pads, strides=strides)
+    if b is not None and jnp.shape(b) != (w.shape[0],):
+        raise GraphError(f"the bias has shape {list(jnp.shape(b))}, expected [{w.shape[0]}]: one per output channel")
+    y = convolve(channels_last(x, layout), kernel_last(w), win, group)
+    return in_layout(y if b is None else y + b, layout)
+
+
+def conv_grad_input_vjp(op, dy, w, x, dx, ddx, *, auto_pad, dilations, group, pads, strides):
+    how = {"auto_pad": auto_pad, "dilations": dilations, "group": group, "pads": pads, "strides": strides}
+    return op.Conv(ddx, w, **how), op.ConvGradWeight(ddx, dy, w, **how), None
+
+
+def conv_grad_input_onnx(op, dy, w, x, *, auto_pad, dilations, group, pads, strides):
+    """The ConvTranspose with the same windows; what they leave out at the end of x is its output_padding."""
+    win = static_windows("ConvGradInput", x, w.shape[2:], auto_pad=auto_pad, dilations=dilations, pads=pads,
+                         strides=strides)
+    return op.ConvTranspose(dy, w, strides=win.strides, dilations=win.dilations, group=group,
+                            pads=(*win.begin, *(max(0, a) for a in win.after)),
+                            output_padding=tuple(max(0, -a) for a in win.after))
+
+
+@operator("ConvGradInput", vjp=conv_grad_input_vjp, decompose=conv_grad_input_onnx, images=((0, 2), (0,)))
+def conv_grad_input(dy, w, x, *, auto_pad="NOTSET", dilations=None, group=1, pads=None, strides=None, layout="NCHW"):
+    """dL/dx of Conv, dy spread over the windows; of x only the shape is read.  f[n, o, *r], f[o, i / group, *k],
+    f[n, i, *s] -> f[n, i, *s]."""
+    dy, x = channels_last(dy, layout), channels_last(x, layout)
+    win = conv_windows(x.shape, w.shape, None, auto_pad=auto_pad, dilations=dilations, group=group, pads=pads,
+                       strides=strides)
+    check_cotangent(dy, win, w.shape[0])
+    return in_layout(convolve_input(dy, kernel_last(w), win, group), layout)
+
+
+def conv_grad_weight_vjp(op, x, dy, w, dw, ddw, *, auto_pad, dilations, group, pads, strides):
+    how = {"auto_pad": auto_pad, "dilations": dilations, "group": group, "pads": pads, "strides": strides}
+    return op.ConvGradInput(dy, ddw, x, **how), op.Conv(x, ddw, **how), None
+
+
+def conv_grad_weight_onnx(op, x, dy, w, *, auto_pad, dilations, group, pads, strides):
+    """Batch and channels change places: dy, spread by the strides, is the kernel that slides over x."""
+    win = static_windows("ConvGradWeight", x, w.shape[2:], auto_pad=auto_pad, dilations=dilations, pads=pads,
+                         strides=strides)
+    turn = (1, 0, *range(2, x.rank))
+    space = tuple(range(2, x.rank))
+    x = op.Transpose(x, perm=turn)
+    dy = op.Transpose(dy, perm=turn)
+    parts = []
+    for k in range(group):
+        rows, channels = w.shape[0] // group, w.shape[1]
+        xs = x if group == 1 else op.Slice(x, (k * channels,), ((k + 1) * channels,), (0,))
+        ds = dy if group == 1 else op.Slice(dy, (k * rows,), ((k + 1) * rows,), (0,))
+        part = op.Conv(xs, ds, strides=win.dilations, dilations=win.strides,
+                       pads=(*win.begin, *(max(0, a) for a in win.after)))
+        parts.append(op.Transpose(op.Slice(part, (0,) * win.rank, win.kernel, space), perm=turn))
+    return parts[0] if group == 1 else op.Concat(*parts, axis=0)
+
+
+@operator("ConvGradWeight", vjp=conv_grad_weight_vjp, decompose=conv_grad_weight_onnx, images=((0, 1), ()))
+def conv_grad_weight(x, dy, w, *, auto_pad="NOTSET", dilations=None, group=1, pads=None, strides=None, layout="NCHW"):
+    """dL/dw of Conv, x and dy met window by window; of w only the shape is read.  f[n, i, *s], f[n, o, *r],
+    f[o, i / group, *k] -> f[o, i / group, *k]."""
+    x, dy = channels_last(x, layout), channels_last(dy, layout)
+    win = conv_windows(x.shape, w.shape, None, auto_pad=auto_pad, dilations=dilations, group=group, pads=pads,
+                       strides=strides)
+    check_cotangent(dy, win, w.shape[0])
+    dw = convolve_weight(x, dy, win, group)
+    return jnp.moveaxis(dw, (-1, -2), (0, 1))
+
+
+# ---- shared -------------------------------------------------------------------------------------------
+
+
+def kernel_last(w):
+    """ONNX's [o, i, *k] as XLA likes it: [*k, i, o]."""
+    return jnp.moveaxis(w, (0, 1), (-1, -2))
+
+
+def conv_windows(x_shape, w_shape, kernel_shape, *, group, **how) -> Windows:
+    """The windows of a convolution of x[n, *s, i] by w[o, i / group, *k], channels checked."""
+    rank = len(x_shape) - 2
+    if rank < 1 or len(w_shape) != rank + 2:
+        raise GraphError(f"got an image of rank {rank + 2} and a weight of rank {len(w_shape)}, expected the same "
+                         f"rank, 3 or more: image [n, i, *s], weight [o, i / group, *k]")
+    if group < 1 or x_shape[-1] != w_shape[1] * group or w_shape[0] % group:
+        raise GraphError(f"an image of {x_shape[-1]} channels does not fit a weight of shape {list(w_shape)} with "
+                         f"group={group}: the weight needs channels / group = {x_shape[-1]} / {group} as its second size, "
+                         f"and a first size that group divides")
+    if kernel_shape is not None and tuple(kernel_shape) != tuple(w_shape[2:]):
+        raise GraphError(f"kernel_shape is {list(kernel_shape)}, but the weight has {list(w_shape[2:])}")
+    return windows(x_shape[1:-1], w_shape[2:], **how)
+
+
+def static_windows(what, x, kernel, **how) -> Windows:
+    """The windows on a Value x, for spelling an operator in ONNX."""
+    sizes = x.shape[2:]
+    if not all(isinstance(d, int) for d in (*sizes, *kernel)):
+        raise GraphError(f"{what} can be spelled in standard operators only where the spatial sizes are numbers, "
+                         f"got {x}; declare the image with fixed height and width")
+    return windows(sizes, kernel, **how)
+
+
+def check_cotangent(dy, win: Windows, channels: int) -> None:
+    if dy.shape[1:] != (*win.out, channels):
+        raise GraphError(f"the cotangent has {dy.shape[-1]} channels of {list(dy.shape[1:-1])}, "
+                         f"expected {channels} of {list(win.out)}")

@@ -1,0 +1,28 @@
+from .._case import Case, f
+
+CASES = [
+    Case("Conv", (f(2, 3, 5, 6), f(4, 3, 3, 2), f(4))),
+    Case("Conv", (f(2, 1, 6, 6), f(3, 1, 3, 3)), why="one input channel, no bias", pads=(1, 1, 1, 1)),
+    Case("Conv", (f(2, 3, 5, 6), f(4, 3, 1, 1), f(4)), why="pointwise", kernel_shape=(1, 1)),
+    Case("Conv", (f(2, 3, 7, 6), f(4, 3, 3, 3)), why="stride 2, asymmetric pads", strides=(2, 2), pads=(0, 1, 2, 1)),
+    Case("Conv", (f(2, 3, 8, 8), f(2, 3, 2, 3)), why="the end of the image is left out", strides=(3, 2)),
+    Case("Conv", (f(2, 2, 7, 7), f(3, 2, 1, 1)), why="pointwise, stride larger than the kernel", strides=(2, 3)),
+    Case("Conv", (f(2, 2, 7, 8), f(3, 2, 3, 2), f(3)), why="dilated, strided", dilations=(2, 3), strides=(2, 1),
+         pads=(2, 1, 1, 2)),
+    Case("Conv", (f(2, 2, 3, 3), f(3, 2, 2, 2)), why="pads wider than the kernel", pads=(3, 2, 2, 4)),
+    Case("Conv", (f(2, 4, 5, 5), f(6, 2, 3, 3), f(6)), why="two groups", group=2, pads=(1, 1, 1, 1)),
+    Case("Conv", (f(2, 4, 5, 5), f(6, 2, 3, 3)), why="two groups, stride 2", group=2, strides=(2, 2)),
+    Case("Conv", (f(2, 3, 5, 5), f(3, 1, 3, 3), f(3)), why="depthwise", group=3, pads=(1, 1, 1, 1)),
+    Case("Conv", (f(2, 3, 6, 5), f(6, 1, 3, 3)), why="depthwise, two outputs per channel, stride 2", group=3,
+         strides=(2, 2), pads=(1, 1, 1, 1)),
+    Case("Conv", (f(2, 2, 6, 7), f(3, 2, 3, 4)), auto_pad="SAME_UPPER", strides=(2, 3)),
+    Case("Conv", (f(2, 2, 6, 7), f(3, 2, 3, 4)), auto_pad="SAME_LOWER", strides=(1, 2)),
+    Case("Conv", (f(2, 2, 6, 7), f(3, 2, 3, 4)), auto_pad="VALID", strides=(2, 2)),
+    Case("Conv", (f(2, 3, 9), f(4, 3, 3), f(4)), why="one spatial axis", strides=(2,), pads=(1, 0)),
+    Case("Conv", (f(2, 2, 4, 5, 3), f(3, 2, 2, 3, 2), f(3)), why="three spatial axes", strides=(1, 2, 1),
+         pads=(0, 1, 1, 1, 0, 0)),
+    Case("ConvGradInput", (f(2, 4, 3, 3), f(4, 3, 3, 3), f(2, 3, 6, 5)), why="the vjp of a gradient", wrt=(0, 1),
+         strides=(2, 2), pads=(1, 1, 1, 1), batch=(0, 2)),
+    Case("ConvGradWeight", (f(2, 3, 6, 5), f(2, 4, 3, 3), f(4, 3, 3, 3)), why="the vjp of a gradient", wrt=(0, 1),
+         strides=(2, 2), pads=(1, 1, 1, 1), batch=(0, 1)),
+]

@@ -1,10 +1,82 @@
-from .._case import Case, b, f
+import numpy as np
+
+from .._case import Case, b, f, i
+
+apart = (f(3, 4, lo=0.5, hi=2.0), f(4, lo=-2.0, hi=-0.5))  # denominators stay away from zero
+signed = np.array([[7, -7, 7, -7], [6, -6, 5, 0]], np.int32)
+divisor = np.array([2, 2, -2, -2], np.int32)
+corner = (np.array([0, 0, 0, 0, 2], np.float32), np.array([1, 2, 3, 0, 0], np.float32))
+tied = (np.array([[1, 2, 3], [3, 2, 1]], np.float32), np.array([2, 2, 2], np.float32))
+tied3 = (np.array([[1, 2, 3], [2, 2, 2]], np.float32), np.array([2, 2, 0], np.float32),
+         np.array([[2], [2]], np.float32))
+KINK = {"differences": "a kink: the central difference answers 1/2 each",
+        "jax_agrees": "jax splits ties into halves"}
+KINK3 = {"differences": "a kink of three inputs", "jax_agrees": "jax splits a tie of three into 1/4, 1/4, 1/2"}
 
 CASES = [
     Case("Add", (f(3, 4), f(4)), why="bias broadcasts over rows"),
     Case("Add", (f(2, 1, 4), f(3, 1)), why="both sides broadcast"),
-    Case("Greater", (f(3, 4), f(4))),
-    Case("GreaterOrEqual", (f(3, 4), f(4))),
-    Case("Where", (b(3, 4), f(4), f(3, 1)), why="all three broadcast", batch=(0, 2)),
+    Case("Add", (f(3, 4), 1.5), why="a number beside a tensor"),
+    Case("Sub", (f(2, 1, 4), f(3, 1)), why="both sides broadcast"),
+    Case("Sub", (1.0, f(3, 4)), why="a number first", batch=(1,)),
     Case("Mul", (f(2, 1, 4), f(3, 1)), why="both sides broadcast"),
+    Case("Div", (f(3, 4), f(4, lo=0.5)), why="the denominator broadcasts"),
+    Case("Div", (f(2, 1, 4), f(3, 1, lo=-2.0, hi=-0.5)), why="both sides broadcast"),
+    Case("Div", (signed, divisor), why="integers are cut off toward zero"),
+    Case("Div", (np.array([7, 250], np.uint8), np.array([2, 100], np.uint8)), why="unsigned", batch=(0, 1)),
+    Case("Mod", apart, why="floats have the sign of the divisor"),
+    Case("Mod", apart, why="floats have the sign of the dividend", fmod=1),
+    Case("Mod", (f(3, 4, lo=-9, hi=9), f(1, 4, lo=0.7, hi=1.9)), why="the divisor broadcasts"),
+    Case("Mod", (f(3, 4, lo=-9, hi=9), f(1, 4, lo=0.7, hi=1.9)), why="the divisor broadcasts, truncated", fmod=1),
+    Case("Mod", (signed, divisor), why="integers have the sign of the divisor"),
+    Case("Mod", (signed, divisor), why="integers have the sign of the dividend", fmod=1),
+    Case("Sum", (f(3, 4),), why="one input"),
+    Case("Sum", (f(3, 4), f(4), f(3, 1)), why="three inputs broadcast", batch=(0, 2)),
+    Case("Mean", (f(3, 4),), why="one input"),
+    Case("Mean", (f(3, 4), f(4), f(3, 1)), why="three inputs broadcast", batch=(0, 2)),
+    Case("Pow", (f(3, 4, lo=0.3), f(4)), why="a positive base"),
+    Case("Pow", (f(2, 1, 4, lo=0.3), f(3, 1)), why="both sides broadcast"),
+    Case("Pow", (f(3, 4), 3.0), why="the exponent is a number"),
+    Case("Pow", (f(3, 4), 2.0), why="squares"),
+    Case("Pow", (f(3, 4), 2), why="squares, the exponent an integer"),
+    Case("Pow", (f(3, 4), 1.0), why="the exponent is 1"),
+    Case("Pow", (f(3, 4, lo=0.3), -0.5), why="the exponent is a negative fraction"),
+    Case("Pow", (2.0, f(3, 4)), why="the base is a number", batch=(1,)),
+    Case("Pow", (f(3, 4), i(3, 4, lo=0, hi=4)), why="integer exponents, negative bases", batch=(0, 1)),
+    Case("Pow", (i(3, 4, dtype=np.int32), i(4, hi=3, dtype=np.int32)), why="integers"),
+    Case("Pow", (i(3, 4, dtype=np.int32), f(4, lo=0.5)), why="the result has the base's dtype", wrt=()),
+    Case("Pow", corner, why="a base of zero, slope of the base", wrt=(0,), batch=(0, 1),
+         excused={"jax_agrees": "jax answers NaN where both are 0"}),
+    Case("Pow", corner, why="a base of zero, slope of the exponent", wrt=(1,), batch=(0, 1),
+         excused={"differences": "0 ** e jumps at e = 0"}),
+    Case("Pow", (np.array([-2.0, -0.5], np.float32), np.array([2.0, 3.0], np.float32)), why="negative bases",
+         wrt=(0,), batch=(0, 1)),
+    Case("Max", (f(3, 4),), why="one input"),
+    Case("Max", (f(3, 4), f(4)), why="broadcasts"),
+    Case("Max", (f(3, 4), f(4), f(3, 1)), why="three inputs", batch=(0, 2)),
+    Case("Max", (f(3, 4), 0.0), why="a number beside a tensor"),
+    Case("Max", (i(3, 4, lo=-3, hi=3, dtype=np.int32), i(4, lo=-3, hi=3, dtype=np.int32)), why="integers"),
+    Case("Max", tied, why="ties are split"),
+    Case("Max", tied3, why="a tie of three is split", batch=(0, 2), excused=KINK3),
+    Case("Max", tied, why="the first of a tie wins", ties="first", excused=KINK),
+    Case("Max", tied3, why="the first of three wins", ties="first", batch=(0, 2), excused=KINK3),
+    Case("Max", tied, why="the last of a tie wins", ties="last", excused=KINK),
+    Case("Max", (f(3, 4), f(4), f(3, 1)), why="no ties, the first would win", ties="first", batch=(0, 2)),
+    Case("Min", (f(3, 4),), why="one input"),
+    Case("Min", (f(3, 4), f(4)), why="broadcasts"),
+    Case("Min", (f(3, 4), f(4), f(3, 1)), why="three inputs", batch=(0, 2)),
+    Case("Min", (i(3, 4, lo=-3, hi=3, dtype=np.int32), i(4, lo=-3, hi=3, dtype=np.int32)), why="integers"),
+    Case("Min", tied, why="ties are split"),
+    Case("Min", tied, why="the first of a tie wins", ties="first", excused=KINK),
+    Case("Min", tied, why="the last of a tie wins", ties="last", excused=KINK),
+    Case("Min", tied3, why="the last of three wins", ties="last", batch=(0, 2), excused=KINK3),
+    Case("Where", (b(3, 4), f(4), f(3, 1)), why="all three broadcast", batch=(0, 2)),
+    Case("Where", (b(3, 1, 4), f(2, 1), 0.5), why="the condition is largest, one branch a number"),
+    Case("Where", (b(3, 4), i(3, 4), i(3, 4)), why="integers", batch=(0, 1, 2)),
+    Case("BitShift", (i(3, 4, hi=60, dtype=np.uint8), i(4, hi=3, dtype=np.uint8)), direction="LEFT"),
+    Case("BitShift", (i(3, 4, hi=250, dtype=np.uint32), i(4, hi=9, dtype=np.uint32)), direction="RIGHT"),
+    Case("BitwiseAnd", (i(3, 4, lo=-9, hi=9), i(4, lo=-9, hi=9))),
+    Case("BitwiseOr", (i(3, 4, lo=-9, hi=9), i(4, lo=-9, hi=9))),
+    Case("BitwiseXor", (i(3, 4, lo=-9, hi=9), i(4, lo=-9, hi=9))),
+    Case("BitwiseNot", (i(3, 4, lo=-9, hi=9),)),
 ]

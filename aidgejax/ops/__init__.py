@@ -8,6 +8,7 @@ from . import (
     activation,
     compare,
     conv,
+    cut,
     elementwise,
     index,
     loss,
@@ -17,6 +18,7 @@ from . import (
     pool,
     random,
     reduce,
+    shapes,
     unary,
 )
 from ._operator import OPERATORS, Operator, check_known, lookup, operator
@@ -28,6 +30,7 @@ __all__ = [
     "check_known",
     "compare",
     "conv",
+    "cut",
     "elementwise",
     "index",
     "lookup",
@@ -39,5 +42,6 @@ __all__ = [
     "pool",
     "random",
     "reduce",
+    "shapes",
     "unary",
 ]

@@ -1,9 +1,15 @@
-"""Operators that move elements without changing them: reshape, transpose, cut, join, pad, cast."""
+"""Operators that move elements without changing them: reshape, transpose, repeat, blocks; and casts."""
 
+import math
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._operator import operator
+from ..errors import GraphError
+from ._operator import operator, positive_axes
+
+# ---- nothing moves ------------------------------------------------------------------------------------
 
 
 def identity_vjp(op, x, y, dy):
@@ -16,10 +22,65 @@ def identity(x):
     return x
 
 
-@operator("Shape", onnx=("", 15), of_shape=True)
-def shape(x, *, start=0, end=None):
-    """The sizes of x, axes start to end.  t[*s] -> i64[k].  ONNX Shape-15."""
-    return np.asarray(np.shape(x)[slice(start, end)], np.int64)
+def zeros_like_onnx(op, x):
+    return op.Expand(op.CastLike(0.0, x), op.Shape(x))
+
+
+def zeros_like_vjp(op, x, y, dy):
+    return (None,)
+
+
+@operator("ZerosLike", decompose=zeros_like_onnx, vjp=zeros_like_vjp, images="same")
+def zeros_like(x):
+    """0 everywhere.  t[*s] -> t[*s]."""
+    return jnp.zeros_like(x)
+
+
+# ---- other dtype --------------------------------------------------------------------------------------
+
+# TensorProto.DataType of ONNX.
+DTYPES = {1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool",
+          10: "float16", 11: "float64", 12: "uint32", 13: "uint64", 16: "bfloat16", 17: "float8_e4m3fn",
+          18: "float8_e4m3fnuz", 19: "float8_e5m2", 20: "float8_e5m2fnuz", 21: "uint4", 22: "int4"}
+
+
+def dtype_of(code):
+    """The dtype that ONNX numbers `code`; a 64-bit one only where JAX has 64 bits."""
+    if code not in DTYPES:
+        raise GraphError(f"no tensor type {code}: it is one of "
+                         f"{', '.join(f'{k} ({v})' for k, v in DTYPES.items())}, as ONNX numbers them")
+    return jax.dtypes.canonicalize_dtype(jnp.dtype(DTYPES[code]))
+
+
+def convert(x, dtype, saturate):
+    """x in another dtype; what a float 8 cannot hold becomes its largest number, or else NaN or infinity."""
+    if saturate and jnp.dtype(dtype).name.startswith("float8"):
+        top = float(jnp.finfo(dtype).max)
+        x = jnp.clip(x, -top, top)
+    return jnp.asarray(x).astype(dtype)
+
+
+def cast_vjp(op, x, y, dy):
+    return (op.CastLike(dy, x),)
+
+
+@operator("Cast", onnx=("", 19), vjp=cast_vjp, images="same")
+def cast(x, *, to, saturate=1):
+    """x in another dtype; to: ONNX's number of it.  t[*s] -> u[*s].  ONNX Cast-19."""
+    return convert(x, dtype_of(to), saturate)
+
+
+def cast_like_vjp(op, x, like, y, dy):
+    return op.CastLike(dy, x), None
+
+
+@operator("CastLike", onnx=("", 19), vjp=cast_like_vjp)
+def cast_like(x, like, *, saturate=1):
+    """x in the dtype of `like`.  t[*s], u[*r] -> u[*s].  ONNX CastLike-19."""
+    return convert(x, jnp.result_type(like), saturate)
+
+
+# ---- other shape, same order --------------------------------------------------------------------------
 
 
 def reshape_vjp(op, x, shape, y, dy):
@@ -30,9 +91,13 @@ def reshape_vjp(op, x, shape, y, dy):
 def reshape(x, shape, *, allowzero=0):
     """x with other sizes; -1 is what is left over, 0 keeps a size (unless allowzero).  t[*s], i64[r] -> t[*r].
     ONNX Reshape-14."""
-    target = [int(d) for d in shape]
+    target, sizes = [int(d) for d in shape], jnp.shape(x)
     if not allowzero:
-        target = [jnp.shape(x)[k] if d == 0 else d for k, d in enumerate(target)]
+        beyond = [k for k, d in enumerate(target) if d == 0 and k >= len(sizes)]
+        if beyond:
+            raise GraphError(f"shape {target} keeps the size of axis {beyond[0]}, and the input has "
+                             f"{len(sizes)} axes; set allowzero=1 if a size of 0 is meant")
+        target = [sizes[k] if d == 0 else d for k, d in enumerate(target)]
     return jnp.reshape(x, target)
 
 
@@ -48,6 +113,120 @@ def reshape_like_vjp(op, x, like, y, dy):
 def reshape_like(x, like):
     """x in the shape of `like`.  t[*s], u[*r] -> t[*r]."""
     return jnp.reshape(x, jnp.shape(like))
+
+
+def flatten_vjp(op, x, y, dy):
+    return (op.ReshapeLike(dy, x),)
+
+
+@operator("Flatten", onnx=("", 13), vjp=flatten_vjp)
+def flatten(x, *, axis=1):
+    """x as a matrix: the axes before `axis`, and the others.  t[*s] -> t[prod(s[:axis]), prod(s[axis:])].
+    ONNX Flatten-13."""
+    sizes = jnp.shape(x)
+    if not -len(sizes) <= axis <= len(sizes):
+        raise GraphError(f"axis {axis} is outside {-len(sizes)} to {len(sizes)}, the places where a tensor of rank "
+                         f"{len(sizes)} can be parted")
+    at = axis if axis >= 0 else axis + len(sizes)
+    return jnp.reshape(x, (math.prod(sizes[:at]), math.prod(sizes[at:])))
+
+
+def squeeze_vjp(op, x, axes, y, dy):
+    return op.ReshapeLike(dy, x) if axes is None else op.Unsqueeze(dy, axes), None
+
+
+@operator("Squeeze", onnx=("", 13), vjp=squeeze_vjp, static=("axes",))
+def squeeze(x, axes=None):
+    """x without these axes of size 1 (without all of them where none are given).  t[*s], i64[k] -> t[*r].
+    ONNX Squeeze-13."""
+    sizes = jnp.shape(x)
+    if axes is None:
+        return jnp.squeeze(x)
+    gone = positive_axes((int(a) for a in axes), len(sizes))
+    wide = [a for a in gone if sizes[a] != 1]
+    if wide:
+        raise GraphError(f"axis {wide[0]} has size {sizes[wide[0]]}: only an axis of size 1 can be squeezed out")
+    return jnp.reshape(x, [d for k, d in enumerate(sizes) if k not in gone])
+
+
+def unsqueeze_vjp(op, x, axes, y, dy):
+    return op.Squeeze(dy, axes), None
+
+
+@operator("Unsqueeze", onnx=("", 13), vjp=unsqueeze_vjp, static=("axes",))
+def unsqueeze(x, axes):
+    """x with axes of size 1 that the result has at these places.  t[*s], i64[k] -> t[*r].  ONNX Unsqueeze-13."""
+    rank = jnp.ndim(x) + len(axes)
+    new = positive_axes((int(a) for a in axes), rank)
+    if len(set(new)) < len(new):
+        raise GraphError(f"axes {[int(a) for a in axes]} name an axis twice, in a result of rank {rank}")
+    return jnp.expand_dims(x, new)
+
+
+# ---- other order --------------------------------------------------------------------------------------
+
+
+def transpose_vjp(op, x, y, dy, *, perm):
+    return (op.Transpose(dy) if perm is None else op.Transpose(dy, perm=tuple(int(k) for k in np.argsort(perm))),)
+
+
+@operator("Transpose", onnx=("", 13), vjp=transpose_vjp)
+def transpose(x, *, perm=None):
+    """Axis k of the result is axis perm[k] of x; without perm the order is reversed.  t[*s] -> t[*s[perm]].
+    ONNX Transpose-13."""
+    rank = jnp.ndim(x)
+    if perm is not None and sorted(perm) != list(range(rank)):
+        raise GraphError(f"perm={list(perm)} is no order of the axes 0 to {rank - 1}")
+    return jnp.transpose(x, perm)
+
+
+def depth_to_space_vjp(op, x, y, dy, *, blocksize, mode):
+    blocks = op.SpaceToDepth(dy, blocksize=blocksize)
+    if mode == "DCR":
+        return (blocks,)
+    # CRD is DCR after a permutation of the channels: (c, block) instead of (block, c).
+    order = np.arange(x.shape[1]).reshape(blocksize**2, -1).T.ravel()
+    return (op.Gather(blocks, order, axis=1),)
+
+
+@operator("DepthToSpace", onnx=("", 13), vjp=depth_to_space_vjp)
+def depth_to_space(x, *, blocksize, mode="DCR"):
+    """Channels laid out as blocks of pixels.  t[n, c*b*b, h, w] -> t[n, c, h*b, w*b]; mode DCR: channels are
+    (b, b, c), CRD: (c, b, b).  ONNX DepthToSpace-13."""
+    n, c, h, w = image_sizes(x)
+    b = blocksize
+    if c % (b * b):
+        raise GraphError(f"{c} channels cannot be laid out as blocks of {b} by {b} pixels")
+    if mode not in ("DCR", "CRD"):
+        raise GraphError(f"mode={mode!r}: expected 'DCR' or 'CRD'")
+    split, order = ((n, b, b, c // (b * b), h, w), (0, 3, 4, 1, 5, 2)) if mode == "DCR" else \
+                   ((n, c // (b * b), b, b, h, w), (0, 1, 4, 2, 5, 3))
+    return jnp.reshape(jnp.transpose(jnp.reshape(x, split), order), (n, c // (b * b), h * b, w * b))
+
+
+def space_to_depth_vjp(op, x, y, dy, *, blocksize):
+    return (op.DepthToSpace(dy, blocksize=blocksize),)
+
+
+@operator("SpaceToDepth", onnx=("", 13), vjp=space_to_depth_vjp)
+def space_to_depth(x, *, blocksize):
+    """Blocks of pixels laid out as channels (b, b, c).  t[n, c, h*b, w*b] -> t[n, c*b*b, h, w].
+    ONNX SpaceToDepth-13."""
+    n, c, h, w = image_sizes(x)
+    b = blocksize
+    if h % b or w % b:
+        raise GraphError(f"an image of {h} by {w} pixels is not made of blocks of {b} by {b}")
+    blocks = jnp.transpose(jnp.reshape(x, (n, c, h // b, b, w // b, b)), (0, 3, 5, 1, 2, 4))
+    return jnp.reshape(blocks, (n, c * b * b, h // b, w // b))
+
+
+def image_sizes(x):
+    if jnp.ndim(x) != 4:
+        raise GraphError(f"expected images [n, c, h, w], got a tensor of rank {jnp.ndim(x)}")
+    return jnp.shape(x)
+
+
+# ---- repeated, or blanked -----------------------------------------------------------------------------
 
 
 def expand_vjp(op, x, shape, y, dy):
@@ -74,25 +253,28 @@ def expand_like(x, like):
     return jnp.broadcast_to(x, jnp.shape(like))
 
 
-def zeros_like_onnx(op, x):
-    return op.Expand(op.CastLike(0.0, x), op.Shape(x))
+def tile_vjp(op, x, repeats, y, dy):
+    # dy seen as [repeats[0], s[0], repeats[1], s[1], ...]: the copies lie on the even axes.
+    pairs = op.Concat(op.Unsqueeze(repeats, (1,)), op.Unsqueeze(op.Shape(x), (1,)), axis=1)
+    copies = op.Reshape(dy, op.Reshape(pairs, (-1,)), allowzero=1)
+    return op.ReduceSum(copies, tuple(range(0, 2 * x.rank, 2)), keepdims=0), None
 
 
-def zeros_like_vjp(op, x, y, dy):
-    return (None,)
+@operator("Tile", onnx=("", 13), vjp=tile_vjp, static=("repeats",))
+def tile(x, repeats):
+    """x, repeats[k] times along axis k.  t[*s], i64[rank] -> t[*(s * repeats)].  ONNX Tile-13."""
+    if len(repeats) != jnp.ndim(x):
+        raise GraphError(f"{len(repeats)} repeats for a tensor of rank {jnp.ndim(x)}: expected one per axis")
+    return jnp.tile(x, tuple(int(r) for r in repeats))
 
 
-@operator("ZerosLike", decompose=zeros_like_onnx, vjp=zeros_like_vjp, images="same")
-def zeros_like(x):
-    """0 everywhere.  t[*s] -> t[*s]."""
-    return jnp.zeros_like(x)
+def trilu_vjp(op, x, k, y, dy, *, upper):
+    return op.Trilu(dy, k, upper=upper), None
 
 
-def cast_like_vjp(op, x, like, y, dy):
-    return op.CastLike(dy, x), None
-
-
-@operator("CastLike", onnx=("", 15), vjp=cast_like_vjp)
-def cast_like(x, like):
-    """x in the dtype of `like`.  t[*s], u[*r] -> u[*s].  ONNX CastLike-15."""
-    return jnp.asarray(x).astype(jnp.result_type(like))
+@operator("Trilu", onnx=("", 14), vjp=trilu_vjp, static=("k",))
+def trilu(x, k=None, *, upper=1):
+    """The upper (or lower) triangle of each matrix, from diagonal k on; 0 elsewhere.  t[*s, n, m] -> t[*s, n, m].
+    ONNX Trilu-14."""
+    k = 0 if k is None else int(np.reshape(k, ()))
+    return jnp.triu(x, k) if upper else jnp.tril(x, k)

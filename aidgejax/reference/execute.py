@@ -14,6 +14,7 @@ from . import (  # noqa: F401  (they register their definitions)
     activation,
     compare,
     conv,
+    cut,
     elementwise,
     index,
     loss,
@@ -23,6 +24,7 @@ from . import (  # noqa: F401  (they register their definitions)
     pool,
     random,
     reduce,
+    shapes,
     unary,
 )
 from ._definition import BACKWARDS, DEFINITIONS

@@ -15,9 +15,54 @@ def identity_backward(x, y, dy):
     return (dy,)
 
 
-@define("Shape")
-def shape(x, *, start=0, end=None):
-    return np.asarray(np.shape(x)[start:end], np.int64)
+@define("ZerosLike")
+def zeros_like(x):
+    return np.zeros_like(x)
+
+
+def dtype_of(code):
+    """What ONNX's TensorProto.DataType calls `code`, as a NumPy dtype."""
+    named = {1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool",
+             10: "float16", 11: "float64", 12: "uint32", 13: "uint64"}
+    if code in named:
+        return np.dtype(named[code])
+    import ml_dtypes
+
+    small = {16: ml_dtypes.bfloat16, 17: ml_dtypes.float8_e4m3fn, 18: ml_dtypes.float8_e4m3fnuz,
+             19: ml_dtypes.float8_e5m2, 20: ml_dtypes.float8_e5m2fnuz, 21: ml_dtypes.uint4, 22: ml_dtypes.int4}
+    return np.dtype(small[code])
+
+
+def convert(x, dtype, saturate):
+    x = np.asarray(x)
+    y = x.astype(dtype)
+    if not saturate or not dtype.name.startswith("float8"):
+        return y
+    import ml_dtypes
+
+    top = np.asarray(ml_dtypes.finfo(dtype).max, np.float64)
+    wide = x.astype(np.float64)
+    return np.where(wide > top, top, np.where(wide < -top, -top, wide)).astype(dtype)
+
+
+@define("Cast")
+def cast(x, *, to, saturate=1):
+    return convert(x, dtype_of(to), saturate)
+
+
+@backward("Cast")
+def cast_backward(x, y, dy):
+    return (dy.astype(x.dtype),)
+
+
+@define("CastLike")
+def cast_like(x, like, *, saturate=1):
+    return convert(x, np.asarray(like).dtype, saturate)
+
+
+@backward("CastLike")
+def cast_like_backward(x, like, y, dy):
+    return dy.astype(x.dtype), None
 
 
 @define("Reshape")
@@ -36,9 +81,84 @@ def reshape_like(x, like):
     return np.reshape(x, np.shape(like))
 
 
+@define("Flatten")
+def flatten(x, *, axis=1):
+    before = x.shape[:axis]
+    return x.reshape(int(np.prod(before)), int(np.prod(x.shape[len(before):])))
+
+
+@backward("Flatten")
+def flatten_backward(x, y, dy):
+    return (dy.reshape(x.shape),)
+
+
+@define("Squeeze")
+def squeeze(x, axes=None):
+    return np.squeeze(x) if axes is None else np.squeeze(x, tuple(int(a) for a in axes))
+
+
+@backward("Squeeze")
+def squeeze_backward(x, axes, y, dy):
+    return dy.reshape(x.shape), None
+
+
+@define("Unsqueeze")
+def unsqueeze(x, axes):
+    rank = np.ndim(x) + len(axes)
+    for a in sorted(int(a) % rank for a in axes):
+        x = np.expand_dims(x, a)
+    return x
+
+
+@backward("Unsqueeze")
+def unsqueeze_backward(x, axes, y, dy):
+    return dy.reshape(np.shape(x)), None
+
+
+@define("Transpose")
+def transpose(x, *, perm=None):
+    return np.transpose(x, perm)
+
+
+@backward("Transpose")
+def transpose_backward(x, y, dy, *, perm=None):
+    perm = list(range(x.ndim))[::-1] if perm is None else list(perm)
+    return (np.transpose(dy, [perm.index(k) for k in range(x.ndim)]),)
+
+
+@define("DepthToSpace")
+def depth_to_space(x, *, blocksize, mode="DCR"):
+    n, c, h, w = x.shape
+    b, channels = blocksize, c // blocksize**2
+    y = np.zeros((n, channels, h * b, w * b), x.dtype)
+    for k, i, j in np.ndindex(channels, b, b):
+        source = (i * b + j) * channels + k if mode == "DCR" else (k * b + i) * b + j
+        y[:, k, i::b, j::b] = x[:, source]
+    return y
+
+
+@backward("DepthToSpace")
+def depth_to_space_backward(x, y, dy, *, blocksize, mode="DCR"):
+    source = depth_to_space(np.arange(x.size).reshape(x.shape), blocksize=blocksize, mode=mode)
+    dx = np.zeros(x.size, dy.dtype)
+    dx[source.ravel()] = dy.ravel()
+    return (dx.reshape(x.shape),)
+
+
+@define("SpaceToDepth")
+def space_to_depth(x, *, blocksize):
+    b = blocksize
+    return np.concatenate([x[:, :, i::b, j::b] for i in range(b) for j in range(b)], axis=1)
+
+
+@backward("SpaceToDepth")
+def space_to_depth_backward(x, y, dy, *, blocksize):
+    return (depth_to_space(dy, blocksize=blocksize),)
+
+
 @define("Expand")
 def expand(x, shape):
-    return x * np.ones([int(d) for d in shape], x.dtype)
+    return np.asarray(x) * np.ones([int(d) for d in shape], np.asarray(x).dtype)
 
 
 @backward("Expand")
@@ -51,11 +171,29 @@ def expand_like(x, like):
     return np.broadcast_to(x, np.shape(like))
 
 
-@define("ZerosLike")
-def zeros_like(x):
-    return np.zeros_like(x)
+@define("Tile")
+def tile(x, repeats):
+    for axis, times in enumerate(repeats):
+        x = np.concatenate([x] * int(times) or [np.take(x, [], axis)], axis)
+    return x
 
 
-@define("CastLike")
-def cast_like(x, like):
-    return np.asarray(x).astype(np.asarray(like).dtype)
+@backward("Tile")
+def tile_backward(x, repeats, y, dy):
+    dx = np.zeros_like(x)
+    for where in np.ndindex(*(int(r) for r in repeats)):
+        dx += dy[tuple(slice(k * d, (k + 1) * d) for k, d in zip(where, x.shape, strict=True))]
+    return dx, None
+
+
+@define("Trilu")
+def trilu(x, k=None, *, upper=1):
+    k = 0 if k is None else int(np.asarray(k).reshape(()))
+    row, column = np.indices(x.shape[-2:])
+    kept = column - row >= k if upper else column - row <= k
+    return np.where(kept, x, np.zeros((), x.dtype))
+
+
+@backward("Trilu")
+def trilu_backward(x, k, y, dy, *, upper=1):
+    return trilu(dy, k, upper=upper), None

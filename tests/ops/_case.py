@@ -101,7 +101,7 @@ class Case:
 
     def cotangents(self, outputs: dict[str, Any]) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(zlib.crc32(repr(self).encode()))
-        return {o: rng.uniform(0.5, 1.5, np.shape(a)) * rng.choice([-1, 1], np.shape(a))
+        return {o: (rng.uniform(0.5, 1.5, np.shape(a)) * rng.choice([-1, 1], np.shape(a))).astype(np.asarray(a).dtype)
                 for o, a in outputs.items() if np.asarray(a).dtype.kind == "f"}
 
     # ---- the three ways to run it ---------------------------------------------------------------------

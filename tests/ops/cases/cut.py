@@ -1,0 +1,27 @@
+import numpy as np
+
+from .._case import Case, f, i
+from .movement import CORE
+
+FAR = np.iinfo(np.int64).max
+
+CASES = [
+    Case("Concat", (f(2, 3), f(2, 1), f(2, 2)), axis=1, batch=(0, 1, 2)),
+    Case("Concat", (f(2, 3), f(2, 3)), why="along the batch", axis=0, batch=(0, 1), excused=CORE),
+    Case("Concat", (f(2, 3, 2), f(2, 3, 1)), why="negative axis", axis=-1, batch=(0, 1)),
+    Case("Concat", (i(2, 3), i(2, 3)), why="integers", axis=1, batch=(0, 1)),
+    Case("Concat", (f(2, 3),), why="one alone", axis=1),
+    Case("Split", (f(2, 6), (1, 3, 2)), why="sizes", axis=1, outputs=3),
+    Case("Split", (f(2, 6, 2), np.array([4, 2])), why="sizes are a constant tensor", axis=-2, outputs=2),
+    Case("Split", (f(5, 2),), why="the last is smaller", num_outputs=3, outputs=3, batch=()),
+    Case("Split", (f(2, 4),), why="equal", axis=-1, num_outputs=2, outputs=2),
+    Case("Slice", (f(4, 5), (1, 0), (3, 4)), batch=()),
+    Case("Slice", (f(3, 5), (1,), (-1,), (1,)), why="one axis, from the end"),
+    Case("Slice", (f(3, 7), (1,), (FAR,), (-1,), (2,)), why="a step, an end out of range"),
+    Case("Slice", (f(3, 7, 4), (-2, 0), (-FAR, 9), (1, 2), (-2, 3)), why="backwards"),
+    Case("Slice", (f(3, 4), np.array([-9]), np.array([2]), np.array([1]), np.array([1])), why="constant tensors"),
+    Case("Slice", (f(3, 4), (2,), (1,), (1,)), why="nothing is left",
+         excused={"differences": "the gradient is zero everywhere: nothing a wrong rule could change"}),
+    Case("Slice", (f(3, 4), (1,), (FAR,), (0,)), why="of the batch", excused=CORE),
+    Case("SliceGrad", (f(3, 3), f(3, 7), (-2,), (-FAR,), (1,), (-2,)), wrt=(0,), batch=(0, 1)),
+]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from ..errors import GraphError
 from ._convolution import convolve, convolve_input, convolve_weight
 from ._operator import operator
-from ._windows import Windows, channels_last, in_layout, windows
+from ._windows import Windows, channels_last, check_auto_pad, in_layout, per_axis, windows
 
 
 def conv_vjp(op, x, w, b, y, dy, *, auto_pad, dilations, group, pads, strides):
@@ -27,8 +27,7 @@ def conv(x, w, b=None, *, auto_pad="NOTSET", dilations=None, group=1, kernel_sha
     -> f[n, o, *r].  ONNX Conv-11; 1, 2 or 3 spatial axes."""
     win = conv_windows(channels_last(x, layout).shape, jnp.shape(w), kernel_shape, auto_pad=auto_pad,
                        dilations=dilations, group=group, pads=pads, strides=strides)
-    if b is not None and jnp.shape(b) != (w.shape[0],):
-        raise GraphError(f"the bias has shape {list(jnp.shape(b))}, expected [{w.shape[0]}]: one per output channel")
+    check_bias(b, w.shape[0])
     y = convolve(channels_last(x, layout), kernel_last(w), win, group)
     return in_layout(y if b is None else y + b, layout)
 
@@ -94,6 +93,39 @@ def conv_grad_weight(x, dy, w, *, auto_pad="NOTSET", dilations=None, group=1, pa
     return jnp.moveaxis(dw, (-1, -2), (0, 1))
 
 
+def conv_transpose_vjp(op, x, w, b, y, dy, *, auto_pad, dilations, group, output_padding, output_shape, pads, strides):
+    # Where the output is larger than what the windows reach, dy is cut to what they do.
+    win = transposed_windows(spatial_of(x, output_shape), w.shape[2:], auto_pad=auto_pad, dilations=dilations,
+                             output_padding=output_padding, output_shape=output_shape, pads=pads, strides=strides)
+    cut = [k for k, a in enumerate(win.after) if a < 0]
+    d = op.Slice(dy, (0,) * len(cut), tuple(win.after[k] for k in cut), tuple(k + 2 for k in cut)) if cut else dy
+    how = {"dilations": win.dilations, "group": group, "pads": (*win.begin, *(max(0, a) for a in win.after)),
+           "strides": win.strides}
+    db = None if b is None else op.ReduceSum(dy, (0, *range(2, w.rank)), keepdims=0)
+    return op.Conv(d, w, **how), op.ConvGradWeight(d, x, w, **how), db
+
+
+def conv_transpose_flops(inputs, outputs, attributes):
+    return 2.0 * math.prod(inputs[0]) * math.prod(inputs[1][1:])
+
+
+@operator("ConvTranspose", onnx=("", 11), vjp=conv_transpose_vjp, images=((0,), (0,)), flops=conv_transpose_flops)
+def conv_transpose(x, w, b=None, *, auto_pad="NOTSET", dilations=None, group=1, kernel_shape=None, output_padding=None,
+                   output_shape=None, pads=None, strides=None, layout="NCHW"):
+    """The transpose of Conv: each x spread over its window of y by w, added up, + b.  f[n, i, *s],
+    f[i, o / group, *k], f[o] -> f[n, o, *r].  ONNX ConvTranspose-11; 1, 2 or 3 spatial axes."""
+    x = channels_last(x, layout)
+    check_kernel(x.shape, w.shape, kernel_shape)
+    if group < 1 or x.shape[-1] != w.shape[0] or w.shape[0] % group:
+        raise GraphError(f"an image of {x.shape[-1]} channels does not fit a weight of shape {list(w.shape)} with "
+                         f"group={group}: the weight's first size is the number of channels, which group divides")
+    win = transposed_windows(x.shape[1:-1], w.shape[2:], auto_pad=auto_pad, dilations=dilations,
+                             output_padding=output_padding, output_shape=output_shape, pads=pads, strides=strides)
+    check_bias(b, w.shape[1] * group)
+    y = convolve_input(x, kernel_last(w), win, group)
+    return in_layout(y if b is None else y + b, layout)
+
+
 # ---- shared -------------------------------------------------------------------------------------------
 
 
@@ -102,18 +134,25 @@ def kernel_last(w):
     return jnp.moveaxis(w, (0, 1), (-1, -2))
 
 
-def conv_windows(x_shape, w_shape, kernel_shape, *, group, **how) -> Windows:
-    """The windows of a convolution of x[n, *s, i] by w[o, i / group, *k], channels checked."""
-    rank = len(x_shape) - 2
-    if rank < 1 or len(w_shape) != rank + 2:
-        raise GraphError(f"got an image of rank {rank + 2} and a weight of rank {len(w_shape)}, expected the same "
-                         f"rank, 3 or more: image [n, i, *s], weight [o, i / group, *k]")
-    if group < 1 or x_shape[-1] != w_shape[1] * group or w_shape[0] % group:
-        raise GraphError(f"an image of {x_shape[-1]} channels does not fit a weight of shape {list(w_shape)} with "
-                         f"group={group}: the weight needs channels / group = {x_shape[-1]} / {group} as its second size, "
-                         f"and a first size that group divides")
+def check_bias(b, channels):
+    if b is not None and jnp.shape(b) != (channels,):
+        raise GraphError(f"the bias has shape {list(jnp.shape(b))}, expected [{channels}]: one per output channel")
+
+
+def check_kernel(x_shape, w_shape, kernel_shape):
+    if len(x_shape) < 3 or len(w_shape) != len(x_shape):
+        raise GraphError(f"got an image of rank {len(x_shape)} and a weight of rank {len(w_shape)}, expected the same "
+                         f"rank, 3 or more: image [n, c, *spatial], weight with two sizes for channels, then *kernel")
     if kernel_shape is not None and tuple(kernel_shape) != tuple(w_shape[2:]):
         raise GraphError(f"kernel_shape is {list(kernel_shape)}, but the weight has {list(w_shape[2:])}")
+
+
+def conv_windows(x_shape, w_shape, kernel_shape, *, group, **how) -> Windows:
+    """The windows of a convolution of x[n, *s, i] by w[o, i / group, *k], channels checked."""
+    check_kernel(x_shape, w_shape, kernel_shape)
+    if group < 1 or x_shape[-1] != w_shape[1] * group or w_shape[0] % group:
+        raise GraphError(f"an image of {x_shape[-1]} channels does not fit a weight of shape {list(w_shape)} with "
+                         f"group={group}: the weight's second size is channels / group, and group divides its first")
     return windows(x_shape[1:-1], w_shape[2:], **how)
 
 
@@ -124,6 +163,41 @@ def static_windows(what, x, kernel, **how) -> Windows:
         raise GraphError(f"{what} can be spelled in standard operators only where the spatial sizes are numbers, "
                          f"got {x}; declare the image with fixed height and width")
     return windows(sizes, kernel, **how)
+
+
+def transposed_windows(sizes, kernel, *, auto_pad, dilations, output_padding, output_shape, pads, strides) -> Windows:
+    """The windows on the output of a ConvTranspose, one for every position of its input, which has these sizes."""
+    rank = len(sizes)
+    strides, dilations = per_axis("strides", strides, rank), per_axis("dilations", dilations, rank)
+    both = per_axis("pads", pads, 2 * rank, default=0, lowest=0)
+    more = per_axis("output_padding", output_padding, rank, default=0, lowest=0)
+    if any(m >= max(s, d) for m, s, d in zip(more, strides, dilations, strict=True)):
+        raise GraphError(f"output_padding is {list(more)}, expected each smaller than its stride or dilation "
+                         f"(strides {list(strides)}, dilations {list(dilations)})")
+    chosen = check_auto_pad(auto_pad, None if output_shape is not None else pads)
+    full = [s * (n - 1) + m + d * (k - 1) + 1
+            for n, k, s, d, m in zip(sizes, kernel, strides, dilations, more, strict=True)]
+    if output_shape is None and not (chosen and auto_pad.startswith("SAME")):
+        begin, end = both[:rank], both[rank:]
+        out = tuple(f - b - e for f, b, e in zip(full, begin, end, strict=True))
+    else:
+        out = per_axis("output_shape", output_shape, rank) if output_shape is not None else \
+            tuple(n * s for n, s in zip(sizes, strides, strict=True))
+        total = [max(0, f - o) for f, o in zip(full, out, strict=True)]
+        less, rest = tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
+        begin, end = (less, rest) if auto_pad == "SAME_UPPER" else (rest, less)
+    if min(out) < 1:
+        raise GraphError(f"pads={list(both)} leave nothing of an output of {full}; use smaller pads")
+    return Windows(out, tuple(kernel), strides, dilations, begin, end, tuple(sizes))
+
+
+def spatial_of(x, output_shape):
+    """The spatial sizes of a Value.  Unless an output_shape is given the paddings do not depend on them: then any
+    number may stand for a size that has only a name."""
+    if output_shape is not None and not all(isinstance(d, int) for d in x.shape[2:]):
+        raise GraphError(f"the gradient of a ConvTranspose with output_shape needs spatial sizes that are numbers, got "
+                         f"{x}; use pads and output_padding instead, or declare the image with fixed height and width")
+    return tuple(d if isinstance(d, int) else 1 << 20 for d in x.shape[2:])
 
 
 def check_cotangent(dy, win: Windows, channels: int) -> None:

@@ -103,3 +103,55 @@ def conv_backward(x, w, b, y, dy, *, auto_pad="NOTSET", dilations=None, group=1,
             dw[o] += np.tensordot(arriving, wide[at], ([0], [0]))
     db = None if b is None else dy.sum(axis=(0, *range(2, x.ndim)))
     return unpadded(d_wide, added), dw, db
+
+
+def output_windows(sizes, kernel, *, auto_pad, dilations, output_padding, output_shape, pads, strides):
+    """(positions of the whole output, cut off in front, kept) per spatial axis, by ONNX's equations."""
+    rank = len(sizes)
+    added = []
+    for a in range(rank):
+        whole = strides[a] * (sizes[a] - 1) + output_padding[a] + (kernel[a] - 1) * dilations[a] + 1
+        if output_shape is not None or auto_pad.startswith("SAME"):
+            size = sizes[a] * strides[a] if output_shape is None else output_shape[a]
+            total = max(0, whole - size)
+            front = total // 2 if auto_pad == "SAME_UPPER" else total - total // 2
+        else:
+            front, size = pads[a], whole - pads[a] - pads[a + rank]
+        added.append((max(whole, front + size), front, size))
+    return added
+
+
+@define("ConvTranspose")
+def conv_transpose(x, w, b=None, *, auto_pad="NOTSET", dilations=None, group=1, kernel_shape=None, output_padding=None,
+                   output_shape=None, pads=None, strides=None):
+    rank = x.ndim - 2
+    strides, dilations = strides or [1] * rank, dilations or [1] * rank
+    where = output_windows(x.shape[2:], w.shape[2:], auto_pad=auto_pad, dilations=dilations, strides=strides,
+                           output_padding=output_padding or [0] * rank, output_shape=output_shape,
+                           pads=pads or [0] * (2 * rank))
+    y = np.zeros((x.shape[0], w.shape[1] * group, *(whole for whole, _, _ in where)), x.dtype)
+    for o, i in channels(w.shape[1] * group, x.shape[1], group):
+        for t, at in patches(y.shape, w.shape[2:], strides, dilations, x.shape[2:]):
+            y[:, o][at] += np.moveaxis(np.tensordot(w[(i, slice(None), *t)], x[:, i], ([0], [1])), 0, 1)
+    y = y[(..., *(slice(front, front + size) for _, front, size in where))]
+    return y if b is None else y + b.reshape(-1, *[1] * rank)
+
+
+@backward("ConvTranspose")
+def conv_transpose_backward(x, w, b, y, dy, *, auto_pad="NOTSET", dilations=None, group=1, output_padding=None,
+                            output_shape=None, pads=None, strides=None):
+    """Input by input: what of dy lies under its window."""
+    rank = x.ndim - 2
+    strides, dilations = strides or [1] * rank, dilations or [1] * rank
+    where = output_windows(x.shape[2:], w.shape[2:], auto_pad=auto_pad, dilations=dilations, strides=strides,
+                           output_padding=output_padding or [0] * rank, output_shape=output_shape,
+                           pads=pads or [0] * (2 * rank))
+    wide = np.pad(dy, [(0, 0), (0, 0), *((front, whole - front - size) for whole, front, size in where)])
+    dx, dw = np.zeros_like(x), np.zeros_like(w)
+    for o, i in channels(dy.shape[1], x.shape[1], group):
+        for p in np.ndindex(*x.shape[2:]):
+            seen = wide[(slice(None), o, *(slice(s * q, s * q + d * (k - 1) + 1, d)
+                                           for s, d, q, k in zip(strides, dilations, p, w.shape[2:], strict=True)))]
+            dx[(slice(None), i, *p)] = np.tensordot(seen, w[i], (list(range(1, w.ndim)), list(range(1, w.ndim))))
+            dw[i] += np.tensordot(x[(slice(None), i, *p)], seen, ([0], [0]))
+    return dx, dw, None if b is None else dy.sum(axis=(0, *range(2, x.ndim)))

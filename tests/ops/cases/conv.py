@@ -1,5 +1,9 @@
 from .._case import Case, f
 
+GROUPED = {"onnx_reference": "onnx cuts the weight of a grouped ConvTranspose by output instead of input channels",
+           "onnx_gradient": "onnx cuts the weight of a grouped ConvTranspose by output instead of input channels"}
+OUTPUT_SHAPE = {"onnx_reference": "onnx forgets to compute the padding from output_shape unless auto_pad is SAME"}
+
 CASES = [
     Case("Conv", (f(2, 3, 5, 6), f(4, 3, 3, 2), f(4))),
     Case("Conv", (f(2, 1, 6, 6), f(3, 1, 3, 3)), why="one input channel, no bias", pads=(1, 1, 1, 1)),
@@ -25,4 +29,26 @@ CASES = [
          strides=(2, 2), pads=(1, 1, 1, 1), batch=(0, 2)),
     Case("ConvGradWeight", (f(2, 3, 6, 5), f(2, 4, 3, 3), f(4, 3, 3, 3)), why="the vjp of a gradient", wrt=(0, 1),
          strides=(2, 2), pads=(1, 1, 1, 1), batch=(0, 1)),
+    Case("ConvTranspose", (f(2, 3, 4, 3), f(3, 4, 3, 2), f(4))),
+    Case("ConvTranspose", (f(2, 3, 4, 3), f(3, 2, 3, 3), f(2)), why="stride 2, asymmetric pads", strides=(2, 2),
+         pads=(1, 0, 0, 2)),
+    Case("ConvTranspose", (f(2, 3, 4, 3), f(3, 2, 3, 3)), why="output_padding", strides=(2, 3), pads=(1, 1, 1, 1),
+         output_padding=(1, 2)),
+    Case("ConvTranspose", (f(2, 3, 4, 3), f(3, 2, 2, 2)), why="output_padding that no window reaches", strides=(3, 2),
+         output_padding=(2, 1)),
+    Case("ConvTranspose", (f(2, 3, 4, 3), f(3, 2, 2, 2)), why="stride larger than the kernel", strides=(3, 4)),
+    Case("ConvTranspose", (f(2, 2, 4, 3), f(2, 3, 3, 2)), why="dilated, strided", dilations=(2, 3), strides=(3, 2),
+         output_padding=(1, 2)),
+    Case("ConvTranspose", (f(2, 2, 3, 3), f(2, 2, 3, 3)), why="output_shape", strides=(2, 2), output_shape=(6, 5),
+         excused=OUTPUT_SHAPE),
+    Case("ConvTranspose", (f(2, 2, 3, 3), f(2, 2, 2, 2)), why="output_shape beyond all windows", strides=(2, 2),
+         output_shape=(8, 7), excused=OUTPUT_SHAPE),
+    Case("ConvTranspose", (f(2, 2, 3, 3), f(2, 2, 4, 3)), auto_pad="SAME_UPPER", strides=(1, 2)),
+    Case("ConvTranspose", (f(2, 2, 3, 3), f(2, 2, 4, 3)), auto_pad="SAME_LOWER", strides=(2, 2)),
+    Case("ConvTranspose", (f(2, 2, 3, 3), f(2, 2, 4, 3)), auto_pad="VALID", strides=(2, 2)),
+    Case("ConvTranspose", (f(2, 4, 3, 3), f(4, 3, 3, 3), f(6)), why="two groups", group=2, strides=(2, 2),
+         excused=GROUPED),
+    Case("ConvTranspose", (f(2, 3, 3, 3), f(3, 1, 3, 3)), why="depthwise", group=3, strides=(2, 2), pads=(1, 1, 1, 1)),
+    Case("ConvTranspose", (f(2, 3, 5), f(3, 4, 3), f(4)), why="one spatial axis", strides=(2,), pads=(1, 0)),
+    Case("ConvTranspose", (f(2, 2, 2, 3, 2), f(2, 3, 2, 2, 3)), why="three spatial axes", strides=(1, 2, 2)),
 ]

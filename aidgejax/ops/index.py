@@ -1,27 +1,261 @@
-"""Picking elements by index: Gather and its relatives, ArgMax, TopK."""
+"""Picking elements by index: Gather and Scatter in their forms, ArgMax, TopK, OneHot; and CumSum.
 
+An index may count from the end.  One that lies outside is refused where it is known when the graph is lowered;
+where it is computed from data a compiled program cannot refuse it: what is gathered is then NaN (for integers the
+dtype's lowest, or highest if unsigned), and what is scattered is dropped.
+"""
+
+import jax
 import jax.numpy as jnp
+import numpy as np
 
+from ..errors import GraphError, NoGradientRule
+from ..graph import Value
 from ._operator import operator, positive_axes
+from .cut import positions_in, sent_back
+
+
+def check_indices(indices, size, where):
+    """Refuse indices outside of `size` that are known already."""
+    if isinstance(indices, jax.Array) or np.size(indices) == 0:
+        return
+    low, high = int(np.min(indices)), int(np.max(indices))
+    if low < -size or high >= size:
+        raise GraphError(f"index {low if low < -size else high} is outside {where} of size {size} "
+                         f"({-size} to {size - 1})")
+
+
+def along(x, indices, axis):
+    """The index tuple of x[i, ..., indices[i, ..., j, ...], ...]; `indices` may be smaller than x on the other axes."""
+    rank = jnp.ndim(x)
+    (axis,) = positive_axes((axis,), rank, "axis")
+    if jnp.ndim(indices) != rank:
+        raise GraphError(f"indices have rank {jnp.ndim(indices)}: expected {rank}, the rank of the data")
+    sizes = jnp.shape(indices)
+    beyond = [k for k in range(rank) if k != axis and sizes[k] > jnp.shape(x)[k]]
+    if beyond:
+        raise GraphError(f"indices of shape {sizes} go beyond the data, of shape {jnp.shape(x)}, on axis {beyond[0]}")
+    check_indices(indices, jnp.shape(x)[axis], f"axis {axis}")
+    place = list(jnp.indices(sizes, sparse=True))
+    place[axis] = indices
+    return tuple(place)
+
+
+def rows(x, indices, batch_dims=0):
+    """The index tuple of x[batch..., indices[..., 0], indices[..., 1], ...]."""
+    rank, depth = jnp.ndim(x), jnp.shape(indices)[-1] if jnp.ndim(indices) else None
+    if depth is None or batch_dims + depth > rank:
+        raise GraphError(f"indices of shape {jnp.shape(indices)} after {batch_dims} batch axes do not address data of "
+                         f"rank {rank}: their last axis counts how many axes they index")
+    batch = jnp.indices(jnp.shape(indices)[:-1], sparse=True)[:batch_dims]
+    for k in range(depth):
+        check_indices(indices[..., k], jnp.shape(x)[batch_dims + k], f"axis {batch_dims + k}")
+    return (*batch, *(indices[..., k] for k in range(depth)))
+
+
+# ---- gathering ----------------------------------------------------------------------------------------
+
+
+def gather_vjp(op, x, indices, y, dy, *, axis):
+    return op.GatherGrad(dy, x, indices, axis=axis), None
+
+
+@operator("Gather", onnx=("", 13), vjp=gather_vjp)
+def gather(x, indices, *, axis=0):
+    """x[..., indices, ...] along axis.  t[*s], i[*q] -> t[*s[:axis], *q, *s[axis+1:]].  ONNX Gather-13."""
+    (axis,) = positive_axes((axis,), jnp.ndim(x), "axis")
+    check_indices(indices, jnp.shape(x)[axis], f"axis {axis}")
+    return jnp.take(x, jnp.asarray(indices), axis, mode="fill")
+
+
+def gather_grad_onnx(op, dy, like, indices, *, axis):
+    # ScatterND works on the leading axes: the gathered ones are brought there, and back.
+    known = not isinstance(indices, Value)
+    gathered = np.ndim(indices) if known else indices.rank
+    places = np.asarray(indices)[..., None] if known else op.Unsqueeze(indices, (-1,))
+    axis %= like.rank
+    if axis == 0:
+        return op.ScatterND(op.ZerosLike(like), places, dy, reduction="add")
+    order = (axis, *(k for k in range(like.rank) if k != axis))
+    order_dy = (*range(axis, axis + gathered), *range(axis), *range(axis + gathered, dy.rank))
+    first = op.ScatterND(op.Transpose(op.ZerosLike(like), perm=order), places, op.Transpose(dy, perm=order_dy),
+                         reduction="add")
+    return op.Transpose(first, perm=tuple(int(k) for k in np.argsort(order)))
+
+
+def gather_grad_vjp(op, dy, like, indices, dx, ddx, *, axis):
+    return op.Gather(ddx, indices, axis=axis), None, None
+
+
+@operator("GatherGrad", decompose=gather_grad_onnx, vjp=gather_grad_vjp)
+def gather_grad(dy, like, indices, *, axis=0):
+    """dy added where Gather took it from.  f[*s[:axis], *q, *s[axis+1:]], f[*s], i[*q] -> f[*s]."""
+    (axis,) = positive_axes((axis,), jnp.ndim(like), "axis")
+    return jnp.zeros(jnp.shape(like), jnp.result_type(dy)).at[(slice(None),) * axis + (indices,)].add(dy)
+
+
+def gather_elements_vjp(op, x, indices, y, dy, *, axis):
+    return op.ScatterElements(op.ZerosLike(x), indices, dy, axis=axis % x.rank, reduction="add"), None
+
+
+@operator("GatherElements", onnx=("", 13), vjp=gather_elements_vjp)
+def gather_elements(x, indices, *, axis=0):
+    """y[i, j] = x[indices[i, j], j] for axis 0, and so on.  t[*s], i[*r] -> t[*r].  ONNX GatherElements-13."""
+    return jnp.asarray(x).at[along(x, indices, axis)].get(mode="fill")
+
+
+def gather_nd_vjp(op, x, indices, y, dy, *, batch_dims):
+    if batch_dims == 0:
+        return op.ScatterND(op.ZerosLike(x), indices, dy, reduction="add"), None
+    return sent_back(op, dy, x, op.GatherND(positions_in(op, x), indices, batch_dims=batch_dims)), None
+
+
+@operator("GatherND", onnx=("", 13), vjp=gather_nd_vjp)
+def gather_nd(x, indices, *, batch_dims=0):
+    """y[b, i] = x[b, indices[b, i, 0], indices[b, i, 1], ...].  t[*b, *s], i[*b, *q, k] -> t[*b, *q, *s[k:]].
+    ONNX GatherND-13."""
+    return jnp.asarray(x).at[rows(x, indices, batch_dims)].get(mode="fill")
+
+
+# ---- scattering ---------------------------------------------------------------------------------------
+
+
+def scattered(x, place, updates, reduction):
+    at = jnp.asarray(x).at[place]
+    if reduction == "none":
+        return at.set(updates)
+    if reduction not in ("add", "mul", "max", "min"):
+        raise GraphError(f"reduction={reduction!r}: expected none, add, mul, max or min")
+    return getattr(at, {"mul": "multiply"}.get(reduction, reduction))(updates)
+
+
+def no_rule(reduction):
+    return NoGradientRule(f"no gradient rule for reduction={reduction!r}: only 'none' and 'add' have one")
 
 
 def scatter_elements_vjp(op, x, indices, updates, y, dy, *, axis, reduction):
+    if reduction not in ("none", "add"):
+        raise no_rule(reduction)
+    axis %= x.rank
     d_updates = op.GatherElements(dy, indices, axis=axis)
-    if reduction == "add":
-        return dy, None, d_updates
-    return op.ScatterElements(dy, indices, op.ZerosLike(updates), axis=axis), None, d_updates
+    if reduction == "none":
+        dy = op.ScatterElements(dy, indices, op.ZerosLike(updates), axis=axis)
+    return dy, None, d_updates
 
 
 @operator("ScatterElements", onnx=("", 18), vjp=scatter_elements_vjp)
 def scatter_elements(x, indices, updates, *, axis=0, reduction="none"):
-    """x with updates put at (or added to) the places indices[...] along axis."""
+    """x, and x[indices[i, j], j] = updates[i, j] for axis 0, and so on.  t[*s], i[*r], t[*r] -> t[*s].
+    reduction: none, where an index may not come twice, or how an update joins what is there: add, mul, max, min.
+    ONNX ScatterElements-18."""
+    return scattered(x, along(x, indices, axis), updates, reduction)
+
+
+def scatter_nd_vjp(op, x, indices, updates, y, dy, *, reduction):
+    if reduction not in ("none", "add"):
+        raise no_rule(reduction)
+    d_updates = op.GatherND(dy, indices)
+    if reduction == "none":
+        dy = op.ScatterND(dy, indices, op.ZerosLike(updates))
+    return dy, None, d_updates
+
+
+@operator("ScatterND", onnx=("", 18), vjp=scatter_nd_vjp)
+def scatter_nd(x, indices, updates, *, reduction="none"):
+    """x, and x[indices[i, 0], indices[i, 1], ...] = updates[i].  t[*s], i[*q, k], t[*q, *s[k:]] -> t[*s].
+    reduction: none, where an index may not come twice, or how an update joins what is there: add, mul, max, min.
+    ONNX ScatterND-18."""
+    return scattered(x, rows(x, indices), updates, reduction)
+
+
+# ---- searching ----------------------------------------------------------------------------------------
+
+
+def extreme(find, x, axis, keepdims, select_last_index):
     (axis,) = positive_axes((axis,), jnp.ndim(x), "axis")
-    at = jnp.asarray(x).at[along(indices, axis)]
-    return at.add(updates) if reduction == "add" else at.set(updates)
+    if select_last_index:
+        found = jnp.shape(x)[axis] - 1 - find(jnp.flip(x, axis), axis=axis, keepdims=bool(keepdims))
+    else:
+        found = find(x, axis=axis, keepdims=bool(keepdims))
+    return found.astype(jax.dtypes.canonicalize_dtype(np.int64))
 
 
-def along(indices, axis):
-    """The index tuple that picks x[..., indices[i, j, ...], ...]: position i, j, ... of `indices` on the other axes."""
-    grid = list(jnp.indices(jnp.shape(indices), sparse=True))
-    grid[axis] = indices
-    return tuple(grid)
+@operator("ArgMax", onnx=("", 13))
+def arg_max(x, *, axis=0, keepdims=1, select_last_index=0):
+    """The index of the largest along axis; of several the first, or the last.  t[*s] -> i64[*r].  ONNX ArgMax-13."""
+    return extreme(jnp.argmax, x, axis, keepdims, select_last_index)
+
+
+@operator("ArgMin", onnx=("", 13))
+def arg_min(x, *, axis=0, keepdims=1, select_last_index=0):
+    """The index of the smallest along axis; of several the first, or the last.  t[*s] -> i64[*r].  ONNX ArgMin-13."""
+    return extreme(jnp.argmin, x, axis, keepdims, select_last_index)
+
+
+def top_k_vjp(op, x, k, values, indices, d_values, d_indices, *, axis):
+    if d_values is None:
+        return None, None
+    return op.ScatterElements(op.ZerosLike(x), indices, d_values, axis=axis % x.rank), None
+
+
+@operator("TopK", onnx=("", 11), vjp=top_k_vjp, static=("k",), outputs=2, saves=(1,))
+def top_k(x, k, *, axis=-1, largest=1, sorted=1):
+    """The k largest (or smallest) along axis, in order, and where they were; of equal ones the first comes first.
+    k: one number, [k] in ONNX.  t[*s], i64[1] -> t[*r], i64[*r].  ONNX TopK-11."""
+    (axis,) = positive_axes((axis,), jnp.ndim(x), "axis")
+    k = int(np.reshape(k, ()))
+    if not 0 <= k <= jnp.shape(x)[axis]:
+        raise GraphError(f"k={k} of an axis of size {jnp.shape(x)[axis]}")
+    x = jnp.moveaxis(x, axis, -1)
+    # For the smallest, an order turned round: ~ is what - is, without the overflow at the lowest integer.
+    turn = (lambda a: a) if largest else jnp.negative if jnp.issubdtype(x.dtype, jnp.floating) else jnp.invert
+    values, indices = jax.lax.top_k(turn(x), k)
+    indices = indices.astype(jax.dtypes.canonicalize_dtype(np.int64))
+    return jnp.moveaxis(turn(values), -1, axis), jnp.moveaxis(indices, -1, axis)
+
+
+@operator("NonZero", onnx=("", 13), static=("x",))
+def non_zero(x):
+    """The indices of what is not zero, a column for each; x must be known when the graph is lowered, for it decides
+    the shape.  t[*s] -> i64[rank, n].  ONNX NonZero-13."""
+    return np.asarray(np.nonzero(np.atleast_1d(x)), jax.dtypes.canonicalize_dtype(np.int64))
+
+
+# ---- one-hot and running sums -------------------------------------------------------------------------
+
+
+def one_hot_vjp(op, indices, depth, values, y, dy, *, axis):
+    hot = op.OneHot(indices, depth, op.CastLike((0, 1), dy), axis=axis)
+    on = op.ReduceSum(op.Mul(dy, hot))
+    off = op.ReduceSum(op.Mul(dy, op.Sub(1.0, hot)))
+    return None, None, op.Concat(*(op.Reshape(d, (1,)) for d in (off, on)), axis=0)
+
+
+@operator("OneHot", onnx=("", 11), vjp=one_hot_vjp, static=("depth",))
+def one_hot(indices, depth, values, *, axis=-1):
+    """values[1] where the new axis's index is the one given, values[0] elsewhere (an index outside is nowhere).
+    t[*s], i64[], u[2] -> u[*s, depth].  ONNX OneHot-11."""
+    (at,) = positive_axes((axis,), jnp.ndim(indices) + 1, "axis")
+    depth = int(np.reshape(depth, ()))
+    indices = jnp.expand_dims(indices, at)
+    classes = jnp.reshape(jnp.arange(depth), [depth if k == at else 1 for k in range(indices.ndim)])
+    hot = (indices == classes) | (indices + depth == classes)
+    return jnp.where(hot, values[1], values[0])
+
+
+def cum_sum_vjp(op, x, axis, y, dy, *, exclusive, reverse):
+    return op.CumSum(dy, axis, exclusive=exclusive, reverse=0 if reverse else 1), None
+
+
+@operator("CumSum", onnx=("", 11), vjp=cum_sum_vjp, static=("axis",))
+def cum_sum(x, axis, *, exclusive=0, reverse=0):
+    """Running sums along axis, each with its own element (unless exclusive), or from the end.  t[*s], i64[] -> t[*s].
+    ONNX CumSum-11."""
+    (axis,) = positive_axes((int(np.reshape(axis, ())),), jnp.ndim(x), "axis")
+    if reverse:
+        x = jnp.flip(x, axis)
+    if exclusive:
+        config = [(1, -1, 0) if k == axis else (0, 0, 0) for k in range(jnp.ndim(x))]
+        x = jax.lax.pad(x, jnp.zeros((), jnp.result_type(x)), config)
+    y = jnp.cumsum(x, axis, dtype=jnp.result_type(x))
+    return jnp.flip(y, axis) if reverse else y

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import GraphError
+from ..graph import Value
 from ._operator import operator, positive_axes
 
 
@@ -156,3 +157,101 @@ def slice_grad(dy, like, starts, ends, axes=None, steps=None, *, layout="NCHW"):
         low, high = (min(r), max(r)) if len(r) else (0, -1)
         config.append((low, size - 1 - high, abs(r.step) - 1))
     return jax.lax.pad(dy, jnp.zeros((), jnp.result_type(dy)), config)
+
+
+# ---- Pad ----------------------------------------------------------------------------------------------
+
+
+def paddings(sizes, pads, axes, mode):
+    """Per axis of a tensor of these sizes, (before, after); negative ones cut."""
+    if mode not in ("constant", "reflect", "edge", "wrap"):
+        raise GraphError(f"mode={mode!r}: expected constant, reflect, edge or wrap")
+    axes = positive_axes((int(a) for a in (range(len(sizes)) if axes is None else np.ravel(axes))), len(sizes))
+    if len(pads) != 2 * len(axes):
+        raise GraphError(f"{len(pads)} pads for {len(axes)} axes: expected two per axis, all that come before, then "
+                         f"all that come after")
+    found = [(0, 0)] * len(sizes)
+    for k, a in enumerate(axes):
+        before, after = found[a] = int(pads[k]), int(pads[len(axes) + k])
+        left = sizes[a] + min(before, 0) + min(after, 0)
+        if left < 0 or left == 0 and mode != "constant" and max(before, after) > 0:
+            raise GraphError(f"pads {before} and {after} leave nothing of axis {a} of size {sizes[a]}"
+                             + (f" for mode={mode!r} to repeat" if mode != "constant" else ""))
+    return found
+
+
+def pad_vjp(op, x, pads, constant_value, axes, y, dy, *, mode):
+    dx = op.PadGrad(dy, x, pads, axes, mode=mode)
+    if mode != "constant" or not isinstance(constant_value, Value):
+        return dx, None, None, None
+    outside = op.Sub(dy, op.Pad(dx, pads, 0.0, axes))
+    return dx, None, op.SumLike(outside, constant_value), None
+
+
+@operator("Pad", onnx=("", 19), vjp=pad_vjp, static=("pads", "axes"), images="same")
+def pad(x, pads, constant_value=None, axes=None, *, mode="constant", layout="NCHW"):
+    """x with more elements around it, or fewer where a pad is negative; mode: constant, reflect (without repeating
+    the border), edge (the border again and again), wrap.  t[*s], i64[2k], t[], i64[k] -> t[*r].  ONNX Pad-19.
+    What is cut off is not there for the other modes to repeat."""
+    widths = in_layout(paddings(in_graph(jnp.shape(x), layout), pads, axes, mode), layout)
+    if mode == "constant":
+        value = jnp.reshape(jnp.asarray(0 if constant_value is None else constant_value), ())
+        return jax.lax.pad(x, value.astype(jnp.result_type(x)), [(b, a, 0) for b, a in widths])
+    kept = x[tuple(slice(max(0, -b), d - max(0, -a)) for d, (b, a) in zip(jnp.shape(x), widths, strict=True))]
+    return jnp.pad(kept, [(max(0, b), max(0, a)) for b, a in widths], mode)
+
+
+def pad_grad_onnx(op, dy, like, pads, axes, *, mode):
+    if mode != "constant":
+        return sent_back(op, dy, like, op.Pad(positions_in(op, like), pads, None, axes, mode=mode))
+    # What was added is cut off; what was cut off comes back as zeros.
+    added, cut = op.Max(pads, 0), op.Max(op.Neg(pads), 0)
+    count = like.rank if axes is None else len(axes) if isinstance(axes, tuple) else axes.shape[0]
+    sizes = op.Shape(dy) if axes is None else op.Gather(op.Shape(dy), axes)
+    ends = op.Sub(sizes, op.Slice(added, (count,), (2 * count,)))
+    return op.Pad(op.Slice(dy, op.Slice(added, (0,), (count,)), ends, axes), cut, 0.0, axes)
+
+
+def pad_grad_vjp(op, dy, like, pads, axes, dx, ddx, *, mode):
+    return op.Pad(ddx, pads, 0.0 if mode == "constant" else None, axes, mode=mode), None, None, None
+
+
+@operator("PadGrad", decompose=pad_grad_onnx, vjp=pad_grad_vjp, static=("pads", "axes"), images="same")
+def pad_grad(dy, like, pads, axes=None, *, mode="constant", layout="NCHW"):
+    """The gradient of Pad: for each element of `like`, the sum of dy over its copies.
+    f[*r], f[*s], i64[2k], i64[k] -> f[*s]."""
+    widths = in_layout(paddings(in_graph(jnp.shape(like), layout), pads, axes, mode), layout)
+    if mode == "constant":
+        return jax.lax.pad(dy, jnp.zeros((), jnp.result_type(dy)), [(-b, -a, 0) for b, a in widths])
+    for axis, (before, after) in enumerate(widths):
+        if before or after:
+            dy = folded_back(dy, axis, jnp.shape(like)[axis], before, after, mode)
+    return dy
+
+
+def folded_back(dy, axis, size, before, after, mode):
+    """dy added up along one axis to where `mode` copied it from: a sum of slices, no scatter."""
+    kept = np.arange(max(0, -before), size - max(0, -after))
+    source = np.pad(kept, (max(0, before), max(0, after)), mode)
+    total = 0
+    for first, last, step in stretches(source.tolist()):
+        piece = jax.lax.slice_in_dim(dy, first, last + 1, axis=axis)
+        piece = jnp.sum(piece, axis, keepdims=True) if step == 0 else jnp.flip(piece, axis) if step < 0 else piece
+        low, high = sorted((source[first], source[last]))
+        config = [(int(low), int(size - 1 - high), 0) if k == axis else (0, 0, 0) for k in range(jnp.ndim(dy))]
+        total += jax.lax.pad(piece, jnp.zeros((), jnp.result_type(dy)), config)
+    return total
+
+
+def stretches(numbers):
+    """[(first, last, step)]: where the numbers go on in steps of 1, 0 or -1."""
+    found, first = [], 0
+    while first < len(numbers):
+        last, step = first, 1
+        if first + 1 < len(numbers) and abs(numbers[first + 1] - numbers[first]) <= 1:
+            step = numbers[first + 1] - numbers[first]
+            while last + 1 < len(numbers) and numbers[last + 1] - numbers[last] == step:
+                last += 1
+        found.append((first, last, step))
+        first = last + 1
+    return found

@@ -63,3 +63,33 @@ def slice_grad(dy, like, starts, ends, axes=None, steps=None):
     dx = np.zeros(like.shape, dy.dtype)
     dx[np.ix_(*taken(like.shape, starts, ends, axes, steps))] = dy
     return dx
+
+
+@define("Pad")
+def pad(x, pads, constant_value=None, axes=None, *, mode="constant"):
+    before, after = [0] * x.ndim, [0] * x.ndim
+    axes = range(x.ndim) if axes is None else axes
+    for k, axis in enumerate(axes):
+        before[int(axis)], after[int(axis)] = int(pads[k]), int(pads[len(axes) + k])
+    for axis in range(x.ndim):
+        x = np.take(x, range(max(0, -before[axis]), x.shape[axis] - max(0, -after[axis])), axis)
+    width = [(max(0, b), max(0, a)) for b, a in zip(before, after, strict=True)]
+    if mode != "constant":
+        return np.pad(x, width, mode)
+    value = 0 if constant_value is None else np.asarray(constant_value).reshape(())
+    return np.pad(x, width, mode, constant_values=np.asarray(value, x.dtype))
+
+
+@backward("Pad")
+def pad_backward(x, pads, constant_value, axes, y, dy, *, mode="constant"):
+    outside = pad(np.zeros(x.shape, dy.dtype), pads, dy.dtype.type(1), axes, mode=mode)
+    d_value = np.sum(dy * outside, dtype=dy.dtype).reshape(np.shape(constant_value))
+    return pad_grad(dy, x, pads, axes, mode=mode), None, d_value, None
+
+
+@define("PadGrad")
+def pad_grad(dy, like, pads, axes=None, *, mode="constant"):
+    copies = pad(np.arange(like.size).reshape(like.shape), pads, -1, axes, mode=mode)
+    dx = np.zeros(like.size, dy.dtype)
+    np.add.at(dx, copies[copies >= 0], dy[copies >= 0])
+    return dx.reshape(like.shape)

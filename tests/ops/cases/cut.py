@@ -3,6 +3,7 @@ import numpy as np
 from .._case import Case, f, i
 from .movement import CORE
 
+NEGATIVE = "onnx.reference calls numpy.pad, which refuses negative pads"
 FAR = np.iinfo(np.int64).max
 
 CASES = [
@@ -24,4 +25,29 @@ CASES = [
          excused={"differences": "the gradient is zero everywhere: nothing a wrong rule could change"}),
     Case("Slice", (f(3, 4), (1,), (FAR,), (0,)), why="of the batch", excused=CORE),
     Case("SliceGrad", (f(3, 3), f(3, 7), (-2,), (-FAR,), (1,), (-2,)), wrt=(0,), batch=(0, 1)),
+    Case("Pad", (f(3, 4), (0, 1, 0, 2))),
+    Case("Pad", (f(2, 3, 4), np.array([2, 0, 1, 3]), f(), np.array([1, -1])), why="a constant, two axes"),
+    Case("Pad", (f(3, 4), (1, 0, 0, 2), f(1)), why="of the batch, a constant with an axis", batch=(),
+         excused={"onnx_reference": "onnx.reference wants a scalar constant"}),
+    Case("Pad", (f(3, 5), (-1, 2), 0.5, (1,)), why="cut in front, a constant behind",
+         excused={"onnx_reference": NEGATIVE}),
+    Case("Pad", (f(3, 5), (-2, -1), None, (1,)), why="cut on both sides", excused={"onnx_reference": NEGATIVE}),
+    Case("Pad", (i(3, 4), (0, 1, 0, 1), 7), why="integers"),
+    Case("Pad", (f(2, 4, 3), (2, 1, 3, 2), None, (1, 2)), mode="reflect"),
+    Case("Pad", (f(2, 3), (5, 4), None, (1,)), why="to and fro", mode="reflect"),
+    Case("Pad", (f(2, 4, 3), (2, 0, 1, 4), None, (1, 2)), mode="edge"),
+    Case("Pad", (f(2, 4, 3), (2, 1, 1, 4), None, (1, 2)), mode="wrap"),
+    Case("Pad", (f(2, 5), (-1, 2), None, (1,)), why="cut in front, repeated behind", mode="reflect",
+         excused={"onnx_reference": NEGATIVE, "onnx_gradient": NEGATIVE}),
+    Case("PadGrad", (f(2, 7), f(2, 4), (2, 1), (1,)), wrt=(0,), batch=(0, 1)),
+    Case("PadGrad", (f(2, 7), f(2, 4), (2, 1), (1,)), mode="edge", wrt=(0,), batch=(0, 1)),
+    # Images, which may lie channels-last: see ../test_channels_last.py.
+    Case("Concat", (f(2, 3, 2, 4), f(2, 1, 2, 4)), why="channels of images", axis=1, batch=(0, 1)),
+    Case("Split", (f(2, 5, 2, 3), (2, 3)), why="channels of images", axis=1, outputs=2),
+    Case("Slice", (f(2, 3, 5, 4), (1, 3), (3, 0), (1, 2), (1, -2)), why="channels and rows of images"),
+    Case("SliceGrad", (f(2, 2, 2, 4), f(2, 3, 5, 4), (1, 3), (3, 0), (1, 2), (1, -2)), why="images", wrt=(0,),
+         batch=(0, 1)),
+    Case("Pad", (f(2, 3, 2, 4), (1, 0, 2, 0, 2, 1), 0.5, (1, 2, 3)), why="channels, rows and columns of images"),
+    Case("PadGrad", (f(2, 3, 5, 5), f(2, 3, 3, 4), (1, 0, 1, 1), (2, 3)), why="images", mode="reflect", wrt=(0,),
+         batch=(0, 1)),
 ]

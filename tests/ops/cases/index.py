@@ -44,7 +44,7 @@ CASES = [
     Case("TopK", (f(3, 5), (2,)), outputs=2),
     Case("TopK", (f(3, 5), (3,)), why="the smallest", largest=0, outputs=2),
     Case("TopK", (f(5, 3), np.array([2])), why="only the values are named", axis=0, batch=(),
-         excused=dict.fromkeys(["onnx_reference", "onnx_round_trip"], "the writer leaves off an output that ONNX needs")),
+         excused=dict.fromkeys(["onnx_reference", "onnx_round_trip"], "the writer leaves off an output of ONNX")),
     Case("TopK", (TIED.astype(np.int32), (3,)), why="ties of integers: the first", axis=1, outputs=2),
     Case("TopK", (TIED.astype(np.uint8), (3,)), why="ties of integers, the smallest", largest=0, outputs=2),
     Case("NonZero", (np.array([[1, 0, 2], [0, 3, 0]]),), batch=()),

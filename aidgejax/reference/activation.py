@@ -172,7 +172,7 @@ def gelu_backward(x, y, dy, *, approximate="none"):
     if approximate == "tanh":
         u = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
         du = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x**2)
-        return (dy * 0.5 * (1 + np.tanh(u) + x * du / np.square(np.cosh(u))),)
+        return (dy * 0.5 * (1 + np.tanh(u) + x / np.square(np.cosh(u)) * du),)
     density = np.exp(-np.square(x) / 2) / math.sqrt(2 * math.pi)
     return (dy * (0.5 * each(math.erfc, -x / math.sqrt(2)) + x * density),)
 

@@ -83,7 +83,8 @@ def gradients(graph: Graph, found: Arrays, d_outputs: Arrays, wrt: Iterable[str]
         outputs = tuple(found[o] if o else r for o, r in zip(named, outputs, strict=True))
         cotangents = [arrived[o] if o in arrived else np.zeros_like(r) for o, r in zip(named, outputs, strict=True)]
         attrs = _accepted(BACKWARDS[node.op], node.attrs)
-        for i, g in zip(node.inputs, BACKWARDS[node.op](*inputs, *outputs, *cotangents, **attrs), strict=False):
+        shares = _computed(BACKWARDS[node.op], [*inputs, *outputs, *cotangents], attrs)
+        for i, g in zip(node.inputs, shares, strict=False):
             if isinstance(i, str) and i in active and g is not None:
                 arrived[i] = arrived.get(i, 0) + _sum_to(np.asarray(g), np.shape(found[i]))
     return {w: arrived.get(w, np.zeros_like(found[w])) for w in wrt}
@@ -91,7 +92,7 @@ def gradients(graph: Graph, found: Arrays, d_outputs: Arrays, wrt: Iterable[str]
 
 def _as(value: Any, dtype: Any) -> Any:
     array = np.asarray(value)
-    if dtype is not None and (array.dtype.kind == "f" or array.dtype.name == "bfloat16"):
+    if dtype is not None and _is_float(array):
         return array.astype(dtype)
     return array
 
@@ -116,12 +117,29 @@ def _accepted(function: Any, attrs: dict[str, Any]) -> dict[str, Any]:
 
 def _call(graph: Graph, node: Node, args: list) -> tuple:
     try:
-        with np.errstate(all="ignore"):
-            result = DEFINITIONS[node.op](*args, **node.attrs)
+        result = _computed(DEFINITIONS[node.op], args, node.attrs)
     except (TypeError, ValueError, IndexError, KeyError, ZeroDivisionError) as e:
         raise GraphError(f"NumPy backend, node {node.name!r} ({node.op}) of graph {graph.name!r} with inputs of shape "
                          f"{', '.join(str(np.shape(a)) for a in args)}: {e}") from e
     return result if isinstance(result, tuple) else (result,)
+
+
+def _computed(function: Any, args: list, keywords: dict[str, Any]) -> Any:
+    """function(*args, **keywords); bfloat16, in which NumPy has few operations, is computed in float32 and rounded."""
+    floats = {a.dtype for a in args if isinstance(a, np.ndarray | np.generic) and _is_float(a)}
+    short = floats.pop() if len(floats) == 1 and not {"to", "dtype"} & set(keywords) else None
+    with np.errstate(all="ignore"):
+        if short is None or short.name != "bfloat16":
+            return function(*args, **keywords)
+        result = function(*(a.astype(np.float32) if hasattr(a, "dtype") and a.dtype == short else a for a in args),
+                          **keywords)
+    rounded = [r.astype(short) if r is not None and _is_float(np.asarray(r)) else r
+               for r in (result if isinstance(result, tuple) else (result,))]
+    return tuple(rounded) if isinstance(result, tuple) else rounded[0]
+
+
+def _is_float(a: Any) -> bool:
+    return a.dtype.kind == "f" or a.dtype.name == "bfloat16"
 
 
 def _sum_to(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

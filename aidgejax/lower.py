@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .errors import AidgeJaxError, GraphError
+from .errors import GraphError
 from .gradient import grad_name, make_gradient
 from .graph import Graph, Node, Value
 from .ops import Operator, check_known, lookup

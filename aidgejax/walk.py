@@ -101,10 +101,7 @@ class Walker:
     def _execute(self, step: Step, k: int, tensors: Tensors, key: Any, read: set[str]) -> tuple:
         node, operator, keywords = step.node, step.operator, dict(step.keywords)
         if operator.random:
-            if key is None:
-                raise GraphError(f"node {node.name!r} ({node.op}) of graph {self.graph.name!r} draws random numbers: "
-                                 f"give a key, e.g. jax.random.key(0)")
-            keywords["key"] = jax.random.fold_in(key, k)
+            keywords["key"] = None if key is None else jax.random.fold_in(key, k)
         if "wanted" in operator.keywords:
             keywords["wanted"] = tuple(o in read for o in operator.pad_outputs(node.outputs))
         try:

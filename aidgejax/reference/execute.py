@@ -32,12 +32,14 @@ from ._definition import BACKWARDS, DEFINITIONS
 Arrays = dict[str, Any]
 
 
-def execute(graph: Graph, feeds: Arrays, *, dtype: Any = None, given: Arrays | None = None) -> Arrays:
+def execute(graph: Graph, feeds: Arrays, *, dtype: Any = None, given: Arrays | None = None,
+            rng: np.random.Generator | None = None) -> Arrays:
     """Every tensor of the graph, by name.
 
     feeds: {input or producer: array}; producers that are not fed keep the graph's own data.
     dtype: compute floating tensors in this precision (np.float64, say); default: as fed.
     given: tensors that are taken as they are instead of computed, e.g. the masks that another backend drew.
+    rng: where operators that draw random numbers draw them, for what is not given.
     Raises UnknownOperator listing all operators without a definition, GraphError naming a node that fails.
     """
     unknown = sorted({n.op for n in graph.nodes} - set(DEFINITIONS))
@@ -54,7 +56,8 @@ def execute(graph: Graph, feeds: Arrays, *, dtype: Any = None, given: Arrays | N
         if all(o in given for o in node.output_names):
             results = tuple(given.get(o) for o in node.outputs)
         else:
-            results = _call(graph, node, [_argument(i, found) for i in node.inputs])
+            results = _call(graph, node, [_argument(i, found) for i in node.inputs], rng,
+                            tuple(given.get(o) for o in node.outputs))
         for name, array in zip(node.outputs, results, strict=False):
             if name is not None:
                 found[name] = given.get(name, array)
@@ -78,7 +81,7 @@ def gradients(graph: Graph, found: Arrays, d_outputs: Arrays, wrt: Iterable[str]
         if node.op not in BACKWARDS:
             raise NoGradientRule(f"the NumPy backend has no backward of its own for {node.op!r} (node {node.name!r})")
         inputs = _padded(node, [_argument(i, found) for i in node.inputs])
-        outputs = _call(graph, node, [_argument(i, found) for i in node.inputs])
+        outputs = _call(graph, node, [_argument(i, found) for i in node.inputs], np.random.default_rng(0))
         named = [*node.outputs, *([None] * (len(outputs) - len(node.outputs)))]
         outputs = tuple(found[o] if o else r for o, r in zip(named, outputs, strict=True))
         cotangents = [arrived[o] if o in arrived else np.zeros_like(r) for o, r in zip(named, outputs, strict=True)]
@@ -115,9 +118,10 @@ def _accepted(function: Any, attrs: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in attrs.items() if k in params}
 
 
-def _call(graph: Graph, node: Node, args: list) -> tuple:
+def _call(graph: Graph, node: Node, args: list, rng: np.random.Generator | None, drawn: tuple = ()) -> tuple:
+    draws = _accepted(DEFINITIONS[node.op], {"rng": rng, "drawn": drawn})
     try:
-        result = _computed(DEFINITIONS[node.op], args, node.attrs)
+        result = _computed(DEFINITIONS[node.op], args, {**node.attrs, **draws})
     except (TypeError, ValueError, IndexError, KeyError, ZeroDivisionError) as e:
         raise GraphError(f"NumPy backend, node {node.name!r} ({node.op}) of graph {graph.name!r} with inputs of shape "
                          f"{', '.join(str(np.shape(a)) for a in args)}: {e}") from e

@@ -1,0 +1,137 @@
+"""How much faster is an epoch compiled as one scan of hand-written rules?
+
+Against (a) our own jitted step in a Python loop, (b) jax.grad of the same forward, jitted per step, and (c) jax.grad
+scanned.  All four start from the same state, see the same batches and must end with the same parameters before anything
+is timed.  Rounds are interleaved; each ratio is taken within its round, so that a busy machine slows both sides.
+
+    python benchmarks/epoch.py [--models mlp lenet resnet8] [--rounds 9] [--steps 20]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aidgejax import optim, schedule, zoo
+from aidgejax.lower import make_program
+from aidgejax.ops.loss import with_loss
+from aidgejax.train import make_epoch, make_step, start
+from aidgejax.walk import infer_shapes
+
+MODELS = {
+    "mlp": (lambda: zoo.mlp(sizes=(784, 512, 512, 10)), (784,)),
+    "lenet": (lambda: zoo.lenet(size=28), (1, 28, 28)),
+    "resnet8": (lambda: zoo.resnet8(), (3, 32, 32)),
+    "mobilenet": (lambda: zoo.mobilenet_v1(), None),
+}
+
+
+def by_jax_grad(program, optimizer, learning_rate):
+    """make_step with JAX's own derivative of the same forward."""
+
+    def mean_loss(params, buffers, batch, key):
+        outputs, _, buffers = program.forward(params, buffers, batch, key, save=False)
+        return jnp.mean(outputs["loss"]), buffers
+
+    def step(state, batch, weights=None):
+        key, now = jax.random.split(state.key)
+        (loss, buffers), grads = jax.value_and_grad(mean_loss, has_aux=True)(state.params, state.buffers, batch, now)
+        lr = learning_rate(state.step)
+        params, opt = optimizer.update(state.params, grads, state.opt, lr)
+        told = {"loss": loss, "learning_rate": lr, "gradient_norm": optim.global_norm(grads)}
+        return state._replace(params=params, buffers=buffers, opt=opt, key=key, step=state.step + 1), told
+
+    return step
+
+
+def loop(step):
+    jitted = jax.jit(step, donate_argnums=0)
+
+    def run(state, batches):
+        for k in range(batches["target"].shape[0]):
+            state, _ = jitted(state, {n: a[k] for n, a in batches.items()})
+        return state
+
+    return run
+
+
+def scanned(step):
+    epoch = make_epoch(step)
+    return lambda state, batches: epoch(state, batches)[0]
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("--models", nargs="+", choices=MODELS, default=["mlp", "lenet", "resnet8"])
+    p.add_argument("--rounds", type=int, default=9)
+    p.add_argument("--steps", type=int, default=20)
+    p.add_argument("--batch", type=int, default=64)
+    p.add_argument("--slow-steps", type=int, default=3, help="steps of (c), which can be very slow, in the same rounds")
+    args = p.parse_args()
+    d = jax.devices()[0]
+    print(f"{d.platform} {d.device_kind}, jax {jax.__version__}, float32, batch {args.batch}, {args.steps} steps a round, "
+          f"{args.rounds} rounds; ms per step: median (lowest to highest)")
+    for name in args.models:
+        one_model(name, args)
+
+
+def one_model(name, args):
+    make, shape = MODELS[name]
+    graph = make()
+    (inp,) = graph.inputs.values()
+    graph = infer_shapes(with_loss(infer_shapes(graph), "cross_entropy", reduction="rows"))
+    shape = shape or tuple(inp.shape[1:])
+    program = make_program(graph, training=True)
+    optimizer, learning_rate = optim.sgd(momentum=0.9), schedule.constant(0.01)
+    rng = np.random.default_rng(0)
+    batches = {inp.name: jnp.asarray(rng.normal(size=(args.steps, args.batch, *shape)).astype(np.float32)),
+               "target": jnp.asarray(rng.integers(0, 10, (args.steps, args.batch)), jnp.int32)}
+    few = {k: v[: args.slow_steps] for k, v in batches.items()}
+    fresh = partial(start, program, optimizer, jax.random.key(0))
+    ours, theirs = make_step(program, optimizer, learning_rate), by_jax_grad(program, optimizer, learning_rate)
+    runs = {"scanned epoch": (scanned(ours), batches), "(a) loop of jitted steps": (loop(ours), batches),
+            "(b) jax.grad, loop": (loop(theirs), batches), "(c) jax.grad, scanned": (scanned(theirs), few)}
+    ends, first = {}, {}
+    for label, (run, data) in runs.items():
+        begun = time.perf_counter()
+        ends[label] = jax.block_until_ready(run(fresh(), data))
+        first[label] = time.perf_counter() - begun
+    want = runs["(b) jax.grad, loop"][0]
+    for label, (_, data) in runs.items():
+        same(ends[label].params, want(fresh(), data).params, label)
+    times = {label: [] for label in runs}
+    for _ in range(args.rounds):
+        for label, (run, data) in runs.items():
+            state = jax.block_until_ready(fresh())
+            begun = time.perf_counter()
+            jax.block_until_ready(run(state, data))
+            times[label].append((time.perf_counter() - begun) / data["target"].shape[0] * 1e3)
+    print(f"\n{name}: {sum(a.size for a in graph.params.values()):,} parameters")
+    mine = np.array(times["scanned epoch"])
+    for label in runs:
+        t = np.array(times[label])
+        ratio = np.quantile(t / mine, [0.25, 0.5, 0.75])
+        print(f"  {label:26} first {first[label]:6.2f} s  then {np.median(t):9.3f} ({t.min():.3f} to {t.max():.3f})"
+              f"   x {ratio[1]:.2f} of the scanned epoch ({ratio[0]:.2f} to {ratio[2]:.2f})")
+    best = np.minimum(times["(a) loop of jitted steps"], times["(b) jax.grad, loop"])
+    low, mid, high = np.quantile(mine / best, [0.25, 0.5, 0.75])
+    print(f"  scanned / best of (a) and (b), per round: {mid:.3f} ({low:.3f} to {high:.3f})")
+    epoch = make_epoch(ours)
+    memory = epoch.lower(fresh(), batches).compile().memory_analysis()
+    plain = jax.jit(theirs, donate_argnums=0).lower(fresh(), {k: v[0] for k, v in batches.items()}).compile()
+    print(f"  temporary memory: scanned epoch {memory.temp_size_in_bytes / 1e6:.1f} MB, "
+          f"one jax.grad step {plain.memory_analysis().temp_size_in_bytes / 1e6:.1f} MB")
+
+
+def same(got, want, label):
+    for k in want:
+        np.testing.assert_allclose(got[k], want[k], rtol=2e-3, atol=2e-4, err_msg=f"{label}: {k}")
+
+
+if __name__ == "__main__":
+    main()

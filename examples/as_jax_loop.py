@@ -1,0 +1,39 @@
+"""A JAX user's own training loop around an explicit graph: `as_jax` gives a function that jax.grad walks by our rules.
+
+    python examples/as_jax_loop.py
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import aidgejax as aj
+
+data = aj.digits()
+x, target = jnp.asarray(data.columns["x"].reshape(-1, 64)), jnp.asarray(data.columns["target"], jnp.int32)
+
+net = aj.as_jax(aj.make_program(aj.zoo.mlp(sizes=(64, 64, 10))))
+
+
+def loss(params, x, target):
+    outputs, _ = net(params, {}, {"x": x})  # {} are the buffers: this network has none
+    return -jnp.mean(jax.nn.log_softmax(outputs["logits"])[jnp.arange(len(target)), target])
+
+
+@jax.jit
+def step(params, x, target):
+    value, grads = jax.value_and_grad(loss)(params, x, target)
+    return jax.tree.map(lambda p, g: p - 0.1 * g, params, grads), value
+
+
+params = {k: jnp.asarray(v) for k, v in aj.zoo.mlp(sizes=(64, 64, 10)).params.items()}
+rng = np.random.default_rng(0)
+for k in range(401):
+    rows = rng.integers(0, len(data), 64)
+    params, value = step(params, x[rows], target[rows])
+    if k % 100 == 0:
+        print(f"step {k:3}  loss {value:.4f}")
+
+per_row = jax.vmap(jax.grad(loss), (None, 0, 0))(params, x[:5, None], target[:5, None])
+print("gradient norms of single rows:", [round(float(aj.optim.global_norm(jax.tree.map(lambda g: g[k], per_row))), 4)
+                                         for k in range(5)])

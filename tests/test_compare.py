@@ -1,0 +1,87 @@
+"""compare finds the node that is wrong, forward or backward."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import aidgejax as aj
+from aidgejax.ops import OPERATORS
+
+
+def lenet():
+    return aj.with_loss(aj.infer_shapes(aj.zoo.lenet(size=8)), "cross_entropy")
+
+
+def test_the_backends_agree():
+    report = aj.compare(lenet(), steps=3)
+    assert report.ok and report.first_bad is None
+    assert {r.kind for r in report.rows} == {"forward", "gradient", "training"}
+    assert {r.tensor for r in report.rows if r.kind == "training"} == set(lenet().params)
+    assert {r.tensor for r in report.rows if r.kind == "gradient"} >= set(lenet().params)
+    assert 0 < report.largest("forward") < 1e-5 and 0 < report.largest("gradient") < 1e-4
+    assert str(report).endswith("lenet: the backends agree within 0.0001")
+
+
+def test_a_forward_that_is_off_by_a_thousandth(monkeypatch):
+    right = OPERATORS["MaxPool"]
+    times = 0
+
+    def wrong(x, **attributes):
+        nonlocal times
+        times += 1
+        y = right.forward(x, **attributes)
+        return tuple(1.001 * a if k == 0 and a is not None else a for k, a in enumerate(y)) if isinstance(y, tuple) \
+            else 1.001 * y
+
+    monkeypatch.setitem(OPERATORS, "MaxPool", replace(right, forward=wrong))
+    report = aj.compare(lenet(), steps=1)
+    assert not report.ok
+    assert (report.first_bad.kind, report.first_bad.node) == ("forward", "pool1")
+    assert report.first_bad.difference == pytest.approx(1e-3, rel=0.1)
+    assert "lenet: first bad node 'pool1' (MaxPool), forward of 'pool1'" in str(report)
+
+
+def test_a_rule_that_is_off_by_a_thousandth(monkeypatch):
+    right = OPERATORS["Relu"]
+    monkeypatch.setitem(OPERATORS, "Relu", replace(
+        right, vjp=lambda op, x, y, dy: (op.Mul(op.Where(op.Greater(x, 0.0), dy, 0.0), 1.001),)))
+    report = aj.compare(lenet(), steps=1)
+    assert (report.first_bad.kind, report.first_bad.node) == ("gradient", "relu4")
+    assert report.first_bad.difference == pytest.approx(1e-3, rel=0.1)
+
+
+def test_the_wrong_one_of_two_readers_is_named(monkeypatch):
+    g = aj.Graph("g")
+    op = g.op
+    x, w = g.input("x", ("N", 3)), g.parameter("w", np.linspace(-1, 1, 9, dtype=np.float32).reshape(3, 3))
+    h = op.MatMul(x, w)
+    g.output(op.Add(op.Tanh(h), op.Relu(h), name="y"))
+    right = OPERATORS["Tanh"]
+    monkeypatch.setitem(OPERATORS, "Tanh", replace(
+        right, vjp=lambda op, x, y, dy: (op.Mul(right.vjp(op, x, y, dy)[0], 1.001),)))
+    report = aj.compare(g, steps=0)
+    assert (report.first_bad.node, report.first_bad.tensor) == ("Tanh", "MatMul")
+
+
+def test_batch_normalization_and_dropout_are_compared_in_training():
+    g = aj.Graph("g")
+    op, one = g.op, np.ones(4, np.float32)
+    x = g.input("x", ("N", 4))
+    w = g.parameter("w", np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32))
+    h = op.BatchNormalization(op.MatMul(x, w), g.parameter("s", one), g.parameter("b", 0 * one),
+                              g.buffer("mean", 0 * one), g.buffer("var", one))
+    g.output(op.Dropout(h, 0.5, name="y"))
+    report = aj.compare(g, steps=2)
+    assert report.ok, str(report)
+    assert {"mean", "var"} <= {r.tensor for r in report.rows if r.kind == "training"}
+
+
+def test_other_arrays_and_batches():
+    g = aj.zoo.mlp(sizes=(3, 2))
+    batch = {"x": np.ones((5, 3), np.float32)}
+    assert aj.compare(g, {"fc1.weight": np.zeros((2, 3), np.float32)}, batch, steps=1).ok
+    with pytest.raises(aj.GraphError, match="has no producer 'nobody'"):
+        aj.compare(g, {"nobody": np.zeros(1)}, batch)
+    with pytest.raises(aj.DataError, match="steps is -1"):
+        aj.compare(g, steps=-1)

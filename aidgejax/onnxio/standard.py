@@ -2,67 +2,62 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
+import numpy as np
+
 from ..errors import ModelFileError
-from ..graph import Builder, Graph, Node, Value
-from ..ops import Operator, lookup
+from ..graph import Graph, Node
+from ..ops import lookup
 from ..walk import infer_shapes
+from .rewrite import Spelling, respell
+from .schemas import schema_of
+
+MOST_PASSES = 8
 
 
-def is_standard(node: Node, operator: Operator, schema_attributes: set[str] | None) -> bool:
-    """Does ONNX have this operator, with these attributes?"""
-    if operator.onnx is None:
-        return False
-    foreign = {k for k, v in node.attrs.items() if v != operator.attributes.get(k)} - (schema_attributes or set())
-    return not foreign
+def in_standard_operators(graph: Graph) -> Graph:
+    """The same graph in operators that ONNX has; tensors that were there keep their names.  Shapes must be known.
 
-
-def in_standard_operators(graph: Graph, schema_attributes) -> Graph:
-    """The same graph in operators that ONNX has, tensor names kept.  Shapes must be known.
-
-    schema_attributes(operator) -> the attribute names that ONNX gives it.
     Raises ModelFileError naming a node that cannot be spelled.
     """
-    for _ in range(8):
-        odd = [n for n in graph.nodes if not is_standard(n, lookup(n.op), schema_attributes(lookup(n.op)))]
-        if not odd:
+    for _ in range(MOST_PASSES):
+        if all(is_standard(n) for n in graph.nodes):
             return graph
-        graph = infer_shapes(_replace(graph, {n.name for n in odd}))
-    raise ModelFileError(f"graph {graph.name!r}: the decompositions of {', '.join(sorted({n.op for n in odd}))} "
-                         f"never end")
+        graph = infer_shapes(respell(graph, partial(_spelling, graph)))
+    odd = sorted({n.op for n in graph.nodes if not is_standard(n)})
+    raise ModelFileError(f"graph {graph.name!r}: the decompositions of {', '.join(odd)} never end")
 
 
-def _replace(graph: Graph, odd: set[str]) -> Graph:
-    result = graph.copy()
-    result.nodes = []
-    for node in graph.nodes:
-        if node.name not in odd:
-            result.nodes.append(node)
-            continue
-        operator = lookup(node.op)
-        if operator.decompose is None:
-            raise ModelFileError(f"node {node.name!r} ({node.op}) of graph {graph.name!r} cannot be written: ONNX does "
-                                 f"not have it as it stands, and aidgejax/ops gives no decomposition")
-        inputs = [graph.value(i) if isinstance(i, str) else i for i in operator.pad_inputs(node.inputs)]
-        start = len(result.nodes)
-        # Outputs that the node writes are freed first, so that the last nodes of the decomposition may bear their names.
-        for o in node.output_names:
-            result.values.pop(o, None)
-        made = operator.decompose(Builder(result, f"{node.name}/"), *inputs,
-                                  **{**operator.attributes, **node.attrs})
-        made = made if isinstance(made, tuple) else (made,)
-        _rename_outputs(result, start, {m.name: o for m, o in zip(made, node.outputs, strict=False) if m and o})
-    return result
+def is_standard(node: Node) -> bool:
+    """Can the node be written as it stands?"""
+    operator = lookup(node.op)
+    if operator.onnx is None or (operator.onnx[0] and operator.decompose):
+        return False
+    schema = schema_of(operator)
+    known = operator.attributes if schema is None else schema.attributes
+    return all(k in known or same(v, operator.attributes.get(k)) for k, v in node.attrs.items())
 
 
-def _rename_outputs(result: Graph, start: int, final: dict[str, str]) -> None:
-    fresh = {o for n in result.nodes[start:] for o in n.output_names}
-    rename = {m: o for m, o in final.items() if m in fresh}
-    nodes = [Node(n.op, tuple(rename.get(i, i) if isinstance(i, str) else i for i in n.inputs),
-                  tuple(rename.get(o, o) if o else o for o in n.outputs), n.attrs, n.name, n.domain)
-             for n in result.nodes[start:]]
-    result.nodes[start:] = nodes
-    for m, o in final.items():
-        if m not in fresh:  # the decomposition passes a tensor through
-            result.nodes.append(Node("Identity", (m,), (o,), {}, result.fresh("Identity")))
-        result.values.pop(rename.get(m) and m, None)
-        result.values[o] = Value(o, None, None)
+def same(a: Any, b: Any) -> bool:
+    """Are two attribute values the same?"""
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        return type(a) is type(b) and a.dtype == b.dtype and np.array_equal(a, b)
+    return tuple(a) == tuple(b) if isinstance(a, list | tuple) and isinstance(b, list | tuple) else a == b
+
+
+def _spelling(graph: Graph, node: Node) -> Spelling | None:
+    if is_standard(node):
+        return None
+    operator = lookup(node.op)
+    if operator.decompose is None:
+        odd = [k for k in node.attrs if k not in schema_of(operator).attributes] if schema_of(operator) else []
+        raise ModelFileError(f"node {node.name!r} ({node.op}) of graph {graph.name!r} cannot be written: ONNX does not "
+                             f"have it{' with ' + ', '.join(odd) if odd else ''}, and aidgejax/ops gives no "
+                             f"decomposition")
+
+    def spell(op: Any, *inputs: Any, **attributes: Any) -> Any:
+        return operator.decompose(op, *operator.pad_inputs(inputs), **{**operator.attributes, **attributes})
+
+    return spell

@@ -2,52 +2,55 @@
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
+import secrets
+import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 from ..errors import ModelFileError
 from ..graph import Graph, Node, Value
-from ..ops import Operator, check_known, lookup
+from ..ops import check_known, lookup
 from ..walk import infer_shapes
-from .standard import in_standard_operators
+from .roles import KEY, note_roles
+from .schemas import NEWEST_OPSET, attribute_type, onnx_name, schema_of
+from .standard import in_standard_operators, same
+from .tensors import attribute_value
 
 OLDEST_OPSET = 13
 # The oldest IR version that may carry an opset: what a runtime that knows the opset reads.
-IR_OF_OPSET = ((14, 7), (18, 8), (20, 9), (22, 10), (23, 11), (24, 12), (10**9, 13))
-CONSTANTS = "aidgejax.constants"
+IR_OF_OPSET = ((14, 7), (18, 8), (20, 9), (22, 10), (23, 11), (24, 12), (27, 13), (NEWEST_OPSET, int(onnx.IR_VERSION)))
+# Protobuf cannot hold 2 GiB; what is larger keeps its initializers in a second file.
+LARGEST_MODEL = (1 << 31) - (1 << 20)
 
 
-def write(graph: Graph, path: Any, params: Mapping[str, Any] | None = None,
-          buffers: Mapping[str, Any] | None = None, *, opset: int | None = None) -> None:
+def write(graph: Graph, params: Mapping[str, Any] | None, path: Any, *, buffers: Mapping[str, Any] | None = None,
+          opset: int | None = None) -> None:
     """Write a graph to an ONNX file; `params` and `buffers` replace the graph's own arrays.
 
-    The model passes onnx's full checker, or ModelFileError is raised and nothing is written; a file of that name
-    is replaced only by a complete one.
+    A model over 2 GiB keeps its data beside it in `<path>.data`.  The model passes onnx's full checker, or
+    ModelFileError is raised and nothing is written; a file of that name is replaced only by a complete one.
     """
-    model = to_model(graph, params, buffers, opset=opset)
-    path = os.fspath(path)
-    folder = os.path.dirname(os.path.abspath(path))
+    model = _model(graph, params, buffers, opset)
+    path = os.path.abspath(os.fspath(path))
+    folder = os.path.dirname(path)
     if not os.path.isdir(folder):
         raise ModelFileError(f"cannot write {path!r}: there is no folder {folder!r}")
-    handle, temporary = tempfile.mkstemp(prefix=".aidgejax-", suffix=".onnx", dir=folder)
+    if os.path.isdir(path):
+        raise ModelFileError(f"cannot write {path!r}: it is a folder")
     try:
-        with os.fdopen(handle, "wb") as f:
-            f.write(model.SerializeToString())
-            f.flush()
-            os.fsync(f.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        raise
+        if _size(model) > LARGEST_MODEL:
+            _write_in_two_files(graph, model, path)
+        else:
+            _check(graph, model)
+            _write_atomically(model.SerializeToString(), path)
+    except OSError as e:
+        raise ModelFileError(f"cannot write {path!r}: {e}") from e
 
 
 def to_model(graph: Graph, params: Mapping[str, Any] | None = None, buffers: Mapping[str, Any] | None = None, *,
@@ -56,112 +59,238 @@ def to_model(graph: Graph, params: Mapping[str, Any] | None = None, buffers: Map
 
     opset: of the default domain; default: the lowest that has every operator in the form used here.
     """
-    check_known(graph.nodes, f"graph {graph.name!r}")
-    graph = graph.with_params(dict(params or {}), dict(buffers or {})) if params or buffers else graph
-    graph = in_standard_operators(infer_shapes(graph.check()), _schema_attributes)
-    needed = max([OLDEST_OPSET, *(lookup(n.op).onnx[1] for n in graph.nodes if lookup(n.op).onnx[0] == "")])
-    if opset is not None and opset < needed:
-        worst = max((n for n in graph.nodes if lookup(n.op).onnx[0] == ""), key=lambda n: lookup(n.op).onnx[1])
-        raise ModelFileError(f"graph {graph.name!r} cannot be written in opset {opset}: {worst.op} "
-                             f"(node {worst.name!r}) needs {needed}")
-    opset = opset or needed
-    initializers = [numpy_helper.from_array(np.ascontiguousarray(p.data), p.name) for p in graph.producers.values()]
-    nodes = []
-    for n in graph.nodes:
-        proto, constants = _node(graph, n)
-        nodes.append(proto)
-        initializers += constants
-    body = helper.make_graph(
-        nodes, graph.name or "graph",
-        [_info(v) for v in graph.inputs.values()], [_info(graph.value(o)) for o in graph.outputs],
-        initializer=initializers)
-    domains = {"": opset} | {lookup(n.op).onnx[0]: 1 for n in graph.nodes if lookup(n.op).onnx[0]}
-    model = helper.make_model(body, opset_imports=[helper.make_opsetid(d, v) for d, v in domains.items()],
-                              ir_version=next(ir for top, ir in IR_OF_OPSET if opset <= top),
-                              producer_name="aidgejax")
-    fixed = [p.name for p in graph.producers.values() if p.role == "constant" and p.data.dtype.kind == "f"]
-    if fixed:
-        helper.set_model_props(model, {CONSTANTS: json.dumps(fixed)})
+    model = _model(graph, params, buffers, opset)
+    if _size(model) > LARGEST_MODEL:
+        raise ModelFileError(f"graph {graph.name!r} holds {_size(model)} bytes, more than a ModelProto can; `write` "
+                             f"puts them into a second file")
+    return _check(graph, model)
+
+
+def _check(graph: Graph, model: onnx.ModelProto | str) -> onnx.ModelProto | str:
+    """onnx's full checker; a model of ours holds nothing that could harm it."""
     try:
-        onnx.checker.check_model(model, full_check=True)
+        try:
+            onnx.checker.check_model(model, full_check=True)
+        except onnx.shape_inference.InferenceError as e:
+            if "existing shape differ" not in str(e) or isinstance(model, str):
+                raise
+            # onnx infers one size too many for some pools with ceil_mode; the runtimes agree with us.
+            for output in model.graph.output:
+                for d in output.type.tensor_type.shape.dim:
+                    d.Clear()
+            onnx.checker.check_model(model, full_check=True)
     except Exception as e:  # the checker raises several kinds, some of them plain RuntimeErrors
         raise ModelFileError(f"graph {graph.name!r} makes no valid ONNX model: {e}") from None
     return model
 
 
-def _schema(operator: Operator) -> onnx.defs.OpSchema | None:
-    domain, version = operator.onnx
-    name = operator.name.rsplit(".", 1)[-1]
-    return onnx.defs.get_schema(name, version, domain) if onnx.defs.has(name, domain) else None
+# ---- files --------------------------------------------------------------------------------------------
 
 
-def _schema_attributes(operator: Operator) -> set[str]:
-    schema = _schema(operator) if operator.onnx else None
-    return set(schema.attributes) if schema else set(operator.attributes)
+def _write_atomically(data: bytes, path: str) -> None:
+    temporary = f"{path}.{secrets.token_hex(4)}.tmp"
+    try:
+        with open(temporary, "xb") as f:
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise
 
 
-def _node(graph: Graph, node: Node) -> tuple[onnx.NodeProto, list[TensorProto]]:
-    operator = lookup(node.op)
-    known, schema = _schema_attributes(operator), _schema(operator)
-    names, constants = [], []
-    for n, i in enumerate(node.inputs):
-        if i is None or isinstance(i, str):
-            names.append(i or "")
-            continue
-        name = f"{node.name}.{operator.inputs[n] if n < len(operator.inputs) else n}"
-        constants.append(numpy_helper.from_array(np.asarray(i, _literal_dtype(graph, node, n, i, schema)), name))
-        names.append(name)
-    while names and not names[-1]:
-        names.pop()
-    proto = helper.make_node(operator.name.rsplit(".", 1)[-1], names, [o or "" for o in node.outputs], name=node.name,
-                             domain=operator.onnx[0])
-    for key, value in node.attrs.items():
-        if key in known and value is not None:
-            proto.attribute.append(_attribute(key, value, schema))
-    return proto, constants
+def _write_in_two_files(graph: Graph, model: onnx.ModelProto, path: str) -> None:
+    """The data first, then the model that names it; an existing data file may belong to another model."""
+    data = f"{path}.data"
+    if os.path.lexists(data):
+        raise ModelFileError(f"cannot write {path!r}: it is larger than 2 GiB and needs the file {data!r} for its "
+                             f"data, which exists; remove it, or choose another name")
+    folder = f"{path}.{secrets.token_hex(4)}.tmp"
+    os.mkdir(folder)
+    try:
+        written = os.path.join(folder, os.path.basename(path))
+        onnx.save_model(model, written, format="protobuf", save_as_external_data=True,
+                        location=os.path.basename(data))
+        _check(graph, written)
+        os.rename(f"{written}.data", data)
+        try:
+            os.replace(written, path)
+        except BaseException:
+            os.unlink(data)
+            raise
+    finally:
+        shutil.rmtree(folder)
 
 
-def _attribute(key: str, value: Any, schema: Any) -> onnx.AttributeProto:
+# ---- the model ----------------------------------------------------------------------------------------
+
+
+def _model(graph: Graph, params: Mapping[str, Any] | None, buffers: Mapping[str, Any] | None,
+           opset: int | None) -> onnx.ModelProto:
+    check_known(graph.nodes, f"graph {graph.name!r}")
+    graph = graph.with_params(dict(params or {}), dict(buffers or {})) if params or buffers else graph
+    graph = _with_statistics(_standard(graph.check()))
+    opset = _opset(graph, opset)
+    maker = _Maker(graph)
+    nodes = [maker.node(n) for n in graph.nodes]
+    body = helper.make_graph(
+        nodes, graph.name or "graph", [_info(graph, v) for v in graph.inputs.values()],
+        [_info(graph, graph.value(o)) for o in graph.outputs],
+        initializer=[_tensor(p.data, p.name) for p in graph.producers.values()] + maker.literals)
+    domains = {"": opset} | {lookup(n.op).onnx[0]: 1 for n in graph.nodes if lookup(n.op).onnx[0]}
+    model = helper.make_model(body, opset_imports=[helper.make_opsetid(d, v) for d, v in domains.items()],
+                              ir_version=next(ir for top, ir in IR_OF_OPSET if opset <= top),
+                              producer_name="aidgejax")
+    props = {k: v for k, v in graph.metadata.items() if isinstance(v, str) and k != KEY}
+    if noted := note_roles(graph):
+        props[KEY] = noted
+    if props:
+        helper.set_model_props(model, props)
+    return model
+
+
+def _standard(graph: Graph) -> Graph:
+    if any(v.shape is None for v in graph.inputs.values()):  # nothing can be inferred; what is there must do
+        return in_standard_operators(graph)
+    return in_standard_operators(infer_shapes(graph))
+
+
+def _with_statistics(graph: Graph) -> Graph:
+    """In training mode ONNX wants all three outputs of BatchNormalization named, though nobody may read them."""
+    twin = graph.copy()
+    for k, n in enumerate(graph.nodes):
+        if n.op == "BatchNormalization" and n.attrs.get("training_mode"):
+            named = (*n.outputs, None, None)[:3]
+            outputs = tuple(o or twin.fresh(f"{n.name}.{what}")
+                            for o, what in zip(named, ("y", "running_mean", "running_var"), strict=True))
+            twin.nodes[k] = replace(n, outputs=outputs)
+            twin.values |= {o: Value(o) for o in outputs if not twin.has(o)}
+    return twin
+
+
+def _opset(graph: Graph, asked: int | None) -> int:
+    standard = [n for n in graph.nodes if lookup(n.op).onnx[0] == ""]
+    worst = max(standard, key=lambda n: lookup(n.op).onnx[1], default=None)
+    needed = max(OLDEST_OPSET, lookup(worst.op).onnx[1] if worst else 0)
+    if asked is not None and asked < needed:
+        why = f"{worst.op} (node {worst.name!r}) needs {needed}" if worst and lookup(worst.op).onnx[1] == needed else \
+            f"{OLDEST_OPSET} is the lowest that is written"
+        raise ModelFileError(f"graph {graph.name!r} cannot be written in opset {asked}: {why}")
+    if (asked or needed) > NEWEST_OPSET:
+        raise ModelFileError(f"graph {graph.name!r} cannot be written in opset {asked or needed}: the installed onnx "
+                             f"{onnx.__version__} knows {NEWEST_OPSET}")
+    return asked or needed
+
+
+class _Maker:
+    """Makes NodeProtos; numbers that stand in a node's inputs become initializers, `literals`."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph, self.literals, self._taken = graph, [], set()
+
+    def node(self, node: Node) -> onnx.NodeProto:
+        operator = lookup(node.op)
+        schema = schema_of(operator)
+        names = [i or "" if i is None or isinstance(i, str) else self._literal(node, k, i, operator, schema)
+                 for k, i in enumerate(node.inputs)]
+        while names and not names[-1]:
+            names.pop()
+        outputs = [o or "" for o in node.outputs]
+        while outputs and not outputs[-1]:
+            outputs.pop()
+        proto = helper.make_node(onnx_name(operator), names, outputs, name=node.name, domain=operator.onnx[0])
+        for key, value in node.attrs.items():
+            if value is not None and not _is_default(key, value, operator, schema):
+                proto.attribute.append(_attribute(node, key, value, schema))
+        return proto
+
+    def _literal(self, node: Node, k: int, literal: Any, operator: Any, schema: Any) -> str:
+        stem = name = f"{node.name}.{operator.inputs[k] if k < len(operator.inputs) else k}"
+        n = 0
+        while self.graph.has(name) or name in self._taken:
+            n += 1
+            name = f"{stem}_{n}"
+        self._taken.add(name)
+        self.literals.append(_tensor(np.asarray(literal, _literal_dtype(self.graph, node, k, literal, schema)), name))
+        return name
+
+
+def _tensor(data: np.ndarray, name: str) -> TensorProto:
+    return numpy_helper.from_array(np.ascontiguousarray(data).reshape(data.shape), name)
+
+
+def _size(model: onnx.ModelProto) -> int:
+    """About how many bytes the model takes, of which its initializers are nearly all."""
+    return sum(len(t.raw_data) for t in model.graph.initializer)
+
+
+def _is_default(key: str, value: Any, operator: Any, schema: Any) -> bool:
+    if schema is None:
+        return False
+    if key not in schema.attributes:
+        return True  # ours alone, and at its default: see standard.is_standard
+    default = schema.attributes[key].default_value
+    return bool(default.name) and same(attribute_value(default, key), value)
+
+
+def _attribute(node: Node, key: str, value: Any, schema: Any) -> AttributeProto:
+    kind = attribute_type(schema, key)
     if isinstance(value, np.ndarray):
         value = numpy_helper.from_array(value)
     elif isinstance(value, bool):
         value = int(value)
-    kind = schema.attributes[key].type if schema else None
-    kind = None if kind is None else onnx.AttributeProto.AttributeType.Value(str(kind).rsplit(".", 1)[-1])
-    if kind == onnx.AttributeProto.FLOAT:
+    elif isinstance(value, tuple):
+        value = list(value)
+    if kind == AttributeProto.FLOAT:
         value = float(value)
-    return helper.make_attribute(key, list(value) if isinstance(value, tuple) else value, attr_type=kind)
+    try:
+        return helper.make_attribute(key, value, attr_type=kind)
+    except (TypeError, ValueError) as e:
+        wanted = AttributeProto.AttributeType.Name(kind) if kind else "a number, text or a list"
+        raise ModelFileError(f"node {node.name!r} ({node.op}) cannot be written: its attribute {key!r} is {value!r}, "
+                             f"expected {wanted} ({e})") from None
 
 
-def _literal_dtype(graph: Graph, node: Node, at: int, literal: Any, schema: Any) -> Any:
+def _literal_dtype(graph: Graph, node: Node, at: int, literal: Any, schema: Any) -> np.dtype:
     """The dtype of the neighbours: of an input, or else of an output, that shares its type in the schema."""
     if isinstance(literal, tuple):
-        return np.int64
+        return np.dtype(np.int64)
     if schema is None:
-        return np.float32 if isinstance(literal, float) else type(literal)
-    formal = lambda k: schema.inputs[min(k, len(schema.inputs) - 1)].type_str  # noqa: E731
-    mine = formal(at)
+        return np.dtype(np.float32 if isinstance(literal, float) else type(literal))
+    mine = _formal(schema.inputs, at).type_str
     for k, i in enumerate(node.inputs):
-        if isinstance(i, str) and formal(k) == mine:
-            return _numpy_dtype(graph.value(i))
+        if isinstance(i, str) and _formal(schema.inputs, k).type_str == mine:
+            return _numpy_dtype(graph, graph.value(i))
     for k, o in enumerate(node.outputs):
-        if o and schema.outputs[min(k, len(schema.outputs) - 1)].type_str == mine:
-            return _numpy_dtype(graph.value(o))
+        if o and _formal(schema.outputs, k).type_str == mine:
+            return _numpy_dtype(graph, graph.value(o))
+    allowed = {t.removeprefix("tensor(").removesuffix(")") for t in _formal(schema.inputs, at).types}
     if isinstance(literal, bool):
-        return np.bool_
-    if "int64" in mine or "(int64)" in str(schema.inputs[at].types):
-        return np.int64
-    return np.float32 if isinstance(literal, float) else np.int64
+        return np.dtype(bool)
+    if isinstance(literal, float) or "int64" not in allowed:  # of a type of its own, as a Pow's exponent
+        floats = [v for v in map(graph.value, node.input_names) if v.is_float]
+        return _numpy_dtype(graph, floats[0]) if floats else np.dtype(np.float32)
+    return np.dtype(np.int64)
 
 
-def _numpy_dtype(value: Value) -> Any:
-    import ml_dtypes
-
-    return getattr(ml_dtypes, value.dtype) if hasattr(ml_dtypes, value.dtype) else np.dtype(value.dtype)
+def _formal(formals: Any, k: int) -> Any:
+    return formals[min(k, len(formals) - 1)]
 
 
-def _info(value: Value) -> onnx.ValueInfoProto:
+def _numpy_dtype(graph: Graph, value: Value) -> np.dtype:
+    if value.dtype is None:
+        raise ModelFileError(f"the dtype of {value.name!r} in graph {graph.name!r} is not known: give the shapes of "
+                             f"the graph's inputs, so that it can be inferred")
+    for tensor_type in helper.get_all_tensor_dtypes():
+        if (found := helper.tensor_dtype_to_np_dtype(tensor_type)).name == value.dtype:
+            return found
+    raise ModelFileError(f"{value} of graph {graph.name!r} has a dtype that ONNX does not have")
+
+
+def _info(graph: Graph, value: Value) -> onnx.ValueInfoProto:
+    """A size that is not known, "?5", is left open; others, such as "2*N", are names to ONNX."""
     shape = None if value.shape is None else [None if isinstance(d, str) and d.startswith("?") else d
                                               for d in value.shape]
-    return helper.make_tensor_value_info(value.name, helper.np_dtype_to_tensor_dtype(np.dtype(_numpy_dtype(value))),
-                                         shape)
+    return helper.make_tensor_value_info(value.name, helper.np_dtype_to_tensor_dtype(_numpy_dtype(graph, value)), shape)

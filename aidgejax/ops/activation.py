@@ -58,7 +58,8 @@ def prelu_vjp(op, x, slope, y, dy):
 @operator("PRelu", onnx=("", 16), vjp=prelu_vjp, broadcasts=True, images="same")
 def prelu(x, slope):
     """x where x >= 0, else slope * x.  t[*s], t[*r] -> t[*s]; slope broadcasts to x.  ONNX PRelu-16."""
-    if jnp.broadcast_shapes(jnp.shape(x), jnp.shape(slope)) != jnp.shape(x):
+    aligned = zip(reversed(jnp.shape(slope)), reversed(jnp.shape(x)), strict=False)
+    if jnp.ndim(slope) > jnp.ndim(x) or any(s not in (1, d) for s, d in aligned):
         raise GraphError(f"PRelu's slope of shape {list(jnp.shape(slope))} does not broadcast to x of shape "
                          f"{list(jnp.shape(x))}; one slope per channel of an image has shape [c, 1, 1]")
     return jnp.where(x < 0, jnp.multiply(slope, x), x)
@@ -183,8 +184,9 @@ def hard_swish(x):
 
 
 def swish_vjp(op, x, y, dy, *, alpha):
-    gate = op.Sigmoid(op.Mul(x, alpha) if alpha != 1 else x)
-    return (op.Mul(dy, op.Add(gate, op.Mul(op.Mul(y, op.Sub(1.0, gate)), alpha))),)
+    gate = op.Sigmoid(x if alpha == 1 else op.Mul(x, alpha))
+    bend = op.Mul(y, op.Sub(1.0, gate))
+    return (op.Mul(dy, op.Add(gate, bend if alpha == 1 else op.Mul(bend, alpha))),)
 
 
 @operator("Swish", onnx=("", 24), vjp=swish_vjp, images="same")

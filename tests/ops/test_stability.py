@@ -218,6 +218,15 @@ def test_clip_passes_the_gradient_on_both_bounds(backend):
     assert grads["x1"] == grads["x2"] == 2
 
 
+@on_every_backend
+def test_clip_between_crossed_bounds_depends_on_the_upper_one_alone(backend):
+    g, feeds = graph_of("Clip", np.float32([-2, 0, 2]), np.array(1, np.float32), np.array(-1, np.float32))
+    outputs, grads = run(backend, g, feeds, ["x0", "x1", "x2"])
+    np.testing.assert_array_equal(outputs["y"], [-1, -1, -1])
+    np.testing.assert_array_equal(grads["x0"], [0, 0, 0])
+    assert (grads["x1"], grads["x2"]) == (0, 3)
+
+
 # ---- dtypes -------------------------------------------------------------------------------------------
 
 SMALLEST = {op: min((c for c in ROWS if c.op == op), key=lambda c: (not c.wrt, bool(c.excused), c.size))

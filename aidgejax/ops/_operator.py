@@ -123,3 +123,9 @@ def positive_axes(axes: Iterable[int], rank: int, what: str = "axes") -> tuple[i
             raise GraphError(f"{what}: axis {a} is outside a tensor of rank {rank} ({-rank} to {rank - 1})")
         found.append(a % rank)
     return tuple(found)
+
+
+def broadcasts_to(shape: tuple, target: tuple) -> bool:
+    """Does a tensor of this shape broadcast to `target` without making it larger?"""
+    aligned = zip(reversed(shape), reversed(target), strict=False)
+    return len(shape) <= len(target) and all(d in (1, whole) for d, whole in aligned)

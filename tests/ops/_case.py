@@ -144,12 +144,13 @@ class Case:
                     "scanned": back(scanned), "dy": self._dy64}
 
     def reference_outputs(self, program: Program, feeds: dict[str, np.ndarray], dtype: Any = None) -> dict:
-        """Every tensor, by NumPy; what is random is taken from JAX."""
+        """Every tensor, by NumPy; what is random is taken from JAX: the mask where there is one, else the outputs."""
         given = {}
         if self.operator.random:
             with jax.enable_x64(dtype == np.float64):
-                _, saved, _ = program.forward({}, {}, feeds, jax.random.key(KEY_SEED))
-                given = {k: np.asarray(v) for k, v in saved.items() if k not in feeds}
+                outputs, saved, _ = program.forward({}, {}, feeds, jax.random.key(KEY_SEED))
+                drawn = saved if self.operator.saves else outputs
+                given = {k: np.asarray(v) for k, v in drawn.items() if k not in feeds}
         return reference.execute(program.graph, feeds, dtype=dtype, given=given)
 
     def reference_gradients(self, program: Program, feeds: dict[str, np.ndarray], dy: dict) -> dict[str, np.ndarray]:

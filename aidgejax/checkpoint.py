@@ -26,7 +26,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -83,16 +83,16 @@ def save(path: str | os.PathLike, tree: Any, meta: dict[str, Any] | None = None)
     if not (meta is None or isinstance(meta, dict)):
         raise CheckpointError(f"cannot save {str(path)!r}: meta is a {type(meta).__name__}, expected a dict")
     leaves, arrays, structure = _take_apart(tree)
-    entries = [{"name": leaf.name, "dtype": leaf.dtype, "shape": leaf.shape, "kind": leaf.kind, "impl": leaf.impl,
-                "nbytes": array.nbytes, "sha256": _sha256(array), "file": _member(leaf.name)}
-               for leaf, array in zip(leaves, arrays, strict=True)]
+    entries: list[dict[str, Any]] = [
+        asdict(leaf) | {"nbytes": array.nbytes, "sha256": _sha256(array), "file": _member(leaf.name)}
+        for leaf, array in zip(leaves, arrays, strict=True)]
     try:
         manifest = json.dumps({"format": FORMAT, "version": VERSION, "meta": meta or {}, "structure": structure,
                                "environment": environment(), "leaves": entries}, default=_number).encode()
     except (TypeError, ValueError, RecursionError) as e:
         raise CheckpointError(f"cannot save {str(path)!r}: meta must be what JSON can hold ({e}); "
                               f"arrays belong into the tree") from e
-    members = {MANIFEST: manifest, CHECKSUM: hashlib.sha256(manifest).hexdigest().encode()}
+    members: dict[str, Any] = {MANIFEST: manifest, CHECKSUM: hashlib.sha256(manifest).hexdigest().encode()}
     members |= {e["file"]: array for e, array in zip(entries, arrays, strict=True)}
     try:
         _write(path, members)
@@ -172,7 +172,7 @@ def _leaf(name: str, x: Any) -> Leaf:
         if type(x) is int and not -(2**63) <= x < 2**63:
             raise CheckpointError(f"cannot save {name}: {x} does not fit 64 bits")
         return Leaf(name, {bool: "bool", int: "int64", float: "float64"}[type(x)], (), "python")
-    dtype, shape = getattr(x, "dtype", None), getattr(x, "shape", None)
+    dtype, shape = getattr(x, "dtype", None), getattr(x, "shape", ())
     if dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key):
         impls: list[str] = []
 
@@ -196,7 +196,7 @@ def _outline(node: Any, numbers: Iterator[int]) -> Any:
     if jax.tree_util.all_leaves([node]):
         return next(numbers)
     children = jax.tree_util.tree_flatten_with_path(node, is_leaf=lambda x: x is not node)[0]
-    plain = {dict: "dict", list: "list", tuple: "tuple"}.get(type(node), "fields")
+    plain = node.__class__.__name__ if type(node) in (dict, list, tuple) else "fields"
     keys = [_key(path[0]) for path, _ in children]
     for key in keys:
         if not isinstance(key, str | int) or isinstance(key, bool):
@@ -283,7 +283,7 @@ def _bytes(array: np.ndarray) -> memoryview:
     """The array's memory; little-endian, as on every machine that jax knows."""
     if sys.byteorder == "big":
         array = array.byteswap()
-    return memoryview(array.reshape(-1).view(np.uint8))
+    return array.reshape(-1).view(np.uint8).data
 
 
 def _sha256(array: np.ndarray) -> str:
@@ -373,8 +373,8 @@ class _Opened:
         """Array, PRNG key or number k."""
         leaf, entry = self.leaves[k], self.manifest["leaves"][k]
         try:
-            data = np.empty(entry["nbytes"], np.uint8)
-            self._fill(entry["file"], memoryview(data))
+            data: Any = np.empty(entry["nbytes"], np.uint8)
+            self._fill(entry["file"], data.data)
             if hashlib.sha256(data).hexdigest() != entry["sha256"]:
                 self._refuse(f"the content of {leaf.name} does not have the checksum that was written")
             if sys.byteorder == "big":
@@ -456,8 +456,9 @@ class _Opened:
         """Read a member; zipfile compares its own checksum at the end."""
         with self.archive.open(self.members[name]) as member:
             done = 0
-            while done < len(view) and (n := member.readinto(view[done:done + CHUNK])):
-                done += n
+            while chunk := member.read(min(CHUNK, len(view) - done)):
+                view[done:done + len(chunk)] = chunk
+                done += len(chunk)
             if done < len(view) or member.read(1):
                 self._refuse(f"its member {name!r} does not have the {len(view)} bytes that it claims")
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from .errors import QueryError
 from .graph import Graph, Node, Producer
@@ -266,7 +266,7 @@ class _Reader:
         while self.at < len(self.text) and self.text[self.at].isspace():
             self.at += 1
 
-    def fail(self, expected: str) -> None:
+    def fail(self, expected: str) -> NoReturn:
         where = f"at position {self.at}: {self.text[self.at:]!r}" if self.at < len(self.text) else "at its end"
         raise QueryError(f"query {self.text!r} cannot be read {where}; expected {expected}")
 
@@ -376,7 +376,7 @@ class _Compiler:
             raise QueryError(f"query {self.query!r} grows beyond {LONGEST} steps when its repetitions are written out")
         self.code.append(instruction)
 
-    def refuse(self, item: Item, why: str) -> None:
+    def refuse(self, item: Item, why: str) -> NoReturn:
         raise QueryError(f"query {self.query!r}: {why} (position {item.at}: {self.query[item.at:]!r})")
 
 
@@ -427,7 +427,8 @@ class _Search:
         """The states that one step leads to, in the order in which they are to be tried."""
         bound = anchors.get(pattern.anchor) if pattern.anchor else None
         if edge is None:  # a beginning: at its anchor, or, the first time, at the given vertex
-            candidates = [bound] if bound is not None else [at] if not path and not later else []
+            given = at if not path and not later else None
+            candidates = [k for k in (bound, given) if k is not None][:1]
         else:
             candidates = self.neighbours(at, edge) if at is not None else []
             if pattern.type == "$":

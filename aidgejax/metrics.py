@@ -96,8 +96,12 @@ class ConfusionTable(NamedTuple):
         return _ratio(self.tp, self.tp + self.fp)
 
     def sensitivity(self):
-        """Of the positive rows, the share that is found; also called recall."""
+        """Of the positive rows, the share that is found."""
         return _ratio(self.tp, self.tp + self.fn)
+
+    def recall(self):
+        """Another name of sensitivity."""
+        return self.sensitivity()
 
     def specificity(self):
         """Of the negative rows, the share that is left alone."""
@@ -132,8 +136,6 @@ class ConfusionTable(NamedTuple):
 
     def markedness(self):
         return self.precision() + self.negative_predictive_value() - 1
-
-    recall = sensitivity
 
 
 def confusion_matrix(prediction, target, classes, weights=None):

@@ -54,12 +54,16 @@ def concat_vjp(op, *args, axis):
 @operator("Concat", onnx=("", 13), vjp=concat_vjp, images="same")
 def concat(*xs, axis, layout="NCHW"):
     """Tensors one after another along `axis`.  t[*s], t[*r], ... -> t[*s + r along axis].  ONNX Concat-13."""
-    ranks = {jnp.ndim(x) for x in xs}
-    if len(ranks) != 1:
-        raise GraphError(f"Concat joins tensors of one rank, got shapes {', '.join(str(jnp.shape(x)) for x in xs)}")
-    (rank,) = ranks
+    if not xs:
+        raise GraphError("Concat got no inputs, expected one or more")
+    rank = jnp.ndim(xs[0])
     (at,) = positive_axes((axis,), rank, "axis")
-    return jnp.concatenate(xs, lying(at, rank, layout))
+    at = lying(at, rank, layout)
+    other = {jnp.shape(x)[:at] + jnp.shape(x)[at + 1:] for x in xs if jnp.ndim(x) == rank}
+    if len(other) != 1 or {jnp.ndim(x) for x in xs} != {rank}:
+        shapes = ", ".join(str(list(in_graph(jnp.shape(x), layout))) for x in xs)
+        raise GraphError(f"shapes {shapes} differ, expected equal ones but for axis {axis}")
+    return jnp.concatenate(xs, at)
 
 
 def split_vjp(op, x, split, *args, axis, num_outputs):
@@ -90,7 +94,7 @@ def split(x, split=None, *, axis=0, num_outputs=None, layout="NCHW"):
     else:
         sizes = [int(d) for d in split]
         if sum(sizes) != size or min(sizes, default=0) < 0:
-            raise GraphError(f"split={sizes} does not add up to {size}, the size of axis {axis}")
+            raise GraphError(f"split is {sizes}, expected sizes that add up to {size}, the size of axis {axis}")
     ends = np.cumsum(sizes)
     return tuple(jax.lax.slice_in_dim(x, int(e) - d, int(e), axis=at) for d, e in zip(sizes, ends, strict=True))
 
@@ -107,7 +111,7 @@ def picked(sizes, starts, ends, axes, steps):
         raise GraphError(f"Slice got {len(starts)} starts, {len(ends)} ends, {len(axes)} axes and {len(steps)} steps; "
                          f"expected as many of each")
     if 0 in steps:
-        raise GraphError(f"steps={steps}: a step is not 0")
+        raise GraphError(f"steps are {steps}, expected none of them to be 0")
     found = [range(d) for d in sizes]
     for a, start, end, step in zip(axes, starts, ends, steps, strict=True):
         # Python's slices clamp what is out of range as ONNX says.
@@ -165,7 +169,7 @@ def slice_grad(dy, like, starts, ends, axes=None, steps=None, *, layout="NCHW"):
 def paddings(sizes, pads, axes, mode):
     """Per axis of a tensor of these sizes, (before, after); negative ones cut."""
     if mode not in ("constant", "reflect", "edge", "wrap"):
-        raise GraphError(f"mode={mode!r}: expected constant, reflect, edge or wrap")
+        raise GraphError(f"mode is {mode!r}, expected 'constant', 'reflect', 'edge' or 'wrap'")
     axes = positive_axes((int(a) for a in (range(len(sizes)) if axes is None else np.ravel(axes))), len(sizes))
     if len(pads) != 2 * len(axes):
         raise GraphError(f"{len(pads)} pads for {len(axes)} axes: expected two per axis, all that come before, then "
@@ -176,7 +180,7 @@ def paddings(sizes, pads, axes, mode):
         left = sizes[a] + min(before, 0) + min(after, 0)
         if left < 0 or left == 0 and mode != "constant" and max(before, after) > 0:
             raise GraphError(f"pads {before} and {after} leave nothing of axis {a} of size {sizes[a]}"
-                             + (f" for mode={mode!r} to repeat" if mode != "constant" else ""))
+                             + (f" for mode {mode!r} to repeat" if mode != "constant" else ""))
     return found
 
 

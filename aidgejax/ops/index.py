@@ -125,12 +125,12 @@ def scattered(x, place, updates, reduction):
     if reduction == "none":
         return at.set(updates)
     if reduction not in ("add", "mul", "max", "min"):
-        raise GraphError(f"reduction={reduction!r}: expected none, add, mul, max or min")
+        raise GraphError(f"reduction is {reduction!r}, expected 'none', 'add', 'mul', 'max' or 'min'")
     return getattr(at, {"mul": "multiply"}.get(reduction, reduction))(updates)
 
 
 def no_rule(reduction):
-    return NoGradientRule(f"no gradient rule for reduction={reduction!r}: only 'none' and 'add' have one")
+    return NoGradientRule(f"no gradient rule for a scatter whose reduction is {reduction!r}: 'none' and 'add' have one")
 
 
 def scatter_elements_vjp(op, x, indices, updates, y, dy, *, axis, reduction):
@@ -205,7 +205,7 @@ def top_k(x, k, *, axis=-1, largest=1, sorted=1):
     (axis,) = positive_axes((axis,), jnp.ndim(x), "axis")
     k = int(np.reshape(k, ()))
     if not 0 <= k <= jnp.shape(x)[axis]:
-        raise GraphError(f"k={k} of an axis of size {jnp.shape(x)[axis]}")
+        raise GraphError(f"k is {k}, expected 0 to {jnp.shape(x)[axis]}, the size of axis {axis}")
     x = jnp.moveaxis(x, axis, -1)
     # For the smallest, an order turned round: ~ is what - is, without the overflow at the lowest integer.
     turn = (lambda a: a) if largest else jnp.negative if jnp.issubdtype(x.dtype, jnp.floating) else jnp.invert

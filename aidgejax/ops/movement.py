@@ -98,6 +98,10 @@ def reshape(x, shape, *, allowzero=0):
             raise GraphError(f"shape {target} keeps the size of axis {beyond[0]}, and the input has "
                              f"{len(sizes)} axes; set allowzero=1 if a size of 0 is meant")
         target = [sizes[k] if d == 0 else d for k, d in enumerate(target)]
+    count, known = math.prod(sizes), math.prod(d for d in target if d != -1)
+    fits = count == known if -1 not in target else target.count(-1) == 1 and known and count % known == 0
+    if not fits or min(target, default=0) < -1:
+        raise GraphError(f"{count} elements do not make a tensor of shape {[int(d) for d in shape]}")
     return jnp.reshape(x, target)
 
 
@@ -176,7 +180,7 @@ def transpose(x, *, perm=None):
     ONNX Transpose-13."""
     rank = jnp.ndim(x)
     if perm is not None and sorted(perm) != list(range(rank)):
-        raise GraphError(f"perm={list(perm)} is no order of the axes 0 to {rank - 1}")
+        raise GraphError(f"perm is {list(perm)}, expected an order of the axes 0 to {rank - 1}")
     return jnp.transpose(x, perm)
 
 
@@ -198,7 +202,7 @@ def depth_to_space(x, *, blocksize, mode="DCR"):
     if c % (b * b):
         raise GraphError(f"{c} channels cannot be laid out as blocks of {b} by {b} pixels")
     if mode not in ("DCR", "CRD"):
-        raise GraphError(f"mode={mode!r}: expected 'DCR' or 'CRD'")
+        raise GraphError(f"mode is {mode!r}, expected 'DCR' or 'CRD'")
     split, order = ((n, b, b, c // (b * b), h, w), (0, 3, 4, 1, 5, 2)) if mode == "DCR" else \
                    ((n, c // (b * b), b, b, h, w), (0, 1, 4, 2, 5, 3))
     return jnp.reshape(jnp.transpose(jnp.reshape(x, split), order), (n, c // (b * b), h * b, w * b))
@@ -236,7 +240,15 @@ def expand_vjp(op, x, shape, y, dy):
 @operator("Expand", onnx=("", 13), vjp=expand_vjp, static=("shape",))
 def expand(x, shape):
     """x broadcast together with a tensor of this shape.  t[*s], i64[r] -> t[broadcast].  ONNX Expand-13."""
-    return jnp.broadcast_to(x, jnp.broadcast_shapes(jnp.shape(x), tuple(int(d) for d in shape)))
+    return jnp.broadcast_to(x, broadcast_shape(jnp.shape(x), tuple(int(d) for d in shape)))
+
+
+def broadcast_shape(one, other):
+    """The shape that tensors of these shapes have after broadcasting."""
+    if any(d != e and 1 not in (d, e) for d, e in zip(reversed(one), reversed(other), strict=False)):
+        raise GraphError(f"shapes {list(one)} and {list(other)} do not broadcast: counted from the back, sizes are "
+                         f"equal or one of them is 1")
+    return jnp.broadcast_shapes(one, other)
 
 
 def expand_like_onnx(op, x, like):

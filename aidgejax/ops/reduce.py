@@ -215,7 +215,7 @@ def extreme_vjp(op, x, axes, y, dy, *, ties, **how):
 
 def extreme(find, x, axes, keepdims, noop_with_empty_axes, ties):
     if ties not in ("split", "first"):
-        raise GraphError(f"ties={ties!r}: expected 'split' or 'first'")
+        raise GraphError(f"ties is {ties!r}, expected 'split' or 'first'")
     over = reduced_axes(x, axes, noop_with_empty_axes)
     empty = 0 in (jnp.shape(x)[k] for k in over)
     initial = {"initial": of_nothing(jnp.result_type(x), highest=find is jnp.min)} if empty else {}

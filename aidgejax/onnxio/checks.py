@@ -14,6 +14,7 @@ import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
 
 from ..errors import ModelFileError, UnknownOperator
+from ..ops import lookup
 from .schemas import NEWEST_OPSET, OLDEST_OPSET, attribute_type, registered, schema_at, schema_of
 from .tensors import dtype_name
 from .versions import RENAMED
@@ -207,8 +208,6 @@ def _schema(domain: str, op_type: str, opset: int) -> onnx.defs.OpSchema | None:
     """The operator as the model's opset has it, or else, where an opset is too old for it, as we have it."""
     found = schema_at(domain, op_type, opset)
     if found is None and (name := registered(domain, op_type)):
-        from ..ops import lookup
-
         found = schema_of(lookup(name))
     return found
 

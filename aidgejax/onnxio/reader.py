@@ -18,7 +18,6 @@ from onnx import ModelProto, NodeProto
 from ..errors import AidgeJaxError, GraphError, ModelFileError
 from ..graph import Dim, Graph, Value
 from ..ops import lookup
-from ..walk import infer_shapes
 from .batch import with_any_batch
 from .checks import (
     check_node,
@@ -31,6 +30,7 @@ from .checks import (
     execution_order,
     node_names,
 )
+from .rewrite import with_shapes
 from .roles import guess_roles, is_float, noted_roles
 from .schemas import registered, schema_of
 from .standard import same
@@ -226,21 +226,15 @@ def _assign_roles(graph: Graph, model: ModelProto, constants: Sequence[str]) -> 
 
 
 def _with_shapes(graph: Graph, model: ModelProto, opset: int, batch: str | None) -> Graph:
-    declared = {o.name: check_type(o, "output") for o in model.graph.output}
-    for o in model.graph.output:
-        check_shape(o, "output")
-    if any(v.shape is None for v in graph.inputs.values()):
-        # Without ranks nothing can be inferred; the graph can still be executed node by node.
-        graph = in_todays_form_by_rank(graph, opset)
-        graph.values |= {o: Value(o, None, dtype) for o, dtype in declared.items() if o in graph.values}
-        return graph.check()
+    declared = {o.name: check_type(o, "output") for o in model.graph.output if o.type.WhichOneof("value")}
     graph = _inferred(graph)
     ranked = in_todays_form_by_rank(graph, opset)
-    if ranked is not graph:
-        graph = infer_shapes(ranked)
+    graph = graph if ranked is graph else with_shapes(ranked)
     for name, dtype in declared.items():
         found = graph.value(name).dtype
-        if found != dtype:
+        if found is None:
+            graph.values[name] = Value(name, None, dtype)
+        elif found != dtype:
             raise ModelFileError(f"output {name!r} is declared as {dtype}, but is computed as {found}")
     return graph if batch is None else with_any_batch(graph, batch)
 
@@ -248,20 +242,21 @@ def _with_shapes(graph: Graph, model: ModelProto, opset: int, batch: str | None)
 def _inferred(graph: Graph) -> Graph:
     """Shapes, after sizes that the model leaves open have got names: each its own, or if that does not work, one
     for each axis."""
-    opened = [(v.name, k) for v in graph.inputs.values() for k, d in enumerate(v.shape) if d is None]
+    opened = [(v.name, k) for v in graph.inputs.values() for k, d in enumerate(v.shape or ()) if d is None]
     own = {(name, k): f"{name}_{k}" for name, k in opened}
     common = {(name, k): "N" if k == 0 else f"size_{k}" for name, k in opened}
     try:
-        return infer_shapes(_with_sizes(graph, own))
+        return with_shapes(_with_sizes(graph, own))
     except GraphError:
         if len(opened) < 2:
             raise
-    return infer_shapes(_with_sizes(graph, common))
+    return with_shapes(_with_sizes(graph, common))
 
 
 def _with_sizes(graph: Graph, sizes: Mapping[tuple[str, int], str]) -> Graph:
     twin = graph.copy()
     for name, v in graph.inputs.items():
-        shape = tuple(sizes.get((name, k), d) for k, d in enumerate(v.shape))
-        twin.inputs[name] = Value(name, shape, v.dtype)
+        if v.shape is not None:
+            shape = tuple(sizes.get((name, k), d) for k, d in enumerate(v.shape))
+            twin.inputs[name] = Value(name, shape, v.dtype)
     return twin

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import GraphError
 from ..graph import Builder, Graph, Node, Value
+from ..walk import infer_shapes, metadata
 
 Spelling = Callable[..., Any]
 
@@ -25,6 +26,14 @@ def respell(graph: Graph, spelling: Callable[[Node], Spelling | None]) -> Graph:
         function = spelling(node)
         twin.nodes += [node] if function is None else _spelled(twin, node, function, node_names)
     return twin
+
+
+def with_shapes(graph: Graph) -> Graph:
+    """infer_shapes, or the graph as it is where its inputs do not say enough: shapes that are not known, or a shape
+    that is itself an input.  Such a graph can be executed, and is told more when it is."""
+    decides = metadata(graph)
+    open_ = [v for v in graph.inputs.values() if v.shape is None or None in v.shape or v.name in decides]
+    return graph if open_ else infer_shapes(graph)
 
 
 def _spelled(twin: Graph, node: Node, function: Spelling, node_names: set[str]) -> list[Node]:

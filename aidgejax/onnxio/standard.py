@@ -10,22 +10,22 @@ import numpy as np
 from ..errors import ModelFileError
 from ..graph import Graph, Node
 from ..ops import lookup
-from ..walk import infer_shapes
-from .rewrite import Spelling, respell
+from .rewrite import Spelling, respell, with_shapes
 from .schemas import schema_of
 
 MOST_PASSES = 8
 
 
 def in_standard_operators(graph: Graph) -> Graph:
-    """The same graph in operators that ONNX has; tensors that were there keep their names.  Shapes must be known.
+    """The same graph in operators that ONNX has; tensors that were there keep their names.
 
+    Shapes must be known as far as a decomposition asks for them.
     Raises ModelFileError naming a node that cannot be spelled.
     """
     for _ in range(MOST_PASSES):
         if all(is_standard(n) for n in graph.nodes):
             return graph
-        graph = infer_shapes(respell(graph, partial(_spelling, graph)))
+        graph = with_shapes(respell(graph, partial(_spelling, graph)))
     odd = sorted({n.op for n in graph.nodes if not is_standard(n)})
     raise ModelFileError(f"graph {graph.name!r}: the decompositions of {', '.join(odd)} never end")
 

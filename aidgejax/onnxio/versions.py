@@ -81,12 +81,17 @@ def clip(op, node, x, *, min=None, max=None):
     return op.Clip(x, min, max)
 
 
-@before(12, "Dropout")
-def dropout(op, node, x, *, ratio=0.5):
+@before(10, "Dropout")
+def dropout_7(op, node, x, *, ratio=0.5):
     if len(node.outputs) < 2 or node.outputs[1] is None:
         return op.Dropout(x, ratio)
     y, mask = op.Dropout(x, ratio, outputs=2)
-    return y, op.CastLike(mask, x)  # opset 7 gives the mask in the dtype of x
+    return y, op.CastLike(mask, x)  # the mask had the dtype of x
+
+
+@before(12, "Dropout")
+def dropout(op, node, x, *, ratio=0.5):
+    return op.Dropout(x, ratio, outputs=len(node.outputs))
 
 
 @before(11, "Pad")

@@ -16,7 +16,7 @@ from onnx import AttributeProto, TensorProto, helper, numpy_helper
 from ..errors import ModelFileError
 from ..graph import Graph, Node, Value
 from ..ops import check_known, lookup
-from ..walk import infer_shapes
+from .rewrite import with_shapes
 from .roles import KEY, note_roles
 from .schemas import NEWEST_OPSET, attribute_type, onnx_name, schema_of
 from .standard import in_standard_operators, same
@@ -131,7 +131,7 @@ def _model(graph: Graph, params: Mapping[str, Any] | None, buffers: Mapping[str,
            opset: int | None) -> onnx.ModelProto:
     check_known(graph.nodes, f"graph {graph.name!r}")
     graph = graph.with_params(dict(params or {}), dict(buffers or {})) if params or buffers else graph
-    graph = _with_statistics(_standard(graph.check()))
+    graph = _with_statistics(in_standard_operators(with_shapes(graph.check())))
     opset = _opset(graph, opset)
     maker = _Maker(graph)
     nodes = [maker.node(n) for n in graph.nodes]
@@ -149,12 +149,6 @@ def _model(graph: Graph, params: Mapping[str, Any] | None, buffers: Mapping[str,
     if props:
         helper.set_model_props(model, props)
     return model
-
-
-def _standard(graph: Graph) -> Graph:
-    if any(v.shape is None for v in graph.inputs.values()):  # nothing can be inferred; what is there must do
-        return in_standard_operators(graph)
-    return in_standard_operators(infer_shapes(graph))
 
 
 def _with_statistics(graph: Graph) -> Graph:

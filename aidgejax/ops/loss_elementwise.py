@@ -130,7 +130,8 @@ def huber_loss(p, t, *, reduction="mean", delta=1.0, normalized=0):
 def binary_cross_entropy_vjp(op, p, t, y, dy, *, reduction, epsilon, slope):
     dy = share(op, dy, p, reduction, p.rank)
     c = op.Clip(p, 0.0, 1.0)
-    yes, no = op.Add(c, epsilon), op.Add(op.Sub(1.0, c), epsilon)
+    # Not (1 - c) + epsilon: XLA takes the two constants together, and 1 + epsilon is 1 in float32.
+    yes, no = op.Add(c, epsilon), op.Sub(epsilon, op.Sub(c, 1.0))
     dt = op.Mul(dy, op.Sub(op.Log(no), op.Log(yes)))
     if slope == "quotient":
         return op.Mul(dy, op.Div(op.Sub(p, t), op.Add(op.Mul(c, op.Sub(1.0, c)), epsilon))), dt
@@ -159,7 +160,8 @@ def binary_cross_entropy(p, t, *, reduction="mean", epsilon=1e-12, slope="exact"
     if slope not in ("exact", "quotient"):
         raise GraphError(f"slope {slope!r}: expected 'exact' or 'quotient'")
     c = jnp.clip(p, 0, 1)
-    return reduced(-(t * jnp.log(c + epsilon) + (1 - t) * jnp.log(1 - c + epsilon)), reduction)
+    no = epsilon - (c - 1)  # see the rule
+    return reduced(-(t * jnp.log(c + epsilon) + (1 - t) * jnp.log(no)), reduction)
 
 
 def softplus_of_minus(op, x):

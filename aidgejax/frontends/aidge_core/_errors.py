@@ -1,0 +1,47 @@
+"""What this door refuses: the family's errors, and at once the exceptions that Aidge's users already catch."""
+
+from ...errors import AidgeJaxError, BackendError, DataError, GraphError, QueryError, SettingError
+
+
+class AidgeError(AidgeJaxError, RuntimeError):
+    """Aidge raises RuntimeError for nearly everything."""
+
+
+class GraphViewError(GraphError, AidgeError):
+    """A graph that cannot be built, lowered or run as it is."""
+
+
+class TensorError(GraphError, AidgeError):
+    """A tensor of the wrong kind, shape or dtype."""
+
+
+class TensorTypeError(GraphError, AidgeError, TypeError):
+    """Something that is no tensor where one is needed."""
+
+
+class TensorIndexError(GraphError, AidgeError, IndexError):
+    """An element that a tensor does not have."""
+
+
+class MissingBackend(BackendError, AidgeError):
+    """No backend was set, or there is none of that name."""
+
+
+class OrderError(AidgeError):
+    """A call that needs another one before it, such as backward before forward."""
+
+
+class FillerError(GraphError, SettingError, AidgeError):
+    """A tensor that a filler cannot fill, or a setting that makes no sense."""
+
+
+class BadQuery(QueryError, AidgeError):
+    """A graph query that cannot be read, or whose root is not what is needed."""
+
+
+class ProviderError(DataError, AidgeError):
+    """Data that cannot be provided."""
+
+
+class MissingAttribute(AidgeError, AttributeError):
+    """An attribute, or a name of Aidge's, that is not here."""

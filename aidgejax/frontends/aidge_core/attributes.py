@@ -1,0 +1,107 @@
+"""Attribute dictionaries: an operator's own (fixed names), and a node's annotations (any names, nested by dots)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ._errors import MissingAttribute
+
+edits = 0  # counts every change that may alter what a graph computes; what was derived from a graph compares it
+
+
+def edited() -> None:
+    global edits
+    edits += 1
+
+
+def current_edits() -> int:
+    return edits
+
+
+class Attributes:
+    """op.attr: attr.axis, attr.axis = 1, attr.dict().  Unknown names are refused."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        object.__setattr__(self, "_values", dict(values))
+
+    def dict(self) -> dict[str, Any]:
+        return dict(self._values)
+
+    def has_attr(self, name: str) -> bool:
+        return name in self._values
+
+    def get_attr(self, name: str) -> Any:
+        if name not in self._values:
+            raise MissingAttribute(f'attribute "{name}" not found; there are {", ".join(self._values) or "none"}')
+        return self._values[name]
+
+    def set_attr(self, name: str, value: Any) -> None:
+        self.get_attr(name)
+        self._values[name] = value
+        edited()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self.get_attr(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self.set_attr(name, value)
+
+    def __repr__(self) -> str:
+        return f"AttrDict({self._values})"
+
+
+class DynamicAttributes(Attributes):
+    """node.annotations(): any name may be added; "grad.no_reset" stands nested, as {"grad": {"no_reset": True}}."""
+
+    def __init__(self, values: dict[str, Any] | None = None) -> None:
+        super().__init__(values or {})
+
+    def _walk(self, name: str, create: bool = False) -> tuple[dict | None, str]:
+        *path, last = name.split(".")
+        level = self._values
+        for step in path:
+            if step not in level or not isinstance(level[step], dict):
+                if not create:
+                    return None, last
+                level[step] = {}
+            level = level[step]
+        return level, last
+
+    def has_attr(self, name: str) -> bool:
+        level, last = self._walk(name)
+        return level is not None and last in level
+
+    def get_attr(self, name: str) -> Any:
+        level, last = self._walk(name)
+        if level is None or last not in level:
+            raise MissingAttribute(f'attribute "{name}" not found; there are {", ".join(self._values) or "none"}')
+        found = level[last]
+        return _Nested(self, name) if isinstance(found, dict) else found
+
+    def set_attr(self, name: str, value: Any) -> None:
+        level, last = self._walk(name, create=True)
+        level[last] = value
+        edited()
+
+    add_attr = set_attr
+
+    def del_attr(self, name: str) -> None:
+        self.get_attr(name)
+        level, last = self._walk(name)
+        del level[last]
+        edited()
+
+
+class _Nested(DynamicAttributes):
+    """annotations().grad: the attributes below a name."""
+
+    def __init__(self, whole: DynamicAttributes, name: str) -> None:
+        level, last = whole._walk(name)
+        object.__setattr__(self, "_values", level[last])
+
+    def __eq__(self, other: Any) -> bool:
+        return self._values == (other._values if isinstance(other, Attributes) else other)
+
+    __hash__ = None

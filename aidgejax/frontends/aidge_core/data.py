@@ -1,0 +1,96 @@
+"""aidge_core.Database and DataProvider: items of tensors, and batches of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from ._errors import ProviderError, TensorTypeError
+from .backends import place_of
+from .random import Generator
+from .tensor import Tensor, as_tensor
+
+
+class Database:
+    """To be subclassed: get_item(i) -> [Tensor per modality], len(), get_nb_modalities()."""
+
+    def get_item(self, index: int) -> list[Tensor]:
+        raise ProviderError(f"{type(self).__name__} does not define get_item(index)")
+
+    def len(self) -> int:
+        raise ProviderError(f"{type(self).__name__} does not define len()")
+
+    def get_nb_modalities(self) -> int:
+        raise ProviderError(f"{type(self).__name__} does not define get_nb_modalities()")
+
+
+class DataProvider:
+    """Batches of a database: for x, y in DataProvider(db, 32).  Items are stacked along a new first axis.
+
+    shuffle: another order at each iteration, drawn from aidge_core.random.  drop_last: leave a short last batch out.
+    num_workers: accepted; items are fetched by the calling thread.
+    """
+
+    def __init__(self, database: Database, batch_size: int, backend: str = "cpu", shuffle: bool = False,
+                 drop_last: bool = False, num_workers: int = 0) -> None:
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1:
+            raise ProviderError(f"DataProvider: batch_size is {batch_size!r}; expected 1 or more")
+        if not isinstance(database, Database):
+            raise TensorTypeError(f"DataProvider: expected a Database, got {type(database).__name__}")
+        place_of(backend)
+        self._database, self._size, self._backend = database, int(batch_size), backend
+        self._shuffle, self._drop_last, self._transforms = shuffle, drop_last, {}
+
+    def __len__(self) -> int:
+        items = self._database.len()
+        return items // self._size if self._drop_last else -(-items // self._size)
+
+    def batch_size(self) -> int:
+        return self._size
+
+    def set_backend(self, backend: str, device: int = 0) -> None:
+        place_of(backend, device)
+        self._backend = backend
+
+    def dims(self, modality: int) -> list[list[int]]:
+        return [self._item(0)[modality].dims]
+
+    def dtype(self, modality: int) -> list[Any]:
+        return [self._item(0)[modality].dtype]
+
+    def __iter__(self) -> Iterator[list[Tensor]]:
+        items = self._database.len()
+        order = np.arange(items)
+        if self._shuffle:
+            seed = np.asarray(jax.random.key_data(Generator.key())).tolist()
+            order = np.random.default_rng(seed).permutation(items)
+        for start in range(0, len(self) * self._size, self._size):
+            yield self._batch(order[start:start + self._size])
+
+    def _batch(self, rows: np.ndarray) -> list[Tensor]:
+        items = [self._item(int(i)) for i in rows]
+        found = []
+        for m in range(self._database.get_nb_modalities()):
+            parts = [item[m]._look() for item in items]
+            odd = next((k for k, p in enumerate(parts) if p.shape != parts[0].shape or p.dtype != parts[0].dtype), None)
+            if odd is not None:
+                raise ProviderError(f"item {int(rows[odd])}, modality {m}: {parts[odd].dtype}{list(parts[odd].shape)} "
+                                    f"does not stack with {parts[0].dtype}{list(parts[0].shape)} of item {int(rows[0])}")
+            batch = Tensor(np.stack(parts))
+            batch.set_backend(self._backend)
+            found.append(batch)
+        return found
+
+    def _item(self, index: int) -> list[Tensor]:
+        try:
+            item = self._database.get_item(index)
+        except Exception as e:
+            raise ProviderError(f"get_item({index}) of {type(self._database).__name__} raised "
+                                f"{type(e).__name__}: {e}") from e
+        count = self._database.get_nb_modalities()
+        if not isinstance(item, list | tuple) or len(item) != count:
+            raise ProviderError(f"get_item({index}) gave {type(item).__name__}; expected a list of {count} Tensors")
+        return [as_tensor(t, f"modality {m} of item {index}") for m, t in enumerate(item)]

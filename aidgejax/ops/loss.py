@@ -274,29 +274,32 @@ def with_loss(graph: Graph, loss: str, *, prediction: str | None = None, target:
             raise GraphError(f"graph {graph.name!r} has a tensor {new!r} already: give the {loss!r} loss another "
                              f"{'target' if new == target else 'name'}, e.g. {'target' if new == target else 'name'}="
                              f"{graph.copy().fresh(new)!r}")
-    kind = LOSSES[loss][1]
-    if kind == "classes" and len(predicted.shape) < 2:
-        raise GraphError(f"the {loss!r} loss needs a prediction of shape [n, classes] or [n, classes, *positions]; "
-                         f"{predicted} of graph {graph.name!r} has none for classes")
     twin = graph.copy()
-    if kind == "classes":
-        wanted = twin.input(target, (predicted.shape[0], *predicted.shape[2:]), "int64")
-    else:
-        wanted = twin.input(target, predicted.shape, predicted.dtype)
-    op = Builder(twin, f"{name}/")
-    operator, operands, attrs = _call(op, twin, loss, predicted, wanted, name, options)
-    if kind == "classes" and reduction == "rows":  # ONNX's operators do not have it
-        each = getattr(op, operator)(*operands, reduction="none", **attrs)
-        positions = tuple(range(1, len(wanted.shape)))
-        twin.add("ReduceMean", [each, positions], {"keepdims": 0}, names=[name], name=f"{name}/ReduceMean") \
-            if positions else twin.add("Identity", [each], names=[name], name=f"{name}/Identity")
-    else:
-        twin.add(operator, operands, {**attrs, "reduction": reduction}, names=[name], name=f"{name}/{operator}")
-    whole = wanted.shape if kind == "classes" or operator != "SoftLabelCrossEntropy" else _without(
-        predicted.shape, attrs.get("axis", 1))
-    twin.values[name] = Value(name, {"none": whole, "rows": whole[:1]}.get(reduction, ()), predicted.dtype)
+    wanted = _declare_target(twin, loss, predicted, target)
+    operator, operands, attrs = _call(Builder(twin, f"{name}/"), twin, loss, predicted, wanted, name, options)
+    each = wanted.shape  # of the loss before it is reduced
+    if operator == "SoftLabelCrossEntropy":
+        (axis,) = positive_axes((attrs.get("axis", 1),), len(each), f"axis of the {loss!r} loss")
+        each = each[:axis] + each[axis + 1:]
+    attrs["reduction"] = reduction
+    if LOSSES[loss][1] == "classes" and reduction == "rows":  # ONNX's operators do not have it
+        attrs["reduction"] = "none"
+        if len(each) > 1:
+            (losses,) = twin.add(operator, operands, attrs, name=twin.fresh(f"{name}/{operator}"))
+            operator, operands, attrs = "ReduceMean", [losses, tuple(range(1, len(each)))], {"keepdims": 0}
+    twin.add(operator, operands, attrs, names=[name], name=f"{name}/{operator}")
+    twin.values[name] = Value(name, {"none": each, "rows": each[:1]}.get(reduction, ()), predicted.dtype)
     twin.output(name)
     return twin
+
+
+def _declare_target(graph: Graph, loss: str, predicted: Value, target: str) -> Value:
+    if LOSSES[loss][1] == "values":
+        return graph.input(target, predicted.shape, predicted.dtype)
+    if predicted.rank < 2:
+        raise GraphError(f"the {loss!r} loss needs a prediction of shape [n, classes] or [n, classes, *positions]; "
+                         f"{predicted} of graph {graph.name!r} has none for classes")
+    return graph.input(target, (predicted.shape[0], *predicted.shape[2:]), "int64")
 
 
 def _prediction(graph: Graph, name: str | None) -> Value:

@@ -12,8 +12,7 @@ CASES = [
     *(Case("BatchNormalization", (f(*shape), *statistics(shape[1])), training_mode=mode, outputs=3 if mode else 1,
            why=f"rank {len(shape)}, {'training' if mode else 'inference'}")
       for shape in ((5, 3), (3, 2, 4), (2, 3, 4, 2), (2, 2, 2, 3, 2)) for mode in (0, 1)),
-    Case("BatchNormalization", (f(4, 3, 2, 2), *statistics(3)), training_mode=1, wrt=(0, 1, 2), why="only y is read",
-         excused={"onnx_reference": "ONNX wants three outputs in training", "onnx_round_trip": "as above"}),
+    Case("BatchNormalization", (f(4, 3, 2, 2), *statistics(3)), training_mode=1, wrt=(0, 1, 2), why="only y is read"),
     Case("BatchNormalization", (f(4, 3, 2, 2), *statistics(3)), epsilon=1e-2, why="epsilon, inference"),
     Case("BatchNormalization", (f(4, 3, 2, 2), *statistics(3)), training_mode=1, outputs=3, epsilon=1e-2, momentum=0.3,
          why="epsilon and momentum"),

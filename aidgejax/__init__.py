@@ -15,6 +15,7 @@ lowered to pure JAX functions; a whole epoch is one compiled program; a NumPy ba
 
 from . import fillers, metrics, onnxio, ops, optim, reference, schedule, zoo
 from .backend import NumpyProgram, run
+from .checkpoint import load, save
 from .comparison import compare
 from .data import Dataset, batch_order, chunks, digits, load_npz, prefetch
 from .errors import (
@@ -45,6 +46,6 @@ __all__ = [
     "make_gradient", "grad_name", "make_program", "Program", "as_jax", "run", "reference", "NumpyProgram", "compare",
     "inspect", "fillers", "optim", "schedule", "metrics", "Dataset", "digits", "load_npz", "batch_order", "chunks",
     "prefetch", "TrainState", "start", "make_step", "make_accumulating_step", "make_epoch", "make_evaluation", "fit",
-    "AidgeJaxError", "BackendError", "CheckpointError", "DataError", "GraphError", "ModelFileError",
+    "save", "load", "AidgeJaxError", "BackendError", "CheckpointError", "DataError", "GraphError", "ModelFileError",
     "NoGradientRule", "QueryError", "SettingError", "UnknownOperator",
 ]  # fmt: skip

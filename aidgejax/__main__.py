@@ -140,7 +140,7 @@ def train(args: argparse.Namespace) -> int:
                                  batch_size=args.batch_size, accumulate=args.accumulate, last=args.last,
                                  seed=args.seed, loss=loss, metrics=score.metrics, test=test, test_program=evaluated,
                                  on_epoch=on_epoch, compiled=args.backend == "jax")
-        _write_run(out, args, graph, state, history, score)
+        _write_run(out, args, state, history, score)
         steady = float(np.median(speeds[1:] or speeds))  # the first epoch holds the compilation
         print(f"run folder: {out}")
         print(f"test {score.show(history[-1])}  {steady:.0f} {score.unit}/s")
@@ -152,7 +152,9 @@ class _Score:
 
     def __init__(self, prediction: str, counted: bool) -> None:
         self.counted, self.unit = counted, "images" if counted else "rows"
-        self.metrics = {"accuracy": lambda out, batch: metrics.accuracy(out[prediction], batch["target"])} if counted else {}
+        self.metrics = {}
+        if counted:
+            self.metrics["accuracy"] = lambda out, batch: metrics.accuracy(out[prediction], batch["target"])
 
     def show(self, record: dict) -> str:
         return f"accuracy {record['test_accuracy']:.3f}" if self.counted else f"loss {record['test_loss']:.4g}"
@@ -202,8 +204,9 @@ def _renamed(columns: dict[str, np.ndarray], graph: Graph, args: argparse.Namesp
                 found["test_target"] = found.pop(f"test_{k}")
     missing = [n for n in (*names, "target") if n not in found]
     if missing:
-        raise DataError(f"{args.data or 'the digits'} lacks {', '.join(map(repr, missing))}; it has "
-                        f"{', '.join(map(repr, columns))}, the model takes {', '.join(map(str, graph.inputs.values()))}")
+        raise DataError(f"{args.data or 'the data set of digits'} lacks {', '.join(map(repr, missing))}; it has "
+                        f"{', '.join(map(repr, columns))}, the model takes "
+                        f"{', '.join(map(str, graph.inputs.values()))}")
     for n in names:
         want = jnp.dtype(graph.inputs[n].dtype)
         for k in (n, f"test_{n}"):
@@ -223,7 +226,7 @@ def _claim_folder(out: str) -> None:
         raise SettingError(f"cannot write the run folder {out!r}: {e.strerror or e}") from None
 
 
-def _write_run(out: str, args: argparse.Namespace, graph: Graph, state: Any, history: list[dict], score: _Score) -> None:
+def _write_run(out: str, args: argparse.Namespace, state: Any, history: list[dict], score: _Score) -> None:
     trained = onnxio.read(args.model) if args.model else _default_model()
     params = {k: np.asarray(v) for k, v in state.params.items()}
     buffers = {k: np.asarray(v) for k, v in state.buffers.items()}
@@ -232,9 +235,9 @@ def _write_run(out: str, args: argparse.Namespace, graph: Graph, state: Any, his
     with open(os.path.join(out, "history.csv"), "w", newline="") as f:
         writer = csv.DictWriter(f, columns)
         writer.writeheader()
-        writer.writerows(history)
+        writer.writerows({k: f"{v:.7g}" if isinstance(v, float) else v for k, v in r.items()} for r in history)
     told = {k: v for k, v in vars(args).items() if k not in ("run", "command")}
-    told |= {"jax": jax.__version__, "device": jax.devices()[0].device_kind}
+    told |= {"jax": jax.__version__, "device_kind": jax.devices()[0].device_kind}
     with open(os.path.join(out, "settings.json"), "w") as f:
         json.dump(told, f, indent=1)
     try:
@@ -258,7 +261,8 @@ def plot(history: list[dict], path: str, score: _Score) -> None:
         for column in columns:
             steps, values = read_history(history, column)
             test = column.startswith("test_")
-            axis.plot(steps, values, lw=2 if test else 0.8, alpha=1 if test else 0.6, label="test" if test else "training")
+            look = {"lw": 2, "label": "test"} if test else {"lw": 0.8, "alpha": 0.6, "label": "training"}
+            axis.plot(steps, values, **look)
         axis.set_ylabel(title)
         axis.grid(alpha=0.3)
         if len(columns) > 1:
@@ -277,7 +281,8 @@ def run_compare(args: argparse.Namespace) -> int:
         columns = load_npz(args.data).columns
         missing = [k for k in graph.inputs if k not in columns]
         if missing:
-            raise DataError(f"{args.data} lacks {', '.join(map(repr, missing))}; it has {', '.join(map(repr, columns))}")
+            raise DataError(f"{args.data} lacks {', '.join(map(repr, missing))}; "
+                            f"it has {', '.join(map(repr, columns))}")
         batch = {k: columns[k] for k in graph.inputs}
     report = compare(graph, batch=batch, steps=args.steps, tolerance=args.tolerance, seed=args.seed)
     print(report)

@@ -60,8 +60,8 @@ class Report:
     def __str__(self) -> str:
         lines = [f"{'':9} {'largest':>9}  {'operator':24} {'node':24} tensor", *map(str, self.rows)]
         if self.by_rules_only:
-            lines.append(f"gradients of {', '.join(self.by_rules_only)}: the rules' own graph on both sides, since NumPy "
-                         f"has no backward of its own there")
+            lines.append(f"gradients by the rules' own graph on both sides, since NumPy has no backward of its own for "
+                         f"{', '.join(self.by_rules_only)}")
         lines.append(f"largest difference: forward {self.largest('forward'):.2e}, gradient "
                      f"{self.largest('gradient'):.2e}, after {self.steps} steps {self.largest('training'):.2e}")
         bad = self.first_bad
@@ -158,7 +158,9 @@ def _gradients(program: Program, batch: Arrays, key: Any, found: Arrays, cotange
     rows.sort(key=lambda row: -row[0])
     named = []
     for _, t, gap in rows:
-        node = readers[t][0] if len(readers[t]) == 1 else _worst_rule(program, readers[t], t, found, by_numpy, cotangents)
+        node = readers[t][0]
+        if len(readers[t]) > 1:
+            node = _worst_rule(program, readers[t], t, found, by_numpy, cotangents)
         named.append(Difference("gradient", node.name, node.op, t, gap))
     return named, own, names
 
@@ -178,7 +180,7 @@ def _worst_rule(program: Program, readers: list[Node], tensor: str, found: Array
         alone.add(node.op, node.inputs, node.attrs, names=node.outputs, name=node.name)
         for o in node.output_names:
             alone.output(o)
-        arriving = {o: np.asarray(by_numpy.get(o, cotangents.get(o, np.zeros_like(found[o])))) for o in node.output_names}
+        arriving = {o: by_numpy.get(o, cotangents.get(o, np.zeros_like(found[o]))) for o in node.output_names}
         single = make_program(alone, wrt=[tensor], seeds=node.output_names, unreached="zeros")
         feeds = {i: found[i] for i in alone.inputs}
         outputs, saved, _ = single.forward({}, {}, feeds)

@@ -98,7 +98,8 @@ def batch_order(rows: int, batch_size: int, *, seed: int | None = None, epoch: i
     short = rows % batch_size
     if last == "drop":
         if rows < batch_size:
-            raise DataError(f"batch size {batch_size} with {rows} rows leaves no batch: take a smaller one, or last='pad'")
+            raise DataError(f"batch size {batch_size} with {rows} rows leaves no batch: take a smaller one, or "
+                            f"last='pad'")
         order, short = order[: rows - short], 0
     padding = batch_size - short if short else 0
     weights = None
@@ -118,7 +119,7 @@ def chunks(batches: Iterable[Any], names: tuple[str, ...], steps: int, *, last: 
 
     batches: any iterable of tuples of array-likes (a torch DataLoader, an Aidge DataProvider), or of dicts; `names`
         are the graph's inputs, in the order of the tuple.
-    Every chunk has the same shape, so that one compiled epoch serves them all: what is missing in the last one has weight 0.
+    Every chunk has the same shape, so that one compiled epoch serves them all; what the last one lacks has weight 0.
     Raises DataError where a batch does not fit the first.
     """
     if steps < 1:

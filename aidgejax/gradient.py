@@ -16,6 +16,7 @@ from typing import Any
 from .errors import GraphError, NoGradientRule
 from .graph import Builder, Graph, Node, Value
 from .ops import Operator, check_known, lookup
+from .walk import metadata
 
 
 def grad_name(name: str) -> str:
@@ -83,6 +84,7 @@ def make_gradient(graph: Graph, seeds: Iterable[str] | None = None, wrt: Iterabl
                          f"take it out of `wrt` (freeze it), or remove it from the graph")
     for w in missing:
         totals[w] = result.op.ZerosLike(w)
+    _compute_metadata_again(result, graph)
     _name_outputs(result, wrt, totals)
     result.prune()
     read = {i for n in result.nodes for i in n.input_names} | {grad_name(s) for s in seeds} | set(result.outputs)
@@ -150,6 +152,21 @@ def _undo_broadcast(op: Builder, graph: Graph, node: Node, share: Value, like: V
     out = graph.value(node.output_names[0])
     same = out.shape is not None and out.shape == like.shape and None not in out.shape
     return share if same else op.SumLike(share, like)
+
+
+def _compute_metadata_again(result: Graph, graph: Graph) -> None:
+    """What must be known while the gradient is lowered, a Slice's ends, say, cannot come from the forward as data:
+    the nodes that compute it from shapes and constants come along."""
+    needed = {i for i in metadata(result) if i in result.inputs}
+    again = []
+    for node in reversed(graph.nodes):
+        if needed.intersection(node.output_names):
+            again.append(node)
+            if not lookup(node.op).of_shape:
+                needed.update(node.input_names)
+    result.nodes = again[::-1] + result.nodes
+    for o in (o for node in again for o in node.output_names):
+        result.values[o] = result.inputs.pop(o)
 
 
 def _name_outputs(result: Graph, wrt: list[str], totals: dict[str, Value]) -> None:

@@ -76,7 +76,7 @@ class Node:
         shown = [_literal(i) for i in self.inputs]
         while shown and shown[-1] == "_":
             shown.pop()
-        attrs = "".join(f", {k}={_attribute(v)}" for k, v in self.attrs.items())
+        attrs = "".join(f", {k}={_attribute(v)}" for k, v in self.attrs.items() if v is not None)
         return f"{', '.join(o or '_' for o in self.outputs)} = {self.op}({', '.join(shown)}{attrs})"
 
 

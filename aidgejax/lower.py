@@ -11,6 +11,7 @@ Both graphs are executed by one walker, see walk.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -24,6 +25,8 @@ from .gradient import grad_name, make_gradient
 from .graph import Graph, Node, Value
 from .ops import Operator, check_known, lookup
 from .walk import LAYOUTS, Arrays, Walker, infer_shapes
+
+WIDE = ("int64", "uint64", "float64", "complex128")
 
 
 @dataclass(frozen=True)
@@ -74,30 +77,39 @@ class Program:
         """
         updates = self.updates
         saves = self.saves if save else ()
-        env = bind(self.graph, params, buffers, batch)
-        found = self._walk_forward(env, key, (*self.graph.outputs, *updates.values(), *saves))
-        outputs = {o: found.natural(o) for o in self.graph.outputs}
-        saved = {s: found.stored(s) for s in saves}
-        return outputs, saved, {b: found.natural(updates[b]) if b in updates else v for b, v in buffers.items()}
+        with _wide(params, buffers, batch):
+            env = bind(self.graph, params, buffers, batch)
+            found = self._walk_forward(env, key, (*self.graph.outputs, *updates.values(), *saves))
+            outputs = {o: found.natural(o) for o in self.graph.outputs}
+            saved = {s: found.stored(s) for s in saves}
+            return outputs, saved, {b: found.natural(updates[b]) if b in updates else v for b, v in buffers.items()}
 
     def backward(self, params: Arrays, saved: Arrays, d_outputs: Arrays, grads: Arrays | None = None) -> Arrays:
         """{name: dL/d name} for every name of `wrt`.
 
-        d_outputs: {seed: dL/d seed}, each of the seed's shape (a number stands for an array full of it).
+        d_outputs: {seed: dL/d seed}, each of the seed's shape; a number for a seed that is one.
         grads: what to add the result to (grad.no_reset); None starts from zero.
         """
         if set(d_outputs) != set(self.seeds):
             raise GraphError(f"backward of {self.graph.name!r} needs the cotangents of {list(self.seeds)}, "
                              f"got {list(d_outputs)}")
-        env = {**params, **saved}
-        for s in self.seeds:
-            like = self.graph.value(s)
-            d = jnp.asarray(d_outputs[s], like.dtype if isinstance(d_outputs[s], int | float) else None)
-            env[grad_name(s)] = d
-        env = {k: env[k] for k in self.gradient.inputs} | self.gradient.constants
-        found = self._walk_backward(env, None, self.gradient.outputs)
-        fresh = {w: found.natural(o) for w, o in zip(self.wrt, self.gradient.outputs, strict=True)}
-        return fresh if grads is None else {w: grads[w] + g for w, g in fresh.items()}
+        with _wide(params, saved, d_outputs):
+            env = {**params, **saved, **{grad_name(s): self._cotangent(s, d_outputs[s]) for s in self.seeds}}
+            env = {k: env[k] for k in self.gradient.inputs} | self.gradient.constants
+            found = self._walk_backward(env, None, self.gradient.outputs)
+            fresh = {w: found.natural(o) for w, o in zip(self.wrt, self.gradient.outputs, strict=True)}
+            return fresh if grads is None else {w: grads[w] + g for w, g in fresh.items()}
+
+    def _cotangent(self, seed: str, d: Any) -> Any:
+        like = self.graph.value(seed)
+        if isinstance(d, int | float):
+            d = jnp.asarray(d, like.dtype)
+        shape = jnp.shape(d)
+        wrong = like.shape is not None and (len(shape) != like.rank or any(
+            isinstance(want, int) and got != want for got, want in zip(shape, like.shape, strict=True)))
+        if wrong:
+            raise GraphError(f"backward of {self.graph.name!r}: the cotangent of {like} has shape {list(shape)}")
+        return jnp.asarray(d)
 
 
 def make_program(graph: Graph, *, seeds: Iterable[str] | None = None, wrt: Iterable[str] | None = None,
@@ -156,6 +168,12 @@ def as_jax(program: Program) -> Callable[..., tuple[Arrays, Arrays]]:
         return call(params, buffers, batch, key)
 
     return apply
+
+
+def _wide(*trees: Arrays) -> Any:
+    """The context in which 64-bit arrays stay what they are; none where there are none."""
+    dtypes = (getattr(a, "dtype", None) for a in jax.tree.leaves(trees))
+    return jax.enable_x64(True) if any(str(d) in WIDE for d in dtypes) else nullcontext()
 
 
 def _no_gradient(x: Any) -> Any:
@@ -233,7 +251,8 @@ def bind(graph: Graph, params: Arrays, buffers: Arrays, batch: Arrays) -> Arrays
     needed = {**graph.inputs, **{p.name: p.value for p in graph.producers.values() if p.role != "constant"}}
     missing = [str(v) for k, v in needed.items() if k not in given]
     if missing:
-        raise GraphError(f"graph {graph.name!r} was not given {', '.join(missing)}; got {', '.join(given) or 'nothing'}")
+        raise GraphError(f"graph {graph.name!r} was not given {', '.join(missing)}; "
+                         f"got {', '.join(given) or 'nothing'}")
     sizes: dict[str, tuple[int, str]] = {}
     env: Arrays = {}
     for name, value in needed.items():
@@ -243,7 +262,7 @@ def bind(graph: Graph, params: Arrays, buffers: Arrays, batch: Arrays) -> Arrays
 
 def _checked(graph: Graph, value: Value, array: Any, sizes: dict[str, tuple[int, str]]) -> Any:
     try:
-        shape, dtype = jnp.shape(array), jnp.result_type(array)
+        shape, dtype = jnp.shape(array), getattr(array, "dtype", None) or jnp.result_type(array)
     except TypeError:
         raise GraphError(f"graph {graph.name!r}, {value}: got {type(array).__name__}, expected an array") from None
     if value.shape is not None:

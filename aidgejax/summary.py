@@ -11,7 +11,7 @@ import numpy as np
 from .graph import Graph, Node
 from .lower import make_program
 from .ops import OPERATORS, lookup
-from .walk import infer_shapes
+from .walk import infer_shapes, number_of
 
 
 def inspect(graph: Graph, *, gradient: bool = False, sizes: Mapping[str, int] | None = None) -> str:
@@ -55,19 +55,10 @@ def flops(graph: Graph, node: Node, sizes: Mapping[str, int]) -> float:
 
 
 def _number(size: Any, sizes: Mapping[str, int]) -> int:
-    """A size as a number; "2*N+1" is what walk.infer_shapes may have written."""
-    if not isinstance(size, str):
-        return int(size or 1)
-    if size in sizes:
-        return sizes[size]
-    factor, _, rest = size.partition("*") if "*" in size else ("1", "", size)
-    for s, n in sizes.items():
-        if rest.startswith(s) and factor.isdigit():
-            offset = rest.removeprefix(s)
-            if offset.startswith("/"):
-                return max(1, n // int(offset[1:]))
-            return int(factor) * n + int(offset or 0)
-    return 1
+    try:
+        return max(1, number_of(size or 1, sizes))
+    except KeyError:
+        return 1
 
 
 def formula_sheet() -> str:

@@ -134,8 +134,8 @@ def make_accumulating_step(program: Program, optimizer: Optimizer, schedule: Cal
 def make_epoch(step: Callable, *, gaps: bool = False, compiled: bool = True) -> Callable:
     """epoch(state, batches, weights=None, data=None, last=True) -> (state, history), one compiled program.
 
-    batches: {input: [steps, batch, ...]}; or, with data = {input: [rows, ...]} resident on the device, i32[steps, batch],
-        the rows that make each batch.
+    batches: {input: [steps, batch, ...]}; or, with data = {input: [rows, ...]} resident on the device,
+        i32[steps, batch], the rows that make each batch.
     weights: f[steps, batch], see make_step.
     last: whether the epoch ends with these batches (matters to gradient accumulation alone).
     history: the records of the steps, each f[steps].  The state that is passed in is donated: use the one returned.
@@ -314,7 +314,9 @@ def _as_history(records: Arrays, epoch: int, steps_made: int) -> list[dict[str, 
     if "updated" in records:
         rows = [r for r in rows if r.pop("updated")]
     first = steps_made - len(rows)
-    return [{"step": first + k + 1, "epoch": epoch} | {n: float(v) for n, v in r.items()} for k, r in enumerate(rows)]
+    order = ["loss", *(n for n in records if n not in ("loss", "learning_rate", "gradient_norm", "updated")),
+             "learning_rate", "gradient_norm"]
+    return [{"step": first + k + 1, "epoch": epoch} | {n: float(r[n]) for n in order} for k, r in enumerate(rows)]
 
 
 def _check_loss(program: Program, loss: str) -> None:

@@ -9,7 +9,10 @@ compute it, from constants and from the shapes of tensors, are executed while tr
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+import math
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -168,16 +171,15 @@ class Tensors:
 
 def _fold(operator: Operator, args: list, keywords: dict[str, Any]) -> tuple:
     """Execute a node while tracing; the results are NumPy arrays, with int64 kept."""
+    if not operator.of_shape:
+        with jax.enable_x64(True):  # where everything is computed at once, eval_shape would compute too
+            sizes = jax.tree.leaves(jax.eval_shape(lambda: operator.forward(*args, **keywords)))
+        if sum(s.size for s in sizes) > FOLD_LIMIT:
+            raise GraphError(f"it would compute {sum(s.size for s in sizes)} elements while the graph is lowered; "
+                             f"a shape has fewer than {FOLD_LIMIT}")
     with jax.ensure_compile_time_eval(), jax.enable_x64(True):
         shaped = [jax.ShapeDtypeStruct(np.shape(a), a.dtype) if isinstance(a, jax.core.Tracer) else a for a in args]
-        if operator.of_shape:
-            result = operator.forward(*shaped, **keywords)
-        else:
-            sizes = jax.tree.leaves(jax.eval_shape(lambda: operator.forward(*args, **keywords)))
-            if sum(s.size for s in sizes) > FOLD_LIMIT:
-                raise GraphError(f"it would compute {sum(s.size for s in sizes)} elements while the graph is lowered; "
-                                 f"a shape has fewer than {FOLD_LIMIT}")
-            result = operator.forward(*args, **keywords)
+        result = operator.forward(*(shaped if operator.of_shape else args), **keywords)
     results = result if isinstance(result, tuple) else (result,)
     return tuple(None if r is None else np.asarray(r) for r in results)
 
@@ -213,7 +215,8 @@ def infer_shapes(graph: Graph) -> Graph:
     if unknown:
         raise GraphError(f"graph {graph.name!r} does not say the shape of its input {', '.join(unknown)}; "
                          f"give every size as a number or a name")
-    symbols = list(dict.fromkeys(d for v in graph.inputs.values() for d in v.shape if isinstance(d, str)))
+    symbols = list(dict.fromkeys(s for v in graph.inputs.values() for d in v.shape if isinstance(d, str)
+                                 for s in _parsed(d)[1]))
     primes = (1, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47)
     walker = Walker(graph)
     for n, probe in enumerate(PROBES):
@@ -239,10 +242,10 @@ def _probe(walker: Walker, sizes: dict[str, int]) -> dict[str, jax.ShapeDtypeStr
     graph = walker.graph
 
     def struct(v: Value) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct([sizes.get(d, d) for d in v.shape], jnp.dtype(v.dtype))
+        return jax.ShapeDtypeStruct([number_of(d, sizes) for d in v.shape], jnp.dtype(v.dtype))
 
     written = [o for n in graph.nodes for o in n.output_names]
-    traced = {k: struct(v) for k, v in graph.inputs.items() if k not in walker.metadata}
+    traced = {k: struct(v) for k, v in graph.inputs.items()}
     traced |= {p.name: struct(p.value) for p in graph.producers.values() if p.role != "constant"}
     found: dict[str, jax.ShapeDtypeStruct] = {}
 
@@ -257,18 +260,46 @@ def _probe(walker: Walker, sizes: dict[str, int]) -> dict[str, jax.ShapeDtypeStr
     return found
 
 
+# A size as `_size` spells it: "3*N*M", "2*N+1", "N-1", "N/2".
+DERIVED = re.compile(r"(?:(\d+)\*)?([A-Za-z_]\w*)(?:\*([A-Za-z_]\w*))?(?:/(\d+))?([+-]\d+)?")
+
+
+def _parsed(size: str) -> tuple[int, tuple[str, ...], int, int]:
+    """(factor, symbols, divisor, offset); any other string is a symbol of its own."""
+    match = DERIVED.fullmatch(size)
+    if match is None:
+        return 1, (size,), 1, 0
+    factor, one, other, divisor, offset = match.groups()
+    return int(factor or 1), (one, other) if other else (one,), int(divisor or 1), int(offset or 0)
+
+
+def number_of(size: int | str, sizes: Mapping[str, int]) -> int:
+    """A size as a number, symbols looked up in `sizes`; KeyError for one that is not there."""
+    if not isinstance(size, str):
+        return size
+    factor, symbols, divisor, offset = _parsed(size)
+    return factor * math.prod(sizes[s] for s in symbols) // divisor + offset
+
+
 def _size(a: int, b: int, first: dict[str, int], second: dict[str, int]) -> int | str:
     if a == b:
         return a
     for s in first:
         if (a, b) == (first[s], second[s]):
             return s
+    multiples = []
     for s in first:
         factor, rest = divmod(b - a, second[s] - first[s])
         offset = a - factor * first[s]
         if rest == 0 and factor > 0 and abs(offset) < first[s]:
-            return f"{factor}*{s}{offset:+d}" if offset and factor > 1 else f"{s}{offset:+d}" if offset else \
-                f"{factor}*{s}"
+            multiples.append((offset != 0, factor, s, offset))
+    if multiples:
+        _, factor, s, offset = min(multiples)
+        return (f"{factor}*{s}" if factor > 1 else s) + (f"{offset:+d}" if offset else "")
+    for s, t in itertools.combinations_with_replacement(first, 2):
+        factor, rest = divmod(a, first[s] * first[t])
+        if rest == 0 and factor and b == factor * second[s] * second[t]:
+            return f"{factor}*{s}*{t}" if factor > 1 else f"{s}*{t}"
     for s in first:
         if first[s] % a == 0 and second[s] % b == 0 and first[s] // a == second[s] // b:
             return f"{s}/{first[s] // a}"

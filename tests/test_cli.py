@@ -20,7 +20,8 @@ def test_the_main_job(tmp_path, capsys):
     found = re.fullmatch(r"test accuracy (0\.\d{3}|1\.000)  (\d+) images/s", last)
     assert found and float(found[1]) >= 0.97 and int(found[2]) > 0, last
     assert {p.name for p in out.iterdir()} == {"model.onnx", "history.csv", "history.png", "settings.json"}
-    rows = list(csv.DictReader((out / "history.csv").open()))
+    with (out / "history.csv").open() as f:
+        rows = list(csv.DictReader(f))
     assert {"step", "epoch", "loss", "accuracy", "learning_rate", "gradient_norm", "test_loss", "test_accuracy"} <= set(
         rows[0])
     _, test = aj.digits().split(0.2, seed=1997)

@@ -50,8 +50,7 @@ def test_what_nobody_asked_for_is_pruned():
 def test_an_intermediate_tensor_has_a_gradient():
     g = graph_of(lambda op, x: op.Mul(op.Relu(x, name="h"), 3.0), x=(3,))
     backward = make_gradient(g, wrt=["h"])
-    found = execute(backward, {"h": np.zeros(3), "Mul_grad": np.ones(3), **{k: np.zeros(3) for k in backward.inputs
-                                                                           if k not in ("h", "Mul_grad")}})
+    found = execute(backward, {k: np.ones(3) for k in backward.inputs})
     assert found["h_grad"].tolist() == [3.0, 3.0, 3.0]
 
 
@@ -70,8 +69,6 @@ def test_unknown_shapes_are_summed_back_at_run_time():
 
 
 def test_a_missing_rule_names_the_operator_and_the_value():
-    g = graph_of(lambda op, w: op.Mul(op.Cast(op.Greater(w, 0.0), to=1), w), w=(3,))
-    make_gradient(g, wrt=["w"])  # Greater's result is bool: no gradient has to pass
 
     @operator("OnlyForward")
     def only_forward(x):

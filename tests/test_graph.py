@@ -27,7 +27,8 @@ def test_literals_and_absent_inputs_are_printed_as_written():
     g = small()
     g.op.Clip("act", None, 6.0)
     g.op.ReduceSum("act", (0, 1), keepdims=0)
-    assert [str(n) for n in g.nodes[-2:]] == ["Clip = Clip(act, _, 6.0)", "ReduceSum = ReduceSum(act, [0, 1], keepdims=0)"]
+    assert [str(n) for n in g.nodes[-2:]] == ["Clip = Clip(act, _, 6.0)",
+                                              "ReduceSum = ReduceSum(act, [0, 1], keepdims=0)"]
 
 
 def test_the_operators_are_counted():

@@ -51,9 +51,9 @@ def test_forward_and_backward_are_pure_functions_of_pytrees():
 
 def test_gradients_are_carried_on():
     program = make_program(dense())
-    _, saved, _ = program.forward(program.graph.params, {}, {"x": X})
-    once = program.backward(program.graph.params, saved, {"y": 1.0})
-    twice = program.backward(program.graph.params, saved, {"y": 1.0}, grads=once)
+    out, saved, _ = program.forward(program.graph.params, {}, {"x": X})
+    once = program.backward(program.graph.params, saved, {"y": np.ones(out["y"].shape, np.float32)})
+    twice = program.backward(program.graph.params, saved, {"y": np.ones(out["y"].shape, np.float32)}, grads=once)
     np.testing.assert_allclose(twice["w"], 2 * once["w"])
 
 
@@ -120,7 +120,7 @@ def test_any_batch_through_one_program():
     for n in (1, 5):
         out, saved, _ = program.forward(program.graph.params, {}, {"x": np.ones((n, 3), np.float32)})
         assert out["y"].shape == (n, 2)
-        assert program.backward(program.graph.params, saved, {"y": 1.0})["w"].shape == (3, 2)
+        assert program.backward(program.graph.params, saved, {"y": np.ones(out["y"].shape, np.float32)})["w"].shape == (3, 2)
 
 
 def test_shapes_are_inferred_with_symbols():
@@ -147,25 +147,25 @@ def test_shape_arithmetic_is_done_while_lowering():
     assert program.graph.values["y"].shape == ("N", 24)
     out, saved, _ = jax.jit(program.forward)({}, {}, {"x": np.ones((3, 4, 6), np.float32)})
     assert out["y"].shape == (3, 24)
-    assert program.backward({}, saved, {"y": 1.0})["x"].shape == (3, 4, 6)
+    assert program.backward({}, saved, {"y": np.ones(out["y"].shape, np.float32)})["x"].shape == (3, 4, 6)
 
 
-def test_float64_and_int64_are_kept_where_they_are_enabled():
+def test_float64_and_int64_are_kept_without_any_setting():
     g = Graph("g")
     x, n = g.input("x", ("N",), "float64"), g.input("n", ("N",), "int64")
     g.output(g.op.Mul(x, 0.1, name="y"))
     g.output(g.op.Add(n, n, name="m"))
-    with jax.enable_x64(True):
-        out, _, _ = make_program(g, wrt=[]).forward({}, {}, {"x": np.array([1.0]), "n": np.array([2**40])})
-    assert out["y"].dtype == np.float64 and out["y"][0] == 0.1
-    assert out["m"].dtype == np.int64 and out["m"][0] == 2**41
+    out, _, _ = make_program(g, wrt=[]).forward({}, {}, {"x": np.array([1.0]), "n": np.array([2**40])})
+    y, m = np.asarray(out["y"]), np.asarray(out["m"])
+    assert y.dtype == np.float64 and y[0] == 0.1
+    assert m.dtype == np.int64 and m[0] == 2**41
 
 
 @pytest.mark.parametrize("batch, message", [
     ({}, r"graph 'dense' was not given x:float32\[N, 3\]; got w, b"),
     ({"x": np.ones((4, 2), np.float32)}, r"graph 'dense', x:float32\[N, 3\]: got an array of shape \[4, 2\]"),
     ({"x": np.ones(3, np.float32)}, r"x:float32\[N, 3\]: got an array of shape \[3\]"),
-    ({"x": np.ones((4, 3), int)}, r"x:float32\[N, 3\]: got an array of dtype int64; convert it with .astype\('float32'\)"),
+    ({"x": np.ones((4, 3), int)}, r"x:float32\[N, 3\]: got an array of dtype int64; convert it with .astype"),
     ({"x": "pixels"}, r"x:float32\[N, 3\]: got str, expected an array"),
 ])  # fmt: skip
 def test_a_batch_that_does_not_fit_is_named(batch, message):
@@ -184,9 +184,9 @@ def test_symbolic_sizes_agree_with_each_other():
 @pytest.mark.parametrize("build, message", [
     (lambda op, x: op.MatMul(x, np.ones((4, 2), np.float32), name="mm"),
      r"node 'mm' \(MatMul\) of graph 'g' with inputs x:float32\[.*, 3\], .*float32\[4, 2\]"),
-    (lambda op, x: op.Relu(x, slope=2), r"node 'Relu' of graph 'g': Relu has no attribute 'slope'; it has slope_at_zero"),
+    (lambda op, x: op.Relu(x, slope=2), r"node 'Relu' of graph 'g': Relu has no attribute 'slope'; it has slope_at"),
     (lambda op, x: op.Relu(x, x), r"node 'Relu' of graph 'g': Relu takes at most 1 inputs \(x\), got 2"),
-    (lambda op, x: op.Reshape(x, op.Cast(x, to=7)), r"node 'Reshape' .*'Cast' must be known when the graph is lowered"),
+    (lambda op, x: op.Reshape(x, op.Cast(x, to=7)), r"node 'Cast' .*its input 'x' must be known when the graph is low"),
     (lambda op, x: op.Reshape(x, (7, 7), name="r"), r"node 'r' \(Reshape\) of graph 'g' with inputs x:float32"),
 ])  # fmt: skip
 def test_a_node_that_does_not_fit_is_named(build, message):
@@ -207,6 +207,13 @@ def test_cotangents_must_be_those_of_the_seeds():
     program = make_program(dense())
     with pytest.raises(GraphError, match=r"needs the cotangents of \['y'\], got \['loss'\]"):
         program.backward({}, {}, {"loss": 1.0})
+
+
+def test_a_cotangent_of_another_shape_is_refused():
+    program = make_program(dense())
+    out, saved, _ = program.forward(program.graph.params, {}, {"x": X})
+    with pytest.raises(GraphError, match=r"the cotangent of y:float32\[N, 2\] has shape \[\]"):
+        program.backward(program.graph.params, saved, {"y": 1.0})
 
 
 def test_a_random_operator_asks_for_a_key():

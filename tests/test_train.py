@@ -48,13 +48,15 @@ def by_hand(params, batches, momentum, lr):
     for k, (x, y) in enumerate(batches):
         value, g = jax.value_and_grad(loss)(params, x, y)
         velocity = g if velocity is None else jax.tree.map(lambda v, d: momentum * v + d, velocity, g)
-        params = jax.tree.map(lambda p, v: p - lr(k) * v, params, velocity)
+        rate = lr(k)
+        params = jax.tree.map(lambda p, v: p - rate * v, params, velocity)  # noqa: B023
         losses.append(float(value))
     return params, losses
 
 
 def close(got, want, **tolerance):
-    jax.tree.map(partial(np.testing.assert_allclose, **({"rtol": 1e-5, "atol": 1e-6} | tolerance)), dict(got), dict(want))
+    check = partial(np.testing.assert_allclose, **({"rtol": 1e-5, "atol": 1e-6} | tolerance))
+    jax.tree.map(check, dict(got), dict(want))
 
 
 @pytest.mark.parametrize("last, steps", [("drop", 3), ("pad", 4)])
@@ -92,10 +94,11 @@ def test_one_trace_over_fifty_epochs():
     program = aj.make_program(classifier(), training=True)
     lr = aj.schedule.warmup(aj.schedule.step_lr(0.1, 40), 10)
     step = aj.make_accumulating_step(program, aj.optim.adamw(), lr, 3)
-    counted = chex.assert_max_traces(step, n=4)  # the scan's body, and its shapes
-    counted.begin = step.begin
-    epoch = aj.make_epoch(counted)
-    evaluate = aj.make_evaluation(chex_counted(aj.make_program(classifier(), training=False)))
+    begin = step.begin
+    step = chex.assert_max_traces(step, n=1)
+    step.begin = begin
+    epoch = aj.make_epoch(step)
+    evaluate = aj.make_evaluation(aj.make_program(classifier(), training=False))
     on_device = data().on_device()
     state = step.begin(aj.start(program, aj.optim.adamw(), jax.random.key(0)))
     for e in range(50):
@@ -105,10 +108,6 @@ def test_one_trace_over_fifty_epochs():
         found = evaluate(state.params, state.buffers, rows, weights, on_device)
     assert epoch._cache_size() == 1 and evaluate._cache_size() == 1
     assert int(state.step) == 50 * 3 and float(found["loss"]) < float(history["loss"][0]) * 1.2
-
-
-def chex_counted(program):
-    return program
 
 
 def test_state_is_donated():
@@ -170,7 +169,7 @@ def test_batch_statistics_are_updated_without_a_gradient():
 
 def test_padding_is_kept_out_of_batch_statistics():
     program = aj.make_program(classifier(normed=True), training=True)
-    with pytest.raises(SettingError, match=r"last='pad' would let padding into the batch statistics that update 'mean'"):
+    with pytest.raises(SettingError, match=r"last='pad' would let padding into the batch statistics .*'mean'"):
         aj.fit(program, aj.optim.sgd(), aj.schedule.constant(0.1), data(), epochs=1, batch_size=16, last="pad")
 
 

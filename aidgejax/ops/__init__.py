@@ -6,6 +6,7 @@ specification and not from (1); (3) a row per situation in tests/ops/cases.  A t
 
 from . import (
     activation,
+    analog,
     compare,
     conv,
     cut,
@@ -17,11 +18,16 @@ from . import (
     movement,
     norm,
     norm_local,
+    periphery,
     pool,
+    quantize,
     random,
     reduce,
+    resize,
     shapes,
+    spiking,
     unary,
+    unfold,
 )
 from ._operator import OPERATORS, Operator, check_known, lookup, operator
 
@@ -29,6 +35,7 @@ __all__ = [
     "OPERATORS",
     "Operator",
     "activation",
+    "analog",
     "check_known",
     "compare",
     "conv",
@@ -43,9 +50,14 @@ __all__ = [
     "norm",
     "norm_local",
     "operator",
+    "periphery",
     "pool",
+    "quantize",
     "random",
     "reduce",
+    "resize",
     "shapes",
+    "spiking",
     "unary",
+    "unfold",
 ]

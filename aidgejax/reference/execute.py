@@ -12,6 +12,7 @@ from ..errors import GraphError, NoGradientRule, UnknownOperator
 from ..graph import Graph, Node
 from . import (  # noqa: F401  (they register their definitions)
     activation,
+    analog,
     compare,
     conv,
     cut,
@@ -21,11 +22,16 @@ from . import (  # noqa: F401  (they register their definitions)
     matmul,
     movement,
     norm,
+    periphery,
     pool,
+    quantize,
     random,
     reduce,
+    resize,
     shapes,
+    spiking,
     unary,
+    unfold,
 )
 from ._definition import BACKWARDS, DEFINITIONS
 

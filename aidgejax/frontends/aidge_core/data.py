@@ -77,8 +77,9 @@ class DataProvider:
             parts = [item[m]._look() for item in items]
             odd = next((k for k, p in enumerate(parts) if p.shape != parts[0].shape or p.dtype != parts[0].dtype), None)
             if odd is not None:
-                raise ProviderError(f"item {int(rows[odd])}, modality {m}: {parts[odd].dtype}{list(parts[odd].shape)} "
-                                    f"does not stack with {parts[0].dtype}{list(parts[0].shape)} of item {int(rows[0])}")
+                kinds = [f"{p.dtype}{list(p.shape)}" for p in (parts[odd], parts[0])]
+                raise ProviderError(f"item {int(rows[odd])}, modality {m}: {kinds[0]} does not stack with {kinds[1]} of "
+                                    f"item {int(rows[0])}")
             batch = Tensor(np.stack(parts))
             batch.set_backend(self._backend)
             found.append(batch)

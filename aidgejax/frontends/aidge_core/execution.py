@@ -46,7 +46,9 @@ class Run:
         """A tensor inside the graph, computed when somebody looks; then all of them are."""
         if self.inside is None:
             self.inside = self.again(((), (), tuple(self.low.values)), False)[0]
-        return self.inside[name]
+        declared = np.dtype(self.low.compiled.graph.value(name).dtype)  # int64, which JAX keeps in 32 bits by default
+        array = self.inside[name]
+        return array if array.dtype == declared else np.asarray(array).astype(declared)
 
 
 class Scheduler:
@@ -81,7 +83,7 @@ class Scheduler:
         batch is fine); a larger one is refused.  Without data the inputs of the last call are used again.
         Returns the output tensors: live ones, which the next forward overwrites.
         """
-        view, backend = self._view, require_backend(self._view)
+        backend = require_backend(self._view)
         feeds = self._connected(data)
         low = self._lower(feeds, backend)
         self._check_batch(low, feeds, forward_dims)
@@ -339,6 +341,7 @@ def forward_dims(view: GraphView, dims: list[tuple[int, ...]]) -> bool:
         if tensor._dims != known.shape or not tensor.has_data():
             tensor._host = tensor._device = tensor._promise = tensor._grad = None
             tensor._dims, tensor._kind = tuple(known.shape), np.dtype(known.dtype)
+    view._shapes_known = {port: f._dims if isinstance(f, Tensor) else f for port, f in feeds.items()}
     view._dims_known = {port: (f._dims if isinstance(f, Tensor) else f)[0] for port, f in feeds.items()
                         if (f._dims if isinstance(f, Tensor) else f)}
     return True

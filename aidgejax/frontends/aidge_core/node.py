@@ -197,7 +197,7 @@ class Node:
 
 
 class Connector:
-    """An output of a node, for functional building: y = fc(relu(Connector(x))).  Connector() stands for a graph input."""
+    """An output of a node, for functional building: y = fc(relu(Connector())).  Connector() is a graph input."""
 
     def __init__(self, node: Any = None) -> None:
         if node is not None and not isinstance(node, Node):

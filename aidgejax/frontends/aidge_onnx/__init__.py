@@ -1,0 +1,22 @@
+"""aidge_onnx: ONNX models as GraphViews, and back.
+
+    model = load_onnx("model.onnx")
+    export_onnx(model, "copy.onnx", inputs_dims={"conv1": [[1, 1, 28, 28]]})
+
+A loaded node keeps the operator that the file spells, whatever its attributes, and bears Aidge's type, so that queries
+such as "Producer-1>(Conv2D|FC)" find its weights.  Initializers become Producers of their own names.
+Operators that aidgejax does not have are refused, all of them at once: nothing becomes a GenericOperator.
+"""
+
+from .convert import (
+    check_onnx_validity,
+    convert_aidge_to_onnx,
+    convert_onnx_to_aidge,
+    export_onnx,
+    has_native_coverage,
+    load_onnx,
+    native_coverage_report,
+)
+
+__all__ = ["check_onnx_validity", "convert_aidge_to_onnx", "convert_onnx_to_aidge", "export_onnx",
+           "has_native_coverage", "load_onnx", "native_coverage_report"]

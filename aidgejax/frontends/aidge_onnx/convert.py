@@ -1,0 +1,242 @@
+"""The core's Graph <-> GraphView.  Reading and writing of files is aidgejax.onnxio's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+
+from ... import onnxio
+from ...errors import AidgeJaxError, ModelFileError
+from ...graph import Graph, Node
+from ...ops import lookup
+from ..aidge_core._errors import AidgeError, GraphViewError
+from ..aidge_core.factories import Producer
+from ..aidge_core.graphview import GraphView
+from ..aidge_core.lowering import lower
+from ..aidge_core.node import Node as AidgeNode
+from ..aidge_core.operator import Attr, Data, Operator, OperatorType, OptionalData, Param
+from ..aidge_core.operator_table import ONE_INPUT, TYPES
+from ..aidge_core.tensor import Tensor
+
+AIDGE_TYPE = {v: k for k, v in ONE_INPUT.items()} | {
+    "LeakyRelu": "LeakyReLU", "PRelu": "PReLU", "Elu": "ELU", "Gelu": "GeLU", "Swish": "SiLU", "Gemm": "FC",
+    "InstanceNormalization": "InstanceNorm", "LayerNormalization": "LayerNorm", "GroupNormalization": "GroupNorm",
+    "ScatterElements": "Scatter",
+}
+WINDOWED = {"Conv": "Conv", "ConvTranspose": "ConvTranspose", "MaxPool": "MaxPooling", "AveragePool": "AvgPooling",
+            "BatchNormalization": "BatchNorm"}
+PARAMETRISED = ("Conv", "ConvTranspose", "Gemm", "BatchNormalization", "InstanceNormalization", "LayerNormalization",
+                "GroupNormalization", "PRelu")
+
+
+class MissingFile(ModelFileError, AidgeError, FileNotFoundError):
+    """There is no such file."""
+
+
+# ---- reading ----------------------------------------------------------------------------------------------
+
+
+def load_onnx(filename: Any) -> GraphView:
+    """Read an ONNX file.  Raises FileNotFoundError where there is none, ModelFileError for what is no model."""
+    if not os.path.exists(filename):
+        raise MissingFile(f"there is no file {os.fspath(filename)!r}")
+    return view_of(onnxio.read(filename))
+
+
+def convert_onnx_to_aidge(model: onnx.ModelProto, remove_unused_init: bool = True,
+                          missing_external_data: bool = False) -> GraphView:
+    return view_of(onnxio.read(model))
+
+
+def view_of(graph: Graph) -> GraphView:
+    """A core graph as a GraphView: one node per node, one Producer per tensor that the graph brings along."""
+    made: dict[str, tuple[AidgeNode, int]] = {}
+    for p in graph.producers.values():
+        made[p.name] = (Producer(Tensor(np.array(p.data)), p.name, constant=p.role == "constant"), 0)
+    view, ports = GraphView(graph.name), {}
+    for node in graph.nodes:
+        twin = _node_of(graph, node, made)
+        for k, i in enumerate(_sources(node)):
+            if isinstance(i, str) and i in made:
+                made[i][0].add_child(twin, made[i][1], k)
+            elif isinstance(i, str):
+                ports.setdefault(i, []).append((twin, k))
+        for k, o in enumerate(node.outputs):
+            if o:
+                made[o] = (twin, k)
+        view.add(twin)
+    odd = [k for k, readers in ports.items() if len(readers) > 1]
+    for name in odd:  # one input, several readers: an Identity stands for it
+        entry = AidgeNode(Operator(TYPES["Identity"], {}), f"{name}_entry")
+        for twin, k in ports[name]:
+            entry.add_child(twin, 0, k)
+        ports[name] = [(entry, 0)]
+        view.add(entry)
+    view.set_ordered_inputs([ports[i][0] for i in graph.inputs if i in ports])
+    view.set_ordered_outputs([made[o] for o in graph.outputs])
+    view._input_shapes = {ports[i][0]: v.shape for i, v in graph.inputs.items() if i in ports}
+    return view
+
+
+def _sources(node: Node) -> list[Any]:
+    return [i for i in node.inputs]
+
+
+def _node_of(graph: Graph, node: Node, made: dict) -> AidgeNode:
+    spec, categories = lookup(node.op), []
+    for k, i in enumerate(node.inputs):
+        if not isinstance(i, str):
+            category = OptionalData
+        elif node.op == "BatchNormalization" and k >= 3:
+            category = Attr
+        else:
+            category = Param if k and node.op in PARAMETRISED else Data
+        name = spec.inputs[k] if k < len(spec.inputs) else f"data_input_{k}"
+        categories.append((name, category))
+    kind = _type(graph, node)
+    attrs = _shown(kind, node.attrs)
+    outputs = tuple(TYPES[kind].outputs if kind in TYPES and len(TYPES[kind].outputs) >= len(node.outputs)
+                    else [f"data_output_{k}" for k in range(len(node.outputs))])[:len(node.outputs)]
+    op = Operator(OperatorType(kind, spec.forward, defaults=attrs), {}, inputs=tuple(categories), outputs=outputs)
+    literals = {k: i for k, i in enumerate(node.inputs) if not isinstance(i, str)}
+
+    def emit(c: Any, a: Any, *inputs: Any) -> Any:
+        given = [literals.get(k) if v is None else v for k, v in enumerate(inputs)]
+        return c.named(node.op, *given, outputs=len(node.outputs), **_changed(node, a, attrs))
+
+    op.emit = emit
+    op.core = node
+    return AidgeNode(op, node.name)
+
+
+def _type(graph: Graph, node: Node) -> str:
+    if node.op in WINDOWED:
+        shape = None
+        if node.op in ("Conv", "ConvTranspose"):
+            shape = graph.value(node.inputs[1]).shape
+        elif node.attrs.get("kernel_shape"):
+            shape = (0, 0, *node.attrs["kernel_shape"])
+        else:
+            shape = graph.value(node.inputs[0]).shape
+        axes = len(shape) - 2 if shape else 2
+        kind = WINDOWED[node.op]
+        if node.op == "Conv" and shape and node.attrs.get("group", 1) > 1 and shape[1] == 1:
+            kind = "ConvDepthWise"
+        padded = any(node.attrs.get("pads") or ()) or node.attrs.get("auto_pad", "NOTSET").startswith("SAME")
+        return f"{'Padded' if padded else ''}{kind}{axes}D"
+    if node.op == "Gemm" and not node.attrs.get("transB"):
+        return "Gemm"
+    return AIDGE_TYPE.get(node.op, node.op)
+
+
+def _shown(kind: str, attrs: dict[str, Any]) -> dict[str, Any]:
+    """The attributes under Aidge's names, where they differ."""
+    names = {"kernel_shape": "kernel_dims", "strides": "stride_dims", "pads": "padding_dims", "alpha": "alpha",
+             "dilations": "dilations" if "Pooling" in kind else "dilation_dims"}
+    found = {names.get(k, k): v for k, v in attrs.items()}
+    if kind.startswith("BatchNorm"):
+        found.setdefault("training_mode", 0)
+    return found
+
+
+def _changed(node: Node, a: Any, before: dict[str, Any]) -> dict[str, Any]:
+    """The node's attributes, with what was changed since (BatchNorm's mode, a LeakyReLU's alpha ...)."""
+    back = {"kernel_dims": "kernel_shape", "stride_dims": "strides", "padding_dims": "pads", "dilations": "dilations",
+            "dilation_dims": "dilations"}
+    found = dict(node.attrs)
+    for k, v in a.dict().items():
+        name = back.get(k, k)
+        if name in found or v != before.get(k):
+            found[name] = int(v) if isinstance(v, bool) else tuple(v) if isinstance(v, list) else v
+    return found
+
+
+# ---- writing ----------------------------------------------------------------------------------------------
+
+
+def export_onnx(graph_view: GraphView, path_to_save: str,
+                inputs_dims: Mapping[str, Sequence[Sequence[int]]] | None = None,
+                outputs_dims: Mapping[str, Sequence[Sequence[int]]] | None = None, enable_custom_op: bool = False,
+                opset: int | None = None, ir_version: int | None = None) -> None:
+    """Write an ONNX file.
+
+    inputs_dims: {node name: [shape]} of the graph's inputs; default: those of forward_dims or of the last forward.
+    outputs_dims: accepted and not needed: shapes are inferred.
+    """
+    onnxio.write(graph_of(graph_view, inputs_dims), None, path_to_save, opset=opset)
+
+
+def convert_aidge_to_onnx(graph_view: GraphView, model_name: str,
+                          inputs_dims: Mapping[str, Sequence[Sequence[int]]] | None = None,
+                          outputs_dims: Mapping[str, Sequence[Sequence[int]]] | None = None,
+                          enable_custom_op: bool = False, opset: int | None = None,
+                          ir_version: int | None = None) -> onnx.ModelProto:
+    graph = graph_of(graph_view, inputs_dims)
+    graph.name = model_name
+    return onnxio.to_model(graph, opset=opset)
+
+
+def graph_of(view: GraphView, inputs_dims: Mapping[str, Sequence[Sequence[int]]] | None = None) -> Graph:
+    """The core's graph of a GraphView, holding the Producers' data."""
+    if not isinstance(view, GraphView):
+        raise GraphViewError(f"expected a GraphView, got {type(view).__name__}")
+    feeds: dict[Any, Any] = {}
+    kinds = {t._kind for n in view._nodes if n.type() == "Producer"
+             for t in [n.get_operator().get_output(0)] if t._kind.kind == "f"}
+    for node, k in view.get_ordered_inputs():
+        asked = (inputs_dims or {}).get(node.name())
+        known = node._op._given.get(k)
+        read = getattr(view, "_input_shapes", {}).get((node, k))
+        dims = getattr(view, "_shapes_known", {}).get((node, k))
+        if asked:
+            feeds[node, k] = tuple(asked[0] if isinstance(asked[0], list | tuple) else asked)
+        elif known is not None:
+            feeds[node, k] = known
+        elif dims or read:
+            feeds[node, k] = tuple(dims or read)
+        else:
+            raise GraphViewError(f"the shape of input {k} of node {node.name()!r} ({node.type()}) is not known; give it "
+                                 f"as inputs_dims={{{node.name()!r}: [[...]]}}, or call forward_dims first")
+    low = lower(view, feeds, kinds.pop() if len(kinds) == 1 else None)
+    graph = low.graph
+    trained = {n for n, p in graph.producers.items() if p.role == "parameter"}
+    for name, tensor in {**low.params, **low.buffers}.items():
+        if not tensor.has_data():
+            raise GraphViewError(f"Producer {name!r} has no data: call set_backend, and fill it")
+        graph.producers[name].data = np.array(tensor._look())
+        if low.owners[name].get_operator().attr.constant and name in trained:
+            graph.producers[name].role = "constant"
+    return graph
+
+
+# ---- coverage ---------------------------------------------------------------------------------------------
+
+
+def has_native_coverage(graph: GraphView) -> bool:
+    """True: what cannot be computed is not loaded in the first place."""
+    return all(n.type() == "Producer" or getattr(n.get_operator(), "emit", None) or n.type() in TYPES
+               for n in graph.get_nodes())
+
+
+def native_coverage_report(graph: GraphView) -> dict[str, int]:
+    """{type: how often}, printed as well."""
+    found: dict[str, int] = {}
+    for n in graph.get_ordered_nodes():
+        found[n.type()] = found.get(n.type(), 0) + 1
+    for kind, count in sorted(found.items()):
+        print(f"{kind:24} {count:5} native")
+    return found
+
+
+def check_onnx_validity(onnx_model: Any) -> bool:
+    """Does onnx's checker accept it?"""
+    try:
+        model = onnx.load(onnx_model) if isinstance(onnx_model, str | os.PathLike) else onnx_model
+        onnx.checker.check_model(model)
+    except (OSError, onnx.checker.ValidationError, AidgeJaxError):
+        return False
+    return True

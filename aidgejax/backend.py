@@ -122,6 +122,10 @@ class NumpyProgram:
     def updates(self) -> dict[str, str]:
         return self.program.updates
 
+    def moved(self, params: Arrays, saved: Arrays) -> Arrays:
+        """As Program.moved."""
+        return self.program.moved(params, saved)
+
     def forward(self, params: Arrays, buffers: Arrays, batch: Arrays, key: Any = None, save: bool = True,
                 given: Arrays | None = None) -> tuple[Arrays, Arrays, Arrays]:
         """As Program.forward; `saved` is every tensor.  given: see reference.execute."""

@@ -52,12 +52,23 @@ class Program:
     def saves(self) -> tuple[str, ...]:
         """The forward's tensors that the gradient reads: what `forward` returns as `saved`."""
         own = {*self.graph.params, *(grad_name(s) for s in self.seeds)}
-        return tuple(i for i in self.gradient.inputs if i not in own)
+        read = (i for i in self.gradient.inputs if i not in own)
+        return tuple(dict.fromkeys([*read, *self.moves.values()]))
 
     @property
     def updates(self) -> dict[str, str]:
         """{buffer: the tensor that is its next value}"""
-        return _updates(self.graph)
+        return _updates(self.graph, self.graph.buffers)
+
+    @property
+    def moves(self) -> dict[str, str]:
+        """{parameter that the forward itself moves, such as an input range: the tensor that takes its place}"""
+        return _updates(self.graph, self.graph.params, moves=True)
+
+    def moved(self, params: Arrays, saved: Arrays) -> Arrays:
+        """The parameters as `forward` left them: what an optimizer is to start from."""
+        moves = self.moves
+        return {**params, **{p: saved[t] for p, t in moves.items()}} if moves else params
 
     @cached_property
     def _walk_forward(self) -> Walker:
@@ -234,13 +245,13 @@ def _is_training(operator: Operator, node: Node) -> bool:
     return bool({**operator.attributes, **node.attrs}.get("training_mode", False))
 
 
-def _updates(graph: Graph) -> dict[str, str]:
+def _updates(graph: Graph, producers: Arrays, moves: bool = False) -> dict[str, str]:
     found = {}
     for node in graph.nodes:
         operator = lookup(node.op)
-        if operator.updates and _is_training(operator, node):
+        if operator.updates and _is_training(operator, node) and (operator.moves or not moves):
             for i, o in operator.updates.items():
-                if node.inputs[i] in graph.buffers:
+                if node.inputs[i] in producers:
                     found[node.inputs[i]] = node.outputs[o]
     return found
 

@@ -73,6 +73,7 @@ def make_step(program: Program, optimizer: Optimizer, schedule: Callable, *, los
     def step(state: TrainState, batch: Arrays, weights: Any = None) -> tuple[TrainState, Arrays]:
         key, now = jax.random.split(state.key)
         outputs, saved, buffers = program.forward(state.params, state.buffers, batch, now)
+        state = state._replace(params=program.moved(state.params, saved))
         shares = row_shares(outputs[loss], weights)
         grads = program.backward(state.params, saved, {loss: shares}, grads=None)  # None: start from zero
         record = _averages(outputs, batch, shares, loss, metrics)
@@ -98,6 +99,7 @@ def make_accumulating_step(program: Program, optimizer: Optimizer, schedule: Cal
     def micro(state: TrainState, batch: Arrays, weights: Any):
         key, now = jax.random.split(state.key)
         outputs, saved, buffers = program.forward(state.params, state.buffers, batch, now)
+        state = state._replace(params=program.moved(state.params, saved))
         shares = row_shares(outputs[loss], weights, divide=False)
         grads = program.backward(state.params, saved, {loss: shares}, grads=state.pending.grads)
         record = jax.tree.map(jnp.add, state.pending.record, _averages(outputs, batch, shares, loss, metrics))

@@ -41,6 +41,7 @@ class Operator:
     inputs: tuple[str, ...]
     variadic: bool
     attributes: dict[str, Any]
+    moves: bool = False
 
     def pad_inputs(self, inputs: tuple) -> tuple:
         """A node's inputs, with None for the optional ones that it leaves off."""
@@ -64,7 +65,8 @@ def operator(name: str, *, onnx: tuple[str, int] | None = None, vjp: Callable[..
              decompose: Callable[..., Any] | None = None, broadcasts: bool = False,
              images: str | tuple[tuple[int, ...], tuple[int, ...]] | None = None, random: bool = False,
              updates: dict[int, int] | None = None, static: tuple[str, ...] = (), of_shape: bool = False,
-             outputs: int | None = 1, saves: tuple[int, ...] = (), flops: Callable[..., float] | None = None):
+             outputs: int | None = 1, saves: tuple[int, ...] = (), flops: Callable[..., float] | None = None,
+             moves: bool = False):
     """Register a forward function as an operator.
 
     onnx: (domain, the opset that gave it today's form).  Without one, `decompose(op, *inputs, **attributes)`
@@ -78,6 +80,7 @@ def operator(name: str, *, onnx: tuple[str, int] | None = None, vjp: Callable[..
     outputs: how many there are at most; None where the node says so itself (Split).
     saves: outputs that the rule reads, so that they are computed even where the node does not name them.
     updates: {input: output}; in training, output is the next value of the buffer that feeds input.
+    moves: what `updates` names may be a parameter too, which the forward then moves (an input range).
     flops(inputs, outputs, attributes), shapes given: for `inspect`; without it one operation per output element.
     """
 
@@ -89,7 +92,8 @@ def operator(name: str, *, onnx: tuple[str, int] | None = None, vjp: Callable[..
             keywords=frozenset(p.name for p in params if p.kind is p.KEYWORD_ONLY),
             inputs=tuple(p.name for p in params if p.kind is p.POSITIONAL_OR_KEYWORD),
             variadic=any(p.kind is p.VAR_POSITIONAL for p in params),
-            attributes={p.name: p.default for p in params if p.kind is p.KEYWORD_ONLY and p.name not in LOWERING})
+            attributes={p.name: p.default for p in params if p.kind is p.KEYWORD_ONLY and p.name not in LOWERING},
+            moves=moves)
         return forward
 
     return register

@@ -238,5 +238,6 @@ def test_a_wrong_rule_is_caught_by_every_row(case, k, monkeypatch):
 
 
 def test_every_rule_has_an_honest_row():
-    derivative = [n for n in RULES if not honest(n) and any(c.wrt for c in TABLE if c.op == n)]
-    assert derivative == []
+    """Or, where it is not a derivative, a plain backward that judges it."""
+    unjudged = [n for n in RULES if not honest(n) and n not in BACKWARDS and any(c.wrt for c in TABLE if c.op == n)]
+    assert unjudged == []

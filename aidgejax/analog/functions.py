@@ -1,0 +1,221 @@
+"""The pure functions: each lowers a small graph of analog operators, written once per configuration."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..errors import GraphError
+from ..graph import Graph
+from ..lower import Program, make_program
+from .settings import Settings, settings
+from .tile import Linear, declare, tile_arrays, write_tile
+
+Arrays = dict[str, Any]
+
+# ---- one layer ----------------------------------------------------------------------------------------
+
+
+def analog_linear_init(weight: Any, bias: Any, config: Any) -> tuple[Arrays, Arrays]:
+    """(params, state) of one tile that holds the logical weight f[out, in] and bias f[out] (or None).
+
+    params: weight (that of the tile: logical / mapping_scales), bias, out_scaling_alpha, input_range, scale_quant and
+    bias_quant {delta, zero_float}.  state: mapping_scales, input_range_update_idx, what is not learned of the range and
+    the quantizers, and their counters.  What does not apply is absent.  Raises ConfigError.
+    """
+    s = settings(config)
+    if np.ndim(weight) != 2 or (bias is not None and np.shape(bias) != np.shape(weight)[:1]):
+        raise GraphError(f"a linear layer has a weight [out, in] and a bias [out] or None; got {list(np.shape(weight))}"
+                         f" and {None if bias is None else list(np.shape(bias))}")
+    params, state = tile_arrays(np.asarray(weight), bias, s)
+    return nested(jax.tree.map(jnp.asarray, params)), nested(jax.tree.map(jnp.asarray, state))
+
+
+def analog_linear(params: Arrays, state: Arrays, x: Any, config: Any, *, training: bool, key: Any = None,
+                  output_clipping_share: str | None = None) -> tuple[Any, Arrays, Arrays, Any]:
+    """(y f[..., out], params, state, saved) of x f[..., in]: range, product, scales, bias, periphery quantization.
+
+    params and state come back as the forward leaves them: the init phase moves input_range and its counter, a
+    quantizer that is not learned (yet) its delta and zero_float.  saved: for analog_linear_backward.
+    key: needed where noise is drawn (GraphError without it); output noise is drawn outside training too.
+    output_clipping_share: what manage_output_clipping divides the clipped outputs by: "output_size", their number, or
+    "input_size" as the original does; also a field of the same name of config or config.pre_post.input_range.
+    """
+    x = jnp.asarray(x)
+    program, moved = _layer(settings(config, output_clipping_share), *_shapes(params, state, x), bool(training))
+    flat, held = flattened(params), flattened(state)
+    outputs, saved, _ = program.forward(flat, held, {"x": x}, key)
+    after = {name: outputs[tensor] for name, tensor in moved.items()}
+    new = [{k: after.get(k, v) for k, v in old.items()} for old in (flat, held)]
+    return outputs["y"], nested(new[0]), nested(new[1]), {"tensors": saved, "state": held}
+
+
+def analog_linear_backward(params: Arrays, saved: Any, dy: Any, config: Any, *,
+                           output_clipping_share: str | None = None) -> tuple[Arrays, Any]:
+    """(grads, dx): grads has the structure of params, which are those that the forward returned.
+
+    The rule for the range is aihwkit's, not the derivative.  Torch-tile configs: with the two terms that autograd adds,
+    grads["weight"] divided by mapping_scales^2 as the original's hook does.  InferenceRPUConfig: the explicit backward.
+    """
+    s = settings(config, output_clipping_share)
+    dy = jnp.asarray(dy)
+    flat = flattened(params)
+    held = saved["state"]
+    width = flat["weight"].shape
+    program, _ = _layer(s, _names(flat), _names(held), width[1], dy.ndim, True)
+    grads = program.backward(flat, saved["tensors"], {"y": dy})
+    dx = grads.pop("x")
+    return nested(grads), dx
+
+
+def analog_post_update(params: Arrays, state: Arrays, config: Any) -> tuple[Arrays, Arrays]:
+    """(params, state) after what follows an optimizer's step: the weight is clipped, then mapped anew.
+
+    clip FIXED_VALUE or LAYER_GAUSSIAN; remap LAYERWISE_SYMMETRIC ([1] mapping scale) or CHANNELWISE_SYMMETRIC ([out]),
+    which sets out_scaling_alpha back to 1.
+    """
+    return post_update(params, state, settings(config))
+
+
+def post_update(params: Arrays, state: Arrays, s: Settings, prefix: str = "", keep_shape: bool = False
+                ) -> tuple[Arrays, Arrays]:
+    """analog_post_update on the tensors of one tile; keep_shape: mapping_scales stay as large as they were."""
+    w, m, alpha = (prefix + n for n in ("weight", "mapping_scales", "out_scaling_alpha"))
+    kind, sigma, fixed_value = s.clip
+    if kind != "NONE":
+        clipped, = _apply("ClipWeight", (params[w],), clip=kind, sigma=sigma, fixed_value=fixed_value)
+        params = {**params, w: clipped}
+    if s.remap != "NONE":
+        scales = state.get(m, jnp.ones(1, params[w].dtype))
+        weight, new, ones = _apply("RemapWeight", (params[w], scales, params.get(alpha)), outputs=3, remap=s.remap)
+        if keep_shape:
+            new = jnp.broadcast_to(new, jnp.shape(scales))
+        params = {**params, w: weight} | ({} if ones is None else {alpha: ones})
+        state = {**state, m: new}
+    return params, state
+
+
+# ---- quantizers ---------------------------------------------------------------------------------------
+
+
+def uniform_quantize(x: Any, res: float, bound: float) -> Any:
+    """x rounded to steps of 2 bound res, halves to even; not clipped.  res > 1 is the number of steps, 1 / res."""
+    if not res > 0 or not bound > 0:
+        raise GraphError(f"res is {res} and bound {bound}: expected both above 0")
+    return _apply("RoundTo", (x, float(2 * bound * (1 / res if res > 1 else res))))[0]
+
+
+def quantizer_range(v: Any, *, n_bits: int, symmetric: bool) -> tuple[Any, Any, Any]:
+    """(delta f[1], zero_float f[1], signed bool[1]) of the least range that holds v and 0."""
+    return _apply("QuantizerRange", (v,), outputs=3, n_bits=n_bits, symmetric=int(symmetric))
+
+
+def fake_quantize(v: Any, delta: Any, zero_float: Any, *, n_bits: int, symmetric: bool, signed: Any) -> Any:
+    """v rounded to the n_bits levels of a quantizer.  delta, zero_float: of shape [] or [1]."""
+    program = _quantizer(n_bits, bool(symmetric), jnp.shape(v), jnp.shape(delta), jnp.shape(zero_float))
+    return program.forward({}, {}, _quantizer_feeds(v, delta, zero_float, signed), save=False)[0]["q"]
+
+
+def fake_quantize_backward(v: Any, delta: Any, zero_float: Any, dq: Any, *, n_bits: int, symmetric: bool, signed: Any
+                           ) -> tuple[Any, Any, Any]:
+    """(dv, d_delta, d_zero_float): rounding is passed straight through, the rest is the derivative."""
+    program = _quantizer(n_bits, bool(symmetric), jnp.shape(v), jnp.shape(delta), jnp.shape(zero_float))
+    feeds = _quantizer_feeds(v, delta, zero_float, signed)
+    _, saved, _ = program.forward({}, {}, feeds)
+    grads = program.backward({}, saved, {"q": jnp.asarray(dq)})
+    return tuple(grads[k] for k in ("v", "delta", "zero_float"))
+
+
+def _quantizer_feeds(v: Any, delta: Any, zero_float: Any, signed: Any) -> Arrays:
+    dtype = jnp.result_type(v)
+    return {"v": jnp.asarray(v), "delta": jnp.asarray(delta, dtype), "zero_float": jnp.asarray(zero_float, dtype),
+            "signed": jnp.reshape(jnp.asarray(signed, bool), ())}
+
+
+@lru_cache(maxsize=256)
+def _quantizer(n_bits: int, symmetric: bool, *shapes: tuple[int, ...]) -> Program:
+    g = Graph("fake_quantize")
+    inputs = [g.input(n, s) for n, s in zip(("v", "delta", "zero_float"), shapes, strict=True)]
+    g.output(g.add("FakeQuantize", [*inputs, g.input("signed", (), "bool")],
+                   {"n_bits": n_bits, "symmetric": int(symmetric)}, names=["q"])[0])
+    return make_program(g, wrt=["v", "delta", "zero_float"], unreached="zeros")
+
+
+# ---- inside -------------------------------------------------------------------------------------------
+
+
+def layer_graph(config: Any, params: Arrays, state: Arrays, *, rank: int = 2) -> tuple[Graph, dict[str, str]]:
+    """The graph of one tile, and {tensor of the tile: its next value}; its producers are those of params and state."""
+    flat, held = flattened(params), flattened(state)
+    g = Graph("analog_linear")
+    batch = [f"N{k}" for k in range(rank - 1)]
+    x = g.input("x", (*batch, np.shape(flat["weight"])[1]))
+    declare(g, "", {k: np.asarray(v) for k, v in flat.items()}, {k: np.asarray(v) for k, v in held.items()})
+    y, moved = write_tile(g, x, "", settings(config), Linear())
+    (named,) = g.add("Identity", [y], names=["y"])
+    for o in dict.fromkeys([named.name, *moved.values()]):
+        g.output(o)
+    return g, moved
+
+
+def _names(flat: Arrays) -> tuple[tuple[str, tuple[int, ...], str], ...]:
+    return tuple((k, tuple(jnp.shape(v)), jnp.result_type(v).name) for k, v in flat.items())
+
+
+def _shapes(params: Arrays, state: Arrays, x: Any) -> tuple:
+    flat, held = flattened(params), flattened(state)
+    return _names(flat), _names(held), jnp.shape(flat["weight"])[1], jnp.ndim(x)
+
+
+@lru_cache(maxsize=256)
+def _layer(s: Settings, params: tuple, state: tuple, width: int, rank: int, training: bool
+           ) -> tuple[Program, dict[str, str]]:
+    flat, held = ({k: np.zeros(shape, dtype) for k, shape, dtype in which} for which in (params, state))
+    graph, moved = layer_graph(s, flat, held, rank=rank)
+    program = make_program(graph, seeds=["y"], wrt=[*flat, "x"], training=training, unreached="zeros")
+    return program, moved
+
+
+def _apply(name: str, inputs: tuple, outputs: int = 1, **attrs: Any) -> tuple:
+    """One operator, applied."""
+    shapes = tuple(None if i is None else i if isinstance(i, float) else tuple(jnp.shape(i)) for i in inputs)
+    program = _operator(name, shapes, outputs, tuple(sorted(attrs.items())))
+    feeds = {f"x{k}": jnp.asarray(i) for k, i in enumerate(inputs) if i is not None and not isinstance(i, float)}
+    found, _, _ = program.forward({}, {}, feeds, save=False)
+    return tuple(found.get(f"y{k}") for k in range(outputs))
+
+
+@lru_cache(maxsize=256)
+def _operator(name: str, shapes: tuple, outputs: int, attrs: tuple) -> Program:
+    g = Graph(name)
+    inputs = [g.input(f"x{k}", s) if isinstance(s, tuple) else s for k, s in enumerate(shapes)]
+    absent = name == "RemapWeight" and shapes[2] is None
+    named = [None if absent and k == 2 else f"y{k}" for k in range(outputs)]
+    for o in g.add(name, inputs, dict(attrs), names=named):
+        if o.name:
+            g.output(o)
+    return make_program(g, wrt=[])
+
+
+def flattened(tree: Arrays, prefix: str = "") -> Arrays:
+    """{"a": {"b": 1}} -> {"a.b": 1}"""
+    found: Arrays = {}
+    for k, v in tree.items():
+        found |= flattened(v, f"{prefix}{k}.") if isinstance(v, dict) else {prefix + k: v}
+    return found
+
+
+def nested(flat: Arrays) -> Arrays:
+    """{"a.b": 1} -> {"a": {"b": 1}}"""
+    tree: Arrays = {}
+    for k, v in flat.items():
+        *path, last = k.split(".")
+        at = tree
+        for p in path:
+            at = at.setdefault(p, {})
+        at[last] = v
+    return tree

@@ -1,0 +1,276 @@
+"""One analog tile as nodes of a graph.
+
+    params, state = tile_arrays(weight, bias, settings)
+    declare(graph, "fc1.", params, state)
+    y, moved = write_tile(graph, x, "fc1.", settings, linear)
+
+What a tile computes, z being the input and W the weight it holds:
+
+    z = clip(x, -r, r) / r                                    input range r, see InputRange
+    y0 = ADC((DAC(z / (nu B)) + noise) W^T + noise) nu B      nu, B: noise and bound management
+    y = y0 Q(r mapping_scales out_scaling_alpha) + Q(bias)    Q: the periphery quantizer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from ..graph import Builder, Graph, Value
+from .settings import Periphery, Settings
+
+Arrays = dict[str, Any]
+CLIPPED = 0.999  # of out_bound: from there on an output counts as clipped.  Source: aihwkit
+
+
+class Linear:
+    """The product x W^T, on the last axis."""
+
+    positions = 0
+
+    def __call__(self, op: Builder, x: Value, w: Value) -> Value:
+        return op.MatMul(x, op.Transpose(w, perm=(1, 0)))
+
+    def per_sample(self, op: Builder, x: Value, w: Value) -> Value:
+        """The same with a weight of its own for each sample, f[n, out, in]."""
+        turned = op.Transpose(w, perm=(0, 2, 1))
+        if x.rank == 2:
+            return op.Squeeze(op.MatMul(op.Unsqueeze(x, (1,)), turned), (1,))
+        return op.MatMul(x, turned)
+
+
+class Convolution:
+    """The product of a Conv node: images in, images out."""
+
+    def __init__(self, positions: int, attrs: dict[str, Any]) -> None:
+        self.positions, self.attrs = positions, attrs
+
+    def __call__(self, op: Builder, x: Value, w: Value) -> Value:
+        return op.Conv(x, w, **self.attrs)
+
+
+# ---- what a tile holds --------------------------------------------------------------------------------
+
+
+def tile_arrays(weight: Any, bias: Any, s: Settings) -> tuple[Arrays, Arrays]:
+    """(params, state) of a new tile that holds this logical weight f[out, *k]; flat, by name."""
+    weight = np.asarray(weight)
+    dtype = weight.dtype
+    one = lambda v: np.full(1, v, dtype)  # noqa: E731
+    out = weight.shape[0]
+    params: Arrays = {}
+    state: Arrays = {}
+    if s.mapping.omega > 0:
+        axes = tuple(range(1 if s.mapping.columnwise else 0, weight.ndim))
+        scales = np.abs(weight).max(axis=axes).reshape(-1) / dtype.type(s.mapping.omega)
+        state["mapping_scales"] = np.where(scales > 0, scales, 1).astype(dtype)
+    elif s.remap != "NONE":
+        state["mapping_scales"] = np.ones(1, dtype)
+    if "mapping_scales" in state:
+        weight = weight / state["mapping_scales"].reshape(-1, *[1] * (weight.ndim - 1))
+    params["weight"] = weight.astype(dtype)
+    if bias is not None:
+        params["bias"] = np.asarray(bias, dtype)
+    if s.mapping.learn_out_scaling:
+        params["out_scaling_alpha"] = np.ones(out if s.mapping.out_columnwise else 1, dtype)
+    if s.range:
+        (params if s.range.learn else state)["input_range"] = one(s.range.init_value)
+        state["input_range_update_idx"] = one(0)
+    if s.periphery:
+        if s.range or "mapping_scales" in state or "out_scaling_alpha" in params:
+            _quantizer_arrays("scale_quant", s.periphery, params, state, one)
+        if bias is not None:
+            _quantizer_arrays("bias_quant", s.periphery, params, state, one)
+    if s.act_bits:
+        state |= {"act_quant.low": one(0), "act_quant.high": one(0), "act_quant.seen": one(0)}
+    if s.io.out_noise > 0 and s.io.out_noise_std > 0 and not s.io.is_perfect:
+        spread = np.random.default_rng(out).normal(size=out)
+        state["out_noise_values"] = np.maximum(s.io.out_noise * (1 + s.io.out_noise_std * spread), 0).astype(dtype)
+    return params, state
+
+
+def _quantizer_arrays(name: str, p: Periphery, params: Arrays, state: Arrays, one: Callable) -> None:
+    where = params if p.learn else state
+    where[f"{name}.delta"] = one(0)  # nothing seen yet
+    (where if not p.symmetric else state)[f"{name}.zero_float"] = one(0)
+    state[f"{name}.signed"] = np.zeros(1, bool)
+    state[f"{name}_update_idx"] = one(0)
+
+
+def declare(graph: Graph, prefix: str, params: Arrays, state: Arrays) -> None:
+    """Put a tile's tensors into the graph."""
+    for name, a in params.items():
+        graph.parameter(prefix + name, a)
+    for name, a in state.items():
+        graph.buffer(prefix + name, a)
+
+
+# ---- the graph ----------------------------------------------------------------------------------------
+
+
+def write_tile(graph: Graph, x: Value, prefix: str, s: Settings, product: Linear | Convolution
+               ) -> tuple[Value, dict[str, str]]:
+    """(y, {tensor of the tile: the tensor that is its next value}).  The tile's tensors must be declared."""
+    return _Writer(graph, prefix, s, product).write(x)
+
+
+class _Writer:
+    def __init__(self, graph: Graph, prefix: str, s: Settings, product: Linear | Convolution) -> None:
+        self.graph, self.prefix, self.s, self.product = graph, prefix, s, product
+        self.op = Builder(graph, prefix)
+        self.moved: dict[str, str] = {}
+
+    def held(self, name: str) -> Value | None:
+        """A tensor of the tile, if it has it."""
+        name = self.prefix + name
+        return self.graph.value(name) if name in self.graph.producers else None
+
+    def move(self, **new: Value) -> None:
+        self.moved |= {name: v.name for name, v in new.items()}
+
+    def write(self, x: Value) -> tuple[Value, dict[str, str]]:
+        op, s = self.op, self.s
+        z, r, inside = self.into_range(x)
+        scale_r = op.StopGradient(r) if r is not None and s.explicit else r
+        if r is not None:
+            z = op.Div(inside, scale_r)
+        w = self.weight(x)
+        y = self.analog(z, w)
+        if s.explicit:
+            y = op.GradientThrough(self.multiply(z, op.StopGradient(w)), self.multiply(op.StopGradient(z), w), y,
+                                   scale_r, bound=CLIPPED * s.io.out_bound * s.io.out_scale if s.io.out_bound > 0 else 0.0)
+        if r is not None and s.range.manage_output_clipping:
+            y = op.OutputClipping(y, r, x, bound=CLIPPED * s.io.out_bound * s.io.out_scale,
+                                  output_min_percentage=s.range.output_min_percentage, share=s.range.share)
+        scales = [v for v in (scale_r, self.held("mapping_scales"), self.held("out_scaling_alpha")) if v is not None]
+        if scales:
+            scale = scales[0]
+            for v in scales[1:]:
+                scale = op.Mul(scale, v)
+            y = op.Mul(y, self.across(self.quantized("scale_quant", scale)))
+        if self.held("bias") is not None:
+            y = op.Add(y, self.across(self.quantized("bias_quant", self.held("bias"))))
+        if s.act_bits:
+            y = self.act_quantized(y)
+        return y, self.moved
+
+    def across(self, v: Value) -> Value:
+        """f[out] or f[1] shaped so that it multiplies the outputs."""
+        return self.op.Unsqueeze(v, tuple(range(1, 1 + self.product.positions))) if self.product.positions else v
+
+    def into_range(self, x: Value) -> tuple[Value, Value | None, Value | None]:
+        p, op = self.s.range, self.op
+        if p is None:
+            return x, None, None
+        r, idx = op.InputRangeInit(x, self.held("input_range"), self.held("input_range_update_idx"), outputs=2,
+                                   init_from_data=p.init_from_data, init_std_alpha=p.init_std_alpha, training_mode=0)
+        self.move(input_range=r, input_range_update_idx=idx)
+        inside = op.InputRange(x, r, decay=p.decay, input_min_percentage=p.input_min_percentage,
+                               gradient_scale=p.gradient_scale, gradient_relative=int(p.gradient_relative),
+                               straight_through=int(self.s.explicit))
+        return x, r, inside
+
+    def weight(self, x: Value) -> Value:
+        w, scales, m, op = self.held("weight"), self.held("mapping_scales"), self.s.modifier, self.op
+        if scales is not None:
+            w = op.TileWeight(w, scales)
+        if m.type not in ("NONE", "COPY"):
+            attrs = {k: int(v) if isinstance(v, bool) else v for k, v in asdict(m).items() if k != "type"}
+            w = op.WeightModifier(w, x if m.per_batch_sample else None, modifier=m.type, training_mode=0, **attrs)
+        return w
+
+    def multiply(self, u: Value, w: Value) -> Value:
+        m = self.s.modifier
+        if m.per_batch_sample and m.type in ("ADD_NORMAL", "MULT_NORMAL"):
+            return self.product.per_sample(self.op, u, w)
+        return self.product(self.op, u, w)
+
+    def analog(self, z: Value, w: Value) -> Value:
+        """The product with its converters."""
+        io, op = self.s.io, self.op
+        if io.is_perfect:
+            return self.multiply(z, w)
+        scale = self.managed(z)
+        # Multiplied by an inverse, as the original does it: (z / nu) / step might be computed as z / (nu step).
+        a = z if scale is None else op.Mul(z, op.Reciprocal(scale) if isinstance(scale, Value) else 1 / scale)
+        inp_noise = self.noise(a, io.inp_noise)
+        out_noise = None
+        if io.bound_management:
+            # The noise is drawn before the search, so that what passes its test is what is computed in the end.
+            like = self.multiply(a, w) if io.out_noise else None
+            out_noise = self.noise(like, io.out_noise)
+            bm = op.BoundManagement(a, w, inp_noise, out_noise, inp_bound=io.inp_bound, inp_res=io.inp_res,
+                                    inp_asymmetry=io.inp_asymmetry, out_bound=io.out_bound,
+                                    out_res=io.out_res, out_asymmetry=io.out_asymmetry, max_bm_factor=io.max_bm_factor,
+                                    max_bm_res=io.max_bm_res)
+            a = op.Mul(a, op.Reciprocal(bm))
+            scale = bm if scale is None else op.Mul(scale, bm)
+        u = self.converted(a, io.inp_res, io.inp_bound, io.inp_sto_round)
+        if inp_noise is not None:
+            u = op.Add(u, inp_noise)
+        o = self.asymmetric(self.multiply(self.asymmetric(u, io.inp_asymmetry), w), io.out_asymmetry)
+        if io.w_noise:
+            norm = op.Sqrt(op.ReduceSum(op.Mul(u, u), (-1,), keepdims=1))
+            o = op.Add(o, op.Mul(op.StopGradient(norm), self.noise(o, io.w_noise)))
+        out_noise = self.noise(o, io.out_noise) if out_noise is None else out_noise
+        if out_noise is not None:
+            o = op.Add(o, out_noise)
+        y = self.converted(o, io.out_res, io.out_bound, io.out_sto_round)
+        if io.out_scale != 1:
+            y = op.Mul(y, io.out_scale)
+        if scale is not None:
+            y = op.Mul(y, scale)
+        return y
+
+    def managed(self, z: Value) -> Value | float | None:
+        io = self.s.io
+        if io.noise_management == "CONSTANT":
+            return float(io.nm_thres) if io.nm_thres > 0 and io.nm_thres != 1 else None
+        if io.noise_management == "NONE":
+            return None
+        return self.op.NoiseManagement(z, management=io.noise_management, threshold=io.nm_thres)
+
+    def noise(self, like: Value, strength: float) -> Value | None:
+        if strength <= 0:
+            return None
+        drawn = self.op.RandomNormalLike(like)
+        values = self.held("out_noise_values")
+        if values is not None and strength == self.s.io.out_noise:
+            return self.op.Mul(drawn, self.across(values))
+        return self.op.Mul(drawn, strength)
+
+    def converted(self, v: Value, res: float, bound: float, stochastic: bool) -> Value:
+        """Rounded to steps of 2 bound res, and clipped."""
+        op = self.op
+        if res > 0:
+            step = 2 * bound * res
+            if stochastic:
+                v = op.Add(v, op.Mul(op.RandomUniformLike(v, low=-0.5, high=0.5), step))
+            v = op.RoundTo(v, step)
+        return op.Clip(v, -bound, bound) if bound > 0 else v
+
+    def asymmetric(self, v: Value, asymmetry: float) -> Value:
+        return self.op.Where(self.op.Less(v, 0.0), self.op.Mul(v, 1 - asymmetry), v) if asymmetry else v
+
+    def quantized(self, name: str, v: Value) -> Value:
+        p, op = self.s.periphery, self.op
+        if p is None:
+            return v
+        held = [self.held(f"{name}.{k}") for k in ("delta", "zero_float", "signed")]
+        delta, zero, signed, idx = op.QuantizerState(
+            v, *held, self.held(f"{name}_update_idx"), outputs=4, n_bits=p.n_bits, symmetric=int(p.symmetric),
+            learn=int(p.learn), init_learning_after=p.init_learning_after, training_mode=0)
+        self.move(**{f"{name}.delta": delta, f"{name}.zero_float": zero, f"{name}.signed": signed,
+                     f"{name}_update_idx": idx})
+        return op.FakeQuantize(v, delta, zero, signed, n_bits=p.n_bits, symmetric=int(p.symmetric))
+
+    def act_quantized(self, y: Value) -> Value:
+        op, (n_bits, symmetric) = self.op, self.s.act_bits
+        low, high, seen = op.RunningRange(y, *(self.held(f"act_quant.{k}") for k in ("low", "high", "seen")), outputs=3,
+                                          training_mode=0)
+        self.move(**{"act_quant.low": low, "act_quant.high": high, "act_quant.seen": seen})
+        found = op.QuantizerRange(op.Concat(low, high, axis=0), outputs=3, n_bits=n_bits, symmetric=int(symmetric))
+        return op.FakeQuantize(y, *found, n_bits=n_bits, symmetric=int(symmetric))

@@ -1,0 +1,1 @@
+"""aihwkit.simulator: configs and their parameters; the simulation itself is aidgejax.analog."""

@@ -1,0 +1,1 @@
+"""aihwkit.simulator.parameters: dataclasses, one module per part of a config."""

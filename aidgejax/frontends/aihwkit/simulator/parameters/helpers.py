@@ -1,0 +1,38 @@
+"""How a config prints itself: the fields that differ from their defaults."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, Field, fields
+from enum import Enum
+from typing import Any
+
+ALWAYS = ("enable", "type")
+
+
+def default_of(field: Field) -> Any:
+    if field.default_factory is not MISSING:
+        return field.default_factory()
+    return field.default
+
+
+class _PrintableMixin:
+    """str() shows the fields that are not at their default, and always `enable` and `type`."""
+
+    def __str__(self) -> str:
+        shown = []
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.name in ALWAYS or value != default_of(f):
+                shown.append(f"{f.name}={_text(value)}")
+        inside = ", ".join(shown)
+        if len(inside) > 80 or "\n" in inside:
+            inside = "\n" + "".join("    " + line.replace("\n", "\n    ") + ",\n" for line in shown)
+        return f"{type(self).__name__}({inside})"
+
+    __repr__ = __str__
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, type):
+        return value.__name__
+    return str(value) if isinstance(value, Enum | _PrintableMixin) else repr(value)

@@ -1,0 +1,434 @@
+"""Analog in-memory products: the learned input range, converters with noise and bounds, weights in a tile.
+
+Formulas and names are those of IBM's aihwkit; aidgejax/analog writes the graphs that use these operators.  A rule
+that is not a derivative says so first, and whose it is.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..errors import GraphError
+from ._operator import operator
+from .quantize import round_to
+from .random import its_key
+
+# ---- input range --------------------------------------------------------------------------------------
+
+
+def spread(x):
+    """Standard deviation of all values of x as of a sample; exactly 0 where they are all alike, NaN for one value."""
+    if x.size < 2:
+        return jnp.full((), math.nan, x.dtype)
+    high, low = jnp.max(x), jnp.min(x)
+    size = jnp.maximum(jnp.abs(high), jnp.abs(low))  # squares of large values would overflow
+    scaled = x / jnp.where(size > 0, size, 1)
+    std = size * jnp.sqrt(jnp.sum(jnp.square(scaled - jnp.mean(scaled))) / (x.size - 1))
+    return jnp.where(high == low, 0, std)
+
+
+def spread_onnx(op, x):
+    high, low = op.ReduceMax(x, keepdims=0), op.ReduceMin(x, keepdims=0)
+    size = op.Max(op.Abs(high), op.Abs(low))
+    scaled = op.Div(x, op.Where(op.Greater(size, 0.0), size, 1.0))
+    centred = op.Sub(scaled, op.ReduceMean(scaled, keepdims=0))
+    n = op.CastLike(op.Size(x), x)
+    std = op.Mul(size, op.Sqrt(op.Div(op.ReduceSum(op.Mul(centred, centred), keepdims=0), op.Sub(n, 1.0))))
+    return op.Where(op.Equal(high, low), 0.0, std)
+
+
+def input_range_init_vjp(op, x, input_range, update_idx, moved, counted, d_moved, d_counted):
+    """Not the derivative: the new range takes the place of the parameter, so its gradient is the parameter's.
+
+    Source: aihwkit, which overwrites the parameter's data (periphery.py, apply_input_range)."""
+    return None, d_moved, None
+
+
+def input_range_init_onnx(op, x, input_range, update_idx, *, init_from_data, init_std_alpha, training_mode):
+    if not training_mode or init_from_data <= 0:
+        return op.Identity(input_range), op.Identity(update_idx)
+    std = spread_onnx(op, x)
+    early = op.Less(update_idx, float(init_from_data))
+    found = op.And(early, op.Greater(std, 0.0))
+    mean = op.Div(op.Add(op.Mul(update_idx, input_range), op.Mul(std, init_std_alpha)), op.Add(update_idx, 1.0))
+    moved = op.Where(early, op.Abs(op.Where(found, mean, input_range)), input_range)
+    return moved, op.Where(found, op.Add(update_idx, 1.0), update_idx)
+
+
+@operator("InputRangeInit", vjp=input_range_init_vjp, decompose=input_range_init_onnx, updates={1: 0, 2: 1}, moves=True,
+          outputs=2, images=((0,), ()))
+def input_range_init(x, input_range, update_idx, *, init_from_data=100, init_std_alpha=3.0, training_mode=0,
+                     layout="NCHW"):
+    """(k r + init_std_alpha std(x)) / (k + 1) and k + 1, while k < init_from_data.  f[*s], f[1], f[1] -> f[1], f[1].
+
+    In training alone; then also r <- |r|.  A batch whose values are all alike, or not finite, or only one, counts
+    for nothing.  std is of all values of x as of a sample (divided by n - 1).  Source: aihwkit.
+    """
+    check_range(input_range, update_idx)
+    if not training_mode or init_from_data <= 0:
+        return input_range, update_idx
+
+    def init(x, r, k):
+        std = spread(x)
+        found = std > 0
+        mean = (k * r + init_std_alpha * std) / (k + 1)
+        return jnp.abs(jnp.where(found, mean, r)), jnp.where(found, k + 1, k)
+
+    def keep(x, r, k):
+        return r, k
+
+    x = jnp.asarray(x)
+    dtypes = [jnp.result_type(a) for a in (input_range, update_idx)]
+    moved = jax.lax.cond(jnp.reshape(update_idx, ()) < init_from_data,
+                         lambda *a: tuple(v.astype(d) for v, d in zip(init(*a), dtypes, strict=True)), keep,
+                         x, jnp.asarray(input_range), jnp.asarray(update_idx))
+    return moved
+
+
+def check_range(*ones):
+    for r in ones:
+        if jnp.size(r) != 1:
+            raise GraphError(f"the range and its counter are one number each, [1]; got shape {list(jnp.shape(r))}")
+
+
+def input_range_vjp(op, x, r, y, dy, *, decay, input_min_percentage, gradient_scale, gradient_relative,
+                    straight_through):
+    """Not the derivative in r: aihwkit's rule (tiles/periphery.py), which both of its tiles share.
+
+    r: pulled wider by clipped inputs whose gradient points outward, times r and gradient_scale where it is
+    gradient_relative; plus decay * r where more than input_min_percentage (a fraction) of the inputs lie inside.
+    x: the derivative, both bounds included; with straight_through it passes everywhere (the C++ tile)."""
+    high = op.ReduceSum(op.Where(op.GreaterOrEqual(x, r), op.Min(dy, 0.0), 0.0), keepdims=0)
+    low = op.ReduceSum(op.Where(op.LessOrEqual(x, op.Neg(r)), op.Max(dy, 0.0), 0.0), keepdims=0)
+    dr = op.ReshapeLike(op.Sub(high, low), r)
+    if gradient_relative:
+        dr = op.Mul(dr, op.Mul(r, gradient_scale))
+    if decay > 0:
+        inside = op.ReduceMean(op.CastLike(op.Less(op.Abs(x), r), x), keepdims=0)
+        dr = op.Add(dr, op.Where(op.Greater(inside, input_min_percentage), op.Mul(r, decay), 0.0))
+    return dy if straight_through else op.Where(op.LessOrEqual(op.Abs(x), op.Abs(r)), dy, 0.0), dr
+
+
+def input_range_onnx(op, x, r, *, decay, input_min_percentage, gradient_scale, gradient_relative, straight_through):
+    return op.Min(op.Max(x, op.Neg(op.Abs(r))), op.Abs(r))
+
+
+@operator("InputRange", vjp=input_range_vjp, decompose=input_range_onnx, images="same")
+def input_range(x, r, *, decay=0.001, input_min_percentage=0.95, gradient_scale=1.0, gradient_relative=1,
+                straight_through=0):
+    """min(max(x, -|r|), |r|).  f[*s], f[1] -> f[*s].  The attributes belong to the rule for r.  Source: aihwkit."""
+    bound = jnp.reshape(jnp.abs(r), ())
+    return jnp.minimum(jnp.maximum(x, -bound), bound)
+
+
+def output_clipping_vjp(op, y, r, x, out, d_out, *, bound, output_min_percentage, share):
+    """Not the derivative in r: aihwkit's manage_output_clipping, grad -= (1 - p) * r where p < output_min_percentage.
+
+    p: the fraction of outputs that are not clipped; with share "input_size" their number is divided by the number of
+    inputs instead, as the original's C++ tile does."""
+    clipped = op.ReduceSum(op.CastLike(op.GreaterOrEqual(op.Abs(y), bound), y), keepdims=0)
+    p = op.Sub(1.0, op.Div(clipped, op.CastLike(op.Size(x if share == "input_size" else y), y)))
+    return d_out, op.Where(op.Less(p, output_min_percentage), op.Mul(op.Sub(p, 1.0), r), 0.0), None
+
+
+def output_clipping_onnx(op, y, r, x, *, bound, output_min_percentage, share):
+    return op.Identity(y)
+
+
+@operator("OutputClipping", vjp=output_clipping_vjp, decompose=output_clipping_onnx, images=((0, 2), (0,)))
+def output_clipping(y, r, x, *, bound, output_min_percentage=0.95, share="output_size", layout="NCHW"):
+    """y; its rule widens the range r where too many |y| >= bound.  f[*s], f[1], f[*t] -> f[*s].  Source: aihwkit."""
+    if share not in ("output_size", "input_size"):
+        raise GraphError(f"share is {share!r}, expected 'output_size' or 'input_size'")
+    return y
+
+
+# ---- whose gradient it is -----------------------------------------------------------------------------
+
+
+def stop_gradient_vjp(op, x, y, dy):
+    return (None,)
+
+
+def stop_gradient_onnx(op, x):
+    return op.Identity(x)
+
+
+@operator("StopGradient", vjp=stop_gradient_vjp, decompose=stop_gradient_onnx, images="same")
+def stop_gradient(x):
+    """x; no gradient passes.  t[*s] -> t[*s]."""
+    return x
+
+
+def gradient_through_vjp(op, for_input, for_weight, y, r, out, d_out, *, bound):
+    """Not the derivative: y is what is computed, the gradients are those of two perfect products.
+
+    The input's ends where |y| >= bound; the weight's does not, and is divided by the range r.
+    Source: aihwkit's C++ tile (backward and update of InferenceTile)."""
+    dx = d_out if bound <= 0 else op.Where(op.GreaterOrEqual(op.Abs(y), bound), 0.0, d_out)
+    return dx, d_out if r is None else op.Div(d_out, r), None, None
+
+
+def gradient_through_onnx(op, for_input, for_weight, y, r, *, bound):
+    return op.Identity(y)
+
+
+@operator("GradientThrough", vjp=gradient_through_vjp, decompose=gradient_through_onnx, images=((0, 1, 2), (0,)))
+def gradient_through(for_input, for_weight, y, r=None, *, bound=0.0, layout="NCHW"):
+    """y, with the gradients of for_input and for_weight.  f[*s] three times, f[1] -> f[*s].
+
+    bound: where the input's gradient ends, 0 for nowhere.  Source: aihwkit's C++ tile."""
+    return y
+
+
+def tile_weight_vjp(op, w, mapping_scales, y, dy):
+    """Not the derivative: dy / mapping_scales^2, so that a step of SGD on the tile's weight moves the logical weight
+    as SGD on that would.  Source: aihwkit (the weight's gradient hook)."""
+    m = scales_like(op, mapping_scales, w.rank)
+    return op.Div(dy, op.Mul(m, m)), None
+
+
+def tile_weight_onnx(op, w, mapping_scales):
+    return op.Identity(w)
+
+
+def scales_like(op, scales, rank):
+    """f[out] or f[1] shaped so that it multiplies the rows of a weight."""
+    return op.Unsqueeze(scales, tuple(range(1, rank)))
+
+
+@operator("TileWeight", vjp=tile_weight_vjp, decompose=tile_weight_onnx)
+def tile_weight(w, mapping_scales):
+    """w, the weight as the tile holds it: logical weight / mapping_scales.  f[out, *k], f[out or 1] -> f[out, *k]."""
+    return w
+
+
+# ---- the product --------------------------------------------------------------------------------------
+
+
+def noise_management_vjp(op, z, scale, d_scale, *, management, threshold):
+    """The derivative; of several largest values the first takes it, as in torch."""
+    size = op.Abs(z) if management == "ABS_MAX" else z
+    peak = op.ReduceMax(size, (-1,), keepdims=1)
+    first = op.Equal(op.ArgMax(size, axis=-1, keepdims=1), positions(z))
+    passes = op.Greater(peak, 0.0)
+    if threshold > 0:
+        passes = op.And(passes, op.LessOrEqual(peak, threshold))
+    dz = op.Where(op.And(first, passes), d_scale, 0.0)
+    return (op.Mul(dz, op.Sign(z)) if management == "ABS_MAX" else dz,)
+
+
+def positions(z):
+    """The indices along the last axis of z, i[n]."""
+    return np.arange(z.shape[-1], dtype=np.int64)
+
+
+def noise_management_onnx(op, z, *, management, threshold):
+    peak = op.ReduceMax(op.Abs(z) if management == "ABS_MAX" else z, (-1,), keepdims=1)
+    if threshold > 0:
+        peak = op.Min(peak, threshold)
+    return op.Where(op.Greater(peak, 0.0), peak, 1.0)
+
+
+@operator("NoiseManagement", vjp=noise_management_vjp, decompose=noise_management_onnx)
+def noise_management(z, *, management="ABS_MAX", threshold=0.0):
+    """max |z| ("ABS_MAX") or max z ("MAX") per row, at most threshold where that is > 0; 1 where it is not positive.
+
+    f[*s, n] -> f[*s, 1].  Source: aihwkit."""
+    if management not in ("ABS_MAX", "MAX"):
+        raise GraphError(f"management is {management!r}, expected 'ABS_MAX' or 'MAX'")
+    peak = jnp.max(jnp.abs(z) if management == "ABS_MAX" else z, axis=-1, keepdims=True)
+    if threshold > 0:
+        peak = jnp.minimum(peak, threshold)
+    return jnp.where(peak > 0, peak, 1)
+
+
+def bound_management_vjp(op, a, w, inp_noise, out_noise, scale, d_scale):
+    """Not the derivative, which is 0 almost everywhere as well: no gradient passes.  Source: aihwkit."""
+    return None, None, None, None
+
+
+def bound_limit(inp_bound, inp_res, max_bm_factor, max_bm_res):
+    """The scale beyond which the search ends."""
+    return min(max_bm_factor, max_bm_res / (2 * inp_bound * inp_res)) if inp_res > 0 else max_bm_factor
+
+
+def bound_management_onnx(op, a, w, inp_noise, out_noise, *, inp_bound, inp_res, inp_asymmetry, out_bound,
+                          out_res, out_asymmetry, max_bm_factor, max_bm_res):
+    limit = bound_limit(inp_bound, inp_res, max_bm_factor, max_bm_res)
+    scale, step, going = 1.0, 1.0, None
+    turned = op.Transpose(w, perm=(1, 0))
+    while step <= limit:
+        u = op.Mul(a, 1 / step)
+        if inp_res > 0:
+            u = op.RoundTo(u, 2 * inp_bound * inp_res)
+        if inp_bound > 0:
+            u = op.Clip(u, -inp_bound, inp_bound)
+        if inp_noise is not None:
+            u = op.Add(u, inp_noise)
+        o = op.MatMul(asymmetric(op, u, inp_asymmetry), turned)
+        o = asymmetric(op, o, out_asymmetry)
+        if out_noise is not None:
+            o = op.Add(o, out_noise)
+        if out_res > 0:
+            o = op.RoundTo(o, 2 * out_bound * out_res)
+        over = op.Greater(op.ReduceMax(op.Abs(o), keepdims=0), out_bound)
+        going = over if going is None else op.And(going, over)
+        scale = op.Where(going, op.CastLike(2.0 * step, a), scale if step > 1 else op.CastLike(1.0, a))
+        step *= 2
+    return scale if going is not None else op.CastLike(1.0, a)
+
+
+def asymmetric(op, v, asymmetry):
+    return op.Where(op.Less(v, 0.0), op.Mul(v, 1 - asymmetry), v) if asymmetry else v
+
+
+@operator("BoundManagement", vjp=bound_management_vjp, decompose=bound_management_onnx)
+def bound_management(a, w, inp_noise=None, out_noise=None, *, inp_bound=1.0, inp_res=0.0, inp_asymmetry=0.0,
+                     out_bound=12.0, out_res=0.0, out_asymmetry=0.0, max_bm_factor=1000, max_bm_res=0.25):
+    """The first of 1, 2, 4, ... that a is divided by so that no output exceeds out_bound.  f[*s, n], f[m, n] -> f[].
+
+    The output is that of converter, noise and product.  One row decides for all.  The search ends beyond max_bm_factor,
+    and beyond max_bm_res / (2 inp_bound inp_res), where the inputs would be too coarse.  Source: aihwkit (ITERATIVE).
+    """
+    limit = bound_limit(inp_bound, inp_res, max_bm_factor, max_bm_res)
+
+    def over(scale):
+        u = a * (1 / scale)
+        if inp_res > 0:
+            u = round_to(u, 2 * inp_bound * inp_res)
+        if inp_bound > 0:
+            u = jnp.clip(u, -inp_bound, inp_bound)
+        if inp_noise is not None:
+            u = u + inp_noise
+        u = jnp.where(u < 0, u * (1 - inp_asymmetry), u) if inp_asymmetry else u
+        turned = jnp.swapaxes(w, -1, -2)
+        o = jnp.matmul(u[:, None], turned)[:, 0] if jnp.ndim(w) == 3 and jnp.ndim(u) == 2 else jnp.matmul(u, turned)
+        o = jnp.where(o < 0, o * (1 - out_asymmetry), o) if out_asymmetry else o
+        o = o if out_noise is None else o + out_noise
+        if out_res > 0:
+            o = round_to(o, 2 * out_bound * out_res)
+        return jnp.max(jnp.abs(o)) > out_bound
+
+    one = jnp.ones((), jnp.result_type(a))
+    return jax.lax.while_loop(lambda s: (s <= limit) & over(s), lambda s: 2 * s, one)
+
+
+# ---- weights ------------------------------------------------------------------------------------------
+
+MODIFIERS = ("NONE", "COPY", "ADD_NORMAL", "MULT_NORMAL", "DISCRETIZE", "DOREFA")
+
+
+def weight_modifier_vjp(op, w, x, y, dy, *, per_batch_sample):
+    """Not the derivative: straight through, whatever was done to the weight.  Source: aihwkit."""
+    return op.ReduceSum(dy, (0,), keepdims=0) if per_batch_sample else dy, None
+
+
+def weight_modifier_onnx(op, w, x, *, modifier, std_dev, res, rel_to_actual_wmax, assumed_wmax, dorefa_clip, sto_round,
+                         per_batch_sample, training_mode):
+    if not training_mode or modifier in ("NONE", "COPY"):
+        return op.Unsqueeze(w, (0,)) if per_batch_sample else op.Identity(w)
+    wmax = op.ReduceMax(op.Abs(w), keepdims=0) if rel_to_actual_wmax else op.CastLike(float(assumed_wmax), w)
+    wmax = op.Where(op.Greater(wmax, 0.0), wmax, 1.0)
+    if modifier in ("DISCRETIZE", "DOREFA"):
+        if modifier == "DOREFA":
+            w = op.Mul(op.Tanh(w), op.Div(dorefa_clip, op.Tanh(wmax)))
+            step = op.CastLike(2.0 * res, w)
+        else:
+            step = op.Mul(wmax, 2.0 * res)
+        if sto_round:
+            w = op.Add(w, op.Mul(op.RandomUniformLike(w, low=-0.5, high=0.5), step))
+        return op.RoundTo(w, step) if res > 0 else w
+    like = op.Add(w, op.Mul(first_of_each(op, x, w.rank), 0.0)) if per_batch_sample else w
+    noise = op.Mul(op.RandomNormalLike(like), std_dev)
+    return op.Add(w, op.Mul(noise, wmax if modifier == "ADD_NORMAL" else w))
+
+
+def first_of_each(op, x, rank):
+    """One number per sample: f[n, ...] -> f[n, 1, ...] with `rank` ones."""
+    flat = op.ReduceMax(x, tuple(range(1, x.rank)), keepdims=0)
+    return op.Unsqueeze(flat, tuple(range(1, rank + 1)))
+
+
+@operator("WeightModifier", vjp=weight_modifier_vjp, decompose=weight_modifier_onnx, random=True)
+def weight_modifier(w, x=None, *, modifier="NONE", std_dev=0.0, res=0.0, rel_to_actual_wmax=1, assumed_wmax=1.0,
+                    dorefa_clip=0.6, sto_round=0, per_batch_sample=0, training_mode=0, key=None):
+    """The weight that a training pass uses: w plus noise, or rounded.  f[*s] -> f[*s] (per_batch_sample: f[n, *s]).
+
+    ADD_NORMAL: w + std_dev wmax N;  MULT_NORMAL: w + std_dev w N;  DISCRETIZE: w rounded to steps of 2 wmax res;
+    DOREFA: tanh(w) dorefa_clip / tanh(wmax) rounded to steps of 2 res;  wmax: max |w|, or assumed_wmax.
+    per_batch_sample: a draw for each row of x.  Outside training w itself, f[1, *s] where a draw for each row would
+    stand.  Source: aihwkit.
+    """
+    if modifier not in MODIFIERS:
+        raise GraphError(f"modifier is {modifier!r}, expected one of {', '.join(MODIFIERS)}")
+    if not training_mode or modifier in ("NONE", "COPY"):
+        return w[None] if per_batch_sample else w
+    dtype = jnp.result_type(w)
+    wmax = jnp.max(jnp.abs(w)) if rel_to_actual_wmax else jnp.asarray(assumed_wmax, dtype)
+    wmax = jnp.where(wmax > 0, wmax, 1)
+    if modifier in ("DISCRETIZE", "DOREFA"):
+        if modifier == "DOREFA":
+            w = jnp.tanh(w) * (dorefa_clip / jnp.tanh(wmax))
+        step = 2 * res * (wmax if modifier == "DISCRETIZE" else jnp.ones_like(wmax))
+        if sto_round:
+            w = w + step * (jax.random.uniform(its_key(key, None), jnp.shape(w), dtype) - 0.5)
+        return round_to(w, step) if res > 0 else w
+    shape = (jnp.shape(x)[0], *jnp.shape(w)) if per_batch_sample else jnp.shape(w)
+    noise = std_dev * jax.random.normal(its_key(key, None), shape, dtype)
+    return w + noise * (wmax if modifier == "ADD_NORMAL" else w)
+
+
+def clip_weight_onnx(op, w, *, clip, sigma, fixed_value):
+    if clip == "FIXED_VALUE":
+        return op.Clip(w, -float(fixed_value), float(fixed_value)) if fixed_value > 0 else op.Identity(w)
+    bound = op.Mul(spread_onnx(op, w), sigma)
+    if fixed_value > 0:
+        bound = op.Min(bound, fixed_value)
+    return op.Min(op.Max(w, op.Neg(bound)), bound)
+
+
+@operator("ClipWeight", decompose=clip_weight_onnx)
+def clip_weight(w, *, clip="LAYER_GAUSSIAN", sigma=2.5, fixed_value=-1.0):
+    """w cut to +-fixed_value ("FIXED_VALUE") or +-sigma std(w) ("LAYER_GAUSSIAN").  f[*s] -> f[*s].
+
+    LAYER_GAUSSIAN: std as of a sample; fixed_value, where > 0, bounds it too.  After an optimizer's step.
+    Source: aihwkit."""
+    if clip not in ("FIXED_VALUE", "LAYER_GAUSSIAN"):
+        raise GraphError(f"clip is {clip!r}, expected 'FIXED_VALUE' or 'LAYER_GAUSSIAN'")
+    if clip == "FIXED_VALUE":
+        return jnp.clip(w, -fixed_value, fixed_value) if fixed_value > 0 else w
+    bound = sigma * spread(w)
+    bound = jnp.minimum(bound, fixed_value) if fixed_value > 0 else bound
+    return jnp.minimum(jnp.maximum(w, -bound), bound)
+
+
+def remap_weight_onnx(op, w, scales, alpha, *, remap):
+    whole = op.Mul(w, scales_like(op, scales, w.rank))
+    if alpha is not None:
+        whole = op.Mul(whole, scales_like(op, alpha, w.rank))
+    axes = tuple(range(1, w.rank)) if remap == "CHANNELWISE_SYMMETRIC" else tuple(range(w.rank))
+    peak = op.ReduceMax(op.Abs(whole), axes, keepdims=1)
+    peak = op.Where(op.Greater(peak, 0.0), peak, 1.0)
+    ones = None if alpha is None else op.Add(op.ZerosLike(alpha), 1.0)
+    return op.Div(whole, peak), op.Reshape(peak, (-1,)), ones
+
+
+@operator("RemapWeight", decompose=remap_weight_onnx, outputs=3)
+def remap_weight(w, scales, alpha=None, *, remap="LAYERWISE_SYMMETRIC"):
+    """W / max |W|, max |W| and ones, where W = w scales alpha.  f[o, *k], f[o or 1] twice -> f[o, *k], f[o or 1] twice.
+
+    The maximum is of all of W ("LAYERWISE_SYMMETRIC", one scale), or of each row ("CHANNELWISE_SYMMETRIC"); 1 where it
+    is 0.  After an optimizer's step.  Source: aihwkit."""
+    if remap not in ("LAYERWISE_SYMMETRIC", "CHANNELWISE_SYMMETRIC"):
+        raise GraphError(f"remap is {remap!r}, expected 'LAYERWISE_SYMMETRIC' or 'CHANNELWISE_SYMMETRIC'")
+    ones = (1,) * (jnp.ndim(w) - 1)
+    whole = w * jnp.reshape(scales, (-1, *ones))
+    if alpha is not None:
+        whole = whole * jnp.reshape(alpha, (-1, *ones))
+    axes = tuple(range(1 if remap == "CHANNELWISE_SYMMETRIC" else 0, jnp.ndim(w)))
+    peak = jnp.max(jnp.abs(whole), axis=axes, keepdims=True)
+    peak = jnp.where(peak > 0, peak, 1)
+    return whole / peak, jnp.reshape(peak, (-1,)), None if alpha is None else jnp.ones_like(alpha)

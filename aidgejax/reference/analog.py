@@ -1,0 +1,154 @@
+"""Analog tiles in NumPy, from aihwkit's formulas (specs, sections 3 and 6)."""
+
+import numpy as np
+
+from ._definition import backward, define
+from .quantize import round_to
+
+
+def std_of_sample(x):
+    """0 where all values are alike, NaN where there is one."""
+    if x.size < 2:
+        return x.dtype.type(np.nan)
+    if x.min() == x.max():
+        return x.dtype.type(0)
+    return x.astype(np.float64).std(ddof=1).astype(x.dtype)
+
+
+@define("InputRangeInit")
+def input_range_init(x, input_range, update_idx, *, init_from_data=100, init_std_alpha=3.0, training_mode=0):
+    r, k = input_range, update_idx
+    if not training_mode or not k[0] < init_from_data:
+        return r, k
+    s = std_of_sample(x)
+    if s > 0:
+        r, k = ((k * r + init_std_alpha * s) / (k + 1)).astype(r.dtype), k + 1
+    return np.abs(r), k
+
+
+@define("InputRange")
+def input_range(x, r, *, decay=0.001, input_min_percentage=0.95, gradient_scale=1.0, gradient_relative=1,
+                straight_through=0):
+    bound = np.abs(np.reshape(r, ()))
+    return np.clip(x, -bound, bound)
+
+
+@backward("InputRange")
+def input_range_backward(x, r, y, dy, *, decay=0.001, input_min_percentage=0.95, gradient_scale=1.0,
+                         gradient_relative=1, straight_through=0):
+    g = dy[(x >= r) & (dy < 0)].sum() - dy[(x <= -r) & (dy > 0)].sum()
+    if gradient_relative:
+        g = g * r * gradient_scale
+    if decay > 0 and (np.abs(x) < r).mean() > input_min_percentage:
+        g = g + decay * r
+    dx = dy if straight_through else np.where(np.abs(x) <= np.abs(r), dy, 0)
+    return dx, np.broadcast_to(g, np.shape(r)).astype(x.dtype)
+
+
+@define("OutputClipping")
+def output_clipping(y, r, x, *, bound, output_min_percentage=0.95, share="output_size"):
+    return y
+
+
+@backward("OutputClipping")
+def output_clipping_backward(y, r, x, out, d_out, *, bound, output_min_percentage=0.95, share="output_size"):
+    p = 1 - np.count_nonzero(np.abs(y) >= bound) / (x.size if share == "input_size" else y.size)
+    return d_out, -(1 - p) * r if p < output_min_percentage else np.zeros_like(r), None
+
+
+@define("StopGradient")
+def stop_gradient(x):
+    return x
+
+
+@define("GradientThrough")
+def gradient_through(for_input, for_weight, y, r=None, *, bound=0.0):
+    return y
+
+
+@backward("GradientThrough")
+def gradient_through_backward(for_input, for_weight, y, r, out, d_out, *, bound=0.0):
+    ends = np.abs(y) >= bound if bound > 0 else np.zeros(y.shape, bool)
+    return np.where(ends, 0, d_out), d_out if r is None else d_out / r, None, None
+
+
+@define("TileWeight")
+def tile_weight(w, mapping_scales):
+    return w
+
+
+@backward("TileWeight")
+def tile_weight_backward(w, mapping_scales, y, dy):
+    return dy / mapping_scales.reshape(-1, *[1] * (w.ndim - 1)) ** 2, None
+
+
+@define("NoiseManagement")
+def noise_management(z, *, management="ABS_MAX", threshold=0.0):
+    rows = np.abs(z) if management == "ABS_MAX" else z
+    nu = rows.max(axis=-1, keepdims=True)
+    if threshold > 0:
+        nu = np.minimum(nu, z.dtype.type(threshold))
+    return np.where(nu > 0, nu, z.dtype.type(1))
+
+
+@define("BoundManagement")
+def bound_management(a, w, inp_noise=None, out_noise=None, *, inp_bound=1.0, inp_res=0.0, inp_asymmetry=0.0,
+                     out_bound=12.0, out_res=0.0, out_asymmetry=0.0, max_bm_factor=1000, max_bm_res=0.25):
+    scale = 1.0
+    while True:
+        u = a / a.dtype.type(scale)
+        if inp_res > 0:
+            u = round_to(u, 2 * inp_bound * inp_res)
+        if inp_bound > 0:
+            u = np.clip(u, -inp_bound, inp_bound)
+        if inp_noise is not None:
+            u = u + inp_noise
+        u = np.where(u < 0, u * (1 - inp_asymmetry), u)
+        o = u @ w.T
+        o = np.where(o < 0, o * (1 - out_asymmetry), o)
+        if out_noise is not None:
+            o = o + out_noise
+        if out_res > 0:
+            o = round_to(o, 2 * out_bound * out_res)
+        late = scale > max_bm_factor or (inp_res > 0 and scale > max_bm_res / (2 * inp_bound * inp_res))
+        if late or not np.abs(o).max() > out_bound:
+            return np.asarray(scale, a.dtype)
+        scale *= 2
+
+
+@define("WeightModifier")
+def weight_modifier(w, x=None, *, modifier="NONE", std_dev=0.0, res=0.0, rel_to_actual_wmax=1, assumed_wmax=1.0,
+                    dorefa_clip=0.6, sto_round=0, per_batch_sample=0, training_mode=0, rng=None, drawn=()):
+    if not training_mode or modifier in ("NONE", "COPY"):
+        return w[None] if per_batch_sample else w
+    wmax = np.abs(w).max() if rel_to_actual_wmax else w.dtype.type(assumed_wmax)
+    wmax = wmax if wmax > 0 else w.dtype.type(1)
+    rng = np.random.default_rng() if rng is None else rng
+    if modifier in ("DISCRETIZE", "DOREFA"):
+        step = 2 * res * (wmax if modifier == "DISCRETIZE" else 1)
+        if modifier == "DOREFA":
+            w = np.tanh(w) * (w.dtype.type(dorefa_clip) / np.tanh(wmax))
+        if sto_round:
+            w = w + (rng.uniform(-0.5, 0.5, w.shape) * step).astype(w.dtype)
+        return round_to(w, step) if res > 0 else w
+    shape = (x.shape[0], *w.shape) if per_batch_sample else w.shape
+    noise = rng.normal(0, std_dev, shape).astype(w.dtype)
+    return w + noise * (wmax if modifier == "ADD_NORMAL" else w)
+
+
+@define("ClipWeight")
+def clip_weight(w, *, clip="LAYER_GAUSSIAN", sigma=2.5, fixed_value=-1.0):
+    bound = w.dtype.type(np.inf if fixed_value <= 0 else fixed_value)
+    if clip == "LAYER_GAUSSIAN":
+        bound = min(w.dtype.type(sigma) * std_of_sample(w), bound)
+    return np.clip(w, -bound, bound)
+
+
+@define("RemapWeight")
+def remap_weight(w, scales, alpha=None, *, remap="LAYERWISE_SYMMETRIC"):
+    rows = lambda v: v.reshape(-1, *[1] * (w.ndim - 1))  # noqa: E731
+    whole = w * rows(scales) * (1 if alpha is None else rows(alpha))
+    new = np.abs(whole).reshape(len(w), -1).max(axis=1)
+    new = new if remap == "CHANNELWISE_SYMMETRIC" else new.max().reshape(1)
+    new = np.where(new > 0, new, new.dtype.type(1))
+    return whole / rows(new), new, None if alpha is None else np.ones_like(alpha)

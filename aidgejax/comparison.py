@@ -137,7 +137,8 @@ def _gradients(program: Program, batch: Arrays, key: Any, found: Arrays, cotange
     full = Program(graph, program.seeds, tuple(between), program.layout, unreached="zeros")
     _, saved, _ = full.forward(graph.params, graph.buffers, batch, key)
     by_jax = jax.jit(lambda s, d: full.backward(graph.params, s, d))(saved, cotangents)
-    names, own = (), True
+    names: tuple[str, ...] = ()
+    own = True
     try:
         by_numpy = reference.gradients(graph, found, cotangents, between)
     except NoGradientRule:
@@ -239,13 +240,14 @@ def random_batch(graph: Graph, seed: int = 0, rows: int = 4) -> Arrays:
 
 def _index_limits(graph: Graph) -> dict[str, int]:
     """How many values an integer input may take: rows of the table that it picks from, or classes."""
-    limits = {}
+    limits: dict[str, int] = {}
     for n in graph.nodes:
         if n.op in ("Gather", "SoftmaxCrossEntropyLoss", "NegativeLogLikelihoodLoss") and isinstance(n.inputs[1], str):
             shape = graph.value(n.inputs[0]).shape
             axis = n.attrs.get("axis", 0) if n.op == "Gather" else 1
-            if shape and isinstance(shape[axis], int):
-                limits[n.inputs[1]] = shape[axis]
+            size = shape[axis] if shape else None
+            if isinstance(size, int):
+                limits[n.inputs[1]] = size
     return limits
 
 

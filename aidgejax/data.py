@@ -68,7 +68,7 @@ class Dataset:
 
 def _staged(a: np.ndarray) -> np.ndarray:
     narrow = {"int64": np.int32, "uint64": np.uint32, "float64": np.float32}
-    return a if jax.config.jax_enable_x64 else a.astype(narrow.get(a.dtype.name, a.dtype), copy=False)
+    return a if jax.config.read("jax_enable_x64") else a.astype(narrow.get(a.dtype.name, a.dtype), copy=False)
 
 
 def check_labels(labels: np.ndarray, classes: int, name: str = "target") -> None:

@@ -74,8 +74,9 @@ def make_gradient(graph: Graph, seeds: Iterable[str] | None = None, wrt: Iterabl
             if isinstance(i, str) and i in active and share is not None:
                 cotangents.setdefault(i, []).append(_undo_broadcast(op, graph, node, share, graph.value(i)))
     for name in wrt:
-        if name not in totals and name in cotangents:
-            totals[name] = _total(Builder(result, f"{name}_Grad/"), cotangents[name])
+        total = _total(Builder(result, f"{name}_Grad/"), cotangents.get(name))
+        if name not in totals and total is not None:
+            totals[name] = total
 
     missing = [w for w in wrt if w not in totals]
     if missing and unreached == "raise":

@@ -212,8 +212,9 @@ def prepare(graph: Graph, training: bool | None = None) -> Graph:
         outputs = list(node.outputs) + [None] * (max(wanted, default=-1) + 1 - len(node.outputs))
         for k in wanted:
             if outputs[k] is None:
-                outputs[k] = twin.fresh(f"{node.name}.{k}")
-                twin.values[outputs[k]] = Value(outputs[k], None, None)
+                name = twin.fresh(f"{node.name}.{k}")
+                twin.values[name] = Value(name, None, None)
+                outputs[k] = name
         nodes.append(Node(node.op, node.inputs, tuple(outputs), node.attrs, node.name, node.domain))
     twin.nodes = nodes
     return twin
@@ -246,13 +247,14 @@ def _is_training(operator: Operator, node: Node) -> bool:
 
 
 def _updates(graph: Graph, producers: Arrays, moves: bool = False) -> dict[str, str]:
-    found = {}
+    found: dict[str, str] = {}
     for node in graph.nodes:
         operator = lookup(node.op)
         if operator.updates and _is_training(operator, node) and (operator.moves or not moves):
             for i, o in operator.updates.items():
-                if node.inputs[i] in producers:
-                    found[node.inputs[i]] = node.outputs[o]
+                name = node.outputs[o]
+                if node.inputs[i] in producers and name is not None:
+                    found[node.inputs[i]] = name
     return found
 
 
@@ -287,10 +289,10 @@ def _checked(graph: Graph, value: Value, array: Any, sizes: dict[str, tuple[int,
                 ok = ok and got == want
         if not ok:
             raise GraphError(f"graph {graph.name!r}, {value}: got an array of shape {list(shape)}")
-    want = np.dtype(jnp.dtype(value.dtype or "float32"))
-    if np.dtype(dtype) != want and not _same_kind(np.dtype(dtype), want):
+    declared = np.dtype(jnp.dtype(value.dtype or "float32"))
+    if np.dtype(dtype) != declared and not _same_kind(np.dtype(dtype), declared):
         raise GraphError(f"graph {graph.name!r}, {value}: got an array of dtype {np.dtype(dtype).name}; "
-                         f"convert it with .astype({want.name!r})")
+                         f"convert it with .astype({declared.name!r})")
     return jnp.asarray(array)
 
 

@@ -50,27 +50,35 @@ class Pending(NamedTuple):
 
 
 def start(program: Program, optimizer: Optimizer, key: Any, params: Arrays | None = None,
-          buffers: Arrays | None = None) -> TrainState:
-    """The state before the first step: the graph's own arrays, or those given, copied to the device."""
+          buffers: Arrays | None = None, *, accumulate: Iterable[str] | None = None) -> TrainState:
+    """The state before the first step: the graph's own arrays, or those given, copied to the device.
+
+    accumulate: for make_accumulating_step, the names of its metrics (() where it has none).
+    """
     own = lambda tree: {k: jnp.array(v) for k, v in tree.items()}  # noqa: E731
     params = own(program.graph.params if params is None else params)
     buffers = own(program.graph.buffers if buffers is None else buffers)
+    pending = None
+    if accumulate is not None:
+        record = {name: jnp.float32(0) for name in ("loss", *accumulate)}
+        pending = Pending({w: jnp.zeros_like(params[w]) for w in program.wrt}, jnp.float32(0), record, jnp.int32(0))
     return TrainState(params, buffers, optimizer.init({w: params[w] for w in program.wrt}), jnp.array(key),
-                      jnp.int32(0))
+                      jnp.int32(0), pending)
 
 
 def make_step(program: Program, optimizer: Optimizer, schedule: Callable, *, loss: str = "loss",
               metrics: Mapping[str, Metric] | None = None) -> Callable:
-    """step(state, batch, weights=None) -> (state, record).  Jit it, scan it, or walk through it by hand: it is pure.
+    """step(state, batch, weights=None, last=False) -> (state, record).  Jit it, scan it, or walk through it by hand.
 
     The loss is a scalar, or one number per row ([batch]); of rows the mean is taken, weighted by `weights` f[batch]
     where they are given, so that a row of weight 0 (padding) counts for nothing.
     record: {"loss", "learning_rate", "gradient_norm", and each of `metrics`}, all f[], of the batch before the update.
     metrics: {name: f(outputs, batch) -> one number per row, or one in all}.
+    last: whether the epoch ends here; it matters to gradient accumulation alone.
     """
     _check_loss(program, loss)
 
-    def step(state: TrainState, batch: Arrays, weights: Any = None) -> tuple[TrainState, Arrays]:
+    def step(state: TrainState, batch: Arrays, weights: Any = None, last: Any = False) -> tuple[TrainState, Arrays]:
         key, now = jax.random.split(state.key)
         outputs, saved, buffers = program.forward(state.params, state.buffers, batch, now)
         state = state._replace(params=program.moved(state.params, saved))
@@ -84,16 +92,21 @@ def make_step(program: Program, optimizer: Optimizer, schedule: Callable, *, los
 
 
 def make_accumulating_step(program: Program, optimizer: Optimizer, schedule: Callable, every: int, *,
-                           loss: str = "loss", metrics: Mapping[str, Metric] | None = None) -> Callable:
+                           loss: str = "loss", metrics: Mapping[str, Metric] | None = None,
+                           remainder: str = "mean") -> Callable:
     """step(state, batch, weights=None, last=False) -> (state, record): an update after `every` micro-batches.
 
     `every` batches of n rows update as one batch of every * n rows would (a scalar loss: the mean of their losses).
     last: update now with what there is, as at the end of an epoch whose number of batches `every` does not divide.
+    remainder: what an update of fewer batches, forced by `last`, divides by: their own number ("mean"), or `every`
+        ("scaled"), as a loop does that scales each scalar loss by 1 / every (Aidge).
     record as in make_step, of the rows since the last update; record["updated"] tells whether this call updated.
-    The state must come from `start` and then `accumulating(state, step)`.
+    The state must come from `start(..., accumulate=metrics)`.
     """
     if every < 1:
         raise SettingError(f"accumulate is {every}: an update needs at least 1 micro-batch")
+    if remainder not in ("mean", "scaled"):
+        raise SettingError(f"remainder is {remainder!r}; expected 'mean' or 'scaled'")
     _check_loss(program, loss)
 
     def micro(state: TrainState, batch: Arrays, weights: Any):
@@ -106,14 +119,17 @@ def make_accumulating_step(program: Program, optimizer: Optimizer, schedule: Cal
         held = Pending(grads, state.pending.shares + jnp.sum(shares), record, state.pending.batches + 1)
         return state._replace(key=key, buffers=buffers, pending=held)
 
-    def step(state: TrainState, batch: Arrays, weights: Any = None, last: Any = False):
+    def step(state: TrainState, batch: Arrays, weights: Any = None, last: Any = False) -> tuple[TrainState, Arrays]:
+        if state.pending is None:
+            raise SettingError("this state holds no gradients back: make it with start(..., accumulate=metrics)")
         state = micro(state, batch, weights)
         held = state.pending
         record = {k: v / held.shares for k, v in held.record.items()}
 
         def update(state: TrainState):
+            whole = held.shares if remainder == "mean" else jnp.float32(every)
             state, told = _update(program, optimizer, schedule, state,
-                                  jax.tree.map(lambda g: g / held.shares.astype(g.dtype), held.grads))
+                                  jax.tree.map(lambda g: g / whole.astype(g.dtype), held.grads))
             return state._replace(pending=jax.tree.map(jnp.zeros_like, held)), told
 
         def hold(state: TrainState):
@@ -123,13 +139,6 @@ def make_accumulating_step(program: Program, optimizer: Optimizer, schedule: Cal
         state, told = jax.lax.cond(now, update, hold, state)
         return state, record | told | {"updated": jnp.asarray(now)}
 
-    def begin(state: TrainState) -> TrainState:
-        names = ("loss", *(metrics or {}))
-        grads = {w: jnp.zeros_like(state.params[w]) for w in program.wrt}
-        record = {n: jnp.float32(0) for n in names}
-        return state._replace(pending=Pending(grads, jnp.float32(0), record, jnp.int32(0)))
-
-    step.begin = begin
     return step
 
 
@@ -146,17 +155,14 @@ def make_epoch(step: Callable, *, gaps: bool = False, compiled: bool = True) -> 
         then tells which steps were taken.
     compiled: False walks through the steps in Python instead, for programs that are not JAX's and for debugging.
     """
-    accumulates = hasattr(step, "begin")
-
     def one(data: Any, last: Any, state: TrainState, item: Any):
         rows, weights, ends = item
         batch = rows if data is None else {k: v[rows] for k, v in data.items()}
-        run = partial(step, last=ends & last) if accumulates else step
         if not gaps:
-            return run(state, batch, weights)
+            return step(state, batch, weights, ends & last)
 
         def taken(state: TrainState):
-            state, record = run(state, batch, weights)
+            state, record = step(state, batch, weights, ends & last)
             return state, {"updated": jnp.bool_(True)} | record
 
         def left_out(state: TrainState):
@@ -165,8 +171,6 @@ def make_epoch(step: Callable, *, gaps: bool = False, compiled: bool = True) -> 
         return jax.lax.cond(jnp.any(weights > 0), taken, left_out, state)
 
     def epoch(state: TrainState, batches: Any, weights: Any = None, data: Arrays | None = None, last: Any = True):
-        if accumulates and state.pending is None:
-            state = step.begin(state)
         steps = jax.tree.leaves(batches)[0].shape[0]
         count = jnp.arange(steps)
         ends = count == (jnp.max(jnp.where(jnp.any(weights > 0, axis=1), count, 0)) if gaps else steps - 1)
@@ -224,9 +228,8 @@ def fit(program: Program, optimizer: Optimizer, schedule: Callable, data: Datase
             make_accumulating_step(program, optimizer, schedule, accumulate, loss=loss, metrics=metrics))
     epoch = make_epoch(step, compiled=compiled)
     resident = data.on_device()
-    state = start(program, optimizer, jax.random.key(seed)) if state is None else state
-    if accumulate > 1 and state.pending is None:
-        state = step.begin(state)
+    if state is None:
+        state = start(program, optimizer, jax.random.key(seed), accumulate=metrics or () if accumulate > 1 else None)
     evaluate = None
     if test is not None:
         evaluate = make_evaluation(test_program or program, loss=loss, metrics=metrics, compiled=compiled)
@@ -298,7 +301,10 @@ def _update(program: Program, optimizer: Optimizer, schedule: Callable, state: T
     lr = schedule(state.step)
     trained, opt = optimizer.update({w: state.params[w] for w in program.wrt}, grads, state.opt, lr)
     told = {"learning_rate": jnp.float32(lr), "gradient_norm": global_norm(grads).astype(jnp.float32)}
-    return state._replace(params={**state.params, **trained}, opt=opt, step=state.step + 1), told
+    params, buffers = {**state.params, **trained}, state.buffers
+    if optimizer.finish:
+        params, buffers = optimizer.finish(params, buffers)
+    return state._replace(params=params, buffers=buffers, opt=opt, step=state.step + 1), told
 
 
 def _averages(outputs: Arrays, batch: Arrays, shares: Any, loss: str | None, metrics: Any) -> Arrays:

@@ -143,7 +143,8 @@ class Tensors:
     """What a walk has computed; each tensor is turned at most once."""
 
     def __init__(self, arrays: Arrays, last: set[str]) -> None:
-        self.arrays, self._last, self._turned = dict(arrays), last, {}
+        self.arrays, self._last = dict(arrays), last
+        self._turned: dict[Any, Any] = {}
 
     def stored(self, name: str) -> Any:
         """As it lies."""
@@ -215,7 +216,7 @@ def infer_shapes(graph: Graph) -> Graph:
     if unknown:
         raise GraphError(f"graph {graph.name!r} does not say the shape of its input {', '.join(unknown)}; "
                          f"give every size as a number or a name")
-    symbols = list(dict.fromkeys(s for v in graph.inputs.values() for d in v.shape if isinstance(d, str)
+    symbols = list(dict.fromkeys(s for v in graph.inputs.values() for d in v.shape or () if isinstance(d, str)
                                  for s in _parsed(d)[1]))
     primes = (1, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47)
     walker = Walker(graph)
@@ -242,7 +243,7 @@ def _probe(walker: Walker, sizes: dict[str, int]) -> dict[str, jax.ShapeDtypeStr
     graph = walker.graph
 
     def struct(v: Value) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct([number_of(d, sizes) for d in v.shape], jnp.dtype(v.dtype))
+        return jax.ShapeDtypeStruct([number_of(d, sizes) for d in v.shape or ()], jnp.dtype(v.dtype))
 
     written = [o for n in graph.nodes for o in n.output_names]
     traced = {k: struct(v) for k, v in graph.inputs.items()}
@@ -273,7 +274,7 @@ def _parsed(size: str) -> tuple[int, tuple[str, ...], int, int]:
     return int(factor or 1), (one, other) if other else (one,), int(divisor or 1), int(offset or 0)
 
 
-def number_of(size: int | str, sizes: Mapping[str, int]) -> int:
+def number_of(size: Any, sizes: Mapping[str, int]) -> int:
     """A size as a number, symbols looked up in `sizes`; KeyError for one that is not there."""
     if not isinstance(size, str):
         return size

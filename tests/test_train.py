@@ -94,13 +94,10 @@ def test_one_trace_over_fifty_epochs():
     program = aj.make_program(classifier(), training=True)
     lr = aj.schedule.warmup(aj.schedule.step_lr(0.1, 40), 10)
     step = aj.make_accumulating_step(program, aj.optim.adamw(), lr, 3)
-    begin = step.begin
-    step = chex.assert_max_traces(step, n=1)
-    step.begin = begin
-    epoch = aj.make_epoch(step)
+    epoch = aj.make_epoch(chex.assert_max_traces(step, n=1))
     evaluate = aj.make_evaluation(aj.make_program(classifier(), training=False))
     on_device = data().on_device()
-    state = step.begin(aj.start(program, aj.optim.adamw(), jax.random.key(0)))
+    state = aj.start(program, aj.optim.adamw(), jax.random.key(0), accumulate=())
     for e in range(50):
         rows, weights = aj.batch_order(ROWS, 8, seed=0, epoch=e, last="pad")
         assert rows.shape == (7, 8) and weights[-1].sum() == 2
@@ -142,7 +139,8 @@ def test_accumulation_over_chunks_ends_with_the_last_alive_step():
     program = aj.make_program(classifier(), training=True)
     optimizer, lr = aj.optim.sgd(), aj.schedule.constant(0.05)
     step = aj.make_accumulating_step(program, optimizer, lr, 4)
-    state = step.begin(aj.start(program, optimizer, jax.random.key(0)))
+    begin = lambda: aj.start(program, optimizer, jax.random.key(0), accumulate=())  # noqa: E731
+    state = begin()
     epoch = aj.make_epoch(step, gaps=True)
     provider = [(X[k:k + 8], Y[k:k + 8]) for k in range(0, ROWS, 8)]
     parts = list(aj.chunks(provider, ("x", "target"), 3, last="pad"))
@@ -151,8 +149,10 @@ def test_accumulation_over_chunks_ends_with_the_last_alive_step():
     assert int(state.step) == 2 and np.asarray(told["updated"]).tolist() == [True, False, False]
     whole = aj.make_epoch(aj.make_accumulating_step(program, optimizer, lr, 4))
     rows, weights = aj.batch_order(ROWS, 8, last="pad")
-    want, _ = whole(step.begin(aj.start(program, optimizer, jax.random.key(0))), rows, weights, data().on_device())
+    want, _ = whole(begin(), rows, weights, data().on_device())
     close(state.params, want.params)
+    with pytest.raises(SettingError, match=r"holds no gradients back: make it with start\(..., accumulate=metrics\)"):
+        epoch(aj.start(program, optimizer, jax.random.key(0)), *parts[0])
 
 
 def test_batch_statistics_are_updated_without_a_gradient():

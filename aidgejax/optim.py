@@ -31,10 +31,13 @@ class Optimizer:
 
     state: the pytree of params with a NamedTuple in place of each array.  Its `seen` counts the updates: a fresh `init`
     starts momentum and moments anew.  A gradient of None leaves its parameter, and its state, as they are.
+    finish(params, buffers) -> (params, buffers): what follows each update of all parameters, if anything does: weights
+    that are clipped, say (see aidgejax.analog.with_post_update).
     """
 
     init: Callable[[Any], Any]
     update: Callable[[Any, Any, Any, Any], tuple[Any, Any]]
+    finish: Callable[[Any, Any], tuple[Any, Any]] | None = None
 
 
 class Momentum(NamedTuple):
@@ -84,7 +87,7 @@ def sgd(momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, *, first=
         return Momentum(jnp.zeros_like(p) if remembers else None, jnp.int32(0))
 
     def update(p, g, s, lr):
-        decayed = g + weight_decay * p
+        decayed = _decayed(g, p, weight_decay)
         v = (1 - dampening * (dampen_always or momentum != 0)) * decayed
         if remembers:
             v = momentum * s.velocity + v
@@ -112,7 +115,7 @@ def adam(beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.0, *, bias_correct
     descend, init = _adam("adam", beta1, beta2, epsilon, bias_correction)
 
     def update(p, g, s, lr):
-        step, s = descend(g + weight_decay * p, s, lr)
+        step, s = descend(_decayed(g, p, weight_decay), s, lr)
         return p - step, s
 
     return per_leaf(init, update)
@@ -159,6 +162,11 @@ def adagrad(epsilon=1e-10, weight_decay=0.0, *, initial=0.0, epsilon_at="outside
     """
     initial = _setting("adagrad", "initial", initial, 0, math.inf)
     return _squares("adagrad", lambda square, g: square + g * g, initial, epsilon, weight_decay, epsilon_at)
+
+
+def _decayed(g, p, weight_decay):
+    """g + weight_decay * p; without decay p is not read."""
+    return g if isinstance(weight_decay, float) and weight_decay == 0 else g + weight_decay * p
 
 
 def _adam(rule, beta1, beta2, epsilon, correction):
@@ -209,7 +217,7 @@ def _squares(rule, accumulate, initial, epsilon, weight_decay, epsilon_at):
         return Squares(jnp.full_like(p, initial), jnp.int32(0))
 
     def update(p, g, s, lr):
-        g = g + weight_decay * p
+        g = _decayed(g, p, weight_decay)
         square = accumulate(s.square, g)
         root = jnp.sqrt(square + epsilon) if epsilon_at == "inside" else jnp.sqrt(square) + epsilon
         return p - lr * g / root, Squares(square, s.seen + 1)
@@ -249,7 +257,7 @@ def clipped(optimizer, max_norm):
     def update(params, grads, state, lr):
         return optimizer.update(params, clip_by_global_norm(grads, max_norm), state, lr)
 
-    return Optimizer(optimizer.init, update)
+    return Optimizer(optimizer.init, update, optimizer.finish)
 
 
 def global_norm(tree):

@@ -1,0 +1,45 @@
+"""TVM relax.training: state a backbone, let SetupTrainer make a trainer module of it, train it with Trainer.
+
+    from aidgejax.frontends import tvm
+    from aidgejax.frontends.tvm import relax
+    from aidgejax.frontends.tvm.relax.training import SetupTrainer, Trainer
+    from aidgejax.frontends.tvm.relax.training.loss import CrossEntropyLoss
+    from aidgejax.frontends.tvm.relax.training.optimizer import Adam
+
+Names, arguments and conventions are TVM's (measured on 0.27).  Functions are explicit Graphs: print them.
+
+Where we do what TVM's page says, and not what TVM does:
+
+* A negative ignore_index is left out of the gradient too (TVM reads out of bounds there).
+* load_states(dict) looks names up among the states; load_params and load_states check shapes and dtypes, and apply
+  nothing when anything is wrong.
+* conv2d with a dilation, take with indices of any rank, where with branches that broadcast, triu, and operators that
+  TVM has no gradient for (gelu, layer_norm, max, erf, square, clip, squeeze, stack ...) have a gradient.
+* CrossEntropyLoss and CategoricalCrossEntropyLoss of (N, C, d...) take the softmax over the classes on axis 1.
+* avg_pool2d(ceil_mode=True, count_include_pad=True): a window that sticks out is divided by the same number forward and
+  backward (TVM: by another).
+* CategoricalCrossEntropyLoss takes float64 predictions.
+* update() takes tuples, checks the number of targets, and always returns the loss alone.
+* profile_adjoint, which TVM has lost, is there.
+* d/dy of power(x, y) is 0, not NaN, where x is 0 and y >= 0.
+"""
+
+from typing import Any
+
+from . import relax, runtime, target
+from .errors import InternalError
+from .relax.expr import TensorType
+from .relax.function import IRModule
+from .relax.vm import Target, build
+from .runtime import Device, cpu, cuda
+
+TVMError = InternalError
+
+
+def compile(mod: IRModule, target: Any = None, **options: Any) -> relax.Executable:  # noqa: A001  TVM's name
+    """tvm.compile: a module, ready for a VirtualMachine.  The target names a platform: "llvm" (the host), "cuda"."""
+    return build(mod, target, **options)
+
+
+__all__ = ["Device", "IRModule", "InternalError", "TVMError", "Target", "TensorType", "build", "compile", "cpu", "cuda",
+           "relax", "runtime", "target"]

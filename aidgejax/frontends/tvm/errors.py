@@ -1,0 +1,31 @@
+"""What this door refuses with: aidgejax's family, and what TVM raises in the same place."""
+
+from ...errors import AidgeJaxError, NoGradientRule
+
+
+class InternalError(AidgeJaxError, RuntimeError):
+    """TVM's `Check failed`: a pass was given a module that it does not take."""
+
+
+class NoGradient(InternalError, NoGradientRule):
+    """Gradient met an operator without a rule."""
+
+
+class RelaxValueError(AidgeJaxError, ValueError):
+    """A value, a name or a number of arguments that does not fit."""
+
+
+class RelaxTypeError(AidgeJaxError, TypeError):
+    """A dtype, or a kind of argument, that does not fit."""
+
+
+class NotReady(AidgeJaxError, RuntimeError):
+    """A call that came before another one that it needs."""
+
+
+class TensorMismatch(AidgeJaxError, ValueError, RuntimeError):
+    """An array of another shape or dtype than was declared; TVM raises the one or the other."""
+
+
+class SymbolicShape(AidgeJaxError, ValueError, TypeError):
+    """A shape whose sizes must be numbers has a symbol in it."""

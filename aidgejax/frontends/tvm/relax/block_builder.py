@@ -1,0 +1,231 @@
+"""BlockBuilder: states a function, one binding after the other; each becomes nodes of an explicit Graph at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from ....graph import Builder, Graph
+from ....walk import infer_shapes
+from ..errors import NotReady, RelaxTypeError, RelaxValueError
+from .expr import Call, Constant, DataflowVar, Tuple, TupleGetItem, Var
+from .function import Function, IRModule, Structure, declare, flat, mapped, type_of_structure
+from .graphs import renamed
+
+
+class BlockBuilder:
+    """As tvm.relax.BlockBuilder:
+
+        bb = BlockBuilder()
+        with bb.function("main", [x, w]):
+            with bb.dataflow():
+                y = bb.emit(relax.op.matmul(x, w))
+                out = bb.emit_output(relax.op.nn.relu(y))
+            bb.emit_func_output(out)
+        mod = bb.get()
+    """
+
+    def __init__(self, mod: IRModule | None = None) -> None:
+        self._mod = mod.copy() if mod is not None else IRModule()
+        self._open: _OpenFunction | None = None
+
+    @contextmanager
+    def function(self, name: str, params: Any = None, attrs: Mapping[str, Any] | None = None, private: bool = False,
+                 pure: bool = True) -> Iterator[BlockBuilder]:
+        if self._open is not None:
+            raise NotReady(f"function {name!r} cannot be stated inside function {self._open.graph.name!r}")
+        self._open = _OpenFunction(name, attrs)
+        try:
+            if params is not None:
+                self._open.declare([params] if isinstance(params, Var) else params)
+            yield self
+            if self._open.result is None:
+                raise NotReady(f"function {name!r} has no result: call emit_func_output before its block ends")
+            self._mod[name] = self._open.finish()
+        finally:
+            self._open = None
+
+    @contextmanager
+    def dataflow(self) -> Iterator[BlockBuilder]:
+        self._current.begin(True)
+        try:
+            yield self
+        finally:
+            if self._open is not None:
+                self._open.begin(False)
+
+    def emit(self, expr: Any, name_hint: str = "") -> Var:
+        """Bind an expression to a new Var; its shape and dtype are inferred now."""
+        return self._current.bind(expr, name_hint, "lv", DataflowVar if self._current.dataflow else Var)
+
+    def emit_output(self, expr: Any, name_hint: str = "") -> Var:
+        """The same for what the dataflow block hands out."""
+        if not self._current.dataflow:
+            raise NotReady("emit_output stands inside `with bb.dataflow():`; outside, use emit")
+        return self._current.bind(expr, name_hint, "gv", Var)
+
+    def emit_func_output(self, output: Any, params: Any = None) -> None:
+        """What the function returns: an expression, or a (nested) list or tuple of them."""
+        current = self._current
+        if current.dataflow:
+            raise NotReady("emit_func_output stands outside of the dataflow block")
+        if params is not None:
+            current.declare([params] if isinstance(params, Var) else params)
+        before = len(current.graph.nodes)
+        current.result = current.lower(output)
+        if len(current.graph.nodes) > before:
+            current.count()
+
+    def get(self) -> IRModule:
+        """The module with the functions stated so far."""
+        return self._mod.copy()
+
+    finalize = get
+
+    @property
+    def _current(self) -> _OpenFunction:
+        if self._open is None:
+            raise NotReady("this belongs inside `with bb.function(name, params):`")
+        return self._open
+
+
+class _OpenFunction:
+    """A function that is being stated."""
+
+    def __init__(self, name: str, attrs: Mapping[str, Any] | None) -> None:
+        self.graph, self.attrs = Graph(name), attrs
+        self.params: list[Var] = []
+        self.names: dict[Var, Structure] = {}
+        self.result: Structure | None = None
+        self.dataflow, self._blocks = False, [[False, 0]]
+        self.starts: set[str] = set()
+        self.ends: set[str] = set()
+        self._used: set[str] = set()
+
+    def declare(self, params: Iterable[Var]) -> None:
+        for p in params:
+            if not isinstance(p, Var):
+                raise RelaxTypeError(f"a parameter of function {self.graph.name!r} is a Var, got {type(p).__name__}")
+            if p in self.names:
+                raise RelaxValueError(f"Parameter {p.name_hint} of function {self.graph.name!r} appears more than once")
+            self.names[p] = declare(self.graph, p)
+            self.params.append(p)
+
+    def begin(self, dataflow: bool) -> None:
+        self.dataflow = dataflow
+        self._blocks.append([dataflow, 0])
+
+    def finish(self) -> Function:
+        blocks = [dataflow for dataflow, bindings in self._blocks if bindings]
+        return Function(self.graph.name, self.graph, self.params, self.result, self.names, blocks=blocks,
+                        attrs=self.attrs, starts=self.starts, ends=self.ends)
+
+    def count(self) -> None:
+        """One more binding in the block that is open."""
+        self._blocks[-1][1] += 1
+
+    def bind(self, expr: Any, hint: str, default: str, kind: type[Var]) -> Var:
+        self.count()
+        structure = self.lower(expr, hint or default)
+        if hint and isinstance(structure, str):
+            structure = self._call_it(structure, hint)
+        var = kind(hint or default, type_of_structure(self.graph, structure))
+        self.names[var] = structure
+        return var
+
+    def lower(self, expr: Any, hint: str = "lv") -> Structure:
+        """What the expression is called in the graph; its nodes are written."""
+        if isinstance(expr, Var):
+            if expr not in self.names:
+                raise RelaxValueError(f"Var {expr.name_hint} is neither a parameter of function {self.graph.name!r} "
+                                      f"nor emitted in it")
+            return self.names[expr]
+        if isinstance(expr, Constant):
+            return self.graph.constant(self.graph.fresh("const"), expr.data).name
+        if isinstance(expr, Tuple | tuple | list):
+            return tuple(self.lower(e, hint) for e in getattr(expr, "fields", expr))
+        if isinstance(expr, TupleGetItem):
+            whole = self.lower(expr.tuple_value, hint)
+            if not isinstance(whole, tuple) or not -len(whole) <= expr.index < len(whole):
+                raise RelaxValueError(f"TupleGetItem takes field {expr.index} of "
+                                      f"{type_of_structure(self.graph, whole)}")
+            return whole[expr.index]
+        if isinstance(expr, Call):
+            return self._call(expr, hint)
+        if isinstance(expr, int | float | bool) or expr is None:
+            return expr
+        if isinstance(expr, np.ndarray):
+            return self.lower(Constant(expr))
+        raise RelaxTypeError(f"expected an expression (a Var, a Call, a Tuple, a constant), got {type(expr).__name__}")
+
+    def _call(self, call: Call, hint: str) -> Structure:
+        """Write the nodes into a small graph first, where their shapes are inferred."""
+        args = [self.lower(a) for a in call.args]
+        if call.op in MARKERS and not isinstance(call.args[0], Var):
+            raise RelaxTypeError("The first argument of relax.grad.start_checkpoint and relax.grad.end_checkpoint "
+                                 "should be a Var")
+        name = self._free(call.op.rsplit(".", 1)[1] if call.op in MARKERS and hint == "lv" else hint)
+        small = Graph(self.graph.name)
+        for leaf in flat(args):
+            if isinstance(leaf, str) and leaf in self.graph.producers:
+                small.producers[leaf] = self.graph.producers[leaf]
+            elif isinstance(leaf, str):
+                small.inputs[leaf] = self.graph.value(leaf)
+        values = [mapped(lambda leaf: small.value(leaf) if isinstance(leaf, str) else leaf, a) for a in args]
+        written = call.write(Builder(small, f"{name}/"), *values)
+        result = mapped(lambda v: v.name, written)
+        small = infer_shapes(small)
+        called = self._names_of_results(small, result, name)
+        called |= {p: f"{name}/{p}" for p in small.producers if p not in self.graph.producers}
+        self._take(small, called)
+        result = mapped(lambda n: called.get(n, n), result)
+        if call.op in MARKERS:
+            getattr(self, MARKERS[call.op]).update(flat(result))
+        return result
+
+    def _names_of_results(self, small: Graph, result: Structure, name: str) -> dict[str, str]:
+        leaves = [n for n in dict.fromkeys(flat(result)) if n in small.values]
+        if not isinstance(result, tuple):
+            return dict.fromkeys(leaves, name)
+        return {n: f"{name}.{k}" for k, n in enumerate(leaves)}
+
+    def _take(self, small: Graph, called: dict[str, str]) -> None:
+        for p in small.producers.values():
+            if p.name in called:
+                self.graph.constant(called[p.name], p.data)
+        for n in small.nodes:
+            self.graph.nodes.append(renamed(n, called))
+        for k, v in small.values.items():
+            k = called.get(k, k)
+            self.graph.values[k] = type(v)(k, v.shape, v.dtype)
+
+    def _call_it(self, name: str, hint: str) -> str:
+        """Another Var for a tensor that nobody has named gives it its name."""
+        if NAMED_BY_US.fullmatch(name) is None or self.graph.has(hint) or hint in self._used:
+            return name
+        self._used.add(hint)
+        new = lambda i: hint if i == name else i  # noqa: E731
+        self.graph.nodes = [renamed(n, {name: hint}) for n in self.graph.nodes]
+        self.graph.values = {new(k): type(v)(new(k), v.shape, v.dtype) for k, v in self.graph.values.items()}
+        self.names = {v: mapped(new, s) for v, s in self.names.items()}
+        self.starts, self.ends = {new(n) for n in self.starts}, {new(n) for n in self.ends}
+        return hint
+
+    def _free(self, hint: str) -> str:
+        """A name that no tensor bears, nor begins with."""
+        taken = self.graph.has
+        name, k = hint, 0
+        while taken(name) or taken(f"{name}.0") or name in self._used:
+            k += 1
+            name = f"{hint}{k}"
+        self._used.add(name)
+        return name
+
+
+# The call that marks, and where its result is noted.
+MARKERS = {"relax.grad.start_checkpoint": "starts", "relax.grad.end_checkpoint": "ends"}
+NAMED_BY_US = re.compile(r"[lg]v\d*(\.\d+)?")

@@ -1,0 +1,218 @@
+"""Functions and modules.  A Function is an explicit Graph, the order of its parameters, the shape of its result.
+
+Tensors of the graph are named; a *structure* is such a name, or a tuple of structures, as the values of Relax are
+tensors or nested tuples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ....graph import Graph, Value
+from ..errors import RelaxTypeError, RelaxValueError
+from .expr import TensorType, TupleType, Var
+
+Structure = Any  # str | tuple[Structure, ...]
+
+
+def flat(structure: Structure) -> list[Any]:
+    """The leaves of a structure, from left to right."""
+    if isinstance(structure, tuple | list):
+        return [leaf for s in structure for leaf in flat(s)]
+    return [structure]
+
+
+def mapped(f: Callable[[Any], Any], structure: Structure) -> Structure:
+    """The same structure with f of every leaf."""
+    return tuple(mapped(f, s) for s in structure) if isinstance(structure, tuple | list) else f(structure)
+
+
+def refill(structure: Structure, leaves: Iterable[Any]) -> Structure:
+    """The same structure with these leaves."""
+    given = iter(leaves)
+    return mapped(lambda _: next(given), structure)
+
+
+def type_of(value: Value) -> TensorType:
+    return TensorType(value.shape, value.dtype)
+
+
+def type_of_structure(graph: Graph, structure: Structure) -> TensorType | TupleType:
+    if isinstance(structure, tuple):
+        return TupleType(type_of_structure(graph, s) for s in structure)
+    return type_of(graph.value(structure))
+
+
+def declare(graph: Graph, var: Var, type_: Any = None, name: str | None = None) -> Structure:
+    """Inputs of the graph for a parameter; a name that is taken gets a number."""
+    type_, name = type_ or var.struct_info, name or var.name_hint
+    if isinstance(type_, TupleType):
+        return tuple(declare(graph, var, t, f"{name}.{k}") for k, t in enumerate(type_.fields))
+    return graph.input(graph.fresh(name) if graph.has(name) else name, type_.shape, type_.dtype).name
+
+
+class Function:
+    """A function of a module.  graph: the explicit Graph; names: {Var: what it is called there}; result: a structure.
+
+    blocks: for each run of bindings, whether it is a dataflow block.  starts, ends: tensors that
+    start_checkpoint and end_checkpoint mark (see relax.op.grad).
+    """
+
+    def __init__(self, name: str, graph: Graph, params: Iterable[Var], result: Structure, names: dict[Var, Structure],
+                 *, blocks: Iterable[bool] = (True,), attrs: Mapping[str, Any] | None = None,
+                 starts: Iterable[str] = (), ends: Iterable[str] = ()) -> None:
+        self.name, self.graph, self.params, self.result = name, graph, list(params), result
+        self.names, self.blocks, self.attrs = dict(names), list(blocks), dict(attrs or {})
+        self.starts, self.ends = set(starts), set(ends)
+        graph.outputs = flat(result)
+
+    @property
+    def ret_struct_info(self) -> TensorType | TupleType:
+        return type_of_structure(self.graph, self.result)
+
+    ret_type = ret_struct_info
+
+    @property
+    def struct_info(self) -> TensorType | TupleType:
+        return self.ret_struct_info
+
+    @property
+    def is_dataflow(self) -> bool:
+        """Does it have exactly one block, a dataflow block?"""
+        return self.blocks == [True]
+
+    def inputs_of(self, params: Iterable[Var]) -> list[str]:
+        """What these parameters are called in the graph."""
+        return [leaf for p in params for leaf in flat(self.names[p])]
+
+    def copy(self, name: str | None = None) -> Function:
+        """The same function; its graph may be changed."""
+        name = name or self.name
+        graph = self.graph.copy()
+        graph.name = name
+        return Function(name, graph, self.params, self.result, self.names, blocks=self.blocks, attrs=self.attrs,
+                        starts=self.starts, ends=self.ends)
+
+    def with_attr(self, key: str | Mapping[str, Any], value: Any = None) -> Function:
+        twin = self.copy()
+        twin.attrs.update(key if isinstance(key, Mapping) else {key: value})
+        if "global_symbol" in twin.attrs:
+            twin.name = twin.graph.name = twin.attrs["global_symbol"]
+        return twin
+
+    with_attrs = with_attr
+
+    def __call__(self, *args: Any) -> Any:
+        """Run it on the host; numbers, arrays, Tensors and nested tuples of them, as its parameters say."""
+        from .vm import CompiledFunction  # running is not needed to state a function
+
+        if not hasattr(self, "_compiled"):
+            self._compiled = CompiledFunction(self)
+        return self._compiled(*args)
+
+    def script(self) -> str:
+        return str(self)
+
+    def show(self) -> None:
+        print(self)
+
+    def __str__(self) -> str:
+        return str(self.graph)
+
+    def __repr__(self) -> str:
+        return f"<Function {self.name!r}: {len(self.graph.nodes)} nodes>"
+
+
+class GlobalVar:
+    """The name of a function in a module."""
+
+    def __init__(self, name_hint: str) -> None:
+        self.name_hint = name_hint
+
+    def __repr__(self) -> str:
+        return f"I.GlobalVar({self.name_hint!r})"
+
+
+class Attrs(dict):
+    """Attributes of a module.  `optim_states`, as TVM's page spells it, is `optim_state`, as TVM does."""
+
+    def __missing__(self, key: str) -> Any:
+        if key == "optim_states" and "optim_state" in self:
+            return self["optim_state"]
+        raise KeyError(key)
+
+    def __contains__(self, key: object) -> bool:
+        return dict.__contains__(self, "optim_state" if key == "optim_states" else key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self[key] if key in self else default
+
+
+class IRModule:
+    """Functions by name, and attributes.  Nothing changes a module in place but `mod[name] = function`.
+
+    initial_params, initial_states: {name: array}, what they were where the backbone came from (see frontend.py).
+    """
+
+    def __init__(self, functions: Mapping[Any, Function] | None = None, attrs: Mapping[str, Any] | None = None) -> None:
+        self.functions = {getattr(k, "name_hint", k): f for k, f in (functions or {}).items()}
+        self.attrs = Attrs(attrs or {})
+        self.initial_params: dict[str, Any] = {}
+        self.initial_states: dict[str, Any] = {}
+
+    @staticmethod
+    def from_expr(function: Function) -> IRModule:
+        if not isinstance(function, Function):
+            raise RelaxTypeError(f"a module is made of a Function, got {type(function).__name__}")
+        return IRModule({function.attrs.get("global_symbol", function.name): function})
+
+    def copy(self) -> IRModule:
+        twin = IRModule(self.functions, self.attrs)
+        twin.initial_params, twin.initial_states = self.initial_params, self.initial_states
+        return twin
+
+    def __getitem__(self, name: Any) -> Function:
+        name = getattr(name, "name_hint", name)
+        if name not in self.functions:
+            known = ", ".join(f'"{f}"' for f in self.functions)
+            raise RelaxValueError(f'Cannot find global var "{name}" in the Module\ncandidates are: [{known}]')
+        return self.functions[name]
+
+    def __setitem__(self, name: Any, function: Function) -> None:
+        self.functions[getattr(name, "name_hint", name)] = function
+
+    def __contains__(self, name: Any) -> bool:
+        return getattr(name, "name_hint", name) in self.functions
+
+    def get_global_vars(self) -> list[GlobalVar]:
+        return [GlobalVar(name) for name in sorted(self.functions)]
+
+    def with_attr(self, key: str, value: Any) -> IRModule:
+        return self.with_attrs({key: value})
+
+    def with_attrs(self, attrs: Mapping[str, Any]) -> IRModule:
+        twin = self.copy()
+        twin.attrs.update(attrs)
+        return twin
+
+    def without_attr(self, key: str) -> IRModule:
+        twin = self.copy()
+        twin.attrs.pop(key, None)
+        return twin
+
+    def get_attr(self, key: str) -> Any:
+        return self.attrs.get(key)
+
+    def script(self) -> str:
+        return str(self)
+
+    def show(self) -> None:
+        print(self)
+
+    def __str__(self) -> str:
+        attrs = ", ".join(f"{k}={v}" for k, v in self.attrs.items() if isinstance(v, int | str))
+        return "\n\n".join([f"module({attrs})", *(str(f) for f in self.functions.values())])
+
+    def __repr__(self) -> str:
+        return f"<IRModule: {', '.join(self.functions)}>"

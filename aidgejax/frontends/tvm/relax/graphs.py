@@ -1,0 +1,59 @@
+"""Changing the explicit graphs of functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ....graph import Graph, Node, Producer, Value
+from ....lower import prepare
+from ....walk import infer_shapes
+from .function import Function
+
+
+def renamed(node: Node, names: Mapping[str, str]) -> Node:
+    """The node with other tensors."""
+    new = lambda i: names.get(i, i) if isinstance(i, str) else i  # noqa: E731
+    return Node(node.op, tuple(map(new, node.inputs)), tuple(map(new, node.outputs)), node.attrs, node.name,
+                node.domain)
+
+
+def inline(graph: Graph, other: Graph, given: Mapping[str, str]) -> dict[str, str]:
+    """Append the nodes of `other`, whose inputs are `given` tensors of `graph`.  Returns {name there: name here}."""
+    names = dict(given)
+    for p in other.producers.values():
+        names[p.name] = graph.constant(graph.fresh(p.name), p.data).name
+    for node in other.nodes:
+        for o in node.output_names:
+            names[o] = graph.fresh(o)
+            v = other.value(o)
+            graph.values[names[o]] = Value(names[o], v.shape, v.dtype)
+        graph.nodes.append(renamed(node, names))
+    return names
+
+
+def in_mode(function: Function, training: bool) -> Function:
+    """The function with BatchNormalization and Dropout in training or in inference form."""
+    twin = function.copy()
+    twin.graph = infer_shapes(prepare(twin.graph, training))
+    return twin
+
+
+def with_producers(function: Function, params: Mapping[str, Any], buffers: Mapping[str, Any],
+                   outputs: Mapping[str, str]) -> Graph:
+    """The function as a graph that brings these arrays along, for the rest of the house.
+
+    outputs: {name it is to have: tensor}, what it returns.
+    """
+    graph = function.graph.copy()
+    for role, arrays in (("parameter", params), ("buffer", buffers)):
+        for name, data in arrays.items():
+            del graph.inputs[name]
+            graph.producers[name] = Producer(name, np.asarray(data), role)
+    names = {t: wanted for wanted, t in outputs.items() if t in graph.values and not graph.has(wanted)}
+    graph.nodes = [renamed(n, names) for n in graph.nodes]
+    graph.values = {names.get(k, k): Value(names.get(k, k), v.shape, v.dtype) for k, v in graph.values.items()}
+    graph.outputs = [names.get(t, t) for t in outputs.values()]
+    return graph

@@ -1,0 +1,78 @@
+"""What the files of operators share."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .....graph import Value
+from ...errors import RelaxTypeError, RelaxValueError
+from ..expr import Call, ShapeExpr
+
+
+def one_tensor(name: str, spell: str, **attrs: Any) -> Callable[[Any], Call]:
+    """The operator relax.<name> of one tensor: one node of the core operator `spell`."""
+
+    def function(x: Any) -> Call:
+        return Call(f"relax.{name}", (x,), lambda op, x: getattr(op, spell)(x, **attrs))
+
+    function.__name__ = function.__qualname__ = name.rsplit(".", 1)[-1]
+    function.__doc__ = f"{spell} of x."
+    return function
+
+
+def two_tensors(name: str, spell: str, **attrs: Any) -> Callable[[Any, Any], Call]:
+    """The same for two tensors that broadcast.  Two dtypes are refused, as in TVM."""
+
+    def write(op: Any, a: Any, b: Any) -> Value:
+        if isinstance(a, Value) and isinstance(b, Value) and a.dtype != b.dtype:
+            raise RelaxTypeError(f"relax.{name} takes two tensors of one dtype, got {a} and {b}; "
+                                 f"convert one with relax.op.astype")
+        return getattr(op, spell)(a, b, **attrs)
+
+    def function(x1: Any, x2: Any) -> Call:
+        return Call(f"relax.{name}", (x1, x2), write)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"{spell} of x1 and x2."
+    return function
+
+
+def axes_of(axis: Any) -> tuple[int, ...] | None:
+    """An axis, or several, as a tuple; None stays None."""
+    if axis is None:
+        return None
+    return tuple(int(a) for a in axis) if isinstance(axis, list | tuple) else (operator.index(axis),)
+
+
+def target_shape(shape: Any) -> tuple[int, ...]:
+    """A shape whose sizes are numbers."""
+    shape = shape.values if isinstance(shape, ShapeExpr) else shape
+    shape = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
+    if not all(isinstance(d, int | np.integer) for d in shape):
+        raise RelaxValueError(f"the target shape {list(map(str, shape))} has a symbol in it; expected numbers, and -1 "
+                              f"for what is left over")
+    return tuple(int(d) for d in shape)
+
+
+def pair(what: str, value: Any, length: int = 2) -> tuple[int, ...]:
+    """One number per spatial axis."""
+    value = (value,) * length if isinstance(value, int | np.integer) else tuple(value)
+    if len(value) == 1:
+        value = value * length
+    if len(value) != length:
+        raise RelaxValueError(f"{what} is {list(value)}; expected a number, or {length} of them")
+    return tuple(int(v) for v in value)
+
+
+def padding_of(value: Any) -> tuple[int, int, int, int]:
+    """top, left, bottom, right from one number, two (both sides) or four."""
+    value = (value,) if isinstance(value, int | np.integer) else tuple(value)
+    if len(value) not in (1, 2, 4):
+        raise RelaxValueError(f"padding is {list(value)}; expected 1, 2 or 4 numbers (top, left, bottom, right)")
+    return tuple(int(v) for v in value * (4 // len(value)))
+
+

@@ -1,0 +1,89 @@
+"""Operators that work element by element."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .....graph import Value
+from .....ops.movement import DTYPES
+from ...errors import RelaxTypeError, RelaxValueError
+from ..expr import Call
+from ._call import one_tensor, two_tensors
+
+CODES = {name: code for code, name in DTYPES.items()}
+
+add = two_tensors("add", "Add")
+subtract = two_tensors("subtract", "Sub")
+multiply = two_tensors("multiply", "Mul")
+divide = two_tensors("divide", "Div")
+power = two_tensors("power", "Pow")
+maximum = two_tensors("maximum", "Max", ties="first")
+minimum = two_tensors("minimum", "Min", ties="last")
+
+equal = two_tensors("equal", "Equal")
+greater = two_tensors("greater", "Greater")
+greater_equal = two_tensors("greater_equal", "GreaterOrEqual")
+less = two_tensors("less", "Less")
+less_equal = two_tensors("less_equal", "LessOrEqual")
+logical_and = two_tensors("logical_and", "And")
+logical_or = two_tensors("logical_or", "Or")
+logical_not = one_tensor("logical_not", "Not")
+
+abs = one_tensor("abs", "Abs", slope_at_zero=1.0)
+acos = one_tensor("acos", "Acos")
+acosh = one_tensor("acosh", "Acosh")
+asin = one_tensor("asin", "Asin")
+asinh = one_tensor("asinh", "Asinh")
+atan = one_tensor("atan", "Atan")
+atanh = one_tensor("atanh", "Atanh")
+ceil = one_tensor("ceil", "Ceil")
+cos = one_tensor("cos", "Cos")
+cosh = one_tensor("cosh", "Cosh")
+erf = one_tensor("erf", "Erf")
+exp = one_tensor("exp", "Exp")
+floor = one_tensor("floor", "Floor")
+log = one_tensor("log", "Log")
+negative = one_tensor("negative", "Neg")
+round = one_tensor("round", "Round")
+sigmoid = one_tensor("sigmoid", "Sigmoid")
+sign = one_tensor("sign", "Sign")
+sin = one_tensor("sin", "Sin")
+sinh = one_tensor("sinh", "Sinh")
+sqrt = one_tensor("sqrt", "Sqrt")
+tan = one_tensor("tan", "Tan")
+tanh = one_tensor("tanh", "Tanh")
+
+
+def not_equal(x1: Any, x2: Any) -> Call:
+    return Call("relax.not_equal", (x1, x2), lambda op, a, b: op.Not(op.Equal(a, b)))
+
+
+def square(x: Any) -> Call:
+    return Call("relax.square", (x,), lambda op, x: op.Mul(x, x))
+
+
+def rsqrt(x: Any) -> Call:
+    return Call("relax.rsqrt", (x,), lambda op, x: op.Reciprocal(op.Sqrt(x)))
+
+
+def clip(x: Any, min: float, max: float) -> Call:
+    """x between two numbers; the gradient passes where it lies within, both included."""
+    return Call("relax.clip", (x,), lambda op, x: op.Clip(x, min, max))
+
+
+def astype(x: Any, dtype: str) -> Call:
+    if str(dtype) not in CODES:
+        raise RelaxValueError(f"relax.astype knows no dtype {str(dtype)!r}; the dtypes are {', '.join(CODES)}")
+    return Call("relax.astype", (x,), lambda op, x: op.Cast(x, to=CODES[str(dtype)]))
+
+
+def where(condition: Any, x1: Any, x2: Any) -> Call:
+    """x1 where condition, else x2; the three broadcast, and so does the gradient."""
+
+    def write(op: Any, condition: Any, a: Any, b: Any) -> Value:
+        if isinstance(condition, Value) and condition.dtype != "bool":
+            raise RelaxTypeError(f"relax.where needs a condition of dtype bool, got {condition}; "
+                                 f"compare, e.g. greater(c, const(0))")
+        return op.Where(condition, a, b)
+
+    return Call("relax.where", (condition, x1, x2), write)

@@ -1,0 +1,177 @@
+"""Operators that move, cut, join and make elements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .....graph import Value
+from ...errors import RelaxValueError
+from ..expr import Call, Constant, ShapeExpr
+from ._call import axes_of, target_shape
+from .elementwise import astype
+
+
+def permute_dims(x: Any, axes: Sequence[int] | None = None) -> Call:
+    """Axis k of the result is axis axes[k] of x; without axes their order is reversed."""
+
+    def write(op: Any, x: Value) -> Value:
+        return op.Transpose(x) if axes is None else op.Transpose(x, perm=tuple(a % x.rank for a in axes))
+
+    return Call("relax.permute_dims", (x,), write)
+
+
+def concat(tensors: Any, axis: int | None = 0) -> Call:
+    """Tensors one after another along an axis; None flattens them first."""
+
+    def write(op: Any, *xs: Value) -> Value:
+        if axis is None:
+            return op.Concat(*[op.Reshape(x, (-1,)) for x in xs], axis=0)
+        return op.Concat(*xs, axis=axis)
+
+    return Call("relax.concat", _listed(tensors), write)
+
+
+def stack(tensors: Any, axis: int = 0) -> Call:
+    """Tensors of one shape along a new axis."""
+    return Call("relax.stack", _listed(tensors),
+                lambda op, *xs: op.Concat(*[op.Unsqueeze(x, (axis,)) for x in xs], axis=axis))
+
+
+def _listed(tensors: Any) -> tuple:
+    return tuple(getattr(tensors, "fields", tensors))
+
+
+def split(x: Any, indices_or_sections: Any, axis: int = 0) -> Call:
+    """A tuple of pieces: so many equal ones, or cut before these indices."""
+
+    def write(op: Any, x: Value) -> tuple[Value, ...]:
+        if isinstance(indices_or_sections, int | np.integer):
+            count = int(indices_or_sections)
+            parts = op.Split(x, axis=axis, num_outputs=count, outputs=count)
+        else:
+            size = x.shape[axis]
+            if not isinstance(size, int):
+                raise RelaxValueError(f"relax.split by indices needs a size that is a number, axis {axis} of {x} "
+                                      f"has none; split into sections instead")
+            cuts = [0, *(min(max(int(i), 0), size) for i in indices_or_sections), size]
+            sizes = tuple(b - a for a, b in zip(cuts[:-1], cuts[1:], strict=True))
+            count, parts = len(sizes), op.Split(x, sizes, axis=axis, outputs=len(sizes))
+        return parts if count > 1 else (parts,)
+
+    return Call("relax.split", (x,), write)
+
+
+def expand_dims(x: Any, axis: Any) -> Call:
+    return Call("relax.expand_dims", (x,), lambda op, x: op.Unsqueeze(x, axes_of(axis)))
+
+
+def squeeze(x: Any, axis: Any = None) -> Call:
+    """x without these axes of size 1, or without all of them."""
+    return Call("relax.squeeze", (x,), lambda op, x: op.Squeeze(x, axes_of(axis)))
+
+
+def flatten(x: Any) -> Call:
+    return Call("relax.flatten", (x,), lambda op, x: op.Reshape(x, (-1,)))
+
+
+def reshape(x: Any, shape: Any) -> Call:
+    """x with other sizes; -1, or one symbol, is what is left over."""
+    sizes = shape.values if isinstance(shape, ShapeExpr) else shape
+    sizes = [sizes] if isinstance(sizes, int | np.integer) else list(sizes)
+    symbols = [k for k, d in enumerate(sizes) if not isinstance(d, int | np.integer)]
+    if len(symbols) == 1 and -1 not in sizes[:symbols[0]] + sizes[symbols[0] + 1:]:
+        sizes[symbols[0]] = -1
+    target = target_shape(sizes)
+    return Call("relax.reshape", (x,), lambda op, x: op.Reshape(x, target, allowzero=1))
+
+
+def broadcast_to(x: Any, shape: Any) -> Call:
+    target = target_shape(shape)
+
+    def write(op: Any, x: Value) -> Value:
+        aligned = zip(reversed(x.shape), reversed(target), strict=False)
+        if x.rank > len(target) or any(d not in (1, whole) for d, whole in aligned):
+            raise RelaxValueError(f"relax.broadcast_to: {x} does not broadcast to {list(target)}")
+        return op.Expand(x, target)
+
+    return Call("relax.broadcast_to", (x,), write)
+
+
+def tile(data: Any, repeats: Any) -> Call:
+    """x repeated so often along each axis; a missing one counts from the left as 1."""
+    times = target_shape(repeats)
+
+    def write(op: Any, x: Value) -> Value:
+        if len(times) > x.rank:
+            x = op.Unsqueeze(x, tuple(range(len(times) - x.rank)))
+            return op.Tile(x, times)
+        return op.Tile(x, (1,) * (x.rank - len(times)) + times)
+
+    return Call("relax.tile", (data,), write)
+
+
+def strided_slice(x: Any, axes: Any, begin: Any, end: Any, strides: Any = None, assume_inbound: bool = False) -> Call:
+    axes = axes_of(axes)
+    steps = (1,) * len(axes) if strides is None else axes_of(strides)
+    return Call("relax.strided_slice", (x,),
+                lambda op, x: op.Slice(x, axes_of(begin), axes_of(end), axes, steps))
+
+
+def take(x: Any, indices: Any, axis: int | None = None, mode: str = "fast") -> Call:
+    """Elements of x by index along an axis; without one, of the flattened tensor.  Indices of any rank."""
+
+    def write(op: Any, x: Value, i: Value) -> Value:
+        return op.Gather(op.Reshape(x, (-1,)), i, axis=0) if axis is None else op.Gather(x, i, axis=axis)
+
+    return Call("relax.take", (x, indices), write)
+
+
+def gather_elements(data: Any, indices: Any, axis: int = 0) -> Call:
+    return Call("relax.gather_elements", (data, indices), lambda op, x, i: op.GatherElements(x, i, axis=axis))
+
+
+def one_hot(indices: Any, on_value: Any, off_value: Any, depth: int, axis: int = -1) -> Call:
+    on, off = (np.asarray(getattr(v, "data", getattr(v, "value", v))) for v in (on_value, off_value))
+    values = np.stack([off, on]).astype(np.float32 if on.dtype == np.float64 else on.dtype)
+    return Call("relax.one_hot", (indices,), lambda op, i: op.OneHot(i, depth, values, axis=axis))
+
+
+def triu(x: Any, k: int = 0) -> Call:
+    return Call("relax.triu", (x,), lambda op, x: op.Trilu(x, np.asarray(k), upper=1))
+
+
+def tril(x: Any, k: int = 0) -> Call:
+    return Call("relax.tril", (x,), lambda op, x: op.Trilu(x, np.asarray(k), upper=0))
+
+
+def full(shape: Any, fill_value: Any, dtype: str | None = None) -> Constant:
+    """A constant of this shape full of a number."""
+    value = fill_value.data if isinstance(fill_value, Constant) else np.asarray(fill_value, dtype or "float32")
+    return Constant(np.full(target_shape(shape), value, dtype or value.dtype))
+
+
+def zeros(shape: Any, dtype: str = "float32") -> Constant:
+    return full(shape, 0, dtype)
+
+
+def ones(shape: Any, dtype: str = "float32") -> Constant:
+    return full(shape, 1, dtype)
+
+
+def full_like(x: Any, fill_value: Any, dtype: str | None = None) -> Call:
+    value = float(fill_value.data) if isinstance(fill_value, Constant) else fill_value
+    call = Call("relax.full_like", (x,), lambda op, x: op.Add(op.ZerosLike(x), value))
+    if dtype is None:
+        return call
+    return astype(call, dtype)
+
+
+def zeros_like(x: Any, dtype: str | None = None) -> Call:
+    return full_like(x, 0, dtype)
+
+
+def ones_like(x: Any, dtype: str | None = None) -> Call:
+    return full_like(x, 1, dtype)

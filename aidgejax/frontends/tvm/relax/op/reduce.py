@@ -1,0 +1,107 @@
+"""Operators that sum something up: reductions, running sums, matrix products."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .....graph import Value
+from ...errors import RelaxTypeError
+from ..expr import Call
+from ._call import axes_of
+from .elementwise import astype
+
+
+def _reduction(name: str, spell: str) -> Callable[..., Call]:
+    def function(x: Any, axis: Any = None, keepdims: bool = False) -> Call:
+        axes = axes_of(axis)
+        return Call(f"relax.{name}", (x,), lambda op, x: getattr(op, spell)(x, axes, keepdims=int(keepdims)))
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"{spell} over an axis, several, or (None) all."
+    return function
+
+
+sum = _reduction("sum", "ReduceSum")
+mean = _reduction("mean", "ReduceMean")
+max = _reduction("max", "ReduceMax")
+min = _reduction("min", "ReduceMin")
+prod = _reduction("prod", "ReduceProd")
+
+
+def biased_variance(op: Any, x: Value, axes: tuple[int, ...] | None, keepdims: int) -> Value:
+    centred = op.Sub(x, op.ReduceMean(x, axes, keepdims=1))
+    return op.ReduceMean(op.Mul(centred, centred), axes, keepdims=keepdims)
+
+
+def variance(x: Any, axis: Any = None, keepdims: bool = False) -> Call:
+    """The mean square distance from the mean (biased)."""
+    axes = axes_of(axis)
+    return Call("relax.variance", (x,), lambda op, x: biased_variance(op, x, axes, int(keepdims)))
+
+
+def std(x: Any, axis: Any = None, keepdims: bool = False) -> Call:
+    """The square root of `variance`."""
+    axes = axes_of(axis)
+    return Call("relax.std", (x,), lambda op, x: op.Sqrt(biased_variance(op, x, axes, int(keepdims))))
+
+
+def _extreme_place(name: str, spell: str) -> Callable[..., Call]:
+    def function(x: Any, axis: int | None = None, keepdims: bool = False) -> Call:
+        def write(op: Any, x: Value) -> Value:
+            if axis is None:
+                return getattr(op, spell)(op.Reshape(x, (-1,)), axis=0, keepdims=int(keepdims))
+            return getattr(op, spell)(x, axis=axis, keepdims=int(keepdims))
+
+        return Call(f"relax.{name}", (x,), write)
+
+    function.__name__ = function.__qualname__ = name
+    return function
+
+
+argmax = _extreme_place("argmax", "ArgMax")
+argmin = _extreme_place("argmin", "ArgMin")
+
+
+def cumsum(data: Any, axis: int | None = None, dtype: str | None = None, exclusive: bool | None = None) -> Call:
+    """Running sums along an axis; without one, of the flattened tensor."""
+
+    def write(op: Any, x: Value) -> Value:
+        if axis is None:
+            return op.CumSum(op.Reshape(x, (-1,)), 0, exclusive=int(bool(exclusive)))
+        return op.CumSum(x, axis, exclusive=int(bool(exclusive)))
+
+    call = Call("relax.cumsum", (data,), write)
+    if dtype is None:
+        return call
+    return astype(call, dtype)
+
+
+def _same_dtype(name: str, a: Value, b: Value) -> None:
+    if a.dtype != b.dtype:
+        raise RelaxTypeError(f"relax.{name} takes two tensors of one dtype, got {a} and {b}")
+
+
+def matmul(x1: Any, x2: Any, out_dtype: str | None = None) -> Call:
+    """Matrix product; leading axes broadcast, a vector is a row on the left and a column on the right."""
+
+    def write(op: Any, a: Value, b: Value) -> Value:
+        _same_dtype("matmul", a, b)
+        return op.MatMul(a, b)
+
+    return Call("relax.matmul", (x1, x2), write)
+
+
+def linear(data: Any, weight: Any, bias: Any = None, out_dtype: str | None = None) -> Call:
+    """data @ weight.T + bias, with weight [out, in]."""
+
+    def write(op: Any, x: Value, w: Value, b: Value | None) -> Value:
+        product = op.MatMul(x, op.Transpose(w, perm=(1, 0)))
+        return product if b is None else op.Add(product, b)
+
+    return Call("relax.linear", (data, weight, bias), write)
+
+
+def einsum(operands: Sequence[Any], subscripts: str) -> Call:
+    return Call("relax.einsum", tuple(getattr(operands, "fields", operands)),
+                lambda op, *xs: op.Einsum(*xs, equation=subscripts))

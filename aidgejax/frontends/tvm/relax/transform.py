@@ -1,0 +1,120 @@
+"""relax.transform: passes, called with a module, returning a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ....errors import UnknownOperator
+from ....ops import OPERATORS
+from ....reference._definition import DEFINITIONS
+from ..errors import InternalError, RelaxTypeError
+from .adjoint import adjoint
+from .expr import TensorType, TupleType, Var
+from .function import Function, IRModule, flat, type_of_structure
+
+
+class Pass:
+    """A pass; call it with a module."""
+
+    def __call__(self, mod: IRModule) -> IRModule:
+        if not isinstance(mod, IRModule):
+            raise RelaxTypeError(f"{type(self).__name__} takes an IRModule, got {type(mod).__name__}")
+        return self.transform_module(mod)
+
+    def transform_module(self, mod: IRModule) -> IRModule:
+        """The new module."""
+        return mod
+
+
+class Gradient(Pass):
+    """Adds `<func_name>_adjoint`, which returns (what the function returns, gradients).
+
+    require_grads: a Var or several, parameters or what was emitted; default: all parameters.
+    target_index: which of several returned values the gradients are of; a float scalar.
+    """
+
+    def __init__(self, func_name: str, require_grads: Var | Iterable[Var] | None = None, target_index: int = 0) -> None:
+        self._name, self._index = func_name, target_index
+        self._wanted = [require_grads] if isinstance(require_grads, Var) else require_grads and list(require_grads)
+
+    def transform_module(self, mod: IRModule) -> IRModule:
+        function = mod[self._name]
+        if not function.is_dataflow:
+            raise InternalError(f"now only support one dataflow block: function {self._name!r} has "
+                                f"{_described(function)}. Emit everything inside one `with bb.dataflow():`")
+        target = self._target(function)
+        wanted = function.params if self._wanted is None else self._checked(function, self._wanted)
+        twin = mod.copy()
+        twin[f"{self._name}_adjoint"] = adjoint(function, target, tuple(function.names[v] for v in wanted))
+        return twin
+
+    def _target(self, function: Function) -> str:
+        result, k = function.result, self._index
+        if isinstance(result, str):
+            if k != 0:
+                raise InternalError(f"When the function has only one return value, target_index can only be 0. But "
+                                    f"the target_index specified is {k}")
+            target = result
+        else:
+            if not 0 <= k < len(result):
+                raise InternalError(f"target_index should be in the range of the number of return values of the "
+                                    f"function. But the specified target_index is {k}, while the number of return "
+                                    f"values is {len(result)}")
+            target = result[k]
+        type_ = _type(function, target)
+        if not isinstance(type_, TensorType) or type_.shape or not type_.is_float:
+            raise InternalError(f"The differentiation target must be a float scalar (0-dim Tensor), but the Type of "
+                                f"the given target {target} is {type_}")
+        return target
+
+    def _checked(self, function: Function, wanted: list[Var]) -> list[Var]:
+        seen: set[Var] = set()
+        for v in wanted:
+            if v not in function.names:
+                raise InternalError(f"There is no Var named {getattr(v, 'name_hint', v)} in the function "
+                                    f"{function.name}; its parameters are "
+                                    f"{', '.join(p.name_hint for p in function.params)}")
+            if v in seen:
+                raise InternalError(f"Var {v.name_hint} appears more than once")
+            seen.add(v)
+            if not all(function.graph.value(leaf).is_float for leaf in flat(function.names[v])):
+                raise InternalError(f"Only Tensors of floating point dtype or Tuples of float Tensors can require "
+                                    f"gradients, but the Type of Var {v.name_hint} is {v.struct_info}")
+        return wanted
+
+
+def _type(function: Function, structure: Any) -> TensorType | TupleType:
+    return type_of_structure(function.graph, structure)
+
+
+def _described(function: Function) -> str:
+    kinds = ["a dataflow block" if d else "a block that is not dataflow" for d in function.blocks]
+    return " and ".join(kinds) or "no block"
+
+
+class LegalizeOps(Pass):
+    """Sees to it that every operator of the module can be executed on both backends, JAX and NumPy.
+
+    Raises UnknownOperator listing those that cannot.
+    """
+
+    def transform_module(self, mod: IRModule) -> IRModule:
+        lacking = sorted({f"{n.op} (function {f.name!r})" for f in mod.functions.values() for n in f.graph.nodes
+                          if n.op not in OPERATORS or n.op not in DEFINITIONS})
+        if lacking:
+            raise UnknownOperator(f"these operators have no forward on both backends: {', '.join(lacking)}. Add them "
+                                  f"in aidgejax/ops and aidgejax/reference, or use legalize=False")
+        return mod
+
+
+class Sequential(Pass):
+    """Passes, one after the other."""
+
+    def __init__(self, passes: Iterable[Any]) -> None:
+        self._passes = list(passes)
+
+    def transform_module(self, mod: IRModule) -> IRModule:
+        for p in self._passes:
+            mod = p(mod)
+        return mod

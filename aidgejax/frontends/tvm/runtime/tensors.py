@@ -1,0 +1,120 @@
+"""Devices, and tensors that lie on them: tvm.runtime."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from .... import backend
+from ..errors import TensorMismatch
+
+
+@dataclass(frozen=True)
+class Device:
+    """`tvm.cpu()`, `tvm.cuda(1)`: the JAX device is looked up when it is first needed."""
+
+    platform: str
+    index: int = 0
+
+    @property
+    def jax(self) -> Any:
+        """The JAX device.  Raises BackendError naming the platforms there are."""
+        return backend.device(self.platform) if self.index == 0 else jax.devices(self.platform)[self.index]
+
+    def __str__(self) -> str:
+        return f"{self.platform}:{self.index}"
+
+
+def cpu(index: int = 0) -> Device:
+    return Device("cpu", index)
+
+
+def cuda(index: int = 0) -> Device:
+    return Device("cuda", index)
+
+
+class Tensor:
+    """An array on a device.  `numpy()` copies it to the host; nothing else waits for the device."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    def numpy(self) -> np.ndarray:
+        return np.asarray(self.data)
+
+    asnumpy = numpy
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.data.shape)
+
+    @property
+    def dtype(self) -> str:
+        return self.data.dtype.name
+
+    @property
+    def ndim(self) -> int:
+        return len(self.data.shape)
+
+    @property
+    def device(self) -> Device:
+        at = next(iter(self.data.devices()))
+        return Device({"gpu": "cuda"}.get(at.platform, at.platform), at.id)
+
+    def item(self) -> Any:
+        return self.numpy().item()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.data, dtype) if copy or dtype is not None else self.numpy()
+
+    def __float__(self) -> float:
+        return float(self.numpy())
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, at: Any) -> np.ndarray:
+        return self.numpy()[at]
+
+    def __repr__(self) -> str:
+        return f"<Tensor {self.dtype}{list(self.shape)}, {self.device}>\n{self.numpy()}"
+
+
+def tensor(array: Any, device: Device | None = None) -> Tensor:
+    """The array on a device, in its own dtype."""
+    if isinstance(array, Tensor):
+        array = array.data
+    with jax.enable_x64(True):
+        return Tensor(jax.device_put(np.asarray(array) if not isinstance(array, jax.Array) else array,
+                                     (device or cpu()).jax))
+
+
+def unwrap(array: Any) -> Any:
+    """The JAX or NumPy array in it."""
+    if isinstance(array, Tensor):
+        return array.data
+    return array if isinstance(array, jax.Array | np.ndarray) else np.asarray(array)
+
+
+def check(what: str, array: Any, shape: tuple, dtype: str, sizes: dict[str, int] | None = None) -> Any:
+    """The array, if it has this shape and exactly this dtype; sizes: what the symbols stand for so far."""
+    array = unwrap(array)
+    got = array.dtype.name
+    if got != dtype:
+        raise TensorMismatch(f"{what}: expect Tensor with dtype {dtype} but get {got}; convert it with "
+                             f".astype({dtype!r})")
+    if array.ndim != len(shape):
+        raise TensorMismatch(f"{what}: expect Tensor with ndim {len(shape)} but get {array.ndim}, "
+                             f"shape {list(array.shape)}")
+    for axis, (n, want) in enumerate(zip(array.shape, shape, strict=True)):
+        if isinstance(want, str) and sizes is not None:
+            want = sizes.setdefault(want, n)
+        if isinstance(want, int) and n != want:
+            raise TensorMismatch(f"{what}: match_cast error, shape[{axis}] mismatch to specified constant: "
+                                 f"got {n}, expected {want} ({list(array.shape)} for {list(shape)})")
+    return array

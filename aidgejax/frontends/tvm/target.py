@@ -1,0 +1,5 @@
+"""tvm.target."""
+
+from .relax.vm import Target
+
+__all__ = ["Target"]

@@ -226,16 +226,17 @@ def _assign_roles(graph: Graph, model: ModelProto, constants: Sequence[str]) -> 
 
 
 def _with_shapes(graph: Graph, model: ModelProto, opset: int, batch: str | None) -> Graph:
-    declared = {o.name: check_type(o, "output") for o in model.graph.output if o.type.WhichOneof("value")}
+    declared = {o.name: Value(o.name, check_shape(o, "output"), check_type(o, "output"))
+                for o in model.graph.output if o.type.WhichOneof("value")}
     graph = _inferred(graph)
     ranked = in_todays_form_by_rank(graph, opset)
     graph = graph if ranked is graph else with_shapes(ranked)
-    for name, dtype in declared.items():
+    for name, value in declared.items():
         found = graph.value(name).dtype
         if found is None:
-            graph.values[name] = Value(name, None, dtype)
-        elif found != dtype:
-            raise ModelFileError(f"output {name!r} is declared as {dtype}, but is computed as {found}")
+            graph.values[name] = value
+        elif found != value.dtype:
+            raise ModelFileError(f"output {name!r} is declared as {value.dtype}, but is computed as {found}")
     return graph if batch is None else with_any_batch(graph, batch)
 
 

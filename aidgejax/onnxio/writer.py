@@ -131,7 +131,7 @@ def _model(graph: Graph, params: Mapping[str, Any] | None, buffers: Mapping[str,
            opset: int | None) -> onnx.ModelProto:
     check_known(graph.nodes, f"graph {graph.name!r}")
     graph = graph.with_params(dict(params or {}), dict(buffers or {})) if params or buffers else graph
-    graph = _with_statistics(in_standard_operators(with_shapes(graph.check())))
+    graph = _with_required_outputs(in_standard_operators(with_shapes(graph.check())))
     opset = _opset(graph, opset)
     maker = _Maker(graph)
     nodes = [maker.node(n) for n in graph.nodes]
@@ -151,16 +151,19 @@ def _model(graph: Graph, params: Mapping[str, Any] | None, buffers: Mapping[str,
     return model
 
 
-def _with_statistics(graph: Graph) -> Graph:
-    """In training mode ONNX wants all three outputs of BatchNormalization named, though nobody may read them."""
+def _with_required_outputs(graph: Graph) -> Graph:
+    """ONNX wants some outputs to be named though nobody reads them: TopK's both, BatchNormalization's in training."""
     twin = graph.copy()
     for k, n in enumerate(graph.nodes):
+        schema = schema_of(lookup(n.op))
+        least = schema.min_output if schema else 0
         if n.op == "BatchNormalization" and n.attrs.get("training_mode"):
-            named = (*n.outputs, None, None)[:3]
-            outputs = tuple(o or twin.fresh(f"{n.name}.{what}")
-                            for o, what in zip(named, ("y", "running_mean", "running_var"), strict=True))
-            twin.nodes[k] = replace(n, outputs=outputs)
-            twin.values |= {o: Value(o) for o in outputs if not twin.has(o)}
+            least = 3
+        outputs = list(n.outputs) + [None] * (least - len(n.outputs))
+        for at in (at for at in range(least) if outputs[at] is None):
+            outputs[at] = twin.fresh(f"{n.name}.{schema.outputs[at].name}")
+            twin.values[outputs[at]] = Value(outputs[at], None, None)
+        twin.nodes[k] = replace(n, outputs=tuple(outputs))
     return twin
 
 
@@ -237,9 +240,9 @@ def _attribute(node: Node, key: str, value: Any, schema: Any) -> AttributeProto:
         value = int(value)
     elif isinstance(value, tuple):
         value = list(value)
-    if kind == AttributeProto.FLOAT:
-        value = float(value)
     try:
+        if kind == AttributeProto.FLOAT:
+            value = float(value)
         return helper.make_attribute(key, value, attr_type=kind)
     except (TypeError, ValueError) as e:
         wanted = AttributeProto.AttributeType.Name(kind) if kind else "a number, text or a list"
@@ -285,6 +288,8 @@ def _numpy_dtype(graph: Graph, value: Value) -> np.dtype:
 
 def _info(graph: Graph, value: Value) -> onnx.ValueInfoProto:
     """A size that is not known, "?5", is left open; others, such as "2*N", are names to ONNX."""
-    shape = None if value.shape is None else [None if isinstance(d, str) and d.startswith("?") else d
-                                              for d in value.shape]
+    if value.shape is None:
+        raise ModelFileError(f"graph {graph.name!r} cannot be written: how many axes {value.name!r} has is not known, "
+                             f"and ONNX wants it of every input and output; give the shapes of the inputs")
+    shape = [None if isinstance(d, str) and d.startswith("?") else d for d in value.shape]
     return helper.make_tensor_value_info(value.name, helper.np_dtype_to_tensor_dtype(_numpy_dtype(graph, value)), shape)

@@ -17,6 +17,7 @@ from . import (  # noqa: F401  (they register their definitions)
     conv,
     cut,
     elementwise,
+    grid_sample,
     index,
     loss,
     matmul,

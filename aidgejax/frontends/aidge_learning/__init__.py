@@ -20,8 +20,9 @@ from . import loss, metrics
 from .batchnorm import init_batchnorm_producers, insert_batchnorm_nodes, set_batchnorm_training_mode
 from .lr import LRScheduler, constant_lr, cosine_lr, poly_lr, step_lr
 from .optimizer import SGD, Adam, Optimizer
+from .training import fit
 
 __all__ = [
-    "SGD", "Adam", "LRScheduler", "Optimizer", "constant_lr", "cosine_lr", "init_batchnorm_producers",
+    "SGD", "Adam", "LRScheduler", "Optimizer", "constant_lr", "cosine_lr", "fit", "init_batchnorm_producers",
     "insert_batchnorm_nodes", "loss", "metrics", "poly_lr", "set_batchnorm_training_mode", "step_lr",
 ]  # fmt: skip

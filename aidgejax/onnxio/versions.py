@@ -144,8 +144,9 @@ def dft(op, node, x, dft_length=None, *, axis=1, inverse=0, onesided=0):
 
 
 @before(EVER, "Upsample")
-def upsample(op, node, x, scales=None, *, mode="nearest", **attributes):
-    scales = np.asarray(attributes["scales"], np.float32) if scales is None else scales
+def upsample(op, node, x, scales, *, mode="nearest"):
+    """scales: an attribute before opset 9."""
+    scales = np.asarray(scales, np.float32) if isinstance(scales, tuple) else scales
     return op.Resize(x, None, scales, mode=mode, coordinate_transformation_mode="asymmetric", nearest_mode="floor")
 
 

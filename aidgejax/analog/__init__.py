@@ -10,6 +10,17 @@ pytree, goes through jax.jit and jax.lax.scan, and belongs in a checkpoint as it
 aidgejax/ops/analog.py, periphery.py and quantize.py; tile.py writes them into one graph per configuration.
 """
 
+from .calibrate import CALIBRATIONS, calibrate
+from .convert import (
+    AnalogLayer,
+    convert_to_analog,
+    input_ranges,
+    layers,
+    logical_weights,
+    post_updated,
+    to_digital,
+    with_post_update,
+)
 from .functions import (
     analog_linear,
     analog_linear_backward,
@@ -21,6 +32,7 @@ from .functions import (
     quantizer_range,
     uniform_quantize,
 )
+from .report import clipped_share, describe, picture, sweep, table
 from .settings import (
     AihwkitException,
     AnalogBiasConfigError,
@@ -32,7 +44,9 @@ from .settings import (
 )
 
 __all__ = [
-    "AihwkitException", "AnalogBiasConfigError", "ConfigError", "PeripheryConfigError", "Settings",
-    "TorchTileConfigError", "analog_linear", "analog_linear_backward", "analog_linear_init", "analog_post_update",
-    "fake_quantize", "fake_quantize_backward", "layer_graph", "quantizer_range", "settings", "uniform_quantize",
+    "CALIBRATIONS", "AihwkitException", "AnalogBiasConfigError", "AnalogLayer", "ConfigError", "PeripheryConfigError",
+    "Settings", "TorchTileConfigError", "analog_linear", "analog_linear_backward", "analog_linear_init",
+    "analog_post_update", "calibrate", "clipped_share", "convert_to_analog", "describe", "fake_quantize",
+    "fake_quantize_backward", "input_ranges", "layer_graph", "layers", "logical_weights", "picture", "post_updated",
+    "quantizer_range", "settings", "sweep", "table", "to_digital", "uniform_quantize", "with_post_update",
 ]  # fmt: skip

@@ -155,7 +155,7 @@ def layer_graph(config: Any, params: Arrays, state: Arrays, *, rank: int = 2) ->
     batch = [f"N{k}" for k in range(rank - 1)]
     x = g.input("x", (*batch, np.shape(flat["weight"])[1]))
     declare(g, "", {k: np.asarray(v) for k, v in flat.items()}, {k: np.asarray(v) for k, v in held.items()})
-    y, moved = write_tile(g, x, "", settings(config), Linear())
+    y, moved = write_tile(g, x, "", settings(config), Linear(rank))
     (named,) = g.add("Identity", [y], names=["y"])
     for o in dict.fromkeys([named.name, *moved.values()]):
         g.output(o)

@@ -27,17 +27,22 @@ CLIPPED = 0.999  # of out_bound: from there on an output counts as clipped.  Sou
 
 
 class Linear:
-    """The product x W^T, on the last axis."""
+    """The product x W^T, on the last axis of a tensor of this rank."""
 
     positions = 0
 
+    def __init__(self, rank: int = 2) -> None:
+        self.rank = rank
+
     def __call__(self, op: Builder, x: Value, w: Value) -> Value:
+        if self.rank == 2:
+            return op.Gemm(x, w, transB=1)
         return op.MatMul(x, op.Transpose(w, perm=(1, 0)))
 
     def per_sample(self, op: Builder, x: Value, w: Value) -> Value:
         """The same with a weight of its own for each sample, f[n, out, in]."""
         turned = op.Transpose(w, perm=(0, 2, 1))
-        if x.rank == 2:
+        if self.rank == 2:
             return op.Squeeze(op.MatMul(op.Unsqueeze(x, (1,)), turned), (1,))
         return op.MatMul(x, turned)
 
@@ -117,6 +122,11 @@ def write_tile(graph: Graph, x: Value, prefix: str, s: Settings, product: Linear
     return _Writer(graph, prefix, s, product).write(x)
 
 
+def write_parts(graph: Graph, y: Value, prefix: str, s: Settings, product: Linear | Convolution) -> Value:
+    """What a layer of several tiles does to their sum: the bias, and the quantization of outputs."""
+    return _Writer(graph, prefix, s, product).after(y)
+
+
 class _Writer:
     def __init__(self, graph: Graph, prefix: str, s: Settings, product: Linear | Convolution) -> None:
         self.graph, self.prefix, self.s, self.product = graph, prefix, s, product
@@ -140,8 +150,9 @@ class _Writer:
         w = self.weight(x)
         y = self.analog(z, w)
         if s.explicit:
+            bound = CLIPPED * s.io.out_bound * s.io.out_scale if s.io.out_bound > 0 else 0.0
             y = op.GradientThrough(self.multiply(z, op.StopGradient(w)), self.multiply(op.StopGradient(z), w), y,
-                                   scale_r, bound=CLIPPED * s.io.out_bound * s.io.out_scale if s.io.out_bound > 0 else 0.0)
+                                   scale_r, bound=bound)
         if r is not None and s.range.manage_output_clipping:
             y = op.OutputClipping(y, r, x, bound=CLIPPED * s.io.out_bound * s.io.out_scale,
                                   output_min_percentage=s.range.output_min_percentage, share=s.range.share)
@@ -151,11 +162,12 @@ class _Writer:
             for v in scales[1:]:
                 scale = op.Mul(scale, v)
             y = op.Mul(y, self.across(self.quantized("scale_quant", scale)))
+        return self.after(y), self.moved
+
+    def after(self, y: Value) -> Value:
         if self.held("bias") is not None:
-            y = op.Add(y, self.across(self.quantized("bias_quant", self.held("bias"))))
-        if s.act_bits:
-            y = self.act_quantized(y)
-        return y, self.moved
+            y = self.op.Add(y, self.across(self.quantized("bias_quant", self.held("bias"))))
+        return self.act_quantized(y) if self.s.act_bits else y
 
     def across(self, v: Value) -> Value:
         """f[out] or f[1] shaped so that it multiplies the outputs."""

@@ -18,7 +18,7 @@ def away(x):
 
 
 def true_quotient(x, step):
-    """x / step, each divided.  By one step for all XLA would multiply with its inverse, and halves would round apart."""
+    """x / step, truly divided: by one number XLA would multiply with its inverse, and halves would round apart."""
     x = jnp.asarray(x)
     return x / jnp.where(x == x, jnp.asarray(step, x.dtype), 1)
 
@@ -163,7 +163,7 @@ def scale_adjust_onnx(op, x):
 
 @operator("ScaleAdjust", vjp=scale_adjust_vjp, decompose=scale_adjust_onnx, outputs=2, saves=(1,))
 def scale_adjust(x):
-    """x / a and a = sqrt(size / n var(x)), var as of a sample.  f[n, *s] -> f[n, *s], f[1].  Source: Aidge (ScaleAdjust)."""
+    """x / a and a = sqrt(size / n var(x)), var as of a sample.  f[n, *s] -> f[n, *s], f[1].  Source: Aidge."""
     if jnp.ndim(x) == 0 or x.size < 2:
         raise GraphError(f"a weight of 2 or more values is needed, got shape {list(jnp.shape(x))}")
     var = jnp.sum(jnp.square(x - jnp.mean(x))) / (x.size - 1)

@@ -1,0 +1,151 @@
+"""Setting input ranges from data: the four calibrations of aihwkit.
+
+    state = calibrate(analog_graph, batches, "MAX", params=state.params, buffers=state.buffers)
+
+Data flows through the graph outside training, with ranges off (MAX, CACHE_QUANTILE: an ideal product) or moving as
+batches come; then each tile's range is set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..errors import GraphError, SettingError
+from ..graph import Graph, Node
+from ..lower import make_program
+from ..ops.analog import spread
+
+Arrays = dict[str, Any]
+CALIBRATIONS = ("MAX", "CACHE_QUANTILE", "MOVING_QUANTILE", "MOVING_STD")
+
+
+def calibrate(graph: Graph, batches: Iterable[Arrays], kind: str = "MAX", *, quantile: float = 0.99995,
+              max_samples: int = 1000, std_alpha: float | None = None, params: Arrays | None = None,
+              buffers: Arrays | None = None, key: Any = None) -> tuple[Arrays, Arrays]:
+    """(params, buffers) with the input range of every tile that has one set from these batches, {input: array} each.
+
+    MAX: the largest |x|.  CACHE_QUANTILE: the quantile of all x (signed), of at most max_samples rows.
+    MOVING_QUANTILE: mean over batches of each one's quantile (of |x| where quantile is 1).  MOVING_STD: mean of
+    std_alpha (default: the layer's init_std_alpha) times the standard deviation.  Rows of zeros do not count.  The
+    moving means go on from the range and counter that are there, batch k with weight 1 / (k + 1), as aihwkit's.
+    Afterwards the ranges are no longer set by the first batches of training: build the graph with init_from_data=0, or
+    leave the counter as it is returned, beyond init_from_data.
+    """
+    if kind not in CALIBRATIONS:
+        raise SettingError(f"calibration {kind!r}: expected one of {', '.join(CALIBRATIONS)}")
+    if not 0 < quantile <= 1:
+        raise SettingError(f"quantile is {quantile!r}: expected a fraction above 0 and at most 1")
+    params = dict(graph.params if params is None else params)
+    buffers = dict(graph.buffers if buffers is None else buffers)
+    tiles = {n.inputs[1].removesuffix("input_range"): n for n in graph.nodes if n.op == "InputRangeInit"}
+    if not tiles:
+        raise GraphError(f"graph {graph.name!r} has no tile with an input range to calibrate: convert it with a config "
+                         f"whose pre_post.input_range.enable is True")
+    watch = _watching(graph, tiles, ideal=kind in ("MAX", "CACHE_QUANTILE"))
+    alphas = {t: std_alpha if std_alpha is not None else n.attrs["init_std_alpha"] for t, n in tiles.items()}
+    measure = _Measure(kind, quantile, max_samples, alphas)
+    for b, batch in enumerate(batches):
+        now = None if key is None else jax.random.fold_in(key, b)
+        seen = watch(params, buffers, batch, now)
+        for n, tile in enumerate(tiles):
+            # A range that moves changes what the tiles behind it see of this very batch.
+            if n and kind.startswith("MOVING"):
+                seen = watch(params, buffers, batch, now)
+            x = seen[tile]
+            at = params if f"{tile}input_range" in params else buffers
+            r, k = at[f"{tile}input_range"], buffers[f"{tile}input_range_update_idx"]
+            r, k = measure.take(tile, rows(x), r, k)
+            at[f"{tile}input_range"], buffers[f"{tile}input_range_update_idx"] = r, k
+    for tile in tiles:
+        found = measure.result(tile)
+        if found is not None:
+            at = params if f"{tile}input_range" in params else buffers
+            at[f"{tile}input_range"] = jnp.full(1, found, jnp.float32)
+    return params, buffers
+
+
+def rows(x: Any) -> np.ndarray:
+    """f[n, features], without those rows that are all zero."""
+    x = np.asarray(x)
+    x = x.reshape(-1, x.shape[-1])
+    return x[np.any(x != 0, axis=1)]
+
+
+class _Measure:
+    """What is known of each tile's inputs so far."""
+
+    def __init__(self, kind: str, quantile: float, max_samples: int, alphas: dict[str, float]) -> None:
+        self.kind, self.quantile, self.max_samples, self.alphas = kind, quantile, max_samples, alphas
+        self.largest: dict[str, float] = {}
+        self.cache: dict[str, np.ndarray] = {}
+
+    def take(self, tile: str, x: np.ndarray, r: Any, k: Any) -> tuple[Any, Any]:
+        """The range and counter after these rows."""
+        if x.size == 0:
+            return r, k
+        if self.kind == "MAX":
+            self.largest[tile] = max(self.largest.get(tile, 0.0), float(np.abs(x).max()))
+            return r, k
+        if self.kind == "CACHE_QUANTILE":
+            old = self.cache.get(tile)
+            x = x if old is None else np.concatenate([old, x])
+            if len(x) > self.max_samples:
+                x = x[np.random.default_rng(len(x)).permutation(len(x))[: self.max_samples]]
+            self.cache[tile] = x
+            return r, k
+        if self.kind == "MOVING_STD":
+            if float(np.reshape(k, ())) >= self.max_samples:
+                return r, k
+            now = self.alphas[tile] * float(spread(jnp.asarray(x)))
+        else:
+            now = float(np.abs(x).max()) if self.quantile == 1 else float(np.quantile(x, self.quantile))
+        return (jnp.asarray(r) * k + now) / (jnp.asarray(k) + 1), jnp.asarray(k) + 1
+
+    def result(self, tile: str) -> float | None:
+        if self.kind == "MAX":
+            return self.largest.get(tile)
+        return float(np.quantile(self.cache[tile], self.quantile)) if tile in self.cache else None
+
+
+def _watching(graph: Graph, tiles: dict[str, Node], ideal: bool):
+    """f(params, buffers, batch, key) -> {tile: its input, features last}, one compiled call."""
+    twin = graph.copy()
+    if ideal:
+        twin.nodes = [_ideal(n) for n in twin.nodes]
+        twin.nodes = [n for n in twin.nodes if n is not None]
+    ins = {t: n.inputs[0] for t, n in tiles.items()}
+    twin.outputs = list(dict.fromkeys([*ins.values()]))
+    twin.prune()
+    program = make_program(twin, wrt=[], seeds=[], training=False)
+    given = {*program.graph.inputs}
+
+    @jax.jit
+    def run(params: Arrays, buffers: Arrays, batch: Arrays, key: Any) -> Arrays:
+        found, _, _ = program.forward(params, buffers, batch, key, save=False)
+        return {t: _features_last(found[i], graph, tiles[t]) for t, i in ins.items()}
+
+    return lambda params, buffers, batch, key: run(params, buffers, {k: v for k, v in batch.items() if k in given}, key)
+
+
+def _features_last(x: Any, graph: Graph, node: Node) -> Any:
+    rank = graph.value(node.inputs[0]).rank
+    weight = graph.producers[node.inputs[1].removesuffix("input_range") + "weight"].data
+    return jnp.moveaxis(x, 1, -1) if weight.ndim > 2 and rank == weight.ndim else x
+
+
+def _ideal(node: Node) -> Node | None:
+    """The node without the converters, noise and clipping of a tile."""
+    keep = {"RoundTo": 0, "InputRange": 0}
+    if node.op in keep:
+        return replace(node, op="Identity", inputs=(node.inputs[0],), attrs={})
+    if node.op == "RandomNormalLike":
+        return replace(node, op="ZerosLike", attrs={})
+    if node.op == "RandomUniformLike":
+        return replace(node, op="ZerosLike", attrs={})
+    return node

@@ -113,7 +113,7 @@ def grid_sample_vjp(op, x, grid, y, dy, *, mode, padding_mode, align_corners):
 
 @operator("GridSample", onnx=("", 20), vjp=grid_sample_vjp)
 def grid_sample(x, grid, *, mode="linear", padding_mode="zeros", align_corners=0):
-    """x read at grid, whose coordinates go from -1 to 1, last axis first.  f[n, c, *d], f[n, *out, #d] -> f[n, c, *out].
+    """x read at grid, coordinates from -1 to 1, last axis first.  f[n, c, *d], f[n, *out, #d] -> f[n, c, *out].
 
     Between pixels: linear, cubic (coefficient -0.75) or the nearest (halves to even).  ONNX GridSample-20."""
     check(jnp.shape(x), jnp.shape(grid), mode, padding_mode)
@@ -147,7 +147,7 @@ def grid_sample_grad_onnx(op, dy, x, grid, *, mode, padding_mode, align_corners)
 
 @operator("GridSampleGrad", decompose=grid_sample_grad_onnx, outputs=2)
 def grid_sample_grad(dy, x, grid, *, mode="linear", padding_mode="zeros", align_corners=0):
-    """dy sent back to the pixels it was read from, and to the grid.  f[n, c, *out], f[n, c, *d], g -> like x, like g."""
+    """dy sent back to the pixels and to the grid.  f[n, c, *out], f[n, c, *d], f[n, *out, #d] -> like x, like grid."""
     check(jnp.shape(x), jnp.shape(grid), mode, padding_mode)
     sizes = x.shape[2:]
     flat, back = x.reshape(*x.shape[:2], -1), dy.reshape(*dy.shape[:2], -1)
@@ -174,7 +174,7 @@ def spelled(op, dy, x, grid, mode, padding_mode, align_corners):
     """The same with GatherElements and ScatterElements; spatial sizes must be known."""
     sizes = x.shape[2:]
     if not all(isinstance(s, int) for s in sizes):
-        raise GraphError("the gradient of GridSample needs to know the image's size to be spelled in standard operators")
+        raise GraphError("the gradient of GridSample needs the image's size to be spelled in standard operators")
     d = len(sizes)
     places = op.Reshape(grid, (0, -1, d))
     flat, back = op.Reshape(x, (0, 0, -1)), op.Reshape(dy, (0, 0, -1))

@@ -12,8 +12,8 @@
 and `fit(model, dataprovider, opt, loss.CELoss, epochs=10)` gives the same weights with compiled epochs.
 
 Where it differs from Aidge on purpose: warm-up follows lr_profile (Aidge's training is off by one); KD's gradient is
-the derivative of its value; losses of huge scores are finite; weight decay is not written into the stored gradient; float64
-parameters train; running statistics of BatchNorm are left to BatchNorm; poly_lr stays at its end.
+the derivative of its value; losses of huge scores are finite; weight decay is not written into the stored gradient;
+float64 parameters train; running statistics of BatchNorm are left to BatchNorm; poly_lr stays at its end.
 """
 
 from . import loss, metrics

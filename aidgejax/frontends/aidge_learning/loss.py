@@ -1,4 +1,4 @@
-"""aidge_learning.loss: each returns its value and leaves its gradient in prediction.grad, overwriting what was there.
+"""aidge_learning.loss: each returns its value and leaves its gradient in prediction.grad, overwriting it.
 
 `scaling` multiplies the gradient alone, as in Aidge.  The formulas are those of aidgejax.ops.loss; a loss is one compiled
 call that gives value and gradient.  Targets are one-hot (or soft) rows of the prediction's dtype, or class indices.

@@ -199,8 +199,8 @@ def graph_of(view: GraphView, inputs_dims: Mapping[str, Sequence[Sequence[int]]]
         elif dims or read:
             feeds[node, k] = tuple(dims or read)
         else:
-            raise GraphViewError(f"the shape of input {k} of node {node.name()!r} ({node.type()}) is not known; give it "
-                                 f"as inputs_dims={{{node.name()!r}: [[...]]}}, or call forward_dims first")
+            raise GraphViewError(f"the shape of input {k} of node {node.name()!r} ({node.type()}) is not known; give "
+                                 f"it as inputs_dims={{{node.name()!r}: [[...]]}}, or call forward_dims first")
     low = lower(view, feeds, kinds.pop() if len(kinds) == 1 else None)
     graph = low.graph
     trained = {n for n, p in graph.producers.items() if p.role == "parameter"}

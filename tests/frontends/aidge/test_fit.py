@@ -18,7 +18,8 @@ def batches(count=10, rows=8, last=None):
 def model(backend="cpu"):
     aidge_core.random.Generator.set_seed(11)
     graph = aidge_core.sequential([
-        aidge_core.Conv2D(1, 3, [3, 3], name="conv", no_bias=True), aidge_core.BatchNorm2D(3, training_mode=True, name="bn"),
+        aidge_core.Conv2D(1, 3, [3, 3], name="conv", no_bias=True),
+        aidge_core.BatchNorm2D(3, training_mode=True, name="bn"),
         aidge_core.ReLU(name="relu"), aidge_core.MaxPooling2D([2, 2], stride_dims=[2, 2], name="pool"),
         aidge_core.FC(27, 4, name="fc")])
     graph.set_backend(backend)

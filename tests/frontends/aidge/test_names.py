@@ -1,0 +1,73 @@
+"""The seed page's names, arguments and defaults, and its two scripts."""
+
+import importlib
+import inspect
+import json
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+from aidgejax.frontends import aidge_core, aidge_learning
+
+ROOT = Path(__file__).parents[3]
+GOLDEN = Path(__file__).parents[2] / "golden"
+NAMES = [n for n in json.loads((GOLDEN / "names.json").read_text())["names"] if n["module"].startswith("aidge")]
+
+
+@pytest.mark.parametrize("entry", NAMES, ids=lambda n: f"{n['module']}.{n['name']}")
+def test_names_and_defaults(entry):
+    module, _, inner = entry["module"].partition(".")
+    found = importlib.import_module(f"aidgejax.frontends.{module}")
+    for step in [*filter(None, [inner]), *entry["name"].split(".")]:
+        found = getattr(found, step)
+    if entry["params"] is None:
+        return
+    parameters = [p for p in inspect.signature(found).parameters.values() if p.name != "self"]
+    assert len(parameters) == len(entry["params"])
+    for p, (name, default) in zip(parameters, entry["params"], strict=True):
+        if "names free" not in entry["note"]:
+            assert p.name == name
+        if default == "<required>":
+            assert p.default is p.empty
+        elif isinstance(default, str):
+            assert str(p.default) == default
+        else:
+            assert p.default == pytest.approx(default)
+
+
+def code_lines_of_the_page():
+    text = (GOLDEN / "aidge/seed.txt").read_text()
+    starts = ("#", "model", "aidge_core.", "opt", "learning_rate", "scheduler", "for ", "pred ", "loss ", "acc ",
+              "nb_iters", "if (i", "pbar", "max_steps", "dataprovider")
+    lines = [line.strip() for line in text.splitlines()]
+    return [line for line in lines if line.startswith(starts) and "..." not in line and "SupportsFloat" not in line
+            and not line.endswith("#") and re.search(r"[=(#]", line)]
+
+
+def test_every_line_of_the_page_stands_in_the_example():
+    example = {line.strip() for line in (ROOT / "examples/aidge_learning.py").read_text().splitlines()}
+    lines = code_lines_of_the_page()
+    assert len(lines) > 40
+    assert [line for line in lines if line not in example] == []
+
+
+def test_the_page_runs(capsys):
+    found = runpy.run_path(str(ROOT / "examples/aidge_learning.py"), run_name="__main__")
+    assert "first script: loss" in capsys.readouterr().out
+    assert found["loss"][0] < 2.3
+
+
+def test_three_ways_agree(capsys):
+    found = runpy.run_path(str(ROOT / "examples/aidge_three_ways.py"), run_name="__main__")
+    capsys.readouterr()
+    ways = [found["weights"](m) for m in found["models"].values()]
+    for other in ways[1:]:
+        for name, w in ways[0].items():
+            assert abs(w - other[name]).max() < 1e-6, name
+
+
+def test_all_is_there():
+    for module in (aidge_core, aidge_learning):
+        assert [n for n in module.__all__ if not hasattr(module, n)] == []

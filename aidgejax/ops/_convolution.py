@@ -1,132 +1,212 @@
-"""A convolution and its two gradients as XLA runs them: channels-last images, kernels [*k, in, out].
+"""A convolution and its two gradients as XLA runs them: channels-last images, kernels [*k, in / group, out].
 
-XLA on CPU is fast, inside lax.scan above all, only for dots, element-wise loops and convolutions of unit dilation
-(jax issue 12868).  So each of the three has a form made of those, and lax's own form for every other platform.
+XLA on CPU is fast, inside lax.scan above all, only for dots, element-wise loops and convolutions without holes in
+window or image whose dimensions lie in the usual order (jax issue 12868).  So each of the three has a form made of
+those, chosen by benchmarks/convolution.py; every other platform gets lax's own form.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ._windows import Windows, cover, tap, uncover, untap
+from ._windows import Windows, cover, gather, shifted, tap, widened
 
-# Columns (the image repeated once per tap) up to this many bytes are cheaper than a convolution of many channels.
-COLUMNS_BYTES = 16 << 20
+# An input gradient of at most so many channels is a dot and shifted sums; of more, a convolution.
+FEW_CHANNELS = 8
+# A weight gradient goes through the batch in pieces that stay in a core's cache.
+PIECE_BYTES = 2 << 20
+DEPTHWISE_PIECE_BYTES = 64 << 10
 
 
 def convolve(x: Any, w: Any, win: Windows, group: int) -> Any:
     """y[n, *out, o] = sum over taps and channels of x * w.  f[n, *sizes, i], f[*k, i / group, o] -> f[n, *out, o]."""
-    if _depthwise(x, w, group):
-        return lax.platform_dependent(
-            x, w, cpu=lambda x, w: _depthwise_forward(x, w, win), default=lambda x, w: _lax_convolve(x, w, win, group))
-    if group == 1 and w.shape[-2] == 1:
-        return lax.platform_dependent(
-            x, w, cpu=lambda x, w: _forward_by_taps(x, w, win), default=lambda x, w: _lax_convolve(x, w, win, group))
-    return lax.platform_dependent(
-        x, w, cpu=lambda x, w: _each_group(lambda x, w: _lax_convolve(x, w, win, 1), group, x, w),
-        default=lambda x, w: _lax_convolve(x, w, win, group))
+    if win.rank == 1:
+        return convolve(x[:, None], w[None], _as_rows(win), group)[:, 0]
+    if group > 1 and w.shape[-2] == 1:
+        ours = _depthwise
+    elif w.shape[-2] == 1 or math.prod(win.kernel) == 1:
+        ours = _each_group(_by_taps, group)
+    else:
+        ours = _each_group(_plain, group)
+    return lax.platform_dependent(x, w, cpu=lambda x, w: ours(x, w, win),
+                                  default=lambda x, w: _plain(x, w, win, group))
 
 
 def convolve_input(dy: Any, w: Any, win: Windows, group: int) -> Any:
     """dL/dx of convolve.  f[n, *out, o], f[*k, i / group, o] -> f[n, *sizes, i]."""
+    if win.rank == 1:
+        return convolve_input(dy[:, None], w[None], _as_rows(win), group)[:, 0]
     if group > 1 and w.shape[-2] == 1:
-        ours = lambda dy, w: _depthwise_input(dy, w, win, group)  # noqa: E731
+        ours = _depthwise_input(group)
+    elif max(win.strides) == 1 and w.shape[-2] > FEW_CHANNELS and math.prod(win.kernel) > 1:
+        ours = _each_group(_input_by_convolution, group)
     else:
-        ours = lambda dy, w: _each_group(lambda dy, w: _input(dy, w, win), group, dy, w)  # noqa: E731
-    return lax.platform_dependent(dy, w, cpu=ours, default=lambda dy, w: _lax_input(dy, w, win, group))
+        ours = _each_group(_input_by_taps, group)
+    return lax.platform_dependent(dy, w, cpu=lambda dy, w: ours(dy, w, win),
+                                  default=lambda dy, w: _plain_input(dy, w, win, group))
 
 
 def convolve_weight(x: Any, dy: Any, win: Windows, group: int) -> Any:
     """dL/dw of convolve.  f[n, *sizes, i], f[n, *out, o] -> f[*k, i / group, o]."""
+    if win.rank == 1:
+        return convolve_weight(x[:, None], dy[:, None], _as_rows(win), group)[0]
     if group > 1 and x.shape[-1] == group:
-        ours = lambda x, dy: _depthwise_weight(x, dy, win)  # noqa: E731
+        ours = _depthwise_weight
+    elif math.prod(win.kernel) == 1:
+        ours = _each_group(_weight_of_one_tap, group)
     else:
-        ours = lambda x, dy: _each_group(lambda x, dy: _weight(x, dy, win), group, x, dy)  # noqa: E731
-    return lax.platform_dependent(x, dy, cpu=ours, default=lambda x, dy: _lax_weight(x, dy, win, group))
+        ours = _each_group(_weight_by_convolution, group)
+    return lax.platform_dependent(x, dy, cpu=lambda x, dy: ours(x, dy, win),
+                                  default=lambda x, dy: _plain_weight(x, dy, win, group))
+
+
+def _as_rows(win: Windows) -> Windows:
+    """One spatial axis, seen as an image of one row."""
+    return Windows((1, *win.sizes), (1, *win.kernel), (1, *win.strides), (1, *win.dilations), (0, *win.begin),
+                   (0, *win.end), (1, *win.out))
 
 
 # ---- on CPU -------------------------------------------------------------------------------------------
 
 
-def _each_group(f: Callable, group: int, a: Any, b: Any) -> Any:
+def _each_group(f: Callable, group: int) -> Callable:
     """f on the channels of one group after the other."""
-    parts = zip(jnp.split(a, group, -1), jnp.split(b, group, -1), strict=True)
-    return jnp.concatenate([f(*p) for p in parts], -1) if group > 1 else f(a, b)
+    if group == 1:
+        return f
 
+    def grouped(a: Any, b: Any, win: Windows) -> Any:
+        parts = zip(jnp.split(a, group, -1), jnp.split(b, group, -1), strict=True)
+        return jnp.concatenate([f(*p, win) for p in parts], -1)
 
-def _columns(x: Any, win: Windows) -> Any:
-    """What each window sees, tap by tap.  f[n, *sizes, i] -> f[n, *out, taps * i]."""
-    x = cover(x, win)
-    return jnp.concatenate([tap(x, win, t) for t in win.taps], -1)
+    return grouped
 
 
 def _dot(a: Any, b: Any, over_a: tuple[int, ...], over_b: tuple[int, ...]) -> Any:
-    return lax.dot_general(a, b, ((over_a, over_b), ((), ())))
+    """Contracted over these axes; what comes in less than float32 is summed up in float32."""
+    return lax.dot_general(a, b, ((over_a, over_b), ((), ())), preferred_element_type=_sum_dtype(a))
 
 
-def _forward_by_taps(x: Any, w: Any, win: Windows) -> Any:
-    x = cover(x, win)
-    return sum(_dot(tap(x, win, t), w[t], (x.ndim - 1,), (0,)) for t in win.taps)
+def _sum_dtype(a: Any) -> Any:
+    return jnp.promote_types(a.dtype, jnp.float32)
 
 
-def _input(dy: Any, w: Any, win: Windows) -> Any:
-    columns = math.prod(dy.shape[:-1]) * math.prod(w.shape[:-1]) * dy.dtype.itemsize
-    if max(win.strides) == 1 and columns > COLUMNS_BYTES:
-        return _input_by_convolution(dy, w, win)
-    return _input_by_taps(dy, w, win)
+def _by_taps(x: Any, w: Any, win: Windows) -> Any:
+    """A dot for every tap: for kernels of one element, or images of one channel."""
+    wide = cover(x, win)
+    return sum(_dot(tap(wide, win, t), w[t], (x.ndim - 1,), (0,)) for t in win.taps).astype(x.dtype)
 
 
 def _input_by_convolution(dy: Any, w: Any, win: Windows) -> Any:
     """Stride 1: dy convolved with the flipped and transposed kernel."""
     w = jnp.flip(jnp.swapaxes(w, -2, -1), tuple(range(win.rank)))
     before = [e - 1 - b for e, b in zip(win.extent, win.begin, strict=True)]
-    after = [n + e - 1 - o - b for n, e, o, b in zip(win.sizes, win.extent, win.out, before, strict=True)]
-    dy = lax.pad(dy, jnp.zeros((), dy.dtype), [(0, 0, 0), *((b, a, 0) for b, a in zip(before, after, strict=True)),
-                                               (0, 0, 0)])
+    after = [n + b - o for n, b, o in zip(win.sizes, win.begin, win.out, strict=True)]
+    dy = lax.pad(dy, jnp.zeros((), dy.dtype),
+                 [(0, 0, 0), *((b, a, 0) for b, a in zip(before, after, strict=True)), (0, 0, 0)])
     return lax.conv_general_dilated(dy, w, (1,) * win.rank, "VALID", rhs_dilation=win.dilations,
                                     dimension_numbers=_dimensions(win.rank))
 
 
 def _input_by_taps(dy: Any, w: Any, win: Windows) -> Any:
-    """One dot makes every tap's share, then each is added where its tap lies."""
+    """One dot makes every tap's share; each is added where its tap lies."""
     shares = _dot(dy, w, (dy.ndim - 1,), (w.ndim - 1,))  # [n, *out, *k, i]
-    at = (slice(None),) * (dy.ndim - 1)
-    return uncover(sum(untap(shares[(*at, *t)], win, t) for t in win.taps), win)
+    every = (slice(None),) * (dy.ndim - 1)
+    return gather(lambda t, shift: shifted(shares[(*every, *t)], win, shift), win).astype(dy.dtype)
 
 
-def _weight(x: Any, dy: Any, win: Windows) -> Any:
-    columns = _columns(x, win)
+def _weight_of_one_tap(x: Any, dy: Any, win: Windows) -> Any:
+    seen = tap(cover(x, win), win, win.taps[0])
     over = tuple(range(dy.ndim - 1))
-    return jnp.reshape(_dot(dy, columns, over, over).T, (*win.kernel, x.shape[-1], dy.shape[-1]))
+    dw = _dot(seen, dy, over, over).astype(x.dtype)
+    return jnp.reshape(dw, (*win.kernel, *dw.shape))
 
 
-def _depthwise(x: Any, w: Any, group: int) -> bool:
-    return group > 1 and w.shape[-2] == 1
+def _weight_by_convolution(x: Any, dy: Any, win: Windows) -> Any:
+    """The batch becomes the channels that are summed over: dy is the kernel that slides over x.
+
+    Along a strided axis, taps whose windows meet the same phase of x share one convolution without holes.
+    """
+    axes = [[[t for t in range(k) if d * t % s == r] for r in range(s)]
+            for k, s, d in zip(win.kernel, win.strides, win.dilations, strict=True)]
+    groups = [g for g in itertools.product(*axes) if all(g)]
+
+    def piece(x: Any, dy: Any) -> Any:
+        wide, kernel = cover(x, win), jnp.moveaxis(dy, 0, -2)
+        found = {}
+        for group in groups:
+            first, last = [[d * t[k] // s for t, d, s in zip(group, win.dilations, win.strides, strict=True)]
+                           for k in (0, -1)]
+            phase = [d * t[0] % s for t, d, s in zip(group, win.dilations, win.strides, strict=True)]
+            at = [slice(r + s * f, r + s * (z + o - 1) + 1, s)
+                  for r, s, f, z, o in zip(phase, win.strides, first, last, win.out, strict=True)]
+            image = jnp.moveaxis(wide[(slice(None), *at)], (0, -1), (-1, 0))
+            dw = lax.conv_general_dilated(image, kernel, (1,) * win.rank, "VALID",
+                                          dimension_numbers=_dimensions(win.rank))
+            for t in itertools.product(*group):
+                place = [d * a // s - f for a, d, s, f in zip(t, win.dilations, win.strides, first, strict=True)]
+                found[t] = dw[(slice(None), *place)]
+        return jnp.stack([found[t] for t in win.taps])
+
+    total = _over_batch(piece, x, dy, PIECE_BYTES)
+    return jnp.reshape(total, (*win.kernel, *total.shape[1:]))
 
 
-def _depthwise_forward(x: Any, w: Any, win: Windows) -> Any:
-    each = w.shape[-1] // x.shape[-1]
-    x = jnp.repeat(cover(x, win), each, -1) if each > 1 else cover(x, win)
-    return sum(tap(x, win, t) * w[(*t, 0)] for t in win.taps)
+def _over_batch(piece: Callable, x: Any, dy: Any, limit: int) -> Any:
+    """piece(x, dy), summed over pieces of the batch of at most `limit` bytes (or one image)."""
+    n = x.shape[0]
+    if not isinstance(n, int):  # jax.export with a symbolic batch
+        return piece(x, dy)
+    image = (math.prod(x.shape[1:]) + math.prod(dy.shape[1:])) * x.dtype.itemsize
+    most = max(1, limit // image)
+    if n <= most:
+        return piece(x, dy)
+    size = next((d for d in range(most, most // 2, -1) if n % d == 0), most)
+
+    def add(total: Any, *part: Any) -> Any:
+        return total + piece(*part).astype(total.dtype)
+
+    result = jax.eval_shape(piece, x[:size], dy[:size])
+    total = lax.fori_loop(0, n // size, lambda k, total: add(
+        total, *(lax.dynamic_slice_in_dim(a, k * size, size) for a in (x, dy))), jnp.zeros(result.shape, _sum_dtype(x)))
+    rest = n // size * size
+    return (add(total, x[rest:], dy[rest:]) if rest < n else total).astype(x.dtype)
 
 
-def _depthwise_input(dy: Any, w: Any, win: Windows, group: int) -> Any:
-    each = w.shape[-1] // group
-    total = uncover(sum(untap(dy * w[(*t, 0)], win, t) for t in win.taps), win)
-    return jnp.sum(jnp.reshape(total, (*total.shape[:-1], group, each)), -1) if each > 1 else total
+def _depthwise(x: Any, w: Any, win: Windows) -> Any:
+    wide = cover(_repeated(x, w.shape[-1]), win)
+    return sum(tap(wide, win, t) * w[(*t, 0)] for t in win.taps)
+
+
+def _depthwise_input(group: int) -> Callable:
+    def gradient(dy: Any, w: Any, win: Windows) -> Any:
+        at = widened(dy, win)
+        dx = gather(lambda t, shift: at(shift) * w[(*t, 0)], win)
+        each = dy.shape[-1] // group
+        return jnp.sum(jnp.reshape(dx, (*dx.shape[:-1], group, each)), -1) if each > 1 else dx
+
+    return gradient
 
 
 def _depthwise_weight(x: Any, dy: Any, win: Windows) -> Any:
-    each = dy.shape[-1] // x.shape[-1]
-    x = jnp.repeat(cover(x, win), each, -1) if each > 1 else cover(x, win)
-    over = tuple(range(dy.ndim - 1))
-    return jnp.reshape(jnp.stack([jnp.sum(tap(x, win, t) * dy, over) for t in win.taps]),
-                       (*win.kernel, 1, dy.shape[-1]))
+    def piece(x: Any, dy: Any) -> Any:
+        # The last spatial axis is summed over at the very end: until then the loops are long.
+        wide = cover(x, win)
+        over = tuple(range(dy.ndim - 2))
+        return jnp.stack([jnp.sum(tap(wide, win, t) * dy, over) for t in win.taps])
+
+    total = jnp.sum(_over_batch(piece, _repeated(x, dy.shape[-1]), dy, DEPTHWISE_PIECE_BYTES), 1)
+    return jnp.reshape(total, (*win.kernel, 1, dy.shape[-1]))
+
+
+def _repeated(x: Any, channels: int) -> Any:
+    return x if x.shape[-1] == channels else jnp.repeat(x, channels // x.shape[-1], -1)
 
 
 # ---- elsewhere: what lax itself offers ----------------------------------------------------------------
@@ -137,17 +217,16 @@ def _dimensions(rank: int) -> lax.ConvDimensionNumbers:
     return lax.ConvDimensionNumbers(image, kernel, image)
 
 
-def _lax_convolve(x: Any, w: Any, win: Windows, group: int) -> Any:
+def _plain(x: Any, w: Any, win: Windows, group: int = 1) -> Any:
     return lax.conv_general_dilated(x, w, win.strides, list(zip(win.begin, win.after, strict=True)),
                                     rhs_dilation=win.dilations, dimension_numbers=_dimensions(win.rank),
                                     feature_group_count=group)
 
 
-def _lax_input(dy: Any, w: Any, win: Windows, group: int) -> Any:
+def _plain_input(dy: Any, w: Any, win: Windows, group: int) -> Any:
     """The convolution of dy, spread out by the strides, with the flipped and transposed kernel."""
     w = jnp.flip(w, tuple(range(win.rank)))
-    w = jnp.reshape(w, (*w.shape[:-1], group, -1))  # [*k, i / group, group, o / group]
-    w = jnp.moveaxis(w, -1, -3)
+    w = jnp.moveaxis(jnp.reshape(w, (*w.shape[:-1], group, -1)), -1, -3)  # [*k, o / group, i / group, group]
     w = jnp.reshape(jnp.swapaxes(w, -1, -2), (*win.kernel, w.shape[-3], -1))
     pads = [(e - 1 - b, n + b - s * (o - 1) - 1) for n, e, b, s, o in
             zip(win.sizes, win.extent, win.begin, win.strides, win.out, strict=True)]
@@ -155,11 +234,11 @@ def _lax_input(dy: Any, w: Any, win: Windows, group: int) -> Any:
                                     dimension_numbers=_dimensions(win.rank), feature_group_count=group)
 
 
-def _lax_weight(x: Any, dy: Any, win: Windows, group: int) -> Any:
+def _plain_weight(x: Any, dy: Any, win: Windows, group: int) -> Any:
     """The convolution of x by dy, spread out by the strides, channels and batch exchanged."""
     rank = win.rank
-    image, kernel = (rank + 1, 0, *range(1, rank + 1)), (rank + 1, 0, *range(1, rank + 1))
-    result = (rank, rank + 1, *range(rank))
+    turned = (rank + 1, 0, *range(1, rank + 1))
     return lax.conv_general_dilated(x, dy, win.dilations, list(zip(win.begin, win.after, strict=True)),
                                     rhs_dilation=win.strides, batch_group_count=group,
-                                    dimension_numbers=lax.ConvDimensionNumbers(image, kernel, result))
+                                    dimension_numbers=lax.ConvDimensionNumbers(turned, turned,
+                                                                               (rank, rank + 1, *range(rank))))

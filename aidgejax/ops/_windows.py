@@ -2,14 +2,14 @@
 
 Images here are channels-last: x[n, *spatial, c].  Window o covers the positions stride * o + dilation * t - begin of an
 axis, t = 0 .. kernel - 1; t is called a tap.  Walking over taps turns a window operation into a few operations on whole
-images: `tap` cuts out what tap t of every window sees, `untap` puts it back.
+images: `tap` cuts out what tap t of every window sees, `gather` puts together what every tap gives back.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,15 +60,34 @@ class Windows:
         return list(itertools.product(*map(range, self.kernel)))
 
     @property
-    def plain(self) -> bool:
-        """Windows of one element, each element in one window: the operation is pointwise."""
-        return self.out == self.sizes and math.prod(self.kernel) == 1 and not any(self.begin)
-
-    @property
     def tiles(self) -> bool:
         """Do the windows lie side by side, without overlap, padding or holes?"""
-        return self.strides == self.kernel and not any(self.begin) and max(self.after) <= 0 and \
-            set(self.dilations) == {1}
+        return self.strides == self.kernel == self.extent and not any(self.begin) and max(self.after) <= 0
+
+    @property
+    def quotients(self) -> tuple[int, ...]:
+        """How many positions of the image each phase has: sizes / strides, rounded up."""
+        return tuple(-(-n // s) for n, s in zip(self.sizes, self.strides, strict=True))
+
+    @property
+    def phases(self) -> list[list[tuple[tuple[int, ...], tuple[int, ...]]]]:
+        """Where the gradient of an image comes from: for every phase, the taps that reach it, each with its shift.
+
+        The positions stride * q + p, with p below the stride, are phase p.  Tap t of window q + shift falls on the q-th
+        of them.  The last axis runs fastest; where the stride is larger than the kernel, a phase may have no tap.
+        """
+        axes = [[[(t, (p + b - d * t) // s) for t in range(k) if (p + b - d * t) % s == 0] for p in range(s)]
+                for k, s, d, b in zip(self.kernel, self.strides, self.dilations, self.begin, strict=True)]
+        return [[tuple(zip(*found, strict=True)) for found in itertools.product(*phase)]
+                for phase in itertools.product(*axes)]
+
+    def along(self, axis: int) -> Windows:
+        """The windows on one axis alone, the others left as they are: for what works axis by axis."""
+        one = lambda values, other: tuple(v if k == axis else other for k, v in enumerate(values))  # noqa: E731
+        size = tuple(n if k >= axis else o for k, (n, o) in enumerate(zip(self.sizes, self.out, strict=True)))
+        out = tuple(n if k > axis else o for k, (n, o) in enumerate(zip(self.sizes, self.out, strict=True)))
+        return Windows(size, one(self.kernel, 1), one(self.strides, 1), one(self.dilations, 1), one(self.begin, 0),
+                       one(self.end, 0), out)
 
 
 def windows(sizes: Sequence[int], kernel: Sequence[int], *, strides: Any = None, pads: Any = None,
@@ -151,11 +170,6 @@ def cover(x: Any, win: Windows, value: Any = 0) -> Any:
     return _pad(x, value, [(b, a, 0) for b, a in zip(win.begin, win.after, strict=True)])
 
 
-def uncover(x: Any, win: Windows) -> Any:
-    """What of it belongs to the image, 0 where no window reached.  t[n, *reach, c] -> t[n, *sizes, c]."""
-    return _pad(x, 0, [(-b, -a, 0) for b, a in zip(win.begin, win.after, strict=True)])
-
-
 def tap(x: Any, win: Windows, t: Iterable[int]) -> Any:
     """What tap t of every window sees.  t[n, *reach, c] -> t[n, *out, c]."""
     start = [d * k for d, k in zip(win.dilations, t, strict=True)]
@@ -163,10 +177,39 @@ def tap(x: Any, win: Windows, t: Iterable[int]) -> Any:
     return lax.slice(x, (0, *start, 0), (x.shape[0], *stop, x.shape[-1]), (1, *win.strides, 1))
 
 
-def untap(y: Any, win: Windows, t: Iterable[int]) -> Any:
-    """y where tap t of its window lies, 0 elsewhere.  t[n, *out, c] -> t[n, *reach, c]."""
-    start = [d * k for d, k in zip(win.dilations, t, strict=True)]
-    return _pad(y, 0, [(a, e - a - 1, s - 1) for a, e, s in zip(start, win.extent, win.strides, strict=True)])
+def shifted(y: Any, win: Windows, shift: Iterable[int]) -> Any:
+    """What window q + shift says, 0 where there is none.  t[n, *out, c] -> t[n, *quotients, c]."""
+    return _pad(y, 0, [(-h, q + h - o, 0) for h, q, o in zip(shift, win.quotients, win.out, strict=True)])
+
+
+def widened(y: Any, win: Windows, value: Any = 0) -> Callable[[Iterable[int]], Any]:
+    """The same as a function of the shift, for many of them: y is padded once, a shift then is a slice."""
+    shifts = [h for phase in win.phases for _, h in phase]
+    before = [max(0, -min(axis)) for axis in zip(*shifts, strict=True)]
+    after = [max(0, max(axis) + q - o)
+             for axis, q, o in zip(zip(*shifts, strict=True), win.quotients, win.out, strict=True)]
+    wide = _pad(y, value, [(b, a, 0) for b, a in zip(before, after, strict=True)])
+
+    def at(shift: Iterable[int]) -> Any:
+        return wide[(slice(None), *(slice(b + h, b + h + q)
+                                    for b, h, q in zip(before, shift, win.quotients, strict=True)))]
+
+    return at
+
+
+def gather(share: Callable[[tuple[int, ...], tuple[int, ...]], Any], win: Windows) -> Any:
+    """The image to which tap t of every window adds share(t, shift), t[n, *quotients, c].  -> t[n, *sizes, c].
+
+    Phase by phase, the phases interleaved at the end: on CPU much faster than adding images with holes.
+    """
+    sums = [functools.reduce(jnp.add, (share(t, h) for t, h in phase)) if phase else None for phase in win.phases]
+    zeros = jnp.zeros_like(next(s for s in sums if s is not None))
+    parts = [zeros if s is None else s for s in sums]
+    for axis, stride in reversed(list(enumerate(win.strides, 1))):
+        if stride > 1:
+            stacks = [jnp.stack(parts[k:k + stride], axis + 1) for k in range(0, len(parts), stride)]
+            parts = [jnp.reshape(a, (*a.shape[:axis], -1, *a.shape[axis + 2:])) for a in stacks]
+    return parts[0][(slice(None), *map(slice, win.sizes))]
 
 
 def _pad(x: Any, value: Any, spatial: list[tuple[int, int, int]]) -> Any:

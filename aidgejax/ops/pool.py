@@ -1,4 +1,4 @@
-"""Pooling, and its gradients."""
+"""Pooling: the largest, the mean or the norm of every window, or of a whole image; and the gradients."""
 
 import functools
 import math
@@ -9,7 +9,10 @@ import numpy as np
 
 from ..errors import GraphError
 from ._operator import operator
-from ._windows import Windows, channels_last, cover, image_rank, in_layout, tap, uncover, untap, windows
+from ._windows import Windows, channels_last, cover, gather, image_rank, in_layout, shifted, tap, widened, windows
+from .cut import sent_back
+
+# ---- the largest --------------------------------------------------------------------------------------
 
 
 def max_pool_vjp(op, x, y, indices, dy, d_indices, *, auto_pad, ceil_mode, dilations, kernel_shape, pads, strides):
@@ -25,19 +28,18 @@ def max_pool(x, *, auto_pad="NOTSET", ceil_mode=0, dilations=None, kernel_shape=
     x = channels_last(x, layout)
     win = pool_windows(x, kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations, pads=pads,
                        strides=strides)
-    padded = cover(x, win, lowest(x.dtype))
-    y = largest([tap(padded, win, t) for t in win.taps])
+    y = window_reduce(jnp.maximum, x, win, lowest(x.dtype))
     indices = in_layout(max_indices(x, y, win, storage_order), layout) if wanted[1] else None
     return in_layout(y, layout), indices
 
 
 def max_pool_grad_onnx(op, dy, x, y, *, auto_pad, ceil_mode, dilations, kernel_shape, pads, strides):
-    """dy added where MaxPool's own Indices say."""
-    _, indices = op.MaxPool(x, outputs=2, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations,
-                            kernel_shape=kernel_shape, pads=pads, strides=strides)
-    flat = op.ScatterElements(op.Reshape(op.ZerosLike(x), (-1,)), op.Reshape(indices, (-1,)), op.Reshape(dy, (-1,)),
-                              axis=0, reduction="add")
-    return op.ReshapeLike(flat, x)
+    how = {"auto_pad": auto_pad, "dilations": dilations, "pads": pads, "strides": strides}
+    if all(isinstance(d, int) for d in x.shape[2:]):  # every default spelled out: evaluators disagree about them
+        win = windows(x.shape[2:], kernel_shape, **how)
+        how = {"dilations": win.dilations, "pads": (*win.begin, *win.end), "strides": win.strides}
+    _, indices = op.MaxPool(x, outputs=2, ceil_mode=ceil_mode, kernel_shape=kernel_shape, **how)
+    return sent_back(op, dy, x, indices)
 
 
 @operator("MaxPoolGrad", decompose=max_pool_grad_onnx, images=((0, 1, 2), (0,)))
@@ -48,13 +50,46 @@ def max_pool_grad(dy, x, y, *, auto_pad="NOTSET", ceil_mode=0, dilations=None, k
     dy, x, y = (channels_last(a, layout) for a in (dy, x, y))
     win = pool_windows(x, kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations, pads=pads,
                        strides=strides)
-    padded = cover(x, win, lowest(x.dtype))
-    total, free = 0, True
-    for t in win.taps:
-        hit = (tap(padded, win, t) == y) & free
-        free = free & ~hit
-        total = total + untap(jnp.where(hit, dy, 0), win, t)
-    return in_layout(uncover(total, win), layout)
+    if win.tiles:
+        hits = dict(first_hits(x, y, win))
+        dx = gather(lambda t, shift: shifted(jnp.where(hits[t], dy, 0), win, shift), win)
+    else:
+        # Windows that overlap say which of their taps won; each phase of x asks the windows around it.
+        number = {t: k for k, t in enumerate(win.taps)}
+        winner = functools.reduce(lambda found, hit: jnp.where(hit[1], number[hit[0]], found),
+                                  first_hits(x, y, win), jnp.full(y.shape, -1, jnp.int32))
+        won, gradient = widened(winner, win, -1), widened(dy, win)
+        dx = gather(lambda t, shift: jnp.where(won(shift) == number[t], gradient(shift), 0), win)
+    return in_layout(dx, layout)
+
+
+def global_max_pool_vjp(op, x, y, dy):
+    return (op.GlobalMaxPoolGrad(dy, x),)
+
+
+@operator("GlobalMaxPool", onnx=("", 1), vjp=global_max_pool_vjp, images=((0,), (0,)))
+def global_max_pool(x, *, layout="NCHW"):
+    """The largest element of each channel of each image.  f[n, c, *s] -> f[n, c, 1, ...].  ONNX GlobalMaxPool-1."""
+    return jnp.max(x, spatial_axes(x, layout), keepdims=True)
+
+
+def global_max_pool_grad_onnx(op, dy, x):
+    flat = op.Reshape(x, (0, 0, -1))
+    first = op.ArgMax(flat, axis=2, keepdims=1)
+    return op.ReshapeLike(op.ScatterElements(op.ZerosLike(flat), first, op.Reshape(dy, (0, 0, 1)), axis=2), x)
+
+
+@operator("GlobalMaxPoolGrad", decompose=global_max_pool_grad_onnx, images=((0, 1), (0,)))
+def global_max_pool_grad(dy, x, *, layout="NCHW"):
+    """dL/dx of GlobalMaxPool: dy goes to the largest element, on a tie to the first.  f[n, c, 1, ...], f[n, c, *s]
+    -> f[n, c, *s]."""
+    dy, last = channels_last(dy, layout), channels_last(x, layout)
+    flat = jnp.reshape(last, (last.shape[0], -1, last.shape[-1]))
+    here = jnp.arange(flat.shape[1])[:, None] == jnp.argmax(flat, 1)[:, None]
+    return in_layout(jnp.where(jnp.reshape(here, last.shape), dy, 0), layout)
+
+
+# ---- the mean -----------------------------------------------------------------------------------------
 
 
 def average_pool_vjp(op, x, y, dy, *, auto_pad, ceil_mode, count_include_pad, dilations, kernel_shape, pads, strides):
@@ -70,7 +105,7 @@ def average_pool(x, *, auto_pad="NOTSET", ceil_mode=0, count_include_pad=0, dila
     x = channels_last(x, layout)
     win = pool_windows(x, kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations, pads=pads,
                        strides=strides)
-    return in_layout(window_sum(x, win) / window_size(win, count_include_pad, x.dtype), layout)
+    return in_layout(window_reduce(jnp.add, x, win, 0) / window_size(win, count_include_pad, x.dtype), layout)
 
 
 def average_pool_grad_onnx(op, dy, x, *, auto_pad, ceil_mode, count_include_pad, dilations, kernel_shape, pads,
@@ -78,9 +113,9 @@ def average_pool_grad_onnx(op, dy, x, *, auto_pad, ceil_mode, count_include_pad,
     win = static_pool_windows("AveragePoolGrad", x, kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode,
                               dilations=dilations, pads=pads, strides=strides)
     size = window_size(win, count_include_pad, np.float32)
-    if np.ndim(size):
+    if not isinstance(size, float):
         size = op.CastLike(np.moveaxis(np.asarray(size), -1, 0)[None], dy)
-    return spread_onnx(op, op.Div(dy, size), x, win)
+    return window_spread_onnx(op, op.Div(dy, size), x, win)
 
 
 @operator("AveragePoolGrad", decompose=average_pool_grad_onnx, images=((0, 1), (0,)))
@@ -110,10 +145,70 @@ def global_average_pool_grad_onnx(op, dy, x):
 
 @operator("GlobalAveragePoolGrad", decompose=global_average_pool_grad_onnx, images=((0, 1), (0,)))
 def global_average_pool_grad(dy, x, *, layout="NCHW"):
-    """dy / prod(s) at every position of x; of x only the shape is read.  f[n, c, 1, ...], f[n, c, *s]
+    """dL/dx of GlobalAveragePool: dy / prod(s) everywhere; of x only the shape is read.  f[n, c, 1, ...], f[n, c, *s]
     -> f[n, c, *s]."""
     size = math.prod(jnp.shape(x)[a] for a in spatial_axes(x, layout))
     return jnp.broadcast_to(dy / size, jnp.shape(x))
+
+
+# ---- the p-norm ---------------------------------------------------------------------------------------
+
+
+def lp_pool_vjp(op, x, y, dy, *, auto_pad, ceil_mode, dilations, kernel_shape, p, pads, strides):
+    return (op.LpPoolGrad(dy, x, y, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations,
+                          kernel_shape=kernel_shape, p=p, pads=pads, strides=strides),)
+
+
+@operator("LpPool", onnx=("", 18), vjp=lp_pool_vjp, images=((0,), (0,)))
+def lp_pool(x, *, auto_pad="NOTSET", ceil_mode=0, dilations=None, kernel_shape=None, p=2, pads=None, strides=None,
+            layout="NCHW"):
+    """(sum of |x| ** p) ** (1 / p) over every window.  f[n, c, *s] -> f[n, c, *r].  ONNX LpPool-18."""
+    x = channels_last(x, layout)
+    win = pool_windows(x, kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations, pads=pads,
+                       strides=strides)
+    return in_layout(root(window_reduce(jnp.add, power(x, p), win, 0), p), layout)
+
+
+def lp_pool_grad_onnx(op, dy, x, y, *, auto_pad, ceil_mode, dilations, kernel_shape, p, pads, strides):
+    win = static_pool_windows("LpPoolGrad", x, kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode,
+                              dilations=dilations, pads=pads, strides=strides)
+    scaled = op.Where(op.Greater(y, 0.0), op.Mul(dy, op.Pow(y, 1.0 - p)), 0.0)
+    return op.Mul(op.Mul(op.Sign(x), op.Pow(op.Abs(x), p - 1.0)), window_spread_onnx(op, scaled, x, win))
+
+
+@operator("LpPoolGrad", decompose=lp_pool_grad_onnx, images=((0, 1, 2), (0,)))
+def lp_pool_grad(dy, x, y, *, auto_pad="NOTSET", ceil_mode=0, dilations=None, kernel_shape=None, p=2, pads=None,
+                 strides=None, layout="NCHW"):
+    """dL/dx of LpPool: sign(x) |x| ** (p - 1) * sum of dy * y ** (1 - p) over the windows that see x; 0 where y is 0.
+    f[n, c, *r], f[n, c, *s], f[n, c, *r] -> f[n, c, *s]."""
+    dy, x, y = (channels_last(a, layout) for a in (dy, x, y))
+    win = pool_windows(x, kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations, pads=pads,
+                       strides=strides)
+    scaled = jnp.where(y > 0, dy * jnp.where(y > 0, y, 1) ** (1 - p), 0)
+    return in_layout(jnp.sign(x) * jnp.abs(x) ** (p - 1) * window_spread(scaled, win), layout)
+
+
+def global_lp_pool_vjp(op, x, y, dy, *, p):
+    # A channel that is 0 everywhere has the gradient 0.
+    scaled = op.Where(op.Greater(y, 0.0), op.Mul(dy, op.Pow(y, 1.0 - p)), 0.0)
+    return (op.Mul(op.Mul(op.Sign(x), op.Pow(op.Abs(x), p - 1.0)), scaled),)
+
+
+@operator("GlobalLpPool", onnx=("", 2), vjp=global_lp_pool_vjp, images=((0,), (0,)))
+def global_lp_pool(x, *, p=2, layout="NCHW"):
+    """(sum of |x| ** p) ** (1 / p) over each channel of each image.  f[n, c, *s] -> f[n, c, 1, ...].
+    ONNX GlobalLpPool-2."""
+    return root(jnp.sum(power(x, p), spatial_axes(x, layout), keepdims=True), p)
+
+
+def power(x, p):
+    if not isinstance(p, int) or p < 1:
+        raise GraphError(f"p is {p!r}, expected an integer of at least 1: the norm that is taken")
+    return jnp.abs(x) ** p
+
+
+def root(x, p):
+    return x if p == 1 else jnp.sqrt(x) if p == 2 else x ** (1 / p)
 
 
 # ---- shared -------------------------------------------------------------------------------------------
@@ -145,49 +240,44 @@ def lowest(dtype):
     return -math.inf if jnp.issubdtype(dtype, jnp.floating) else jnp.iinfo(dtype).min
 
 
-def largest(parts):
-    return functools.reduce(jnp.maximum, parts)
-
-
-def max_indices(x, y, win, storage_order):
-    """Of every window's first maximum, its position in the flattened image [n, c, *s]."""
-    n, *sizes, c = x.shape
-    order = range(win.rank) if storage_order else reversed(range(win.rank))
-    position, step = 0, 1
-    for axis in order:
-        shape = [1] * win.rank
-        shape[axis] = sizes[axis]
-        position = position + step * np.arange(sizes[axis]).reshape(shape)
-        step *= sizes[axis]
-    number = jnp.int64 if jax.config.jax_enable_x64 else jnp.int32
-    # Where padding is met, its index is larger than any other: it loses against everything in the window.
-    position = cover(jnp.asarray(position, number)[None, ..., None], win, np.iinfo(np.int32).max)
-    padded = cover(x, win, lowest(x.dtype))
-    found, free = 0, True
-    for t in win.taps:
-        hit = (tap(padded, win, t) == y) & free
-        free = free & ~hit
-        found = jnp.where(hit, tap(position, win, t), found)
-    image = jnp.arange(n, dtype=number).reshape(-1, *[1] * (win.rank + 1)) * c + jnp.arange(c, dtype=number)
-    return found + image * step
-
-
-def window_sum(x, win):
-    x = cover(x, win)
-    return sum(tap(x, win, t) for t in win.taps)
+def window_reduce(combine, x, win, padding):
+    """All elements of each window combined, axis by axis.  t[n, *sizes, c] -> t[n, *out, c]."""
+    for axis in range(win.rank):
+        one = win.along(axis)
+        wide = cover(x, one, padding)
+        x = functools.reduce(combine, (tap(wide, one, t) for t in one.taps))
+    return x
 
 
 def window_spread(y, win):
-    """The transpose of window_sum."""
-    return uncover(sum(untap(y, win, t) for t in win.taps), win)
+    """The transpose of the sum of each window: y for all its elements.  f[n, *out, c] -> f[n, *sizes, c]."""
+    for axis in reversed(range(win.rank)):
+        one = win.along(axis)
+        at = widened(y, one)
+        y = gather(lambda t, shift, at=at: at(shift), one)
+    return y
+
+
+def window_spread_onnx(op, y, x, win):
+    """The same in ONNX: each channel by itself goes through a ConvTranspose of ones."""
+    ones = op.CastLike(np.ones((1, 1, *win.kernel), np.float32), y)
+    wide = op.ConvTranspose(op.Reshape(y, (-1, 1, *win.out)), ones, strides=win.strides, dilations=win.dilations,
+                            pads=(*win.begin, *(max(0, a) for a in win.after)),
+                            output_padding=tuple(max(0, -a) for a in win.after))
+    return op.ReshapeLike(wide, x)
+
+
+def seen_positions(win, axis):
+    """Along one axis, the position in the image of every tap of every window; padding has others.  -> i[out, kernel]"""
+    first = np.arange(win.out[axis]) * win.strides[axis] - win.begin[axis]
+    return first[:, None] + np.arange(win.kernel[axis]) * win.dilations[axis]
 
 
 def window_size(win, with_padding, dtype):
     """How many elements each window averages over: a number, or [*out, 1].  Nothing behind the padding counts."""
     size = np.ones((1,) * (win.rank + 1))
     for axis in range(win.rank):
-        first = np.arange(win.out[axis]) * win.strides[axis] - win.begin[axis]
-        seen = first[:, None] + np.arange(win.kernel[axis]) * win.dilations[axis]
+        seen = seen_positions(win, axis)
         low, high = (-win.begin[axis], win.sizes[axis] + win.end[axis]) if with_padding else (0, win.sizes[axis])
         count = ((low <= seen) & (seen < high)).sum(1)
         size = size * count.reshape([-1 if a == axis else 1 for a in range(win.rank + 1)])
@@ -195,10 +285,32 @@ def window_size(win, with_padding, dtype):
     return float(size.flat[0]) if (size == size.flat[0]).all() else jnp.asarray(size, dtype)
 
 
-def spread_onnx(op, y, x, win):
-    """window_spread in ONNX: each channel by itself goes through a ConvTranspose of ones."""
-    ones = op.CastLike(np.ones((1, 1, *win.kernel), np.float32), y)
-    wide = op.ConvTranspose(op.Reshape(y, (-1, 1, *win.out)), ones, strides=win.strides, dilations=win.dilations,
-                            pads=(*win.begin, *(max(0, a) for a in win.after)),
-                            output_padding=tuple(max(0, -a) for a in win.after))
-    return op.ReshapeLike(wide, x)
+def first_hits(x, y, win):
+    """(tap, where this tap is the first of its window that equals y): at most one per window, none in the padding."""
+    wide = cover(x, win, lowest(x.dtype))
+    free = jnp.ones(y.shape, bool)
+    for t in win.taps:
+        hit = free & (tap(wide, win, t) == y)
+        for axis, k in enumerate(t):
+            seen = seen_positions(win, axis)[:, k]
+            inside = (0 <= seen) & (seen < win.sizes[axis])
+            if not inside.all():
+                hit = hit & inside.reshape([-1 if a == axis else 1 for a in range(win.rank + 1)])
+        yield t, hit
+        free = free & ~hit
+
+
+def max_indices(x, y, win, storage_order):
+    """Of every window's first maximum, its position in the flattened image [n, c, *s]."""
+    n, *sizes, c = x.shape
+    number = jnp.int64 if jax.config.jax_enable_x64 else jnp.int32
+    position, step = jnp.zeros((1, *sizes, 1), number), 1
+    for axis in range(win.rank) if storage_order else reversed(range(win.rank)):
+        shape = [-1 if a == axis else 1 for a in range(win.rank + 1)]
+        position = position + step * jnp.arange(sizes[axis], dtype=number).reshape(shape)
+        step *= sizes[axis]
+    position = cover(position, win)
+    within = functools.reduce(lambda found, hit: jnp.where(hit[1], tap(position, win, hit[0]), found),
+                              first_hits(x, y, win), jnp.zeros(y.shape, number))
+    image = jnp.arange(n, dtype=number).reshape(-1, *[1] * (win.rank + 1)) * c + jnp.arange(c, dtype=number)
+    return within + image * step

@@ -131,3 +131,59 @@ def global_average_pool_grad(dy, x):
 @backward("GlobalAveragePool")
 def global_average_pool_backward(x, y, dy):
     return (np.broadcast_to(dy, x.shape) / math.prod(x.shape[2:]),)
+
+
+@define("GlobalMaxPool")
+def global_max_pool(x):
+    return x.max(axis=tuple(range(2, x.ndim)), keepdims=True)
+
+
+@define("GlobalMaxPoolGrad")
+def global_max_pool_grad(dy, x):
+    dx = np.zeros_like(x)
+    for n, c in np.ndindex(*x.shape[:2]):
+        dx[n, c].flat[np.argmax(x[n, c])] = dy[n, c].item()
+    return dx
+
+
+@backward("GlobalMaxPool")
+def global_max_pool_backward(x, y, dy):
+    flat = (x == y).reshape(*x.shape[:2], -1)
+    first = flat & (np.cumsum(flat, 2) == 1)
+    return (first.reshape(x.shape) * dy,)
+
+
+@define("LpPool")
+def lp_pool(x, *, kernel_shape, auto_pad="NOTSET", ceil_mode=0, dilations=None, p=2, pads=None, strides=None):
+    pool = Pool(x.shape[2:], kernel_shape, strides, pads, dilations, auto_pad, ceil_mode)
+    y = np.zeros((*x.shape[:2], *pool.out), x.dtype)
+    for at, window in pool:
+        y[(..., *at)] = np.linalg.norm(x[window].reshape(*x.shape[:2], -1), p, axis=2)
+    return y
+
+
+@define("LpPoolGrad")
+def lp_pool_grad(dy, x, y, *, kernel_shape, auto_pad="NOTSET", ceil_mode=0, dilations=None, p=2, pads=None,
+                 strides=None):
+    pool = Pool(x.shape[2:], kernel_shape, strides, pads, dilations, auto_pad, ceil_mode)
+    dx = np.zeros_like(x)
+    for at, window in pool:
+        norm = y[(..., *at)].reshape(*y.shape[:2], *[1] * len(at))
+        slope = np.sign(x[window]) * np.abs(x[window]) ** (p - 1) / np.where(norm > 0, norm, 1) ** (p - 1)
+        dx[window] += (norm > 0) * slope * dy[(..., *at)].reshape(norm.shape)
+    return dx
+
+
+@backward("LpPool")
+def lp_pool_backward(x, y, dy, **attributes):
+    return (lp_pool_grad(dy, x, y, **attributes),)
+
+
+@define("GlobalLpPool")
+def global_lp_pool(x, *, p=2):
+    return np.linalg.norm(x.reshape(*x.shape[:2], -1), p, axis=2).reshape(*x.shape[:2], *[1] * (x.ndim - 2))
+
+
+@backward("GlobalLpPool")
+def global_lp_pool_backward(x, y, dy, *, p=2):
+    return (dy * np.sign(x) * (np.abs(x) / np.where(y > 0, y, 1)) ** (p - 1) * (y > 0),)

@@ -37,8 +37,20 @@ def inline(graph: Graph, other: Graph, given: Mapping[str, str]) -> dict[str, st
 def in_mode(function: Function, training: bool) -> Function:
     """The function with BatchNormalization and Dropout in training or in inference form."""
     twin = function.copy()
-    twin.graph = infer_shapes(prepare(twin.graph, training))
+    graph = prepare(twin.graph, training)
+    if not training:
+        graph.nodes = [n for node in graph.nodes for n in _handed_on(node)]
+    twin.graph = infer_shapes(graph)
     return twin
+
+
+def _handed_on(node: Node) -> list[Node]:
+    """BatchNormalization in inference form has one output in ONNX: the statistics that it hands on are Identities."""
+    if node.op != "BatchNormalization":
+        return [node]
+    rest = [Node("Identity", (node.inputs[k + 2],), (o,), name=o)
+            for k, o in enumerate(node.outputs) if k and o is not None]
+    return [Node(node.op, node.inputs, node.outputs[:1], node.attrs, node.name, node.domain), *rest]
 
 
 def with_producers(function: Function, params: Mapping[str, Any], buffers: Mapping[str, Any],
@@ -56,4 +68,5 @@ def with_producers(function: Function, params: Mapping[str, Any], buffers: Mappi
     graph.nodes = [renamed(n, names) for n in graph.nodes]
     graph.values = {names.get(k, k): Value(names.get(k, k), v.shape, v.dtype) for k, v in graph.values.items()}
     graph.outputs = [names.get(t, t) for t in outputs.values()]
+    graph.prune()
     return graph

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from ....graph import Graph, Node
+from ....ops import lookup
 from ....walk import Walker
 
 COLUMNS = ("Name", "Duration (us)", "Percent", "Device", "Count", "Argument Shapes")
@@ -156,24 +157,39 @@ def _timed(f: Callable[[], Any], repeats: int = 5) -> float:
 
 
 def _compiled_nodes(walker: Walker, arrays: Mapping[str, Any], key: Any) -> list[tuple[Node, Callable, list, str]]:
-    """(node, its compiled program, the arrays to call it with, their shapes), in order; executing each on the way."""
+    """(node, its compiled program, the arrays to call it with, their shapes), in order; executing each on the way.
+
+    Nodes that do the same with tensors of the same shapes share a program.
+    """
     known: dict[str, Any] = dict(arrays)
+    programs: dict[tuple, Callable] = {}
     found = []
     for node in walker.graph.nodes:
         alone = Graph(walker.graph.name)
         alone.nodes, alone.values = [node], {o: walker.graph.value(o) for o in node.output_names}
-        reads = list(dict.fromkeys(node.input_names))
-        for i in reads:
+        for i in dict.fromkeys(node.input_names):
             if i in walker.metadata or i in walker.graph.constants:
                 alone.constant(i, np.asarray(known[i]))
             else:
                 alone.inputs[i] = walker.graph.value(i)
-        run = _program(Walker(alone, "NHWC", given=walker.last), alone, node, key)
         args = [known[i] for i in alone.inputs]
+        same = (node.op, repr(node.attrs), tuple(o is None for o in node.outputs), tuple(
+            list(alone.inputs).index(i) if isinstance(i, str) and i in alone.inputs
+            else alone.constants[i].tobytes() if isinstance(i, str) else repr(i) for i in node.inputs),
+            tuple((a.shape, a.dtype, i in walker.last) for i, a in zip(alone.inputs, args, strict=True)))
+        run = programs.get(same) if not lookup(node.op).random else None
+        if run is None:
+            run = programs[same] = _program(Walker(alone, "NHWC", given=walker.last), alone, node, key)
         known |= dict(zip(node.output_names, run(*args), strict=True))
-        shapes = ", ".join(f"{known[i].dtype}{list(known[i].shape)}" for i in reads)
+        shapes = ", ".join(_typed(known[i], i in walker.last) for i in dict.fromkeys(node.input_names))
         found.append((node, run, args, shapes))
     return found
+
+
+def _typed(array: Any, last: bool) -> str:
+    """dtype and shape, as the graph says them: channels first."""
+    n, *rest = array.shape or (None,)
+    return f"{array.dtype}{[n, rest[-1], *rest[:-1]] if last else list(array.shape)}"
 
 
 def _program(walk: Walker, graph: Graph, node: Node, key: Any) -> Callable:

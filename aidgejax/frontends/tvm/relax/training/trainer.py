@@ -212,8 +212,8 @@ class Trainer:
             pairs = [(at[k], a) for k, a in given.items()]
         elif isinstance(given, list):
             if len(given) != len(declared):
-                raise RelaxValueError(f"The length of extern {what} is {len(given)}, which does not match the number "
-                                      f"of {many} {len(declared)}")
+                raise RelaxValueError(f"The length of extern {many.split()[-1]} is {len(given)}, which does not match "
+                                      f"the number of {many} {len(declared)}")
             pairs = list(enumerate(given))
         else:
             raise RelaxValueError(f"The type of extern_{what} should be either list or dict, got "

@@ -173,7 +173,7 @@ def _tensors(table: _Table, slot: int, nominal: bool) -> dict[str, np.ndarray]:
     found = {}
     for t in table.tables(slot):
         name, what = t.text(0), table.what
-        dtype = helper_dtype(t.number(3, types.Int32Flags), f"tensor {name!r} of {what}")
+        dtype = _dtype(t.number(3, types.Int32Flags), f"tensor {name!r} of {what}")
         dims = tuple(int(d) for d in t.array(2, np.dtype("<i8")))
         raw = t.array(4, np.dtype("u1"))
         if t.number(6, types.Int64Flags, -1) != -1:
@@ -186,7 +186,7 @@ def _tensors(table: _Table, slot: int, nominal: bool) -> dict[str, np.ndarray]:
     return found
 
 
-def helper_dtype(code: int, what: str) -> np.dtype:
+def _dtype(code: int, what: str) -> np.dtype:
     dtype_name(code, what)  # refuses what NumPy does not have
     return np.dtype(helper.tensor_dtype_to_np_dtype(code))
 
@@ -215,7 +215,7 @@ class _Table:
         if at is None:
             return default
         self._int(at, flags.bytewidth)
-        return flags.py_type(np.frombuffer(self.data, flags.name and np.dtype(_NUMPY[flags]), 1, at)[0])
+        return flags.py_type(np.frombuffer(self.data, _NUMPY[flags], 1, at)[0])
 
     def _follow(self, slot: int) -> int | None:
         at = self._field(slot)

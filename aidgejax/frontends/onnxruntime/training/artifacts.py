@@ -1,0 +1,292 @@
+"""onnxruntime.training.artifacts: generate_artifacts writes what training on a device starts from."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+import warnings
+from collections.abc import Sequence
+from contextlib import nullcontext
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnx import ModelProto
+
+from ....errors import AidgeJaxError
+from ....onnxio import read, to_model
+from ....onnxio.artifacts import opset_of
+from ....onnxio.writer import LARGEST_MODEL, OLDEST_OPSET
+from . import onnxblock
+from ._errors import LossArguments, NoFile, NotFound, OutOfRange, TrainingError, UnknownOptimizer
+from .onnxblock._block import check_names
+from .onnxblock._checkpoint import checkpoint_bytes
+
+RUNTIMES = ("standard", "onnxruntime-training")
+
+
+class LossType(Enum):
+    """The loss that generate_artifacts appends."""
+
+    MSELoss = 1
+    CrossEntropyLoss = 2
+    BCEWithLogitsLoss = 3
+    L1Loss = 4
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class OptimType(Enum):
+    """The optimizer that generate_artifacts writes."""
+
+    AdamW = 1
+    SGD = 2
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def generate_artifacts(model: ModelProto | str, requires_grad: list[str] | None = None,
+                       frozen_params: list[str] | None = None, loss: LossType | onnxblock.Block | None = None,
+                       optimizer: OptimType | onnxblock.Block | None = None,
+                       artifact_directory: str | bytes | os.PathLike | None = None, prefix: str = "",
+                       ort_format: bool = False, custom_op_library: str | bytes | os.PathLike | None = None,
+                       additional_output_names: list[str] | None = None, nominal_checkpoint: bool = False,
+                       loss_input_names: list[str] | None = None, *, runtime: str = "standard") -> None:
+    """Write training_model.onnx, eval_model.onnx, optimizer_model.onnx (with an optimizer), checkpoint and, if asked
+    for, nominal_checkpoint, each name after `prefix`.  All of them or, after an error, none.
+
+    model: the forward model, or its path.  requires_grad, frozen_params: initializers that become inputs; the others
+        stay in the models.  loss: one of LossType, a Block, or None where the first output is the loss.
+    additional_output_names: tensors to output beside the loss.  loss_input_names: what the loss is given, instead of
+        all outputs.  custom_op_library: nodes of its domains are kept as they are.
+    runtime: "standard", ONNX's own operators, for any runtime; or "onnxruntime-training", for ONNX Runtime's training
+        build (1.19.2 is the last).
+    Raises RuntimeError, naming the culprit; LookupError for outputs that there are not; FileNotFoundError.
+    """
+    if runtime not in RUNTIMES:
+        raise TrainingError(f"runtime is {runtime!r}; expected one of {', '.join(map(repr, RUNTIMES))}")
+    base, path = _load(model)
+    folder = _folder(artifact_directory)
+    trainable = _list(requires_grad, "requires_grad")
+    frozen = _list(frozen_params, "frozen_params")
+    loss_block, optimizer_block = _loss_block(loss), _optimizer_block(optimizer)
+    library = _library(custom_op_library)
+    extra = _additional(additional_output_names)
+    if optimizer_block is not None and not trainable:
+        raise OutOfRange("an optimizer was asked for, but requires_grad names no parameter; name those to train, or "
+                         "leave out the optimizer")
+    if ort_format:
+        _converter()
+    base = _in_todays_opset(base)
+    check_names(base, trainable, frozen)
+
+    block = _Training(loss_block, isinstance(loss, LossType), loss_input_names or None, extra)
+    block._tail = runtime
+    for name in trainable:
+        block.requires_grad(name)
+    for name in frozen:
+        block.requires_grad(name, False)
+    with (onnxblock.custom_op_library(library) if library else nullcontext()), onnxblock.base(base, path):
+        block(*(o.name for o in base.graph.output))
+    training, evaluation = block.to_model_proto()
+    parameters = block.parameters()
+
+    files: dict[str, ModelProto | bytes] = {"training_model.onnx": training, "eval_model.onnx": evaluation}
+    if optimizer_block is not None:
+        files["optimizer_model.onnx"] = _optimizer_model(optimizer_block, parameters[0], opset_of(training), runtime)
+    try:
+        files["checkpoint"] = checkpoint_bytes(parameters)
+        if nominal_checkpoint:
+            files["nominal_checkpoint"] = checkpoint_bytes(parameters, nominal=True)
+    except TrainingError:
+        raise
+    except AidgeJaxError as e:
+        raise TrainingError(str(e)) from None
+    _write({f"{prefix}{name}": content for name, content in files.items()}, folder, ort_format)
+
+
+class _Training(onnxblock.TrainingBlock):
+    """The loss on top of the model's outputs, and what else is to be output."""
+
+    def __init__(self, loss: onnxblock.Block, is_one_of_ours: bool, inputs: Sequence[str] | None,
+                 extra: Sequence[str]) -> None:
+        super().__init__()
+        self._loss, self._ours, self._inputs, self._extra = loss, is_one_of_ours, inputs, extra
+
+    def build(self, *outputs: str) -> Any:
+        for name in self._extra:
+            try:
+                self._info(name)
+            except NotFound:
+                raise NotFound(f"The provided name {name} is not a graph value info or a graph output.") from None
+        for name in self._inputs or ():
+            self._info(name)
+        inputs = self._inputs or outputs
+        if self._ours and len(inputs) != 1:
+            raise LossArguments(f"{type(self._loss).__name__} compares one output with a target, and was given "
+                                f"{len(inputs)}: {', '.join(map(repr, inputs))}. Choose one with "
+                                f"loss_input_names=[...], or write a block that takes them all")
+        if isinstance(self._loss, onnxblock.blocks.PassThrough):
+            self._check_scalar(inputs[0])
+            inputs = inputs[:1]
+        try:
+            loss = self._loss(*inputs)
+        except TypeError as e:
+            if isinstance(e, AidgeJaxError):
+                raise
+            raise LossArguments(f"the loss {type(self._loss).__name__} could not be built on the outputs "
+                                f"{', '.join(map(repr, inputs))}: {e}") from e
+        return (loss, *self._extra)
+
+    def _check_scalar(self, name: str) -> None:
+        dims = self._info(name).type.tensor_type.shape.dim
+        if any(not d.HasField("dim_value") or d.dim_value != 1 for d in dims):
+            shape = [d.dim_param or (d.dim_value if d.HasField("dim_value") else "?") for d in dims]
+            raise TrainingError(f"without a loss the first output is taken for the loss, and {name!r} has the shape "
+                                f"{shape}: expected a single number. Give a loss")
+
+
+# ---- arguments ----------------------------------------------------------------------------------------
+
+
+def _load(model: Any) -> tuple[ModelProto, str | None]:
+    if isinstance(model, str):
+        if not os.path.exists(model):
+            raise NoFile(f"there is no model {model!r}")
+        try:
+            return onnx.load(model), model
+        except Exception as e:  # protobuf's own kinds
+            raise TrainingError(f"{model!r} is not an ONNX model: {e}") from None
+    if not isinstance(model, ModelProto):
+        raise TrainingError(f"Please pass in either a string or an ONNX ModelProto for the model, got "
+                            f"{type(model).__name__}.")
+    if sum(len(t.raw_data) for t in model.graph.initializer) > LARGEST_MODEL:
+        raise TrainingError("This model is > 2GB. Please pass in a path to the ONNX file instead.")
+    return model, None
+
+
+def _folder(artifact_directory: Any) -> Path:
+    folder = Path.cwd() if artifact_directory is None else Path(os.fsdecode(artifact_directory))
+    if not folder.is_dir():
+        raise NoFile(f"there is no folder {str(folder)!r} to write the artifacts to; make it first")
+    return folder
+
+
+def _list(names: Any, what: str) -> list[str]:
+    if names is None:
+        return []
+    if isinstance(names, str):
+        raise TrainingError(f"{what} is the string {names!r}; expected a list of names, such as [{names!r}]")
+    names = list(names)
+    wrong = [n for n in names if not isinstance(n, str)]
+    if wrong:
+        raise TrainingError(f"{what} holds {wrong[0]!r}, which is {type(wrong[0]).__name__}; expected names")
+    return list(dict.fromkeys(names))
+
+
+def _additional(names: Any) -> list[str]:
+    if names is None:
+        return []
+    if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+        raise TrainingError(f"Unknown type provided for additional output names {type(names)}. Expected additional "
+                            f"output names to be a list of strings.")
+    return list(dict.fromkeys(names))
+
+
+def _loss_block(loss: Any) -> onnxblock.Block:
+    if loss is None:
+        return onnxblock.blocks.PassThrough()
+    if isinstance(loss, LossType):
+        return getattr(onnxblock.loss, loss.name)()
+    if isinstance(loss, onnxblock.Block):
+        return loss
+    raise TrainingError(f"Unknown loss provided {type(loss)}: {loss!r}. Expected loss to be either one of "
+                        f"onnxruntime.training.artifacts.LossType or onnxruntime.training.onnxblock.Block.")
+
+
+def _optimizer_block(optimizer: Any) -> onnxblock.Block | None:
+    if optimizer is None or isinstance(optimizer, onnxblock.Block):
+        return optimizer
+    if isinstance(optimizer, OptimType):
+        return getattr(onnxblock.optim, optimizer.name)()
+    raise UnknownOptimizer(f"Unknown optimizer provided {type(optimizer)}: {optimizer!r}. Expected optimizer to be "
+                           f"either one of onnxruntime.training.artifacts.OptimType or "
+                           f"onnxruntime.training.onnxblock.Block.")
+
+
+def _library(path: Any) -> str | None:
+    if path is None:
+        return None
+    path = os.fsdecode(path)
+    if not os.path.exists(path):
+        raise TrainingError(f"Custom op library path {path} does not exist.")
+    return path
+
+
+def _in_todays_opset(base: ModelProto) -> ModelProto:
+    """Blocks, and the gradient, are written for opset 13 and later; an older model is brought there."""
+    opset = opset_of(base)
+    if opset >= OLDEST_OPSET:
+        return base
+    try:
+        newer = to_model(read(base))
+    except AidgeJaxError as e:
+        raise TrainingError(str(e)) from None
+    del newer.metadata_props[:]
+    warnings.warn(f"the model's opset is {opset}; its artifacts are written in opset {opset_of(newer)}", UserWarning,
+                  stacklevel=3)
+    return newer
+
+
+def _optimizer_model(block: onnxblock.Block, parameters: Any, opset: int, runtime: str) -> ModelProto:
+    if hasattr(block, "runtime"):
+        block.runtime = runtime
+    with onnxblock.empty_base(opset) as opened:
+        if getattr(block, "runtime", "standard") == "standard":
+            block(parameters)
+            return opened.model
+        return block.model(parameters, opset)
+
+
+# ---- files --------------------------------------------------------------------------------------------
+
+
+def _converter() -> Any:
+    """onnxruntime's converter to its own format, where it is installed."""
+    try:
+        from onnxruntime.tools import convert_onnx_models_to_ort
+    except ImportError as e:
+        raise TrainingError(f"ort_format needs onnxruntime's converter, and it cannot be imported ({e}): "
+                            f"pip install onnxruntime, or leave out ort_format") from None
+    return convert_onnx_models_to_ort
+
+
+def _write(files: dict[str, ModelProto | bytes], folder: Path, ort_format: bool) -> None:
+    """All files or none: they are made in a folder beside the others and moved when all are there."""
+    scratch = Path(tempfile.mkdtemp(prefix=f".artifacts_{secrets.token_hex(4)}_", dir=folder))
+    try:
+        for name, content in files.items():
+            data = content if isinstance(content, bytes) else content.SerializeToString()
+            (scratch / name).write_bytes(data)
+        if ort_format:
+            _convert(scratch)
+        for made in sorted(scratch.iterdir()):
+            if (folder / made.name).is_dir():
+                raise TrainingError(f"cannot write {str(folder / made.name)!r}: it is a folder")
+        for made in sorted(scratch.iterdir()):
+            os.replace(made, folder / made.name)
+    except OSError as e:
+        raise TrainingError(f"the artifacts cannot be written to {str(folder)!r}: {e}") from e
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _convert(folder: Path) -> None:
+    converter = _converter()
+    for path in sorted(folder.glob("*.onnx")):
+        converter.convert_onnx_models_to_ort(path, optimization_styles=[converter.OptimizationStyle.Fixed])

@@ -1,0 +1,112 @@
+"""The model that blocks work on: one at a time, for as long as a `with` lasts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import onnx
+from onnx import ModelProto, helper
+
+from .....onnxio.schemas import NEWEST_OPSET
+from .....onnxio.writer import IR_OF_OPSET
+from .._errors import OutsideOfBase, TrainingError
+
+DEFAULT_OPSET = 17
+
+
+class ModelAccessor:
+    """model: what blocks change; path: where it was read from, if it was."""
+
+    def __init__(self, model: ModelProto, path: str | None = None) -> None:
+        self.model, self.path = model, path
+        self._count = 0
+
+    @property
+    def has_path(self) -> bool:
+        return self.path is not None
+
+    def fresh(self, stem: str) -> str:
+        """A name for a tensor or a node that nothing in the model bears."""
+        graph = self.model.graph
+        taken = {n.name for n in graph.node} | {o for n in graph.node for o in n.output}
+        taken |= {v.name for v in (*graph.input, *graph.output, *graph.initializer)}
+        while True:
+            name = f"onnx::{stem}::{self._count}"
+            self._count += 1
+            if name not in taken:
+                return name
+
+
+_current: ModelAccessor | None = None
+_library: str | None = None
+
+
+def accessor() -> ModelAccessor:
+    if _current is None:
+        raise OutsideOfBase("a block works on a model, and there is none: call it inside `with onnxblock.base(model):` "
+                            "or `with onnxblock.empty_base():`")
+    return _current
+
+
+def library() -> str | None:
+    """The custom op library that was named, if one was."""
+    return _library
+
+
+@contextmanager
+def base(model: ModelProto, model_path: str | None = None) -> Iterator[ModelAccessor]:
+    """Blocks called inside work on a copy of `model`.  model_path: its file, if it is too large for a message."""
+    if model is None:
+        raise TrainingError("Base onnx model cannot be None: give a ModelProto, or use onnxblock.empty_base()")
+    if not isinstance(model, ModelProto):
+        raise TrainingError(f"onnxblock.base takes an onnx.ModelProto, got {type(model).__name__}")
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    with _opened(ModelAccessor(copy, None if model_path is None else os.fspath(model_path))) as opened:
+        yield opened
+
+
+@contextmanager
+def empty_base(opset_version: int | None = None) -> Iterator[ModelAccessor]:
+    """Blocks called inside build a model from nothing.
+
+    opset_version: default 17, which every onnxruntime since 1.12 reads.
+    """
+    opset = DEFAULT_OPSET if opset_version is None else opset_version
+    if not isinstance(opset, int) or not 7 <= opset <= NEWEST_OPSET:
+        raise TrainingError(f"opset_version is {opset!r}; expected 7 to {NEWEST_OPSET}, the newest that the installed "
+                            f"onnx {onnx.__version__} knows")
+    model = helper.make_model(helper.make_graph([], "model", [], []), opset_imports=[helper.make_opsetid("", opset)],
+                              ir_version=next(ir for top, ir in IR_OF_OPSET if opset <= top),
+                              producer_name="aidgejax")
+    with _opened(ModelAccessor(model)) as opened:
+        yield opened
+
+
+@contextmanager
+def _opened(new: ModelAccessor) -> Iterator[ModelAccessor]:
+    global _current
+    if _current is not None:
+        raise TrainingError("Base onnx model already exists. Cannot create multiple ModelAccessors: leave the first "
+                            "`with onnxblock.base(...)` before the second")
+    _current = new
+    try:
+        yield new
+    finally:
+        _current = None
+
+
+@contextmanager
+def custom_op_library(path: str) -> Iterator[str]:
+    """Models built inside may hold nodes of the domains of this library."""
+    global _library
+    path = os.fspath(path)
+    if not os.path.exists(path):
+        raise TrainingError(f"Custom op library path {path} does not exist.")
+    before, _library = _library, path
+    try:
+        yield path
+    finally:
+        _library = before

@@ -1,0 +1,205 @@
+"""onnxruntime.training.onnxblock.blocks: one node each, most of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from onnx import helper
+
+from .._errors import TrainingError
+from ._accessor import accessor
+from ._block import Block
+
+
+class _Unary(Block):
+    _op = ""
+
+    def build(self, unary_input_name: str) -> str:
+        return self._node(self._op, unary_input_name)
+
+
+class _Binary(Block):
+    _op = ""
+
+    def build(self, binary_input_name1: str, binary_input_name2: str) -> str:
+        return self._node(self._op, binary_input_name1, binary_input_name2)
+
+
+class Add(_Binary):
+    """a + b"""
+    _op = "Add"
+
+
+class Sub(_Binary):
+    """a - b"""
+    _op = "Sub"
+
+
+class Mul(_Binary):
+    """a * b"""
+    _op = "Mul"
+
+
+class Div(_Binary):
+    """a / b"""
+    _op = "Div"
+
+
+class Sigmoid(_Unary):
+    _op = "Sigmoid"
+
+
+class Log(_Unary):
+    _op = "Log"
+
+
+class Neg(_Unary):
+    _op = "Neg"
+
+
+class Abs(_Unary):
+    _op = "Abs"
+
+
+class Pow(Block):
+    """x ** exponent"""
+
+    def __init__(self, exponent: float) -> None:
+        super().__init__()
+        self._exponent = exponent
+
+    def build(self, pow_input_name: str) -> str:
+        return self._node("Pow", pow_input_name, self._constant(self._exponent, "pow_exponent"))
+
+
+class _Reduce(Block):
+    _op = ""
+
+    def __init__(self, keepdims: bool = True) -> None:
+        super().__init__()
+        self._keepdims = int(keepdims)
+
+    def build(self, reduce_input_name: str) -> str:
+        return self._node(self._op, reduce_input_name, keepdims=self._keepdims)
+
+
+class ReduceMean(_Reduce):
+    """The mean of all elements."""
+    _op = "ReduceMean"
+
+
+class ReduceSum(_Reduce):
+    """The sum of all elements."""
+    _op = "ReduceSum"
+
+
+class Constant(Block):
+    """A number, as a tensor of shape [1]."""
+
+    def __init__(self, value_float: float) -> None:
+        super().__init__()
+        self._value = value_float
+
+    def build(self) -> str:
+        return self._constant([self._value], "constant")
+
+
+class SequenceConstruct(Block):
+    """A sequence of tensors."""
+
+    def build(self, *sequence_input_names: str) -> str:
+        return self._node("SequenceConstruct", *sequence_input_names)
+
+
+class ReduceAllL2(Block):
+    """The Euclidean norm of all tensors taken as one vector, f[]."""
+
+    def build(self, *reduce_input_names: str) -> str:
+        squares = [self._node("ReduceSum", self._node("Mul", n, n), keepdims=0) for n in reduce_input_names]
+        return self._node("Sqrt", squares[0] if len(squares) == 1 else self._node("Sum", *squares))
+
+
+class Clip(Block):
+    """x, at least clip_min and at most clip_max; None leaves that side open."""
+
+    def __init__(self, clip_min: float | None = None, clip_max: float | None = None) -> None:
+        super().__init__()
+        self._min, self._max = clip_min, clip_max
+
+    def build(self, clip_input_name: str) -> str:
+        bounds = ["" if b is None else self._constant(b, "clip") for b in (self._min, self._max)]
+        while bounds and not bounds[-1]:
+            bounds.pop()
+        return self._node("Clip", clip_input_name, *bounds)
+
+
+class PassThrough(Block):
+    """The input itself."""
+
+    def build(self, passthrough_input_name: str) -> str:
+        return passthrough_input_name
+
+
+class InputLike(Block):
+    """A new graph input of the type and shape of a tensor of the graph."""
+
+    def __init__(self, like: str) -> None:
+        super().__init__()
+        self._like = like
+
+    def build(self, input_name: str | None = None) -> str:
+        return self._input(input_name or accessor().fresh("input"), self._info(self._like))
+
+
+class LabelEncoder(Block):
+    """ai.onnx.ml's LabelEncoder: keys to values."""
+
+    def __init__(self, default_value: Any, keys: list, values: list, default_key: Any = None) -> None:
+        super().__init__()
+        if len(keys) != len(values):
+            raise TrainingError(f"LabelEncoder needs as many values as keys, got {len(keys)} keys and {len(values)} "
+                                f"values")
+        self._default, self._keys, self._values = default_value, list(keys), list(values)
+
+    def build(self, label_encoder_input_name: str) -> str:
+        opened = accessor()
+        if not any(i.domain == "ai.onnx.ml" for i in opened.model.opset_import):
+            opened.model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 2))
+        attrs = {f"keys_{_kind(self._keys)}s": self._keys, f"values_{_kind(self._values)}s": self._values,
+                 f"default_{_kind(self._values)}": self._default}
+        return self._node("LabelEncoder", label_encoder_input_name, domain="ai.onnx.ml", **attrs)
+
+
+def _kind(values: list) -> str:
+    kinds = {str: "string", float: "float"}
+    return next((kinds[type(v)] for v in values if type(v) in kinds), "int64")
+
+
+class Cast(Block):
+    """x in another element type, as ONNX numbers it."""
+
+    def __init__(self, to: int) -> None:
+        super().__init__()
+        self._to = int(to)
+
+    def build(self, cast_input_name: str) -> str:
+        return self._node("Cast", cast_input_name, to=self._to)
+
+
+class Linear(Block):
+    """alpha * x W^T + beta * b, with random weights W of shape [out_features, in_features]."""
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, alpha: float = 1.0,
+                 beta: float = 1.0) -> None:
+        super().__init__()
+        self._shape, self._bias, self._alpha, self._beta = (out_features, in_features), bias, alpha, beta
+
+    def build(self, linear_input_name: str) -> str:
+        bound = 1 / np.sqrt(self._shape[1])
+        draw = np.random.default_rng()
+        weight = self._constant(draw.uniform(-bound, bound, self._shape), "linear.weight")
+        bias = [self._constant(draw.uniform(-bound, bound, self._shape[:1]), "linear.bias")] if self._bias else []
+        return self._node("Gemm", linear_input_name, weight, *bias, alpha=self._alpha, beta=self._beta, transB=1)
+
+

@@ -1,0 +1,99 @@
+"""onnxruntime.training.onnxblock.optim: blocks that write an optimizer model into an empty base.
+
+    with onnxblock.empty_base() as accessor:
+        onnxblock.optim.AdamW(weight_decay=0.01)(trainable_params)
+        model = accessor.model
+
+The formulas are those of aidgejax.optim; onnxio.artifacts spells them in standard operators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from onnx import ModelProto, TensorProto, helper
+
+from .....graph import Value
+from .....onnxio.artifacts import opset_of, optimizer_model, ort_optimizer_model
+from .._errors import TrainingError, WrongType
+from ._block import Block
+
+
+class ClipGradNorm(Block):
+    """gradient * min(1, max_norm / (norm + 1e-6)), and norm is that of all gradients together."""
+
+    def __init__(self, max_norm: float) -> None:
+        super().__init__()
+        if not isinstance(max_norm, int | float) or not max_norm > 0:
+            raise TrainingError(f"ClipGradNorm: max_norm is {max_norm!r}; expected a number above 0")
+        self.max_norm = float(max_norm)
+
+    def build(self, *gradient_names: str) -> list[str]:
+        squares = [self._node("ReduceSum", self._node("Mul", g, g), keepdims=0) for g in gradient_names]
+        total = squares[0] if len(squares) == 1 else self._node("Sum", *squares)
+        norm = self._node("Add", self._node("Sqrt", total), self._constant(1e-6))
+        factor = self._node("Min", self._node("Div", self._constant(self.max_norm), norm), self._constant(1.0))
+        return [self._node("Mul", g, factor) for g in gradient_names]
+
+
+class _Optimizer(Block):
+    """settings: what aidgejax.onnxio.artifacts.optimizer_graph takes.  runtime: whose nodes it is written in."""
+
+    rule = ""
+
+    def __init__(self, clip_grad: ClipGradNorm | None, **settings: Any) -> None:
+        super().__init__()
+        if clip_grad is not None and not isinstance(clip_grad, ClipGradNorm):
+            raise WrongType(f"clip_grad is {clip_grad!r}; expected a ClipGradNorm")
+        self.settings = settings | {"max_norm": clip_grad.max_norm if clip_grad else None}
+        self.runtime = "standard"
+
+    def build(self, parameters: Sequence[TensorProto]) -> list[str]:
+        model, made = self.base, self.model(parameters, opset_of(self.base))
+        if len(model.graph.node) or len(model.graph.input):
+            raise TrainingError(f"{type(self).__name__} writes a whole model: call it in an onnxblock.empty_base()")
+        model.CopyFrom(made)
+        return [o.name for o in model.graph.output]
+
+    def model(self, parameters: Sequence[TensorProto], opset: int) -> ModelProto:
+        """The optimizer model of these parameters."""
+        if not parameters:
+            raise TrainingError(f"{type(self).__name__} was given no parameters to train")
+        if self.runtime != "standard":
+            return ort_optimizer_model(self.rule, opset, **self.settings)
+        values = {p.name: Value(p.name, tuple(p.dims), helper.tensor_dtype_to_np_dtype(p.data_type).name)
+                  for p in parameters}
+        return optimizer_model(self.rule, values, opset=opset, **self.settings)
+
+
+class AdamW(_Optimizer):
+    """Adam with decoupled decay after the step (Hugging Face): aidgejax.optim.adamw(decay="after")."""
+
+    rule = "adamw"
+
+    def __init__(self, bias_correction: bool = True, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-6,
+                 weight_decay: float = 0.0, clip_grad: ClipGradNorm | None = None) -> None:
+        _check_number("betas[0]", betas[0], below=1)
+        _check_number("betas[1]", betas[1], below=1)
+        _check_number("eps", eps)
+        _check_number("weight_decay", weight_decay)
+        super().__init__(clip_grad, beta1=float(betas[0]), beta2=float(betas[1]), epsilon=float(eps),
+                         weight_decay=float(weight_decay), bias_correction="rate" if bias_correction else "none")
+
+
+class SGD(_Optimizer):
+    """p - learning_rate * gradient."""
+
+    rule = "sgd"
+
+    def __init__(self, clip_grad: ClipGradNorm | None = None) -> None:
+        super().__init__(clip_grad)
+
+
+def _check_number(name: str, value: Any, below: float = float("inf")) -> None:
+    if not isinstance(value, int | float) or not 0 <= value < below:
+        raise TrainingError(f"AdamW: {name} is {value!r}; expected a number of at least 0 and below {below}")
+
+
+__all__ = ["SGD", "AdamW", "ClipGradNorm"]

@@ -144,7 +144,7 @@ def _ideal(node: Node) -> Node | None:
     keep = {"RoundTo": 0, "InputRange": 0}
     if node.op in keep:
         return replace(node, op="Identity", inputs=(node.inputs[0],), attrs={})
-    if node.op == "RandomNormalLike":
+    if node.op == "GaussianNoise":
         return replace(node, op="ZerosLike", attrs={})
     if node.op == "RandomUniformLike":
         return replace(node, op="ZerosLike", attrs={})

@@ -19,11 +19,12 @@ Arrays = dict[str, Any]
 
 def describe(graph: Graph, batch: Arrays | None = None, *, params: Arrays | None = None, buffers: Arrays | None = None,
              key: Any = None) -> str:
-    """A line for each tile: size, range, scales; with a batch also the share of its inputs and outputs that is clipped."""
+    """A line for each tile: size, range, scales; with a batch also the share of inputs and outputs that is clipped."""
     held = {**graph.params, **graph.buffers, **(params or {}), **(buffers or {})}
     ranges = input_ranges(graph, params, buffers)
     shares = clipped_share(graph, batch, params=params, buffers=buffers, key=key) if batch else {}
-    lines = [f"{'tile':24} {'weight':16} {'max |w|':>8} {'range':>8} {'scale':>17} {'in clipped':>11} {'out clipped':>12}"]
+    lines = [f"{'tile':24} {'weight':16} {'max |w|':>8} {'range':>8} {'scale':>17} "
+             f"{'in clipped':>11} {'out clipped':>12}"]
     for layer in layers(graph):
         for part in layer.parts:
             name, w = part.prefix[:-1], np.asarray(held[f"{part.prefix}weight"])

@@ -248,7 +248,7 @@ class _Writer:
     def noise(self, like: Value, strength: float) -> Value | None:
         if strength <= 0:
             return None
-        drawn = self.op.RandomNormalLike(like)
+        drawn = self.op.GaussianNoise(like)
         values = self.held("out_noise_values")
         if values is not None and strength == self.s.io.out_noise:
             return self.op.Mul(drawn, self.across(values))

@@ -316,6 +316,37 @@ def bound_management(a, w, inp_noise=None, out_noise=None, *, inp_bound=1.0, inp
     return jax.lax.while_loop(lambda s: (s <= limit) & over(s), lambda s: 2 * s, one)
 
 
+def gaussian_noise_vjp(op, like, drawn, d_drawn):
+    return (None,)
+
+
+def gaussian_noise_onnx(op, like):
+    return op.RandomNormalLike(like)
+
+
+@operator("GaussianNoise", vjp=gaussian_noise_vjp, decompose=gaussian_noise_onnx, random=True)
+def gaussian_noise(like, *, key=None):
+    """Draws from the standard normal distribution, cheaply.  f[*s] -> f[*s]."""
+    return gaussian(its_key(key, None), jnp.shape(like), jnp.result_type(like))
+
+
+def gaussian(key, shape, dtype):
+    """Standard normal draws: a hash of the key and of each element's number, turned by the inverse error function.
+
+    Threefry would cost more than the product that is disturbed.  24 bits each, so none is beyond 5.3; the hash is two
+    rounds of a 32-bit finalizer (multiply, xor, shift), which is good enough for noise."""
+    words = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
+    words = jnp.reshape(words, -1).astype("uint32")
+    count = jax.lax.iota("uint32", max(1, math.prod(shape))).reshape(shape if math.prod(shape) else (1,))
+    x = count * np.uint32(0x9E3779B9) + words[0]
+    for word in (words[-1], words[0]):
+        x = (x ^ (x >> 16)) * np.uint32(0x7FEB352D)
+        x = (x ^ (x >> 15)) * np.uint32(0x846CA68B)
+        x = (x ^ (x >> 16)) + word
+    unit = (x >> 8).astype("float32") * np.float32(2**-23) + np.float32(2**-24 - 1)
+    return jnp.reshape(math.sqrt(2) * jax.lax.erf_inv(unit), shape).astype(dtype)
+
+
 # ---- weights ------------------------------------------------------------------------------------------
 
 MODIFIERS = ("NONE", "COPY", "ADD_NORMAL", "MULT_NORMAL", "DISCRETIZE", "DOREFA")
@@ -377,7 +408,7 @@ def weight_modifier(w, x=None, *, modifier="NONE", std_dev=0.0, res=0.0, rel_to_
             w = w + step * (jax.random.uniform(its_key(key, None), jnp.shape(w), dtype) - 0.5)
         return round_to(w, step) if res > 0 else w
     shape = (jnp.shape(x)[0], *jnp.shape(w)) if per_batch_sample else jnp.shape(w)
-    noise = std_dev * jax.random.normal(its_key(key, None), shape, dtype)
+    noise = std_dev * gaussian(its_key(key, None), shape, dtype)
     return w + noise * (wmax if modifier == "ADD_NORMAL" else w)
 
 

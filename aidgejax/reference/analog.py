@@ -116,6 +116,11 @@ def bound_management(a, w, inp_noise=None, out_noise=None, *, inp_bound=1.0, inp
         scale *= 2
 
 
+@define("GaussianNoise")
+def gaussian_noise(like, *, rng=None, drawn=()):
+    return (np.random.default_rng() if rng is None else rng).normal(size=like.shape).astype(like.dtype)
+
+
 @define("WeightModifier")
 def weight_modifier(w, x=None, *, modifier="NONE", std_dev=0.0, res=0.0, rel_to_actual_wmax=1, assumed_wmax=1.0,
                     dorefa_clip=0.6, sto_round=0, per_batch_sample=0, training_mode=0, rng=None, drawn=()):

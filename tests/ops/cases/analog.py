@@ -59,6 +59,7 @@ CASES = [
     Case("WeightModifier", (f(5, 4),), modifier="ADD_NORMAL", std_dev=0.1, why="outside training", batch=()),
     Case("WeightModifier", (f(2, 2),), modifier="ADD_NORMAL", std_dev=0.1, rel_to_actual_wmax=0, training_mode=1,
          why="noise of fixed size", batch=(), excused=DRAWS),
+    Case("GaussianNoise", (f(5, 4),), wrt=(), excused=DRAWS),
     Case("ClipWeight", (f(5, 4),), clip="FIXED_VALUE", fixed_value=0.5, batch=()),
     Case("ClipWeight", (f(5, 4),), sigma=0.5, batch=()),
     Case("ClipWeight", (f(5, 4),), sigma=0.5, fixed_value=0.3, batch=()),

@@ -1,0 +1,56 @@
+"""The configs: the page's fields, order and defaults; how they print; what is equal."""
+
+import inspect
+from dataclasses import MISSING, fields
+
+import pytest
+
+from aidgejax.frontends.aihwkit.simulator import configs, presets
+from aidgejax.frontends.aihwkit.simulator.parameters import pre_post
+
+FACTORY, REQUIRED = object(), object()
+PAGE = {
+    "InputRangeParameter": [
+        ("enable", FACTORY), ("learn_input_range", True), ("init_value", 3.0), ("init_from_data", 100),
+        ("init_std_alpha", 3.0), ("decay", 0.001), ("input_min_percentage", 0.95), ("manage_output_clipping", False),
+        ("output_min_percentage", 0.95), ("gradient_scale", 1.0), ("gradient_relative", True),
+        ("calibration_info", None)],
+    "PeripheryQuantizationParameter": [
+        ("n_bits", 0), ("symmetric", True), ("learn_quant_params", False), ("init_learning_after", 100)],
+    "PrePostProcessingParameter": [("input_range", FACTORY)],
+    "PrePostProcessingParameterQuant": [("input_range", FACTORY), ("periph_quant", FACTORY)],
+    "PrePostProcessingRPU": [("tile_class", REQUIRED), ("runtime", FACTORY), ("pre_post", FACTORY)],
+}
+
+
+@pytest.mark.parametrize("name", PAGE)
+def test_fields_are_those_of_the_page(name):
+    made = getattr(pre_post, name)
+    found = [(f.name, FACTORY if f.default_factory is not MISSING else REQUIRED if f.default is MISSING else f.default)
+             for f in fields(made)]
+    assert found == PAGE[name]
+    assert list(inspect.signature(made).parameters) == [n for n, _ in PAGE[name]]
+
+
+def test_prints_what_is_not_default():
+    config = configs.TorchInferenceRPUConfig()
+    assert str(config) == "TorchInferenceRPUConfig()"
+    config.pre_post.input_range.decay = 0.5
+    assert "input_range=InputRangeParameter(enable=False, decay=0.5)" in str(config)
+    assert "init_value" not in str(config)
+    kind = configs.WeightModifierParameter(type=configs.WeightModifierType.DROP_CONNECT)
+    assert str(kind) == "WeightModifierParameter(type=WeightModifierType.DROP_CONNECT)"
+
+
+def test_runtime_is_no_part_of_equality():
+    one, other = configs.InferenceRPUConfig(), configs.InferenceRPUConfig()
+    other.runtime.offload_input = True
+    assert one == other
+    other.forward.out_noise = 0.0
+    assert one != other
+
+
+def test_two_configs_share_nothing():
+    one, other = presets.StandardHWATrainingPreset(), presets.StandardHWATrainingPreset()
+    one.pre_post.input_range.enable = False
+    assert other.pre_post.input_range.enable

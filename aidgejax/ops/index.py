@@ -36,7 +36,8 @@ def along(x, indices, axis):
     if beyond:
         raise GraphError(f"indices of shape {sizes} go beyond the data, of shape {jnp.shape(x)}, on axis {beyond[0]}")
     check_indices(indices, jnp.shape(x)[axis], f"axis {axis}")
-    place = list(jnp.indices(sizes, sparse=True))
+    indices = jnp.asarray(indices)
+    place = list(jnp.indices(sizes, indices.dtype, sparse=True))
     place[axis] = indices
     return tuple(place)
 

@@ -78,8 +78,8 @@ class DataProvider:
             odd = next((k for k, p in enumerate(parts) if p.shape != parts[0].shape or p.dtype != parts[0].dtype), None)
             if odd is not None:
                 kinds = [f"{p.dtype}{list(p.shape)}" for p in (parts[odd], parts[0])]
-                raise ProviderError(f"item {int(rows[odd])}, modality {m}: {kinds[0]} does not stack with {kinds[1]} of "
-                                    f"item {int(rows[0])}")
+                raise ProviderError(f"item {int(rows[odd])}, modality {m}: {kinds[0]} does not stack with {kinds[1]} "
+                                    f"of item {int(rows[0])}")
             batch = Tensor(np.stack(parts))
             batch.set_backend(self._backend)
             found.append(batch)

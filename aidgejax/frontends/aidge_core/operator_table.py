@@ -368,8 +368,8 @@ def unfold(c, a, x):
 
 @define("Fold2D", rank=4, output_dims=(), kernel_dims=(), stride_dims=(1, 1), dilation_dims=(1, 1))
 def fold(c, a, x):
-    return c.named("Fold", x, output_shape=ints(a.output_dims), kernel_shape=ints(a.kernel_dims),
-                   strides=ints(a.stride_dims), dilations=ints(a.dilation_dims))
+    return c.named("Col2Im", x, ints(a.output_dims), ints(a.kernel_dims), strides=ints(a.stride_dims),
+                   dilations=ints(a.dilation_dims))
 
 
 @define("DepthToSpace", block_size=1, mode="CRD")
@@ -528,7 +528,7 @@ def grid_sample(c, a, x, grid):
                    align_corners=int(a.align_corners))
 
 
-# ---- leaves, and what the door does not know ----------------------------------------------------------
+# ---- leaves -------------------------------------------------------------------------------------------
 
 
 @define("Producer", constant=False)
@@ -537,8 +537,3 @@ def producer(c, a, x):
 
 
 TYPES["Producer"] = OperatorType("Producer", producer, (), ("data_output",), {"constant": False})
-
-
-def emit_core(c, a, *inputs):
-    """An operator of the core as an ONNX file spelled it; aidge_onnx makes them."""
-    raise GraphViewError("an operator read from ONNX carries its own emission")

@@ -1,7 +1,8 @@
 """aidge_learning.loss: each returns its value and leaves its gradient in prediction.grad, overwriting it.
 
-`scaling` multiplies the gradient alone, as in Aidge.  The formulas are those of aidgejax.ops.loss; a loss is one compiled
-call that gives value and gradient.  Targets are one-hot (or soft) rows of the prediction's dtype, or class indices.
+`scaling` multiplies the gradient alone, as in Aidge.  The formulas are those of aidgejax.ops.loss; a loss is one
+compiled call that gives value and gradient.  Targets are one-hot (or soft) rows of the prediction's dtype, or class
+indices.
 """
 
 from __future__ import annotations

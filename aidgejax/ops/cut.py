@@ -184,19 +184,24 @@ def paddings(sizes, pads, axes, mode):
     return found
 
 
-def pad_vjp(op, x, pads, constant_value, axes, y, dy, *, mode):
-    dx = op.PadGrad(dy, x, pads, axes, mode=mode)
+def pad_onnx(op, x, pads, constant_value, axes, *, mode, border_gradient):
+    return op.Pad(x, pads, constant_value, axes, mode=mode)
+
+
+def pad_vjp(op, x, pads, constant_value, axes, y, dy, *, mode, border_gradient):
+    dx = op.PadGrad(dy, x, pads, axes, mode=mode if border_gradient else "constant")
     if mode != "constant" or not isinstance(constant_value, Value):
         return dx, None, None, None
     outside = op.Sub(dy, op.Pad(dx, pads, 0.0, axes))
     return dx, None, op.SumLike(outside, constant_value), None
 
 
-@operator("Pad", onnx=("", 19), vjp=pad_vjp, static=("pads", "axes"), images="same")
-def pad(x, pads, constant_value=None, axes=None, *, mode="constant", layout="NCHW"):
+@operator("Pad", onnx=("", 19), vjp=pad_vjp, decompose=pad_onnx, static=("pads", "axes"), images="same")
+def pad(x, pads, constant_value=None, axes=None, *, mode="constant", border_gradient=1, layout="NCHW"):
     """x with more elements around it, or fewer where a pad is negative; mode: constant, reflect (without repeating
     the border), edge (the border again and again), wrap.  t[*s], i64[2k], t[], i64[k] -> t[*r].  ONNX Pad-19.
-    What is cut off is not there for the other modes to repeat."""
+    What is cut off is not there for the other modes to repeat.  border_gradient: 0 takes what is repeated for
+    constants, which pass no gradient on (SINGA's pools)."""
     widths = in_layout(paddings(in_graph(jnp.shape(x), layout), pads, axes, mode), layout)
     if mode == "constant":
         value = jnp.reshape(jnp.asarray(0 if constant_value is None else constant_value), ())

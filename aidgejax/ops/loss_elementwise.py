@@ -136,6 +136,8 @@ def binary_cross_entropy_vjp(op, p, t, y, dy, *, reduction, epsilon, slope):
     if slope == "quotient":
         return op.Mul(dy, op.Div(op.Sub(p, t), op.Add(op.Mul(c, op.Sub(1.0, c)), epsilon))), dt
     inside = op.Equal(c, p)
+    if slope == "shifted":
+        no = op.Sub(no, 3 * epsilon)
     dp = op.Mul(dy, op.Sub(op.Div(op.Sub(1.0, t), no), op.Div(t, yes)))
     return op.Where(inside, dp, 0.0), dt
 
@@ -153,12 +155,13 @@ def binary_cross_entropy(p, t, *, reduction="mean", epsilon=1e-12, slope="exact"
 
     p: probabilities; from scores BinaryCrossEntropyWithLogits loses nothing.  reduction: mean, sum, rows (f[s0]) or
     none (f[*s]).  slope: "exact", the derivative (0 outside [0, 1]), or "quotient", (p - t) / (c * (1 - c) + epsilon),
-    which is 0 at p = t = 0 or 1, as Aidge and (but for epsilon) torch have it.
+    which is 0 at p = t = 0 or 1, as Aidge and (but for epsilon) torch have it, or "shifted", the derivative with
+    1 - c - 2 * epsilon below 1 - t, as SINGA has it.
     """
     check_reduction(reduction)
     check_same_shape(p, t)
-    if slope not in ("exact", "quotient"):
-        raise GraphError(f"slope {slope!r}: expected 'exact' or 'quotient'")
+    if slope not in ("exact", "quotient", "shifted"):
+        raise GraphError(f"slope {slope!r}: expected 'exact', 'quotient' or 'shifted'")
     c = jnp.clip(p, 0, 1)
     no = epsilon - (c - 1)  # see the rule
     return reduced(-(t * jnp.log(c + epsilon) + (1 - t) * jnp.log(no)), reduction)

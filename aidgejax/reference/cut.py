@@ -66,7 +66,7 @@ def slice_grad(dy, like, starts, ends, axes=None, steps=None):
 
 
 @define("Pad")
-def pad(x, pads, constant_value=None, axes=None, *, mode="constant"):
+def pad(x, pads, constant_value=None, axes=None, *, mode="constant", border_gradient=1):
     before, after = [0] * x.ndim, [0] * x.ndim
     axes = range(x.ndim) if axes is None else axes
     for k, axis in enumerate(axes):
@@ -81,10 +81,10 @@ def pad(x, pads, constant_value=None, axes=None, *, mode="constant"):
 
 
 @backward("Pad")
-def pad_backward(x, pads, constant_value, axes, y, dy, *, mode="constant"):
+def pad_backward(x, pads, constant_value, axes, y, dy, *, mode="constant", border_gradient=1):
     outside = pad(np.zeros(x.shape, dy.dtype), pads, dy.dtype.type(1), axes, mode=mode)
     d_value = np.sum(dy * outside, dtype=dy.dtype).reshape(np.shape(constant_value))
-    return pad_grad(dy, x, pads, axes, mode=mode), None, d_value, None
+    return pad_grad(dy, x, pads, axes, mode=mode if border_gradient else "constant"), None, d_value, None
 
 
 @define("PadGrad")

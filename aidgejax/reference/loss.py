@@ -186,7 +186,8 @@ def binary_cross_entropy_backward(p, t, y, dy, *, reduction="mean", epsilon=1e-1
     if slope == "quotient":
         dp = (p - t) / (c * (1 - c) + epsilon)
     else:
-        dp = np.where((p >= 0) & (p <= 1), -t / (c + epsilon) + (1 - t) / (1 - c + epsilon), 0)
+        shift = -2 * epsilon if slope == "shifted" else epsilon
+        dp = np.where((p >= 0) & (p <= 1), -t / (c + epsilon) + (1 - t) / (1 - c + shift), 0)
     return dp * dy, dy * (np.log(1 - c + epsilon) - np.log(c + epsilon))
 
 

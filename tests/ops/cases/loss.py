@@ -76,6 +76,8 @@ CASES = [
          why="predictions outside [0, 1]"),
     Case("BinaryCrossEntropy", (f(3, 4, lo=0.05, hi=0.95), f(3, 4, lo=0, hi=1)), slope="quotient", batch=(0, 1),
          why="the quotient is the derivative, up to epsilon"),
+    Case("BinaryCrossEntropy", (f(3, 4, lo=0.05, hi=0.95), f(3, 4, lo=0, hi=1)), slope="shifted", batch=(0, 1),
+         why="with epsilon 1e-12 the shift is nothing"),
     *(Case("BinaryCrossEntropyWithLogits", (f(3, 4, lo=-4, hi=4), f(3, 4, lo=0, hi=1), w, q), reduction=r,
            batch=batch, why=f"{r}{', weight' * (w is not None)}{', pos_weight' * (q is not None)}")
       for r, w, q, batch in (("mean", None, None, (0, 1)), ("sum", f(3, 1), None, (0, 1, 2)),

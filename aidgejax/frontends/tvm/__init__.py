@@ -26,7 +26,7 @@ Where we do what TVM's page says, and not what TVM does:
 
 from typing import Any
 
-from . import relax, runtime, target
+from . import relax, runtime, target, tir
 from .errors import InternalError
 from .relax.expr import TensorType
 from .relax.function import IRModule
@@ -42,4 +42,4 @@ def compile(mod: IRModule, target: Any = None, **options: Any) -> relax.Executab
 
 
 __all__ = ["Device", "IRModule", "InternalError", "TVMError", "Target", "TensorType", "build", "compile", "cpu", "cuda",
-           "relax", "runtime", "target"]
+           "relax", "runtime", "target", "tir"]

@@ -1,0 +1,96 @@
+"""singa.autograd's losses: each gives one number, of shape (1,).  No gradient passes to a target."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ...errors import GraphError
+from ._elementwise import TO_FLOAT, TO_INT
+from ._errors import NotATensor
+from ._operation import apply
+from .tensor import Tensor
+
+__all__ = ["binary_cross_entropy", "cross_entropy", "mse_loss", "ranking_loss", "softmax_cross_entropy"]
+
+
+def _mean_of_rows(op: Any, each: Any, rank: int) -> Any:
+    """Summed over everything but the first axis, of which the mean is taken.  f[n, *s] -> f[1]."""
+    rows = op.ReduceSum(each, tuple(range(1, rank)), keepdims=0) if rank > 1 else each
+    return op.ReduceMean(rows, (0,), keepdims=1)
+
+
+def _target(kind: str, t: Any) -> Tensor:
+    if not isinstance(t, Tensor):
+        raise NotATensor(f"{kind}: its target is a Tensor, got {type(t).__name__}")
+    return t
+
+
+def _softmax_cross_entropy(op: Any, x: Any, t: Any) -> Any:
+    if x.rank != 2 or t.rank > 2 or (math.prod(t.shape) != x.shape[0] and t.shape != x.shape):
+        raise GraphError(f"softmax_cross_entropy takes scores [n, classes], and as target n class indices or one row "
+                         f"of class weights per row; got {x} and {t}")
+    if math.prod(t.shape) == x.shape[0]:
+        labels = op.Cast(op.Reshape(t, (-1,)), to=TO_INT)
+        loss, _ = op.SoftmaxCrossEntropyLoss(x, labels, outputs=2)
+    else:
+        t = op.Cast(t, to=TO_FLOAT) if not t.is_float else t
+        loss, _ = op.SoftLabelCrossEntropy(x, op.Div(t, op.ReduceSum(t, (1,), keepdims=1)), outputs=2)
+    return op.Reshape(loss, (1,))
+
+
+def softmax_cross_entropy(x: Tensor, t: Tensor) -> Tensor:
+    """The mean over rows of -sum q * log softmax(x).
+
+    t: class indices, one per row, or a row of class weights each (one-hot, counts, probabilities), which is divided by
+    its sum to give q; of any dtype.  A class that does not exist makes the loss NaN.
+    """
+    return apply("SoftMaxCrossEntropy", _softmax_cross_entropy, x, extras=(_target("softmax_cross_entropy", t),))
+
+
+def _cross_entropy(op: Any, p: Any, t: Any) -> Any:
+    if p.shape != t.shape:
+        raise GraphError(f"input and target shape different: {p} and {t}")
+    t = op.CastLike(t, p)
+    # Where t is 0 nothing is asked of p, which may be 0 too.
+    each = op.Mul(t, op.Log(op.Where(op.Equal(t, 0.0), 1.0, p)))
+    return op.Neg(_mean_of_rows(op, each, p.rank))
+
+
+def cross_entropy(x: Tensor, t: Tensor) -> Tensor:
+    """-sum t * log x / n: x are probabilities, and n is the number of rows."""
+    return apply("CrossEntropy", _cross_entropy, x, extras=(_target("cross_entropy", t),))
+
+
+def _binary_cross_entropy(op: Any, p: Any, t: Any) -> Any:
+    if p.shape != t.shape:
+        raise GraphError(f"input and target shape different: {p} and {t}")
+    each = op.BinaryCrossEntropy(p, op.CastLike(t, p), reduction="none", epsilon=1e-4, slope="shifted")
+    return _mean_of_rows(op, each, p.rank)
+
+
+def binary_cross_entropy(x: Tensor, t: Tensor) -> Tensor:
+    """-sum (t * log(x + 1e-4) + (1 - t) * log(1.0001 - x)) / n, n the number of rows."""
+    return apply("BinaryCrossEntropy", _binary_cross_entropy, x, extras=(_target("binary_cross_entropy", t),))
+
+
+def _mse(op: Any, x: Any, t: Any) -> Any:
+    if x.shape != t.shape:
+        raise GraphError(f"input and target shape different: {x} and {t}")
+    return op.Reshape(op.MeanSquaredError(x, op.CastLike(t, x)), (1,))
+
+
+def mse_loss(x: Tensor, t: Tensor) -> Tensor:
+    """The mean over all elements of (x - t)^2."""
+    return apply("MeanSquareError", _mse, x, extras=(_target("mse_loss", t),))
+
+
+def _ranking(op: Any, pos: Any, neg: Any, margin: float) -> Any:
+    if pos.shape != neg.shape:
+        raise GraphError(f"the scores of positive and negative examples differ in shape: {pos} and {neg}")
+    return op.Reshape(op.ReduceMean(op.Relu(op.Add(op.Sub(neg, pos), margin)), keepdims=0), (1,))
+
+
+def ranking_loss(pos: Tensor, neg: Tensor, M: float = 0.2) -> Tensor:
+    """The mean of max(0, M - pos + neg)."""
+    return apply("RankingLoss", _ranking, pos, neg, margin=float(M))

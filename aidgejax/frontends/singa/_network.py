@@ -1,0 +1,172 @@
+"""singa.autograd's operations on images, batch normalization and dropout.
+
+A handle says how an operation slides and pads.  Unlike SINGA's it fixes no size: the next batch may be another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ...errors import GraphError
+from ._errors import BadSetting
+from ._operation import Built, apply, is_training
+from .tensor import Tensor
+
+__all__ = ["batchnorm_2d", "conv2d", "dropout", "globalaveragepool", "pooling_2d"]
+
+SAME = ("SAME_UPPER", "SAME_LOWER")
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window that slides over an image.
+
+    padding: (top, bottom, left, right).  pad_mode: NOTSET, or SAME_UPPER / SAME_LOWER, where the output has a position
+    per stride and the padding follows.
+    """
+
+    kernel: Pair
+    stride: Pair
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    pad_mode: str = "NOTSET"
+    dilation: Pair = (1, 1)
+
+    @property
+    def reach(self) -> Pair:
+        """From the first to the last element that it covers."""
+        return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
+
+    def pads(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """In ONNX's order: top, left, bottom, right."""
+        if self.pad_mode not in SAME:
+            top, bottom, left, right = self.padding
+            return top, left, bottom, right
+        starts, ends = [], []
+        for size, k, s in zip((height, width), self.reach, self.stride, strict=True):
+            total = max((-(-size // s) - 1) * s + k - size, 0)
+            starts.append(total // 2 if self.pad_mode == "SAME_UPPER" else total - total // 2)
+            ends.append(total - starts[-1])
+        return (*starts, *ends)
+
+
+@dataclass(frozen=True)
+class ConvHandle:
+    """How a convolution slides; group: in how many the channels are taken apart."""
+
+    window: Window
+    group: int = 1
+
+
+@dataclass(frozen=True)
+class PoolingHandle:
+    """How a pool slides; is_max: the largest of a window, or its mean without the padding."""
+
+    window: Window
+    is_max: bool = True
+
+
+@dataclass
+class BatchNormHandle:
+    """factor: the weight of a new batch in the running statistics."""
+
+    factor: float = 0.9
+
+
+def _image(x: Any, what: str) -> None:
+    if x.rank != 4:
+        raise GraphError(f"{what} takes images [n, channels, height, width], got {x}")
+
+
+def _fits(x: Any, window: Window, size: tuple, pads: tuple) -> None:
+    for d, k, before, after in zip(size, window.reach, pads[:2], pads[2:], strict=True):
+        if d + before + after < k:
+            raise GraphError(f"a window of {list(window.reach)} does not fit into {x} padded by {list(pads)}")
+
+
+def _conv(op: Any, x: Any, w: Any, b: Any = None, *, window: Window, group: int, odd: tuple) -> Any:
+    _image(x, "conv2d")
+    if x.shape[1] != w.shape[1] * group:
+        raise GraphError(f"a weight {w} with group {group} takes {w.shape[1] * group} channels, got {x}")
+    top, left, bottom, right = window.pads(*x.shape[2:])
+    before, after, start, end = odd
+    pads = (top + before, left + start, bottom + after, right + end)
+    _fits(x, window, x.shape[2:], pads)
+    return op.Conv(x, w, b, pads=pads, strides=window.stride, dilations=window.dilation, group=group)
+
+
+def conv2d(handle: ConvHandle, x: Tensor, W: Tensor, b: Tensor | None = None, odd_padding: Any = (0, 0, 0, 0)
+           ) -> Tensor:
+    """Convolution with W [out, in / group, kh, kw]; odd_padding adds to the handle's (top, bottom, left, right)."""
+    return apply("_Conv2d", _conv, x, W, *(() if b is None else (b,)), window=handle.window, group=handle.group,
+                 odd=tuple(odd_padding))
+
+
+def _pool(op: Any, x: Any, *, window: Window, is_max: bool, odd: tuple) -> Any:
+    _image(x, "pooling_2d")
+    pads = window.pads(*x.shape[2:])
+    before, after, start, end = odd
+    if window.pad_mode in SAME:
+        # Of an odd padding the one that is left over repeats the border; the even part counts for nothing.
+        low, high = pads[:2], pads[2:]
+        pads = tuple(min(a, b) for a, b in zip(low, high, strict=True)) * 2
+        extra = lambda side: [side[k] - pads[k] for k in (0, 1)]  # noqa: E731
+        (before, start), (after, end) = extra(low), extra(high)
+    _fits(x, window, (x.shape[2] + before + after, x.shape[3] + start + end), pads)
+    if any((before, after, start, end)):
+        x = op.Pad(x, (0, 0, before, start, 0, 0, after, end), mode="edge", border_gradient=0)
+    pool = op.MaxPool if is_max else op.AveragePool
+    return pool(x, kernel_shape=window.kernel, strides=window.stride, pads=pads)
+
+
+def pooling_2d(handle: PoolingHandle, x: Tensor, odd_padding: Any = (0, 0, 0, 0)) -> Tensor:
+    """The largest, or the mean, of each window; of equal ones the first gets the gradient."""
+    return apply("_Pooling2d", _pool, x, window=handle.window, is_max=handle.is_max, odd=tuple(odd_padding))
+
+
+def _batch_norm(op: Any, x: Any, scale: Any, bias: Any, mean: Any, var: Any, *, factor: float, training: int) -> Any:
+    if x.rank not in (2, 3, 4, 5) or any(v.shape != (x.shape[1],) for v in (scale, bias, mean, var)):
+        raise GraphError(f"batch normalization of {x} takes 4 tensors of one number per channel, got {scale}, {bias}, "
+                         f"{mean}, {var}")
+    return op.BatchNormalization(x, scale, bias, mean, var, outputs=3 if training else 1, training_mode=training,
+                                 momentum=1 - factor, unbiased_running_var=1)
+
+
+def batchnorm_2d(handle: BatchNormHandle, x: Tensor, scale: Tensor, bias: Tensor, running_mean: Tensor,
+                 running_var: Tensor) -> Tensor:
+    """Normalized per channel: by the batch, whose statistics the running ones follow, or outside training by those."""
+    training = is_training()
+    op = Built("_BatchNorm2d", _batch_norm, (running_mean, running_var), factor=float(handle.factor),
+               training=int(training))
+    y, *statistics = op(x, scale, bias)
+    for running, new in zip((running_mean, running_var), statistics, strict=False):
+        running.data.array = new.data.array
+    return y
+
+
+def _global_average(op: Any, x: Any, *, data_format: str) -> Any:
+    if data_format == "channels_last":
+        x = op.Transpose(x, perm=(0, 3, 1, 2))
+    return op.GlobalAveragePool(x)
+
+
+def globalaveragepool(x: Tensor, data_format: str = "channels_first") -> Tensor:
+    """The mean of each channel, [n, channels, 1, 1]."""
+    if data_format not in ("channels_first", "channels_last"):
+        raise BadSetting(f"globalaveragepool: data_format is {data_format!r}; expected channels_first or channels_last")
+    return apply("GlobalAveragePool", _global_average, x, data_format=data_format)
+
+
+def _dropout(op: Any, x: Any, *, ratio: float, seed: float | None, training: bool) -> Any:
+    return op.Dropout(x, ratio, True if training else None, seed=seed)
+
+
+def dropout(x: Tensor, seed: int = 0, ratio: float = 0.5) -> Tensor:
+    """In training, zero with probability ratio and the rest divided by 1 - ratio; otherwise x.
+
+    The mask comes from the stream of x's device (see Device.SetRandSeed); another seed gives another mask.
+    """
+    if not 0 <= ratio < 1:
+        raise BadSetting(f"dropout: ratio is {ratio!r}; expected the fraction to drop, from 0 to below 1")
+    return apply("Dropout", _dropout, x, ratio=float(ratio), seed=float(seed) if seed else None, training=is_training())

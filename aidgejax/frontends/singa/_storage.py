@@ -1,0 +1,300 @@
+"""Where arrays live, and how a Python function over them becomes one compiled program.
+
+A `Stored` holds one JAX array that is replaced, never changed.  `compiled(function)` runs a function that reads and
+writes such places (a training step) and finds out which: once abstractly, to list the places, and once more with
+traced arrays inside them.  After that a call is one XLA program over all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ._errors import DoesNotFit, NotFilled
+
+# SINGA's numbers for dtypes (core.proto), and one more for what JAX has besides.
+kFloat32, kFloat16, kInt, kChar, kDouble, kUChar, kBFloat16 = range(7)
+DTYPES = {kFloat32: "float32", kFloat16: "float16", kInt: "int32", kChar: "int8", kDouble: "float64",
+          kUChar: "uint8", kBFloat16: "bfloat16"}
+NUMBERS = {name: number for number, name in DTYPES.items()} | {"int64": kInt, "bool": kFloat32}
+
+
+class Stored:
+    """One array that outlives the calls that replace it."""
+
+    __slots__ = ("__weakref__", "_array", "_born")
+
+    def __init__(self, array: Any = None) -> None:
+        self._array = array
+        self._born = _active
+
+    @property
+    def array(self) -> Any:
+        if _active is not None and self._born is not _active:
+            _active.meet(self)
+        return self._array
+
+    @array.setter
+    def array(self, new: Any) -> None:
+        if _active is not None and self._born is not _active:
+            _active.meet(self)
+        self._array = new
+
+
+class CTensor(Stored):
+    """The raw tensor below a Tensor: an array with SINGA's names around it.
+
+    It stands for its array wherever NumPy or JAX take one.
+    """
+
+    __slots__ = ("_device", "_dtype", "_shape", "label")
+
+    def __init__(self, shape: Any = (), device: Any = None, dtype: int = kFloat32, array: Any = None) -> None:
+        super().__init__(array)
+        self._shape, self._dtype = _sizes(shape), dtype_number(dtype)
+        if array is not None:
+            self._shape, self._dtype = tuple(np.shape(array)), dtype_number(jnp.result_type(array))
+        self._device, self.label = device, ""
+
+    @property
+    def array(self) -> Any:
+        found = Stored.array.fget(self)
+        if found is None:
+            raise NotFilled(f"tensor {self.label or '(unnamed)'} of shape {list(self._shape)} is read, but nothing has "
+                            f"been written into it: fill it with set_value, gaussian, uniform or copy_from_numpy")
+        return found
+
+    @array.setter
+    def array(self, new: Any) -> None:
+        Stored.array.fset(self, new)
+        self._shape, self._dtype = tuple(np.shape(new)), dtype_number(jnp.result_type(new))
+
+    @property
+    def filled(self) -> bool:
+        return self._array is not None
+
+    # ---- SINGA's names ----
+
+    def shape(self) -> tuple[int, ...]:
+        return self._shape
+
+    def data_type(self) -> int:
+        return self._dtype
+
+    def device(self) -> Any:
+        if self._device is None:
+            from .device import get_default_device
+            self._device = get_default_device()
+        return self._device
+
+    def nDim(self) -> int:
+        return len(self._shape)
+
+    def Size(self) -> int:
+        return int(np.prod(self._shape, dtype=np.int64))
+
+    def MemSize(self) -> int:
+        return self.Size() * np.dtype(jnp.dtype(DTYPES[self._dtype])).itemsize
+
+    def initailized(self) -> bool:
+        return self.filled
+
+    def GetFloatValue(self, n: int) -> np.ndarray:
+        return np.asarray(self.array, np.float32).reshape(-1)[:n]
+
+    def GetIntValue(self, n: int) -> np.ndarray:
+        return np.asarray(self.array, np.int32).reshape(-1)[:n]
+
+    def CopyFloatDataFromHostPtr(self, values: Any) -> None:
+        self._copy_from(values, np.float32)
+
+    def CopyIntDataFromHostPtr(self, values: Any) -> None:
+        self._copy_from(values, np.int32)
+
+    def _copy_from(self, values: Any, dtype: Any) -> None:
+        values = np.asarray(values, dtype)
+        if values.size != self.Size():
+            raise DoesNotFit(f"raw tensor of shape {list(self._shape)} takes {self.Size()} numbers, "
+                             f"got {values.size}")
+        self.array = jnp.array(values.reshape(self._shape))
+
+    def CopyData(self, other: CTensor) -> None:
+        self.array = other.array
+
+    def SetFloatValue(self, x: float) -> None:
+        self.array = jnp.full(self._shape, x, DTYPES[self._dtype])
+
+    SetIntValue = SetFloatValue
+
+    def Clone(self, device: Any = None) -> CTensor:
+        return CTensor(self._shape, device or self._device, self._dtype, self.array)
+
+    def Reshape(self, shape: Any) -> None:
+        self.array = jnp.reshape(self.array, tuple(shape))
+
+    def ToHost(self) -> None:
+        pass
+
+    def ToDevice(self, device: Any) -> None:
+        self._device = device
+        if self.filled:
+            self.array = device.place(self.array)
+
+    def AsType(self, dtype: Any) -> CTensor:
+        return CTensor(self._shape, self._device, dtype, self.array.astype(DTYPES[dtype_number(dtype)]))
+
+    # ---- standing for its array ----
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self.array, dtype)
+
+    def __jax_array__(self) -> Any:
+        return self.array
+
+    def __repr__(self) -> str:
+        return f"<CTensor {DTYPES[self._dtype]}{list(self._shape)}{'' if self.filled else ', not filled'}>"
+
+    def __getitem__(self, at: Any) -> Any:
+        return self.array[at]
+
+    def __neg__(self) -> Any:
+        return -self.array
+
+    def __pow__(self, n: Any) -> Any:
+        return self.array ** raw(n)
+
+    def __matmul__(self, other: Any) -> Any:
+        return self.array @ raw(other)
+
+    def __add__(self, other: Any) -> Any:
+        return self.array + raw(other)
+
+    def __sub__(self, other: Any) -> Any:
+        return self.array - raw(other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return raw(other) - self.array
+
+    def __mul__(self, other: Any) -> Any:
+        return self.array * raw(other)
+
+    def __truediv__(self, other: Any) -> Any:
+        return self.array / raw(other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return raw(other) / self.array
+
+    __radd__, __rmul__ = __add__, __mul__
+
+
+def raw(x: Any) -> Any:
+    """The array inside whatever was given: a Tensor, a CTensor, an array or a number."""
+    if isinstance(x, CTensor):
+        return x.array
+    inside = getattr(x, "data", None)
+    return inside.array if isinstance(inside, CTensor) else x
+
+
+def dtype_number(dtype: Any) -> int:
+    """SINGA's number for a dtype given as its number, by name or as NumPy's."""
+    if isinstance(dtype, int) and not isinstance(dtype, bool):
+        if dtype in DTYPES:
+            return dtype
+    else:
+        try:
+            name = jnp.dtype({"float": "float32", "int": "int32"}.get(dtype, dtype)
+                             if isinstance(dtype, str) else dtype).name
+        except TypeError:
+            name = None
+        if name in NUMBERS:
+            return NUMBERS[name]
+    from ._errors import BadType
+    raise BadType(f"dtype {dtype!r}: expected tensor.float32, tensor.int32 or tensor.float16 "
+                  f"(or {', '.join(DTYPES.values())})")
+
+
+def _sizes(shape: Any) -> tuple[int, ...]:
+    try:
+        return (int(shape),) if isinstance(shape, int | np.integer) else tuple(int(d) for d in shape)
+    except (TypeError, ValueError):
+        raise DoesNotFit(f"a shape is a tuple of sizes, got {shape!r}") from None
+
+
+# ---- a step as one program ----------------------------------------------------------------------------
+
+_active: Trace | None = None
+
+
+class Trace:
+    """One run of a function: what it met of the places that were there before."""
+
+    def __init__(self) -> None:
+        self.met: dict[int, tuple[Stored, Any]] = {}
+
+    def meet(self, place: Stored) -> None:
+        self.met.setdefault(id(place), (place, place._array))
+
+    def undo(self) -> None:
+        for place, before in self.met.values():
+            place._array = before
+
+
+def is_tracing() -> bool:
+    return _active is not None
+
+
+@contextmanager
+def _tracing() -> Iterator[Trace]:
+    global _active
+    outer, _active = _active, Trace()
+    trace = _active
+    try:
+        yield trace
+    finally:
+        _active = outer
+        trace.undo()
+
+
+@contextmanager
+def concretely() -> Iterator[None]:
+    """Within a trace: what is computed and made here is real, and stays (parameters, optimizer state)."""
+    global _active
+    outer, _active = _active, None
+    try:
+        with jax.ensure_compile_time_eval():
+            yield
+    finally:
+        _active = outer
+
+
+class CompiledStep:
+    """function(*arrays) -> a pytree of arrays, compiled over those arrays and every place that it reads or writes."""
+
+    def __init__(self, function: Callable[..., Any], *arrays: Any) -> None:
+        with _tracing() as trace:
+            jax.eval_shape(function, *arrays)
+            met = list(trace.met.values())
+            written = [place for place, _ in met if place._array is not None]
+        self.read = [place for place, before in met if before is not None]
+        self.kept = written
+
+        def pure(values: list, *arrays: Any) -> tuple[Any, list]:
+            with _tracing() as trace:
+                for place, value in zip(self.read, values, strict=True):
+                    trace.meet(place)
+                    place._array = value
+                result = function(*arrays)
+                return result, [place._array for place in self.kept]
+
+        self._run = jax.jit(pure)
+
+    def __call__(self, *arrays: Any) -> Any:
+        result, values = self._run([place._array for place in self.read], *arrays)
+        for place, value in zip(self.kept, values, strict=True):
+            place._array = value
+        return result

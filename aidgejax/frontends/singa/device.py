@@ -1,0 +1,151 @@
+"""singa.device: where tensors live.  A Device is one of JAX's, with SINGA's methods and a stream of random numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from ._errors import NoDevice
+from ._storage import Stored, concretely, is_tracing
+
+
+class Device:
+    """One of JAX's devices.  jax_device None: whichever JAX takes by default."""
+
+    def __init__(self, platform: str | None = None, index: int = -1) -> None:
+        self._platform, self._index = platform, index
+        self._graph, self._verbosity = False, 0
+        self._root: Any = None
+        self._drawn, self._stream = 0, Stored()
+
+    # ---- what the rest of this door asks ----
+
+    def place(self, array: Any) -> Any:
+        """The array on this device."""
+        return array if self._platform is None else jax.device_put(array, jax.devices(self._platform)[self._number])
+
+    @property
+    def _number(self) -> int:
+        return max(self._index, 0)
+
+    def key(self) -> Any:
+        """A fresh PRNG key; within a compiled step the stream is carried from call to call."""
+        if is_tracing():
+            if self._stream._array is None:
+                with concretely():
+                    self._stream._array = self.key()
+            self._stream.array, now = jax.random.split(self._stream.array)
+            return now
+        if self._root is None:
+            self._root = jax.random.key(int(np.random.default_rng().integers(2 ** 31)))
+        self._drawn += 1
+        return jax.random.fold_in(self._root, self._drawn)
+
+    # ---- SINGA's methods ----
+
+    def SetRandSeed(self, seed: int) -> None:
+        """The same seed gives the same numbers again."""
+        with concretely():
+            self._root, self._drawn = jax.random.key(int(seed)), 0
+            if self._stream._array is not None:
+                self._stream._array = jax.random.fold_in(self._root, 0)
+
+    def id(self) -> int:
+        return self._index
+
+    def EnableGraph(self, enabled: bool) -> None:
+        self._graph = bool(enabled)
+
+    def graph_enabled(self) -> bool:
+        return self._graph
+
+    def Sync(self) -> None:
+        """Wait for what was sent to the device."""
+        jax.effects_barrier()
+
+    def SetVerbosity(self, verbosity: int) -> None:
+        self._verbosity = int(verbosity)
+
+    def RunGraph(self, sequential: bool = False) -> None:
+        """Nothing to do: a compiled step runs when the model is called."""
+
+    def ResetGraph(self) -> None:
+        """Nothing to do: a model forgets its compiled steps in `compile`."""
+
+    def Reset(self) -> None:
+        self.ResetGraph()
+
+    def SetSkipIteration(self, iterations: int) -> None:
+        """Nothing to do: there is no warm-up to leave out of a profile."""
+
+    def PrintTimeProfiling(self) -> None:
+        """Times per operation do not exist in a fused program; `jax.profiler.trace` records what there is."""
+        print("aidgejax: a step is one fused program; use jax.profiler.trace to see where its time goes")
+
+    def lang(self) -> int:
+        return 0
+
+    def __repr__(self) -> str:
+        return f"<Device {self._platform or 'default'} {self._index}>"
+
+
+_default = Device()
+enable_flag = False
+
+
+def get_default_device() -> Device:
+    """JAX's default device; its id is -1, as SINGA's."""
+    return _default
+
+
+def create_cpu_device() -> Device:
+    """The processor."""
+    return _default if jax.default_backend() == "cpu" else Device("cpu", -1)
+
+
+def create_cuda_gpu(set_default: bool = True) -> Device:
+    """The first GPU."""
+    return create_cuda_gpu_on(0, set_default)
+
+
+def create_cuda_gpu_on(device_id: int, set_default: bool = True) -> Device:
+    """The GPU of this number.  Raises NoDevice, an AssertionError, naming the platforms there are."""
+    return create_cuda_gpus_on([device_id])[0]
+
+
+def create_cuda_gpus(num: int) -> list[Device]:
+    """The first `num` GPUs."""
+    return create_cuda_gpus_on(range(num))
+
+
+def create_cuda_gpus_on(device_ids: Any) -> list[Device]:
+    """The GPUs of these numbers."""
+    try:
+        found = len(jax.devices("gpu"))
+    except RuntimeError:
+        there = sorted({d.platform for d in jax.devices()})
+        raise NoDevice(f"there is no GPU that JAX can use here; its platforms are {', '.join(there)}. Install "
+                       f"jax[cuda13], or take device.get_default_device()") from None
+    wrong = [i for i in device_ids if not 0 <= i < found]
+    if wrong:
+        raise NoDevice(f"there is no GPU number {', '.join(map(str, wrong))}: JAX has {found}, counted from 0")
+    return [Device("gpu", i) for i in device_ids]
+
+
+def create_opencl_device() -> Device:
+    raise NoDevice("JAX has no OpenCL; take device.get_default_device() or device.create_cuda_gpu()")
+
+
+def enable_lazy_alloc(enable: bool) -> None:
+    """Accepted; JAX allocates when it computes."""
+    global enable_flag
+    enable_flag = bool(enable)
+
+
+def get_num_gpus() -> int:
+    try:
+        return len(jax.devices("gpu"))
+    except RuntimeError:
+        return 0

@@ -30,8 +30,8 @@ from ..ops import lookup
 from ..walk import infer_shapes
 from .foreign import Foreign
 from .opset import at_opset
-from .reader import read
 from .rewrite import respell
+from .targets import read_with_targets
 from .writer import IR_OF_OPSET
 
 RESET = "lazy_reset_grad"
@@ -65,7 +65,7 @@ def training_model(base: ModelProto, loss: str, trainable: Sequence[str], frozen
     Raises GraphError or NoGradientRule, each naming the parameter or the node.
     """
     foreign = Foreign(base, (loss, *extra))
-    graph = _with_roles(read(foreign.rest), trainable, frozen)
+    graph = _with_roles(read_with_targets(foreign.rest), trainable, frozen)
     foreign.check_gradient(graph, trainable, loss)
     graph = training_graph(graph, loss, trainable, frozen, (*extra, *foreign.reads), tail=tail)
     model = _as_inputs(_plain(graph, opset_of(base)), base, (*trainable, *frozen))
@@ -78,7 +78,8 @@ def evaluation_model(base: ModelProto, loss: str, trainable: Sequence[str], froz
                      extra: Sequence[str] = ()) -> ModelProto:
     """The model that computes the loss as inference does: running statistics, no dropout."""
     foreign = Foreign(base, (loss, *extra))
-    graph = evaluation_graph(_with_roles(read(foreign.rest), trainable, frozen), loss, (*extra, *foreign.reads))
+    graph = _with_roles(read_with_targets(foreign.rest), trainable, frozen)
+    graph = evaluation_graph(graph, loss, (*extra, *foreign.reads))
     return foreign.rejoined(_as_inputs(_plain(graph, opset_of(base)), base, (*trainable, *frozen)))
 
 
@@ -386,11 +387,12 @@ def ort_optimizer_model(rule: str, opset: int, *, max_norm: float | None = None,
     if rule == "adamw":
         attrs = {"alpha": beta1, "beta": beta2, "epsilon": epsilon, "weight_decay": weight_decay,
                  "correct_bias": int(bias_correction != "none"), "adam_mode": int(decay == "after")}
-    operands = ["learning_rate", "step", "params", gradients]
-    operands += names[2:] if rule == "adamw" else []
+    operands = ["learning_rate", "params", gradients]
+    if rule == "adamw":
+        operands = ["learning_rate", "step", "params", gradients, *names[2:]]
     nodes.append(helper.make_node(op_type, operands, ["updated"], domain="com.microsoft", name=op_type, **attrs))
-    body = helper.make_graph(nodes, "optimizer", inputs,
-                             [helper.make_tensor_value_info("updated", TensorProto.BOOL, [1])])
+    done = helper.make_tensor_value_info("updated", TensorProto.BOOL, [1] if rule == "adamw" else [])
+    body = helper.make_graph(nodes, "optimizer", inputs, [done])
     opset = min(opset, 21)
     imports = [helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)]
     return helper.make_model(body, opset_imports=imports,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
 import shutil
 import tempfile
 import warnings
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stdout
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -238,7 +239,8 @@ def _in_todays_opset(base: ModelProto) -> ModelProto:
     except AidgeJaxError as e:
         raise TrainingError(str(e)) from None
     del newer.metadata_props[:]
-    warnings.warn(f"the model's opset is {opset}; its artifacts are written in opset {opset_of(newer)}", UserWarning,
+    warnings.warn(f"the model's opset is {opset}; its artifacts are written in opset {opset_of(newer)}, the "
+                  f"lowest that has every operator of it as it is read here", UserWarning,
                   stacklevel=3)
     return newer
 
@@ -287,6 +289,12 @@ def _write(files: dict[str, ModelProto | bytes], folder: Path, ort_format: bool)
 
 
 def _convert(folder: Path) -> None:
+    """Beside each model; the converter prints, and leaves files for the collector to close."""
     converter = _converter()
     for path in sorted(folder.glob("*.onnx")):
-        converter.convert_onnx_models_to_ort(path, optimization_styles=[converter.OptimizationStyle.Fixed])
+        with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            try:
+                converter.convert_onnx_models_to_ort(path, optimization_styles=[converter.OptimizationStyle.Fixed])
+            except Exception as e:  # onnxruntime's own kinds
+                raise TrainingError(f"onnxruntime could not convert {path.name} to its own format: {e}") from None

@@ -1,7 +1,8 @@
 """relax.op.grad: marks on the program for rematerialisation.
 
 Between start_checkpoint and end_checkpoint nothing is kept for the backward pass: Gradient computes it again there, in
-nodes named `<tensor>_cp`.  Values never change.
+nodes named `<tensor>_cp`.  Values never change.  A compiler may still merge what one program computes
+twice: XLA does on CPU.
 """
 
 from __future__ import annotations

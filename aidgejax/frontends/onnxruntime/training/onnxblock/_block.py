@@ -86,7 +86,7 @@ class Block(ABC):
         for model in (lambda: self.base, self._inferred):
             graph = model().graph
             for info in (*graph.input, *graph.output, *graph.value_info):
-                if info.name == name and info.type.tensor_type.HasField("shape"):
+                if info.name == name and _is_typed(info):
                     return info
         for t in self.base.graph.initializer:
             if t.name == name:
@@ -213,6 +213,11 @@ class TrainingBlock(Block):
         if self._parameters is None:
             raise TrainingError("Please build the training model first before trying to retrieve the parameters.")
         return self._parameters
+
+
+def _is_typed(info: ValueInfoProto) -> bool:
+    kind = info.type.WhichOneof("value")
+    return info.type.tensor_type.HasField("shape") if kind == "tensor_type" else kind is not None
 
 
 def _names(output: Any) -> list[str]:

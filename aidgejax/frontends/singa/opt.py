@@ -23,7 +23,7 @@ import numpy as np
 from ... import optim, schedule
 from . import autograd
 from ._dist import DistOpt
-from ._errors import BadSetting, BadType, DoesNotFit, NotATensor, StatesError
+from ._errors import BadSetting, BadType, DoesNotFit, NotATensor, StatesError, Unsupported
 from ._storage import Stored, concretely, raw
 from .tensor import Tensor
 
@@ -47,7 +47,7 @@ class DecayScheduler:
         return self.call(Tensor(data=jnp.reshape(jnp.asarray(step, jnp.float32), (1,)))).array
 
     def call(self, step: Tensor) -> Tensor:
-        raise NotImplementedError(f"{type(self).__name__} has no call(step): write one that returns a Tensor")
+        raise Unsupported(f"{type(self).__name__} has no call(step): write one that returns a Tensor")
 
 
 class Constant(DecayScheduler):

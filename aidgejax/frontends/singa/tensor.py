@@ -235,8 +235,8 @@ class Tensor:
         return self.clone()
 
     def copy(self) -> Tensor:
-        """Another Tensor over the same contents, as they are now."""
-        return self.clone()
+        """Another Tensor over the same raw tensor: what is written into one is read in the other."""
+        return Tensor(device=self.device, data=self.data)
 
     def contiguous(self) -> Tensor:
         return self.clone()
@@ -330,16 +330,20 @@ class Tensor:
     __hash__ = None
 
     def __iadd__(self, x: Any) -> Tensor:
-        return self._in_place(self + x)
+        return self._in_place(self._or_zeros() + x)
 
     def __isub__(self, x: Any) -> Tensor:
-        return self._in_place(self - x)
+        return self._in_place(self._or_zeros() - x)
 
     def __imul__(self, x: Any) -> Tensor:
-        return self._in_place(self * x)
+        return self._in_place(self._or_zeros() * x)
 
     def __itruediv__(self, x: Any) -> Tensor:
-        return self._in_place(self / x)
+        return self._in_place(self._or_zeros() / x)
+
+    def _or_zeros(self) -> Tensor:
+        """In-place arithmetic on a tensor that nobody filled starts from zeros, as in SINGA's fresh memory."""
+        return self if self.data.filled else self.set_value(0)
 
     def _in_place(self, result: Tensor) -> Tensor:
         if result.shape != self.shape:

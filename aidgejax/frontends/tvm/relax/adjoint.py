@@ -95,7 +95,7 @@ def _without_marks(graph: Graph, marks: Iterable[str]) -> tuple[Graph, dict[str,
     for node in graph.nodes:
         node = renamed(node, source)
         if marks.intersection(node.output_names):
-            source[node.outputs[0]] = node.inputs[0]
+            source[node.output_names[0]] = node.input_names[0]
         else:
             nodes.append(node)
     graph.nodes = nodes
@@ -112,7 +112,7 @@ def _kept(graph: Graph, starts: set[str], ends: set[str]) -> set[str] | None:
     """
     if not starts and not ends:
         return None
-    kept, ended = {*graph.inputs, *graph.producers}, set()
+    kept, ended = {*graph.inputs, *graph.producers}, set[str]()
     for node in graph.nodes:
         if starts.intersection(node.output_names):
             kept.add(node.input_names[0])

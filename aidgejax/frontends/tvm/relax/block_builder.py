@@ -101,7 +101,8 @@ class _OpenFunction:
         self.params: list[Var] = []
         self.names: dict[Var, Structure] = {}
         self.result: Structure | None = None
-        self.dataflow, self._blocks = False, [[False, 0]]
+        self.dataflow = False
+        self._blocks: list[list[Any]] = [[False, 0]]
         self.starts: set[str] = set()
         self.ends: set[str] = set()
         self._used: set[str] = set()

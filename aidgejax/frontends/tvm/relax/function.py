@@ -35,7 +35,7 @@ def refill(structure: Structure, leaves: Iterable[Any]) -> Structure:
 
 
 def type_of(value: Value) -> TensorType:
-    return TensorType(value.shape, value.dtype)
+    return TensorType(value.shape, value.dtype or "float32")
 
 
 def type_of_structure(graph: Graph, structure: Structure) -> TensorType | TupleType:

@@ -36,7 +36,8 @@ class Gradient(Pass):
 
     def __init__(self, func_name: str, require_grads: Var | Iterable[Var] | None = None, target_index: int = 0) -> None:
         self._name, self._index = func_name, target_index
-        self._wanted = [require_grads] if isinstance(require_grads, Var) else require_grads and list(require_grads)
+        several = [require_grads] if isinstance(require_grads, Var) else require_grads
+        self._wanted = None if several is None else list(several)
 
     def transform_module(self, mod: IRModule) -> IRModule:
         function = mod[self._name]

@@ -73,6 +73,7 @@ def padding_of(value: Any) -> tuple[int, int, int, int]:
     value = (value,) if isinstance(value, int | np.integer) else tuple(value)
     if len(value) not in (1, 2, 4):
         raise RelaxValueError(f"padding is {list(value)}; expected 1, 2 or 4 numbers (top, left, bottom, right)")
-    return tuple(int(v) for v in value * (4 // len(value)))
+    top, left, bottom, right = (int(v) for v in value * (4 // len(value)))
+    return top, left, bottom, right
 
 

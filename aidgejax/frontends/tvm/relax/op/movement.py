@@ -17,7 +17,7 @@ from .elementwise import astype
 def permute_dims(x: Any, axes: Sequence[int] | None = None) -> Call:
     """Axis k of the result is axis axes[k] of x; without axes their order is reversed."""
 
-    def write(op: Any, x: Value) -> Value:
+    def write(op: Any, x: Any) -> Value:
         return op.Transpose(x) if axes is None else op.Transpose(x, perm=tuple(a % x.rank for a in axes))
 
     return Call("relax.permute_dims", (x,), write)
@@ -26,7 +26,7 @@ def permute_dims(x: Any, axes: Sequence[int] | None = None) -> Call:
 def concat(tensors: Any, axis: int | None = 0) -> Call:
     """Tensors one after another along an axis; None flattens them first."""
 
-    def write(op: Any, *xs: Value) -> Value:
+    def write(op: Any, *xs: Any) -> Value:
         if axis is None:
             return op.Concat(*[op.Reshape(x, (-1,)) for x in xs], axis=0)
         return op.Concat(*xs, axis=axis)
@@ -47,7 +47,7 @@ def _listed(tensors: Any) -> tuple:
 def split(x: Any, indices_or_sections: Any, axis: int = 0) -> Call:
     """A tuple of pieces: so many equal ones, or cut before these indices."""
 
-    def write(op: Any, x: Value) -> tuple[Value, ...]:
+    def write(op: Any, x: Any) -> tuple[Value, ...]:
         if isinstance(indices_or_sections, int | np.integer):
             count = int(indices_or_sections)
             parts = op.Split(x, axis=axis, num_outputs=count, outputs=count)
@@ -91,7 +91,7 @@ def reshape(x: Any, shape: Any) -> Call:
 def broadcast_to(x: Any, shape: Any) -> Call:
     target = target_shape(shape)
 
-    def write(op: Any, x: Value) -> Value:
+    def write(op: Any, x: Any) -> Value:
         aligned = zip(reversed(x.shape), reversed(target), strict=False)
         if x.rank > len(target) or any(d not in (1, whole) for d, whole in aligned):
             raise RelaxValueError(f"relax.broadcast_to: {x} does not broadcast to {list(target)}")
@@ -104,7 +104,7 @@ def tile(data: Any, repeats: Any) -> Call:
     """x repeated so often along each axis; a missing one counts from the left as 1."""
     times = target_shape(repeats)
 
-    def write(op: Any, x: Value) -> Value:
+    def write(op: Any, x: Any) -> Value:
         if len(times) > x.rank:
             x = op.Unsqueeze(x, tuple(range(len(times) - x.rank)))
             return op.Tile(x, times)
@@ -123,7 +123,7 @@ def strided_slice(x: Any, axes: Any, begin: Any, end: Any, strides: Any = None, 
 def take(x: Any, indices: Any, axis: int | None = None, mode: str = "fast") -> Call:
     """Elements of x by index along an axis; without one, of the flattened tensor.  Indices of any rank."""
 
-    def write(op: Any, x: Value, i: Value) -> Value:
+    def write(op: Any, x: Any, i: Any) -> Value:
         return op.Gather(op.Reshape(x, (-1,)), i, axis=0) if axis is None else op.Gather(x, i, axis=axis)
 
     return Call("relax.take", (x, indices), write)

@@ -47,7 +47,7 @@ def batch_norm(data: Any, gamma: Any, beta: Any, moving_mean: Any, moving_var: A
     and moving <- (1 - momentum) * moving + momentum * batch.  training=False keeps the inference form there too.
     """
 
-    def write(op: Any, x: Value, gamma: Value, beta: Value, mean: Value, var: Value) -> tuple[Value, ...]:
+    def write(op: Any, x: Any, gamma: Any, beta: Any, mean: Any, var: Any) -> tuple[Value, ...]:
         gamma = gamma if scale else op.Add(op.ZerosLike(gamma), 1.0)
         beta = beta if center else op.ZerosLike(beta)
         rank, perm = x.rank, _to_second(axis, x.rank)
@@ -81,8 +81,8 @@ def layer_norm(data: Any, gamma: Any, beta: Any, axes: Any, epsilon: float = 1e-
                scale: bool = True) -> Call:
     """gamma * (data - mean) / sqrt(variance + epsilon) + beta, statistics over axes; gamma has those axes."""
 
-    def write(op: Any, x: Value, gamma: Value, beta: Value) -> Value:
-        over = [a % x.rank for a in axes_of(axes)]
+    def write(op: Any, x: Any, gamma: Any, beta: Any) -> Value:
+        over = [a % x.rank for a in axes_of(axes) or ()]
         perm = (*(a for a in range(x.rank) if a not in over), *over)
         straight = perm == tuple(range(x.rank))
         gamma = gamma if scale else op.Add(op.ZerosLike(gamma), 1.0)
@@ -97,7 +97,7 @@ def group_norm(data: Any, gamma: Any, beta: Any, num_groups: int, channel_axis: 
                epsilon: float = 1e-5, center: bool = True, scale: bool = True) -> Call:
     """Statistics per row and group of channels, over all the other axes."""
 
-    def write(op: Any, x: Value, gamma: Value, beta: Value) -> Value:
+    def write(op: Any, x: Any, gamma: Any, beta: Any) -> Value:
         if channel_axis % x.rank != 1:
             raise RelaxValueError(f"relax.nn.group_norm needs channel_axis=1, got {channel_axis}")
         gamma = gamma if scale else op.Add(op.ZerosLike(gamma), 1.0)
@@ -110,12 +110,12 @@ def group_norm(data: Any, gamma: Any, beta: Any, num_groups: int, channel_axis: 
 # ---- images -------------------------------------------------------------------------------------------
 
 
-def _first(op: Any, x: Value, layout: str) -> Value:
+def _first(op: Any, x: Any, layout: str) -> Value:
     """The image with channels on axis 1."""
     return x if layout == "NCHW" else op.Transpose(x, perm=(0, 3, 1, 2))
 
 
-def _back(op: Any, y: Value, layout: str) -> Value:
+def _back(op: Any, y: Any, layout: str) -> Value:
     return y if layout == "NCHW" else op.Transpose(y, perm=(0, 2, 3, 1))
 
 
@@ -134,7 +134,7 @@ def conv2d(data: Any, weight: Any, strides: Any = (1, 1), padding: Any = (0, 0),
     window = {"strides": pair("strides", strides), "pads": padding_of(padding),
               "dilations": pair("dilation", dilation), "group": groups}
 
-    def write(op: Any, x: Value, w: Value) -> Value:
+    def write(op: Any, x: Any, w: Any) -> Value:
         if kernel_layout != "OIHW":
             w = op.Transpose(w, perm=tuple(kernel_layout.index(c) for c in "OIHW"))
         return _back(op, op.Conv(_first(op, x, data_layout), w, **window), out_layout or data_layout)
@@ -170,7 +170,7 @@ def adaptive_avg_pool2d(data: Any, output_size: Any = None, layout: str = "NCHW"
     """Means over equal windows; output_size must divide the image."""
     _check_layout(layout)
 
-    def write(op: Any, x: Value) -> Value:
+    def write(op: Any, x: Any) -> Value:
         size = x.shape[2:] if layout == "NCHW" else x.shape[1:3]
         out = size if output_size is None else pair("output_size", output_size)
         x = _first(op, x, layout)
@@ -201,7 +201,7 @@ def cross_entropy_with_logits(predictions: Any, labels: Any) -> Call:
     As in TVM predictions are log-probabilities already: no softmax is applied.
     """
 
-    def write(op: Any, p: Value, t: Value) -> Value:
+    def write(op: Any, p: Any, t: Any) -> Value:
         each = op.Mul(p, t)
         if p.rank > 1:
             each = op.ReduceSum(each, tuple(range(1, p.rank)), keepdims=0)
@@ -219,13 +219,13 @@ def nll_loss(predictions: Any, targets: Any, weights: Any = None, reduction: str
     marks them.
     """
 
-    def write(op: Any, p: Value, t: Value, w: Value | None) -> Value:
+    def write(op: Any, p: Any, t: Any, w: Any) -> Value:
         return over_classes(op, "NegativeLogLikelihoodLoss", p, t, w, reduction, ignore_index)
 
     return Call("relax.nn.nll_loss", (predictions, targets, weights), write)
 
 
-def over_classes(op: Any, loss: str, p: Value, t: Value, w: Value | None, reduction: str, ignore_index: int) -> Value:
+def over_classes(op: Any, loss: str, p: Any, t: Any, w: Any, reduction: str, ignore_index: int) -> Value:
     """A loss operator against class indices, its arguments checked as TVM's nll_loss does."""
     check_classes(p, t, w)
     attrs = {"reduction": reduction, "ignore_index": int(ignore_index)}
@@ -236,7 +236,7 @@ def over_classes(op: Any, loss: str, p: Value, t: Value, w: Value | None, reduct
     return op.Squeeze(y, (0,)) if reduction == "none" else y
 
 
-def check_classes(p: Value, t: Value, w: Value | None) -> None:
+def check_classes(p: Any, t: Any, w: Any) -> None:
     if "int" not in (t.dtype or ""):
         raise RelaxTypeError(f"NLLLoss expects the dtype of targets to be int/uint. However, the dtype of targets is "
                              f"{t.dtype}")

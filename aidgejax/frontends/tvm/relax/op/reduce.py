@@ -29,7 +29,7 @@ min = _reduction("min", "ReduceMin")
 prod = _reduction("prod", "ReduceProd")
 
 
-def biased_variance(op: Any, x: Value, axes: tuple[int, ...] | None, keepdims: int) -> Value:
+def biased_variance(op: Any, x: Any, axes: tuple[int, ...] | None, keepdims: int) -> Value:
     centred = op.Sub(x, op.ReduceMean(x, axes, keepdims=1))
     return op.ReduceMean(op.Mul(centred, centred), axes, keepdims=keepdims)
 
@@ -48,7 +48,7 @@ def std(x: Any, axis: Any = None, keepdims: bool = False) -> Call:
 
 def _extreme_place(name: str, spell: str) -> Callable[..., Call]:
     def function(x: Any, axis: int | None = None, keepdims: bool = False) -> Call:
-        def write(op: Any, x: Value) -> Value:
+        def write(op: Any, x: Any) -> Value:
             if axis is None:
                 return getattr(op, spell)(op.Reshape(x, (-1,)), axis=0, keepdims=int(keepdims))
             return getattr(op, spell)(x, axis=axis, keepdims=int(keepdims))
@@ -66,7 +66,7 @@ argmin = _extreme_place("argmin", "ArgMin")
 def cumsum(data: Any, axis: int | None = None, dtype: str | None = None, exclusive: bool | None = None) -> Call:
     """Running sums along an axis; without one, of the flattened tensor."""
 
-    def write(op: Any, x: Value) -> Value:
+    def write(op: Any, x: Any) -> Value:
         if axis is None:
             return op.CumSum(op.Reshape(x, (-1,)), 0, exclusive=int(bool(exclusive)))
         return op.CumSum(x, axis, exclusive=int(bool(exclusive)))
@@ -77,7 +77,7 @@ def cumsum(data: Any, axis: int | None = None, dtype: str | None = None, exclusi
     return astype(call, dtype)
 
 
-def _same_dtype(name: str, a: Value, b: Value) -> None:
+def _same_dtype(name: str, a: Any, b: Any) -> None:
     if a.dtype != b.dtype:
         raise RelaxTypeError(f"relax.{name} takes two tensors of one dtype, got {a} and {b}")
 
@@ -85,7 +85,7 @@ def _same_dtype(name: str, a: Value, b: Value) -> None:
 def matmul(x1: Any, x2: Any, out_dtype: str | None = None) -> Call:
     """Matrix product; leading axes broadcast, a vector is a row on the left and a column on the right."""
 
-    def write(op: Any, a: Value, b: Value) -> Value:
+    def write(op: Any, a: Any, b: Any) -> Value:
         _same_dtype("matmul", a, b)
         return op.MatMul(a, b)
 
@@ -95,7 +95,7 @@ def matmul(x1: Any, x2: Any, out_dtype: str | None = None) -> Call:
 def linear(data: Any, weight: Any, bias: Any = None, out_dtype: str | None = None) -> Call:
     """data @ weight.T + bias, with weight [out, in]."""
 
-    def write(op: Any, x: Value, w: Value, b: Value | None) -> Value:
+    def write(op: Any, x: Any, w: Any, b: Any) -> Value:
         product = op.MatMul(x, op.Transpose(w, perm=(1, 0)))
         return product if b is None else op.Add(product, b)
 

@@ -65,7 +65,7 @@ class Loss:
             bb.emit_func_output(loss)
         return bb.get()[self._loss_name]
 
-    def _reduced(self, op: Any, each: Value) -> Value:
+    def _reduced(self, op: Any, each: Any) -> Value:
         if self._reduction == "none":
             return each
         return op.ReduceMean(each, keepdims=0) if self._reduction == "mean" else op.ReduceSum(each, keepdims=0)
@@ -80,7 +80,7 @@ class L1Loss(Loss):
     def __call__(self, predictions: Any, targets: Any) -> Function:
         params = [self._create_param_var(predictions, "predictions"), self._create_param_var(targets, "targets")]
 
-        def write(op: Any, p: Value, t: Value) -> Value:
+        def write(op: Any, p: Any, t: Any) -> Value:
             if p.shape == t.shape:
                 return op.MeanAbsoluteError(p, t, reduction=self._reduction, slope_at_zero=1.0)
             return self._reduced(op, op.Abs(op.Sub(p, t), slope_at_zero=1.0))
@@ -97,7 +97,7 @@ class MSELoss(Loss):
     def __call__(self, predictions: Any, targets: Any) -> Function:
         params = [self._create_param_var(predictions, "predictions"), self._create_param_var(targets, "targets")]
 
-        def write(op: Any, p: Value, t: Value) -> Value:
+        def write(op: Any, p: Any, t: Any) -> Value:
             if p.shape == t.shape:
                 return op.MeanSquaredError(p, t, reduction=self._reduction)
             d = op.Sub(p, t)
@@ -108,6 +108,8 @@ class MSELoss(Loss):
 
 class _OverClasses(Loss):
     """What the two cross-entropies share: their parameters."""
+
+    _write: Callable[..., Value]
 
     def __init__(self, name: str, reduction: str, ignore_index: int) -> None:
         super().__init__(name, 1, reduction)
@@ -129,7 +131,7 @@ class CrossEntropyLoss(_OverClasses):
     def __init__(self, reduction: str = "mean", ignore_index: int = -100) -> None:
         super().__init__("cross_entropy_loss", reduction, ignore_index)
 
-    def _write(self, op: Any, p: Value, t: Value, w: Value | None) -> Value:
+    def _write(self, op: Any, p: Any, t: Any, w: Any) -> Value:
         return over_classes(op, "SoftmaxCrossEntropyLoss", p, t, w, self._reduction, self.ignore_index)
 
 
@@ -142,7 +144,7 @@ class CategoricalCrossEntropyLoss(_OverClasses):
     def __init__(self, reduction: str = "mean", ignore_index: int = -100) -> None:
         super().__init__("categorical_cross_entropy_loss", reduction, ignore_index)
 
-    def _write(self, op: Any, p: Value, t: Value, w: Value | None) -> Value:
+    def _write(self, op: Any, p: Any, t: Any, w: Any) -> Value:
         if "int" not in (t.dtype or ""):
             raise RelaxTypeError(f"Dtype of targets expected to be int/uint. However, the dtype of targets is "
                                  f"{t.dtype}")

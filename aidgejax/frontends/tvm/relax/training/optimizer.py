@@ -25,7 +25,7 @@ class Optimizer:
     """The base.  After `init`: dtype, param_list, and state, a tuple of Tensors that training starts from."""
 
     dtype: str | None
-    param_list: list[Var] | None
+    param_list: Any  # None, or a list of Vars
     state: tuple[Tensor, ...] | None
 
     def __init__(self, name: str) -> None:

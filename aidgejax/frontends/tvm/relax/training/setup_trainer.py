@@ -38,7 +38,8 @@ class SetupTrainer(Pass):
     STATE_NUM_ATTR_KEY = "state_num"
 
     def __init__(self, loss: Loss, optimizer: Optimizer, loss_args: Sequence[Any], legalize: bool = True) -> None:
-        self._loss, self._optimizer, self._loss_args, self._legalize = loss, optimizer, list(loss_args), legalize
+        self._loss: Any = loss
+        self._optimizer, self._loss_args, self._legalize = optimizer, list(loss_args), legalize
 
     def transform_module(self, mod: IRModule) -> IRModule:
         self._check_well_formed(mod)

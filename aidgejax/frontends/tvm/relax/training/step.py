@@ -46,5 +46,8 @@ class TrainingStep:
             loss, params, states, optim_state = self._pure(params, states, optim_state, batch, count)
             return (params, states, optim_state, count + 1), loss
 
-        (params, states, optim_state, _), losses = jax.lax.scan(one, (params, states, optim_state, count), batches)
+        carry: Any
+        losses: Any
+        carry, losses = jax.lax.scan(one, (params, states, optim_state, count), batches)
+        params, states, optim_state, _ = carry
         return losses, params, states, optim_state

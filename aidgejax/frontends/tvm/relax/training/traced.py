@@ -36,15 +36,16 @@ def as_graph(name: str, f: Callable[..., Sequence[Any]], inputs: Sequence[Value]
     Raises GraphError naming a primitive that is not spelled here.
     """
     graph = Graph(name)
-    values = [graph.input(v.name, v.shape, v.dtype) for v in inputs]
+    values = [graph.input(v.name, v.shape, v.dtype or "float32") for v in inputs]
     with jax.enable_x64(True):
-        likes = [jax.ShapeDtypeStruct([d if isinstance(d, int) else 2 for d in v.shape], v.dtype) for v in inputs]
+        likes = [jax.ShapeDtypeStruct([d if isinstance(d, int) else 2 for d in v.shape or ()], v.dtype) for v in inputs]
         closed = jax.make_jaxpr(f)(*likes)
         found = _Writer(graph).write(closed.jaxpr, closed.consts, values)
+    avals: Any = closed.out_avals
     names: dict[str, str] = {}
     once = _written_once(graph)
     found = [Value(once.get(v.name, v.name), v.shape, v.dtype) if isinstance(v, Value) else v for v in found]
-    for wanted, v, like in zip(outputs, found, closed.out_avals, strict=True):
+    for wanted, v, like in zip(outputs, found, avals, strict=True):
         if not isinstance(v, Value):
             v = graph.constant(graph.fresh("const"), np.full(like.shape, v, like.dtype))
         if v.name in graph.values and v.name not in names and not graph.has(wanted):
@@ -68,9 +69,9 @@ def _written_once(graph: Graph) -> dict[str, str]:
         node = renamed(node, same)
         key = (node.op, tuple((type(i), i) for i in node.inputs), tuple(sorted(node.attrs.items())))
         if key in seen:
-            same[node.outputs[0]] = seen[key]
+            same[node.output_names[0]] = seen[key]
         else:
-            seen[key] = node.outputs[0]
+            seen[key] = node.output_names[0]
             kept.append(node)
     graph.nodes = kept
     return same
@@ -84,7 +85,11 @@ class _Writer:
         """The results of a jaxpr: Values, or NumPy scalars and arrays where nothing depends on the inputs."""
         env = dict(zip(jaxpr.constvars, map(np.asarray, consts), strict=True))
         env |= dict(zip(jaxpr.invars, args, strict=True))
-        read = lambda v: np.asarray(v.val, v.aval.dtype) if isinstance(v, Literal) else env[v]  # noqa: E731
+
+        def read(v: Any) -> Any:
+            aval: Any = v.aval
+            return np.asarray(v.val, aval.dtype) if isinstance(v, Literal) else env[v]
+
         for eqn in jaxpr.eqns:
             results = self._equation(eqn, [read(v) for v in eqn.invars])
             env |= dict(zip(eqn.outvars, results, strict=True))

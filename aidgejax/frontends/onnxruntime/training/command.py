@@ -1,0 +1,52 @@
+"""python -m aidgejax artifacts model.onnx --loss CrossEntropyLoss --optimizer AdamW --requires-grad fc.weight --out dir"""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from ....onnxio import read
+from .artifacts import RUNTIMES, LossType, OptimType, generate_artifacts
+
+HELP = "write training artifacts of an ONNX model, which any ONNX runtime can train"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments; `run` takes what is parsed."""
+    add = parser.add_argument
+    add("model", help="the forward model, an ONNX file")
+    add("--loss", choices=[loss.name for loss in LossType], help="default: the model's first output is the loss")
+    add("--optimizer", choices=[o.name for o in OptimType], help="default: no optimizer model is written")
+    add("--requires-grad", nargs="+", metavar="NAME", help="initializers to train; default: all weights")
+    add("--frozen", nargs="+", metavar="NAME",
+        help="initializers that become inputs and are not trained; default, with all weights trained: the running "
+             "statistics of BatchNormalization")
+    add("--out", default=".", metavar="DIR", help="where to write them; it is made if need be")
+    add("--prefix", default="", help="what the files' names begin with")
+    add("--output", nargs="+", metavar="NAME", help="tensors to output beside the loss")
+    add("--loss-input", nargs="+", metavar="NAME", help="outputs that the loss takes; default: all")
+    add("--nominal", action="store_true", help="write a checkpoint of names and types as well")
+    add("--ort-format", action="store_true", help="write ONNX Runtime's own format as well")
+    add("--runtime", choices=RUNTIMES, default=RUNTIMES[0],
+        help="whose operators the artifacts hold: ONNX's own, or those of ONNX Runtime's training build")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    trainable, frozen = args.requires_grad, args.frozen
+    if trainable is None:
+        graph = read(args.model)
+        frozen = list(graph.buffers) if frozen is None else frozen
+        trainable = [p for p in graph.params if p not in frozen]
+    os.makedirs(args.out, exist_ok=True)
+    generate_artifacts(
+        args.model, trainable, frozen, LossType[args.loss] if args.loss else None,
+        OptimType[args.optimizer] if args.optimizer else None, args.out, args.prefix, args.ort_format,
+        additional_output_names=args.output, nominal_checkpoint=args.nominal, loss_input_names=args.loss_input,
+        runtime=args.runtime)
+    names = ["training_model.onnx", "eval_model.onnx", *(["optimizer_model.onnx"] if args.optimizer else []),
+             "checkpoint", *(["nominal_checkpoint"] if args.nominal else [])]
+    for name in names:
+        path = os.path.join(args.out, args.prefix + name)
+        print(f"{path}  {os.path.getsize(path)} bytes")
+    return 0

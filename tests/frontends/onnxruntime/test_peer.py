@@ -1,0 +1,29 @@
+"""Our artifacts in ONNX Runtime's training build, 1.19.2.
+
+    AIDGEJAX_ORT_TRAINING=/path/to/python pytest -m peer tests/frontends/onnxruntime
+
+names an interpreter that has onnxruntime-training; it needs another Python than onnxruntime, whose name it shares.
+"""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ._golden import NAMES, Case
+
+PYTHON = os.environ.get("AIDGEJAX_ORT_TRAINING")
+pytestmark = [pytest.mark.peer, pytest.mark.skipif(not PYTHON, reason="AIDGEJAX_ORT_TRAINING names no interpreter")]
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("name", NAMES)
+def test_our_artifacts_train_there(name, optimizer, tmp_path):
+    case = Case(name)
+    case.write(tmp_path, optimizer, runtime="onnxruntime-training")
+    told = subprocess.run([PYTHON, Path(__file__).with_name("_peer.py"), tmp_path, case.folder / "data.npz",
+                           str(case.learning_rate)], capture_output=True, text=True, check=True).stdout
+    np.testing.assert_allclose(json.loads(told.splitlines()[-1]), case.data[f"{optimizer}/loss"].ravel(), rtol=1e-5)

@@ -41,5 +41,11 @@ def compile(mod: IRModule, target: Any = None, **options: Any) -> relax.Executab
     return build(mod, target, **options)
 
 
+def device(name: str, index: int = 0) -> Device:
+    """tvm.device: "cpu", "llvm", "cuda", "cuda:1"."""
+    kind, _, number = name.partition(":")
+    return Device(Target(kind).platform, int(number or index))
+
+
 __all__ = ["Device", "IRModule", "InternalError", "TVMError", "Target", "TensorType", "build", "compile", "cpu", "cuda",
-           "relax", "runtime", "target", "tir"]
+           "device", "relax", "runtime", "target", "tir"]

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -180,9 +181,9 @@ class Built(Operator):
         return ", ".join(f"{n}:{a.dtype.name}{list(a.shape)}" for n, a in zip(names, arrays, strict=False))
 
     def backward(self, *dys: Any) -> Any:
-        """The gradients of all inputs; CTensors for CTensors."""
-        dxs = self._do_backward([raw(d) for d in dys], tuple(range(len(self.src))))
-        if any(isinstance(d, CTensor) for d in dys):
+        """The gradients of all inputs; CTensors, unless the gradients given are arrays.  None is given: it is 1."""
+        dxs = self._do_backward([raw(d) for d in dys or (1.0,)], tuple(range(len(self.src))))
+        if not any(isinstance(d, jax.Array | np.ndarray) for d in dys):
             dxs = [None if d is None else CTensor(array=d) for d in dxs]
         return dxs[0] if len(dxs) == 1 else tuple(dxs)
 

@@ -147,7 +147,7 @@ class Optimizer:
         grad = raw(param_grad)
         if tuple(np.shape(grad)) != param_value.shape:
             raise DoesNotFit("shape mismatch", param_value.shape, tuple(np.shape(grad)), param_name)
-        state = self._state_of(param_name, param_value)
+        state = self._state_of(getattr(param_name, "name", param_name), param_value)
         free = {k: v.array[0] for k, v in self._free().items()}
         update = _compiled(self.rule, tuple(self._fixed().items()), tuple(free))
         new, after = update(param_value.array, grad, state.read(), self.lr_value.array[0], tuple(free.values()))

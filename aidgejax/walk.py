@@ -262,7 +262,7 @@ def _probe(walker: Walker, sizes: dict[str, int]) -> dict[str, jax.ShapeDtypeStr
 
 
 # A size as `_size` spells it: "3*N*M", "2*N+1", "N-1", "N/2".
-DERIVED = re.compile(r"(?:(\d+)\*)?([A-Za-z_]\w*)(?:\*([A-Za-z_]\w*))?(?:/(\d+))?([+-]\d+)?")
+DERIVED = re.compile(r"(?:(\d+)\*)?([A-Za-z_]\w*)(?:\*([A-Za-z_]\w*))?(?:/([1-9]\d*))?([+-]\d+)?")
 
 
 def _parsed(size: str) -> tuple[int, tuple[str, ...], int, int]:

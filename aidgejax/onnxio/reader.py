@@ -30,6 +30,7 @@ from .checks import (
     execution_order,
     node_names,
 )
+from .claims import check_settings, check_sizes
 from .rewrite import with_shapes
 from .roles import guess_roles, is_float, noted_roles
 from .schemas import registered, schema_of
@@ -80,6 +81,7 @@ def _read(source: Any, constants: Sequence[str], shapes: Shapes, batch: str | No
     opset = opsets.get("", 0)
     graph = in_todays_form(graph, opset)
     _check_attributes(graph)
+    check_settings(graph)
     _assign_roles(graph, model, constants)
     return _with_shapes(graph, model, opset, batch)
 
@@ -231,6 +233,7 @@ def _with_shapes(graph: Graph, model: ModelProto, opset: int, batch: str | None)
     graph = _inferred(graph)
     ranked = in_todays_form_by_rank(graph, opset)
     graph = graph if ranked is graph else with_shapes(ranked)
+    check_sizes(graph)
     for name, value in declared.items():
         found = graph.value(name).dtype
         if found is None:

@@ -39,7 +39,8 @@ def range_(start, limit, delta):
         raise GraphError("delta is 0: the range would never end")
     count = max(0, int(np.ceil((limit - start) / delta)))
     dtype = jax.dtypes.canonicalize_dtype(np.result_type(start, limit, delta))
-    return (start + delta * np.arange(count)).astype(dtype)
+    # In jax.numpy: while shapes are inferred, no numbers are made.
+    return (jnp.asarray(start, dtype) + jnp.asarray(delta, dtype) * jnp.arange(count).astype(dtype)).astype(dtype)
 
 
 @operator("EyeLike", onnx=("", 9))

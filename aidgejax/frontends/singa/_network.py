@@ -158,7 +158,7 @@ def globalaveragepool(x: Tensor, data_format: str = "channels_first") -> Tensor:
     return apply("GlobalAveragePool", _global_average, x, data_format=data_format)
 
 
-def _dropout(op: Any, x: Any, *, ratio: float, seed: float | None, training: bool) -> Any:
+def _dropout(op: Any, x: Any, *, ratio: float, seed: int | None, training: bool) -> Any:
     return op.Dropout(x, ratio, True if training else None, seed=seed)
 
 
@@ -169,4 +169,4 @@ def dropout(x: Tensor, seed: int = 0, ratio: float = 0.5) -> Tensor:
     """
     if not 0 <= ratio < 1:
         raise BadSetting(f"dropout: ratio is {ratio!r}; expected the fraction to drop, from 0 to below 1")
-    return apply("Dropout", _dropout, x, ratio=float(ratio), seed=float(seed) if seed else None, training=is_training())
+    return apply("Dropout", _dropout, x, ratio=float(ratio), seed=int(seed) or None, training=is_training())

@@ -167,6 +167,9 @@ def expand(x: Tensor, shape: Any) -> Tensor:
 
 
 def _tile(op: Any, x: Any, repeats: tuple) -> Any:
+    if len(repeats) > x.rank:
+        x = op.Unsqueeze(x, tuple(range(len(repeats) - x.rank)))
+        return op.Tile(x, repeats)
     return op.Tile(x, (1,) * (x.rank - len(repeats)) + repeats)
 
 

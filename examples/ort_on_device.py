@@ -2,7 +2,7 @@
 
     python examples/ort_artifacts.py        # writes the artifacts, and then runs this file
 
-The folder holds training_model.onnx, optimizer_model.onnx, parameters.npz and data.npz; the parameters are written back.
+The folder holds training_model.onnx, optimizer_model.onnx, data.npz and parameters.npz, which is written anew.
 """
 
 import sys
@@ -29,10 +29,11 @@ for k in range(steps):
     batch = slice(32 * k % 1024, 32 * k % 1024 + 32)
     found = dict(zip(outputs, training.run(None, {
         "x": data["x"][batch], "labels": data["labels"][batch], **parameters, **buffers,
-        "lazy_reset_grad": np.array([True])})))
+        "lazy_reset_grad": np.array([True])}), strict=True))
     grads = {f"{p}_grad": found[f"{p}_grad.accumulation.out"] for p in trained}
     new = dict(zip(updates, optimizer.run(None, {
-        "learning_rate": rate, "step": step, **{p: parameters[p] for p in trained}, **grads, **moments})))
+        "learning_rate": rate, "step": step, **{p: parameters[p] for p in trained}, **grads, **moments}),
+                   strict=True))
     parameters |= {p: new[f"{p}_out"] for p in trained}
     moments = {m: new[f"{m}_out"] for m in moments}
     step = new["step_out"]

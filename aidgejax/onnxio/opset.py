@@ -25,8 +25,9 @@ def at_opset(graph: Graph, opset: int) -> tuple[ModelProto, bool]:
     needed = next(i.version for i in lowest.opset_import if i.domain == "")
     if opset >= needed:
         return (lowest if opset == needed else to_model(graph, opset=opset)), True
-    if opset >= OLDEST_OPSET and (older := _lowered(lowest, opset)):
-        return older, True
+    for version in range(max(opset, OLDEST_OPSET), needed):
+        if older := _lowered(lowest, version):
+            return older, version == opset
     return lowest, False
 
 

@@ -18,8 +18,9 @@ import onnx
 from onnx import ModelProto
 
 from ....errors import AidgeJaxError
-from ....onnxio import read, to_model
+from ....onnxio import read
 from ....onnxio.artifacts import opset_of
+from ....onnxio.opset import at_opset
 from ....onnxio.writer import LARGEST_MODEL, OLDEST_OPSET
 from . import onnxblock
 from ._errors import LossArguments, NoFile, NotFound, OutOfRange, TrainingError, UnknownOptimizer
@@ -235,7 +236,7 @@ def _in_todays_opset(base: ModelProto) -> ModelProto:
     if opset >= OLDEST_OPSET:
         return base
     try:
-        newer = to_model(read(base))
+        newer = at_opset(read(base), OLDEST_OPSET)[0]
     except AidgeJaxError as e:
         raise TrainingError(str(e)) from None
     del newer.metadata_props[:]

@@ -13,6 +13,8 @@ from .tensor import Tensor
 # ONNX's numbers for the dtypes that Cast names.
 ONNX_DTYPES = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "float16": 10, "float64": 11, "bfloat16": 16}
 TO_FLOAT, TO_BOOL, TO_INT = 1, 9, 6
+# How the operations that take no arguments are written, by the names of SINGA's operation classes: ReLU()(x)[0].
+WRITERS: dict[str, Any] = {}
 
 
 def _of_one(kind: str, onnx: str) -> Any:
@@ -26,6 +28,7 @@ def _of_one(kind: str, onnx: str) -> Any:
 
     function.__name__ = function.__qualname__ = kind.lower()
     function.__doc__ = f"ONNX's {onnx}, element by element."
+    WRITERS[kind] = write
     return function
 
 
@@ -131,6 +134,7 @@ def _of_two(kind: str, onnx: str) -> Any:
 
     function.__name__ = function.__qualname__ = kind.lower()
     function.__doc__ = f"ONNX's {onnx}; the tensors broadcast, and gradients are summed back."
+    WRITERS[kind] = write
     return function
 
 

@@ -8,10 +8,11 @@ from typing import Any
 from ...errors import GraphError
 from ._elementwise import TO_FLOAT, TO_INT
 from ._errors import NotATensor
-from ._operation import apply
+from ._operation import Built, apply
 from .tensor import Tensor
 
-__all__ = ["binary_cross_entropy", "cross_entropy", "mse_loss", "ranking_loss", "softmax_cross_entropy"]
+__all__ = ["BinaryCrossEntropy", "CrossEntropy", "MeanSquareError", "RankingLoss", "SoftMaxCrossEntropy",
+           "binary_cross_entropy", "cross_entropy", "mse_loss", "ranking_loss", "softmax_cross_entropy"]
 
 
 def _mean_of_rows(op: Any, each: Any, rank: int) -> Any:
@@ -94,3 +95,26 @@ def _ranking(op: Any, pos: Any, neg: Any, margin: float) -> Any:
 def ranking_loss(pos: Tensor, neg: Tensor, M: float = 0.2) -> Tensor:
     """The mean of max(0, M - pos + neg)."""
     return apply("RankingLoss", _ranking, pos, neg, margin=float(M))
+
+
+# ---- the same as operations that hold their target: MeanSquareError(t)(x)[0] -----------------------------
+
+
+def SoftMaxCrossEntropy(t: Tensor) -> Built:
+    return Built("SoftMaxCrossEntropy", _softmax_cross_entropy, (_target("SoftMaxCrossEntropy", t),))
+
+
+def CrossEntropy(t: Tensor) -> Built:
+    return Built("CrossEntropy", _cross_entropy, (_target("CrossEntropy", t),))
+
+
+def BinaryCrossEntropy(t: Tensor) -> Built:
+    return Built("BinaryCrossEntropy", _binary_cross_entropy, (_target("BinaryCrossEntropy", t),))
+
+
+def MeanSquareError(t: Tensor) -> Built:
+    return Built("MeanSquareError", _mse, (_target("MeanSquareError", t),))
+
+
+def RankingLoss(M: float = 0.2) -> Built:
+    return Built("RankingLoss", _ranking, margin=float(M))

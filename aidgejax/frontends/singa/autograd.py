@@ -13,14 +13,15 @@ Every operation is a few nodes of an aidgejax Graph, compiled once per shape; it
 operators.  `to_graph` puts the tape below a tensor together as one Graph.
 """
 
+from functools import partial
 from typing import Any
 
 from ._elementwise import *
-from ._elementwise import _and, _not, _or, _xor
+from ._elementwise import WRITERS, _and, _not, _or, _xor
 from ._export import to_graph
 from ._losses import *
 from ._network import *
-from ._operation import Dummy, Operation, Operator, backward, gradients, infer_dependency
+from ._operation import Built, Dummy, Operation, Operator, backward, gradients, infer_dependency
 from ._shaping import *
 from .tensor import Tensor
 
@@ -34,6 +35,8 @@ def __getattr__(name: str) -> Any:
     if name in _LAYERS:  # layers are made of operations, so they are looked up when they are asked for
         from . import layer
         return getattr(layer, name)
+    if name in WRITERS:  # an operation as an object: ReLU()(x)[0]
+        return partial(Built, name, WRITERS[name])
     raise AttributeError(f"singa.autograd has no {name!r}")
 
 

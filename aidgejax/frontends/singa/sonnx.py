@@ -71,6 +71,11 @@ class SingaRep:
     def states(self) -> dict[str, Tensor]:
         return self.tensor_map
 
+    @property
+    def layers(self) -> list[tuple[Node, Node]]:
+        """The nodes in order, each with what executes it: here the node itself."""
+        return [(node, node) for node in self.graph.nodes]
+
     def run(self, inputs: Iterable[Any], last_layers: int | None = None, aux_output: Iterable[str] = (),
             **kwargs: Any) -> list[Tensor]:
         """The model's outputs, then the tensors that aux_output names.
@@ -78,6 +83,7 @@ class SingaRep:
         inputs: Tensors or arrays.  last_layers: how many nodes to run, counted from the front, or, where negative, to
         leave out at the end; the output is then that of the last one.
         """
+        inputs = [inputs] if isinstance(inputs, Tensor) else inputs
         xs = [x if isinstance(x, Tensor) else from_numpy(np.asarray(x)) for x in inputs]
         if len(xs) != len(self.inputs):
             raise DoesNotFit(f"model {self.graph.name!r} takes {len(self.inputs)} inputs "

@@ -1,11 +1,16 @@
-"""python -m aidgejax artifacts model.onnx --loss CrossEntropyLoss --optimizer AdamW --requires-grad fc.weight --out dir"""
+"""The command line: `run` with the arguments that `add_arguments` declares.
+
+    python -m aidgejax artifacts model.onnx --loss CrossEntropyLoss --optimizer AdamW --requires-grad fc.weight --out dir
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
 
+from ....errors import SettingError
 from ....onnxio import read
+from ....onnxio.exportable import table
 from .artifacts import RUNTIMES, LossType, OptimType, generate_artifacts
 
 HELP = "write training artifacts of an ONNX model, which any ONNX runtime can train"
@@ -14,7 +19,8 @@ HELP = "write training artifacts of an ONNX model, which any ONNX runtime can tr
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments; `run` takes what is parsed."""
     add = parser.add_argument
-    add("model", help="the forward model, an ONNX file")
+    add("model", nargs="?", help="the forward model, an ONNX file")
+    add("--operators", action="store_true", help="print which operators have a gradient that can be written, and stop")
     add("--loss", choices=[loss.name for loss in LossType], help="default: the model's first output is the loss")
     add("--optimizer", choices=[o.name for o in OptimType], help="default: no optimizer model is written")
     add("--requires-grad", nargs="+", metavar="NAME", help="initializers to train; default: all weights")
@@ -33,6 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.operators:
+        print(table())
+        return 0
+    if args.model is None:
+        raise SettingError("artifacts needs a model: python -m aidgejax artifacts model.onnx --loss MSELoss")
     trainable, frozen = args.requires_grad, args.frozen
     if trainable is None:
         graph = read(args.model)

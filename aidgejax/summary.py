@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .analog import describe, layers
 from .graph import Graph, Node
 from .lower import make_program
 from .ops import OPERATORS, lookup
@@ -30,6 +31,8 @@ def inspect(graph: Graph, *, gradient: bool = False, sizes: Mapping[str, int] | 
              f"{sum(a.size for a in graph.buffers.values()):,} buffer elements, {held:,} bytes"]
     lines.append(f"{total:,.0f} floating-point operations forward"
                  + (f" at {', '.join(f'{s}={n}' for s, n in at.items())}" if at else ""))
+    if layers(graph):
+        lines += ["", describe(graph), ""]
     lines.append("operators: " + ", ".join(f"{op} {k}" for op, k in sorted(graph.count().items())))
     heavy = sorted(costs, key=lambda c: -c[1])[:5]
     lines.append("heaviest: " + ", ".join(f"{n.name} ({n.op}) {100 * c / max(total, 1):.0f} %" for n, c in heavy if c))

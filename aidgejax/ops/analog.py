@@ -331,20 +331,27 @@ def gaussian_noise(like, *, key=None):
 
 
 def gaussian(key, shape, dtype):
-    """Standard normal draws: a hash of the key and of each element's number, turned by the inverse error function.
+    """Standard normal draws from a hash of the key and of each element's number.
 
-    Threefry would cost more than the product that is disturbed.  24 bits each, so none is beyond 5.3; the hash is two
-    rounds of a 32-bit finalizer (multiply, xor, shift), which is good enough for noise."""
+    Threefry and the inverse error function would cost more than the product that is disturbed.  Eight bytes, of two
+    words hashed by a 32-bit finalizer (multiply, xor, shift), are summed, and the sum's kurtosis set right by its
+    third power (Cornish-Fisher): variance 0.999, kurtosis 2.97, distribution function right to 1.3e-3, no draw beyond
+    5.6.  Draws lie about 1/200 apart."""
     words = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
     words = jnp.reshape(words, -1).astype("uint32")
-    count = jax.lax.iota("uint32", max(1, math.prod(shape))).reshape(shape if math.prod(shape) else (1,))
-    x = count * np.uint32(0x9E3779B9) + words[0]
-    for word in (words[-1], words[0]):
+    x = jax.lax.iota("uint32", math.prod(shape)) * np.uint32(0x9E3779B9) + words[0]
+    total = 0
+    for word in (words[-1], words[0] ^ np.uint32(0x85EBCA6B)):
         x = (x ^ (x >> 16)) * np.uint32(0x7FEB352D)
         x = (x ^ (x >> 15)) * np.uint32(0x846CA68B)
         x = (x ^ (x >> 16)) + word
-    unit = (x >> 8).astype("float32") * np.float32(2**-23) + np.float32(2**-24 - 1)
-    return jnp.reshape(math.sqrt(2) * jax.lax.erf_inv(unit), shape).astype(dtype)
+        x = (x ^ (x >> 16)) * np.uint32(0xC2B2AE35)
+        x = x ^ (x >> 15)
+        pairs = (x & np.uint32(0x00FF00FF)) + ((x >> 8) & np.uint32(0x00FF00FF))
+        total = total + (pairs & np.uint32(0xFFFF)) + (pairs >> 16)
+    z = (total.astype("int32").astype("float32") - 8 * 127.5) * np.float32((8 * (256**2 - 1) / 12) ** -0.5)
+    z = z + np.float32(0.15 / 24) * (z * z - 3) * z
+    return jnp.reshape(z, shape).astype(dtype)
 
 
 # ---- weights ------------------------------------------------------------------------------------------

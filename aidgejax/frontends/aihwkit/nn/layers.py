@@ -22,7 +22,10 @@ Arrays = dict[str, Any]
 
 
 class _Analog:
-    """What analog layers share: parameters and state by name, a forward that remembers, a backward that adds up."""
+    """What analog layers share: parameters and state by name, a forward that remembers, a backward that adds up.
+
+    A kind of layer says which node it is (_node), what it takes (_sizes, _any_input) and gives (_output_sizes).
+    """
 
     def __init__(self, shape: tuple[int, ...], bias: bool, rpu_config: Any, seed: int) -> None:
         self.rpu_config = InferenceRPUConfig() if rpu_config is None else rpu_config
@@ -160,18 +163,6 @@ class _Analog:
         g.add("Identity", [out], names=["y"])
         g.output("y")
         return g, layer
-
-    def _sizes(self, x: Any) -> tuple:
-        raise NotImplementedError
-
-    def _node(self) -> Node:
-        raise NotImplementedError
-
-    def _any_input(self) -> Any:
-        raise NotImplementedError
-
-    def _output_sizes(self, sizes: tuple) -> tuple:
-        raise NotImplementedError
 
 
 def _moved(node: Node) -> list[tuple[str, str]]:

@@ -1,6 +1,6 @@
 """The command line: `run` with the arguments that `add_arguments` declares.
 
-    python -m aidgejax artifacts model.onnx --loss CrossEntropyLoss --optimizer AdamW --requires-grad fc.weight --out dir
+    python -m aidgejax artifacts model.onnx --loss CrossEntropyLoss --optimizer AdamW --requires-grad fc.weight
 """
 
 from __future__ import annotations

@@ -1,0 +1,158 @@
+"""What does a training step of the artifacts cost in plain onnxruntime, against ONNX Runtime's own training build?
+
+Both sides compute the same losses before anything is timed (artifacts for the training build hold the same gradient, or
+its own where ONNX Runtime itself made them: --theirs FOLDER).  Times are medians; ratios are ours over theirs.
+
+    python benchmarks/artifacts.py [--peer PYTHON] [--rounds 15] [--threads 1]
+
+PYTHON: an interpreter with onnxruntime-training 1.19.2; without one, only our side is timed, in onnxruntime and in JAX.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from aidgejax import onnxio, zoo
+from aidgejax.frontends.onnxruntime.training import artifacts
+from aidgejax.frontends.onnxruntime.training.api import CheckpointState, Module, Optimizer
+from aidgejax.walk import infer_shapes
+
+THERE = '''
+import json, sys, time
+from importlib.machinery import ModuleSpec
+from unittest.mock import MagicMock
+import numpy as np
+
+class Stub:  # the package imports torch for a part that is not used here
+    def find_spec(self, name, path=None, target=None):
+        return ModuleSpec(name, self, is_package=True) if name.split(".")[0] == "torch" else None
+    def create_module(self, spec):
+        m = MagicMock(name=spec.name)
+        m.__path__, m.__spec__, m.__name__, m.__version__ = [], spec, spec.name, "2.1.0"
+        return m
+    def exec_module(self, module):
+        pass
+
+sys.meta_path.append(Stub())
+import onnx, onnxruntime
+from onnxruntime.training import artifacts
+from onnxruntime.training.api import CheckpointState, Module, Optimizer
+folder, rounds, threads = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+names = json.load(open(f"{folder}/names.json"))
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = threads
+artifacts.generate_artifacts(onnx.load(f"{folder}/model.onnx"), requires_grad=names["trainable"],
+    frozen_params=names["frozen"], loss=artifacts.LossType.CrossEntropyLoss, optimizer=artifacts.OptimType.AdamW,
+    artifact_directory=folder, prefix="ort_")
+if onnx.load(f"{folder}/ort_optimizer_model.onnx").ir_version > 10:
+    m = onnx.load(f"{folder}/ort_optimizer_model.onnx"); m.ir_version = 10
+    onnx.save(m, f"{folder}/ort_optimizer_model.onnx")
+data = np.load(f"{folder}/data.npz")
+state = CheckpointState.load_checkpoint(f"{folder}/ort_checkpoint")
+module = Module(f"{folder}/ort_training_model.onnx", state, session_options=options)
+optimizer = Optimizer(f"{folder}/ort_optimizer_model.onnx", module)
+losses, times = [], []
+for k in range(rounds):
+    start = time.perf_counter()
+    loss = module(data["x"], data["labels"])
+    optimizer.step(); module.lazy_reset_grad()
+    times.append(time.perf_counter() - start); losses.append(float(np.ravel(loss)[0]))
+print(json.dumps([losses, times]))
+'''
+
+
+def transformer(vocabulary=64, width=64, length=32, seed=0):
+    """One block of attention and one of two layers, on tokens; its output is one row of scores per sequence."""
+    draw = np.random.default_rng(seed)
+    from aidgejax.graph import Graph
+
+    graph = Graph("transformer")
+    op = graph.op
+    weight = lambda name, *shape: graph.parameter(name, (draw.normal(size=shape) / shape[0]**0.5).astype("f4"))  # noqa: E731
+    tokens = graph.input("x", ("N", length), "int64")
+    h = op.Gather(weight("embedding", vocabulary, width), tokens, axis=0)
+    q, k, v = (op.MatMul(h, weight(n, width, width)) for n in ("q", "k", "v"))
+    scores = op.Mul(op.MatMul(q, op.Transpose(k, perm=(0, 2, 1))), width**-0.5)
+    h = op.Add(h, op.MatMul(op.Softmax(scores, axis=-1), v))
+    ones, zeros = np.ones(width, np.float32), np.zeros(width, np.float32)
+    h, *_ = op.LayerNormalization(h, graph.parameter("ln.scale", ones), graph.parameter("ln.bias", zeros), outputs=3,
+                                  axis=-1)
+    h = op.Add(h, op.MatMul(op.Relu(op.MatMul(h, weight("up", width, 4 * width))), weight("down", 4 * width, width)))
+    graph.output(op.MatMul(op.ReduceMean(h, (1,), keepdims=0), weight("head", width, 10), name="logits"))
+    return infer_shapes(graph), draw.integers(0, vocabulary, (64, length))
+
+
+def resnet8(seed=0):
+    return zoo.resnet8(), np.random.default_rng(seed).normal(size=(64, 3, 32, 32)).astype("f4")
+
+
+def ours(folder, data, backend, rounds, threads):
+    options = None
+    if backend == "onnxruntime":
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+    state = CheckpointState.load_checkpoint(folder / "checkpoint")
+    module = Module(folder / "training_model.onnx", state, session_options=options, backend=backend)
+    optimizer = Optimizer(folder / "optimizer_model.onnx", module)
+    losses, times = [], []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        losses.append(float(module(data["x"], data["labels"])))
+        optimizer.step()
+        module.lazy_reset_grad()
+        times.append(time.perf_counter() - start)
+    return losses, times
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peer")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    for name, make in {"resnet8": resnet8, "transformer": transformer}.items():
+        graph, x = make()
+        folder = Path(tempfile.mkdtemp())
+        onnxio.write(graph, None, folder / "model.onnx", opset=17 if name == "resnet8" else 18)
+        data = {"x": x, "labels": np.random.default_rng(1).integers(0, 10, 64)}
+        np.savez(folder / "data.npz", **data)
+        names = {"trainable": list(graph.params), "frozen": list(graph.buffers)}
+        (folder / "names.json").write_text(json.dumps(names))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            artifacts.generate_artifacts(str(folder / "model.onnx"), names["trainable"], names["frozen"],
+                                         artifacts.LossType.CrossEntropyLoss, artifacts.OptimType.AdamW, folder)
+        found = {"plain onnxruntime": ours(folder, data, "onnxruntime", args.rounds, args.threads),
+                 "JAX": ours(folder, data, "jax", args.rounds, args.threads)}
+        if args.peer:
+            done = subprocess.run([args.peer, "-c", THERE, folder, str(args.rounds), str(args.threads)],
+                                  capture_output=True, text=True)
+            if done.returncode:
+                sys.exit(done.stderr)
+            found["ORT training 1.19.2"] = json.loads(done.stdout.splitlines()[-1])
+        first, *others = (losses for losses, _ in found.values())
+        for losses in others:
+            np.testing.assert_allclose(losses[:5], first[:5], rtol=1e-3)
+        nodes = len(onnx.load(folder / "training_model.onnx").graph.node)
+        print(f"{name}, batch 64, f32, {args.threads} thread(s) in onnxruntime; {nodes} nodes")
+        base = np.median(found.get("ORT training 1.19.2", found["plain onnxruntime"])[1][2:])
+        for who, (_, times) in found.items():
+            print(f"  {who:20} {np.median(times[2:]) * 1e3:8.2f} ms/step   ratio {np.median(times[2:]) / base:5.2f}")
+        for file in sorted(folder.glob("*training_model.onnx")) + sorted(folder.glob("*checkpoint")):
+            print(f"  {file.name:26} {file.stat().st_size:9} bytes")
+
+
+if __name__ == "__main__":
+    main()

@@ -124,8 +124,8 @@ def torch_tile(name: str, args) -> float | None:
         x = torch.randn(args.batch, 784)
     else:
         net = nn.Sequential(nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), nn.ReLU(),
-                            nn.MaxPool2d(2), nn.Flatten(), nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(),
-                            nn.Linear(84, 10))
+                            nn.MaxPool2d(2), nn.Flatten(), nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84),
+                            nn.ReLU(), nn.Linear(84, 10))
         x = torch.randn(args.batch, 1, 28, 28)
     model = convert_to_analog(net, c)
     optimizer = AnalogSGD(model.parameters(), lr=0.01)

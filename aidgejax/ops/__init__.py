@@ -7,6 +7,7 @@ specification and not from (1); (3) a row per situation in tests/ops/cases.  A t
 from . import (
     activation,
     analog,
+    analog_weight,
     compare,
     conv,
     cut,
@@ -37,6 +38,7 @@ __all__ = [
     "Operator",
     "activation",
     "analog",
+    "analog_weight",
     "check_known",
     "compare",
     "conv",

@@ -26,7 +26,8 @@ CASES = [
     Case("InputRange", (f(3, 4), one(1.1)), wrt=(0,), why="in x it is the derivative"),
     Case("InputRange", (f(2, 3, 4, 4), one(1.1)), wrt=(0,), why="images"),
     *(Case("OutputClipping", (f(3, 4), one(1.1), f(3, 5)), bound=1.0, share=share, batch=(0, 2), wrt=(0, 1),
-           output_min_percentage=p, excused=RULE, why=f"{share} {p}") for share in ("output_size", "input_size") for p in (0.95, 0.0)),
+           output_min_percentage=p, excused=RULE, why=f"{share} {p}")
+      for share in ("output_size", "input_size") for p in (0.95, 0.0)),
     Case("OutputClipping", (f(3, 4), one(1.1), f(3, 5)), bound=1.0, wrt=(0,), batch=(0, 2), why="y passes"),
     Case("StopGradient", (f(3, 4),), wrt=(), why="nothing asked for"),
     Case("GradientThrough", (f(3, 4), f(3, 4), f(3, 4), one(2)), bound=1.0, wrt=(0, 1), batch=(0, 1, 2), excused=RULE),

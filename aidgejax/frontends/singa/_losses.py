@@ -7,7 +7,7 @@ from typing import Any
 
 from ...errors import GraphError
 from ._elementwise import TO_FLOAT, TO_INT
-from ._errors import NotATensor
+from ._errors import DoesNotFit, NotATensor
 from ._operation import Built, apply
 from .tensor import Tensor
 
@@ -44,9 +44,10 @@ def softmax_cross_entropy(x: Tensor, t: Tensor) -> Tensor:
     """The mean over rows of -sum q * log softmax(x).
 
     t: class indices, one per row, or a row of class weights each (one-hot, counts, probabilities), which is divided by
-    its sum to give q; of any dtype.  A class that does not exist makes the loss NaN.
+    its sum to give q; of any dtype.  A class that does not exist raises where t was filled from an array; inside a
+    compiled step it makes the loss NaN.
     """
-    return apply("SoftMaxCrossEntropy", _softmax_cross_entropy, x, extras=(_target("softmax_cross_entropy", t),))
+    return SoftMaxCrossEntropy(t)(x)[0]
 
 
 def _cross_entropy(op: Any, p: Any, t: Any) -> Any:
@@ -100,8 +101,18 @@ def ranking_loss(pos: Tensor, neg: Tensor, M: float = 0.2) -> Tensor:
 # ---- the same as operations that hold their target: MeanSquareError(t)(x)[0] -----------------------------
 
 
-def SoftMaxCrossEntropy(t: Tensor) -> Built:
-    return Built("SoftMaxCrossEntropy", _softmax_cross_entropy, (_target("SoftMaxCrossEntropy", t),))
+class SoftMaxCrossEntropy(Built):
+    def __init__(self, t: Tensor) -> None:
+        super().__init__("SoftMaxCrossEntropy", _softmax_cross_entropy, (_target("SoftMaxCrossEntropy", t),))
+
+    def _do_forward(self, *xs: Tensor) -> tuple[Tensor, ...]:
+        t, labels = self.extras[0], self.extras[0].data.host
+        if labels is not None and xs[0].ndim() == 2 and labels.size == xs[0].shape[0]:
+            classes = xs[0].shape[1]
+            if labels.min(initial=0) < 0 or labels.max(initial=0) >= classes:
+                raise DoesNotFit(f"softmax_cross_entropy: target {t.name} has class {labels.min():g} to "
+                                 f"{labels.max():g}, but {xs[0].name} has scores for the classes 0 to {classes - 1}")
+        return super()._do_forward(*xs)
 
 
 def CrossEntropy(t: Tensor) -> Built:

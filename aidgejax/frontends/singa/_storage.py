@@ -49,17 +49,18 @@ class Stored:
 class CTensor(Stored):
     """The raw tensor below a Tensor: an array with SINGA's names around it.
 
-    It stands for its array wherever NumPy or JAX take one.
+    It stands for its array wherever NumPy or JAX take one.  host: a small array that it was filled from, as long as it
+    holds that, so that labels can be looked at without waiting for a device.
     """
 
-    __slots__ = ("_device", "_dtype", "_shape", "label")
+    __slots__ = ("_device", "_dtype", "_shape", "host", "label")
 
     def __init__(self, shape: Any = (), device: Any = None, dtype: int = kFloat32, array: Any = None) -> None:
         super().__init__(array)
         self._shape, self._dtype = _sizes(shape), dtype_number(dtype)
         if array is not None:
             self._shape, self._dtype = tuple(np.shape(array)), dtype_number(jnp.result_type(array))
-        self._device, self.label = device, ""
+        self._device, self.label, self.host = device, "", None
 
     @property
     def array(self) -> Any:
@@ -72,6 +73,7 @@ class CTensor(Stored):
     @array.setter
     def array(self, new: Any) -> None:
         Stored.array.fset(self, new)
+        self.host = None
         self._shape, self._dtype = tuple(np.shape(new)), dtype_number(jnp.result_type(new))
 
     @property

@@ -60,7 +60,9 @@ class Tensor:
             return CTensor(shape, self.device, dtype)
         if isinstance(data, Tensor):
             data = data.data.array
-        return CTensor(device=self.device, array=self.device.place(_converted(data, dtype, self.name)))
+        made = CTensor(device=self.device, array=self.device.place(_converted(data, dtype, self.name)))
+        made.host = _kept(data)
+        return made
 
     # ---- what it is -----------------------------------------------------------------------------------
 
@@ -181,6 +183,7 @@ class Tensor:
                              f"array of shape {list(np_array.shape)}{f' at offset {offset}' if offset else ''}")
         array = _converted(np_array.reshape(self.shape), self.dtype, self.name)
         self.data.array = self.device.place(array)
+        self.data.host = _kept(np_array)
 
     def copy_data(self, t: Tensor) -> None:
         """Take the values of another tensor."""
@@ -368,6 +371,12 @@ def _converted(data: Any, dtype: Any, name: str) -> jax.Array:
     except (TypeError, ValueError):
         raise BadType(f"tensor {name}: its data are numbers, in an array or a list, got "
                       f"{type(data).__name__}{f' of dtype {data.dtype}' if hasattr(data, 'dtype') else ''}") from None
+
+
+def _kept(data: Any) -> np.ndarray | None:
+    """A copy of what may be labels: one number for each of some thousand rows."""
+    small = not isinstance(data, jax.Array) and np.ndim(data) in (1, 2) and np.size(data) <= 1 << 14
+    return np.array(data) if small else None
 
 
 def _only_in_place(inplace: bool) -> None:

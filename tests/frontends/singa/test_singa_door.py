@@ -188,6 +188,12 @@ def test_labels_of_any_dtype_and_shape():
     np.testing.assert_allclose(losses, losses[0], rtol=1e-6)
 
 
+def test_a_class_that_does_not_exist_is_refused():
+    for labels in ([0, 4, 1], [0, -1, 1]):
+        with pytest.raises(AssertionError, match="target labels has class .* the classes 0 to 3"):
+            autograd.softmax_cross_entropy(given(3, 4), tensor.Tensor(data=labels, name="labels"))
+
+
 def test_raw_tensors_serve_an_operations_backward():
     y = autograd.relu(given(2, 3))
     raw = singa_wrap.Tensor([2, 3])

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto
 
+from .....gradient import grad_name
 from .....graph import Value
-from .....onnxio.artifacts import grad_name, optimizer_graph, read_ort_optimizer
 from .....onnxio.opset import at_opset
+from .....onnxio.optimizers import optimizer_graph, read_ort_optimizer
 from .....onnxio.ort_checkpoint import OptimizerState
 from .._errors import TrainingError, WrongType
 from ._runtime import is_standard, load, runner

@@ -4,7 +4,7 @@
         onnxblock.optim.AdamW(weight_decay=0.01)(trainable_params)
         model = accessor.model
 
-The formulas are those of aidgejax.optim; onnxio.artifacts spells them in standard operators.
+The formulas are those of aidgejax.optim; onnxio.optimizers spells them in standard operators.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 from onnx import ModelProto, TensorProto, helper
 
 from .....graph import Value
-from .....onnxio.artifacts import opset_of, optimizer_model, ort_optimizer_model
+from .....onnxio.artifacts import opset_of
+from .....onnxio.optimizers import optimizer_model, ort_optimizer_model
 from .._errors import TrainingError, WrongType
 from ._block import Block
 
@@ -38,7 +39,7 @@ class ClipGradNorm(Block):
 
 
 class _Optimizer(Block):
-    """settings: what aidgejax.onnxio.artifacts.optimizer_graph takes.  runtime: whose nodes it is written in."""
+    """settings: what aidgejax.onnxio.optimizers.optimizer_graph takes.  runtime: whose nodes it is written in."""
 
     rule = ""
 

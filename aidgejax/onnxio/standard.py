@@ -35,6 +35,8 @@ def is_standard(node: Node) -> bool:
     operator = lookup(node.op)
     if operator.onnx is None or (operator.onnx[0] and operator.decompose):
         return False
+    if node.op == "BatchNormalization" and len(node.output_names) > 1 and not node.attrs.get("training_mode"):
+        return False  # ONNX gives the running statistics in training mode alone
     schema = schema_of(operator)
     known = operator.attributes if schema is None else schema.attributes
     return all(k in known or same(v, operator.attributes.get(k)) for k, v in node.attrs.items())

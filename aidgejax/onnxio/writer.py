@@ -197,19 +197,28 @@ class _Maker:
         outputs = [o or "" for o in node.outputs]
         while outputs and not outputs[-1]:
             outputs.pop()
+        while schema is not None and len(outputs) < schema.min_output:
+            outputs.append(self._free(f"{node.name}.{len(outputs)}"))  # ONNX wants it named though nobody reads it
         proto = helper.make_node(onnx_name(operator), names, outputs, name=node.name, domain=operator.onnx[0])
-        for key, value in node.attrs.items():
-            if value is not None and not _is_default(key, value, operator, schema):
+        # onnx's checker expands this one into its function body, and does not fill in the default there.
+        spelled_out = operator.name == "MeanVarianceNormalization"
+        attributes = {**operator.attributes, **node.attrs} if spelled_out else node.attrs
+        for key, value in attributes.items():
+            if value is not None and (spelled_out or not _is_default(key, value, operator, schema)):
                 proto.attribute.append(_attribute(node, key, value, schema))
         return proto
 
-    def _literal(self, node: Node, k: int, literal: Any, operator: Any, schema: Any) -> str:
-        stem = name = f"{node.name}.{operator.inputs[k] if k < len(operator.inputs) else k}"
-        n = 0
+    def _free(self, stem: str) -> str:
+        """A tensor name that nothing bears yet."""
+        name, n = stem, 0
         while self.graph.has(name) or name in self._taken:
             n += 1
             name = f"{stem}_{n}"
         self._taken.add(name)
+        return name
+
+    def _literal(self, node: Node, k: int, literal: Any, operator: Any, schema: Any) -> str:
+        name = self._free(f"{node.name}.{operator.inputs[k] if k < len(operator.inputs) else k}")
         self.literals.append(_tensor(np.asarray(literal, _literal_dtype(self.graph, node, k, literal, schema)), name))
         return name
 

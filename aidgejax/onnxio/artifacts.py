@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from ..gradient import grad_name, make_gradient
 from ..graph import Builder, Graph, Node, Value
@@ -57,8 +57,8 @@ def training_model(base: ModelProto, loss: str, trainable: Sequence[str], frozen
 
     trainable, frozen: initializers of base that become inputs; what is in neither list stays in the model.
     extra: tensors to output beside the loss.
-    tail: "standard", or "onnxruntime-training": gradients end in com.microsoft's InPlaceAccumulatorV2, whose outputs
-        say only that it is done, and running statistics stay as they are.
+    tail: "standard", or "onnxruntime-training": gradients and running statistics end in com.microsoft's
+        InPlaceAccumulatorV2, which writes into its input; the outputs say only that it is done.
     Raises GraphError or NoGradientRule, each naming the parameter or the node.
     """
     foreign = Foreign(base, (loss, *extra))
@@ -84,7 +84,7 @@ def training_graph(graph: Graph, loss: str, trainable: Sequence[str], frozen: Se
                    extra: Sequence[str] = (), *, tail: str = "standard") -> Graph:
     """The graph with its gradient appended; parameters are still producers of it."""
     whole = _with_outputs(infer_shapes(prepare(_with_batch_statistics(graph))), (loss, *extra))
-    statistics = _next_statistics(whole, frozen) if tail == "standard" else {}
+    statistics = _next_statistics(whole, frozen)
     gradient = make_gradient(whole, [loss], trainable)
     written = {o for n in whole.nodes for o in n.output_names}
     for p in gradient.producers.values():
@@ -251,7 +251,14 @@ def _with_accumulators(model: ModelProto, trainable: Sequence[str]) -> ModelProt
     inputs = {i.name: i for i in body.input}
     trainable = [n for n in inputs if n in trainable]
     gradients = {grad_name(p): p for p in trainable}
-    outputs = [o for o in body.output if o.name not in gradients]
+    statistics = [o.name for o in body.output if o.name.removesuffix(".updated") in inputs and o.name not in inputs]
+    outputs = [o for o in body.output if o.name not in gradients and o.name not in statistics]
+    if statistics:
+        body.initializer.append(numpy_helper.from_array(np.array([True]), "statistics.overwrite"))
+    for name in statistics:  # in place, as the gradients are
+        body.node.append(helper.make_node(
+            "InPlaceAccumulatorV2", [name.removesuffix(".updated"), name, "statistics.overwrite"], [f"{name}.done"],
+            name=f"{name}/InPlaceAccumulatorV2", domain="com.microsoft"))
     for p in trainable:
         info = onnx.ValueInfoProto()
         info.CopyFrom(inputs[p])

@@ -135,7 +135,7 @@ def ort_optimizer_model(rule: str, opset: int, *, max_norm: float | None = None,
     if rule == "adamw":
         operands = ["learning_rate", "step", "params", gradients, *names[2:]]
     nodes.append(helper.make_node(op_type, operands, ["updated"], domain="com.microsoft", name=op_type, **attrs))
-    done = helper.make_tensor_value_info("updated", TensorProto.BOOL, [1] if rule == "adamw" else [])
+    done = helper.make_tensor_value_info("updated", TensorProto.BOOL, [1])
     body = helper.make_graph(nodes, "optimizer", inputs, [done])
     opset = min(opset, 21)
     imports = [helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)]

@@ -1,4 +1,5 @@
-"""Run by an interpreter that has onnxruntime-training 1.19.2: trains artifacts there, and prints the losses.
+"""Run by an interpreter that has onnxruntime-training 1.19.2: trains artifacts there; prints the losses
+and what is frozen.
 
     python _peer.py FOLDER DATA.npz LEARNING_RATE
 
@@ -43,4 +44,5 @@ for i in range(10):
     losses.append(float(np.ravel(found[0] if isinstance(found, list | tuple) else found)[0]))
     optimizer.step()
     module.lazy_reset_grad()
-print(json.dumps(losses))
+frozen = {name: p.data.tolist() for name, p in state.parameters if not p.requires_grad}
+print(json.dumps([losses, frozen]))

@@ -88,9 +88,14 @@ def _each_group(f: Callable, group: int) -> Callable:
     return grouped
 
 
-def _dot(a: Any, b: Any, over_a: tuple[int, ...], over_b: tuple[int, ...]) -> Any:
-    """Contracted over these axes; what comes in less than float32 is summed up in float32."""
-    return lax.dot_general(a, b, ((over_a, over_b), ((), ())), preferred_element_type=_sum_dtype(a))
+def _dot(a: Any, b: Any) -> Any:
+    """A product of matrices; what comes in less than float32 is summed up in float32."""
+    return jnp.matmul(a, b, preferred_element_type=_sum_dtype(a))
+
+
+def _pixels(x: Any) -> Any:
+    """An image as a matrix, a row per pixel.  t[n, *s, c] -> t[n * prod(s), c]."""
+    return jnp.reshape(x, (-1, x.shape[-1]))
 
 
 def _sum_dtype(a: Any) -> Any:
@@ -100,7 +105,8 @@ def _sum_dtype(a: Any) -> Any:
 def _by_taps(x: Any, w: Any, win: Windows) -> Any:
     """A dot for every tap: for kernels of one element, or images of one channel."""
     wide = cover(x, win)
-    return sum(_dot(tap(wide, win, t), w[t], (x.ndim - 1,), (0,)) for t in win.taps).astype(x.dtype)
+    y = sum(_dot(_pixels(tap(wide, win, t)), w[t]) for t in win.taps).astype(x.dtype)
+    return jnp.reshape(y, (-1, *win.out, w.shape[-1]))
 
 
 def _input_by_convolution(dy: Any, w: Any, win: Windows) -> Any:
@@ -116,15 +122,14 @@ def _input_by_convolution(dy: Any, w: Any, win: Windows) -> Any:
 
 def _input_by_taps(dy: Any, w: Any, win: Windows) -> Any:
     """One dot makes every tap's share; each is added where its tap lies."""
-    shares = _dot(dy, w, (dy.ndim - 1,), (w.ndim - 1,))  # [n, *out, *k, i]
+    shares = jnp.reshape(_dot(_pixels(dy), _pixels(w).T), (*dy.shape[:-1], *w.shape[:-1]))  # [n, *out, *k, i]
     every = (slice(None),) * (dy.ndim - 1)
     return gather(lambda t, shift: shifted(shares[(*every, *t)], win, shift), win).astype(dy.dtype)
 
 
 def _weight_of_one_tap(x: Any, dy: Any, win: Windows) -> Any:
     seen = tap(cover(x, win), win, win.taps[0])
-    over = tuple(range(dy.ndim - 1))
-    dw = _dot(seen, dy, over, over).astype(x.dtype)
+    dw = _dot(_pixels(seen).T, _pixels(dy)).astype(x.dtype)
     return jnp.reshape(dw, (*win.kernel, *dw.shape))
 
 
@@ -133,12 +138,15 @@ def _weight_by_convolution(x: Any, dy: Any, win: Windows) -> Any:
 
     Along a strided axis, taps whose windows meet the same phase of x share one convolution without holes.
     """
+    if max(win.strides) == 1 and max(win.dilations) == 1:
+        pads = list(zip(win.begin, win.after, strict=True))
+        return _over_batch(lambda x, dy: _slide(x, dy, pads), x, dy, PIECE_BYTES)
     axes = [[[t for t in range(k) if d * t % s == r] for r in range(s)]
             for k, s, d in zip(win.kernel, win.strides, win.dilations, strict=True)]
     groups = [g for g in itertools.product(*axes) if all(g)]
 
     def piece(x: Any, dy: Any) -> Any:
-        wide, kernel = cover(x, win), jnp.moveaxis(dy, 0, -2)
+        wide = cover(x, win)
         found = {}
         for group in groups:
             first, last = [[d * t[k] // s for t, d, s in zip(group, win.dilations, win.strides, strict=True)]
@@ -146,16 +154,22 @@ def _weight_by_convolution(x: Any, dy: Any, win: Windows) -> Any:
             phase = [d * t[0] % s for t, d, s in zip(group, win.dilations, win.strides, strict=True)]
             at = [slice(r + s * f, r + s * (z + o - 1) + 1, s)
                   for r, s, f, z, o in zip(phase, win.strides, first, last, win.out, strict=True)]
-            image = jnp.moveaxis(wide[(slice(None), *at)], (0, -1), (-1, 0))
-            dw = lax.conv_general_dilated(image, kernel, (1,) * win.rank, "VALID",
-                                          dimension_numbers=_dimensions(win.rank))
+            dw = _slide(wide[(slice(None), *at)], dy, "VALID")
             for t in itertools.product(*group):
                 place = [d * a // s - f for a, d, s, f in zip(t, win.dilations, win.strides, first, strict=True)]
-                found[t] = dw[(slice(None), *place)]
+                found[t] = dw[tuple(place)]
         return jnp.stack([found[t] for t in win.taps])
 
     total = _over_batch(piece, x, dy, PIECE_BYTES)
     return jnp.reshape(total, (*win.kernel, *total.shape[1:]))
+
+
+def _slide(x: Any, dy: Any, pads: Any) -> Any:
+    """dy as the kernel of a convolution over x.  f[n, *s, i], f[n, *out, o] -> f[*(s - out + 1), i, o]."""
+    image, kernel = jnp.moveaxis(x, (0, -1), (-1, 0)), jnp.moveaxis(dy, 0, -2)
+    rank = x.ndim - 2
+    dw = lax.conv_general_dilated(image, kernel, (1,) * rank, pads, dimension_numbers=_dimensions(rank))
+    return jnp.moveaxis(dw, 0, -2)
 
 
 def _over_batch(piece: Callable, x: Any, dy: Any, limit: int) -> Any:

@@ -153,6 +153,13 @@ def image_rank(x: Any) -> int:
     return rank
 
 
+def check_cotangent(dy: Any, win: Windows, channels: int) -> None:
+    """Refuse a dy[n, *r, c] that is not of the shape of what the windows make."""
+    if dy.shape[1:] != (*win.out, channels):
+        raise GraphError(f"the cotangent has {dy.shape[-1]} channels of {list(dy.shape[1:-1])}, "
+                         f"expected {channels} of {list(win.out)}")
+
+
 # ---- images, channels-last ----------------------------------------------------------------------------
 
 

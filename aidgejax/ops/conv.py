@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from ..errors import GraphError
 from ._convolution import convolve, convolve_input, convolve_weight
 from ._operator import operator
-from ._windows import Windows, channels_last, check_auto_pad, in_layout, per_axis, windows
+from ._windows import Windows, channels_last, check_auto_pad, check_cotangent, in_layout, per_axis, windows
 
 
 def conv_vjp(op, x, w, b, y, dy, *, auto_pad, dilations, group, pads, strides):
@@ -183,6 +183,9 @@ def transposed_windows(sizes, kernel, *, auto_pad, dilations, output_padding, ou
     else:
         out = per_axis("output_shape", output_shape, rank) if output_shape is not None else \
             tuple(n * s for n, s in zip(sizes, strides, strict=True))
+        if output_shape is not None and any(o - f >= s for o, f, s in zip(out, full, strides, strict=True)):
+            raise GraphError(f"output_shape is {list(out)}, but an input of {list(sizes)} reaches only {full}, and at "
+                             f"most stride - 1 more; use a smaller output_shape, or larger strides")
         total = [max(0, f - o) for f, o in zip(full, out, strict=True)]
         less, rest = tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
         begin, end = (less, rest) if auto_pad == "SAME_UPPER" else (rest, less)
@@ -198,9 +201,3 @@ def spatial_of(x, output_shape):
         raise GraphError(f"the gradient of a ConvTranspose with output_shape needs spatial sizes that are numbers, got "
                          f"{x}; use pads and output_padding instead, or declare the image with fixed height and width")
     return tuple(d if isinstance(d, int) else 1 << 20 for d in x.shape[2:])
-
-
-def check_cotangent(dy, win: Windows, channels: int) -> None:
-    if dy.shape[1:] != (*win.out, channels):
-        raise GraphError(f"the cotangent has {dy.shape[-1]} channels of {list(dy.shape[1:-1])}, "
-                         f"expected {channels} of {list(win.out)}")

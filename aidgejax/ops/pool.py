@@ -9,7 +9,19 @@ import numpy as np
 
 from ..errors import GraphError
 from ._operator import operator
-from ._windows import Windows, channels_last, cover, gather, image_rank, in_layout, shifted, tap, widened, windows
+from ._windows import (
+    Windows,
+    channels_last,
+    check_cotangent,
+    cover,
+    gather,
+    image_rank,
+    in_layout,
+    shifted,
+    tap,
+    widened,
+    windows,
+)
 from .cut import sent_back
 
 # ---- the largest --------------------------------------------------------------------------------------
@@ -50,6 +62,7 @@ def max_pool_grad(dy, x, y, *, auto_pad="NOTSET", ceil_mode=0, dilations=None, k
     dy, x, y = (channels_last(a, layout) for a in (dy, x, y))
     win = pool_windows(x, kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations, pads=pads,
                        strides=strides)
+    check_cotangent(dy, win, x.shape[-1])
     if win.tiles:
         hits = dict(first_hits(x, y, win))
         dx = gather(lambda t, shift: shifted(jnp.where(hits[t], dy, 0), win, shift), win)
@@ -105,17 +118,16 @@ def average_pool(x, *, auto_pad="NOTSET", ceil_mode=0, count_include_pad=0, dila
     x = channels_last(x, layout)
     win = pool_windows(x, kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations, pads=pads,
                        strides=strides)
-    return in_layout(window_reduce(jnp.add, x, win, 0) / window_size(win, count_include_pad, x.dtype), layout)
+    total = window_reduce(jnp.add, x.astype(jnp.promote_types(x.dtype, jnp.float32)), win, 0)
+    return in_layout(averaged(total, win, count_include_pad).astype(x.dtype), layout)
 
 
 def average_pool_grad_onnx(op, dy, x, *, auto_pad, ceil_mode, count_include_pad, dilations, kernel_shape, pads,
                            strides):
     win = static_pool_windows("AveragePoolGrad", x, kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode,
                               dilations=dilations, pads=pads, strides=strides)
-    size = window_size(win, count_include_pad, np.float32)
-    if not isinstance(size, float):
-        size = op.CastLike(np.moveaxis(np.asarray(size), -1, 0)[None], dy)
-    return window_spread_onnx(op, op.Div(dy, size), x, win)
+    size = np.moveaxis(math.prod(window_counts(win, count_include_pad)), -1, 0)[None].astype(np.float32)
+    return window_spread_onnx(op, op.Div(dy, op.CastLike(size, dy)), x, win)
 
 
 @operator("AveragePoolGrad", decompose=average_pool_grad_onnx, images=((0, 1), (0,)))
@@ -126,7 +138,8 @@ def average_pool_grad(dy, x, *, auto_pad="NOTSET", ceil_mode=0, count_include_pa
     dy, x = channels_last(dy, layout), channels_last(x, layout)
     win = pool_windows(x, kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations, pads=pads,
                        strides=strides)
-    return in_layout(window_spread(dy / window_size(win, count_include_pad, dy.dtype), win), layout)
+    check_cotangent(dy, win, x.shape[-1])
+    return in_layout(window_spread(averaged(dy, win, count_include_pad), win), layout)
 
 
 def global_average_pool_vjp(op, x, y, dy):
@@ -184,6 +197,7 @@ def lp_pool_grad(dy, x, y, *, auto_pad="NOTSET", ceil_mode=0, dilations=None, ke
     dy, x, y = (channels_last(a, layout) for a in (dy, x, y))
     win = pool_windows(x, kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations, pads=pads,
                        strides=strides)
+    check_cotangent(dy, win, x.shape[-1])
     scaled = jnp.where(y > 0, dy * jnp.where(y > 0, y, 1) ** (1 - p), 0)
     return in_layout(jnp.sign(x) * jnp.abs(x) ** (p - 1) * window_spread(scaled, win), layout)
 
@@ -273,16 +287,24 @@ def seen_positions(win, axis):
     return first[:, None] + np.arange(win.kernel[axis]) * win.dilations[axis]
 
 
-def window_size(win, with_padding, dtype):
-    """How many elements each window averages over: a number, or [*out, 1].  Nothing behind the padding counts."""
-    size = np.ones((1,) * (win.rank + 1))
+def window_counts(win, with_padding):
+    """How many elements each window averages over, as factors, one per axis: i[out, 1, ...].
+
+    Nothing behind the padding counts; a window that sees nothing counts as one, its sum is 0.
+    """
     for axis in range(win.rank):
         seen = seen_positions(win, axis)
         low, high = (-win.begin[axis], win.sizes[axis] + win.end[axis]) if with_padding else (0, win.sizes[axis])
-        count = ((low <= seen) & (seen < high)).sum(1)
-        size = size * count.reshape([-1 if a == axis else 1 for a in range(win.rank + 1)])
-    size = np.maximum(size, 1)
-    return float(size.flat[0]) if (size == size.flat[0]).all() else jnp.asarray(size, dtype)
+        count = np.maximum(1, ((low <= seen) & (seen < high)).sum(1))
+        yield count.reshape([-1 if a == axis else 1 for a in range(win.rank + 1)])
+
+
+def averaged(y, win, with_padding):
+    """y[n, *out, c] divided by the number of elements of its window."""
+    counts = list(window_counts(win, with_padding))
+    if all((c == c.flat[0]).all() for c in counts):
+        return y / math.prod(int(c.flat[0]) for c in counts)
+    return y / functools.reduce(jnp.multiply, (jnp.asarray(c, y.dtype) for c in counts))
 
 
 def first_hits(x, y, win):

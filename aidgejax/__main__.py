@@ -1,4 +1,4 @@
-"""python -m aidgejax train | compare | inspect | ops     (see --help of each)"""
+"""python -m aidgejax train | compare | inspect | artifacts | ops     (see --help of each)"""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from .backend import BACKENDS, NumpyProgram, device
 from .comparison import compare
 from .data import Dataset, digits, load_npz
 from .errors import AidgeJaxError, DataError, SettingError
+from .frontends.onnxruntime.training import command as artifacts
 from .graph import Graph
 from .lower import make_program
 from .ops.loss import LOSSES, with_loss
@@ -101,6 +102,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("model", metavar="M.onnx")
     p.add_argument("--gradient", action="store_true", help="the backward graph too")
     p.set_defaults(run=run_inspect)
+
+    artifacts.add_arguments(commands.add_parser("artifacts", help=artifacts.HELP))
 
     p = commands.add_parser("ops", help="the formula sheet: every operator")
     p.set_defaults(run=lambda args: print(formula_sheet()))

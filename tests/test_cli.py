@@ -145,6 +145,16 @@ def test_inspect_counts(tmp_path, capsys):
     assert "graph mlp_grad(" in told and "nodes backward for 3 forward" in told
 
 
+def test_artifacts_are_written(tmp_path, capsys):
+    aj.onnxio.write(aj.zoo.mlp(sizes=(4, 3, 2)), None, tmp_path / "m.onnx")
+    assert main(["artifacts", str(tmp_path / "m.onnx"), "--loss", "MSELoss", "--optimizer", "SGD", "--out",
+                 str(tmp_path / "out")]) == 0
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"training_model.onnx", "eval_model.onnx",
+                                                              "optimizer_model.onnx", "checkpoint"}
+    assert main(["artifacts"]) == 1
+    assert "artifacts needs a model" in capsys.readouterr().err
+
+
 def test_ops_prints_the_formula_sheet(capsys):
     assert main(["ops"]) == 0
     told = capsys.readouterr().out

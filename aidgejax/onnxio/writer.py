@@ -48,7 +48,7 @@ def write(graph: Graph, params: Mapping[str, Any] | None, path: Any, *, buffers:
             _write_in_two_files(graph, model, path)
         else:
             _check(graph, model)
-            _write_atomically(model.SerializeToString(), path)
+            write_atomically(model.SerializeToString(), path)
     except OSError as e:
         raise ModelFileError(f"cannot write {path!r}: {e}") from e
 
@@ -63,11 +63,12 @@ def to_model(graph: Graph, params: Mapping[str, Any] | None = None, buffers: Map
     if _size(model) > LARGEST_MODEL:
         raise ModelFileError(f"graph {graph.name!r} holds {_size(model)} bytes, more than a ModelProto can; `write` "
                              f"puts them into a second file")
-    return _check(graph, model)
+    _check(graph, model)
+    return model
 
 
-def _check(graph: Graph, model: onnx.ModelProto | str) -> onnx.ModelProto | str:
-    """onnx's full checker; a model of ours holds nothing that could harm it."""
+def _check(graph: Graph, model: onnx.ModelProto | str) -> None:
+    """onnx's full checker, on a model or on a file; one of ours holds nothing that could harm it."""
     try:
         try:
             onnx.checker.check_model(model, full_check=True)
@@ -81,13 +82,12 @@ def _check(graph: Graph, model: onnx.ModelProto | str) -> onnx.ModelProto | str:
             onnx.checker.check_model(model, full_check=True)
     except Exception as e:  # the checker raises several kinds, some of them plain RuntimeErrors
         raise ModelFileError(f"graph {graph.name!r} makes no valid ONNX model: {e}") from None
-    return model
 
 
 # ---- files --------------------------------------------------------------------------------------------
 
 
-def _write_atomically(data: bytes, path: str) -> None:
+def write_atomically(data: bytes, path: str) -> None:
     temporary = f"{path}.{secrets.token_hex(4)}.tmp"
     try:
         with open(temporary, "xb") as f:
@@ -139,7 +139,7 @@ def _model(graph: Graph, params: Mapping[str, Any] | None, buffers: Mapping[str,
         nodes, graph.name or "graph", [_info(graph, v) for v in graph.inputs.values()],
         [_info(graph, graph.value(o)) for o in graph.outputs],
         initializer=[_tensor(p.data, p.name) for p in graph.producers.values()] + maker.literals)
-    domains = {"": opset} | {lookup(n.op).onnx[0]: 1 for n in graph.nodes if lookup(n.op).onnx[0]}
+    domains = {"": opset} | {_home(n)[0]: 1 for n in graph.nodes if _home(n)[0]}
     model = helper.make_model(body, opset_imports=[helper.make_opsetid(d, v) for d, v in domains.items()],
                               ir_version=next(ir for top, ir in IR_OF_OPSET if opset <= top),
                               producer_name="aidgejax")
@@ -156,23 +156,29 @@ def _with_required_outputs(graph: Graph) -> Graph:
     twin = graph.copy()
     for k, n in enumerate(graph.nodes):
         schema = schema_of(lookup(n.op))
-        least = schema.min_output if schema else 0
-        if n.op == "BatchNormalization" and n.attrs.get("training_mode"):
-            least = 3
+        if schema is None:
+            continue
+        least = 3 if n.op == "BatchNormalization" and n.attrs.get("training_mode") else schema.min_output
         outputs = list(n.outputs) + [None] * (least - len(n.outputs))
-        for at in (at for at in range(least) if outputs[at] is None):
-            outputs[at] = twin.fresh(f"{n.name}.{schema.outputs[at].name}")
-            twin.values[outputs[at]] = Value(outputs[at], None, None)
+        for at in range(least):
+            if outputs[at] is None:
+                outputs[at] = name = twin.fresh(f"{n.name}.{schema.outputs[at].name}")
+                twin.values[name] = Value(name, None, None)
         twin.nodes[k] = replace(n, outputs=tuple(outputs))
     return twin
 
 
+def _home(node: Node) -> tuple[str, int]:
+    """The domain of a standard operator, and the opset that gave it today's form."""
+    return lookup(node.op).onnx or ("", 0)
+
+
 def _opset(graph: Graph, asked: int | None) -> int:
-    standard = [n for n in graph.nodes if lookup(n.op).onnx[0] == ""]
-    worst = max(standard, key=lambda n: lookup(n.op).onnx[1], default=None)
-    needed = max(OLDEST_OPSET, lookup(worst.op).onnx[1] if worst else 0)
+    standard = [n for n in graph.nodes if _home(n)[0] == ""]
+    worst = max(standard, key=lambda n: _home(n)[1], default=None)
+    needed = max(OLDEST_OPSET, _home(worst)[1] if worst else 0)
     if asked is not None and asked < needed:
-        why = f"{worst.op} (node {worst.name!r}) needs {needed}" if worst and lookup(worst.op).onnx[1] == needed else \
+        why = f"{worst.op} (node {worst.name!r}) needs {needed}" if worst and _home(worst)[1] == needed else \
             f"{OLDEST_OPSET} is the lowest that is written"
         raise ModelFileError(f"graph {graph.name!r} cannot be written in opset {asked}: {why}")
     if (asked or needed) > NEWEST_OPSET:
@@ -185,7 +191,9 @@ class _Maker:
     """Makes NodeProtos; numbers that stand in a node's inputs become initializers, `literals`."""
 
     def __init__(self, graph: Graph) -> None:
-        self.graph, self.literals, self._taken = graph, [], set()
+        self.graph = graph
+        self.literals: list[TensorProto] = []
+        self._taken: set[str] = set()
 
     def node(self, node: Node) -> onnx.NodeProto:
         operator = lookup(node.op)
@@ -199,7 +207,7 @@ class _Maker:
             outputs.pop()
         while schema is not None and len(outputs) < schema.min_output:
             outputs.append(self._free(f"{node.name}.{len(outputs)}"))  # ONNX wants it named though nobody reads it
-        proto = helper.make_node(onnx_name(operator), names, outputs, name=node.name, domain=operator.onnx[0])
+        proto = helper.make_node(onnx_name(operator), names, outputs, name=node.name, domain=_home(node)[0])
         # onnx's checker expands this one into its function body, and does not fill in the default there.
         spelled_out = operator.name == "MeanVarianceNormalization"
         attributes = {**operator.attributes, **node.attrs} if spelled_out else node.attrs

@@ -10,7 +10,7 @@ import numpy as np
 
 from .....errors import AidgeJaxError
 from .....onnxio.ort_checkpoint import OptimizerState, OrtCheckpoint, read_checkpoint, to_bytes
-from .....onnxio.writer import _write_atomically
+from .....onnxio.writer import write_atomically
 from .._errors import NoFile, TrainingError, UnknownParameter, WrongType
 
 
@@ -170,7 +170,7 @@ class CheckpointState:
         data = to_bytes(OrtCheckpoint({n: a for n, a in arrays.items() if n in state._trainable},
                                       {n: a for n, a in arrays.items() if n not in state._trainable},
                                       state._nominal, optimizer, dict(state._properties)))
-        _write_atomically(data, path)
+        write_atomically(data, path)
 
     def _check_loaded(self, what: str) -> None:
         if self._nominal:

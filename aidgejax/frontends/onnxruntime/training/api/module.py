@@ -12,7 +12,7 @@ from onnx import ModelProto, numpy_helper
 
 from .....errors import AidgeJaxError
 from .....onnxio.artifacts import RESET, accumulated_name, buffer_name, training_model, updated_name
-from .....onnxio.writer import _write_atomically
+from .....onnxio.writer import write_atomically
 from .._errors import NoFile, TrainingError, WrongType
 from ._runtime import Runner, inference_model, is_standard, load, runner, with_constants
 from .checkpoint_state import CheckpointState
@@ -165,7 +165,7 @@ class Module:
         arrays = {n: np.asarray(a) for n, a in self._state._arrays.items()}
         model = inference_model(self._eval_model, graph_output_names, arrays)
         onnx.checker.check_model(model, full_check=is_standard(model))
-        _write_atomically(model.SerializeToString(), path)
+        write_atomically(model.SerializeToString(), path)
 
     # ---- what the files say -----------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import numpy as np
 from onnx import ModelProto, TensorProto, numpy_helper
 
 from .....onnxio.ort_checkpoint import OrtCheckpoint, read_checkpoint, to_bytes
-from .....onnxio.writer import _write_atomically
+from .....onnxio.writer import write_atomically
 from .._errors import NoFile, NotFound, TrainingError
 
 
@@ -37,7 +37,7 @@ def save_checkpoint(parameters: tuple[Sequence[TensorProto], Sequence[TensorProt
     path = os.path.abspath(os.fspath(path_to_checkpoint))
     if not os.path.isdir(os.path.dirname(path)):
         raise NoFile(f"cannot write {path!r}: there is no folder {os.path.dirname(path)!r}")
-    _write_atomically(data, path)
+    write_atomically(data, path)
 
 
 def load_checkpoint_to_model(path_to_checkpoint: str, model: ModelProto) -> None:

@@ -29,7 +29,7 @@ def with_any_batch(graph: Graph, batch: str = "N") -> Graph:
     twin = graph.copy()
     freed = [v for v in graph.inputs.values() if v.shape and v.shape[0] == fixed]
     for v in freed:
-        twin.inputs[v.name] = Value(v.name, (batch, *v.shape[1:]), v.dtype)
+        twin.inputs[v.name] = Value(v.name, (batch, *(v.shape or ())[1:]), v.dtype)
     depends = {v.name for v in freed}
     twin.nodes = []
     for node in graph.nodes:
@@ -60,7 +60,7 @@ def _freed(graph: Graph, node: Node) -> Node:
     before = graph.value(node.inputs[0]).shape
     if not target or not before or target[0] < 1 or node.attrs.get("allowzero"):
         return node
-    result = graph.value(node.outputs[0]).shape
+    result = graph.value(node.output_names[0]).shape or ()
     lead = 0 if before[0] == target[0] else -1
     rest = target[1:]
     if lead == -1 and -1 in rest:  # only one size may be left over: spell the other

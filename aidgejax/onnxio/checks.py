@@ -15,7 +15,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
 
 from ..errors import ModelFileError, UnknownOperator
 from ..ops import lookup
-from .schemas import NEWEST_OPSET, OLDEST_OPSET, attribute_type, registered, schema_at, schema_of
+from .schemas import NEWEST_OPSET, OLDEST_OPSET, attribute_type, kind_name, registered, schema_at, schema_of
 from .tensors import dtype_name
 from .versions import RENAMED
 
@@ -200,7 +200,7 @@ def check_node(node: NodeProto, name: str, opsets: dict[str, int]) -> None:
             raise ModelFileError(f"{where} has {len(given)} {kind}s; expected {least}"
                                  + (f" to {most}" if most != least else ""))
     for k, formal in enumerate(schema.inputs[:schema.min_input]):
-        if formal.option.name == "Single" and not node.input[k]:
+        if kind_name(formal.option) == "Single" and not node.input[k]:
             raise ModelFileError(f"{where} lacks its input {formal.name!r}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import onnx
 
@@ -45,4 +46,9 @@ def attribute_type(schema: onnx.defs.OpSchema | None, name: str) -> int | None:
     """The AttributeProto type that a schema gives an attribute."""
     if schema is None or name not in schema.attributes:
         return None
-    return onnx.AttributeProto.AttributeType.Value(schema.attributes[name].type.name)
+    return onnx.AttributeProto.AttributeType.Value(kind_name(schema.attributes[name].type))
+
+
+def kind_name(member: Any) -> str:
+    """The name of a member of one of onnx.defs' enumerations."""
+    return member.name

@@ -53,13 +53,14 @@ def _spelling(graph: Graph, node: Node) -> Spelling | None:
     if is_standard(node):
         return None
     operator = lookup(node.op)
-    if operator.decompose is None:
-        odd = [k for k in node.attrs if k not in schema_of(operator).attributes] if schema_of(operator) else []
+    decompose, schema = operator.decompose, schema_of(operator)
+    if decompose is None:
+        odd = [k for k in node.attrs if k not in schema.attributes] if schema else []
         raise ModelFileError(f"node {node.name!r} ({node.op}) of graph {graph.name!r} cannot be written: ONNX does not "
                              f"have it{' with ' + ', '.join(odd) if odd else ''}, and aidgejax/ops gives no "
                              f"decomposition")
 
     def spell(op: Any, *inputs: Any, **attributes: Any) -> Any:
-        return operator.decompose(op, *operator.pad_inputs(inputs), **{**operator.attributes, **attributes})
+        return decompose(op, *operator.pad_inputs(inputs), **{**operator.attributes, **attributes})
 
     return spell

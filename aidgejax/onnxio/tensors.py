@@ -12,8 +12,8 @@ from onnx import AttributeProto, TensorProto, helper, numpy_helper
 from ..errors import ModelFileError
 
 FIELDS = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
-REFUSED = {TensorProto.STRING: "strings", TensorProto.COMPLEX64: "complex numbers",
-           TensorProto.COMPLEX128: "complex numbers"}
+REFUSED: dict[int, str] = {TensorProto.STRING: "strings", TensorProto.COMPLEX64: "complex numbers",
+                           TensorProto.COMPLEX128: "complex numbers"}
 # Several of these share a byte.
 BITS = {TensorProto.INT4: 4, TensorProto.UINT4: 4, TensorProto.FLOAT4E2M1: 4,
         getattr(TensorProto, "INT2", -1): 2, getattr(TensorProto, "UINT2", -2): 2,

@@ -205,8 +205,6 @@ class _Maker:
         outputs = [o or "" for o in node.outputs]
         while outputs and not outputs[-1]:
             outputs.pop()
-        while schema is not None and len(outputs) < schema.min_output:
-            outputs.append(self._free(f"{node.name}.{len(outputs)}"))  # ONNX wants it named though nobody reads it
         proto = helper.make_node(onnx_name(operator), names, outputs, name=node.name, domain=_home(node)[0])
         # onnx's checker expands this one into its function body, and does not fill in the default there.
         spelled_out = operator.name == "MeanVarianceNormalization"

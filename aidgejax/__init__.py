@@ -13,7 +13,7 @@ lowered to pure JAX functions; a whole epoch is one compiled program; a NumPy ba
 `python -m aidgejax` does the same from the command line.
 """
 
-from . import fillers, metrics, onnxio, ops, optim, reference, schedule, zoo
+from . import analog, fillers, metrics, onnxio, ops, optim, reference, schedule, zoo
 from .backend import NumpyProgram, run
 from .checkpoint import load, save
 from .comparison import compare
@@ -44,8 +44,8 @@ __version__ = "0.1.0"
 __all__ = [
     "Graph", "Value", "Node", "Producer", "ops", "zoo", "matches", "onnxio", "with_loss", "infer_shapes",
     "make_gradient", "grad_name", "make_program", "Program", "as_jax", "run", "reference", "NumpyProgram", "compare",
-    "inspect", "fillers", "optim", "schedule", "metrics", "Dataset", "digits", "load_npz", "batch_order", "chunks",
-    "prefetch", "TrainState", "start", "make_step", "make_accumulating_step", "make_epoch", "make_evaluation", "fit",
+    "inspect", "analog", "fillers", "optim", "schedule", "metrics", "Dataset", "digits", "load_npz", "batch_order",
+    "chunks", "prefetch", "TrainState", "start", "make_step", "make_accumulating_step", "make_epoch", "make_evaluation", "fit",
     "save", "load", "AidgeJaxError", "BackendError", "CheckpointError", "DataError", "GraphError", "ModelFileError",
     "NoGradientRule", "QueryError", "SettingError", "UnknownOperator",
 ]  # fmt: skip

@@ -122,7 +122,7 @@ def matrices(shape, roi, scales, sizes, attrs):
     steps = plan(shape, roi, scales, sizes, **{k: attrs[k] for k in (
         "axes", "coordinate_transformation_mode", "keep_aspect_ratio_policy", "mode", "nearest_mode")})
     found = [(axis, *matrix(shape[axis], scale, new, start, end, attrs)) for axis, scale, new, start, end in steps]
-    return [(a, m, o) for a, m, o in found if o.any() or not np.array_equal(m, np.eye(*m.shape))]
+    return [(a, m, o) for a, m, o in found if o.any() or not np.array_equal(m, np.eye(len(m)))]
 
 
 def resize_vjp(op, x, roi, scales, sizes, y, dy, **attrs):

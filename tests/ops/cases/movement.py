@@ -2,7 +2,6 @@ import numpy as np
 
 from .._case import Case, b, f, i
 
-
 CASES = [
     Case("Identity", (f(3, 4),)),
     Case("ZerosLike", (f(3, 4),), wrt=()),

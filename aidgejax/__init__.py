@@ -45,7 +45,7 @@ __all__ = [
     "Graph", "Value", "Node", "Producer", "ops", "zoo", "matches", "onnxio", "with_loss", "infer_shapes",
     "make_gradient", "grad_name", "make_program", "Program", "as_jax", "run", "reference", "NumpyProgram", "compare",
     "inspect", "analog", "fillers", "optim", "schedule", "metrics", "Dataset", "digits", "load_npz", "batch_order",
-    "chunks", "prefetch", "TrainState", "start", "make_step", "make_accumulating_step", "make_epoch", "make_evaluation", "fit",
-    "save", "load", "AidgeJaxError", "BackendError", "CheckpointError", "DataError", "GraphError", "ModelFileError",
-    "NoGradientRule", "QueryError", "SettingError", "UnknownOperator",
+    "chunks", "prefetch", "TrainState", "start", "make_step", "make_accumulating_step", "make_epoch",
+    "make_evaluation", "fit", "save", "load", "AidgeJaxError", "BackendError", "CheckpointError", "DataError",
+    "GraphError", "ModelFileError", "NoGradientRule", "QueryError", "SettingError", "UnknownOperator",
 ]  # fmt: skip

@@ -1,13 +1,12 @@
 """A convolution and its two gradients as XLA runs them: channels-last images, kernels [*k, in / group, out].
 
-XLA on CPU is fast, inside lax.scan above all, only for dots, element-wise loops and convolutions without holes in
-window or image whose dimensions lie in the usual order (jax issue 12868).  So each of the three has a form made of
+XLA on CPU is fast, inside lax.scan above all, only for dots, element-wise loops and convolutions of one group whose
+dimensions lie in the usual order, transposes spelled out (jax issue 12868).  So each of the three has a form made of
 those, chosen by benchmarks/convolution.py; every other platform gets lax's own form.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ._windows import Windows, cover, gather, shifted, tap, widened
+from ._windows import Windows, cover, gather, of_tiles, shifted, tap, widened
 
 # An input gradient of at most so many channels is a dot and shifted sums; of more, a convolution.
 FEW_CHANNELS = 8
@@ -48,7 +47,7 @@ def convolve_input(dy: Any, w: Any, win: Windows, group: int) -> Any:
     elif max(win.strides) == 1 and w.shape[-2] > FEW_CHANNELS and math.prod(win.kernel) > 1:
         ours = _each_group(_input_by_convolution, group)
     else:
-        ours = _each_group(_input_by_taps, group)
+        ours = _input_by_taps(group)
     return lax.platform_dependent(dy, w, cpu=lambda dy, w: ours(dy, w, win),
                                   default=lambda dy, w: _plain_input(dy, w, win, group))
 
@@ -62,7 +61,7 @@ def convolve_weight(x: Any, dy: Any, win: Windows, group: int) -> Any:
     elif math.prod(win.kernel) == 1:
         ours = _each_group(_weight_of_one_tap, group)
     else:
-        ours = _each_group(_weight_by_convolution, group)
+        ours = _weight_by_convolution(group)
     return lax.platform_dependent(x, dy, cpu=lambda x, dy: ours(x, dy, win),
                                   default=lambda x, dy: _plain_weight(x, dy, win, group))
 
@@ -120,11 +119,23 @@ def _input_by_convolution(dy: Any, w: Any, win: Windows) -> Any:
                                     dimension_numbers=_dimensions(win.rank))
 
 
-def _input_by_taps(dy: Any, w: Any, win: Windows) -> Any:
-    """One dot makes every tap's share; each is added where its tap lies."""
-    shares = jnp.reshape(_dot(_pixels(dy), _pixels(w).T), (*dy.shape[:-1], *w.shape[:-1]))  # [n, *out, *k, i]
-    every = (slice(None),) * (dy.ndim - 1)
-    return gather(lambda t, shift: shifted(shares[(*every, *t)], win, shift), win).astype(dy.dtype)
+def _input_by_taps(group: int) -> Callable:
+    """One dot (per group) makes every tap's share; each is added where its tap lies."""
+
+    def gradient(dy: Any, w: Any, win: Windows) -> Any:
+        rows = jnp.reshape(dy, (-1, group, dy.shape[-1] // group))
+        columns = jnp.reshape(w, (-1, w.shape[-2], *rows.shape[1:]))  # [taps, i / group, group, o / group]
+        shares = lax.dot_general(rows, columns, (((2,), (3,)), ((1,), (2,))), preferred_element_type=_sum_dtype(dy))
+        shares = jnp.moveaxis(shares, 0, 2)  # [pixels, taps, group, i / group]
+        shares = jnp.reshape(shares, (*dy.shape[:-1], *win.kernel, -1))
+        if win.tiles:
+            r = win.rank
+            beside = [axis for k in range(1, r + 1) for axis in (k, k + r)]  # out0, kernel0, out1, kernel1, ...
+            return of_tiles(jnp.transpose(shares, (0, *beside, 2 * r + 1)), win).astype(dy.dtype)
+        every = (slice(None),) * (dy.ndim - 1)
+        return gather(lambda t, shift: shifted(shares[(*every, *t)], win, shift), win).astype(dy.dtype)
+
+    return gradient
 
 
 def _weight_of_one_tap(x: Any, dy: Any, win: Windows) -> Any:
@@ -133,43 +144,17 @@ def _weight_of_one_tap(x: Any, dy: Any, win: Windows) -> Any:
     return jnp.reshape(dw, (*win.kernel, *dw.shape))
 
 
-def _weight_by_convolution(x: Any, dy: Any, win: Windows) -> Any:
-    """The batch becomes the channels that are summed over: dy is the kernel that slides over x.
+def _weight_by_convolution(group: int) -> Callable:
+    """Batch and channels change places: dy, spread out by the strides, is the kernel that slides over x."""
 
-    Along a strided axis, taps whose windows meet the same phase of x share one convolution without holes.
-    """
-    if max(win.strides) == 1 and max(win.dilations) == 1:
-        pads = list(zip(win.begin, win.after, strict=True))
-        return _over_batch(lambda x, dy: _slide(x, dy, pads), x, dy, PIECE_BYTES)
-    axes = [[[t for t in range(k) if d * t % s == r] for r in range(s)]
-            for k, s, d in zip(win.kernel, win.strides, win.dilations, strict=True)]
-    groups = [g for g in itertools.product(*axes) if all(g)]
+    def slide(x: Any, dy: Any, win: Windows) -> Any:
+        image, kernel = jnp.moveaxis(x, (0, -1), (-1, 0)), jnp.moveaxis(dy, 0, -2)
+        dw = lax.conv_general_dilated(image, kernel, win.dilations, list(zip(win.begin, win.after, strict=True)),
+                                      rhs_dilation=win.strides, dimension_numbers=_dimensions(win.rank))
+        return jnp.moveaxis(dw, 0, -2)
 
-    def piece(x: Any, dy: Any) -> Any:
-        wide = cover(x, win)
-        found = {}
-        for group in groups:
-            first, last = [[d * t[k] // s for t, d, s in zip(group, win.dilations, win.strides, strict=True)]
-                           for k in (0, -1)]
-            phase = [d * t[0] % s for t, d, s in zip(group, win.dilations, win.strides, strict=True)]
-            at = [slice(r + s * f, r + s * (z + o - 1) + 1, s)
-                  for r, s, f, z, o in zip(phase, win.strides, first, last, win.out, strict=True)]
-            dw = _slide(wide[(slice(None), *at)], dy, "VALID")
-            for t in itertools.product(*group):
-                place = [d * a // s - f for a, d, s, f in zip(t, win.dilations, win.strides, first, strict=True)]
-                found[t] = dw[tuple(place)]
-        return jnp.stack([found[t] for t in win.taps])
-
-    total = _over_batch(piece, x, dy, PIECE_BYTES)
-    return jnp.reshape(total, (*win.kernel, *total.shape[1:]))
-
-
-def _slide(x: Any, dy: Any, pads: Any) -> Any:
-    """dy as the kernel of a convolution over x.  f[n, *s, i], f[n, *out, o] -> f[*(s - out + 1), i, o]."""
-    image, kernel = jnp.moveaxis(x, (0, -1), (-1, 0)), jnp.moveaxis(dy, 0, -2)
-    rank = x.ndim - 2
-    dw = lax.conv_general_dilated(image, kernel, (1,) * rank, pads, dimension_numbers=_dimensions(rank))
-    return jnp.moveaxis(dw, 0, -2)
+    each = _each_group(slide, group)
+    return lambda x, dy, win: _over_batch(lambda x, dy: each(x, dy, win), x, dy, PIECE_BYTES)
 
 
 def _over_batch(piece: Callable, x: Any, dy: Any, limit: int) -> Any:

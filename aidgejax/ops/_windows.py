@@ -82,12 +82,12 @@ class Windows:
                 for phase in itertools.product(*axes)]
 
     def along(self, axis: int) -> Windows:
-        """The windows on one axis alone, the others left as they are: for what works axis by axis."""
+        """The windows on one axis alone, for what works axis by axis: those behind it have been reduced already."""
         one = lambda values, other: tuple(v if k == axis else other for k, v in enumerate(values))  # noqa: E731
-        size = tuple(n if k >= axis else o for k, (n, o) in enumerate(zip(self.sizes, self.out, strict=True)))
-        out = tuple(n if k > axis else o for k, (n, o) in enumerate(zip(self.sizes, self.out, strict=True)))
-        return Windows(size, one(self.kernel, 1), one(self.strides, 1), one(self.dilations, 1), one(self.begin, 0),
-                       one(self.end, 0), out)
+        before = (*self.sizes[:axis + 1], *self.out[axis + 1:])
+        after = (*self.sizes[:axis], *self.out[axis:])
+        return Windows(before, one(self.kernel, 1), one(self.strides, 1), one(self.dilations, 1), one(self.begin, 0),
+                       one(self.end, 0), after)
 
 
 def windows(sizes: Sequence[int], kernel: Sequence[int], *, strides: Any = None, pads: Any = None,
@@ -195,7 +195,8 @@ def widened(y: Any, win: Windows, value: Any = 0) -> Callable[[Iterable[int]], A
     before = [max(0, -min(axis)) for axis in zip(*shifts, strict=True)]
     after = [max(0, max(axis) + q - o)
              for axis, q, o in zip(zip(*shifts, strict=True), win.quotients, win.out, strict=True)]
-    wide = _pad(y, value, [(b, a, 0) for b, a in zip(before, after, strict=True)])
+    # Without the barrier XLA looks through the pad, and computes what lies under it again for every slice.
+    wide = lax.optimization_barrier(_pad(y, value, [(b, a, 0) for b, a in zip(before, after, strict=True)]))
 
     def at(shift: Iterable[int]) -> Any:
         return wide[(slice(None), *(slice(b + h, b + h + q)
@@ -217,6 +218,12 @@ def gather(share: Callable[[tuple[int, ...], tuple[int, ...]], Any], win: Window
             stacks = [jnp.stack(parts[k:k + stride], axis + 1) for k in range(0, len(parts), stride)]
             parts = [jnp.reshape(a, (*a.shape[:axis], -1, *a.shape[axis + 2:])) for a in stacks]
     return parts[0][(slice(None), *map(slice, win.sizes))]
+
+
+def of_tiles(blocks: Any, win: Windows) -> Any:
+    """The image that tiles make side by side.  t[n, out0, kernel0, out1, kernel1, ..., c] -> t[n, *sizes, c]."""
+    image = jnp.reshape(blocks, (blocks.shape[0], *win.reach, blocks.shape[-1]))
+    return _pad(image, 0, [(0, -a, 0) for a in win.after])
 
 
 def _pad(x: Any, value: Any, spatial: list[tuple[int, int, int]]) -> Any:

@@ -3,7 +3,6 @@
 import functools
 import math
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -24,6 +23,9 @@ from ._windows import (
 )
 from .cut import sent_back
 
+# A maximum's gradient is put together tap by tap and phase by phase; of more, the compiler takes its time.
+MANY = 36
+
 # ---- the largest --------------------------------------------------------------------------------------
 
 
@@ -41,8 +43,11 @@ def max_pool(x, *, auto_pad="NOTSET", ceil_mode=0, dilations=None, kernel_shape=
     win = pool_windows(x, kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations, pads=pads,
                        strides=strides)
     y = window_reduce(jnp.maximum, x, win, lowest(x.dtype))
-    indices = in_layout(max_indices(x, y, win, storage_order), layout) if wanted[1] else None
-    return in_layout(y, layout), indices
+    if not wanted[1]:
+        return in_layout(y, layout), None
+    image = jnp.reshape(jnp.arange(x.shape[0] * x.shape[-1]), (x.shape[0], *[1] * win.rank, x.shape[-1]))
+    indices = image * math.prod(win.sizes) + positions(winners(x, win), win, storage_order)
+    return in_layout(y, layout), in_layout(indices, layout)
 
 
 def max_pool_grad_onnx(op, dy, x, y, *, auto_pad, ceil_mode, dilations, kernel_shape, pads, strides):
@@ -63,14 +68,20 @@ def max_pool_grad(dy, x, y, *, auto_pad="NOTSET", ceil_mode=0, dilations=None, k
     win = pool_windows(x, kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations, pads=pads,
                        strides=strides)
     check_cotangent(dy, win, x.shape[-1])
-    if win.tiles:
-        hits = dict(first_hits(x, y, win))
-        dx = gather(lambda t, shift: shifted(jnp.where(hits[t], dy, 0), win, shift), win)
+    if max(math.prod(win.kernel), math.prod(win.strides)) > MANY:
+        dx = sent_to_winners(dy, x, win)
+    elif win.tiles:
+        shares, free = {}, True
+        for t in win.taps:
+            equal = tap(x, win, t) == y
+            shares[t], free = jnp.where(equal & free, dy, 0), free & ~equal
+        dx = gather(lambda t, shift: shifted(shares[t], win, shift), win)
     else:
         # Windows that overlap say which of their taps won; each phase of x asks the windows around it.
-        number = {t: k for k, t in enumerate(win.taps)}
-        winner = functools.reduce(lambda found, hit: jnp.where(hit[1], number[hit[0]], found),
-                                  first_hits(x, y, win), jnp.full(y.shape, -1, jnp.int32))
+        number, winner = {t: k for k, t in enumerate(win.taps)}, jnp.full(y.shape, -1, jnp.int32)
+        wide = cover(x, win, math.nan)  # padding is like no y
+        for t in reversed(win.taps):
+            winner = jnp.where(tap(wide, win, t) == y, number[t], winner)
         won, gradient = widened(winner, win, -1), widened(dy, win)
         dx = gather(lambda t, shift: jnp.where(won(shift) == number[t], gradient(shift), 0), win)
     return in_layout(dx, layout)
@@ -233,7 +244,11 @@ def pool_windows(x, kernel_shape, **how) -> Windows:
     image_rank(x)
     if kernel_shape is None:
         raise GraphError("a pool needs the attribute kernel_shape, e.g. kernel_shape=(2, 2)")
-    return windows(x.shape[1:-1], kernel_shape, **how)
+    win = windows(x.shape[1:-1], kernel_shape, **how)
+    if any(max(b, a) >= e for b, a, e in zip(win.begin, win.end, win.extent, strict=True)):
+        raise GraphError(f"pads={[*win.begin, *win.end]} make windows of {list(win.extent)} that see nothing but "
+                         f"padding; use pads smaller than the window")
+    return win
 
 
 def static_pool_windows(what, x, kernel_shape, **how) -> Windows:
@@ -256,7 +271,7 @@ def lowest(dtype):
 
 def window_reduce(combine, x, win, padding):
     """All elements of each window combined, axis by axis.  t[n, *sizes, c] -> t[n, *out, c]."""
-    for axis in range(win.rank):
+    for axis in reversed(range(win.rank)):
         one = win.along(axis)
         wide = cover(x, one, padding)
         x = functools.reduce(combine, (tap(wide, one, t) for t in one.taps))
@@ -265,7 +280,7 @@ def window_reduce(combine, x, win, padding):
 
 def window_spread(y, win):
     """The transpose of the sum of each window: y for all its elements.  f[n, *out, c] -> f[n, *sizes, c]."""
-    for axis in reversed(range(win.rank)):
+    for axis in range(win.rank):
         one = win.along(axis)
         at = widened(y, one)
         y = gather(lambda t, shift, at=at: at(shift), one)
@@ -281,19 +296,14 @@ def window_spread_onnx(op, y, x, win):
     return op.ReshapeLike(wide, x)
 
 
-def seen_positions(win, axis):
-    """Along one axis, the position in the image of every tap of every window; padding has others.  -> i[out, kernel]"""
-    first = np.arange(win.out[axis]) * win.strides[axis] - win.begin[axis]
-    return first[:, None] + np.arange(win.kernel[axis]) * win.dilations[axis]
-
-
 def window_counts(win, with_padding):
     """How many elements each window averages over, as factors, one per axis: i[out, 1, ...].
 
     Nothing behind the padding counts; a window that sees nothing counts as one, its sum is 0.
     """
     for axis in range(win.rank):
-        seen = seen_positions(win, axis)
+        first = np.arange(win.out[axis]) * win.strides[axis] - win.begin[axis]
+        seen = first[:, None] + np.arange(win.kernel[axis]) * win.dilations[axis]
         low, high = (-win.begin[axis], win.sizes[axis] + win.end[axis]) if with_padding else (0, win.sizes[axis])
         count = np.maximum(1, ((low <= seen) & (seen < high)).sum(1))
         yield count.reshape([-1 if a == axis else 1 for a in range(win.rank + 1)])
@@ -307,32 +317,40 @@ def averaged(y, win, with_padding):
     return y / functools.reduce(jnp.multiply, (jnp.asarray(c, y.dtype) for c in counts))
 
 
-def first_hits(x, y, win):
-    """(tap, where this tap is the first of its window that equals y): at most one per window, none in the padding."""
-    wide = cover(x, win, lowest(x.dtype))
-    free = jnp.ones(y.shape, bool)
-    for t in win.taps:
-        hit = free & (tap(wide, win, t) == y)
-        for axis, k in enumerate(t):
-            seen = seen_positions(win, axis)[:, k]
-            inside = (0 <= seen) & (seen < win.sizes[axis])
-            if not inside.all():
-                hit = hit & inside.reshape([-1 if a == axis else 1 for a in range(win.rank + 1)])
-        yield t, hit
-        free = free & ~hit
+def winners(x, win):
+    """The number of the first tap that is the largest of its window, never padding.  -> i[n, *out, c]"""
+
+    def larger(a, b):
+        better = (b[0] > a[0]) | (a[1] < 0)
+        return jnp.where(better, b[0], a[0]), jnp.where(better, b[1], a[1])
+
+    number, step, padding = jnp.zeros(x.shape, jnp.int32), 1, -math.prod(win.kernel)
+    for axis in reversed(range(win.rank)):
+        one = win.along(axis)
+        wide, numbers = cover(x, one, lowest(x.dtype)), cover(number, one, padding)
+        x, number = functools.reduce(larger, ((tap(wide, one, t), tap(numbers, one, t) + t[axis] * step)
+                                              for t in one.taps))
+        step *= win.kernel[axis]
+    return number
 
 
-def max_indices(x, y, win, storage_order):
-    """Of every window's first maximum, its position in the flattened image [n, c, *s]."""
-    n, *sizes, c = x.shape
-    number = jnp.int64 if jax.config.jax_enable_x64 else jnp.int32
-    position, step = jnp.zeros((1, *sizes, 1), number), 1
+def positions(winner, win, storage_order=0):
+    """Where in the flattened image [*sizes] these taps lie; storage_order 1: the first axis runs fastest."""
+    places = {}
+    for axis in reversed(range(win.rank)):
+        winner, t = winner // win.kernel[axis], winner % win.kernel[axis]
+        first = jnp.arange(win.out[axis]) * win.strides[axis] - win.begin[axis]
+        first = jnp.reshape(first, [-1 if a == axis else 1 for a in range(win.rank + 1)])
+        places[axis] = first + t * win.dilations[axis]
+    found, step = 0, 1
     for axis in range(win.rank) if storage_order else reversed(range(win.rank)):
-        shape = [-1 if a == axis else 1 for a in range(win.rank + 1)]
-        position = position + step * jnp.arange(sizes[axis], dtype=number).reshape(shape)
-        step *= sizes[axis]
-    position = cover(position, win)
-    within = functools.reduce(lambda found, hit: jnp.where(hit[1], tap(position, win, hit[0]), found),
-                              first_hits(x, y, win), jnp.zeros(y.shape, number))
-    image = jnp.arange(n, dtype=number).reshape(-1, *[1] * (win.rank + 1)) * c + jnp.arange(c, dtype=number)
-    return within + image * step
+        found, step = found + step * places[axis], step * win.sizes[axis]
+    return found
+
+
+def sent_to_winners(dy, x, win):
+    """dy added where the largest element of its window stands."""
+    n, c = x.shape[0], x.shape[-1]
+    at = jnp.arange(n)[:, None, None], jnp.reshape(positions(winners(x, win), win), (n, -1, c)), jnp.arange(c)
+    dx = jnp.zeros((n, math.prod(win.sizes), c), dy.dtype).at[at].add(jnp.reshape(dy, (n, -1, c)))
+    return jnp.reshape(dx, x.shape)

@@ -78,6 +78,49 @@ def test_windows_laid_out_or_not():
         analog.convert_to_analog(graph, config(**{"forward.noise_management": "ABS_MAX"}))
 
 
+IDEAL = {"forward.is_perfect": True, "pre_post.input_range.enable": False}
+
+
+def convolution(axes, group=1, seed=0):
+    """One Conv of so many axes, strided, padded unequally, with a bias.  -> (graph, an image)"""
+    rng = np.random.default_rng(seed)
+    g = Graph("conv")
+    sizes = (7, 6, 5)[:axes]
+    x = g.input("x", ("N", 4, *sizes))
+    w = g.parameter("w", rng.normal(0, 0.4, (6, 4 // group, *(3, 2, 2)[:axes])).astype(np.float32))
+    b = g.parameter("b", rng.normal(0, 0.4, 6).astype(np.float32))
+    g.output(g.op.Conv(x, w, b, group=group, strides=(2, 1, 1)[:axes], pads=((1, 1, 0)[:axes] + (1, 0, 1)[:axes]),
+                       name="conv"))
+    return g, rng.normal(size=(3, 4, *sizes)).astype(np.float32)
+
+
+@pytest.mark.parametrize("axes, group", [(1, 1), (1, 2), (2, 1), (2, 2), (3, 1), (3, 2)])
+def test_convolutions_of_every_rank_become_analog_and_digital_again(axes, group):
+    graph, x = convolution(axes, group)
+    want = run(graph, x)
+    forms = [{}, {"unfold": True}] if group == 1 else [{}]
+    for form in forms:
+        made = analog.convert_to_analog(graph, config(**IDEAL), **form)
+        for backend in ("jax", "numpy"):
+            np.testing.assert_allclose(aidgejax.run(made, {"x": x}, backend)[0], want, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(run(analog.to_digital(made), x), want, rtol=1e-5, atol=1e-6)
+    fine = analog.convert_to_analog(graph, config(**{"pre_post.input_range.init_from_data": 0,
+                                                     "pre_post.input_range.init_value": 5.0,
+                                                     "forward.inp_res": 2 ** -12, "forward.out_res": 2 ** -12}))
+    np.testing.assert_allclose(run(fine, x), want, atol=0.04)  # a step of the output: 20 * range * scale / 4096
+    assert not np.allclose(run(fine, x), want, atol=1e-5)
+
+
+@pytest.mark.parametrize("axes, size", [(1, 5), (2, 11), (3, 11)])
+def test_a_convolution_in_several_tiles(axes, size):
+    graph, x = convolution(axes)
+    made = analog.convert_to_analog(graph, config(**IDEAL, **{"mapping.max_input_size": size,
+                                                              "mapping.max_output_size": 4}))
+    assert len(analog.layers(made)[0].parts) > 2
+    np.testing.assert_allclose(run(made, x), run(graph, x), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(run(analog.to_digital(made), x), run(graph, x), rtol=1e-5, atol=1e-6)
+
+
 def test_ranges_and_counters_move_in_a_compiled_epoch_and_resume_is_bit_identical(tmp_path):
     quantized = config(**{"pre_post.periph_quant.n_bits": 4, "pre_post.periph_quant.learn_quant_params": True,
                           "pre_post.periph_quant.init_learning_after": 6, "forward.out_noise": 0.04,

@@ -3,10 +3,20 @@
 import numpy as np
 import pytest
 
+import aidgejax
 from aidgejax.errors import AidgeJaxError
 from aidgejax.frontends.aihwkit.exceptions import ConfigError
-from aidgejax.frontends.aihwkit.nn import AnalogLinear, AnalogSequential, Tanh
+from aidgejax.frontends.aihwkit.nn import (
+    AnalogConv1d,
+    AnalogConv2d,
+    AnalogConv3d,
+    AnalogLinear,
+    AnalogSequential,
+    Tanh,
+)
 from aidgejax.frontends.aihwkit.optim import AnalogAdam, AnalogSGD
+from aidgejax.frontends.aihwkit.simulator.configs import TorchInferenceRPUConfig
+from aidgejax.graph import Graph
 
 from .golden.aihwkit import config_of, family
 
@@ -68,3 +78,30 @@ def test_training_runs(case):
                 np.testing.assert_allclose(got, want, rtol=5e-3, atol=1e-3,
                                            err_msg=key)
     model.eval()
+
+
+@pytest.mark.parametrize("axes, kind", [(1, AnalogConv1d), (2, AnalogConv2d), (3, AnalogConv3d)])
+def test_convolutions_are_products_of_windows(axes, kind):
+    """An ideal AnalogConv is Conv; its gradients are judged by differences of the loss sum(y * dy)."""
+    rng = np.random.default_rng(axes)
+    config = TorchInferenceRPUConfig()
+    config.forward.is_perfect = True
+    layer = kind(2, 3, (3, 2, 2)[:axes], stride=(2, 1, 1)[:axes], padding=1, rpu_config=config)
+    w, b = layer.get_weights()
+    x = rng.normal(size=(2, 2, *(6, 5, 4)[:axes])).astype(np.float32)
+    g = Graph("conv")
+    g.output(g.op.Conv(g.input("x", ("N", *x.shape[1:])), g.parameter("w", w), g.parameter("b", b),
+                       strides=(2, 1, 1)[:axes], pads=(1,) * 2 * axes))
+    want = aidgejax.run(g, {"x": x}, backend="numpy")[0]
+    y = np.asarray(layer(x))
+    np.testing.assert_allclose(y, want, rtol=1e-4, atol=1e-5)
+    dy = rng.normal(size=y.shape).astype(np.float32)
+    dx = np.asarray(layer.backward(dy))
+    dw = np.asarray(next(v for k, v in layer.grads.items() if k.endswith("weight"))).reshape(w.shape)
+    step_x, step_w = rng.normal(size=x.shape).astype(np.float32), rng.normal(size=w.shape).astype(np.float32)
+    moved = aidgejax.run(g, {"x": x + step_x}, backend="numpy")[0]
+    np.testing.assert_allclose(np.sum((moved - want) * dy), np.sum(dx * step_x), rtol=1e-3)  # linear in x, and in w
+    moved = aidgejax.run(g, {"x": x}, backend="numpy", params={"w": w + step_w})[0]
+    np.testing.assert_allclose(np.sum((moved - want) * dy), np.sum(dw * step_w), rtol=1e-3)
+    with pytest.raises(AidgeJaxError, match=f"and {axes} sizes"):
+        layer(x[0])

@@ -281,27 +281,15 @@ def to_digital(graph: Graph, params: Arrays | None = None, buffers: Arrays | Non
         weight, bias = logical_weights(now, layer)
         if node.op == "MatMul" or (node.op == "Gemm" and not node.attrs.get("transB", 0)):
             weight = weight.T
-        twin.nodes = [n for n in twin.nodes if not n.name.startswith(layer.prefix) and node.outputs[0] not in n.outputs]
         twin.producers = {k: p for k, p in twin.producers.items() if not k.startswith(layer.prefix)}
         made = [twin.parameter(node.inputs[1], np.ascontiguousarray(weight))]
         inputs = [node.inputs[0], made[0].name]
         attrs = {k: v for k, v in node.attrs.items() if k != "beta"}
         if bias is not None:
             inputs.append(twin.parameter(node.inputs[2], bias).name)
-        twin.nodes.append(Node(node.op, tuple(inputs), node.outputs, attrs, node.name, node.domain))
-    twin.nodes = _in_order(twin)
+        digital = Node(node.op, tuple(inputs), node.outputs, attrs, node.name, node.domain)
+        # It stands where the tile's last node stood; what led there is read by nobody now, and pruned.
+        twin.nodes = [digital if node.outputs[0] in n.outputs else n for n in twin.nodes]
     twin.metadata.pop("analog")
     twin.prune()
     return infer_shapes(twin.check())
-
-
-def _in_order(graph: Graph) -> list[Node]:
-    known, left, done = {*graph.inputs, *graph.producers}, list(graph.nodes), []
-    while left:
-        ready = [n for n in left if known.issuperset(n.input_names)]
-        if not ready:
-            raise GraphError(f"graph {graph.name!r}: its nodes read each other in a circle")
-        done.append(ready[0])
-        left.remove(ready[0])
-        known.update(ready[0].output_names)
-    return done

@@ -1,8 +1,5 @@
 """onnxblock: the documented example, blocks, losses against float64, and what is refused."""
 
-import inspect
-import json
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -10,7 +7,6 @@ import pytest
 
 import aidgejax.frontends.onnxruntime.training.onnxblock as onnxblock
 from aidgejax import AidgeJaxError
-from aidgejax.frontends.onnxruntime import training
 from aidgejax.frontends.onnxruntime.training import artifacts
 
 from ._golden import Case
@@ -60,23 +56,6 @@ def test_the_documented_custom_loss(loss, tmp_path, monkeypatch):
     feeds = dict(zip(case.ort["module_inputs"], case.batch(0), strict=True)) | case.initial
     (value,) = session.run(None, feeds)
     np.testing.assert_allclose(value, case.data["step0/loss"], rtol=1e-6)
-
-
-# ---- names --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("row", json.loads((Path(__file__).parent / "names.json").read_text()),
-                         ids=lambda row: f"{row['module']}.{row['name']}")
-def test_names_arguments_and_defaults(row):
-    found = getattr(training, row["module"].rsplit(".", 1)[-1])
-    for part in row["name"].split("."):
-        found = getattr(found, part)
-    if row["note"].startswith("enum value"):
-        assert found.value == int(row["note"].split()[-1])
-    if row["params"] is not None:
-        parameters = [p for p in inspect.signature(found).parameters.values()
-                      if p.kind is p.POSITIONAL_OR_KEYWORD and p.name != "self"]
-        assert [[p.name, "<required>" if p.default is p.empty else p.default] for p in parameters] == row["params"]
 
 
 # ---- blocks -------------------------------------------------------------------------------------------

@@ -1,40 +1,13 @@
-"""The seed page's names, arguments and defaults, and its two scripts."""
+"""The two scripts of the seed page, line for line."""
 
-import importlib
-import inspect
-import json
 import re
 import runpy
 from pathlib import Path
-
-import pytest
 
 from aidgejax.frontends import aidge_core, aidge_learning
 
 ROOT = Path(__file__).parents[3]
 GOLDEN = Path(__file__).parents[2] / "golden"
-NAMES = [n for n in json.loads((GOLDEN / "names.json").read_text())["names"] if n["module"].startswith("aidge")]
-
-
-@pytest.mark.parametrize("entry", NAMES, ids=lambda n: f"{n['module']}.{n['name']}")
-def test_names_and_defaults(entry):
-    module, _, inner = entry["module"].partition(".")
-    found = importlib.import_module(f"aidgejax.frontends.{module}")
-    for step in [*filter(None, [inner]), *entry["name"].split(".")]:
-        found = getattr(found, step)
-    if entry["params"] is None:
-        return
-    parameters = [p for p in inspect.signature(found).parameters.values() if p.name != "self"]
-    assert len(parameters) == len(entry["params"])
-    for p, (name, default) in zip(parameters, entry["params"], strict=True):
-        if "names free" not in entry["note"]:
-            assert p.name == name
-        if default == "<required>":
-            assert p.default is p.empty
-        elif isinstance(default, str):
-            assert str(p.default) == default
-        else:
-            assert p.default == pytest.approx(default)
 
 
 def code_lines_of_the_page():

@@ -96,7 +96,7 @@ class Walker:
             else:
                 reads.append("static" if named in operator.static else "last" if n in turned else "natural")
         keywords = dict(node.attrs)
-        if "layout" in operator.keywords:
+        if "layout" in operator.keywords - operator.attributes.keys():
             keywords["layout"] = "NHWC" if turned else "NCHW"
         return Step(node, operator, tuple(reads), keywords, tuple(last), rank,
                     folded=any(o in self.metadata for o in node.output_names))

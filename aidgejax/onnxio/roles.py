@@ -16,6 +16,7 @@ KEY = "aidgejax.roles"  # in the model's metadata: {role: [names]}, where it is 
 # Inputs that are settings of a node and not weights, though they may be floating.
 SETTINGS = {
     "Clip": (1, 2), "Pad": (2,), "Dropout": (1,), "Resize": (1, 2), "OneHot": (2,), "Range": (0, 1, 2),
+    "RNN": (5,), "GRU": (5,), "LSTM": (5, 6), "RotaryEmbedding": (1, 2),
     "NonMaxSuppression": (3, 4), "QuantizeLinear": (1, 2), "DequantizeLinear": (1, 2), "Where": (0,),
 }
 

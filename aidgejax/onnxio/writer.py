@@ -23,6 +23,7 @@ from .standard import in_standard_operators, same
 from .tensors import attribute_value
 
 OLDEST_OPSET = 13
+RECURRENT = ("RNN", "GRU", "LSTM")
 # The oldest IR version that may carry an opset: what a runtime that knows the opset reads.
 IR_OF_OPSET = ((14, 7), (18, 8), (20, 9), (22, 10), (23, 11), (24, 12), (27, 13), (NEWEST_OPSET, int(onnx.IR_VERSION)))
 # Protobuf cannot hold 2 GiB; what is larger keeps its initializers in a second file.
@@ -209,6 +210,8 @@ class _Maker:
         # onnx's checker expands this one into its function body, and does not fill in the default there.
         spelled_out = operator.name == "MeanVarianceNormalization"
         attributes = {**operator.attributes, **node.attrs} if spelled_out else node.attrs
+        if operator.name in RECURRENT:  # onnxruntime insists on it
+            attributes = {**attributes, "hidden_size": self.graph.value(node.inputs[2]).shape[2]}
         for key, value in attributes.items():
             if value is not None and (spelled_out or not _is_default(key, value, operator, schema)):
                 proto.attribute.append(_attribute(node, key, value, schema))

@@ -58,7 +58,7 @@ class Operator:
 
 OPERATORS: dict[str, Operator] = {}
 # Keywords of a forward that lowering fills in; they are not attributes.  wanted: (is output k read?, ...)
-LOWERING = ("layout", "key", "wanted")
+LOWERING = ("key", "wanted")
 
 
 def operator(name: str, *, onnx: tuple[str, int] | None = None, vjp: Callable[..., tuple] | None = None,
@@ -84,6 +84,9 @@ def operator(name: str, *, onnx: tuple[str, int] | None = None, vjp: Callable[..
     flops(inputs, outputs, attributes), shapes given: for `inspect`; without it one operation per output element.
     """
 
+    # Of an operator on images lowering chooses the layout; elsewhere, in LSTM, it is an attribute of ONNX's.
+    filled = ("layout", *LOWERING) if images else LOWERING
+
     def register(forward: Callable[..., Any]) -> Callable[..., Any]:
         params = inspect.signature(forward).parameters.values()
         OPERATORS[name] = Operator(
@@ -92,7 +95,7 @@ def operator(name: str, *, onnx: tuple[str, int] | None = None, vjp: Callable[..
             keywords=frozenset(p.name for p in params if p.kind is p.KEYWORD_ONLY),
             inputs=tuple(p.name for p in params if p.kind is p.POSITIONAL_OR_KEYWORD),
             variadic=any(p.kind is p.VAR_POSITIONAL for p in params),
-            attributes={p.name: p.default for p in params if p.kind is p.KEYWORD_ONLY and p.name not in LOWERING},
+            attributes={p.name: p.default for p in params if p.kind is p.KEYWORD_ONLY and p.name not in filled},
             moves=moves)
         return forward
 

@@ -27,6 +27,7 @@ from . import (  # noqa: F401  (they register their definitions)
     pool,
     quantize,
     random,
+    recurrent,
     reduce,
     resize,
     shapes,

@@ -1,7 +1,7 @@
 """What does a training step of the artifacts cost in plain onnxruntime, against ONNX Runtime's own training build?
 
-Both sides compute the same losses before anything is timed (artifacts for the training build hold the same gradient, or
-its own where ONNX Runtime itself made them: --theirs FOLDER).  Times are medians; ratios are ours over theirs.
+The training build trains the artifacts that it made itself of the same model.  All sides must compute the same losses;
+they take turns step by step, and a ratio is the median of the ratios of the rounds, ours over theirs.
 
     python benchmarks/artifacts.py [--peer PYTHON] [--rounds 15] [--threads 1]
 
@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 import warnings
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ sys.meta_path.append(Stub())
 import onnx, onnxruntime
 from onnxruntime.training import artifacts
 from onnxruntime.training.api import CheckpointState, Module, Optimizer
-folder, rounds, threads = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+folder, threads = sys.argv[1], int(sys.argv[2])
 names = json.load(open(f"{folder}/names.json"))
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = threads
@@ -61,13 +62,11 @@ data = np.load(f"{folder}/data.npz")
 state = CheckpointState.load_checkpoint(f"{folder}/ort_checkpoint")
 module = Module(f"{folder}/ort_training_model.onnx", state, session_options=options)
 optimizer = Optimizer(f"{folder}/ort_optimizer_model.onnx", module)
-losses, times = [], []
-for k in range(rounds):
+for _ in sys.stdin:
     start = time.perf_counter()
     loss = module(data["x"], data["labels"])
     optimizer.step(); module.lazy_reset_grad()
-    times.append(time.perf_counter() - start); losses.append(float(np.ravel(loss)[0]))
-print(json.dumps([losses, times]))
+    print(json.dumps([float(np.ravel(loss)[0]), time.perf_counter() - start]), flush=True)
 '''
 
 
@@ -96,7 +95,8 @@ def resnet8(seed=0):
     return zoo.resnet8(), np.random.default_rng(seed).normal(size=(64, 3, 32, 32)).astype("f4")
 
 
-def ours(folder, data, backend, rounds, threads):
+def ours(folder, data, backend, threads):
+    """One training step, as a function: -> (loss, seconds)."""
     options = None
     if backend == "onnxruntime":
         import onnxruntime
@@ -106,19 +106,42 @@ def ours(folder, data, backend, rounds, threads):
     state = CheckpointState.load_checkpoint(folder / "checkpoint")
     module = Module(folder / "training_model.onnx", state, session_options=options, backend=backend)
     optimizer = Optimizer(folder / "optimizer_model.onnx", module)
-    losses, times = [], []
-    for _ in range(rounds):
+
+    def step():
         start = time.perf_counter()
-        losses.append(float(module(data["x"], data["labels"])))
+        loss = float(module(data["x"], data["labels"]))
         optimizer.step()
         module.lazy_reset_grad()
-        times.append(time.perf_counter() - start)
-    return losses, times
+        return loss, time.perf_counter() - start
+
+    return step
+
+
+@contextmanager
+def theirs(python, folder, threads):
+    """The same in another interpreter, which makes a step for every line that it is given."""
+    with tempfile.TemporaryFile("w+") as errors:
+        peer = subprocess.Popen([python, "-c", THERE, folder, str(threads)], stdin=subprocess.PIPE,
+                                stdout=subprocess.PIPE, stderr=errors, text=True)
+
+        def step():
+            peer.stdin.write("\n")
+            peer.stdin.flush()
+            if not (line := peer.stdout.readline()):
+                errors.seek(0)
+                sys.exit(errors.read())
+            return json.loads(line)
+
+        try:
+            yield step
+        finally:
+            peer.stdin.close()
+            peer.wait()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peer")
+    parser.add_argument("--peer", metavar="PYTHON")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
@@ -134,22 +157,21 @@ def main() -> None:
             warnings.simplefilter("ignore")
             artifacts.generate_artifacts(str(folder / "model.onnx"), names["trainable"], names["frozen"],
                                          artifacts.LossType.CrossEntropyLoss, artifacts.OptimType.AdamW, folder)
-        found = {"plain onnxruntime": ours(folder, data, "onnxruntime", args.rounds, args.threads),
-                 "JAX": ours(folder, data, "jax", args.rounds, args.threads)}
-        if args.peer:
-            done = subprocess.run([args.peer, "-c", THERE, folder, str(args.rounds), str(args.threads)],
-                                  capture_output=True, text=True)
-            if done.returncode:
-                sys.exit(done.stderr)
-            found["ORT training 1.19.2"] = json.loads(done.stdout.splitlines()[-1])
-        first, *others = (losses for losses, _ in found.values())
-        for losses in others:
-            np.testing.assert_allclose(losses[:5], first[:5], rtol=1e-3)
+        peer = theirs(args.peer, folder, args.threads) if args.peer else nullcontext()
+        with peer as step:
+            sides = {"plain onnxruntime": ours(folder, data, "onnxruntime", args.threads),
+                     "JAX": ours(folder, data, "jax", args.threads)}
+            if step:
+                sides["ORT training 1.19.2"] = step
+            rounds = [[take() for take in sides.values()] for _ in range(args.rounds)]
+        losses, times = np.moveaxis(np.array(rounds), -1, 0)
+        np.testing.assert_allclose(losses[:5], np.broadcast_to(losses[:5, :1], losses[:5].shape), rtol=1e-3)
         nodes = len(onnx.load(folder / "training_model.onnx").graph.node)
         print(f"{name}, batch 64, f32, {args.threads} thread(s) in onnxruntime; {nodes} nodes")
-        base = np.median(found.get("ORT training 1.19.2", found["plain onnxruntime"])[1][2:])
-        for who, (_, times) in found.items():
-            print(f"  {who:20} {np.median(times[2:]) * 1e3:8.2f} ms/step   ratio {np.median(times[2:]) / base:5.2f}")
+        times = times[2:]  # the first calls prepare
+        for who, own in zip(sides, times.T, strict=True):
+            low, ratio, high = np.quantile(own / times[:, -1 if step else 0], [0.25, 0.5, 0.75])
+            print(f"  {who:20} {np.median(own) * 1e3:8.2f} ms/step   ratio {ratio:5.2f} ({low:.2f} to {high:.2f})")
         for file in sorted(folder.glob("*training_model.onnx")) + sorted(folder.glob("*checkpoint")):
             print(f"  {file.name:26} {file.stat().st_size:9} bytes")
 

@@ -27,6 +27,7 @@ from ..lower import prepare
 from ..ops import lookup
 from ..walk import infer_shapes
 from .foreign import Foreign
+from .merge import merge_equals
 from .opset import at_opset
 from .rewrite import respell
 from .targets import read_with_targets
@@ -224,6 +225,7 @@ def _of_training(node: Node) -> Callable[..., Any] | None:
 
 def _as_inputs(model: ModelProto, base: ModelProto, names: Sequence[str]) -> ModelProto:
     """Initializers turned into inputs, after the model's own and before those of the accumulation."""
+    merge_equals(model, names)
     wanted = [t for t in base.graph.initializer if t.name in set(names)]
     kept = [t for t in model.graph.initializer if t.name not in set(names)]
     del model.graph.initializer[:]

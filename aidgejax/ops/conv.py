@@ -64,22 +64,51 @@ def conv_grad_weight_vjp(op, x, dy, w, dw, ddw, *, auto_pad, dilations, group, p
 
 
 def conv_grad_weight_onnx(op, x, dy, w, *, auto_pad, dilations, group, pads, strides):
-    """Batch and channels change places: dy, spread by the strides, is the kernel that slides over x."""
     win = static_windows("ConvGradWeight", x, w.shape[2:], auto_pad=auto_pad, dilations=dilations, pads=pads,
                          strides=strides)
-    turn = (1, 0, *range(2, x.rank))
-    space = tuple(range(2, x.rank))
-    x = op.Transpose(x, perm=turn)
-    dy = op.Transpose(dy, perm=turn)
-    parts = []
-    for k in range(group):
-        rows, channels = w.shape[0] // group, w.shape[1]
-        xs = x if group == 1 else op.Slice(x, (k * channels,), ((k + 1) * channels,), (0,))
-        ds = dy if group == 1 else op.Slice(dy, (k * rows,), ((k + 1) * rows,), (0,))
-        part = op.Conv(xs, ds, strides=win.dilations, dilations=win.strides,
-                       pads=(*win.begin, *(max(0, a) for a in win.after)))
-        parts.append(op.Transpose(op.Slice(part, (0,) * win.rank, win.kernel, space), perm=turn))
-    return parts[0] if group == 1 else op.Concat(*parts, axis=0)
+    pointwise = win.kernel == (1,) * win.rank
+    products = math.prod(w.shape)  # of every image, before they are added up
+    few = len(win.taps) <= MOST_TAPS and products <= math.prod(x.shape[1:]) + math.prod(dy.shape[1:])
+    large = set(win.strides) == {1} and math.prod(win.out) >= LARGE  # Slice is slow where it leaves out elements
+    form = weight_by_taps if few and (pointwise or large) else weight_by_conv
+    return form(op, x, dy, w, win, group)
+
+
+# In onnxruntime, on a CPU, products of matrices win on large images of few channels, the convolution on the others.
+MOST_TAPS, LARGE, SMALL = 9, 256, 4
+
+
+def weight_by_conv(op, x, dy, w, win, group):
+    """Batch and channels change places: dy, spread by the strides, is the kernel that slides over x."""
+    space = tuple(range(2, win.rank + 2))
+    turn = (1, 0, *space)
+    if group == 1:
+        x = op.Transpose(x, perm=turn)
+    else:  # f[n, group * i, *s] -> f[i, group * n, *s]
+        x = op.Transpose(op.Reshape(x, (0, group, w.shape[1], *win.sizes)), perm=(2, 1, 0, *(a + 1 for a in space)))
+        x = op.Reshape(x, (w.shape[1], -1, *win.sizes))
+    dw = op.Conv(x, op.Transpose(dy, perm=turn), strides=win.dilations, dilations=win.strides, group=group,
+                 pads=(*win.begin, *(max(0, a) for a in win.after)))
+    return op.Transpose(op.Slice(dw, (0,) * win.rank, win.kernel, space), perm=turn)
+
+
+def weight_by_taps(op, x, dy, w, win, group):
+    """Tap by tap, the product of dy with what the tap sees of x, as matrices of channels and positions."""
+    outputs, channels = w.shape[0], w.shape[1]
+    dy = op.Reshape(dy, (0, group, outputs // group, -1))
+    after = [max(0, a) for a in win.after]
+    if any(win.begin) or any(after):
+        x = op.Pad(x, (0, 0, *win.begin, 0, 0, *after))
+    axes, seen = tuple(range(2, win.rank + 2)), []
+    for t in win.taps:
+        start = tuple(d * k for d, k in zip(win.dilations, t, strict=True))
+        stop = tuple(a + s * (o - 1) + 1 for a, s, o in zip(start, win.strides, win.out, strict=True))
+        seen.append(op.Reshape(op.Slice(x, start, stop, axes, win.strides), (0, group, channels, -1)))
+    if channels <= SMALL and len(seen) > 1:  # then the matrices are too small, and go side by side
+        seen = [op.Concat(*seen, axis=2)]
+    parts = [op.MatMul(dy, op.Transpose(s, perm=(0, 1, 3, 2))) for s in seen]
+    dw = op.ReduceSum(op.Concat(*parts, axis=3) if len(parts) > 1 else parts[0], (0,), keepdims=0)
+    return op.Reshape(op.Transpose(op.Reshape(dw, (outputs, -1, channels)), perm=(0, 2, 1)), w.shape)
 
 
 @operator("ConvGradWeight", vjp=conv_grad_weight_vjp, decompose=conv_grad_weight_onnx, images=((0, 1), ()))

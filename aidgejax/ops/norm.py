@@ -79,10 +79,8 @@ def batch_normalization_onnx(op, x, scale, b, input_mean, input_var, *, epsilon,
     if not training_mode:
         y = op.BatchNormalization(x, scale, b, input_mean, input_var, epsilon=epsilon)
         return y, input_mean, input_var
-    channels = lambda v: _per_channel(op, v, x.rank)  # noqa: E731
-    mean, centred, var = _moments(op, x, all_but_channels(x.rank, "NCHW"))
-    y = op.Add(op.Mul(op.Div(centred, op.Sqrt(op.Add(var, epsilon))), channels(scale)), channels(b))
-    mean, var = op.ReshapeLike(mean, input_mean), op.ReshapeLike(var, input_var)
+    _, mean, var = _batch_statistics(op, x, input_mean)
+    y = op.BatchNormalization(x, scale, b, mean, var, epsilon=epsilon)
     if unbiased_running_var:
         n = _count(op, x, input_var)
         var = op.Mul(var, op.Div(n, op.Sub(n, 1.0)))
@@ -141,19 +139,27 @@ def batch_normalization(X, scale, B, input_mean, input_var, *, epsilon=1e-5, mom
 
 
 def batch_normalization_grad_onnx(op, dy, x, scale, mean, var, *, epsilon, training_mode):
+    """In as few walks over dy and x as there can be: products of numbers per channel cost nothing."""
     channels = lambda v: _per_channel(op, v, x.rank)  # noqa: E731
     axes = all_but_channels(x.rank, "NCHW")
     if training_mode:
-        _, centred, spread = _moments(op, x, axes)
+        centred, mean, var = _batch_statistics(op, x, mean)
     else:
-        centred, spread = op.Sub(x, channels(mean)), channels(var)
-    inv = op.Reciprocal(op.Sqrt(op.Add(spread, epsilon)))
-    normal = op.Mul(centred, inv)
-    db, d_scale = op.ReduceSum(dy, axes, keepdims=0), op.ReduceSum(op.Mul(dy, normal), axes, keepdims=0)
-    if training_mode:
-        n = _count(op, x, db)
-        dy = op.Sub(op.Sub(dy, channels(op.Div(db, n))), op.Mul(normal, channels(op.Div(d_scale, n))))
-    return op.Mul(dy, op.Mul(channels(scale), inv)), d_scale, db
+        centred = op.Sub(x, channels(mean))
+    inv = op.Reciprocal(op.Sqrt(op.Add(var, epsilon)))
+    slope = op.Mul(scale, inv)
+    db, d_scale = op.ReduceSum(dy, axes, keepdims=0), op.Mul(op.ReduceSum(op.Mul(dy, centred), axes, keepdims=0), inv)
+    dx = op.Mul(dy, channels(slope))
+    if training_mode:  # what goes through the statistics: slope / n * (-d_scale * normal - db)
+        share = op.Neg(op.Div(slope, _count(op, x, db)))
+        dx = op.Add(dx, op.BatchNormalization(x, op.Mul(share, d_scale), op.Mul(share, db), mean, var, epsilon=epsilon))
+    return dx, d_scale, db
+
+
+def _batch_statistics(op, x, like):
+    """(x - mean, mean, biased variance), the latter two per channel, shaped as `like`."""
+    mean, centred, var = _moments(op, x, all_but_channels(x.rank, "NCHW"))
+    return centred, op.ReshapeLike(mean, like), op.ReshapeLike(var, like)
 
 
 @operator("BatchNormalizationGrad", decompose=batch_normalization_grad_onnx, images=((0, 1), (0,)), outputs=3)

@@ -25,6 +25,10 @@ CASES = [
     Case("Conv", (f(2, 3, 5, 5), f(3, 1, 3, 3), f(3)), why="depthwise", group=3, pads=(1, 1, 1, 1)),
     Case("Conv", (f(2, 3, 6, 5), f(6, 1, 3, 3)), why="depthwise, two outputs per channel, stride 2", group=3,
          strides=(2, 2), pads=(1, 1, 1, 1), excused=GROUPED_GRADIENT),
+    # Large images: in ONNX the weight's gradient is written as products of matrices.
+    Case("Conv", (f(2, 1, 18, 17), f(2, 1, 2, 2)), why="large, few channels", pads=(0, 1, 0, 0)),
+    Case("Conv", (f(1, 10, 17, 20), f(4, 5, 2, 3)), why="large, two groups, dilated", group=2, dilations=(1, 2),
+         pads=(1, 1, 0, 1), wrt=(1,)),
     Case("Conv", (f(2, 2, 6, 7), f(3, 2, 3, 4)), auto_pad="SAME_UPPER", strides=(2, 3)),
     Case("Conv", (f(2, 2, 6, 7), f(3, 2, 3, 4)), auto_pad="SAME_LOWER", strides=(1, 2)),
     Case("Conv", (f(2, 2, 6, 7), f(3, 2, 3, 4)), auto_pad="VALID", strides=(2, 2)),

@@ -1,6 +1,5 @@
 """onnxblock: the documented example, blocks, losses against float64, and what is refused."""
 
-
 import numpy as np
 import onnx
 import pytest

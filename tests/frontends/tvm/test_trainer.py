@@ -1,6 +1,5 @@
 """What a user of Trainer sees beyond TVM's own numbers."""
 
-
 import jax
 import numpy as np
 import pytest

@@ -40,17 +40,22 @@ def small_cnn(seed=0):
     return g
 
 
-def steps(graph, count, state=None, lr=0.1, optimizer=None, first=0):
-    program = aidgejax.make_program(aidgejax.with_loss(graph, "cross_entropy"), training=True)
-    rule = analog.with_post_update(optimizer or optim.sgd(), graph)
-    step = aidgejax.make_step(program, rule, schedule.constant(lr))
-    state = aidgejax.start(program, rule, jax.random.key(0)) if state is None else state
-    rng = np.random.default_rng(1)
-    x = rng.normal(size=(40, 8, 2, 6, 6)).astype(np.float32)
-    label = rng.integers(0, 3, (40, 8))
-    feeds = {"x": x[first:first + count]}
-    feeds[next(k for k in program.graph.inputs if k != "x")] = label[first:first + count]
-    return aidgejax.make_epoch(step)(state, feeds)
+class Run:
+    """A graph in training, by epochs of any length, all from the same forty batches."""
+
+    def __init__(self, graph, lr=0.1):
+        program = aidgejax.make_program(aidgejax.with_loss(graph, "cross_entropy"), training=True)
+        rule = analog.with_post_update(optim.sgd(), graph)
+        self.epoch = aidgejax.make_epoch(aidgejax.make_step(program, rule, schedule.constant(lr)))
+        self.fresh = lambda: aidgejax.start(program, rule, jax.random.key(0))
+        rng = np.random.default_rng(1)
+        label = next(k for k in program.graph.inputs if k != "x")
+        self.batches = {"x": rng.normal(size=(40, 8, 2, 6, 6)).astype(np.float32), label: rng.integers(0, 3, (40, 8))}
+
+    def __call__(self, first, last, state=None):
+        """(state after batches first to last, history)"""
+        return self.epoch(self.fresh() if state is None else state,
+                          {k: a[first:last] for k, a in self.batches.items()})
 
 
 def test_an_ideal_tile_computes_what_the_digital_graph_does():
@@ -126,33 +131,34 @@ def test_ranges_and_counters_move_in_a_compiled_epoch_and_resume_is_bit_identica
                           "pre_post.periph_quant.init_learning_after": 6, "forward.out_noise": 0.04,
                           "modifier.type": "ADD_NORMAL", "modifier.std_dev": 0.05, "clip.type": "LAYER_GAUSSIAN"})
     graph = analog.convert_to_analog(small_cnn(), quantized, exclude=["conv", "depthwise", "mm"])
-    whole, history = steps(graph, 20)
+    run = Run(graph)
+    whole, history = run(0, 20)
     assert np.isfinite(history["loss"]).all()
     assert float(whole.buffers["fc.input_range_update_idx"][0]) == 4
     assert float(whole.buffers["fc.scale_quant_update_idx"][0]) == 7
     assert float(whole.params["fc.input_range"][0]) != 3.0
-    for split in (2, 8):  # in the init phase, and while quantizers are learned
-        part, _ = steps(graph, split)
-        checkpoint.save(tmp_path / "run.aidge", part)
-        part = checkpoint.load(tmp_path / "run.aidge", like=part)
-        part, _ = steps(graph, 20 - split, part, first=split)
-        for a, b in zip(jax.tree.leaves(whole.params), jax.tree.leaves(part.params), strict=True):
-            np.testing.assert_array_equal(a, b)
-        for a, b in zip(jax.tree.leaves(whole.buffers), jax.tree.leaves(part.buffers), strict=True):
-            np.testing.assert_array_equal(a, b)
+    part = None
+    for first in range(0, 20, 2):
+        part, _ = run(first, first + 2, part)
+        if first in (0, 6):  # in the init phase, and while quantizers are learned
+            checkpoint.save(tmp_path / "run.aidge", part)
+            part = checkpoint.load(tmp_path / "run.aidge", like=part)
+    for a, b in zip(jax.tree.leaves((whole.params, whole.buffers)), jax.tree.leaves((part.params, part.buffers)),
+                    strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_weights_are_clipped_and_mapped_inside_the_step():
     made = analog.convert_to_analog(small_cnn(), config(**{"clip.type": "FIXED_VALUE", "clip.fixed_value": 0.5,
                                                            "remap.type": "CHANNELWISE_SYMMETRIC"}))
-    state, _ = steps(made, 3)
+    state, _ = Run(made)(0, 3)
     w = np.asarray(state.params["fc.weight"])
     np.testing.assert_allclose(np.abs(w).max(axis=1), 1, rtol=1e-6)
 
 
 def test_exported_to_standard_operators():
     made = analog.convert_to_analog(small_cnn(), config(**{"pre_post.periph_quant.n_bits": 6}))
-    state, _ = steps(made, 6)
+    state, _ = Run(made)(0, 6)
     trained = made.with_params(state.params, state.buffers)
     model = onnxio.to_model(trained)
     assert {n.domain for n in model.graph.node} <= {""}

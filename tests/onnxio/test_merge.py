@@ -46,8 +46,8 @@ def test_what_is_asked_for_by_name_stays():
 def test_the_nodes_of_a_weight_s_gradient_do_not_grow_with_groups_or_batch(size):
     def nodes(batch, group):
         g = Graph("g")
-        g.output(g.op.Conv(g.input("x", (batch, 16, size, size)), g.parameter("w", np.ones((16, 16 // group, 3, 3), "f")),
-                           group=group, pads=(1, 1, 1, 1)))
+        w = g.parameter("w", np.ones((32, 32 // group, 3, 3), np.float32))
+        g.output(g.op.Conv(g.input("x", (batch, 32, size, size)), w, group=group, pads=(1, 1, 1, 1)))
         return len(onnxio.to_model(make_program(g).gradient).graph.node)
 
     assert nodes(2, 2) == nodes("N", 2) == nodes(2, 4)

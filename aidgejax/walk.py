@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,12 +109,15 @@ class Walker:
             keywords["wanted"] = tuple(o in read for o in operator.pad_outputs(node.outputs))
         try:
             args = [self._argument(step, n, tensors) for n in range(len(node.inputs))]
-            result = _fold(operator, args, keywords) if step.folded else operator.forward(*args, **keywords)
+            result = _fold(operator, args, keywords) if step.folded else self._forward(operator, args, keywords)
         except AidgeJaxError as e:
             raise type(e)(f"{self._where(node, tensors)}: {e}") from None
         except (TypeError, ValueError, IndexError, ZeroDivisionError) as e:
             raise GraphError(f"{self._where(node, tensors)}: {_first_line(e)}") from e
         return result if isinstance(result, tuple) else (result,)
+
+    def _forward(self, operator: Operator, args: list, keywords: dict[str, Any]) -> Any:
+        return operator.forward(*args, **keywords)
 
     def _argument(self, step: Step, n: int, tensors: Tensors) -> Any:
         i, how = step.node.inputs[n], step.reads[n]
@@ -123,7 +126,7 @@ class Walker:
         if how == "last":
             return tensors.channels_last(i, step.rank if step.operator.images == "same" else None)
         value = tensors.natural(i)
-        if (how == "static" or (step.folded and not step.operator.of_shape)) and isinstance(value, jax.core.Tracer):
+        if (how == "static" or (step.folded and not step.operator.of_shape)) and not _is_known(value):
             raise GraphError(f"its input {i!r} must be known when the graph is lowered, but it is computed from data; "
                              f"make it a constant, or compute it from shapes alone")
         return np.asarray(value) if how == "static" else value
@@ -170,8 +173,18 @@ class Tensors:
         return self._turned[name, rank]
 
 
+def _is_known(x: Any) -> bool:
+    return not isinstance(x, jax.core.Tracer | jax.ShapeDtypeStruct)
+
+
 def _fold(operator: Operator, args: list, keywords: dict[str, Any]) -> tuple:
     """Execute a node while tracing; the results are NumPy arrays, with int64 kept."""
+    shaped = [a if _is_known(a) else jax.ShapeDtypeStruct(np.shape(a), a.dtype) for a in args]
+    question = _question(operator, args, keywords, {k: str(s) for k, s in enumerate(shaped) if not _is_known(s)})
+    return _remembered(question and ("folded", *question), lambda: _folded(operator, args, shaped, keywords))
+
+
+def _folded(operator: Operator, args: list, shaped: list, keywords: dict[str, Any]) -> tuple:
     if not operator.of_shape:
         with jax.enable_x64(True):  # where everything is computed at once, eval_shape would compute too
             sizes = jax.tree.leaves(jax.eval_shape(lambda: operator.forward(*args, **keywords)))
@@ -179,10 +192,48 @@ def _fold(operator: Operator, args: list, keywords: dict[str, Any]) -> tuple:
             raise GraphError(f"it would compute {sum(s.size for s in sizes)} elements while the graph is lowered; "
                              f"a shape has fewer than {FOLD_LIMIT}")
     with jax.ensure_compile_time_eval(), jax.enable_x64(True):
-        shaped = [jax.ShapeDtypeStruct(np.shape(a), a.dtype) if isinstance(a, jax.core.Tracer) else a for a in args]
         result = operator.forward(*(shaped if operator.of_shape else args), **keywords)
     results = result if isinstance(result, tuple) else (result,)
     return tuple(None if r is None else np.asarray(r) for r in results)
+
+
+# ---- what is asked again and again --------------------------------------------------------------------
+
+# The shapes that come out of a forward depend on its settings, on small values, and on the shapes of the rest.
+# Networks repeat themselves, and are asked about when they are read, differentiated, lowered and written.
+SMALL = 64
+MOST_ANSWERS = 1 << 14
+_ANSWERS: dict[Any, Any] = {}
+
+
+def _remembered(question: Any, answer: Callable[[], Any]) -> Any:
+    if question is None:
+        return answer()
+    if question not in _ANSWERS:
+        if len(_ANSWERS) >= MOST_ANSWERS:
+            _ANSWERS.clear()
+        _ANSWERS[question] = answer()
+    return _ANSWERS[question]
+
+
+def _question(operator: Operator, args: list, keywords: dict[str, Any], structs: dict[int, str]) -> Any:
+    """Something hashable that is equal where the answer is; None where that cannot be told."""
+    told = [structs[k] if k in structs else _told(a) for k, a in enumerate(args)]
+    told += [_told(v) for v in keywords.values()]
+    return None if None in told else (operator.forward, *keywords, *told)
+
+
+def _told(value: Any) -> str | None:
+    if value is None or isinstance(value, bool | int | float | str):
+        return repr(value)
+    if isinstance(value, tuple | list):
+        parts = [_told(v) for v in value]
+        return None if None in parts else f"({','.join(parts)})"
+    plain = isinstance(value, np.ndarray | np.generic | jax.Array) and isinstance(value.dtype, np.dtype)
+    if plain and _is_known(value) and value.dtype != object and np.size(value) <= SMALL:
+        array = np.asarray(value)
+        return f"{array.dtype}{array.shape}{array.tobytes().hex()}"
+    return None
 
 
 def metadata(graph: Graph) -> frozenset[str]:
@@ -219,7 +270,7 @@ def infer_shapes(graph: Graph) -> Graph:
     symbols = list(dict.fromkeys(s for v in graph.inputs.values() for d in v.shape or () if isinstance(d, str)
                                  for s in _parsed(d)[1]))
     primes = (1, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47)
-    walker = Walker(graph)
+    walker = _Prober(graph)
     for n, probe in enumerate(PROBES):
         first = {s: probe * primes[k % len(primes)] for k, s in enumerate(symbols)}
         second = {s: 2 * v for s, v in first.items()}
@@ -239,6 +290,25 @@ def infer_shapes(graph: Graph) -> Graph:
     return twin
 
 
+class _Prober(Walker):
+    """Walks through shapes and dtypes instead of arrays."""
+
+    def _forward(self, operator: Operator, args: list, keywords: dict[str, Any]) -> Any:
+        abstract = [k for k, a in enumerate(args) if not _is_known(a) or np.size(a) > SMALL]
+        structs = [jax.ShapeDtypeStruct(np.shape(args[k]), args[k].dtype,
+                                        weak_type=getattr(args[k], "weak_type", False)) for k in abstract]
+        key = keywords.pop("key", None)
+
+        def call(key: Any, *arrays: Any) -> Any:
+            full = list(args)
+            for k, a in zip(abstract, arrays, strict=True):
+                full[k] = a
+            return operator.forward(*full, **keywords, **({} if key is None else {"key": key}))
+
+        question = _question(operator, args, keywords, {k: str(s) for k, s in zip(abstract, structs, strict=True)})
+        return _remembered(question, lambda: jax.eval_shape(call, key, *structs))
+
+
 def _probe(walker: Walker, sizes: dict[str, int]) -> dict[str, jax.ShapeDtypeStruct]:
     graph = walker.graph
 
@@ -246,19 +316,12 @@ def _probe(walker: Walker, sizes: dict[str, int]) -> dict[str, jax.ShapeDtypeStr
         return jax.ShapeDtypeStruct([number_of(d, sizes) for d in v.shape or ()], jnp.dtype(v.dtype))
 
     written = [o for n in graph.nodes for o in n.output_names]
-    traced = {k: struct(v) for k, v in graph.inputs.items()}
-    traced |= {p.name: struct(p.value) for p in graph.producers.values() if p.role != "constant"}
-    found: dict[str, jax.ShapeDtypeStruct] = {}
-
-    def run(env: Arrays) -> None:
-        tensors = walker(env | graph.constants, jax.random.key(0), written)
-        for o in written:
-            a = tensors.natural(o)
-            found[o] = jax.ShapeDtypeStruct(np.shape(a), jnp.result_type(a))
-
+    env = {k: struct(v) for k, v in graph.inputs.items()}
+    env |= {p.name: struct(p.value) for p in graph.producers.values() if p.role != "constant"}
     with jax.enable_x64(True):
-        jax.eval_shape(run, traced)
-    return found
+        tensors = walker(env | graph.constants, jax.random.key(0), written)
+        return {o: jax.ShapeDtypeStruct(np.shape(a), jnp.result_type(a))
+                for o, a in ((o, tensors.natural(o)) for o in written)}
 
 
 # A size as `_size` spells it: "3*N*M", "2*N+1", "N-1", "N/2".

@@ -458,7 +458,7 @@ def _copy_of(data: Any) -> np.ndarray:
                                               or isinstance(data, int | float | bool)):
         raise TensorTypeError(f"a Tensor is made of a NumPy array, got {type(data).__name__}: Unsupported python type; "
                               f"write Tensor(np.array(...))")
-    array = np.array(data)
+    array = np.array(np.asarray(data))  # torch tensors know no copy keyword
     if array.dtype == object:
         raise TensorTypeError("a Tensor is made of numbers; this array holds Python objects")
     of_numpy_dtype(array.dtype)

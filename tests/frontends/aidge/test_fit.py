@@ -102,3 +102,30 @@ def test_refusals():
         aidge_learning.fit(graph, batches(1), aidge_learning.SGD())
     with pytest.raises(AidgeJaxError, match="expected 1 input"):
         aidge_learning.fit(graph, [batches(1)[0][0]], opt)
+
+
+@pytest.mark.peer
+def test_a_torch_dataloader_is_a_dataprovider():
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    x, label = rng.normal(size=(24, 4)).astype(np.float32), rng.integers(0, 3, 24)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.tensor(x), torch.tensor(label)), 8)
+    batches = [(x[k:k + 8], label[k:k + 8]) for k in range(0, 24, 8)]
+    trained = []
+    for provider in (loader, batches):
+        model = aidge_core.sequential([aidge_core.FC(4, 3, name="fc")])
+        model.set_backend("cpu")
+        aidge_core.init_producer(model, "Producer-1>FC", lambda t: aidge_core.constant_filler(t, 0.1))
+        opt = aidge_learning.SGD(momentum=0.9)
+        opt.set_parameters(aidge_core.producers(model))
+        opt.set_learning_rate_scheduler(aidge_learning.constant_lr(0.1))
+        scheduler = aidge_core.SequentialScheduler(model)
+        for inputs, targets in provider:
+            pred = scheduler.forward(data=[inputs])[0]
+            opt.reset_grad()
+            aidge_learning.loss.CELoss(pred, targets)
+            scheduler.backward()
+            opt.update()
+        aidge_learning.fit(model, provider, opt, aidge_learning.loss.CELoss, epochs=2)
+        trained.append(np.array(model.get_node("fc_w").get_operator().get_output(0)))
+    np.testing.assert_array_equal(*trained)

@@ -1,4 +1,4 @@
-"""Models as users have them: torch's training export, custom domains, older opsets, a path, ORT's own format."""
+"""Models as users have them: custom domains, older opsets, a path, ORT's own format."""
 
 import numpy as np
 import onnx
@@ -21,84 +21,6 @@ def filled(text, seed=0):
             data = np.ones(t.dims) if t.name.endswith("var") else draw.normal(size=t.dims)
             t.CopyFrom(onnx.numpy_helper.from_array(data.astype("f4"), t.name))
     return model
-
-
-def torch_export():
-    """What torch.onnx.export(training=TRAINING, do_constant_folding=False) makes of Conv2d, BatchNorm2d, ReLU, Dropout
-    and Linear."""
-    f, h = np.float32, onnx.helper
-    draw = np.random.default_rng(0)
-    arrays = {"conv.weight": draw.normal(size=(4, 3, 3, 3)) / 3, "conv.bias": draw.normal(size=4),
-              "bn.weight": np.ones(4), "bn.bias": np.zeros(4), "bn.running_mean": np.zeros(4),
-              "bn.running_var": np.ones(4), "fc.weight": draw.normal(size=(5, 64)) / 8, "fc.bias": np.zeros(5)}
-    constant = lambda name, a: h.make_node("Constant", [], [name], value=onnx.numpy_helper.from_array(a))  # noqa: E731
-    nodes = [
-        h.make_node("Conv", ["input", "conv.weight", "conv.bias"], ["c"], "/conv/Conv", dilations=[1, 1], group=1,
-                    kernel_shape=[3, 3], pads=[0, 0, 0, 0], strides=[1, 1]),
-        h.make_node("BatchNormalization", ["c", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"],
-                    ["b", "rm", "rv"], "/bn/BatchNormalization", epsilon=1e-5, momentum=0.9, training_mode=1),
-        h.make_node("Relu", ["b"], ["r"], "/relu/Relu"),
-        constant("ratio", f(0.25)), constant("on", np.array(True)),
-        h.make_node("Dropout", ["r", "ratio", "on"], ["d", "mask"], "/drop/Dropout"),
-        h.make_node("Flatten", ["d"], ["f"], "/Flatten", axis=1),
-        h.make_node("Gemm", ["f", "fc.weight", "fc.bias"], ["output"], "/fc/Gemm", alpha=1.0, beta=1.0, transB=1)]
-    graph = h.make_graph(
-        nodes, "main_graph", [h.make_tensor_value_info("input", 1, ["batch", 3, 6, 6])],
-        [h.make_tensor_value_info("output", 1, ["batch", 5])],
-        [onnx.numpy_helper.from_array(a.astype(f), n) for n, a in arrays.items()])
-    return h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8, producer_name="pytorch")
-
-
-STATISTICS = ["bn.running_mean", "bn.running_var"]
-TRAINED = ["conv.weight", "conv.bias", "bn.weight", "bn.bias", "fc.weight", "fc.bias"]
-
-
-def test_a_training_export_of_torch(tmp_path):
-    artifacts.generate_artifacts(torch_export(), TRAINED, STATISTICS, LOSS.CrossEntropyLoss, OPTIMIZER.AdamW, tmp_path,
-                                 additional_output_names=["d", "r", "output"])
-    state = CheckpointState.load_checkpoint(tmp_path / "checkpoint")
-    module = Module(tmp_path / "training_model.onnx", state, tmp_path / "eval_model.onnx", backend="onnxruntime")
-    draw = np.random.default_rng(1)
-    x, labels = draw.normal(size=(6, 3, 6, 6)).astype("f4"), np.arange(6) % 5
-    _, d, r, output = module(x, labels)
-    kept = d[r > 0] != 0
-    assert 0.5 < kept.mean() < 0.95
-    np.testing.assert_allclose(d[r > 0][kept], r[r > 0][kept] / 0.75, rtol=1e-5)
-    p = np.exp(output) / np.exp(output).sum(1, keepdims=True) - np.eye(5)[labels]
-    np.testing.assert_allclose(state.parameters["fc.weight"].grad, p.T @ d.reshape(6, 64) / 6, atol=1e-5)
-    assert state.parameters["bn.running_mean"].data.any(), "the statistics move"
-    module.eval()
-    once, again = module(x, labels), module(x, labels)
-    np.testing.assert_array_equal(once[3], again[3])
-    np.testing.assert_array_equal(once[1], once[2])
-    nodes = {n.op_type: n for n in onnx.load(tmp_path / "eval_model.onnx").graph.node}
-    assert len(nodes["BatchNormalization"].output) == 1 and len(nodes["Dropout"].input) < 3
-
-
-@pytest.mark.parametrize("rows", [2, 64])
-def test_batch_statistics_against_differences(rows, tmp_path):
-    """Plain onnxruntime computes BatchNormalization with training_mode=1 wrong; the artifacts do not use it."""
-    model = torch_export()
-    del model.graph.node[5].input[2:]  # Dropout at rest
-    artifacts.generate_artifacts(model, TRAINED, STATISTICS, LOSS.CrossEntropyLoss, artifact_directory=tmp_path)
-    assert "training_mode" not in {a.name for n in onnx.load(tmp_path / "training_model.onnx").graph.node
-                                   for a in n.attribute}
-    state = CheckpointState.load_checkpoint(tmp_path / "checkpoint")
-    module = Module(tmp_path / "training_model.onnx", state, backend="onnxruntime")
-    draw = np.random.default_rng(1)
-    x, labels = draw.normal(size=(rows, 3, 6, 6)).astype("f4"), np.arange(rows) % 5
-    for name in ("bn.weight", "fc.weight"):
-        direction, h = draw.normal(size=state.parameters[name].data.shape).astype("f4"), 1e-2
-        module.lazy_reset_grad()
-        module(x, labels)
-        slope = float((state.parameters[name].grad * direction).sum())
-        data = state.parameters[name].data.copy()
-        losses = []
-        for sign in (1, -1):
-            state.parameters[name].data = data + sign * np.float32(h) * direction
-            losses.append(first(module(x, labels)))
-        state.parameters[name].data = data
-        assert slope == pytest.approx((losses[0] - losses[1]) / (2 * h), rel=2e-2, abs=2e-3)
 
 
 # ---- custom domains -----------------------------------------------------------------------------------

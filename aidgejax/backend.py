@@ -14,8 +14,10 @@ import numpy as np
 from . import reference
 from .errors import BackendError, GraphError
 from .gradient import grad_name
-from .graph import Graph, Producer
+from .graph import Graph, Node, Producer, Value
 from .lower import Arrays, Program, make_program
+from .ops import lookup
+from .unroll import flat_feeds, is_open, unrolled
 from .walk import metadata
 
 BACKENDS = ("jax", "numpy")
@@ -25,7 +27,10 @@ def run(graph: Graph, inputs: Mapping[str, Any] | Sequence[Any], backend: str = 
         params: Mapping[str, Any] | None = None, training: bool | None = None, key: Any = None) -> list[np.ndarray]:
     """The outputs of a graph, in its order, with the dtypes that it declares.
 
-    inputs: {name: array}, or arrays in the order of the graph's inputs.  backend: "jax" or "numpy".
+    inputs: {name: array}, or arrays in the order of the graph's inputs; a sequence is a list, an optional input that is
+    absent is None or left out.  backend: "jax" or "numpy".
+    Control flow that depends on the inputs is decided first, by computing what decides on the same backend; what is
+    left is one program.
     params: arrays that replace the graph's own parameters and buffers.
     training: see make_program; key: for graphs that draw random numbers.
     Raises GraphError for inputs that do not fit, BackendError for a backend that there is not.
@@ -34,6 +39,11 @@ def run(graph: Graph, inputs: Mapping[str, Any] | Sequence[Any], backend: str = 
         raise BackendError(f"there is no backend {backend!r}; there are {', '.join(BACKENDS)}")
     feeds = _named(graph, inputs)
     graph = graph.with_params(dict(params)) if params else graph
+    items: list[Any] = list(graph.outputs)
+    if is_open(graph):
+        graph, items = unrolled(graph, feeds, reference.compute if backend == "numpy" else _compute)
+        feeds = flat_feeds(feeds)
+        graph.inputs = {k: v for k, v in graph.inputs.items() if k in feeds}
     graph, feeds = with_known_shapes(graph, feeds)
     if backend == "numpy":
         with jax.enable_x64(True):
@@ -45,7 +55,24 @@ def run(graph: Graph, inputs: Mapping[str, Any] | Sequence[Any], backend: str = 
         with jax.enable_x64(holds_64_bits(program.graph)):
             call = jax.jit(lambda p, b, x: program.forward(p, b, x, key, save=False)[0])
             outputs = call(graph.params, graph.buffers, feeds)
-    return [np.asarray(outputs[o]) for o in graph.outputs]
+    return [_gathered(item, outputs) for item in items]
+
+
+def _compute(node: Node, args: Sequence[Any]) -> tuple:
+    """One node by JAX, at once."""
+    with jax.enable_x64(True):
+        try:
+            results = lookup(node.op).forward(*args, **node.attrs)
+        except (TypeError, ValueError, IndexError, ZeroDivisionError) as e:
+            raise GraphError(f"node {node.name!r} ({node.op}): {e}") from e
+        return tuple(np.asarray(r) for r in (results if isinstance(results, tuple) else (results,)))
+
+
+def _gathered(item: Any, outputs: Arrays) -> Any:
+    """A tensor, a list of them, or None, as `unrolled` says."""
+    if isinstance(item, list):
+        return [_gathered(i, outputs) for i in item]
+    return None if item is None else np.asarray(outputs[item])
 
 
 def holds_64_bits(graph: Graph) -> bool:
@@ -81,19 +108,27 @@ def _named(graph: Graph, inputs: Mapping[str, Any] | Sequence[Any]) -> Arrays:
     if foreign:
         raise GraphError(f"graph {graph.name!r} has no input {', '.join(map(repr, foreign))}; it takes "
                          f"{', '.join(map(repr, graph.inputs)) or 'none'}")
-    missing = [str(v) for k, v in graph.inputs.items() if k not in inputs]
+    missing = [str(v) for k, v in graph.inputs.items() if k not in inputs and not str(v.dtype).startswith("optional(")]
     if missing:
         raise GraphError(f"graph {graph.name!r} was not given {', '.join(missing)}")
-    fed = {}
-    for k, a in inputs.items():
-        a, want = np.asarray(a), jnp.dtype(graph.value(k).dtype)
-        if a.dtype != want:
-            if a.dtype.kind != want.kind:
-                raise GraphError(f"graph {graph.name!r}, {graph.value(k)}: got an array of dtype {a.dtype}; convert it "
-                                 f"with .astype({want.name!r})")
-            a = a.astype(want)
-        fed[k] = a
-    return fed
+    return {k: _converted(graph, graph.value(k), a, graph.value(k).dtype or "float32") for k, a in inputs.items()}
+
+
+def _converted(graph: Graph, value: Value, fed: Any, kind: str) -> Any:
+    """What was fed, as an array of the declared dtype, a list of such arrays, or None."""
+    if kind.startswith("optional("):
+        return None if fed is None else _converted(graph, value, fed, kind[9:-1])
+    if kind.startswith("sequence("):
+        if not isinstance(fed, list | tuple):
+            raise GraphError(f"graph {graph.name!r}, {value}: got {type(fed).__name__}, expected a list of arrays")
+        return [_converted(graph, value, a, kind[9:-1]) for a in fed]
+    if fed is None:
+        raise GraphError(f"graph {graph.name!r}, {value}: got None, expected an array")
+    a, want = np.asarray(fed), jnp.dtype(kind)
+    if a.dtype != want and a.dtype.kind != want.kind:
+        raise GraphError(f"graph {graph.name!r}, {value}: got an array of dtype {a.dtype}; convert it with "
+                         f".astype({want.name!r})")
+    return a.astype(want, copy=False)
 
 
 @dataclass(frozen=True)

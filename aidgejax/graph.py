@@ -119,8 +119,8 @@ class Graph:
     def input(self, name: str, shape: Iterable[Dim] | None, dtype: str = "float32") -> Value:
         """Declare an input.  A str in `shape` is a symbolic size, such as the batch's "N"."""
         self._claim(name)
-        value = Value(name, None if shape is None else tuple(shape), np.dtype(dtype).name if dtype != "bfloat16"
-                      else dtype)
+        plain = dtype != "bfloat16" and "(" not in dtype  # "sequence(float32)" is a type of ONNX's too
+        value = Value(name, None if shape is None else tuple(shape), np.dtype(dtype).name if plain else dtype)
         self.inputs[name] = value
         return value
 
@@ -366,6 +366,8 @@ def _literal(i: Any) -> str:
 
 
 def _attribute(v: Any) -> str:
+    if isinstance(v, Graph):
+        return repr(v)
     if isinstance(v, np.ndarray):
         return f"{v.dtype}{list(v.shape)}"
     return str(list(v)) if isinstance(v, tuple) else str(v)

@@ -23,6 +23,7 @@ import numpy as np
 from .errors import AidgeJaxError, GraphError
 from .graph import Graph, Node, Value
 from .ops import Operator, lookup
+from .ops.structure import check_written_out, is_structural
 
 Arrays = dict[str, Any]
 LAYOUTS = ("NHWC", "NCHW")
@@ -109,7 +110,7 @@ class Walker:
             keywords["wanted"] = tuple(o in read for o in operator.pad_outputs(node.outputs))
         try:
             args = [self._argument(step, n, tensors) for n in range(len(node.inputs))]
-            result = _fold(operator, args, keywords) if step.folded else self._forward(operator, args, keywords)
+            result = fold(operator, args, keywords) if step.folded else self._forward(operator, args, keywords)
         except AidgeJaxError as e:
             raise type(e)(f"{self._where(node, tensors)}: {e}") from None
         except (TypeError, ValueError, IndexError, ZeroDivisionError) as e:
@@ -177,7 +178,7 @@ def _is_known(x: Any) -> bool:
     return not isinstance(x, jax.core.Tracer | jax.ShapeDtypeStruct)
 
 
-def _fold(operator: Operator, args: list, keywords: dict[str, Any]) -> tuple:
+def fold(operator: Operator, args: list, keywords: dict[str, Any]) -> tuple:
     """Execute a node while tracing; the results are NumPy arrays, with int64 kept."""
     shaped = [a if _is_known(a) else jax.ShapeDtypeStruct(np.shape(a), a.dtype) for a in args]
     question = _question(operator, args, keywords, {k: str(s) for k, s in enumerate(shaped) if not _is_known(s)})
@@ -240,6 +241,8 @@ def metadata(graph: Graph) -> frozenset[str]:
     """The tensors whose values must be known when the graph is lowered."""
     found: set[str] = set()
     for node in reversed(graph.nodes):
+        if is_structural(node):
+            continue
         operator = lookup(node.op)
         for n, i in enumerate(node.inputs):
             named = operator.inputs[n] if n < len(operator.inputs) else None
@@ -263,6 +266,7 @@ def infer_shapes(graph: Graph) -> Graph:
 
     Raises GraphError naming the node whose inputs do not fit.
     """
+    check_written_out(graph.nodes, f"graph {graph.name!r}")
     unknown = [str(v) for v in graph.inputs.values() if v.shape is None or None in v.shape]
     if unknown:
         raise GraphError(f"graph {graph.name!r} does not say the shape of its input {', '.join(unknown)}; "

@@ -15,15 +15,16 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
 
 from ..errors import ModelFileError, UnknownOperator
 from ..ops import lookup
+from ..ops.structure import STRUCTURAL
 from .schemas import NEWEST_OPSET, OLDEST_OPSET, attribute_type, kind_name, registered, schema_at, schema_of
+from .subgraphs import every_graph, reads
 from .tensors import dtype_name
 from .versions import RENAMED
 
 OLDEST_IR, NEWEST_IR = 3, int(onnx.IR_VERSION)
-MODEL_LOCAL = "a function of the model itself; inline it first (onnx.inliner.inline_local_functions)"
-# Attribute types that hold graphs or types instead of numbers.
-STRUCTURES = (AttributeProto.GRAPH, AttributeProto.GRAPHS, AttributeProto.SPARSE_TENSOR, AttributeProto.SPARSE_TENSORS,
-              AttributeProto.TYPE_PROTO, AttributeProto.TYPE_PROTOS)
+# Attribute types that are not read: none of ONNX's operators that we have needs one.
+NOT_READ = (AttributeProto.GRAPHS, AttributeProto.SPARSE_TENSOR, AttributeProto.SPARSE_TENSORS,
+            AttributeProto.TYPE_PROTOS)
 FIELD_OF_TYPE = {AttributeProto.FLOAT: "f", AttributeProto.INT: "i", AttributeProto.STRING: "s",
                  AttributeProto.TENSOR: "t", AttributeProto.GRAPH: "g", AttributeProto.SPARSE_TENSOR: "sparse_tensor",
                  AttributeProto.TYPE_PROTO: "tp", AttributeProto.FLOATS: "floats", AttributeProto.INTS: "ints",
@@ -54,9 +55,10 @@ def check_versions(model: ModelProto) -> dict[str, int]:
     if "" in opsets and not OLDEST_OPSET <= opsets[""] <= NEWEST_OPSET:
         raise ModelFileError(f"opset {opsets['']}: expected {OLDEST_OPSET} to {NEWEST_OPSET}, the newest that the "
                              f"installed onnx {onnx.__version__} knows")
-    missing = sorted({domain_of(n.domain) for n in model.graph.node} - set(opsets))
+    nodes = [n for g in every_graph(model.graph) for n in g.node]
+    missing = sorted({domain_of(n.domain) for n in nodes} - set(opsets))
     if missing:
-        named = next(n for n in model.graph.node if domain_of(n.domain) == missing[0])
+        named = next(n for n in nodes if domain_of(n.domain) == missing[0])
         raise ModelFileError(f"it does not say which opset of the domain {missing[0] or 'ai.onnx'!r} it uses, which "
                              f"node {named.name!r} ({named.op_type}) needs")
     return opsets
@@ -80,8 +82,11 @@ def node_names(nodes: Sequence[NodeProto]) -> list[str]:
     return found
 
 
-def check_tensor_names(graph: GraphProto, names: Sequence[str]) -> None:
-    """Every tensor has a name and is written once, everything that is read exists, every output too."""
+def check_tensor_names(graph: GraphProto, names: Sequence[str], outside: Iterable[str] = ()) -> None:
+    """Every tensor has a name and is written once, everything that is read exists, every output too.
+
+    outside: what a subgraph may read beside its own tensors.
+    """
     inputs = _distinct([i.name for i in graph.input], "graph input")
     stored = _distinct([t.name for t in graph.initializer], "initializer")
     _distinct([o.name for o in graph.output], "graph output")
@@ -98,9 +103,9 @@ def check_tensor_names(graph: GraphProto, names: Sequence[str]) -> None:
                 raise ModelFileError(f"node {name!r} ({node.op_type}) writes {o!r}, which node {writer[o]!r} writes "
                                      f"already: every tensor is written once")
             writer[o] = name
-    known = {*inputs, *stored, *writer}
+    known = {*inputs, *stored, *writer, *outside}
     for node, name in zip(graph.node, names, strict=True):
-        for i in filter(None, node.input):
+        for i in reads(node):
             if i not in known:
                 raise ModelFileError(f"node {name!r} ({node.op_type}) reads {i!r}, which no input, initializer or node "
                                      f"provides; is an initializer missing?")
@@ -121,7 +126,7 @@ def _distinct(names: Iterable[str], what: str) -> set[str]:
 def execution_order(nodes: Sequence[NodeProto], names: Sequence[str]) -> list[int]:
     """The nodes' indices in an order in which they can be executed: their own as far as that is one."""
     writer = {o: k for k, n in enumerate(nodes) for o in n.output if o}
-    needs = [{writer[i] for i in n.input if i in writer} for n in nodes]
+    needs = [{writer[i] for i in reads(n) if i in writer} for n in nodes]
     readers: list[list[int]] = [[] for _ in nodes]
     for k, found in enumerate(needs):
         for w in found:
@@ -149,16 +154,13 @@ def execution_order(nodes: Sequence[NodeProto], names: Sequence[str]) -> list[in
     return order
 
 
-def check_operators(model: ModelProto, names: Sequence[str]) -> None:
+def check_operators(graph: GraphProto, names: Sequence[str]) -> None:
     """Raise UnknownOperator that lists every operator which aidgejax does not have, how often and where."""
-    local = {(domain_of(f.domain), f.name) for f in model.functions}
     unknown: dict[str, list[str]] = {}
-    for node, name in zip(model.graph.node, names, strict=True):
-        domain = domain_of(node.domain)
-        if (domain, node.op_type) in local:
-            unknown.setdefault(f"{_full(domain, node.op_type)}, {MODEL_LOCAL}", []).append(name)
-        elif not _is_known(domain, node.op_type):
-            unknown.setdefault(_full(domain, node.op_type), []).append(name)
+    for inner in every_graph(graph):
+        for node, name in zip(inner.node, names if inner is graph else node_names(inner.node), strict=True):
+            if not _is_known(domain_of(node.domain), node.op_type):
+                unknown.setdefault(_full(domain_of(node.domain), node.op_type), []).append(name)
     if unknown:
         listed = "; ".join(f"{op} ({len(where)} node{'s' if len(where) > 1 else ''}: "
                            f"{', '.join(map(repr, where[:3]))}{', ...' if len(where) > 3 else ''})"
@@ -172,7 +174,7 @@ def _full(domain: str, op_type: str) -> str:
 
 
 def _is_known(domain: str, op_type: str) -> bool:
-    if domain == "" and op_type == "Constant":
+    if domain == "" and (op_type == "Constant" or op_type in STRUCTURAL):
         return True
     return registered(domain, RENAMED.get(op_type, op_type) if domain == "" else op_type) is not None
 
@@ -186,7 +188,7 @@ def check_node(node: NodeProto, name: str, opsets: dict[str, int]) -> None:
         if a.name in seen:
             raise ModelFileError(f"{where} has the attribute {a.name!r} twice")
         seen.add(a.name)
-        _check_attribute(a, where, schema)
+        check_attribute(a, where, schema)
     if schema is None:
         return
     if not any(node.output):
@@ -212,7 +214,7 @@ def _schema(domain: str, op_type: str, opset: int) -> onnx.defs.OpSchema | None:
     return found
 
 
-def _check_attribute(a: AttributeProto, where: str, schema: onnx.defs.OpSchema | None) -> None:
+def check_attribute(a: AttributeProto, where: str, schema: onnx.defs.OpSchema | None) -> None:
     what = f"{where}: attribute {a.name!r}"
     if a.ref_attr_name:
         raise ModelFileError(f"{what} refers to an attribute {a.ref_attr_name!r} of a function, but stands outside one")
@@ -225,29 +227,37 @@ def _check_attribute(a: AttributeProto, where: str, schema: onnx.defs.OpSchema |
     expected = attribute_type(schema, a.name)
     if expected is not None and a.type != expected:
         raise ModelFileError(f"{what} is of type {kind}; expected {AttributeProto.AttributeType.Name(expected)}")
-    if a.type in STRUCTURES:
+    if a.type in NOT_READ:
         raise ModelFileError(f"{what} is of type {kind}, which is not read")
     own = FIELD_OF_TYPE[a.type]
     others = [f.name for f, _ in a.ListFields() if f.name in FIELD_OF_TYPE.values() and f.name != own]
     if others:
         raise ModelFileError(f"{what} says that it is of type {kind}, but holds {', '.join(others)}")
-    if own == "t" and not a.HasField("t"):
-        raise ModelFileError(f"{what} says that it is a tensor, but holds none")
+    if own in ("t", "g", "tp") and not a.HasField(own):
+        raise ModelFileError(f"{what} says that it is of type {kind}, but holds none")
+    if own == "g" and not a.g.output:
+        raise ModelFileError(f"{what}: its graph {a.g.name!r} has no output")
 
 
 def check_type(info: onnx.ValueInfoProto, what: str) -> str:
-    """The dtype of a graph input or output."""
-    kind = info.type.WhichOneof("value")
-    if kind != "tensor_type":
-        raise ModelFileError(f"{what} {info.name!r} is {'of no type' if kind is None else 'a ' + kind[:-5]}; only "
-                             f"tensors are read")
-    return dtype_name(info.type.tensor_type.elem_type, f"{what} {info.name!r}")
+    """The dtype of a graph input or output; "sequence(float32)" and "optional(float32)" are types too."""
+    return _type_name(info.type, f"{what} {info.name!r}", 0)
+
+
+def _type_name(proto: onnx.TypeProto, what: str, deep: int) -> str:
+    kind = proto.WhichOneof("value")
+    if kind == "tensor_type":
+        return dtype_name(proto.tensor_type.elem_type, what)
+    if kind in ("sequence_type", "optional_type") and deep < 4:
+        return f"{kind[:-5]}({_type_name(getattr(proto, kind).elem_type, what, deep + 1)})"
+    raise ModelFileError(f"{what} is {'of no type' if kind is None else 'a ' + kind[:-5]}; only tensors, sequences and "
+                         f"optional values of them are read")
 
 
 def check_shape(info: onnx.ValueInfoProto, what: str) -> tuple[int | str | None, ...] | None:
     """The shape of a graph input or output: None for a size, or for the whole, that the model leaves open."""
     kind = info.type.tensor_type
-    if not kind.HasField("shape"):
+    if info.type.WhichOneof("value") != "tensor_type" or not kind.HasField("shape"):
         return None
     shape: list[int | str | None] = []
     for d in kind.shape.dim:

@@ -11,36 +11,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
-from onnx import ModelProto, NodeProto
+from onnx import ModelProto
 
 from ..errors import AidgeJaxError, GraphError, ModelFileError
-from ..graph import Dim, Graph, Value
-from ..ops import lookup
+from ..graph import Graph, Value
+from ..unroll import NotKnown, is_open, unrolled
 from .batch import with_any_batch
-from .checks import (
-    check_node,
-    check_operators,
-    check_shape,
-    check_tensor_names,
-    check_type,
-    check_versions,
-    domain_of,
-    execution_order,
-    node_names,
-)
-from .claims import check_settings, check_sizes
+from .build import Shapes, build, check_nodes, checked
+from .checks import check_operators, check_shape, check_type, check_versions
+from .claims import check_sizes
+from .functions import inlined
 from .rewrite import with_shapes
-from .roles import guess_roles, is_float, noted_roles
-from .schemas import registered, schema_of
-from .standard import same
-from .tensors import attribute_value, check_external, to_array
-from .versions import in_todays_form, in_todays_form_by_rank
+from .roles import feeds_weight, guess_roles, is_float, noted_roles
+from .tensors import check_external
+from .versions import in_todays_form_by_rank
 
 LARGEST_FILE = (1 << 31) - 1  # what protobuf can hold; larger models keep their data in a second file
-
-Shapes = Mapping[str, Sequence[Dim]]
 
 
 def read(source: Any, *, constants: Iterable[str] | None = None, shapes: Shapes | None = None,
@@ -70,20 +57,29 @@ def _read(source: Any, constants: Sequence[str], shapes: Shapes, batch: str | No
             raise ModelFileError("it keeps data in other files, which only a model read from a path may do: "
                                  "give the path of the model instead")
         model = _load_with_external_data(source)
-    data = {t.name: to_array(t, f"initializer {t.name!r}") for t in model.graph.initializer}
-    names = node_names(model.graph.node)
-    check_tensor_names(model.graph, names)
-    order = execution_order(model.graph.node, names)
-    check_operators(model, names)
-    for node, name in zip(model.graph.node, names, strict=True):
-        check_node(node, name, opsets)
-    graph = _build(model, data, names, order, shapes)
+    body = checked(model.graph)
+    if model.functions:
+        model = inlined(model, body, opsets)
+        body = checked(model.graph)
+    check_operators(model.graph, body.names)
+    check_nodes(body, opsets)
     opset = opsets.get("", 0)
-    graph = in_todays_form(graph, opset)
-    _check_attributes(graph)
-    check_settings(graph)
+    graph = build(body, opset, shapes)
+    graph.metadata |= {p.key: p.value for p in model.metadata_props}
+    graph = _written_out(graph)
     _assign_roles(graph, model, constants)
     return _with_shapes(graph, model, opset, batch)
+
+
+def _written_out(graph: Graph) -> Graph:
+    """Without control flow and sequences, where all that decides about them is in the model; else as it is."""
+    if not is_open(graph):
+        return graph
+    try:
+        flat, outputs = unrolled(graph)
+    except NotKnown:
+        return graph
+    return flat if all(isinstance(o, str) for o in outputs) else graph
 
 
 # ---- loading ------------------------------------------------------------------------------------------
@@ -126,100 +122,20 @@ def _load_with_external_data(source: Any) -> ModelProto:
         raise ModelFileError(f"its external data cannot be read: {e}") from None
 
 
-# ---- building -----------------------------------------------------------------------------------------
-
-
-def _build(model: ModelProto, data: Mapping[str, np.ndarray], names: Sequence[str], order: Sequence[int],
-           shapes: Shapes) -> Graph:
-    """The graph as the model says it, still in the forms of the model's opset."""
-    body = model.graph
-    graph = Graph(body.name or "graph")
-    graph.metadata |= {p.key: p.value for p in model.metadata_props}
-    for name, array in data.items():
-        graph.constant(name, array)
-    wrong = [s for s in shapes if s not in {i.name for i in body.input}]
-    if wrong:
-        raise GraphError(f"`shapes` names {', '.join(map(repr, wrong))}, but the inputs are "
-                         f"{', '.join(repr(i.name) for i in body.input) or 'none'}")
-    for info in body.input:
-        dtype, shape = check_type(info, "input"), check_shape(info, "input")
-        if info.name in data:
-            _check_default(Value(info.name, shape, dtype), data[info.name])
-        else:
-            graph.input(info.name, shapes.get(info.name, shape), dtype)
-    for k in order:
-        node = body.node[k]
-        if node.op_type == "Constant" and domain_of(node.domain) == "":
-            graph.constant(node.output[0], _constant(node, names[k]))
-            continue
-        domain = domain_of(node.domain)
-        attrs = {a.name: attribute_value(a, f"attribute {a.name!r} of node {names[k]!r} ({node.op_type})")
-                 for a in node.attribute}
-        graph.add(registered(domain, node.op_type) or node.op_type, [i or None for i in node.input], attrs,
-                  names=[o or None for o in node.output], name=names[k], domain=domain)
-    for info in body.output:
-        graph.output(info.name)
-    return graph
-
-
-def _check_default(declared: Value, data: np.ndarray) -> None:
-    """An initializer that is declared as an input too (always, before IR version 4) must be what is declared."""
-    fits = declared.shape is None or (len(declared.shape) == data.ndim and
-                                      all(not isinstance(d, int) or d == n
-                                          for d, n in zip(declared.shape, data.shape, strict=True)))
-    if not fits or declared.dtype != data.dtype.name:
-        raise ModelFileError(f"initializer {declared.name!r} is {data.dtype.name}{list(data.shape)}, but is declared "
-                             f"as the input {declared}")
-
-
-def _constant(node: NodeProto, name: str) -> np.ndarray:
-    where = f"node {name!r} (Constant)"
-    if len(node.attribute) != 1:
-        raise ModelFileError(f"{where} has {len(node.attribute)} values; expected one")
-    a = node.attribute[0]
-    if a.name.startswith("value_string"):
-        raise ModelFileError(f"{where} holds strings, which aidgejax does not compute with")
-    value = attribute_value(a, f"attribute {a.name!r} of {where}")
-    if a.name == "value":
-        return value
-    return np.asarray(value, np.int64 if a.name.startswith("value_int") else np.float32)
-
-
-def _check_attributes(graph: Graph) -> None:
-    """Attributes that ONNX has and our operator has not must be at ONNX's default; they are left off."""
-    for k, node in enumerate(graph.nodes):
-        operator = lookup(node.op)
-        foreign = [a for a in node.attrs if a not in operator.attributes]
-        if foreign:
-            defaults = _defaults(operator)
-            set_ = [f"{a}={node.attrs[a]}" for a in foreign if not same(node.attrs[a], defaults.get(a))]
-            if set_:
-                raise ModelFileError(f"node {node.name!r} ({node.op}) has {', '.join(set_)}, which aidgejax does not "
-                                     f"have; its attributes are {', '.join(operator.attributes) or 'none'}")
-            attrs = {a: v for a, v in node.attrs.items() if a not in foreign}
-            graph.nodes[k] = type(node)(node.op, node.inputs, node.outputs, attrs, node.name, node.domain)
-        if not operator.variadic and len(node.inputs) > len(operator.inputs):
-            raise ModelFileError(f"node {node.name!r} ({node.op}) has {len(node.inputs)} inputs; expected at most "
-                                 f"{len(operator.inputs)} ({', '.join(operator.inputs)})")
-
-
-def _defaults(operator: Any) -> dict[str, Any]:
-    schema = schema_of(operator)
-    if schema is None:
-        return {}
-    return {k: attribute_value(a.default_value, k) for k, a in schema.attributes.items() if a.default_value.name}
+# ---- roles --------------------------------------------------------------------------------------------
 
 
 def _assign_roles(graph: Graph, model: ModelProto, constants: Sequence[str]) -> None:
-    stored = {t.name for t in model.graph.initializer}
+    stored = {*graph.producers, *(t.name for t in model.graph.initializer)}
     missing = [c for c in constants if c not in stored]
     if missing:
         raise GraphError(f"`constants` names {', '.join(map(repr, missing))}, but the initializers are "
                          f"{', '.join(map(repr, sorted(stored))) or 'none'}")
     noted = noted_roles(graph.metadata)
     guessed = guess_roles(graph)
+    weights = feeds_weight(graph)
     for name, producer in graph.producers.items():
-        role = guessed[name] if name in stored else "constant"
+        role = guessed[name] if producer.role == "parameter" or name in weights else "constant"
         role = noted.get(name, role) if is_float(producer.data) else role
         producer.role = "constant" if name in constants else role
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import GraphError
 from ..graph import Builder, Graph, Node, Value
+from ..unroll import is_open
 from ..walk import infer_shapes, metadata
 
 Spelling = Callable[..., Any]
@@ -29,8 +30,10 @@ def respell(graph: Graph, spelling: Callable[[Node], Spelling | None]) -> Graph:
 
 
 def with_shapes(graph: Graph) -> Graph:
-    """infer_shapes, or the graph as it is where its inputs do not say enough: shapes that are not known, or a shape
-    that is itself an input.  Such a graph can be executed, and is told more when it is."""
+    """infer_shapes, or the graph as it is where its inputs do not say enough: shapes that are not known, a shape that
+    is itself an input, control flow that depends on data.  Such a graph can be executed, and is then told more."""
+    if is_open(graph):
+        return graph
     decides = metadata(graph)
     open_ = [v for v in graph.inputs.values() if v.shape is None or None in v.shape or v.name in decides]
     return graph if open_ else infer_shapes(graph)

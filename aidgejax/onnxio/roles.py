@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import ModelFileError
 from ..graph import ROLES, Graph, Node
 from ..ops import lookup
+from ..ops.structure import is_structural
 from ..walk import metadata
 
 KEY = "aidgejax.roles"  # in the model's metadata: {role: [names]}, where it is not the guessed one
@@ -19,18 +20,41 @@ SETTINGS = {
     "RNN": (5,), "GRU": (5,), "LSTM": (5, 6), "RotaryEmbedding": (1, 2),
     "NonMaxSuppression": (3, 4), "QuantizeLinear": (1, 2), "DequantizeLinear": (1, 2), "Where": (0,),
 }
+# Inputs that are weights wherever they are stored: exporters write some of them as Constant nodes.
+WEIGHTS = {
+    "Conv": (1, 2), "ConvTranspose": (1, 2), "Gemm": (1, 2), "MatMul": (1,), "Gather": (0,), "PRelu": (1,),
+    "BatchNormalization": (1, 2, 3, 4), "LayerNormalization": (1, 2), "InstanceNormalization": (1, 2),
+    "GroupNormalization": (1, 2), "RMSNormalization": (1,), "RNN": (1, 2, 3), "LSTM": (1, 2, 3), "GRU": (1, 2, 3),
+}
 
 
 def guess_roles(graph: Graph) -> dict[str, str]:
     """{producer: role}: floating tensors are parameters; constants are scalars, settings, and what nobody reads or what
     decides a shape; buffers are what training updates by other means (BatchNormalization's statistics)."""
     fixed = metadata(graph)
+    uses = _uses(graph)
+    return {p.name: _guess(p.data, p.name in fixed, uses.get(p.name, [])) for p in graph.producers.values()}
+
+
+def feeds_weight(graph: Graph) -> set[str]:
+    """The producers that some node reads as its weight."""
+    return {name for name, uses in _uses(graph).items() if any(k in WEIGHTS.get(n.op, ()) for n, k in uses)}
+
+
+def _uses(graph: Graph) -> dict[str, list[tuple[Node, int]]]:
+    """{producer: the nodes that read it, and as which input}; subgraphs are looked into."""
     uses: dict[str, list[tuple[Node, int]]] = {}
     for node in graph.nodes:
+        inside = node.attrs.get("captures", ()) if is_structural(node) else ()
         for k, i in enumerate(node.inputs):
-            if isinstance(i, str) and i in graph.producers:
+            if isinstance(i, str) and not is_structural(node):
                 uses.setdefault(i, []).append((node, k))
-    return {p.name: _guess(p.data, p.name in fixed, uses.get(p.name, [])) for p in graph.producers.values()}
+        for body in (a for a in node.attrs.values() if isinstance(a, Graph)):
+            found = _uses(body)
+            for name, i in zip(inside, node.inputs[len(node.inputs) - len(inside):], strict=True):
+                if isinstance(i, str):
+                    uses.setdefault(i, []).extend(found.get(name, []))
+    return uses
 
 
 def _guess(data: np.ndarray, fixed: bool, uses: list[tuple[Node, int]]) -> str:

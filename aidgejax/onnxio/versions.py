@@ -167,6 +167,14 @@ def scatter(op, node, data, indices, updates, *, axis=0):
     return op.ScatterElements(data, indices, updates, axis=axis)
 
 
+@before(9, "Scan")
+def scan(op, node, lengths, *inputs, directions=None, **attributes):
+    """Scan had a batch axis, and lengths of its own for every row."""
+    if lengths is not None:
+        raise _cannot(node, "sequence_lens is not read; leave it out, or export the model in opset 9 or later")
+    return op.Scan(*inputs, scan_input_directions=directions, batched=1, outputs=len(node.outputs), **attributes)
+
+
 @before(16, "RoiAlign")
 def roi_align(op, node, x, rois, batch_indices, **attributes):
     return op.RoiAlign(x, rois, batch_indices, coordinate_transformation_mode="output_half_pixel", **attributes)

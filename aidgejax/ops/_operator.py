@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import GraphError, UnknownOperator
+from .structure import check_written_out, is_structural
 
 
 @dataclass(frozen=True)
@@ -109,10 +110,12 @@ def lookup(name: str) -> Operator:
 
 
 def check_known(nodes: Iterable[Any], where: str) -> None:
-    """Raise UnknownOperator that lists every operator of `nodes` that is not registered, and where it is met."""
+    """Raise UnknownOperator that lists every operator of `nodes` that is not registered, and where it is met; and
+    GraphError for control flow that is still to be written out."""
     unknown: dict[str, list[str]] = {}
+    nodes = list(nodes)
     for n in nodes:
-        if n.op not in OPERATORS:
+        if n.op not in OPERATORS and not is_structural(n):
             unknown.setdefault(f"{n.domain}::{n.op}" if n.domain else n.op, []).append(n.name)
     if unknown:
         listed = "; ".join(f"{op} (node {', '.join(map(repr, names[:3]))}{', ...' if len(names) > 3 else ''})"
@@ -120,6 +123,7 @@ def check_known(nodes: Iterable[Any], where: str) -> None:
         raise UnknownOperator(f"{where} uses {len(unknown)} operator(s) that aidgejax does not have: {listed}. "
                               f"Add them in aidgejax/ops/, or replace those nodes; "
                               f"`python -m aidgejax ops` lists the operators there are")
+    check_written_out(nodes, where)
 
 
 def positive_axes(axes: Iterable[int], rank: int, what: str = "axes") -> tuple[int, ...]:

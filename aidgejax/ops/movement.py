@@ -146,7 +146,7 @@ def squeeze(x, axes=None):
     sizes = jnp.shape(x)
     if axes is None:
         return jnp.squeeze(x)
-    gone = positive_axes((int(a) for a in axes), len(sizes))
+    gone = positive_axes((int(a) for a in np.ravel(axes)), len(sizes))
     wide = [a for a in gone if sizes[a] != 1]
     if wide:
         raise GraphError(f"axis {wide[0]} has size {sizes[wide[0]]}: only an axis of size 1 can be squeezed out")
@@ -160,10 +160,11 @@ def unsqueeze_vjp(op, x, axes, y, dy):
 @operator("Unsqueeze", onnx=("", 13), vjp=unsqueeze_vjp, static=("axes",))
 def unsqueeze(x, axes):
     """x with axes of size 1 that the result has at these places.  t[*s], i64[k] -> t[*r].  ONNX Unsqueeze-13."""
+    axes = [int(a) for a in np.ravel(axes)]
     rank = jnp.ndim(x) + len(axes)
-    new = positive_axes((int(a) for a in axes), rank)
+    new = positive_axes(axes, rank)
     if len(set(new)) < len(new):
-        raise GraphError(f"axes {[int(a) for a in axes]} name an axis twice, in a result of rank {rank}")
+        raise GraphError(f"axes {axes} name an axis twice, in a result of rank {rank}")
     return jnp.expand_dims(x, new)
 
 

@@ -4,6 +4,6 @@ It executes any Graph, gradient operators included, and for the core families ha
 Definitions are written from the ONNX specification, one file per family.
 """
 
-from .execute import execute, gradients
+from .execute import compute, execute, gradients
 
-__all__ = ["execute", "gradients"]
+__all__ = ["compute", "execute", "gradients"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,6 +70,13 @@ def execute(graph: Graph, feeds: Arrays, *, dtype: Any = None, given: Arrays | N
             if name is not None:
                 found[name] = given.get(name, array)
     return found
+
+
+def compute(node: Node, args: Sequence[Any]) -> tuple:
+    """The outputs of one node, given its inputs."""
+    if node.op not in DEFINITIONS:
+        raise UnknownOperator(f"the NumPy backend has no definition of {node.op}; add it in aidgejax/reference/")
+    return _call(Graph(node.name), node, list(args), None)
 
 
 def gradients(graph: Graph, found: Arrays, d_outputs: Arrays, wrt: Iterable[str]) -> Arrays:

@@ -94,7 +94,7 @@ def flatten_backward(x, y, dy):
 
 @define("Squeeze")
 def squeeze(x, axes=None):
-    return np.squeeze(x) if axes is None else np.squeeze(x, tuple(int(a) for a in axes))
+    return np.squeeze(x) if axes is None else np.squeeze(x, tuple(int(a) for a in np.ravel(axes)))
 
 
 @backward("Squeeze")
@@ -104,6 +104,7 @@ def squeeze_backward(x, axes, y, dy):
 
 @define("Unsqueeze")
 def unsqueeze(x, axes):
+    axes = np.ravel(axes)
     rank = np.ndim(x) + len(axes)
     for a in sorted(int(a) % rank for a in axes):
         x = np.expand_dims(x, a)

@@ -10,7 +10,7 @@ from onnx import AttributeProto, TensorProto, helper, numpy_helper
 from aidgejax import onnxio
 from aidgejax.errors import AidgeJaxError, GraphError, ModelFileError, UnknownOperator
 
-from ._models import FLOAT, info, initializer, model, node, small
+from ._models import FLOAT, INT64, info, initializer, model, node, small
 
 ROWS = []
 
@@ -277,16 +277,120 @@ def unknown_operators(m):
     m.opset_import.append(helper.make_opsetid("com.example", 1))
 
 
-@row(r"If \(1 node: 'choice'\)", UnknownOperator)
-def a_subgraph(m):
-    body = helper.make_graph([node("Relu", "x", "t")], "branch", [], [info("t", [2, 3])])
-    m.graph.node.append(node("If", "x", "u", "choice", then_branch=body, else_branch=body))
+def branch(reads, *nodes):
+    return helper.make_graph([node("Relu", reads, "t", "inside"), *nodes], "branch", [], [info("t", [2, 3])])
 
 
-@row(r"Twice, a function of the model itself; inline it first .* \(1 node: 'act'\)", UnknownOperator)
-def a_function(m):
-    m.graph.node[1].op_type = "Twice"
-    m.functions.append(helper.make_function("", "Twice", ["a"], ["b"], [node("Add", "a,a", "b")], []))
+def choice(m, then, condition="yes"):
+    m.graph.initializer.append(numpy_helper.from_array(np.array(True), "yes"))
+    m.graph.node.append(node("If", condition, "u", "choice", then_branch=then, else_branch=branch("x")))
+
+
+@row(r"node 'inside' \(Relu\) reads 'nowhere'|node 'choice' \(If\) reads 'nowhere'")
+def a_subgraph_that_reads_nothing(m):
+    choice(m, branch("nowhere"))
+
+
+@row(r"node 'again' \(Relu\) writes 't', which node 'inside' writes already")
+def a_subgraph_that_writes_twice(m):
+    choice(m, branch("x", node("Relu", "x", "t", "again")))
+
+
+@row(r"Frobnicate \(1 node: 'odd'\)", UnknownOperator)
+def an_unknown_operator_in_a_subgraph(m):
+    choice(m, branch("x", node("Frobnicate", "x", "s", "odd")))
+
+
+@row(r"node 'odd' \(Relu\) has 2 inputs; expected 1")
+def a_subgraph_with_too_many_inputs(m):
+    choice(m, branch("x", node("Relu", "x,x", "s", "odd")))
+
+
+@row(r"node 'choice' \(If\): attribute 'then_branch' is of type INT; expected GRAPH")
+def a_subgraph_that_is_a_number(m):
+    choice(m, 7)
+
+
+@row(r"node 'choice' \(If\).* its condition is a tensor of shape \[3\]", GraphError)
+def a_condition_of_three_numbers(m):
+    choice(m, branch("x"), "w")
+
+
+@row(r"subgraph '(deep|branch)' lies 17 graphs deep")
+def subgraphs_without_end(m):
+    inner = branch("x")
+    for _ in range(20):
+        inner = helper.make_graph([node("If", "yes", "t", then_branch=inner, else_branch=branch("x"))], "deep", [],
+                                  [info("t", [2, 3])])
+    choice(m, inner)
+
+
+def loop(m, trips, go=True):
+    body = helper.make_graph(
+        [node("Identity", "go", "go_on", "same"), node("Add", "state,state", "next", "twice")], "body",
+        [info("k", [], INT64), info("go", [], TensorProto.BOOL), info("state", [2, 3])],
+        [info("go_on", [], TensorProto.BOOL), info("next", [2, 3])])
+    m.graph.initializer.append(numpy_helper.from_array(np.array(go), "start"))
+    if trips is not None:
+        m.graph.initializer.append(numpy_helper.from_array(np.array(trips), "trips"))
+    m.graph.node.append(node("Loop", [trips is not None and "trips" or "", "start", "b"], "u", "round", body=body))
+    m.graph.output.append(info("u", [2, 3]))
+
+
+@row(r"node '(round|twice|same)' .* more than 10000 nodes", GraphError)
+def a_loop_of_a_billion_rounds(m):
+    loop(m, 1 << 30)
+
+
+@row(r"node '(round|twice|same)' .* more than 10000 nodes", GraphError)
+def a_loop_without_end(m):
+    loop(m, None)
+
+
+def function(m, name, nodes, inputs="a", outputs="b"):
+    m.functions.append(helper.make_function("own", name, inputs.split(","), outputs.split(","), nodes,
+                                            [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]))
+    m.graph.node[1].op_type, m.graph.node[1].domain = "Twice", "own"
+    if not any(i.domain == "own" for i in m.opset_import):
+        m.opset_import.append(helper.make_opsetid("own", 1))
+
+
+@row(r"function 'Twice' calls itself, by way of Twice -> Again")
+def a_function_that_calls_itself(m):
+    function(m, "Twice", [node("Again", "a", "b", domain="own")])
+    function(m, "Again", [node("Twice", "a", "b", domain="own")])
+
+
+@row(r"function 'Twice': node 'sum' \(Add\) reads 'c', which nothing provides")
+def a_function_that_reads_nothing(m):
+    function(m, "Twice", [node("Add", "a,c", "b", "sum")])
+
+
+@row(r"function 'Twice': nodes 'one' -> 'two' -> 'one' form a cycle|function 'Twice': nodes 'two' -> 'one' -> 'two'")
+def a_function_with_a_cycle(m):
+    function(m, "Twice", [node("Add", "a,c", "b", "one"), node("Neg", "b", "c", "two")])
+
+
+@row(r"function 'Twice' of the domain 'own' is defined twice")
+def a_function_twice(m):
+    function(m, "Twice", [node("Add", "a,a", "b")])
+    function(m, "Twice", [node("Add", "a,a", "b")])
+
+
+@row(r"refers to an attribute 'slope', which its function does not have")
+def a_function_that_refers_to_nothing(m):
+    leaky = node("LeakyRelu", "a", "b", "leaky")
+    leaky.attribute.append(AttributeProto(name="alpha", type=AttributeProto.FLOAT, ref_attr_name="slope"))
+    function(m, "Twice", [leaky])
+
+
+@row(r"with its functions inlined it has \d+ nodes; expected at most 100000")
+def functions_that_double_without_end(m):
+    function(m, "Twice", [node("F20", "a", "c", domain="own"), node("F20", "c", "b", domain="own")])
+    for k in range(1, 21):
+        calls = [node(f"F{k - 1}", "a", "c", domain="own"), node(f"F{k - 1}", "c", "b", domain="own")]
+        function(m, f"F{k}", calls)
+    function(m, "F0", [node("Neg", "a", "b")])
 
 
 @row(r"ReshapeLike \(1 node: 'flat'\)", UnknownOperator)
@@ -376,9 +480,9 @@ def a_node_without_an_output(m):
 # ---- types and shapes ---------------------------------------------------------------------------------
 
 
-@row("input 'x' is a sequence")
-def an_input_that_is_a_sequence(m):
-    m.graph.input[0].CopyFrom(helper.make_tensor_sequence_value_info("x", FLOAT, None))
+@row("input 'x' is a sparse_tensor; only tensors, sequences and optional values")
+def an_input_that_is_sparse(m):
+    m.graph.input[0].type.sparse_tensor_type.elem_type = FLOAT
 
 
 @row("input 'x' is of no type")

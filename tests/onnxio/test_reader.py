@@ -120,10 +120,15 @@ def test_settings_in_vectors_are_constants_unless_they_are_weights_as_well():
     assert roles(m)["values"] == "parameter"
 
 
-def test_what_a_constant_node_holds_is_a_constant():
-    m = model([node("Constant", [], "w", value=numpy_helper.from_array(W)), node("MatMul", "x,w", "y")],
+def test_what_a_constant_node_holds_is_a_constant_unless_it_is_a_layers_weight():
+    """Some exporters write weights as Constant nodes; who fine-tunes wants those trained, and a mask or a table not."""
+    m = model([node("Constant", [], "w", value=numpy_helper.from_array(W)), node("MatMul", "x,w", "a"),
+               node("Constant", [], "c", value=numpy_helper.from_array(W[0])), node("Mul", "a,c", "y")],
               [info("x", ["N", 3])], [info("y", None)])
-    assert roles(m) == {"w": "constant"}
+    assert roles(m) == {"w": "parameter", "c": "constant"}
+    assert roles(m, constants=["w"]) == {"w": "constant", "c": "constant"}
+    again = onnxio.to_model(onnxio.read(m))
+    assert [t.name for t in again.graph.initializer] == ["w", "c"]
 
 
 def test_constants_that_there_are_not_are_named():

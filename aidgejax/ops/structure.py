@@ -1,0 +1,36 @@
+"""Operators that are not computed but written out: control flow, sequences and optional values.
+
+What they do is decided by a few values: a condition, a trip count, the length of a sequence.  Once those are known a
+graph needs none of them, see aidgejax/unroll.py; a node that is left has no forward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ..errors import GraphError
+
+# {operator: what has to be known}
+STRUCTURAL = {
+    "If": "its condition", "Loop": "how often it runs", "Scan": "the length of what it scans",
+    "SequenceMap": "the length of its sequences", "SequenceConstruct": "its sequence", "SequenceEmpty": "its sequence",
+    "SequenceAt": "its sequence and the position", "SequenceInsert": "its sequence and the position",
+    "SequenceErase": "its sequence and the position", "SequenceLength": "the length of its sequence",
+    "ConcatFromSequence": "the length of its sequence", "SplitToSequence": "the lengths of the pieces",
+    "Optional": "whether there is a value", "OptionalGetElement": "whether there is a value",
+    "OptionalHasElement": "whether there is a value",
+}  # fmt: skip
+
+
+def is_structural(node: Any) -> bool:
+    return node.op in STRUCTURAL and not node.domain
+
+
+def check_written_out(nodes: Iterable[Any], where: str) -> None:
+    """Raise GraphError naming a node that is still to be written out."""
+    for n in nodes:
+        if is_structural(n):
+            raise GraphError(f"{where}: node {n.name!r} ({n.op}) cannot be compiled: {STRUCTURAL[n.op]} depends on the "
+                             f"data. `aidgejax.run`, which is given the data, executes it; to train, make it a "
+                             f"constant, or read the model with `shapes=` that decide it")

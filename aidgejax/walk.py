@@ -193,6 +193,10 @@ def _folded(operator: Operator, args: list, shaped: list, keywords: dict[str, An
             raise GraphError(f"it would compute {sum(s.size for s in sizes)} elements while the graph is lowered; "
                              f"a shape has fewer than {FOLD_LIMIT}")
     with jax.ensure_compile_time_eval(), jax.enable_x64(True):
+        if not operator.of_shape:  # a NumPy int64 that meets what was compiled for 32 bits would be cut down to it
+            named = (*operator.inputs, *[None] * len(args))
+            args = [jnp.asarray(a) if isinstance(a, np.ndarray) and name not in operator.static else a
+                    for name, a in zip(named, args, strict=False)]
         result = operator.forward(*(shaped if operator.of_shape else args), **keywords)
     results = result if isinstance(result, tuple) else (result,)
     return tuple(None if r is None else np.asarray(r) for r in results)

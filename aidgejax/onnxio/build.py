@@ -23,8 +23,7 @@ from .checks import (
     node_names,
 )
 from .claims import check_settings
-from .schemas import registered, schema_of
-from .standard import same
+from .schemas import registered, same, schema_of
 from .subgraphs import captures, outer_reads, subgraphs
 from .tensors import attribute_value, to_array
 from .versions import in_todays_form, in_todays_form_by_rank

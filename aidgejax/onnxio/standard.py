@@ -5,13 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from ..errors import ModelFileError
 from ..graph import Graph, Node
 from ..ops import lookup
 from .rewrite import Spelling, respell, with_shapes
-from .schemas import schema_of
+from .schemas import same, schema_for, schema_of
 
 MOST_PASSES = 8
 
@@ -23,34 +21,30 @@ def in_standard_operators(graph: Graph) -> Graph:
     Raises ModelFileError naming a node that cannot be spelled.
     """
     for _ in range(MOST_PASSES):
-        if all(is_standard(n) for n in graph.nodes):
+        if all(is_standard(graph, n) for n in graph.nodes):
             return graph
         graph = with_shapes(respell(graph, partial(_spelling, graph)))
-    odd = sorted({n.op for n in graph.nodes if not is_standard(n)})
+    odd = sorted({n.op for n in graph.nodes if not is_standard(graph, n)})
     raise ModelFileError(f"graph {graph.name!r}: the decompositions of {', '.join(odd)} never end")
 
 
-def is_standard(node: Node) -> bool:
+def is_standard(graph: Graph, node: Node) -> bool:
     """Can the node be written as it stands?"""
     operator = lookup(node.op)
     if operator.onnx is None or (operator.onnx[0] and operator.decompose):
         return False
     if node.op == "BatchNormalization" and len(node.output_names) > 1 and not node.attrs.get("training_mode"):
         return False  # ONNX gives the running statistics in training mode alone
-    schema = schema_of(operator)
+    schema = schema_for(graph, node)
+    if schema is None and operator.decompose and schema_of(operator):
+        return False
+    schema = schema or schema_of(operator)
     known = operator.attributes if schema is None else schema.attributes
     return all(k in known or same(v, operator.attributes.get(k)) for k, v in node.attrs.items())
 
 
-def same(a: Any, b: Any) -> bool:
-    """Are two attribute values the same?"""
-    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
-        return type(a) is type(b) and a.dtype == b.dtype and np.array_equal(a, b)
-    return tuple(a) == tuple(b) if isinstance(a, list | tuple) and isinstance(b, list | tuple) else a == b
-
-
 def _spelling(graph: Graph, node: Node) -> Spelling | None:
-    if is_standard(node):
+    if is_standard(graph, node):
         return None
     operator = lookup(node.op)
     decompose, schema = operator.decompose, schema_of(operator)

@@ -18,8 +18,8 @@ from ..graph import Graph, Node, Value
 from ..ops import check_known, lookup
 from .rewrite import with_shapes
 from .roles import KEY, note_roles
-from .schemas import NEWEST_OPSET, attribute_type, onnx_name, schema_of
-from .standard import in_standard_operators, same
+from .schemas import NEWEST_OPSET, attribute_type, onnx_name, same, schema_for, schema_of
+from .standard import in_standard_operators
 from .tensors import attribute_value
 
 OLDEST_OPSET = 13
@@ -140,7 +140,7 @@ def _model(graph: Graph, params: Mapping[str, Any] | None, buffers: Mapping[str,
         nodes, graph.name or "graph", [_info(graph, v) for v in graph.inputs.values()],
         [_info(graph, graph.value(o)) for o in graph.outputs],
         initializer=[_tensor(p.data, p.name) for p in graph.producers.values()] + maker.literals)
-    domains = {"": opset} | {_home(n)[0]: 1 for n in graph.nodes if _home(n)[0]}
+    domains = {"": opset} | {_home(graph, n)[0]: 1 for n in graph.nodes if _home(graph, n)[0]}
     model = helper.make_model(body, opset_imports=[helper.make_opsetid(d, v) for d, v in domains.items()],
                               ir_version=next(ir for top, ir in IR_OF_OPSET if opset <= top),
                               producer_name="aidgejax")
@@ -169,17 +169,19 @@ def _with_required_outputs(graph: Graph) -> Graph:
     return twin
 
 
-def _home(node: Node) -> tuple[str, int]:
-    """The domain of a standard operator, and the opset that gave it today's form."""
-    return lookup(node.op).onnx or ("", 0)
+def _home(graph: Graph, node: Node) -> tuple[str, int]:
+    """The domain of a standard operator, and the opset that gave it the form of this node."""
+    domain, version = lookup(node.op).onnx or ("", 0)
+    schema = schema_for(graph, node)
+    return domain, max(version, schema.since_version) if schema else version
 
 
 def _opset(graph: Graph, asked: int | None) -> int:
-    standard = [n for n in graph.nodes if _home(n)[0] == ""]
-    worst = max(standard, key=lambda n: _home(n)[1], default=None)
-    needed = max(OLDEST_OPSET, _home(worst)[1] if worst else 0)
+    homes = [(n, _home(graph, n)) for n in graph.nodes]
+    worst, (_, youngest) = max((h for h in homes if h[1][0] == ""), key=lambda h: h[1][1], default=(None, ("", 0)))
+    needed = max(OLDEST_OPSET, youngest)
     if asked is not None and asked < needed:
-        why = f"{worst.op} (node {worst.name!r}) needs {needed}" if worst and _home(worst)[1] == needed else \
+        why = f"{worst.op} (node {worst.name!r}) needs {needed}" if worst and youngest == needed else \
             f"{OLDEST_OPSET} is the lowest that is written"
         raise ModelFileError(f"graph {graph.name!r} cannot be written in opset {asked}: {why}")
     if (asked or needed) > NEWEST_OPSET:
@@ -198,7 +200,7 @@ class _Maker:
 
     def node(self, node: Node) -> onnx.NodeProto:
         operator = lookup(node.op)
-        schema = schema_of(operator)
+        schema = schema_for(self.graph, node) or schema_of(operator)
         names = [i or "" if i is None or isinstance(i, str) else self._literal(node, k, i, operator, schema)
                  for k, i in enumerate(node.inputs)]
         while names and not names[-1]:
@@ -206,7 +208,8 @@ class _Maker:
         outputs = [o or "" for o in node.outputs]
         while outputs and not outputs[-1]:
             outputs.pop()
-        proto = helper.make_node(onnx_name(operator), names, outputs, name=node.name, domain=_home(node)[0])
+        domain, _ = operator.onnx or ("", 0)
+        proto = helper.make_node(onnx_name(operator), names, outputs, name=node.name, domain=domain)
         # onnx's checker expands this one into its function body, and does not fill in the default there.
         spelled_out = operator.name == "MeanVarianceNormalization"
         attributes = {**operator.attributes, **node.attrs} if spelled_out else node.attrs

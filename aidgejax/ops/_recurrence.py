@@ -1,13 +1,12 @@
-"""What RNN, GRU and LSTM share: words that compute at once, the loop over time, activations, one direction's tensors.
+"""What RNN, GRU and LSTM share: the loop over time, activations, one direction's tensors.
 
 The steps of a recurrence and of its gradient are written once, in a rule's words.  JAX executes them inside lax.scan
-(`Now`, `scanned`); for a file the same words write nodes, as often as there are time steps (`unrolled`).
+(`scanned`); for a file the same words write nodes, as often as there are time steps (`unrolled`).
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,19 +16,7 @@ import numpy as np
 from ..errors import GraphError
 from ._operator import lookup
 
-# ---- words and loops ----------------------------------------------------------------------------------
-
-
-class Now:
-    """A rule's words, executed at once: `op.Mul(a, b)` is a product of arrays, not a node."""
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        forward = lookup(name).forward
-
-        def compute(*inputs: Any, outputs: int = 1, **attrs: Any) -> Any:
-            return forward(*(np.asarray(i, np.int64) if isinstance(i, tuple) else i for i in inputs), **attrs)
-
-        return compute
+# ---- loops --------------------------------------------------------------------------------------------
 
 
 def scanned(op, step, carry, xs, reverse, length):

@@ -5,8 +5,9 @@ outputs) and the gradients of the weights.  Inside the loops remain the products
 """
 
 from ..errors import GraphError
+from ._now import Now
 from ._operator import operator
-from ._recurrence import DIRECTIONS, Now, scanned, shares, unrolled, while_live
+from ._recurrence import DIRECTIONS, scanned, shares, unrolled, while_live
 
 # ---- around a cell ------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from ..graph import Graph, Node
 from . import (  # noqa: F401  (they register their definitions)
     activation,
     analog,
+    attention,
     compare,
     conv,
     cut,

@@ -1,5 +1,7 @@
 """Spelling nodes in other nodes: names are kept, nothing stale is left behind."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from aidgejax import onnxio, run
 from aidgejax.errors import GraphError, ModelFileError
 from aidgejax.graph import Graph, Node
 from aidgejax.onnxio.rewrite import respell
+from aidgejax.onnxio.schemas import schema_for
 from aidgejax.onnxio.standard import in_standard_operators, is_standard
 from aidgejax.ops import OPERATORS, operator
 from aidgejax.walk import infer_shapes
@@ -153,9 +156,24 @@ def test_two_of_a_kind_do_not_meet(invent):
 
 
 def test_attributes_decide(invent):
-    assert is_standard(Node("Relu", ("x",), ("y",), {"slope_at_zero": 0.0}))
-    assert not is_standard(Node("Relu", ("x",), ("y",), {"slope_at_zero": 1.0}))
-    assert not is_standard(Node("SumLike", ("x", "y"), ("z",)))
+    g = Graph("g")
+    g.input("x", (3,))
+    assert is_standard(g, Node("Relu", ("x",), ("y",), {"slope_at_zero": 0.0}))
+    assert not is_standard(g, Node("Relu", ("x",), ("y",), {"slope_at_zero": 1.0}))
+    assert not is_standard(g, Node("SumLike", ("x", "x"), ("z",)))
+
+
+def test_dtypes_and_attributes_decide_the_opset():
+    g = Graph("g")
+    for name, dtype in (("x", "float32"), ("wide", "float64")):
+        g.input(name, (1, 2, 2, 2), dtype)
+    attention = Node("Attention", ("x", "x", "x"), ("y",), {"left_window_size": -1})
+    assert schema_for(g, attention).since_version == 23
+    assert schema_for(g, replace(attention, attrs={"left_window_size": 2})).since_version == 25
+    assert schema_for(g, replace(attention, inputs=("x", "x", "x", None, None, None, "x"))) is None
+    rotation = Node("RotaryEmbedding", ("x", "x", "x"), ("y",))
+    assert is_standard(g, rotation)
+    assert not is_standard(g, replace(rotation, inputs=("wide",) * 3))  # ONNX has it for 32 bits: it is spelled out
     g = graph_of("Relu", slope_at_zero=1.0)
     assert spelled(g).node("odd").attrs == {}
     assert run(onnxio.read(onnxio.to_model(g)), [X])[1].tolist() == np.maximum(X, 0).tolist()

@@ -1,0 +1,299 @@
+"""Attention, and the rotation of queries and keys by their positions.
+
+The forward and the gradient of Attention share their words: `weights` is executed by JAX, written into gradient graphs,
+and written out for a file that is to do without the operator.
+"""
+
+import math
+from types import SimpleNamespace
+
+import jax.numpy as jnp
+
+from ..errors import GraphError
+from ._now import Now
+from ._operator import operator
+
+RAW, CAPPED, BIASED, WEIGHTS = range(4)  # what qk_matmul_output_mode asks for
+
+
+# ---- heads --------------------------------------------------------------------------------------------
+
+
+def as_heads(op, x, heads):
+    """[b, l, heads * d] -> [b, heads, l, d]"""
+    return op.Transpose(op.Reshape(x, (0, 0, heads, -1)), perm=(0, 2, 1, 3))
+
+
+def from_heads(op, x):
+    """[b, heads, l, d] -> [b, l, heads * d]"""
+    return op.Reshape(op.Transpose(x, perm=(0, 2, 1, 3)), (0, 0, -1))
+
+
+def turned(op, x):
+    return op.Transpose(x, perm=(0, 1, 3, 2))
+
+
+def head_counts(Q, K, V, q_num_heads, kv_num_heads):
+    """(heads of the queries, heads of keys and values, the size of a query's head)"""
+    ranks = {len(t.shape) for t in (Q, K, V)}
+    if ranks == {3}:
+        if not q_num_heads or not kv_num_heads:
+            raise GraphError("Q, K and V have 3 axes: q_num_heads and kv_num_heads are needed")
+        for name, t, heads in (("Q", Q, q_num_heads), ("K", K, kv_num_heads), ("V", V, kv_num_heads)):
+            if isinstance(t.shape[2], int) and t.shape[2] % heads:
+                raise GraphError(f"{name} has {t.shape[2]} channels, which {heads} heads do not share evenly")
+        heads, kv, size = q_num_heads, kv_num_heads, Q.shape[2] // q_num_heads
+    elif ranks == {4}:
+        heads, kv, size = Q.shape[1], K.shape[1], Q.shape[3]
+    else:
+        raise GraphError(f"Q, K and V have shapes {', '.join(str(list(t.shape)) for t in (Q, K, V))}: all three have 3 "
+                         f"axes, or all have 4")
+    if heads % kv:
+        raise GraphError(f"{heads} heads of queries do not share {kv} heads of keys and values evenly")
+    return heads, kv, size
+
+
+# ---- the weights --------------------------------------------------------------------------------------
+
+
+def padded_mask(op, mask, total):
+    """A mask that is shorter than the keys: what it does not mention is not attended."""
+    short = total - mask.shape[-1] if isinstance(total, int) and isinstance(mask.shape[-1], int) else 0
+    if short <= 0:
+        return mask
+    out = False if mask.dtype == "bool" else -math.inf
+    return op.Pad(mask, (0, short), out, (-1,))
+
+
+def allowed(op, q, k, mask, past, valid, *, is_causal, left_window_size, right_window_size):
+    """Which query may look at which key, bool, broadcasting to [b, heads, l, s]; None: all at all."""
+    length, total = (op.Squeeze(op.Shape(t, start=2, end=3), (0,)) for t in (q, k))
+    rules = [] if mask is None or mask.dtype != "bool" else [mask]
+    left, right = left_window_size, 0 if is_causal else right_window_size
+    columns = None
+    if valid is not None:
+        valid = op.Reshape(op.Cast(valid, to=7), (-1, 1, 1, 1))
+        columns = op.Range(0, total, 1)
+        rules.append(op.Less(columns, valid))
+    if left >= 0 or right >= 0:
+        columns = op.Range(0, total, 1) if columns is None else columns
+        here = op.Unsqueeze(op.Range(0, length, 1), (1,))  # where a query stands among the keys
+        if past is not None:
+            here = op.Add(here, op.Shape(past, start=2, end=3))
+        elif valid is not None:
+            here = op.Add(here, op.Sub(valid, length))
+        if right >= 0:
+            rules.append(op.LessOrEqual(columns, op.Add(here, right) if right else here))
+        if left >= 0:
+            rules.append(op.GreaterOrEqual(columns, op.Sub(here, left)))
+    found = None
+    for rule in rules:
+        found = rule if found is None else op.And(found, rule)
+    return found
+
+
+def weights(op, Q, K, V, attn_mask, past_key, past_value, nonpad_kv_seqlen, *, scale, softcap, softmax_precision,
+            q_num_heads, kv_num_heads, is_causal, left_window_size, right_window_size):
+    """All that leads to Y: queries grouped by the head of keys they share, scores at each stage, weights."""
+    heads, kv, size = head_counts(Q, K, V, q_num_heads, kv_num_heads)
+    if (past_key is None) != (past_value is None):
+        raise GraphError("past_key and past_value are given together, or neither")
+    total = K.shape[-2]
+    if past_key is not None:
+        past = past_key.shape[2]
+        total = past + total if isinstance(past, int) and isinstance(total, int) else None
+    flat = len(Q.shape) == 3
+    q, k, v = (as_heads(op, t, n) if flat else t for t, n in ((Q, heads), (K, kv), (V, kv)))
+    if past_key is not None:
+        k, v = op.Concat(past_key, k, axis=2), op.Concat(past_value, v, axis=2)
+    root = math.sqrt(1 / math.sqrt(size) if scale is None else scale)
+    mask = None if attn_mask is None else padded_mask(op, attn_mask, total)
+    may = allowed(op, q, k, mask, past_key, nonpad_kv_seqlen, is_causal=is_causal, left_window_size=left_window_size,
+                  right_window_size=right_window_size)
+    # The queries that share a head of keys lie one after the other: one product serves them all.
+    grouped = q if heads == kv else op.Reshape(q, (0, kv, -1, 0))
+    grouped, scaled_k = op.Mul(grouped, root), op.Mul(k, root)
+    raw = op.MatMul(grouped, turned(op, scaled_k))
+    raw = raw if heads == kv else op.Reshape(raw, (0, heads, -1, 0))
+    capped = op.Mul(op.Tanh(op.Div(raw, softcap)), softcap) if softcap else raw
+    bias = mask if mask is not None and mask.dtype != "bool" else None
+    if may is not None:
+        bias = op.Where(may, op.CastLike(0.0, Q) if bias is None else bias, -math.inf)
+    biased = capped if bias is None else op.Add(capped, bias)
+    # A query that may look at nothing gets zeros.
+    lost = None
+    if attn_mask is not None or nonpad_kv_seqlen is not None or max(left_window_size, right_window_size) >= 0:
+        lost = op.Equal(op.ReduceMax(bias, (-1,), keepdims=1), -math.inf) if bias is not None else None
+    logits = biased if lost is None else op.Where(lost, 0.0, biased)
+    if softmax_precision:
+        p = op.CastLike(op.Softmax(op.Cast(logits, to=softmax_precision), axis=-1), Q)
+    else:
+        p = op.Softmax(logits, axis=-1)
+    p = p if lost is None else op.Where(lost, 0.0, p)
+    return SimpleNamespace(heads=heads, kv=kv, flat=flat, k=k, v=v, q=grouped, scaled_k=scaled_k, root=root, p=p,
+                           stages=(raw, capped, biased, p))
+
+
+def attention_words(op, *inputs, qk_matmul_output_mode, **setting):
+    w = weights(op, *inputs, **setting)
+    p = w.p if w.heads == w.kv else op.Reshape(w.p, (0, w.kv, -1, 0))
+    y = op.MatMul(p, w.v)
+    y = y if w.heads == w.kv else op.Reshape(y, (0, w.heads, -1, 0))
+    return from_heads(op, y) if w.flat else y, w.k, w.v, w.stages[qk_matmul_output_mode]
+
+
+def attention_vjp(op, Q, K, V, attn_mask, past_key, past_value, nonpad_kv_seqlen, Y, present_key, present_value, qk,
+                  dY, d_key, d_value, d_qk, *, qk_matmul_output_mode, softcap, **setting):
+    """Through the weights, which are computed again: only Q, K, V and the mask are kept from the forward."""
+    w = weights(op, Q, K, V, attn_mask, past_key, past_value, nonpad_kv_seqlen, softcap=softcap, **setting)
+    group = lambda t: t if w.heads == w.kv else op.Reshape(t, (0, w.kv, -1, 0))  # noqa: E731
+    ungroup = lambda t: t if w.heads == w.kv else op.Reshape(t, (0, w.heads, -1, 0))  # noqa: E731
+    add = lambda a, b: b if a is None else a if b is None else op.Add(a, b)  # noqa: E731
+    asked = [d_qk if stage == qk_matmul_output_mode else None for stage in range(4)]
+    dv = dp = None
+    if dY is not None:
+        dy = group(as_heads(op, dY, w.heads) if w.flat else dY)
+        dv = op.MatMul(turned(op, group(w.p)), dy)
+        dp = ungroup(op.MatMul(dy, turned(op, w.v)))
+    dp, d_mask, dq, dk = add(dp, asked[WEIGHTS]), None, None, None
+    d = None if dp is None else op.Mul(w.p, op.Sub(dp, op.ReduceSum(op.Mul(dp, w.p), (-1,), keepdims=1)))
+    d = add(d, asked[BIASED])
+    if d is not None and attn_mask is not None and attn_mask.dtype != "bool":
+        d_mask = op.SumLike(op.Slice(d, (0,), op.Shape(attn_mask, start=-1), (-1,)), attn_mask)
+    d = add(d, asked[CAPPED])
+    if d is not None and softcap:
+        t = op.Div(w.stages[CAPPED], softcap)
+        d = op.Mul(d, op.Sub(1.0, op.Mul(t, t)))
+    d = add(d, asked[RAW])
+    if d is not None:
+        d = group(d)
+        dq = ungroup(op.Mul(op.MatMul(d, w.scaled_k), w.root))
+        dk = op.Mul(op.MatMul(turned(op, d), w.q), w.root)
+    dk, dv, d_past = add(dk, d_key), add(dv, d_value), [None, None]
+    if past_key is not None:
+        gone = op.Shape(past_key, start=2, end=3)
+        d_past = [None if t is None else op.Slice(t, (0,), gone, (2,)) for t in (dk, dv)]
+        dk, dv = (None if t is None else op.Slice(t, gone, (1 << 31,), (2,)) for t in (dk, dv))
+    shares = (t if t is None or not w.flat else from_heads(op, t) for t in (dq, dk, dv))
+    return *shares, d_mask, *d_past, None
+
+
+def attention_flops(inputs, outputs, attributes):
+    q, k, v = inputs[:3]
+    heads = attributes["q_num_heads"] or 1
+    rows = math.prod(q[:-1]) * (heads if len(q) == 3 else 1)
+    past = inputs[4][2] if len(inputs) > 4 and inputs[4] else 0
+    width = q[-1] // (heads if len(q) == 3 else 1) + v[-1] // ((attributes["kv_num_heads"] or 1) if len(q) == 3 else 1)
+    return 2 * rows * (k[-2] + past) * width
+
+
+@operator("Attention", onnx=("", 23), vjp=attention_vjp, decompose=attention_words, outputs=4, flops=attention_flops)
+def attention(Q, K, V, attn_mask=None, past_key=None, past_value=None, nonpad_kv_seqlen=None, *, is_causal=0,
+              kv_num_heads=None, left_window_size=-1, q_num_heads=None, qk_matmul_output_mode=0, right_window_size=-1,
+              scale=None, softcap=0.0, softmax_precision=None):
+    """softmax(Q K^T scale + mask) V by heads.  f[b, h, l, d], f[b, k, s, d], f[b, k, s, e] -> f[b, h, l, e].
+
+    k divides h: several heads of queries share one of keys.  3 axes: f[b, l, h d], with q_num_heads and kv_num_heads.
+    scale: 1 / sqrt(d) unless given; softcap: scores become softcap tanh(scores / softcap) before the mask.
+    attn_mask: bool, or added; its last axis may be shorter than the keys.  is_causal and the windows count from where
+    a query stands among the keys: after past_key, or at the end of the nonpad_kv_seqlen valid ones.  A query that may
+    look at nothing gets 0.  Further outputs: the keys and values with the past ones before them, and a stage of the
+    scores (qk_matmul_output_mode 0: raw, 1: capped, 2: with the mask, 3: weights).  ONNX Attention-23 (windows: 25).
+    """
+    if nonpad_kv_seqlen is not None and past_key is not None:
+        raise GraphError("nonpad_kv_seqlen is for keys that are the whole cache: there is no past_key beside it")
+    if qk_matmul_output_mode not in range(4):
+        raise GraphError(f"qk_matmul_output_mode is {qk_matmul_output_mode}, expected 0 to 3")
+    if scale is not None and scale <= 0:
+        raise GraphError(f"scale is {scale}, expected a number above 0")
+    if min(left_window_size, right_window_size) < -1:
+        raise GraphError(f"windows of {left_window_size} and {right_window_size}: expected -1 (open) or more")
+    return attention_words(Now(), Q, K, V, attn_mask, past_key, past_value, nonpad_kv_seqlen, is_causal=is_causal,
+                           kv_num_heads=kv_num_heads, left_window_size=left_window_size, q_num_heads=q_num_heads,
+                           qk_matmul_output_mode=qk_matmul_output_mode, right_window_size=right_window_size,
+                           scale=scale, softcap=softcap, softmax_precision=softmax_precision)
+
+
+# ---- rotation -----------------------------------------------------------------------------------------
+
+
+def pairs_of(op, x, dims, interleaved):
+    """The two halves of the first `dims` channels whose elements are rotated in pairs: [..., dims / 2] each."""
+    x = op.Slice(x, (0,), (dims,), (-1,))
+    if interleaved:
+        return op.Slice(x, (0,), (dims,), (-1,), (2,)), op.Slice(x, (1,), (dims,), (-1,), (2,))
+    return op.Slice(x, (0,), (dims // 2,), (-1,)), op.Slice(x, (dims // 2,), (dims,), (-1,))
+
+
+def by_heads(op, x, num_heads):
+    """[b, l, heads, d] of either form of the input."""
+    if len(x.shape) == 4:
+        return op.Transpose(x, perm=(0, 2, 1, 3))
+    return op.Reshape(x, (0, 0, num_heads, -1))
+
+
+def head_size(x, num_heads):
+    if len(x.shape) == 4:
+        return x.shape[3]
+    if len(x.shape) != 3 or not num_heads:
+        raise GraphError(f"X has shape {list(x.shape)}: expected [b, heads, l, d], or [b, l, heads * d] and num_heads")
+    return x.shape[2] // num_heads
+
+
+def rotation(op, cache, position_ids):
+    """[b, l, 1, dims / 2] of a cache that is looked up by position, or given for each token."""
+    cache = cache if position_ids is None else op.Gather(cache, position_ids, axis=0)
+    return op.Unsqueeze(cache, (2,))
+
+
+def rotated(op, x, cos, sin, dims, size, interleaved):
+    """x [b, l, heads, size] turned by the angles whose cosines and sines are given."""
+    one, two = pairs_of(op, x, dims, interleaved)
+    real = op.Sub(op.Mul(cos, one), op.Mul(sin, two))
+    imaginary = op.Add(op.Mul(sin, one), op.Mul(cos, two))
+    if interleaved:
+        both = op.Concat(op.Unsqueeze(real, (-1,)), op.Unsqueeze(imaginary, (-1,)), axis=-1)
+        parts = [op.Reshape(both, (0, 0, 0, -1))]
+    else:
+        parts = [real, imaginary]
+    if dims < size:
+        parts.append(op.Slice(x, (dims,), (size,), (-1,)))
+    return parts[0] if len(parts) == 1 else op.Concat(*parts, axis=-1)
+
+
+def rotary_words(op, X, cos_cache, sin_cache, position_ids, *, interleaved, num_heads, rotary_embedding_dim):
+    size = head_size(X, num_heads)
+    dims = rotary_embedding_dim or size
+    cos, sin = rotation(op, cos_cache, position_ids), rotation(op, sin_cache, position_ids)
+    y = rotated(op, by_heads(op, X, num_heads), cos, sin, dims, size, interleaved)
+    return op.Transpose(y, perm=(0, 2, 1, 3)) if len(X.shape) == 4 else op.Reshape(y, (0, 0, -1))
+
+
+def rotary_vjp(op, X, cos_cache, sin_cache, position_ids, y, dy, *, interleaved, num_heads, rotary_embedding_dim):
+    """X: turned back.  The caches: what each angle's cosine and sine multiplied, summed over heads and lookups."""
+    dims = rotary_embedding_dim or head_size(X, num_heads)
+    dx = op.RotaryEmbedding(dy, cos_cache, op.Neg(sin_cache), position_ids, interleaved=interleaved,
+                            num_heads=num_heads, rotary_embedding_dim=rotary_embedding_dim)
+    flat = lambda t: t if X.rank == 4 else as_heads(op, t, num_heads)  # noqa: E731
+    one, two = pairs_of(op, flat(X), dims, interleaved)
+    d_one, d_two = pairs_of(op, flat(dy), dims, interleaved)
+    products = (op.Add(op.Mul(d_one, one), op.Mul(d_two, two)), op.Sub(op.Mul(d_two, one), op.Mul(d_one, two)))
+    d_cos, d_sin = (op.ReduceSum(p, (1,), keepdims=0) for p in products)
+    if position_ids is not None:
+        d_cos, d_sin = (op.GatherGrad(d, c, position_ids, axis=0) for d, c in ((d_cos, cos_cache), (d_sin, sin_cache)))
+    return dx, d_cos, d_sin, None
+
+
+@operator("RotaryEmbedding", onnx=("", 23), vjp=rotary_vjp, decompose=rotary_words)
+def rotary_embedding(X, cos_cache, sin_cache, position_ids=None, *, interleaved=0, num_heads=0, rotary_embedding_dim=0):
+    """Pairs of channels turned by an angle that depends on the position: (c a - s b, s a + c b).  f[b, h, l, d],
+    f[p, r / 2], f[p, r / 2], i64[b, l] -> f[b, h, l, d]; without position_ids the caches are f[b, l, r / 2].
+
+    3 axes: f[b, l, h d], with num_heads.  rotary_embedding_dim: r, how many of a head's channels turn; 0: all.  A pair
+    is (k, k + r / 2), or, interleaved, (2 k, 2 k + 1).  ONNX RotaryEmbedding-23."""
+    dims = rotary_embedding_dim or head_size(X, num_heads)
+    if dims % 2 or jnp.shape(cos_cache)[-1] != dims // 2 or jnp.shape(sin_cache)[-1] != dims // 2:
+        raise GraphError(f"the caches have {jnp.shape(cos_cache)[-1]} and {jnp.shape(sin_cache)[-1]} columns: expected "
+                         f"half of the {dims} channels that turn")
+    return rotary_words(Now(), X, cos_cache, sin_cache, position_ids, interleaved=interleaved, num_heads=num_heads,
+                        rotary_embedding_dim=rotary_embedding_dim)

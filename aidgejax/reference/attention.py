@@ -1,0 +1,75 @@
+"""Attention and rotary embeddings in NumPy, query by query as the specification says."""
+
+import numpy as np
+
+from ._definition import define
+
+PRECISIONS = {1: np.float32, 10: np.float16, 11: np.float64}
+
+
+def heads_of(x, heads):
+    b, length, width = x.shape
+    return x.reshape(b, length, heads, width // heads).transpose(0, 2, 1, 3)
+
+
+def bias_of(q, k, mask, past, valid, is_causal, left, right):
+    """What is added to the scores: -inf where a query may not look."""
+    (b, heads, rows, _), columns = q.shape, k.shape[2]
+    bias = np.zeros((b, heads, rows, columns), q.dtype)
+    if mask is not None:
+        lacking = columns - mask.shape[-1]
+        added = np.where(mask, 0, -np.inf) if mask.dtype == bool else mask
+        if lacking > 0:
+            added = np.pad(added, [(0, 0)] * (mask.ndim - 1) + [(0, lacking)], constant_values=-np.inf)
+        bias = bias + added.astype(q.dtype)
+    for n in range(b):
+        offset = past if valid is None else int(valid[n]) - rows
+        for i in range(rows):
+            for j in range(columns):
+                far = j - (i + offset)
+                hidden = (is_causal and far > 0 or left >= 0 and far < -left or right >= 0 and far > right
+                          or valid is not None and j >= valid[n])
+                if hidden:
+                    bias[n, :, i, j] = -np.inf
+    return bias
+
+
+@define("Attention")
+def attention(q, k, v, mask=None, past_key=None, past_value=None, valid=None, *, is_causal=0, kv_num_heads=None,
+              left_window_size=-1, q_num_heads=None, qk_matmul_output_mode=0, right_window_size=-1, scale=None,
+              softcap=0.0, softmax_precision=None):
+    flat = q.ndim == 3
+    if flat:
+        q, k, v = heads_of(q, q_num_heads), heads_of(k, kv_num_heads), heads_of(v, kv_num_heads)
+    past = 0
+    if past_key is not None:
+        past = past_key.shape[2]
+        k, v = np.concatenate([past_key, k], axis=2), np.concatenate([past_value, v], axis=2)
+    shared = q.shape[1] // k.shape[1]
+    scale = q.dtype.type(np.sqrt(1 / np.sqrt(q.shape[3]) if scale is None else scale))
+    raw = np.matmul(q * scale, np.repeat(k, shared, axis=1).transpose(0, 1, 3, 2) * scale)
+    capped = (softcap * np.tanh(raw / softcap)).astype(q.dtype) if softcap else raw
+    bias = bias_of(q, k, mask, past, valid, is_causal, left_window_size, right_window_size)
+    biased = capped + bias
+    logits = biased.astype(PRECISIONS.get(softmax_precision, q.dtype))
+    lost = np.isneginf(bias).all(axis=-1, keepdims=True)
+    logits = np.where(lost, 0, logits)
+    p = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    p = np.where(lost, 0, p / p.sum(axis=-1, keepdims=True)).astype(q.dtype)
+    y = np.matmul(p, np.repeat(v, shared, axis=1))
+    if flat:
+        y = y.transpose(0, 2, 1, 3).reshape(y.shape[0], y.shape[2], -1)
+    return y, k, v, (raw, capped, biased, p)[qk_matmul_output_mode]
+
+
+@define("RotaryEmbedding")
+def rotary_embedding(x, cos, sin, position_ids=None, *, interleaved=0, num_heads=0, rotary_embedding_dim=0):
+    y = (x.transpose(0, 2, 1, 3) if x.ndim == 4 else x.reshape(*x.shape[:2], num_heads, -1)).copy()
+    turning = rotary_embedding_dim or y.shape[-1]
+    if position_ids is not None:
+        cos, sin = cos[position_ids], sin[position_ids]
+    for k in range(turning // 2):
+        a, b = (2 * k, 2 * k + 1) if interleaved else (k, k + turning // 2)
+        c, s = cos[:, :, None, k], sin[:, :, None, k]
+        y[..., a], y[..., b] = c * y[..., a] - s * y[..., b], s * y[..., a] + c * y[..., b]
+    return y.transpose(0, 2, 1, 3) if x.ndim == 4 else y.reshape(x.shape)

@@ -159,7 +159,7 @@ def check_operators(graph: GraphProto, names: Sequence[str]) -> None:
     unknown: dict[str, list[str]] = {}
     for inner in every_graph(graph):
         for node, name in zip(inner.node, names if inner is graph else node_names(inner.node), strict=True):
-            if not _is_known(domain_of(node.domain), node.op_type):
+            if not is_known(node):
                 unknown.setdefault(_full(domain_of(node.domain), node.op_type), []).append(name)
     if unknown:
         listed = "; ".join(f"{op} ({len(where)} node{'s' if len(where) > 1 else ''}: "
@@ -173,7 +173,9 @@ def _full(domain: str, op_type: str) -> str:
     return f"{domain}::{op_type}" if domain else op_type
 
 
-def _is_known(domain: str, op_type: str) -> bool:
+def is_known(node: NodeProto) -> bool:
+    """Does aidgejax have the operator?"""
+    domain, op_type = domain_of(node.domain), node.op_type
     if domain == "" and (op_type == "Constant" or op_type in STRUCTURAL):
         return True
     return registered(domain, RENAMED.get(op_type, op_type) if domain == "" else op_type) is not None

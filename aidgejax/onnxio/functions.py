@@ -1,4 +1,7 @@
-"""Functions of a model's own: checked here, then inlined by onnx's inliner."""
+"""Functions, inlined by onnx's inliner after they were checked here: the model's own, and those that ONNX defines.
+
+ONNX says of many operators how they are computed by others.  Where we have no operator of that name, this is taken.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,14 @@ import onnx
 import onnx.inliner
 from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto
 
-from ..errors import ModelFileError
-from .build import Checked
-from .checks import check_attribute, domain_of, execution_order, node_names
+from ..errors import GraphError, ModelFileError
+from ..graph import Graph
+from .build import Checked, build, checked
+from .checks import check_attribute, domain_of, execution_order, is_known, node_names
+from .rewrite import with_shapes
+from .schemas import schema_at
 from .subgraphs import DEEPEST, every_graph, reads, subgraphs
+from .writer import type_of
 
 MOST_NODES = 100_000
 Key = tuple[str, str, str]  # domain, name, overload
@@ -49,6 +56,100 @@ def inlined(model: ModelProto, body: Checked, opsets: dict[str, int]) -> ModelPr
         raise ModelFileError(f"its function {min(left)[1]!r} cannot be inlined: it is written in another opset than "
                              f"the model")
     return flat
+
+
+def written_by_onnx(model: ModelProto, opsets: dict[str, int]) -> ModelProto:
+    """The model with operators that we do not have written as ONNX defines them, where it does; it has been checked.
+
+    A definition may depend on the types of the inputs.  These are found by our own inference, from what can be read
+    already; what has been written out then tells the types of what follows.
+    """
+    while True:
+        missing = [k for k, n in enumerate(model.graph.node) if not is_known(n) and _has_body(n, opsets)]
+        graph = _readable_part(model, opsets.get("", 0)) if missing else None
+        written = {k: nodes for k in missing if (nodes := _definition(model, k, graph, opsets))}
+        if not written:
+            return model
+        if len(model.graph.node) + sum(map(len, written.values())) > MOST_NODES:
+            raise ModelFileError(f"written in operators that there are, it has more than {MOST_NODES} nodes")
+        twin = ModelProto()
+        twin.CopyFrom(model)
+        del twin.graph.node[:]
+        for k, node in enumerate(model.graph.node):
+            twin.graph.node.extend(written.get(k, [node]))
+        model = twin
+
+
+def _has_body(node: NodeProto, opsets: dict[str, int]) -> bool:
+    schema = schema_at(domain_of(node.domain), node.op_type, opsets[domain_of(node.domain)])
+    return schema is not None and (schema.has_function or schema.has_context_dependent_function)
+
+
+def _definition(model: ModelProto, at: int, graph: Graph, opsets: dict[str, int]) -> list[NodeProto]:
+    """The nodes that a node stands for; none where the types of its inputs are not known."""
+    node = NodeProto()
+    node.CopyFrom(model.graph.node[at])
+    while node.input and not node.input[-1]:
+        node.input.pop()
+    schema = schema_at(domain_of(node.domain), node.op_type, opsets[domain_of(node.domain)])
+    there = {a.name for a in node.attribute}
+    node.attribute.extend(a.default_value for k, a in schema.attributes.items()
+                          if k not in there and a.default_value.name)
+    alone = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    alone.graph.name = "alone"
+    alone.graph.node.append(node)
+    for name in dict.fromkeys(filter(None, node.input)):
+        if not graph.has(name) or graph.value(name).dtype is None or graph.value(name).shape is None:
+            return []
+        alone.graph.input.append(type_of(graph, graph.value(name)))
+    if "" in node.input and alone.graph.input:  # onnx asks for the type of an absent input too, and does not use it
+        alone.graph.value_info.add(type=alone.graph.input[0].type)
+    for name in filter(None, node.output):
+        alone.graph.output.add(name=name)
+    try:
+        flat = onnx.inliner.inline_selected_functions(alone, [(node.domain, node.op_type)], exclude=False,
+                                                      inline_schema_functions=True)
+    except Exception:  # onnx does not find a type that its definition depends on: the operator stays unknown
+        return []
+    if any((n.domain, n.op_type) == (node.domain, node.op_type) for n in flat.graph.node):
+        return []
+    kept = {"", *node.input, *node.output}
+    _rename(flat.graph.node, kept, f"{node_names(model.graph.node)[at]}/")
+    return list(flat.graph.node)
+
+
+def _rename(nodes: Sequence[NodeProto], kept: set[str], prefix: str) -> None:
+    """Put a prefix before every name that is not kept, inside subgraphs too."""
+    def new(name: str) -> str:
+        return name if name in kept else prefix + name
+
+    for node in nodes:
+        node.name = prefix + node.name if node.name else ""
+        node.input[:] = map(new, node.input)
+        node.output[:] = map(new, node.output)
+        for _, inner in subgraphs(node):
+            for info in (*inner.input, *inner.output, *inner.initializer, *inner.value_info):
+                info.name = new(info.name)
+            _rename(inner.node, kept, prefix)
+
+
+def _readable_part(model: ModelProto, opset: int) -> Graph:
+    """The nodes that need none of the operators that we do not have; shapes inferred where that is possible."""
+    part = ModelProto()
+    part.CopyFrom(model)
+    del part.graph.node[:], part.graph.output[:], part.graph.value_info[:]
+    body = checked(model.graph)
+    there = {"", *(i.name for i in model.graph.input), *body.data}
+    for k in body.order:
+        node = model.graph.node[k]
+        if there.issuperset(reads(node)) and all(map(is_known, _every_node([node]))):
+            part.graph.node.append(node)
+            there.update(node.output)
+    graph = build(checked(part.graph), opset)
+    try:
+        return with_shapes(graph)
+    except GraphError:
+        return graph
 
 
 def _key(domain: str, name: str, overload: str) -> Key:

@@ -21,7 +21,7 @@ from .batch import with_any_batch
 from .build import Shapes, build, check_nodes, checked
 from .checks import check_operators, check_shape, check_type, check_versions
 from .claims import check_sizes
-from .functions import inlined
+from .functions import inlined, written_by_onnx
 from .rewrite import with_shapes
 from .roles import feeds_weight, guess_roles, is_float, noted_roles
 from .tensors import check_external
@@ -61,8 +61,12 @@ def _read(source: Any, constants: Sequence[str], shapes: Shapes, batch: str | No
     if model.functions:
         model = inlined(model, body, opsets)
         body = checked(model.graph)
-    check_operators(model.graph, body.names)
     check_nodes(body, opsets)
+    written = written_by_onnx(model, opsets)
+    if written is not model:
+        model, opsets, body = written, check_versions(written), checked(written.graph)
+        check_nodes(body, opsets)
+    check_operators(model.graph, body.names)
     opset = opsets.get("", 0)
     graph = build(body, opset, shapes)
     graph.metadata |= {p.key: p.value for p in model.metadata_props}

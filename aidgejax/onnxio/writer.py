@@ -137,8 +137,8 @@ def _model(graph: Graph, params: Mapping[str, Any] | None, buffers: Mapping[str,
     maker = _Maker(graph)
     nodes = [maker.node(n) for n in graph.nodes]
     body = helper.make_graph(
-        nodes, graph.name or "graph", [_info(graph, v) for v in graph.inputs.values()],
-        [_info(graph, graph.value(o)) for o in graph.outputs],
+        nodes, graph.name or "graph", [type_of(graph, v) for v in graph.inputs.values()],
+        [type_of(graph, graph.value(o)) for o in graph.outputs],
         initializer=[_tensor(p.data, p.name) for p in graph.producers.values()] + maker.literals)
     domains = {"": opset} | {_home(graph, n)[0]: 1 for n in graph.nodes if _home(graph, n)[0]}
     model = helper.make_model(body, opset_imports=[helper.make_opsetid(d, v) for d, v in domains.items()],
@@ -307,7 +307,7 @@ def _numpy_dtype(graph: Graph, value: Value) -> np.dtype:
     raise ModelFileError(f"{value} of graph {graph.name!r} has a dtype that ONNX does not have")
 
 
-def _info(graph: Graph, value: Value) -> onnx.ValueInfoProto:
+def type_of(graph: Graph, value: Value) -> onnx.ValueInfoProto:
     """A size that is not known, "?5", is left open; others, such as "2*N", are names to ONNX."""
     if value.shape is None:
         raise ModelFileError(f"graph {graph.name!r} cannot be written: how many axes {value.name!r} has is not known, "

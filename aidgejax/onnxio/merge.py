@@ -8,6 +8,8 @@ from onnx import ModelProto, NodeProto, TensorProto
 
 from ..ops import OPERATORS
 
+DEFAULTS = {"pads": {0}, "strides": {1}, "dilations": {1}}  # of windows
+
 
 def merge_equals(model: ModelProto, kept: Collection[str] = ()) -> None:
     """Let readers of a repeated constant or node read the first of them; change the model in place.
@@ -28,11 +30,25 @@ def merge_equals(model: ModelProto, kept: Collection[str] = ()) -> None:
         if same is None or same is node:
             nodes.append(node)
         else:
-            instead |= {o: s for o, s in zip(node.output, same.output, strict=True) if o}
+            instead |= _outputs_instead(node, same)
     constants = [t for t in body.initializer if t.name not in instead]
     for field, items in ((body.node, nodes), (body.initializer, constants)):
         del field[:]
         field.extend(items)
+
+
+def _outputs_instead(node: NodeProto, same: NodeProto) -> dict[str, str]:
+    """What to read instead of the node's outputs; what `same` does not say, an output or a default, it says then."""
+    said = {a.name for a in same.attribute}
+    same.attribute.extend(a for a in node.attribute if a.name not in said)
+    same.output.extend([""] * (len(node.output) - len(same.output)))
+    instead = {}
+    for k, o in enumerate(node.output):
+        if o and same.output[k]:
+            instead[o] = same.output[k]
+        elif o:
+            same.output[k] = o
+    return instead
 
 
 def _equal_constants(constants: Collection[TensorProto], kept: Collection[str]) -> dict[str, str]:
@@ -51,5 +67,6 @@ def _meaning(node: NodeProto) -> tuple | None:
     operator = OPERATORS.get(node.op_type)
     if node.domain or operator is None or operator.random:
         return None
-    attributes = sorted(a.SerializeToString(deterministic=True) for a in node.attribute)
-    return node.op_type, tuple(node.input), tuple(map(bool, node.output)), tuple(attributes)
+    attributes = sorted(a.SerializeToString(deterministic=True) for a in node.attribute
+                        if set(a.ints) != DEFAULTS.get(a.name))
+    return node.op_type, tuple(node.input), tuple(attributes)

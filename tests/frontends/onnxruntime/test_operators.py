@@ -1,7 +1,7 @@
 """The gradient of every operator, spelled in standard operators, as plain onnxruntime computes it.
 
-The rows are those of tests/ops/cases; they have a symbolic batch where they can have one.  What the gradients are is
-decided there (central differences in float64); here the exported graph must say the same.
+The rows are those of tests/ops/cases.  What the gradients are is decided there (central differences in float64, onnx's
+own evaluator); here one exported graph with a symbolic batch must say the same for batches of 1, 3 and 64.
 """
 
 import numpy as np
@@ -14,34 +14,54 @@ from tests.ops.cases import TABLE
 
 ort = pytest.importorskip("onnxruntime")
 
+EXCUSED = {"Pad: to and fro": "onnxruntime does not reflect more than once",
+           "Resize: nearest round_prefer_ceil": "4 / 1.6 is a tie in float32, not in float64",
+           **dict.fromkeys(("Resize: linear align_corners, up", "Resize: a part of the image, partly outside"),
+                           "onnxruntime's forward is another one than that of onnx's evaluator")}
 ROWS = [c for c in TABLE if c.wrt and "onnx_gradient" not in c.excused and c.op in exportable()
-        and not c.operator.random]
+        and not c.operator.random and repr(c) not in EXCUSED]
 FIRST = {c.op: c for c in reversed(ROWS)}
+BATCHES = 1, 3, 64
+ONE_BATCH = {"Squeeze: all axes of size 1": "which axes are of size 1 depends on the batch"}
 
 
-def check(case):
-    program = case.program(np.float32, symbolic=True)
+def batches(case):
+    """The feeds of a row, its batch cut or repeated."""
     feeds = case.feeds()
-    found = case.reference_outputs(program, feeds)
-    dy = {s: d.astype(np.float32) for s, d in case.cotangents({s: found[s] for s in program.seeds}).items()}
-    expected = case.reference_gradients(program, feeds, dy)
-    model = onnxio.to_model(program.gradient)
-    named = {grad_name(s): d for s, d in dy.items()}
-    given = {k: np.asarray(named.get(k, found.get(k)), v.dtype) for k, v in program.gradient.inputs.items()}
-    for level in (ort.GraphOptimizationLevel.ORT_ENABLE_ALL, ort.GraphOptimizationLevel.ORT_DISABLE_ALL):
-        options = ort.SessionOptions()
-        options.graph_optimization_level, options.log_severity_level = level, 3
-        session = ort.InferenceSession(model.SerializeToString(), options)
+    names = [n for n in map(case._name, case.batch) if n in feeds and feeds[n].ndim]
+    if not names or repr(case) in ONE_BATCH:
+        return [feeds]
+    return [feeds | {n: feeds[n][np.arange(size) % len(feeds[n])] for n in names} for size in BATCHES]
+
+
+def check(case, level="ORT_DISABLE_ALL"):
+    program = case.program(np.float32, symbolic=True)
+    options = ort.SessionOptions()
+    options.graph_optimization_level, options.log_severity_level = getattr(ort.GraphOptimizationLevel, level), 3
+    session = ort.InferenceSession(onnxio.to_model(program.gradient).SerializeToString(), options)
+    for feeds in batches(case):
+        found = case.reference_outputs(program, feeds)
+        dy = {s: d.astype(np.float32) for s, d in case.cotangents({s: found[s] for s in program.seeds}).items()}
+        expected = case.reference_gradients(program, feeds, dy)
+        named = {grad_name(s): d for s, d in dy.items()}
+        given = {k: np.asarray(named.get(k, found.get(k)), v.dtype) for k, v in program.gradient.inputs.items()}
         got = session.run(None, {i.name: given[i.name] for i in session.get_inputs()})
         for w, g in zip(case.wrt, got, strict=True):
             size = max(1.0, np.abs(expected[w]).max(initial=0))
-            np.testing.assert_allclose(g / size, expected[w] / size, atol=2e-5, rtol=2e-4, err_msg=w)
+            np.testing.assert_allclose(g / size, expected[w] / size, atol=2e-5, rtol=2e-4, err_msg=f"{case} {w}")
+
+
+@pytest.mark.parametrize("op", FIRST)
+def test_the_exported_gradient_in_onnxruntime(op):
+    for case in ROWS:
+        if case.op == op:
+            check(case)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", FIRST.values(), ids=FIRST.keys())
-def test_the_exported_gradient_in_onnxruntime(case):
-    check(case)
+def test_the_exported_gradient_optimized_by_onnxruntime(case):
+    check(case, "ORT_ENABLE_ALL")
 
 
 ORT_NEVER_HAD = ("GlobalMaxPool", "InstanceNormalization", "GroupNormalization", "Elu", "PRelu", "HardSwish", "CumSum",

@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ._windows import Windows, cover, gather, of_tiles, shifted, tap, widened
+from ._folding import folding
+from ._windows import Windows, cover, gather, of_tiles, settled, shifted, tap, widened
 
 # An input gradient of at most so many channels is a dot and shifted sums; of more, a convolution.
 FEW_CHANNELS = 8
@@ -33,7 +34,7 @@ def convolve(x: Any, w: Any, win: Windows, group: int) -> Any:
     elif w.shape[-2] == 1 or math.prod(win.kernel) == 1:
         ours = _each_group(_by_taps, group)
     else:
-        ours = _each_group(_plain, group)
+        ours = _each_group(_folded, group)
     return lax.platform_dependent(x, w, cpu=lambda x, w: ours(x, w, win),
                                   default=lambda x, w: _plain(x, w, win, group))
 
@@ -47,7 +48,7 @@ def convolve_input(dy: Any, w: Any, win: Windows, group: int) -> Any:
     elif max(win.strides) == 1 and w.shape[-2] > FEW_CHANNELS and math.prod(win.kernel) > 1:
         ours = _each_group(_input_by_convolution, group)
     else:
-        ours = _input_by_taps(group)
+        ours = _folded_input(group)
     return lax.platform_dependent(dy, w, cpu=lambda dy, w: ours(dy, w, win),
                                   default=lambda dy, w: _plain_input(dy, w, win, group))
 
@@ -61,7 +62,7 @@ def convolve_weight(x: Any, dy: Any, win: Windows, group: int) -> Any:
     elif math.prod(win.kernel) == 1:
         ours = _each_group(_weight_of_one_tap, group)
     else:
-        ours = _weight_by_convolution(group)
+        ours = _folded_weight(group)
     return lax.platform_dependent(x, dy, cpu=lambda x, dy: ours(x, dy, win),
                                   default=lambda x, dy: _plain_weight(x, dy, win, group))
 
@@ -103,9 +104,45 @@ def _sum_dtype(a: Any) -> Any:
 
 def _by_taps(x: Any, w: Any, win: Windows) -> Any:
     """A dot for every tap: for kernels of one element, or images of one channel."""
-    wide = cover(x, win)
-    y = sum(_dot(_pixels(tap(wide, win, t)), w[t]) for t in win.taps).astype(x.dtype)
+    def piece(x: Any) -> Any:
+        wide = cover(x, win)
+        y = sum(_dot(_pixels(tap(wide, win, t)), w[t]) for t in win.taps).astype(x.dtype)
+        return jnp.reshape(y, (-1, *win.out, w.shape[-1]))
+
+    return piece(x) if len(win.taps) == 1 else settled(piece, x)
+
+
+def _folded(x: Any, w: Any, win: Windows) -> Any:
+    """lax's own convolution, of wide pixels where there are few channels."""
+    fold = folding(win, max(w.shape[-2:]))
+    if fold is None:
+        return _plain(x, w, win)
+    y = _plain(fold.image(x), fold.band(w), fold.folded)
     return jnp.reshape(y, (-1, *win.out, w.shape[-1]))
+
+
+def _folded_input(group: int) -> Callable:
+    by_taps = _input_by_taps(group)
+
+    def gradient(dy: Any, w: Any, win: Windows) -> Any:
+        fold = folding(win, max(w.shape[-2:])) if group == 1 else None
+        if fold is None:
+            return by_taps(dy, w, win)
+        return fold.of_image(by_taps(fold.rows(dy), fold.band(w), fold.folded))
+
+    return gradient
+
+
+def _folded_weight(group: int) -> Callable:
+    by_convolution = _weight_by_convolution(group)
+
+    def gradient(x: Any, dy: Any, win: Windows) -> Any:
+        fold = folding(win, max(x.shape[-1], dy.shape[-1])) if group == 1 else None
+        if fold is None:
+            return by_convolution(x, dy, win)
+        return fold.of_band(by_convolution(fold.image(x), fold.rows(dy), fold.folded))
+
+    return gradient
 
 
 def _input_by_convolution(dy: Any, w: Any, win: Windows) -> Any:
@@ -133,7 +170,8 @@ def _input_by_taps(group: int) -> Callable:
             beside = [axis for k in range(1, r + 1) for axis in (k, k + r)]  # out0, kernel0, out1, kernel1, ...
             return of_tiles(jnp.transpose(shares, (0, *beside, 2 * r + 1)), win).astype(dy.dtype)
         every = (slice(None),) * (dy.ndim - 1)
-        return gather(lambda t, shift: shifted(shares[(*every, *t)], win, shift), win).astype(dy.dtype)
+        return settled(lambda shares: gather(
+            lambda t, shift: shifted(shares[(*every, *t)], win, shift), win).astype(dy.dtype), shares)
 
     return gradient
 
@@ -179,16 +217,22 @@ def _over_batch(piece: Callable, x: Any, dy: Any, limit: int) -> Any:
 
 
 def _depthwise(x: Any, w: Any, win: Windows) -> Any:
-    wide = cover(_repeated(x, w.shape[-1]), win)
-    return sum(tap(wide, win, t) * w[(*t, 0)] for t in win.taps)
+    def piece(x: Any) -> Any:
+        wide = cover(_repeated(x, w.shape[-1]), win)
+        return sum(tap(wide, win, t) * w[(*t, 0)] for t in win.taps)
+
+    return settled(piece, x)
 
 
 def _depthwise_input(group: int) -> Callable:
     def gradient(dy: Any, w: Any, win: Windows) -> Any:
-        at = widened(dy, win)
-        dx = gather(lambda t, shift: at(shift) * w[(*t, 0)], win)
-        each = dy.shape[-1] // group
-        return jnp.sum(jnp.reshape(dx, (*dx.shape[:-1], group, each)), -1) if each > 1 else dx
+        def piece(dy: Any) -> Any:
+            at = widened(dy, win)
+            dx = gather(lambda t, shift: at(shift) * w[(*t, 0)], win)
+            each = dy.shape[-1] // group
+            return jnp.sum(jnp.reshape(dx, (*dx.shape[:-1], group, each)), -1) if each > 1 else dx
+
+        return settled(piece, dy)
 
     return gradient
 

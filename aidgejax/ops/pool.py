@@ -16,7 +16,8 @@ from ._windows import (
     gather,
     image_rank,
     in_layout,
-    shifted,
+    of_tiles,
+    settled,
     tap,
     widened,
     windows,
@@ -70,20 +71,9 @@ def max_pool_grad(dy, x, y, *, auto_pad="NOTSET", ceil_mode=0, dilations=None, k
     check_cotangent(dy, win, x.shape[-1])
     if max(math.prod(win.kernel), math.prod(win.strides)) > MANY:
         dx = sent_to_winners(dy, x, win)
-    elif win.tiles:
-        shares, free = {}, True
-        for t in win.taps:
-            equal = tap(x, win, t) == y
-            shares[t], free = jnp.where(equal & free, dy, 0), free & ~equal
-        dx = gather(lambda t, shift: shifted(shares[t], win, shift), win)
     else:
-        # Windows that overlap say which of their taps won; each phase of x asks the windows around it.
-        number, winner = {t: k for k, t in enumerate(win.taps)}, jnp.full(y.shape, -1, jnp.int32)
-        wide = cover(x, win, math.nan)  # padding is like no y
-        for t in reversed(win.taps):
-            winner = jnp.where(tap(wide, win, t) == y, number[t], winner)
-        won, gradient = widened(winner, win, -1), widened(dy, win)
-        dx = gather(lambda t, shift: jnp.where(won(shift) == number[t], gradient(shift), 0), win)
+        winner = settled(lambda x, y: equal_tap(x, y, win), x, y)
+        dx = settled(lambda dy, winner: sent_to_taps(dy, winner, win), dy, winner)
     return in_layout(dx, layout)
 
 
@@ -150,7 +140,7 @@ def average_pool_grad(dy, x, *, auto_pad="NOTSET", ceil_mode=0, count_include_pa
     win = pool_windows(x, kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations, pads=pads,
                        strides=strides)
     check_cotangent(dy, win, x.shape[-1])
-    return in_layout(window_spread(averaged(dy, win, count_include_pad), win), layout)
+    return in_layout(settled(lambda dy: window_spread(averaged(dy, win, count_include_pad), win), dy), layout)
 
 
 def global_average_pool_vjp(op, x, y, dy):
@@ -210,7 +200,8 @@ def lp_pool_grad(dy, x, y, *, auto_pad="NOTSET", ceil_mode=0, dilations=None, ke
                        strides=strides)
     check_cotangent(dy, win, x.shape[-1])
     scaled = jnp.where(y > 0, dy * jnp.where(y > 0, y, 1) ** (1 - p), 0)
-    return in_layout(jnp.sign(x) * jnp.abs(x) ** (p - 1) * window_spread(scaled, win), layout)
+    spread = settled(lambda scaled: window_spread(scaled, win), scaled)
+    return in_layout(jnp.sign(x) * jnp.abs(x) ** (p - 1) * spread, layout)
 
 
 def global_lp_pool_vjp(op, x, y, dy, *, p):
@@ -315,6 +306,25 @@ def averaged(y, win, with_padding):
     if all((c == c.flat[0]).all() for c in counts):
         return y / math.prod(int(c.flat[0]) for c in counts)
     return y / functools.reduce(jnp.multiply, (jnp.asarray(c, y.dtype) for c in counts))
+
+
+def equal_tap(x, y, win):
+    """The number of the first tap of every window that equals y, which is one of them.  -> i[n, *out, c]"""
+    wide, found = cover(x, win, math.nan), jnp.full(y.shape, -1, jnp.int32)  # padding equals nothing
+    for k, t in reversed(list(enumerate(win.taps))):
+        found = jnp.where(tap(wide, win, t) == y, k, found)
+    return found
+
+
+def sent_to_taps(dy, winner, win):
+    """dy added where the tap of this number lies, phase by phase: each asks the windows around it.  -> f[n, *s, c]"""
+    if win.tiles:
+        spread = tuple(range(2, 2 * win.rank + 1, 2))
+        taps = jnp.reshape(jnp.arange(math.prod(win.kernel)), [d for k in win.kernel for d in (1, k)] + [1])
+        return of_tiles(jnp.where(jnp.expand_dims(winner, spread) == taps, jnp.expand_dims(dy, spread), 0), win)
+    number = {t: k for k, t in enumerate(win.taps)}
+    won, gradient = widened(winner, win, -1), widened(dy, win)
+    return gather(lambda t, shift: jnp.where(won(shift) == number[t], gradient(shift), 0), win)
 
 
 def winners(x, win):

@@ -13,6 +13,7 @@ from aidgejax.gradient import grad_name, make_gradient
 from aidgejax.graph import Graph
 from aidgejax.lower import make_program
 from aidgejax.ops import _convolution, lookup
+from aidgejax.ops._folding import folding
 from aidgejax.ops._windows import windows
 from aidgejax.ops.conv import conv_windows
 from aidgejax.walk import infer_shapes
@@ -145,6 +146,32 @@ def test_the_forms_of_other_platforms_agree_with_those_of_the_cpu(case):
                                            _convolution._plain_weight(x, dy, win, group)))(x, w, dy)
         for a, b in zip(ours, theirs, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+FOLDED = [((7, 8), (2, 5), (0, 0, 0, 0), 3, 4), ((5, 6), (3, 3), (1, 2, 1, 0), 2, 2), ((9,), (4,), (3, 1), 1, 2),
+          ((4, 3, 6), (2, 2, 4), (0, 0, 2, 1, 0, 0), 5, None)]
+
+
+@pytest.mark.parametrize("sizes, kernel, pads, channels, pixels", FOLDED)
+def test_wide_pixels_say_the_same(sizes, kernel, pads, channels, pixels):
+    win = windows(sizes, kernel, pads=pads)
+    fold = folding(win, 8)
+    assert (fold and fold.pixels) == pixels
+    rng = np.random.default_rng(0)
+    x, w, dy = (jnp.asarray(rng.normal(size=s).astype(np.float32)) for s in (
+        (2, *sizes, channels), (*kernel, channels, 8), (2, *win.out, 8)))
+    for ours, theirs, a, b in [(_convolution.convolve, _convolution._plain, x, w),
+                               (_convolution.convolve_input, _convolution._plain_input, dy, w),
+                               (_convolution.convolve_weight, _convolution._plain_weight, x, dy)]:
+        np.testing.assert_allclose(ours(a, b, win, 1), theirs(a, b, win, 1), rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_not_folded():
+    for how in ({"strides": (1, 2)}, {"dilations": (1, 2)}):
+        assert folding(windows((8, 8), (3, 3), **how), 4) is None
+    assert folding(windows((8, 8), (3, 3)), 4).pixels == 2
+    assert folding(windows((8, 8), (3, 3)), 17) is None  # wide enough
+    assert folding(windows((8, 9), (3, 3)), 4) is None  # a row of 7
 
 
 @pytest.mark.parametrize("group, images", [(1, 7), (1, 8), (4, 7)])

@@ -275,16 +275,15 @@ def infer_shapes(graph: Graph) -> Graph:
     if unknown:
         raise GraphError(f"graph {graph.name!r} does not say the shape of its input {', '.join(unknown)}; "
                          f"give every size as a number or a name")
-    symbols = list(dict.fromkeys(s for v in graph.inputs.values() for d in v.shape or () if isinstance(d, str)
-                                 for s in _parsed(d)[1]))
+    symbols = symbols_of(graph)
     primes = (1, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47)
-    walker = _Prober(graph)
+    prober = Prober(graph)
     for n, probe in enumerate(PROBES):
         first = {s: probe * primes[k % len(primes)] for k, s in enumerate(symbols)}
         second = {s: 2 * v for s, v in first.items()}
         try:
-            small = _probe(walker, first)
-            large = _probe(walker, second) if symbols else small
+            small = prober.probe(first)
+            large = prober.probe(second) if symbols else small
             break
         except GraphError:
             if not symbols or n == len(PROBES) - 1:
@@ -298,8 +297,33 @@ def infer_shapes(graph: Graph) -> Graph:
     return twin
 
 
-class _Prober(Walker):
-    """Walks through shapes and dtypes instead of arrays."""
+def symbols_of(graph: Graph) -> list[str]:
+    """The symbols that the sizes of a graph's inputs are made of."""
+    return list(dict.fromkeys(s for v in graph.inputs.values() for d in v.shape or () if isinstance(d, str)
+                              for s in _parsed(d)[1]))
+
+
+class Prober(Walker):
+    """Walks through shapes and dtypes instead of arrays; what decides a shape is computed as ever."""
+
+    def start(self, sizes: Mapping[str, int]) -> Tensors:
+        """What there is before the first node, symbolic sizes being these numbers."""
+        env = {k: _struct(v, sizes) for k, v in self.graph.inputs.items()}
+        env |= {p.name: _struct(p.value, sizes) for p in self.graph.producers.values() if p.role != "constant"}
+        return Tensors(env | self.graph.constants, self.last)
+
+    def visit(self, node: Node, tensors: Tensors) -> None:
+        """Add the outputs of one node, which need not be the graph's."""
+        with jax.enable_x64(True):
+            results = self._execute(self._plan(node, "NCHW"), 0, tensors, jax.random.key(0), set(node.output_names))
+        tensors.arrays |= {o: a for o, a in zip(node.outputs, results, strict=False) if o is not None}
+
+    def probe(self, sizes: Mapping[str, int]) -> dict[str, jax.ShapeDtypeStruct]:
+        """What every node writes."""
+        written = [o for n in self.graph.nodes for o in n.output_names]
+        with jax.enable_x64(True):
+            found = self(self.start(sizes).arrays, jax.random.key(0), written).arrays
+            return {o: jax.ShapeDtypeStruct(np.shape(found[o]), jnp.result_type(found[o])) for o in written}
 
     def _forward(self, operator: Operator, args: list, keywords: dict[str, Any]) -> Any:
         abstract = [k for k, a in enumerate(args) if not _is_known(a) or np.size(a) > SMALL]
@@ -317,19 +341,8 @@ class _Prober(Walker):
         return _remembered(question, lambda: jax.eval_shape(call, key, *structs))
 
 
-def _probe(walker: Walker, sizes: dict[str, int]) -> dict[str, jax.ShapeDtypeStruct]:
-    graph = walker.graph
-
-    def struct(v: Value) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct([number_of(d, sizes) for d in v.shape or ()], jnp.dtype(v.dtype))
-
-    written = [o for n in graph.nodes for o in n.output_names]
-    env = {k: struct(v) for k, v in graph.inputs.items()}
-    env |= {p.name: struct(p.value) for p in graph.producers.values() if p.role != "constant"}
-    with jax.enable_x64(True):
-        tensors = walker(env | graph.constants, jax.random.key(0), written)
-        return {o: jax.ShapeDtypeStruct(np.shape(a), jnp.result_type(a))
-                for o, a in ((o, tensors.natural(o)) for o in written)}
+def _struct(v: Value, sizes: Mapping[str, int]) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct([number_of(d, sizes) for d in v.shape or ()], jnp.dtype(v.dtype))
 
 
 # A size as `_size` spells it: "3*N*M", "2*N+1", "N-1", "N/2".

@@ -81,9 +81,60 @@ def test_a_batch_larger_than_one_and_an_input_of_another_size():
     assert [v.shape for v in graph.inputs.values()] == [("B", 4, 3), (4, 3)] and graph.value("y").shape == ("B", 12)
 
 
+def test_a_token_that_was_expanded_to_the_batch_goes_in_front_of_every_row():
+    m = burnt([node("Expand", "token,t", "e"), node("Concat", "e,x", "y", "join", axis=1)],
+              {"token": np.float32([[[1, 2, 3]]]), "t": np.array([1, 1, 3])}, (4, 3))
+    graph = onnxio.read(m, batch="N")
+    assert graph.value("y").shape == ("N", 5, 3) and list(graph.params) == ["token"]
+    rows_of(graph, onnxio.read(m), 3, 4, 3)
+    rows_of(onnxio.read(onnxio.to_model(graph)), onnxio.read(m), 3, 4, 3)
+
+
+def test_a_target_computed_from_constants_follows_the_batch():
+    """As torch writes without constant folding; zeros that are sizes are allowed, and there are none."""
+    nodes = [node("Unsqueeze", f"{k},axes", f"{k}1") for k in "ab"]
+    m = burnt([*nodes, node("Concat", "a1,b1", "t", axis=0), node("Reshape", "x,t", "y", allowzero=1)],
+              {"a": np.array(1), "b": np.array(12), "axes": np.array([0])}, (4, 3))
+    graph = onnxio.read(m, batch="N")
+    assert graph.value("y").shape == ("N", 12)
+    rows_of(graph, onnxio.read(m), 3, 4, 3)
+
+
+def test_images_resized_to_sizes_follow_the_batch():
+    m = burnt([node("Resize", "x,,,sizes", "y", mode="nearest")], {"sizes": np.array([1, 2, 6, 4])}, (2, 3, 4),
+              opset=18)
+    graph = onnxio.read(m, batch="N")
+    assert graph.value("y").shape == ("N", 2, 6, 4)
+    rows_of(graph, onnxio.read(m), 3, 2, 3, 4)
+
+
+def test_a_batch_that_is_not_the_first_axis():
+    """Time first, the batch second, and back."""
+    m = burnt([node("Transpose", "x", "a", perm=[1, 0, 2]), node("Reshape", "a,split", "b"),
+               node("Relu", "b", "c"), node("Reshape", "c,join", "d"), node("Transpose", "d", "y", perm=[1, 0, 2])],
+              {"split": np.array([5, 1, 2, 3]), "join": np.array([5, 1, -1])}, (5, 6))
+    graph = onnxio.read(m, batch="N")
+    assert graph.value("b").shape == (5, "N", 2, 3) and graph.value("y").shape == ("N", 5, 6)
+    rows_of(graph, onnxio.read(m), 3, 5, 6)
+
+
+@pytest.mark.parametrize("flat, apart", [([5, 6], [5, 1, 6]), ([5, 3, 2], [5, 1, 6])])
+def test_either_neighbour_may_take_the_batch(flat, apart):
+    """Time first; which axis takes the batch shows only where the MatMul fits, or rows are mixed."""
+    w = np.random.default_rng(3).normal(size=(flat[-1], flat[-1])).astype(np.float32)
+    m = burnt([node("Transpose", "x", "a", perm=[1, 0, 2]), node("Reshape", "a,flat", "b"), node("MatMul", "b,w", "c"),
+               node("Reshape", "c,apart", "d"), node("Softmax", "d", "e", axis=0),
+               node("Transpose", "e", "y", perm=[1, 0, 2])], {"flat": np.array(flat), "apart": np.array(apart), "w": w},
+              (5, 6))
+    graph = onnxio.read(m, batch="N")
+    assert graph.value("y").shape == ("N", 5, 6)
+    rows_of(graph, onnxio.read(m), 3, 5, 6)
+
+
 def test_what_remains_burnt_in_is_named():
-    m = burnt([node("Concat", "token,x", "y", "join", axis=1)], {"token": np.ones((1, 1, 3), np.float32)}, (4, 3))
-    with pytest.raises(GraphError, match=r"the batch size 1 is burnt in: with 'N' in its place, node 'join' "):
+    m = model([node("Concat", "table,x", "y", "join", axis=1)], [info("x", [8, 4, 3])], [info("y", None)],
+              {"table": np.ones((8, 1, 3), np.float32)})
+    with pytest.raises(GraphError, match=r"the batch size 8 is burnt in: with 'N' in its place, node 'join' "):
         onnxio.read(m, batch="N")
 
 

@@ -100,12 +100,20 @@ def _everything(graph: Graph) -> Iterable[Value]:
         yield from (graph.value(o) for o in n.output_names)
 
 
+# Integers that may stand for quantized numbers, or for sums of them.
+CARRIERS = frozenset({"int8", "uint8", "int16", "uint16", "int4", "uint4", "int2", "uint2", "int32"})
+
+
 def _active(graph: Graph, wrt: Iterable[str]) -> set[str]:
-    """Floating-point tensors that depend on wrt."""
+    """The tensors that depend on wrt and carry a gradient: floating ones, and what QuantizeLinear makes of them."""
     active = set(wrt)
     for n in graph.nodes:
-        if active.intersection(n.input_names):
-            active.update(o for o in n.output_names if graph.value(o).is_float)
+        straight = lookup(n.op).straight
+        read = [graph.value(i) for i in n.input_names if i in active]
+        integers = straight == "starts" or straight == "passes" and any(not v.is_float for v in read)
+        if any(v.is_float or straight for v in read):
+            active.update(o for o in n.output_names if graph.value(o).is_float or
+                          integers and graph.value(o).dtype in CARRIERS)
     return active
 
 

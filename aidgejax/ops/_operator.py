@@ -43,6 +43,7 @@ class Operator:
     variadic: bool
     attributes: dict[str, Any]
     moves: bool = False
+    straight: str = ""
 
     def pad_inputs(self, inputs: tuple) -> tuple:
         """A node's inputs, with None for the optional ones that it leaves off."""
@@ -67,7 +68,7 @@ def operator(name: str, *, onnx: tuple[str, int] | None = None, vjp: Callable[..
              images: str | tuple[tuple[int, ...], tuple[int, ...]] | None = None, random: bool = False,
              updates: dict[int, int] | None = None, static: tuple[str, ...] = (), of_shape: bool = False,
              outputs: int | None = 1, saves: tuple[int, ...] = (), flops: Callable[..., float] | None = None,
-             moves: bool = False):
+             moves: bool = False, straight: str = ""):
     """Register a forward function as an operator.
 
     onnx: (domain, the opset that gave it today's form).  Without one, `decompose(op, *inputs, **attributes)`
@@ -82,6 +83,8 @@ def operator(name: str, *, onnx: tuple[str, int] | None = None, vjp: Callable[..
     saves: outputs that the rule reads, so that they are computed even where the node does not name them.
     updates: {input: output}; in training, output is the next value of the buffer that feeds input.
     moves: what `updates` names may be a parameter too, which the forward then moves (an input range).
+    straight: "starts" where integers that stand for floats are made (QuantizeLinear), "passes" where they are handed
+    on: such integers carry a gradient, in floats, straight through their rounding.
     flops(inputs, outputs, attributes), shapes given: for `inspect`; without it one operation per output element.
     """
 
@@ -97,7 +100,7 @@ def operator(name: str, *, onnx: tuple[str, int] | None = None, vjp: Callable[..
             inputs=tuple(p.name for p in params if p.kind is p.POSITIONAL_OR_KEYWORD),
             variadic=any(p.kind is p.VAR_POSITIONAL for p in params),
             attributes={p.name: p.default for p in params if p.kind is p.KEYWORD_ONLY and p.name not in filled},
-            moves=moves)
+            moves=moves, straight=straight)
         return forward
 
     return register

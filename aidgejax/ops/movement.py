@@ -16,7 +16,7 @@ def identity_vjp(op, x, y, dy):
     return (dy,)
 
 
-@operator("Identity", onnx=("", 14), vjp=identity_vjp, images="same")
+@operator("Identity", onnx=("", 14), vjp=identity_vjp, images="same", straight="passes")
 def identity(x):
     """x.  t[*s] -> t[*s].  ONNX Identity-14."""
     return x
@@ -41,7 +41,8 @@ def zeros_like(x):
 # TensorProto.DataType of ONNX.
 DTYPES = {1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool",
           10: "float16", 11: "float64", 12: "uint32", 13: "uint64", 16: "bfloat16", 17: "float8_e4m3fn",
-          18: "float8_e4m3fnuz", 19: "float8_e5m2", 20: "float8_e5m2fnuz", 21: "uint4", 22: "int4"}
+          18: "float8_e4m3fnuz", 19: "float8_e5m2", 20: "float8_e5m2fnuz", 21: "uint4", 22: "int4",
+          23: "float4_e2m1fn", 25: "uint2", 26: "int2"}
 
 
 def dtype_of(code):
@@ -61,10 +62,10 @@ def convert(x, dtype, saturate):
 
 
 def cast_vjp(op, x, y, dy):
-    return (op.CastLike(dy, x),)
+    return (op.CastLike(dy, x) if x.is_float else dy,)  # an integer carries its gradient in floats
 
 
-@operator("Cast", onnx=("", 19), vjp=cast_vjp, images="same")
+@operator("Cast", onnx=("", 19), vjp=cast_vjp, images="same", straight="passes")
 def cast(x, *, to, saturate=1):
     """x in another dtype; to: ONNX's number of it.  t[*s] -> u[*s].  ONNX Cast-19."""
     return convert(x, dtype_of(to), saturate)
@@ -87,7 +88,7 @@ def reshape_vjp(op, x, shape, y, dy):
     return op.ReshapeLike(dy, x), None
 
 
-@operator("Reshape", onnx=("", 14), vjp=reshape_vjp, static=("shape",))
+@operator("Reshape", straight="passes", onnx=("", 14), vjp=reshape_vjp, static=("shape",))
 def reshape(x, shape, *, allowzero=0):
     """x with other sizes; -1 is what is left over, 0 keeps a size (unless allowzero).  t[*s], i64[r] -> t[*r].
     ONNX Reshape-14."""
@@ -123,7 +124,7 @@ def flatten_vjp(op, x, y, dy):
     return (op.ReshapeLike(dy, x),)
 
 
-@operator("Flatten", onnx=("", 13), vjp=flatten_vjp)
+@operator("Flatten", onnx=("", 13), vjp=flatten_vjp, straight="passes")
 def flatten(x, *, axis=1):
     """x as a matrix: the axes before `axis`, and the others.  t[*s] -> t[prod(s[:axis]), prod(s[axis:])].
     ONNX Flatten-13."""
@@ -139,7 +140,7 @@ def squeeze_vjp(op, x, axes, y, dy):
     return op.ReshapeLike(dy, x) if axes is None else op.Unsqueeze(dy, axes), None
 
 
-@operator("Squeeze", onnx=("", 13), vjp=squeeze_vjp, static=("axes",))
+@operator("Squeeze", straight="passes", onnx=("", 13), vjp=squeeze_vjp, static=("axes",))
 def squeeze(x, axes=None):
     """x without these axes of size 1 (without all of them where none are given).  t[*s], i64[k] -> t[*r].
     ONNX Squeeze-13."""
@@ -157,7 +158,7 @@ def unsqueeze_vjp(op, x, axes, y, dy):
     return op.Squeeze(dy, axes), None
 
 
-@operator("Unsqueeze", onnx=("", 13), vjp=unsqueeze_vjp, static=("axes",))
+@operator("Unsqueeze", straight="passes", onnx=("", 13), vjp=unsqueeze_vjp, static=("axes",))
 def unsqueeze(x, axes):
     """x with axes of size 1 that the result has at these places.  t[*s], i64[k] -> t[*r].  ONNX Unsqueeze-13."""
     axes = [int(a) for a in np.ravel(axes)]
@@ -175,7 +176,7 @@ def transpose_vjp(op, x, y, dy, *, perm):
     return (op.Transpose(dy) if perm is None else op.Transpose(dy, perm=tuple(int(k) for k in np.argsort(perm))),)
 
 
-@operator("Transpose", onnx=("", 13), vjp=transpose_vjp)
+@operator("Transpose", onnx=("", 13), vjp=transpose_vjp, straight="passes")
 def transpose(x, *, perm=None):
     """Axis k of the result is axis perm[k] of x; without perm the order is reversed.  t[*s] -> t[*s[perm]].
     ONNX Transpose-13."""

@@ -26,6 +26,7 @@ from . import (  # noqa: F401  (they register their definitions)
     norm,
     periphery,
     pool,
+    qdq,
     quantize,
     random,
     recurrent,

@@ -29,7 +29,8 @@ def dtype_of(code):
     import ml_dtypes
 
     small = {16: ml_dtypes.bfloat16, 17: ml_dtypes.float8_e4m3fn, 18: ml_dtypes.float8_e4m3fnuz,
-             19: ml_dtypes.float8_e5m2, 20: ml_dtypes.float8_e5m2fnuz, 21: ml_dtypes.uint4, 22: ml_dtypes.int4}
+             19: ml_dtypes.float8_e5m2, 20: ml_dtypes.float8_e5m2fnuz, 21: ml_dtypes.uint4, 22: ml_dtypes.int4,
+             23: ml_dtypes.float4_e2m1fn, 25: ml_dtypes.uint2, 26: ml_dtypes.int2}
     return np.dtype(small[code])
 
 

@@ -84,8 +84,10 @@ def holds_64_bits(graph: Graph) -> bool:
 
 
 def with_known_shapes(graph: Graph, feeds: Arrays) -> tuple[Graph, Arrays]:
-    """The inputs that decide shapes (a Reshape's target given at run time) turned into constants of the graph."""
-    known = [k for k in graph.inputs if k in metadata(graph)]
+    """The inputs that decide shapes (a Reshape's target given at run time), or whether a Dropout drops anything, turned
+    into constants of the graph."""
+    decides = metadata(graph).union(*(n.input_names[1:] for n in graph.nodes if n.op == "Dropout"))
+    known = [k for k in graph.inputs if k in decides]
     unknown = [k for k, v in graph.inputs.items() if v.shape is None or None in v.shape]
     if not known and not unknown:
         return graph, feeds

@@ -54,7 +54,9 @@ def schema_for(graph: Graph, node: Node) -> onnx.defs.OpSchema | None:
         formals = schema.inputs
         if attributes <= set(schema.attributes) and len(node.inputs) <= schema.max_input and all(
                 _takes(formals[min(k, len(formals) - 1)], graph.value(i)) for k, i in enumerate(node.inputs)
-                if isinstance(i, str)):
+                if isinstance(i, str)) and all(
+                _takes(schema.outputs[min(k, len(schema.outputs) - 1)], graph.value(o))
+                for k, o in enumerate(node.outputs) if o):
             return schema
     return None
 

@@ -1,8 +1,7 @@
-"""Operators that move elements without changing them: reshape, transpose, repeat, blocks; and casts."""
+"""Operators that move elements without changing them: reshape, transpose, repeat, blocks."""
 
 import math
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -34,51 +33,6 @@ def zeros_like_vjp(op, x, y, dy):
 def zeros_like(x):
     """0 everywhere.  t[*s] -> t[*s]."""
     return jnp.zeros_like(x)
-
-
-# ---- other dtype --------------------------------------------------------------------------------------
-
-# TensorProto.DataType of ONNX.
-DTYPES = {1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool",
-          10: "float16", 11: "float64", 12: "uint32", 13: "uint64", 16: "bfloat16", 17: "float8_e4m3fn",
-          18: "float8_e4m3fnuz", 19: "float8_e5m2", 20: "float8_e5m2fnuz", 21: "uint4", 22: "int4",
-          23: "float4_e2m1fn", 25: "uint2", 26: "int2"}
-
-
-def dtype_of(code):
-    """The dtype that ONNX numbers `code`; a 64-bit one only where JAX has 64 bits."""
-    if code not in DTYPES:
-        raise GraphError(f"no tensor type {code}: it is one of "
-                         f"{', '.join(f'{k} ({v})' for k, v in DTYPES.items())}, as ONNX numbers them")
-    return jax.dtypes.canonicalize_dtype(jnp.dtype(DTYPES[code]))
-
-
-def convert(x, dtype, saturate):
-    """x in another dtype; what a float 8 cannot hold becomes its largest number, or else NaN or infinity."""
-    if saturate and jnp.dtype(dtype).name.startswith("float8"):
-        top = float(jnp.finfo(dtype).max)
-        x = jnp.clip(x, -top, top)
-    return jnp.asarray(x).astype(dtype)
-
-
-def cast_vjp(op, x, y, dy):
-    return (op.CastLike(dy, x) if x.is_float else dy,)  # an integer carries its gradient in floats
-
-
-@operator("Cast", onnx=("", 19), vjp=cast_vjp, images="same", straight="passes")
-def cast(x, *, to, saturate=1):
-    """x in another dtype; to: ONNX's number of it.  t[*s] -> u[*s].  ONNX Cast-19."""
-    return convert(x, dtype_of(to), saturate)
-
-
-def cast_like_vjp(op, x, like, y, dy):
-    return op.CastLike(dy, x), None
-
-
-@operator("CastLike", onnx=("", 19), vjp=cast_like_vjp)
-def cast_like(x, like, *, saturate=1):
-    """x in the dtype of `like`.  t[*s], u[*r] -> u[*s].  ONNX CastLike-19."""
-    return convert(x, jnp.result_type(like), saturate)
 
 
 # ---- other shape, same order --------------------------------------------------------------------------
@@ -187,12 +141,15 @@ def transpose(x, *, perm=None):
 
 
 def depth_to_space_vjp(op, x, y, dy, *, blocksize, mode):
-    blocks = op.SpaceToDepth(dy, blocksize=blocksize)
     if mode == "DCR":
-        return (blocks,)
-    # CRD is DCR after a permutation of the channels: (c, block) instead of (block, c).
-    order = np.arange(x.shape[1]).reshape(blocksize**2, -1).T.ravel()
-    return (op.Gather(blocks, order, axis=1),)
+        return (op.SpaceToDepth(dy, blocksize=blocksize),)
+    return (blocks_in_crd(op, dy, blocksize, x.shape[1]),)
+
+
+def blocks_in_crd(op, image, blocksize, channels):
+    """SpaceToDepth with channels in the order (c, b, b), which only the newest opset has as an attribute."""
+    order = np.arange(channels).reshape(blocksize**2, -1).T.ravel()
+    return op.Gather(op.SpaceToDepth(image, blocksize=blocksize), order, axis=1)
 
 
 @operator("DepthToSpace", onnx=("", 13), vjp=depth_to_space_vjp)
@@ -210,19 +167,28 @@ def depth_to_space(x, *, blocksize, mode="DCR"):
     return jnp.reshape(jnp.transpose(jnp.reshape(x, split), order), (n, c // (b * b), h * b, w * b))
 
 
-def space_to_depth_vjp(op, x, y, dy, *, blocksize):
-    return (op.DepthToSpace(dy, blocksize=blocksize),)
+def space_to_depth_vjp(op, x, y, dy, *, blocksize, mode):
+    return (op.DepthToSpace(dy, blocksize=blocksize, mode=mode),)
 
 
-@operator("SpaceToDepth", onnx=("", 13), vjp=space_to_depth_vjp)
-def space_to_depth(x, *, blocksize):
-    """Blocks of pixels laid out as channels (b, b, c).  t[n, c, h*b, w*b] -> t[n, c*b*b, h, w].
-    ONNX SpaceToDepth-13."""
+def space_to_depth_onnx(op, x, *, blocksize, mode):
+    if mode == "DCR":
+        return op.SpaceToDepth(x, blocksize=blocksize)
+    return blocks_in_crd(op, x, blocksize, x.shape[1] * blocksize**2)
+
+
+@operator("SpaceToDepth", onnx=("", 13), vjp=space_to_depth_vjp, decompose=space_to_depth_onnx)
+def space_to_depth(x, *, blocksize, mode="DCR"):
+    """Blocks of pixels laid out as channels.  t[n, c, h*b, w*b] -> t[n, c*b*b, h, w]; mode DCR: channels are
+    (b, b, c), CRD: (c, b, b).  ONNX SpaceToDepth-13, with the mode of 28."""
     n, c, h, w = image_sizes(x)
     b = blocksize
     if h % b or w % b:
         raise GraphError(f"an image of {h} by {w} pixels is not made of blocks of {b} by {b}")
-    blocks = jnp.transpose(jnp.reshape(x, (n, c, h // b, b, w // b, b)), (0, 3, 5, 1, 2, 4))
+    if mode not in ("DCR", "CRD"):
+        raise GraphError(f"mode is {mode!r}, expected 'DCR' or 'CRD'")
+    order = (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4)
+    blocks = jnp.transpose(jnp.reshape(x, (n, c, h // b, b, w // b, b)), order)
     return jnp.reshape(blocks, (n, c * b * b, h // b, w // b))
 
 

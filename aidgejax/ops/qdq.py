@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import GraphError
 from ._now import Now
 from ._operator import operator, positive_axes
-from .movement import dtype_of
+from .cast import dtype_of
 from .quantize import true_quotient
 
 # The integers that a tensor may be quantized to: {dtype: (lowest, highest)}.

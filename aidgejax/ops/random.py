@@ -7,7 +7,7 @@ import numpy as np
 
 from ..errors import GraphError
 from ._operator import operator
-from .movement import dtype_of
+from .cast import dtype_of
 
 DRAW = "float32"  # masks are drawn in this precision, whatever that of the data, so that it does not change them
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..errors import GraphError
 from ._operator import operator
-from .movement import dtype_of
+from .cast import dtype_of
 
 
 @operator("Shape", onnx=("", 15), of_shape=True)

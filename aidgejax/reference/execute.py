@@ -14,6 +14,7 @@ from . import (  # noqa: F401  (they register their definitions)
     activation,
     analog,
     attention,
+    cast,
     compare,
     conv,
     cut,

@@ -20,52 +20,6 @@ def zeros_like(x):
     return np.zeros_like(x)
 
 
-def dtype_of(code):
-    """What ONNX's TensorProto.DataType calls `code`, as a NumPy dtype."""
-    named = {1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool",
-             10: "float16", 11: "float64", 12: "uint32", 13: "uint64"}
-    if code in named:
-        return np.dtype(named[code])
-    import ml_dtypes
-
-    small = {16: ml_dtypes.bfloat16, 17: ml_dtypes.float8_e4m3fn, 18: ml_dtypes.float8_e4m3fnuz,
-             19: ml_dtypes.float8_e5m2, 20: ml_dtypes.float8_e5m2fnuz, 21: ml_dtypes.uint4, 22: ml_dtypes.int4,
-             23: ml_dtypes.float4_e2m1fn, 25: ml_dtypes.uint2, 26: ml_dtypes.int2}
-    return np.dtype(small[code])
-
-
-def convert(x, dtype, saturate):
-    x = np.asarray(x)
-    y = x.astype(dtype)
-    if not saturate or not dtype.name.startswith("float8"):
-        return y
-    import ml_dtypes
-
-    top = np.asarray(ml_dtypes.finfo(dtype).max, np.float64)
-    wide = x.astype(np.float64)
-    return np.where(wide > top, top, np.where(wide < -top, -top, wide)).astype(dtype)
-
-
-@define("Cast")
-def cast(x, *, to, saturate=1):
-    return convert(x, dtype_of(to), saturate)
-
-
-@backward("Cast")
-def cast_backward(x, y, dy):
-    return (dy.astype(x.dtype),)
-
-
-@define("CastLike")
-def cast_like(x, like, *, saturate=1):
-    return convert(x, np.asarray(like).dtype, saturate)
-
-
-@backward("CastLike")
-def cast_like_backward(x, like, y, dy):
-    return dy.astype(x.dtype), None
-
-
 @define("Reshape")
 def reshape(x, shape, *, allowzero=0):
     sizes = [x.shape[k] if d == 0 and not allowzero else int(d) for k, d in enumerate(shape)]
@@ -148,14 +102,17 @@ def depth_to_space_backward(x, y, dy, *, blocksize, mode="DCR"):
 
 
 @define("SpaceToDepth")
-def space_to_depth(x, *, blocksize):
+def space_to_depth(x, *, blocksize, mode="DCR"):
     b = blocksize
-    return np.concatenate([x[:, :, i::b, j::b] for i in range(b) for j in range(b)], axis=1)
+    pieces = [x[:, :, i::b, j::b] for i in range(b) for j in range(b)]
+    if mode == "DCR":
+        return np.concatenate(pieces, axis=1)
+    return np.stack(pieces, axis=2).reshape(x.shape[0], -1, *pieces[0].shape[2:])
 
 
 @backward("SpaceToDepth")
-def space_to_depth_backward(x, y, dy, *, blocksize):
-    return (depth_to_space(dy, blocksize=blocksize),)
+def space_to_depth_backward(x, y, dy, *, blocksize, mode="DCR"):
+    return (depth_to_space(dy, blocksize=blocksize, mode=mode),)
 
 
 @define("Expand")

@@ -4,8 +4,8 @@ import ml_dtypes
 import numpy as np
 
 from ._definition import backward, define
+from .cast import dtype_of
 from .conv import conv
-from .movement import dtype_of
 
 FLOATS8 = {"float8_e4m3fn": 448.0, "float8_e4m3fnuz": 240.0, "float8_e5m2": 57344.0, "float8_e5m2fnuz": 57344.0,
            "float4_e2m1fn": 6.0}

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ._definition import backward, define
-from .movement import dtype_of
+from .cast import dtype_of
 
 
 def source(rng, seed):

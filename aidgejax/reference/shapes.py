@@ -3,7 +3,7 @@
 import numpy as np
 
 from ._definition import define
-from .movement import dtype_of
+from .cast import dtype_of
 
 
 @define("Shape")

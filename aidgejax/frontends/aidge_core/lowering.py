@@ -15,7 +15,7 @@ from ...backend import NumpyProgram, holds_64_bits
 from ...errors import NoGradientRule
 from ...graph import Graph, Value
 from ...lower import Program, make_program
-from ...ops.movement import DTYPES
+from ...ops.cast import DTYPES
 from ...walk import metadata
 from ._errors import GraphViewError, OrderError, TensorError
 from .node import Node

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .....graph import Value
-from .....ops.movement import DTYPES
+from .....ops.cast import DTYPES
 from ...errors import RelaxTypeError, RelaxValueError
 from ..expr import Call
 from ._call import one_tensor, two_tensors

@@ -16,7 +16,7 @@ from jax.extend.core import Literal
 
 from .....errors import GraphError
 from .....graph import Graph, Value
-from .....ops.movement import DTYPES
+from .....ops.cast import DTYPES
 from .....walk import infer_shapes
 from ..graphs import renamed
 

@@ -12,7 +12,6 @@ BatchNormalization trains in elementary operators, since plain onnxruntime compu
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -205,11 +204,7 @@ def _plain(graph: Graph, opset: int) -> ModelProto:
     graph.prune()
     twin = graph.copy()
     twin.metadata = {}
-    model, lowered = at_opset(twin, opset)
-    if not lowered:
-        warnings.warn(f"the model's opset is {opset}, and its artifacts are written in opset {opset_of(model)}, the "
-                      f"lowest that has every operator of them", UserWarning, stacklevel=4)
-    return model
+    return at_opset(twin, opset)[0]
 
 
 def _of_training(node: Node) -> Callable[..., Any] | None:

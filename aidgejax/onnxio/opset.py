@@ -63,6 +63,10 @@ def _lowered(model: ModelProto, opset: int) -> ModelProto | None:
                     return None
                 node.attribute.append(helper.make_attribute("axes", [int(a) for a in numpy_helper.to_array(axes)]))
                 del node.input[1:]
+            if node.op_type == "Split":  # into equal parts unless it is told otherwise
+                kept = [a for a in node.attribute if a.name != "num_outputs"]
+                del node.attribute[:]
+                node.attribute.extend(kept)
     if opset < 16 and _needs_a_later_meaning(older):
         return None
     read = {i for n in older.graph.node for i in n.input} | {o.name for o in older.graph.output}

@@ -77,15 +77,16 @@ def test_the_base_s_opset_is_kept(name, opset, tmp_path):
 def test_the_gradient_of_a_pool_needs_a_later_opset_and_says_so(tmp_path):
     model = Case("cnn_ce").model
     model.opset_import[0].version = 14
-    with pytest.warns(UserWarning, match="opset is 14, and its artifacts are written in opset 16, the lowest"):
+    with pytest.warns(UserWarning, match="opset is 14; its training model is written in opset 16, the lowest") as found:
         artifacts.generate_artifacts(model, Case("cnn_ce").requires_grad, loss=LOSS.CrossEntropyLoss,
                                      artifact_directory=tmp_path)
+    assert len(found) == 1 and found[0].filename == __file__
 
 
 def test_an_opset_that_is_too_old_is_said(tmp_path):
     model = Case("mlp_ce").model
     model.opset_import[0].version = 11
-    with pytest.warns(UserWarning, match="opset is 11; its artifacts are written in opset 1[3-8]"):
+    with pytest.warns(UserWarning, match="opset is 11; its training model is written in opset 1[3-8]"):
         artifacts.generate_artifacts(model, ["fc1.weight"], loss=LOSS.CrossEntropyLoss, artifact_directory=tmp_path)
     ort.InferenceSession(tmp_path / "training_model.onnx")
 

@@ -84,7 +84,7 @@ def generate_artifacts(model: ModelProto | str, requires_grad: list[str] | None 
                          "leave out the optimizer")
     if ort_format:
         _converter()
-    base = _in_todays_opset(base)
+    asked, base = opset_of(base), _in_todays_opset(base)
     check_names(base, trainable, frozen)
 
     block = _Training(loss_block, isinstance(loss, LossType), loss_input_names or None, extra)
@@ -96,6 +96,9 @@ def generate_artifacts(model: ModelProto | str, requires_grad: list[str] | None 
     with (onnxblock.custom_op_library(library) if library else nullcontext()), onnxblock.base(base, path):
         block(*(o.name for o in base.graph.output))
     training, evaluation = block.to_model_proto()
+    if opset_of(training) != asked:
+        warnings.warn(f"the model's opset is {asked}; its training model is written in opset {opset_of(training)}, the "
+                      f"lowest that has every operator of it", UserWarning, stacklevel=2)
     parameters = block.parameters()
 
     files: dict[str, ModelProto | bytes] = {"training_model.onnx": training, "eval_model.onnx": evaluation}
@@ -240,9 +243,6 @@ def _in_todays_opset(base: ModelProto) -> ModelProto:
     except AidgeJaxError as e:
         raise TrainingError(str(e)) from None
     del newer.metadata_props[:]
-    warnings.warn(f"the model's opset is {opset}; its artifacts are written in opset {opset_of(newer)}, the "
-                  f"lowest that has every operator of it as it is read here", UserWarning,
-                  stacklevel=3)
     return newer
 
 

@@ -75,6 +75,19 @@ def thresholded_relu(x, *, alpha=1.0):
     return jnp.where(x > alpha, x, 0)
 
 
+def shrink_vjp(op, x, y, dy, *, lambd):
+    kept = op.Or(op.Less(x, -lambd), op.Greater(x, lambd))
+    return (op.Where(kept, dy, 0.0),)
+
+
+@operator("Shrink", onnx=("", 9), vjp=shrink_vjp, images="same")
+def shrink(x, *, bias=0.0, lambd=0.5):
+    """x - bias where x > lambd, x + bias where x < -lambd, else 0.  t[*s] -> t[*s].  ONNX Shrink-9."""
+    x = jnp.asarray(x)
+    moved = jnp.where(x < -lambd, x + bias, jnp.where(x > lambd, x - bias, 0))
+    return moved.astype(x.dtype)
+
+
 # ---- linear above 0, exponential below ----------------------------------------------------------------
 
 
@@ -193,6 +206,23 @@ def swish_vjp(op, x, y, dy, *, alpha):
 def swish(x, *, alpha=1.0):
     """x * sigmoid(alpha * x); SiLU with alpha 1.  f[*s] -> f[*s].  ONNX Swish-24."""
     return x * jax.nn.sigmoid(alpha * x)
+
+
+def swiglu_vjp(op, a, b, y, dy, *, alpha):
+    value = op.Swish(a, alpha=alpha)
+    return swish_vjp(op, a, value, op.Mul(dy, b), alpha=alpha)[0], op.Mul(dy, value)
+
+
+def swiglu_onnx(op, a, b, *, alpha):
+    return op.Mul(op.Mul(a, op.Sigmoid(a if alpha == 1 else op.Mul(a, alpha))), b)
+
+
+@operator("SwiGLU", onnx=("", 28), vjp=swiglu_vjp, decompose=swiglu_onnx, images="same")
+def swiglu(a, b, *, alpha=1.0):
+    """a * sigmoid(alpha * a) * b.  f[*s], f[*s] -> f[*s].  ONNX SwiGLU-28."""
+    if jnp.shape(a) != jnp.shape(b):
+        raise GraphError(f"A and B have shapes {list(jnp.shape(a))} and {list(jnp.shape(b))}: they are of one shape")
+    return a * jax.nn.sigmoid(alpha * a) * b
 
 
 def mish_vjp(op, x, y, dy):

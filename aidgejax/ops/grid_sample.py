@@ -1,7 +1,8 @@
-"""GridSample: an image read at given places, in 1, 2 or 3 dimensions."""
+"""GridSample: an image read at given places, in 1, 2 or 3 dimensions; AffineGrid: places that a matrix gives."""
 
 import itertools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -256,3 +257,48 @@ def _polynomial(op, coefficients, t, one):
     for c in reversed(coefficients[:-1]):
         total = op.Add(op.Mul(total, t), one(float(c)))
     return total
+
+
+# ---- places given by a matrix -------------------------------------------------------------------------
+
+
+def places(sizes, align_corners):
+    """(x, y[, z], 1) of every position of an image of these sizes, in float64: [*sizes, d + 1]."""
+    axes = [np.linspace(-1, 1, n) if align_corners else (2 * np.arange(n) + 1) / n - 1 for n in sizes]
+    if align_corners:  # a single position lies at the first corner
+        axes = [np.full(1, -1.0) if n == 1 else a for n, a in zip(sizes, axes, strict=True)]
+    grids = np.meshgrid(*axes, indexing="ij")
+    return np.stack([*grids[::-1], np.ones(tuple(sizes))], axis=-1)
+
+
+def affine_grid_vjp(op, theta, size, y, dy, *, align_corners):
+    return op.AffineGridGrad(dy, align_corners=align_corners), None
+
+
+@operator("AffineGrid", onnx=("", 20), vjp=affine_grid_vjp, static=("size",))
+def affine_grid(theta, size, *, align_corners=0):
+    """theta (x, y, 1) for every position of an image, -1 to 1 along each axis.  f[n, 2, 3], i64[4] -> f[n, h, w, 2], or
+    f[n, 3, 4], i64[5] -> f[n, d, h, w, 3]; size: that of the image, [n, c, *s].  ONNX AffineGrid-20."""
+    sizes = [int(n) for n in size[2:]]
+    d = len(sizes)
+    if d not in (2, 3) or jnp.shape(theta) != (int(size[0]), d, d + 1):
+        raise GraphError(f"theta has shape {list(jnp.shape(theta))} for an image of {[int(n) for n in size]}: expected "
+                         f"[n, 2, 3] for [n, c, h, w], [n, 3, 4] for [n, c, d, h, w]")
+    at = jnp.asarray(places(sizes, align_corners), jnp.result_type(theta))
+    return jnp.einsum("...k,nik->n...i", at, theta, precision=jax.lax.Precision.HIGHEST)
+
+
+def affine_grid_grad_onnx(op, dy, *, align_corners):
+    sizes = dy.shape[1:-1]
+    if not all(isinstance(n, int) for n in sizes):
+        raise GraphError(f"AffineGridGrad can be spelled in standard operators only where the image's sizes are "
+                         f"numbers, got {dy}")
+    at = places(sizes, align_corners).reshape(-1, len(sizes) + 1)
+    return op.Einsum(op.Reshape(dy, (0, -1, len(sizes))), op.CastLike(at, dy), equation="npi,pk->nik")
+
+
+@operator("AffineGridGrad", decompose=affine_grid_grad_onnx)
+def affine_grid_grad(dy, *, align_corners=0):
+    """dL/d theta of AffineGrid: dy (x, y, 1)^T summed over positions.  f[n, h, w, 2] -> f[n, 2, 3]."""
+    at = jnp.asarray(places(dy.shape[1:-1], align_corners), dy.dtype)
+    return jnp.einsum("n...i,...k->nik", dy, at, precision=jax.lax.Precision.HIGHEST)

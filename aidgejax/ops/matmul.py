@@ -1,9 +1,10 @@
-"""Matrix products: MatMul, Gemm, Einsum."""
+"""Matrix products: MatMul, Gemm, Einsum; and determinants."""
 
 import math
 import string
 
 import jax.numpy as jnp
+import numpy as np
 
 from ..errors import GraphError
 from ..graph import Value
@@ -186,3 +187,29 @@ def einsum(*xs, equation):
             raise GraphError(f"{c!r} of equation {equation!r} is {sizes[c]} and {d}, expected one size")
         sizes[c] = max(d, sizes[c])
     return jnp.einsum(",".join(terms) + "->" + out, *xs)
+
+
+# ---- Det ----------------------------------------------------------------------------------------------
+
+
+def det_vjp(op, x, y, dy):
+    """dy times the cofactors, which exist where the inverse does not: determinants without a row and a column."""
+    rank, size = x.rank, x.shape[-1]
+    if not isinstance(size, int):
+        raise GraphError(f"the gradient of Det needs to know how large the matrices of {x} are")
+    dy = op.Unsqueeze(dy, (-2, -1))
+    if size == 1:
+        return (op.ExpandLike(dy, x),)
+    others = np.array([[k for k in range(size) if k != gone] for gone in range(size)])
+    minors = op.Gather(op.Gather(x, others, axis=rank - 2), others, axis=rank)  # [..., i, rows, j, columns]
+    minors = op.Transpose(minors, perm=(*range(rank - 1), rank, rank - 1, rank + 1))
+    signs = op.CastLike((-1.0) ** np.add.outer(np.arange(size), np.arange(size)), x)
+    return (op.Mul(op.Mul(op.Det(minors), signs), dy),)
+
+
+@operator("Det", onnx=("", 11), vjp=det_vjp)
+def det(x):
+    """The determinant of each matrix.  f[*s, n, n] -> f[*s].  ONNX Det-11."""
+    if jnp.ndim(x) < 2 or x.shape[-1] != x.shape[-2]:
+        raise GraphError(f"expected square matrices, got shape {list(jnp.shape(x))}")
+    return jnp.linalg.det(x.astype(jnp.promote_types(x.dtype, "float32"))).astype(x.dtype)

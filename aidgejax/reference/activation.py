@@ -216,3 +216,13 @@ def hardmax(x, *, axis=-1):
 @backward("Hardmax")
 def hardmax_backward(x, y, dy, *, axis=-1):
     return (np.zeros_like(dy),)
+
+
+@define("Shrink")
+def shrink(x, *, bias=0.0, lambd=0.5):
+    return np.select([x < -lambd, x > lambd], [x + bias, x - bias], 0).astype(x.dtype)
+
+
+@define("SwiGLU")
+def swiglu(a, b, *, alpha=1.0):
+    return (a / (1 + np.exp(-alpha * a)) * b).astype(a.dtype)

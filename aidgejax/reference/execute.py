@@ -26,6 +26,7 @@ from . import (  # noqa: F401  (they register their definitions)
     movement,
     norm,
     periphery,
+    place,
     pool,
     qdq,
     quantize,

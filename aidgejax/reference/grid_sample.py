@@ -93,3 +93,33 @@ def grid_sample_grad(dy, x, grid, *, mode="linear", padding_mode="zeros", align_
             rest = np.prod([slopes[b] if a == b else weights[b] for b in range(d)])
             dg[(n, *out, d - 1 - a)] += dg.dtype.type(read * rest)
     return dx, dg
+
+
+def position(k, size, align):
+    """-1 to 1: of the outermost pixels' centres, or of their edges."""
+    if align:
+        return -1.0 if size == 1 else 2 * k / (size - 1) - 1
+    return (2 * k + 1) / size - 1
+
+
+def each_position(sizes, align):
+    """(index, (x, y[, z], 1)) of every pixel"""
+    for index in np.ndindex(*sizes):
+        yield index, np.array([*(position(k, n, align) for k, n in zip(index, sizes, strict=True))][::-1] + [1.0])
+
+
+@define("AffineGrid")
+def affine_grid(theta, size, *, align_corners=0):
+    y = np.zeros((theta.shape[0], *(int(n) for n in size[2:]), theta.shape[1]), theta.dtype)
+    for index, at in each_position(y.shape[1:-1], align_corners):
+        y[(slice(None), *index)] = theta @ at
+    return y
+
+
+@define("AffineGridGrad")
+def affine_grid_grad(dy, *, align_corners=0):
+    d = dy.shape[-1]
+    total = np.zeros((dy.shape[0], d, d + 1))
+    for index, at in each_position(dy.shape[1:-1], align_corners):
+        total += dy[(slice(None), *index)][:, :, None] * at
+    return total.astype(dy.dtype)

@@ -86,3 +86,13 @@ def einsum_backward(*args, equation):
             others = [x[at] for j, (x, at) in enumerate(zip(xs, places, strict=True)) if j != k]
             share[places[k]] += dy[target] * np.prod(others)
     return tuple(shares)
+
+
+@define("Det")
+def det(x):
+    return np.asarray(np.linalg.det(x), x.dtype)
+
+
+@backward("Det")
+def det_backward(x, y, dy):
+    return (dy[..., None, None] * y[..., None, None] * np.swapaxes(np.linalg.inv(x), -1, -2),)

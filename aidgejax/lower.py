@@ -129,7 +129,8 @@ def make_program(graph: Graph, *, seeds: Iterable[str] | None = None, wrt: Itera
 
     seeds: outputs from which the gradient starts; default: the output named "loss", or else all floating ones.
     wrt: what the gradient is taken for; default: all parameters.
-    training: True or False puts BatchNormalization and Dropout into that mode; None leaves the graph's own.
+    training: True or False puts BatchNormalization and Dropout into that mode, but for BatchNormalization whose
+        statistics are frozen (see freeze_statistics); None leaves the graph's own.
     layout: how images lie inside: "NHWC" (fast in compiled loops on CPU) or "NCHW".
     Raises UnknownOperator, NoGradientRule or GraphError, each naming the node.
     """
@@ -207,7 +208,7 @@ def prepare(graph: Graph, training: bool | None = None) -> Graph:
         operator = lookup(node.op)
         _check_call(graph, node, operator)
         if training is not None:
-            node = _in_mode(operator, node, training)
+            node = _in_mode(graph, operator, node, training)
         wanted = set(operator.saves) | ({*operator.updates.values()} if _is_training(operator, node) else set())
         outputs = list(node.outputs) + [None] * (max(wanted, default=-1) + 1 - len(node.outputs))
         for k in wanted:
@@ -230,8 +231,10 @@ def _check_call(graph: Graph, node: Node, operator: Operator) -> None:
                          f"{len(operator.inputs)} inputs ({', '.join(operator.inputs)}), got {len(node.inputs)}")
 
 
-def _in_mode(operator: Operator, node: Node, training: bool) -> Node:
+def _in_mode(graph: Graph, operator: Operator, node: Node, training: bool) -> Node:
+    """Frozen statistics, see freeze.py, keep their node in inference."""
     if "training_mode" in operator.attributes:
+        training = training and not any(node.inputs[k] in graph.constants for k in operator.updates)
         return Node(node.op, node.inputs, node.outputs, {**node.attrs, "training_mode": int(training)}, node.name,
                     node.domain)
     if "training_mode" in operator.inputs:

@@ -17,12 +17,13 @@ FLOOR = {
     "errors": 0,
     "graph": 1, "match": 1,
     "ops": 2, "fillers": 2, "optim": 2, "schedule": 2, "metrics": 2, "zoo": 2,
+    "freeze": 2,
     "gradient": 3, "walk": 3, "unroll": 3, "lower": 3,
     "train": 4, "data": 4, "checkpoint": 4, "parallel": 4, "analog": 4, "onnxio": 4,
     "backend": 5, "comparison": 5, "summary": 5,
     "frontends": 6, "__main__": 6, "__init__": 6,
 }  # fmt: skip
-WITHOUT_JAX = {"errors", "graph", "match", "zoo", "gradient", "onnxio", "reference"}
+WITHOUT_JAX = {"errors", "graph", "match", "zoo", "freeze", "gradient", "onnxio", "reference"}
 WITH_ONNX = {"onnxio", "frontends"}
 DERIVATIVES = {"grad", "value_and_grad", "vjp", "jvp", "linearize", "linear_transpose", "jacfwd", "jacrev", "hessian",
                "pure_callback", "io_callback", "ad", "custom_jvp"}

@@ -23,6 +23,7 @@ from .checks import (
     node_names,
 )
 from .claims import check_settings
+from .contrib import in_standard_words
 from .schemas import registered, same, schema_of
 from .subgraphs import captures, outer_reads, subgraphs
 from .tensors import attribute_value, to_array
@@ -83,7 +84,7 @@ def build(model: Checked, opset: int, shapes: Shapes | None = None) -> Graph:
         else:
             graph.input(info.name, shapes.get(info.name, shape), dtype)
     _add_nodes(graph, model, opset)
-    graph = in_todays_form(graph, opset)
+    graph = in_standard_words(in_todays_form(graph, opset))
     _check_attributes(graph)
     check_settings(graph)
     return graph
@@ -132,7 +133,7 @@ def _subgraph(model: Checked, opset: int) -> Graph:
     for name in outer_reads(model.proto):
         graph.input(name, None)
     _add_nodes(graph, model, opset)
-    graph = in_todays_form_by_rank(in_todays_form(graph, opset), opset)
+    graph = in_standard_words(in_todays_form_by_rank(in_todays_form(graph, opset), opset))
     _check_attributes(graph)
     check_settings(graph)
     graph.metadata["outputs"] = tuple(declared)

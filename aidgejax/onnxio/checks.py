@@ -16,6 +16,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
 from ..errors import ModelFileError, UnknownOperator
 from ..ops import lookup
 from ..ops.structure import STRUCTURAL
+from .contrib import is_contrib
 from .schemas import NEWEST_OPSET, OLDEST_OPSET, attribute_type, kind_name, registered, schema_at, schema_of
 from .subgraphs import every_graph, reads
 from .tensors import dtype_name
@@ -178,7 +179,8 @@ def is_known(node: NodeProto) -> bool:
     domain, op_type = domain_of(node.domain), node.op_type
     if domain == "" and (op_type == "Constant" or op_type in STRUCTURAL):
         return True
-    return registered(domain, RENAMED.get(op_type, op_type) if domain == "" else op_type) is not None
+    renamed = RENAMED.get(op_type, op_type) if domain == "" else op_type
+    return registered(domain, renamed) is not None or is_contrib(domain, op_type)
 
 
 def check_node(node: NodeProto, name: str, opsets: dict[str, int]) -> None:

@@ -32,10 +32,13 @@ from . import (
     recurrent,
     reduce,
     resize,
+    select,
     shapes,
+    signal,
     spiking,
     unary,
     unfold,
+    unpool,
 )
 from ._operator import OPERATORS, Operator, check_known, lookup, operator
 
@@ -72,8 +75,11 @@ __all__ = [
     "recurrent",
     "reduce",
     "resize",
+    "select",
     "shapes",
+    "signal",
     "spiking",
     "unary",
     "unfold",
+    "unpool",
 ]

@@ -108,3 +108,15 @@ def bernoulli(x, *, dtype=None, seed=None, key=None):
     dtype: ONNX's number of it; x's unless given."""
     drawn = jax.random.uniform(its_key(key, seed), jnp.shape(x), DRAW) < x
     return drawn.astype(dtype_like(x, dtype))
+
+
+@operator("Multinomial", onnx=("", 7), random=True, vjp=nothing)
+def multinomial(x, *, dtype=6, sample_size=1, seed=None, key=None):
+    """Draws sample_size classes for every row; x: the logarithms of their weights.  f[b, c] -> i[b, n].
+
+    dtype: ONNX's number of int32 or int64.  No gradient passes.  ONNX Multinomial-7."""
+    if jnp.ndim(x) != 2 or sample_size < 1 or dtype not in (6, 7):
+        raise GraphError(f"x is of rank {jnp.ndim(x)}, sample_size {sample_size} and dtype {dtype}; expected a matrix, "
+                         f"1 or more, and 6 (int32) or 7 (int64)")
+    drawn = jax.random.categorical(its_key(key, seed), x[:, None, :], shape=(jnp.shape(x)[0], sample_size))
+    return drawn.astype(dtype_of(dtype))

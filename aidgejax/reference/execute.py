@@ -34,10 +34,13 @@ from . import (  # noqa: F401  (they register their definitions)
     recurrent,
     reduce,
     resize,
+    select,
     shapes,
+    signal,
     spiking,
     unary,
     unfold,
+    unpool,
 )
 from ._definition import BACKWARDS, DEFINITIONS
 

@@ -49,3 +49,11 @@ def random_uniform_like(x, *, dtype=None, low=0.0, high=1.0, seed=None, rng=None
 @define("Bernoulli")
 def bernoulli(x, *, dtype=None, seed=None, rng=None):
     return (source(rng, seed).uniform(size=x.shape) < x).astype(x.dtype if dtype is None else dtype_of(dtype))
+
+
+@define("Multinomial")
+def multinomial(x, *, dtype=6, sample_size=1, seed=None, rng=None):
+    rng = source(rng, seed)
+    weights = np.exp(x - x.max(axis=1, keepdims=True)).astype(np.float64)
+    drawn = [rng.choice(x.shape[1], sample_size, p=w / w.sum()) for w in weights]
+    return np.asarray(drawn).astype(dtype_of(dtype))

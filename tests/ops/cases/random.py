@@ -23,4 +23,6 @@ CASES = [
     Case("RandomUniformLike", (f(2, 3),), low=2.0, high=3.0, dtype=1, wrt=(), why="a dtype of its own", excused=RANDOM),
     Case("Bernoulli", (f(4, 3, lo=0, hi=1),), wrt=(), why="dtype of the input", excused=RANDOM),
     Case("Bernoulli", (f(4, 3, lo=0, hi=1),), wrt=(), dtype=7, seed=2.0, why="int64", excused=RANDOM),
+    Case("Multinomial", (f(3, 4),), wrt=(), sample_size=5, excused=RANDOM),
+    Case("Multinomial", (f(3, 4),), wrt=(), dtype=7, seed=2.0, why="int64", excused=RANDOM),
 ]

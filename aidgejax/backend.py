@@ -15,7 +15,7 @@ from . import reference
 from .errors import BackendError, GraphError
 from .gradient import grad_name
 from .graph import Graph, Node, Producer, Value
-from .lower import Arrays, Program, make_program
+from .lower import Arrays, Program, bind, make_program
 from .ops import lookup
 from .unroll import flat_feeds, is_open, unrolled
 from .walk import metadata
@@ -48,6 +48,7 @@ def run(graph: Graph, inputs: Mapping[str, Any] | Sequence[Any], backend: str = 
     if backend == "numpy":
         with jax.enable_x64(True):
             program = make_program(graph, wrt=[], training=training)
+            bind(program.graph, graph.params, graph.buffers, feeds)  # refuses what does not fit
         outputs, _, _ = NumpyProgram(program).forward(graph.params, graph.buffers, feeds, key, save=False)
     else:
         with jax.enable_x64(True):
@@ -126,7 +127,10 @@ def _converted(graph: Graph, value: Value, fed: Any, kind: str) -> Any:
         return [_converted(graph, value, a, kind[9:-1]) for a in fed]
     if fed is None:
         raise GraphError(f"graph {graph.name!r}, {value}: got None, expected an array")
-    a, want = np.asarray(fed), jnp.dtype(kind)
+    try:
+        a, want = np.asarray(fed), jnp.dtype(kind)
+    except ValueError as e:  # rows of different lengths
+        raise GraphError(f"graph {graph.name!r}, {value}: what was given is no array: {e}") from None
     if a.dtype != want and a.dtype.kind != want.kind:
         raise GraphError(f"graph {graph.name!r}, {value}: got an array of dtype {a.dtype}; convert it with "
                          f".astype({want.name!r})")

@@ -26,6 +26,7 @@ from ..lower import prepare
 from ..ops import lookup
 from ..walk import infer_shapes
 from .foreign import Foreign
+from .large import detached
 from .merge import merge_equals
 from .opset import at_opset
 from .rewrite import respell
@@ -61,7 +62,7 @@ def training_model(base: ModelProto, loss: str, trainable: Sequence[str], frozen
         InPlaceAccumulatorV2, which writes into its input; the outputs say only that it is done.
     Raises GraphError or NoGradientRule, each naming the parameter or the node.
     """
-    foreign = Foreign(base, (loss, *extra))
+    foreign = Foreign(detached(base), (loss, *extra))
     graph = _with_roles(read_with_targets(foreign.rest), trainable, frozen)
     foreign.check_gradient(graph, trainable, loss)
     graph = training_graph(graph, loss, trainable, frozen, (*extra, *foreign.reads), tail=tail)
@@ -74,7 +75,7 @@ def training_model(base: ModelProto, loss: str, trainable: Sequence[str], frozen
 def evaluation_model(base: ModelProto, loss: str, trainable: Sequence[str], frozen: Sequence[str] = (),
                      extra: Sequence[str] = ()) -> ModelProto:
     """The model that computes the loss as inference does: running statistics, no dropout."""
-    foreign = Foreign(base, (loss, *extra))
+    foreign = Foreign(detached(base), (loss, *extra))
     graph = _with_roles(read_with_targets(foreign.rest), trainable, frozen)
     graph = evaluation_graph(graph, loss, (*extra, *foreign.reads))
     return foreign.rejoined(_as_inputs(_plain(graph, opset_of(base)), base, (*trainable, *frozen)))
@@ -221,6 +222,7 @@ def _of_training(node: Node) -> Callable[..., Any] | None:
 def _as_inputs(model: ModelProto, base: ModelProto, names: Sequence[str]) -> ModelProto:
     """Initializers turned into inputs, after the model's own and before those of the accumulation."""
     merge_equals(model, names)
+    del model.metadata_props[:]  # roles of what is an input now
     wanted = [t for t in base.graph.initializer if t.name in set(names)]
     kept = [t for t in model.graph.initializer if t.name not in set(names)]
     del model.graph.initializer[:]
@@ -228,7 +230,9 @@ def _as_inputs(model: ModelProto, base: ModelProto, names: Sequence[str]) -> Mod
     inputs = {i.name: i for i in model.graph.input}
     ours = [inputs.pop(n) for n in (*map(buffer_name, (t.name for t in wanted)), RESET) if n in inputs]
     late = [inputs.pop(n) for n in list(inputs) if n.endswith("_grad.accumulation.buffer")]
-    infos = [helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)) for t in wanted if t.name not in inputs]
+    mine = {i.name for i in base.graph.input}
+    infos = [helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)) for t in wanted if t.name not in mine]
+    inputs = {n: i for n, i in inputs.items() if n in mine or n not in {t.name for t in wanted}}
     reset = [i for i in ours if i.name == RESET]
     ours = [i for i in ours if i.name != RESET]
     del model.graph.input[:]

@@ -1,11 +1,13 @@
 """ONNX Runtime's training checkpoint: one FlatBuffers file, identifier ODTC, version 2.
 
     Checkpoint{version, module_state, optimizer_groups, property_bag}
-    ModuleState{requires_grad_params, frozen_params, is_nominal_state}
-    Tensor{name, doc_string, dims, data_type (ONNX's number), raw_data, ...}
+    ModuleState{requires_grad_params, frozen_params, is_nominal_state, has_external_data}
+    Tensor{name, doc_string, dims, data_type (ONNX's number), raw_data, string_data, external_data_offset}
     OptimizerGroup{group_name, step, initial_learning_rate, optimizer_states}
     ParameterOptimizerState{param_name, momentums: momentum0, momentum1}
     PropertyBag{ints, floats, strings}, each {name, value}
+
+What FlatBuffers cannot address, 2 GiB and more, stands in a second file, `<checkpoint>.data`.
 
 The slots are read and written by number, in the order above.  A file is believed as little as an ONNX file is: every
 offset is checked against what the file holds.
@@ -26,9 +28,11 @@ from onnx import helper
 
 from ..errors import CheckpointError
 from .tensors import dtype_name
+from .writer import whole_file, write_atomically
 
 IDENTIFIER, VERSION = b"ODTC", 2
 LARGEST = (1 << 31) - (1 << 20)  # what FlatBuffers can address
+SMALL, ALIGNMENT = 1024, 64  # bytes of what never goes to a second file; where tensors begin there
 Property = int | float | str
 
 
@@ -55,38 +59,60 @@ class OrtCheckpoint:
 # ---- writing ------------------------------------------------------------------------------------------
 
 
-def to_bytes(checkpoint: OrtCheckpoint) -> bytes:
-    """The file's content; with `nominal`, arrays are left out."""
-    size = sum(a.nbytes for a in (*checkpoint.trainable.values(), *checkpoint.frozen.values()))
+def write_checkpoint(checkpoint: OrtCheckpoint, path: str) -> None:
+    """Write the file and, for 2 GiB and more, first `<path>.data`; each appears whole or not at all."""
+    offsets, end = {}, 0
+    arrays = {**checkpoint.trainable, **checkpoint.frozen}
+    if not checkpoint.nominal and sum(a.nbytes for a in arrays.values()) > LARGEST:
+        for name, a in arrays.items():
+            if a.nbytes > SMALL:
+                offsets[name] = end
+                end += -(-a.nbytes // ALIGNMENT) * ALIGNMENT
+    data = to_bytes(checkpoint, offsets)
+    if offsets:
+        with whole_file(f"{path}.data") as f:
+            for name, offset in offsets.items():
+                f.seek(offset)
+                np.ascontiguousarray(arrays[name]).tofile(f)
+    write_atomically(data, path)
+
+
+def to_bytes(checkpoint: OrtCheckpoint, offsets: Mapping[str, int] | None = None) -> bytes:
+    """The file's content; with `nominal`, arrays are left out.  offsets: where arrays stand in a second file."""
+    offsets = offsets or {}
+    size = sum(a.nbytes for n, a in (*checkpoint.trainable.items(), *checkpoint.frozen.items()) if n not in offsets)
     if checkpoint.optimizer:
         size += sum(a.nbytes for m in checkpoint.optimizer.momentums.values() for a in m)
     if size > LARGEST and not checkpoint.nominal:
-        raise CheckpointError(f"the checkpoint would hold {size} bytes, and ONNX Runtime's format takes at most "
-                              f"{LARGEST}; save with aidgejax.checkpoint instead, or a nominal checkpoint")
+        raise CheckpointError(f"the checkpoint would hold {size} bytes in one file, and ONNX Runtime's format takes at "
+                              f"most {LARGEST}; leave out the optimizer's state, or save with aidgejax.checkpoint")
     b = flatbuffers.Builder(1024 if checkpoint.nominal else size + 4096)
     bag = _property_bag(b, checkpoint.properties)
     groups = None
     if checkpoint.optimizer is not None:
         groups = _vector(b, [_optimizer_group(b, checkpoint.optimizer)])
-    module = _module_state(b, checkpoint)
+    module = _module_state(b, checkpoint, offsets)
     root = _table(b, 4, {0: ("Int32", VERSION), 1: module, 2: groups, 3: bag})
     b.Finish(root, file_identifier=IDENTIFIER)
     return bytes(b.Output())
 
 
-def _module_state(b: Any, checkpoint: OrtCheckpoint) -> int:
-    trainable, frozen = (_vector(b, [_tensor(b, n, a, checkpoint.nominal) for n, a in arrays.items()])
+def _module_state(b: Any, checkpoint: OrtCheckpoint, offsets: Mapping[str, int]) -> int:
+    trainable, frozen = (_vector(b, [_tensor(b, n, a, checkpoint.nominal, offsets.get(n)) for n, a in arrays.items()])
                          for arrays in (checkpoint.trainable, checkpoint.frozen))
-    return _table(b, 4, {0: trainable, 1: frozen, 2: ("Bool", checkpoint.nominal)})
+    return _table(b, 4, {0: trainable, 1: frozen, 2: ("Bool", checkpoint.nominal), 3: ("Bool", bool(offsets))})
 
 
-def _tensor(b: Any, name: str, array: np.ndarray, nominal: bool = False) -> int:
+def _tensor(b: Any, name: str, array: np.ndarray, nominal: bool = False, offset: int | None = None) -> int:
     text = b.CreateString(name)
     doc = b.CreateString("")
     dims = b.CreateNumpyVector(np.asarray([] if nominal else array.shape, np.int64))
-    raw = b.CreateByteVector(b"" if nominal else np.ascontiguousarray(array).tobytes())
+    raw = None
+    if offset is None:
+        raw = b.CreateByteVector(b"" if nominal else np.ascontiguousarray(array).tobytes())
     code = helper.np_dtype_to_tensor_dtype(array.dtype)
-    return _table(b, 7, {0: text, 1: doc, 2: dims, 3: ("Int32", code), 4: raw, 6: ("Int64", -1, -1)})
+    outside = ("Int64", -1 if offset is None else offset, -1)
+    return _table(b, 7, {0: text, 1: doc, 2: dims, 3: ("Int32", code), 4: raw, 6: outside})
 
 
 def _optimizer_group(b: Any, state: OptimizerState) -> int:
@@ -135,8 +161,9 @@ def _vector(b: Any, offsets: list[int]) -> int:
 # ---- reading ------------------------------------------------------------------------------------------
 
 
-def from_bytes(data: bytes, what: str = "the checkpoint") -> OrtCheckpoint:
-    """What `data` says.  what: how to call it in a message, e.g. its path.  Raises CheckpointError."""
+def from_bytes(data: bytes, what: str = "the checkpoint", outside: str | None = None) -> OrtCheckpoint:
+    """What `data` says.  what: how to call it in a message, e.g. its path.  outside: the path of the second file.
+    Raises CheckpointError."""
     if len(data) < 8 or data[4:8] != IDENTIFIER:
         raise CheckpointError(f"{what} is not a checkpoint of ONNX Runtime training: expected the identifier "
                               f"{IDENTIFIER.decode()!r} at byte 4, got {bytes(data[4:8])!r}")
@@ -148,7 +175,7 @@ def from_bytes(data: bytes, what: str = "the checkpoint") -> OrtCheckpoint:
     if module is None:
         raise CheckpointError(f"{what} holds no module state")
     nominal = bool(module.number(2, types.BoolFlags))
-    result = OrtCheckpoint(_tensors(module, 0, nominal), _tensors(module, 1, nominal), nominal)
+    result = OrtCheckpoint(_tensors(module, 0, nominal, outside), _tensors(module, 1, nominal, outside), nominal)
     for group in root.tables(2)[:1]:
         momentums = {s.text(0): tuple(_tensors(s, 1, False).values()) for s in group.tables(3)}
         result.optimizer = OptimizerState(group.number(1, types.Int64Flags), group.number(2, types.Float32Flags),
@@ -166,24 +193,35 @@ def from_bytes(data: bytes, what: str = "the checkpoint") -> OrtCheckpoint:
 def read_checkpoint(path: Any) -> OrtCheckpoint:
     """Read a checkpoint file; FileNotFoundError where there is none, CheckpointError where it is none."""
     with open(path, "rb") as f:
-        return from_bytes(f.read(), f"checkpoint {os.fspath(path)!r}")
+        return from_bytes(f.read(), f"checkpoint {os.fspath(path)!r}", f"{os.fspath(path)}.data")
 
 
-def _tensors(table: _Table, slot: int, nominal: bool) -> dict[str, np.ndarray]:
+def _tensors(table: _Table, slot: int, nominal: bool, outside: str | None = None) -> dict[str, np.ndarray]:
     found = {}
     for t in table.tables(slot):
         name, what = t.text(0), table.what
         dtype = _dtype(t.number(3, types.Int32Flags), f"tensor {name!r} of {what}")
         dims = tuple(int(d) for d in t.array(2, np.dtype("<i8")))
         raw = t.array(4, np.dtype("u1"))
-        if t.number(6, types.Int64Flags, -1) != -1:
-            raise CheckpointError(f"tensor {name!r} of {what} keeps its data in another file, which is not read")
+        offset = t.number(6, types.Int64Flags, -1)
+        if offset != -1:
+            raw = _from_outside(outside, offset, math.prod(dims) * dtype.itemsize, f"tensor {name!r} of {table.what}")
         if nominal:
             dims, raw = (0,), raw[:0]
         elif any(d < 0 for d in dims) or math.prod(dims) * dtype.itemsize != raw.size:
             raise CheckpointError(f"tensor {name!r} of {what} is {dtype.name}{list(dims)}, but holds {raw.size} bytes")
         found[name] = raw.view(dtype).reshape(dims).copy()
     return found
+
+
+def _from_outside(path: str | None, offset: int, size: int, what: str) -> np.ndarray:
+    if path is None or not os.path.exists(path):
+        raise CheckpointError(f"{what} keeps its data in another file, {path!r}, which is not there: it belongs beside "
+                              f"the checkpoint")
+    if offset < 0 or size < 0 or offset + size > os.path.getsize(path):
+        raise CheckpointError(f"{what} should have {size} bytes from byte {offset} of {path!r}, which has "
+                              f"{os.path.getsize(path)}")
+    return np.fromfile(path, np.uint8, size, offset=offset)
 
 
 def _dtype(code: int, what: str) -> np.dtype:

@@ -31,14 +31,14 @@ class Case:
     def batch(self, i):
         return [self.data[f"data/{n}"][i % 3] for n in self.ort["module_inputs"]]
 
-    def write(self, folder, optimizer="adamw", **more):
+    def write(self, folder, optimizer="adamw", *, model=None, **more):
         settings = dict(self.adamw) if optimizer == "adamw" else {}
         if self.clip_grad_norm:
             settings["clip_grad"] = onnxblock.optim.ClipGradNorm(self.clip_grad_norm)
         block = {"adamw": onnxblock.optim.AdamW, "sgd": onnxblock.optim.SGD}[optimizer](**settings)
         artifacts.generate_artifacts(
-            str(self.folder / "model.onnx"), requires_grad=self.requires_grad, frozen_params=self.frozen_params,
-            loss=loss_of(*self.loss), optimizer=block, artifact_directory=folder,
+            model or str(self.folder / "model.onnx"), requires_grad=self.requires_grad,
+            frozen_params=self.frozen_params, loss=loss_of(*self.loss), optimizer=block, artifact_directory=folder,
             additional_output_names=self.additional_output_names, **more)
 
     def start(self, folder, **keywords):

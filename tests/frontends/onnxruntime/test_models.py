@@ -6,6 +6,7 @@ import pytest
 
 from aidgejax.frontends.onnxruntime.training import artifacts
 from aidgejax.frontends.onnxruntime.training.api import CheckpointState, Module
+from aidgejax.onnxio import ort_checkpoint
 
 from ._golden import Case, first
 
@@ -118,3 +119,51 @@ def test_constants_that_are_listed_as_frozen(tmp_path):
         state = CheckpointState.load_checkpoint(tmp_path / "checkpoint")
         module = Module(tmp_path / "training_model.onnx", state, backend=backend)
         np.testing.assert_allclose(first(module(*case.batch(0))), case.data["step0/loss"], rtol=1e-5)
+
+
+# ---- more than 2 GiB, with a limit that is smaller ----------------------------------------------------
+
+
+def limit(monkeypatch, size):
+    monkeypatch.setattr(artifacts, "LARGEST_MODEL", size)
+    monkeypatch.setattr(ort_checkpoint, "LARGEST", size)
+    monkeypatch.setattr(ort_checkpoint, "SMALL", 16)
+
+
+@pytest.mark.parametrize("name", ["cnn_bn", "transformer"])
+def test_a_large_model_stays_in_its_files(name, tmp_path, monkeypatch):
+    case, whole = Case(name), tmp_path / "whole"
+    whole.mkdir()
+    case.write(whole, nominal_checkpoint=True)
+    limit(monkeypatch, 1000)
+    large = tmp_path / "m.onnx"
+    onnx.save(case.model, large, save_as_external_data=True, location="m.data", size_threshold=0)
+    case.write(tmp_path, nominal_checkpoint=True, model=str(large))
+    for file in ("training_model.onnx", "eval_model.onnx", "optimizer_model.onnx", "nominal_checkpoint"):
+        assert (tmp_path / file).read_bytes() == (whole / file).read_bytes()
+    assert (tmp_path / "checkpoint.data").stat().st_size > 1000
+    state = CheckpointState.load_checkpoint(tmp_path / "checkpoint")
+    for name, p in state.parameters:
+        np.testing.assert_array_equal(p.data, case.initial[name])
+    (tmp_path / "checkpoint.data").unlink()
+    with pytest.raises(RuntimeError, match="keeps its data in another file.*checkpoint.data', which is not there"):
+        CheckpointState.load_checkpoint(tmp_path / "checkpoint")
+
+
+def test_a_large_model_without_its_second_file(tmp_path, monkeypatch):
+    limit(monkeypatch, 100)
+    case = Case("mlp_ce")
+    onnx.save(case.model, tmp_path / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
+    (tmp_path / "m.data").unlink()
+    with pytest.raises(RuntimeError, match="initializer 'fc1.weight' cannot be read: 'm.data' is no file beside the"):
+        case.write(tmp_path, model=str(tmp_path / "m.onnx"))
+    assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]
+
+
+def test_large_constants_have_to_be_listed(tmp_path, monkeypatch):
+    limit(monkeypatch, 100)
+    case = Case("mlp_ce")
+    onnx.save(case.model, tmp_path / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
+    with pytest.raises(RuntimeError, match="more than 2 GiB of constants.*frozen_params"):
+        artifacts.generate_artifacts(str(tmp_path / "m.onnx"), ["fc2.bias"], [], LOSS.CrossEntropyLoss,
+                                     artifact_directory=tmp_path)

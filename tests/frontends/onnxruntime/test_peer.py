@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aidgejax.onnxio import ort_checkpoint
+
 from ._golden import NAMES, Case
 
 PYTHON = os.environ.get("AIDGEJAX_ORT_TRAINING")
@@ -22,7 +24,17 @@ pytestmark = [pytest.mark.peer, pytest.mark.skipif(not PYTHON, reason="AIDGEJAX_
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 @pytest.mark.parametrize("name", NAMES)
 def test_our_artifacts_train_there(name, optimizer, tmp_path):
-    case = Case(name)
+    check_there(Case(name), optimizer, tmp_path)
+
+
+def test_a_checkpoint_in_two_files_is_read_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(ort_checkpoint, "LARGEST", 1000)
+    monkeypatch.setattr(ort_checkpoint, "SMALL", 16)
+    check_there(Case("cnn_bn"), "adamw", tmp_path)
+    assert (tmp_path / "checkpoint.data").exists()
+
+
+def check_there(case, optimizer, tmp_path):
     case.write(tmp_path, optimizer, runtime="onnxruntime-training")
     told = subprocess.run([PYTHON, Path(__file__).with_name("_peer.py"), tmp_path, case.folder / "data.npz",
                            str(case.learning_rate)], capture_output=True, text=True, check=True).stdout

@@ -20,12 +20,15 @@ from onnx import ModelProto
 from ....errors import AidgeJaxError
 from ....onnxio import read
 from ....onnxio.artifacts import opset_of
+from ....onnxio.large import bring_inside, bytes_of, is_outside
 from ....onnxio.opset import at_opset
+from ....onnxio.ort_checkpoint import OrtCheckpoint, write_checkpoint
+from ....onnxio.tensors import check_external
 from ....onnxio.writer import LARGEST_MODEL, OLDEST_OPSET
 from . import onnxblock
 from ._errors import LossArguments, NoFile, NotFound, OutOfRange, TrainingError, UnknownOptimizer
 from .onnxblock._block import check_names
-from .onnxblock._checkpoint import checkpoint_bytes
+from .onnxblock._checkpoint import checkpoint_of
 
 RUNTIMES = ("standard", "onnxruntime-training")
 
@@ -62,7 +65,8 @@ def generate_artifacts(model: ModelProto | str, requires_grad: list[str] | None 
     """Write training_model.onnx, eval_model.onnx, optimizer_model.onnx (with an optimizer), checkpoint and, if asked
     for, nominal_checkpoint, each name after `prefix`.  All of them or, after an error, none.
 
-    model: the forward model, or its path.  requires_grad, frozen_params: initializers that become inputs; the others
+    model: the forward model, or its path.  By path it may be larger than 2 GiB: its data is then not loaded, and the
+        checkpoint's is in checkpoint.data.  requires_grad, frozen_params: initializers that become inputs; the others
         stay in the models.  loss: one of LossType, a Block, or None where the first output is the loss.
     additional_output_names: tensors to output beside the loss.  loss_input_names: what the loss is given, instead of
         all outputs.  custom_op_library: nodes of its domains are kept as they are.
@@ -86,6 +90,7 @@ def generate_artifacts(model: ModelProto | str, requires_grad: list[str] | None 
         _converter()
     asked, base = opset_of(base), _in_todays_opset(base)
     check_names(base, trainable, frozen)
+    _with_constants(base, (*trainable, *frozen), path)
 
     block = _Training(loss_block, isinstance(loss, LossType), loss_input_names or None, extra)
     block._tail = runtime
@@ -101,17 +106,12 @@ def generate_artifacts(model: ModelProto | str, requires_grad: list[str] | None 
                       f"lowest that has every operator of it", UserWarning, stacklevel=2)
     parameters = block.parameters()
 
-    files: dict[str, ModelProto | bytes] = {"training_model.onnx": training, "eval_model.onnx": evaluation}
+    files: dict[str, ModelProto | OrtCheckpoint] = {"training_model.onnx": training, "eval_model.onnx": evaluation}
     if optimizer_block is not None:
         files["optimizer_model.onnx"] = _optimizer_model(optimizer_block, parameters[0], opset_of(training), runtime)
-    try:
-        files["checkpoint"] = checkpoint_bytes(parameters)
-        if nominal_checkpoint:
-            files["nominal_checkpoint"] = checkpoint_bytes(parameters, nominal=True)
-    except TrainingError:
-        raise
-    except AidgeJaxError as e:
-        raise TrainingError(str(e)) from None
+    files["checkpoint"] = checkpoint_of(parameters, folder=os.path.dirname(os.path.abspath(path or "")))
+    if nominal_checkpoint:
+        files["nominal_checkpoint"] = checkpoint_of(parameters, nominal=True)
     _write({f"{prefix}{name}": content for name, content in files.items()}, folder, ort_format)
 
 
@@ -164,8 +164,8 @@ def _load(model: Any) -> tuple[ModelProto, str | None]:
         if not os.path.exists(model):
             raise NoFile(f"there is no model {model!r}")
         try:
-            return onnx.load(model), model
-        except Exception as e:  # protobuf's own kinds
+            return _from_file(model), model
+        except Exception as e:  # protobuf's own kinds, and ours
             raise TrainingError(f"{model!r} is not an ONNX model: {e}") from None
     if not isinstance(model, ModelProto):
         raise TrainingError(f"Please pass in either a string or an ONNX ModelProto for the model, got "
@@ -173,6 +173,28 @@ def _load(model: Any) -> tuple[ModelProto, str | None]:
     if sum(len(t.raw_data) for t in model.graph.initializer) > LARGEST_MODEL:
         raise TrainingError("This model is > 2GB. Please pass in a path to the ONNX file instead.")
     return model, None
+
+
+def _from_file(path: str) -> ModelProto:
+    """The model; of more than 2 GiB, with its initializers left in their second file."""
+    model = onnx.load(path, load_external_data=False)
+    check_external(model)
+    if sum(bytes_of(t) for t in model.graph.initializer if is_outside(t)) > LARGEST_MODEL:
+        return model
+    return onnx.load(path)
+
+
+def _with_constants(base: ModelProto, parameters: Sequence[str], path: str | None) -> None:
+    """What stays in the models is needed with its numbers; what becomes an input is not."""
+    stay = [t for t in base.graph.initializer if is_outside(t) and t.name not in parameters]
+    if sum(map(bytes_of, stay)) > LARGEST_MODEL:
+        raise TrainingError(f"the artifacts would hold more than 2 GiB of constants, {stay[0].name!r} among them; name "
+                            f"them in frozen_params: then they go to the checkpoint")
+    try:
+        for t in stay:
+            bring_inside(t, os.path.dirname(os.path.abspath(path or "")))
+    except AidgeJaxError as e:
+        raise TrainingError(str(e)) from None
 
 
 def _folder(artifact_directory: Any) -> Path:
@@ -269,13 +291,15 @@ def _converter() -> Any:
     return convert_onnx_models_to_ort
 
 
-def _write(files: dict[str, ModelProto | bytes], folder: Path, ort_format: bool) -> None:
+def _write(files: dict[str, ModelProto | OrtCheckpoint], folder: Path, ort_format: bool) -> None:
     """All files or none: they are made in a folder beside the others and moved when all are there."""
     scratch = Path(tempfile.mkdtemp(prefix=f".artifacts_{secrets.token_hex(4)}_", dir=folder))
     try:
         for name, content in files.items():
-            data = content if isinstance(content, bytes) else content.SerializeToString()
-            (scratch / name).write_bytes(data)
+            if isinstance(content, OrtCheckpoint):
+                write_checkpoint(content, str(scratch / name))
+            else:
+                (scratch / name).write_bytes(content.SerializeToString())
         if ort_format:
             _convert(scratch)
         for made in sorted(scratch.iterdir()):
@@ -283,6 +307,8 @@ def _write(files: dict[str, ModelProto | bytes], folder: Path, ort_format: bool)
                 raise TrainingError(f"cannot write {str(folder / made.name)!r}: it is a folder")
         for made in sorted(scratch.iterdir()):
             os.replace(made, folder / made.name)
+    except AidgeJaxError as e:
+        raise e if isinstance(e, TrainingError) else TrainingError(str(e)) from None
     except OSError as e:
         raise TrainingError(f"the artifacts cannot be written to {str(folder)!r}: {e}") from e
     finally:

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from .....errors import AidgeJaxError
-from .....onnxio.ort_checkpoint import OptimizerState, OrtCheckpoint, read_checkpoint, to_bytes
-from .....onnxio.writer import write_atomically
+from .....onnxio.ort_checkpoint import OptimizerState, OrtCheckpoint, read_checkpoint, write_checkpoint
 from .._errors import NoFile, TrainingError, UnknownParameter, WrongType
 
 
@@ -167,10 +166,13 @@ class CheckpointState:
             optimizer = OptimizerState(kept.step, kept.learning_rate, {
                 p: tuple(np.asarray(m) for m in momentums) for p, momentums in sorted(kept.momentums.items())})
         arrays = {n: np.asarray(a) for n, a in sorted(state._arrays.items())}
-        data = to_bytes(OrtCheckpoint({n: a for n, a in arrays.items() if n in state._trainable},
-                                      {n: a for n, a in arrays.items() if n not in state._trainable},
-                                      state._nominal, optimizer, dict(state._properties)))
-        write_atomically(data, path)
+        checkpoint = OrtCheckpoint({n: a for n, a in arrays.items() if n in state._trainable},
+                                   {n: a for n, a in arrays.items() if n not in state._trainable},
+                                   state._nominal, optimizer, dict(state._properties))
+        try:
+            write_checkpoint(checkpoint, path)
+        except AidgeJaxError as e:
+            raise TrainingError(str(e)) from None
 
     def _check_loaded(self, what: str) -> None:
         if self._nominal:

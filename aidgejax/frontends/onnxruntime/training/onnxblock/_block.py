@@ -15,6 +15,7 @@ from .....errors import AidgeJaxError, NoGradientRule
 from .....onnxio import read
 from .....onnxio.artifacts import evaluation_model, training_model
 from .....onnxio.foreign import Foreign
+from .....onnxio.large import attached, detached
 from .._errors import NoGradient, NotFound, TrainingError
 from . import _accessor
 
@@ -60,10 +61,12 @@ class Block(ABC):
         with tempfile.TemporaryDirectory(prefix="aidgejax_") as folder:
             path = os.path.join(folder, "temp.onnx")
             copy = ModelProto()
-            copy.CopyFrom(opened.model)
+            copy.CopyFrom(detached(opened.model))
             onnx.save(copy, path, save_as_external_data=True, location="temp.data", size_threshold=1024)
             onnx.shape_inference.infer_shapes_path(path, path)
-            return onnx.load(path)
+            found = onnx.load(path)
+        attached(found, opened.model)
+        return found
 
     # ---- for the blocks of this package -----------------------------------------------------------------
 
@@ -119,7 +122,7 @@ class Block(ABC):
         known = {d.dim_param for i in self.base.graph.input for d in i.type.tensor_type.shape.dim}
         if any(d is None or isinstance(d, str) and d not in known for d in shape):
             try:
-                found = read(Foreign(self.base, ()).rest).value(info.name).shape
+                found = read(Foreign(detached(self.base), ()).rest).value(info.name).shape
             except AidgeJaxError:  # it will be read once more, and refused with its reason
                 return shape
             if found is not None and len(found) == len(shape):
@@ -129,7 +132,7 @@ class Block(ABC):
 
 def _check(model: ModelProto) -> None:
     try:
-        onnx.checker.check_model(model, full_check=True)
+        onnx.checker.check_model(detached(model), full_check=True)
     except Exception as e:  # the checker raises several kinds
         raise TrainingError(f"after build the model is not valid: {e}") from None
 

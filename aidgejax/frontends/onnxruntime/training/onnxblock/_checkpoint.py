@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto, TensorProto, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from .....onnxio.ort_checkpoint import OrtCheckpoint, read_checkpoint, to_bytes
-from .....onnxio.writer import write_atomically
+from .....errors import AidgeJaxError
+from .....onnxio.large import array_of
+from .....onnxio.ort_checkpoint import OrtCheckpoint, read_checkpoint, write_checkpoint
 from .._errors import NoFile, NotFound, TrainingError
 
 
-def checkpoint_bytes(parameters: Any, nominal: bool = False) -> bytes:
-    """The file of (trainable, frozen) TensorProtos."""
+def checkpoint_of(parameters: Any, nominal: bool = False, folder: str | None = None) -> OrtCheckpoint:
+    """The checkpoint of (trainable, frozen) TensorProtos.  folder: where their numbers are, if they are outside."""
     if parameters is None:
         raise TrainingError("No checkpoint parameters provided.")
     trainable, frozen = parameters
@@ -23,21 +24,26 @@ def checkpoint_bytes(parameters: Any, nominal: bool = False) -> bytes:
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
         raise TrainingError(f"a checkpoint holds each parameter once; {', '.join(map(repr, twice))} is given twice")
-    return to_bytes(OrtCheckpoint(_arrays(trainable), _arrays(frozen), nominal))
 
+    def arrays(tensors: Sequence[TensorProto]) -> dict[str, np.ndarray]:
+        if nominal:
+            return {t.name: np.zeros(0, helper.tensor_dtype_to_np_dtype(t.data_type)) for t in tensors}
+        return {t.name: array_of(t, folder) for t in tensors}
 
-def _arrays(tensors: Sequence[TensorProto]) -> dict[str, np.ndarray]:
-    return {t.name: numpy_helper.to_array(t) for t in tensors}
+    try:
+        return OrtCheckpoint(arrays(trainable), arrays(frozen), nominal)
+    except AidgeJaxError as e:
+        raise TrainingError(str(e)) from None
 
 
 def save_checkpoint(parameters: tuple[Sequence[TensorProto], Sequence[TensorProto]], path_to_checkpoint: str,
                     nominal_checkpoint: bool = False) -> None:
     """Write a checkpoint file of (trainable, frozen) parameters.  nominal: their names and types alone."""
-    data = checkpoint_bytes(parameters, nominal_checkpoint)
+    checkpoint = checkpoint_of(parameters, nominal_checkpoint)
     path = os.path.abspath(os.fspath(path_to_checkpoint))
     if not os.path.isdir(os.path.dirname(path)):
         raise NoFile(f"cannot write {path!r}: there is no folder {os.path.dirname(path)!r}")
-    write_atomically(data, path)
+    write_checkpoint(checkpoint, path)
 
 
 def load_checkpoint_to_model(path_to_checkpoint: str, model: ModelProto) -> None:

@@ -30,7 +30,7 @@ from .errors import (
     SettingError,
     UnknownOperator,
 )
-from .freeze import freeze_body, freeze_statistics
+from .freeze import cut_at, freeze_body, freeze_statistics
 from .gradient import grad_name, make_gradient
 from .graph import Graph, Node, Producer, Value
 from .lower import Program, as_jax, make_program
@@ -44,7 +44,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Graph", "Value", "Node", "Producer", "ops", "zoo", "matches", "onnxio", "with_loss", "infer_shapes",
-    "freeze_body", "freeze_statistics",
+    "cut_at", "freeze_body", "freeze_statistics",
     "make_gradient", "grad_name", "make_program", "Program", "as_jax", "run", "reference", "NumpyProgram", "compare",
     "inspect", "analog", "fillers", "optim", "schedule", "metrics", "Dataset", "digits", "load_npz", "batch_order",
     "chunks", "prefetch", "TrainState", "start", "make_step", "make_accumulating_step", "make_epoch",

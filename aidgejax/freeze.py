@@ -1,4 +1,4 @@
-"""What fine-tuning leaves alone: the body of a network, the statistics of its batch normalizations.
+"""What fine-tuning leaves alone, or off: the body of a network, the statistics of its batch normalizations, a head.
 
 A frozen tensor is a constant of the graph: training does not change it, and the file that is written notes its role.
 A BatchNormalization whose statistics are constants computes as in inference, whatever mode a program is made for.
@@ -48,6 +48,18 @@ def freeze_body(graph: Graph, up_to: str) -> Graph:
         raise GraphError(f"freezing graph {graph.name!r} up to {up_to!r} leaves {'nothing' if frozen else 'all of it'} "
                          f"to train: {len(frozen)} tensors are above it, of {len(graph.params)} parameters in all")
     return _constant(graph, frozen)
+
+
+def cut_at(graph: Graph, tensor: str) -> Graph:
+    """The part of a graph that computes this tensor, its only output; a new head can be built on it."""
+    graph.value(tensor)
+    twin = graph.copy()
+    twin.outputs = [tensor]
+    twin.prune()
+    read = {tensor, *(i for n in twin.nodes for i in n.input_names)}
+    twin.producers = {k: p for k, p in twin.producers.items() if k in read}
+    twin.inputs = {k: v for k, v in twin.inputs.items() if k in read}
+    return twin
 
 
 def _statistics(node: Node) -> list[str]:

@@ -82,6 +82,12 @@ def test_a_frozen_body_leaves_the_head():
     np.testing.assert_allclose(outcome(head)[1]["w"], outcome(graph, training=False)[1]["w"], rtol=1e-6)
 
 
+def test_a_network_cut_off_has_what_it_needs():
+    graph = aj.cut_at(network(), "relu0")
+    assert set(graph.producers) == {"w0", "scale0", "bias0", "mean0", "var0"} and graph.outputs == ["relu0"]
+    assert [n.name for n in graph.nodes][-1] == "relu0" and aj.run(graph, [X])[0].shape == (5, 3, 4, 4)
+
+
 def test_dropout_exported_for_inference_drops_in_training():
     graph = network(dropout=0.5)
     frozen = aj.freeze_body(graph, "features")

@@ -34,7 +34,7 @@ def test_the_python_snippets_run_in_order(tmp_path, monkeypatch):
     with contextlib.redirect_stdout(told):
         for snippet in PYTHON:
             exec(compile(snippet.replace("epochs=20", "epochs=2"), "README.md", "exec"), names)
-    assert "graph tiny_grad(x:float32[N, 3]" in told.getvalue()
+    assert "graph tiny_grad(x:float32[N, 3]" in told.getvalue() and "\n['head.w']\n" in told.getvalue()
     (printed,) = re.findall(r"^```text\n(.*?)^```", README, re.M | re.S)
     assert printed in told.getvalue(), "the README shows another gradient graph than the code prints"
     assert (tmp_path / "trained.onnx").exists() and names["report"].ok

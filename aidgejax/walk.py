@@ -23,6 +23,7 @@ import numpy as np
 from .errors import AidgeJaxError, GraphError
 from .graph import Graph, Node, Value
 from .ops import Operator, lookup
+from .ops._operator import asking_for_shapes
 from .ops.structure import check_written_out, is_structural
 
 Arrays = dict[str, Any]
@@ -187,7 +188,8 @@ def fold(operator: Operator, args: list, keywords: dict[str, Any]) -> tuple:
 
 def _folded(operator: Operator, args: list, shaped: list, keywords: dict[str, Any]) -> tuple:
     if not operator.of_shape:
-        with jax.enable_x64(True):  # where everything is computed at once, eval_shape would compute too
+        with jax.enable_x64(True), asking_for_shapes():
+            # In 64 bits: where everything is computed at once, eval_shape would compute too
             sizes = jax.tree.leaves(jax.eval_shape(lambda: operator.forward(*args, **keywords)))
         if sum(s.size for s in sizes) > FOLD_LIMIT:
             raise GraphError(f"it would compute {sum(s.size for s in sizes)} elements while the graph is lowered; "
@@ -335,7 +337,8 @@ class Prober(Walker):
             full = list(args)
             for k, a in zip(abstract, arrays, strict=True):
                 full[k] = a
-            return operator.forward(*full, **keywords, **({} if key is None else {"key": key}))
+            with asking_for_shapes():
+                return operator.forward(*full, **keywords, **({} if key is None else {"key": key}))
 
         question = _question(operator, args, keywords, {k: str(s) for k, s in zip(abstract, structs, strict=True)})
         return _remembered(question, lambda: jax.eval_shape(call, key, *structs))

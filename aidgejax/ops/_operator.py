@@ -14,7 +14,9 @@ sums over several readers and the question whether anybody needs the result belo
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +58,25 @@ class Operator:
     def formula(self) -> str:
         """The first line of the docstring: what is computed, with shapes."""
         return (inspect.getdoc(self.forward) or "").split("\n", 1)[0]
+
+
+# While only shapes are asked for, a forward need not make the tables that it would compute with: a file may claim sizes
+# for which they would fill the memory.
+_SHAPES_ALONE: ContextVar[bool] = ContextVar("shapes_alone", default=False)
+
+
+def shapes_alone() -> bool:
+    """Are a forward's numbers thrown away?"""
+    return _SHAPES_ALONE.get()
+
+
+@contextmanager
+def asking_for_shapes() -> Iterator[None]:
+    token = _SHAPES_ALONE.set(True)
+    try:
+        yield
+    finally:
+        _SHAPES_ALONE.reset(token)
 
 
 OPERATORS: dict[str, Operator] = {}

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import GraphError
-from ._operator import operator
+from ._operator import operator, shapes_alone
 from ._windows import (
     Windows,
     channels_last,
@@ -127,7 +127,8 @@ def average_pool_grad_onnx(op, dy, x, *, auto_pad, ceil_mode, count_include_pad,
                            strides):
     win = static_pool_windows("AveragePoolGrad", x, kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode,
                               dilations=dilations, pads=pads, strides=strides)
-    size = np.moveaxis(math.prod(window_counts(win, count_include_pad)), -1, 0)[None].astype(np.float32)
+    counts = np.asarray(math.prod(window_counts(win, count_include_pad)), np.float32)
+    size = np.moveaxis(np.reshape(counts, counts.shape or (1,) * (win.rank + 1)), -1, 0)[None]
     return window_spread_onnx(op, op.Div(dy, op.CastLike(size, dy)), x, win)
 
 
@@ -262,6 +263,8 @@ def lowest(dtype):
 
 def window_reduce(combine, x, win, padding):
     """All elements of each window combined, axis by axis.  t[n, *sizes, c] -> t[n, *out, c]."""
+    if shapes_alone():
+        return jnp.zeros((x.shape[0], *win.out, x.shape[-1]), x.dtype)
     for axis in reversed(range(win.rank)):
         one = win.along(axis)
         wide = cover(x, one, padding)
@@ -271,6 +274,8 @@ def window_reduce(combine, x, win, padding):
 
 def window_spread(y, win):
     """The transpose of the sum of each window: y for all its elements.  f[n, *out, c] -> f[n, *sizes, c]."""
+    if shapes_alone():
+        return jnp.zeros((y.shape[0], *win.sizes, y.shape[-1]), y.dtype)
     for axis in range(win.rank):
         one = win.along(axis)
         at = widened(y, one)
@@ -287,25 +292,32 @@ def window_spread_onnx(op, y, x, win):
     return op.ReshapeLike(wide, x)
 
 
-def window_counts(win, with_padding):
-    """How many elements each window averages over, as factors, one per axis: i[out, 1, ...].
+def window_counts(win, with_padding, xp=np):
+    """How many elements each window averages over, as factors: a number for an axis on which all windows see as many,
+    else i[out, 1, ...].
 
     Nothing behind the padding counts; a window that sees nothing counts as one, its sum is 0.
     """
     for axis in range(win.rank):
-        first = np.arange(win.out[axis]) * win.strides[axis] - win.begin[axis]
-        seen = first[:, None] + np.arange(win.kernel[axis]) * win.dilations[axis]
         low, high = (-win.begin[axis], win.sizes[axis] + win.end[axis]) if with_padding else (0, win.sizes[axis])
-        count = np.maximum(1, ((low <= seen) & (seen < high)).sum(1))
-        yield count.reshape([-1 if a == axis else 1 for a in range(win.rank + 1)])
+
+        def seen(window, axis=axis, low=low, high=high):
+            first, k, d = window * win.strides[axis] - win.begin[axis], win.kernel[axis], win.dilations[axis]
+            return xp.maximum(1, xp.minimum(k, -((first - high) // d)) - xp.maximum(0, -((first - low) // d)))
+
+        if all(0 <= -((o * win.strides[axis] - win.begin[axis] - high) // win.dilations[axis]) - win.kernel[axis] and
+               o * win.strides[axis] - win.begin[axis] >= low for o in (0, win.out[axis] - 1)):
+            yield win.kernel[axis]
+        else:
+            yield seen(xp.arange(win.out[axis])).reshape([-1 if a == axis else 1 for a in range(win.rank + 1)])
 
 
 def averaged(y, win, with_padding):
     """y[n, *out, c] divided by the number of elements of its window."""
-    counts = list(window_counts(win, with_padding))
-    if all((c == c.flat[0]).all() for c in counts):
-        return y / math.prod(int(c.flat[0]) for c in counts)
-    return y / functools.reduce(jnp.multiply, (jnp.asarray(c, y.dtype) for c in counts))
+    counts = list(window_counts(win, with_padding, jnp))
+    whole = math.prod(c for c in counts if isinstance(c, int))
+    parts = [jnp.asarray(c, y.dtype) for c in counts if not isinstance(c, int)]
+    return y / functools.reduce(jnp.multiply, parts, whole)
 
 
 def equal_tap(x, y, win):
@@ -329,6 +341,8 @@ def sent_to_taps(dy, winner, win):
 
 def winners(x, win):
     """The number of the first tap that is the largest of its window, never padding.  -> i[n, *out, c]"""
+    if shapes_alone():
+        return jnp.zeros((x.shape[0], *win.out, x.shape[-1]), jnp.int32)
 
     def larger(a, b):
         better = (b[0] > a[0]) | (a[1] < 0)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import GraphError
-from ._operator import operator, positive_axes
+from ._operator import operator, positive_axes, shapes_alone
 
 TRANSFORMS = ("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric",
               "tf_crop_and_resize")
@@ -117,10 +117,22 @@ def apply(m, x, axis):
     return jnp.moveaxis(jnp.tensordot(m, x, axes=([1], [axis])), 0, axis)
 
 
+def steps_of(shape, roi, scales, sizes, attrs):
+    return plan(shape, roi, scales, sizes, **{k: attrs[k] for k in (
+        "axes", "coordinate_transformation_mode", "keep_aspect_ratio_policy", "mode", "nearest_mode")})
+
+
+def new_shape(shape, roi, scales, sizes, attrs):
+    """What Resize makes of a shape."""
+    found = list(shape)
+    for axis, _, new, _, _ in steps_of(shape, roi, scales, sizes, attrs):
+        found[axis] = new
+    return found
+
+
 def matrices(shape, roi, scales, sizes, attrs):
     """[(axis, matrix, outside)] of the axes that change."""
-    steps = plan(shape, roi, scales, sizes, **{k: attrs[k] for k in (
-        "axes", "coordinate_transformation_mode", "keep_aspect_ratio_policy", "mode", "nearest_mode")})
+    steps = steps_of(shape, roi, scales, sizes, attrs)
     found = [(axis, *matrix(shape[axis], scale, new, start, end, attrs)) for axis, scale, new, start, end in steps]
     return [(a, m, o) for a, m, o in found if o.any() or not np.array_equal(m, np.eye(len(m)))]
 
@@ -143,6 +155,8 @@ def resize(x, roi=None, scales=None, sizes=None, *, antialias=0, axes=None,
                  cubic_coeff_a=cubic_coeff_a, exclude_outside=exclude_outside,
                  keep_aspect_ratio_policy=keep_aspect_ratio_policy, mode=mode, nearest_mode=nearest_mode)
     x = jnp.asarray(x)
+    if shapes_alone():
+        return jnp.zeros(new_shape(x.shape, roi, scales, sizes, attrs), x.dtype)
     for axis, m, outside in matrices(jnp.shape(x), roi, scales, sizes, attrs):
         if mode == "nearest":
             x = jnp.take(x, np.argmax(m, axis=1), axis=axis)
@@ -182,6 +196,8 @@ def resize_grad(dy, like, roi=None, scales=None, sizes=None, *, antialias=0, axe
     attrs = dict(antialias=antialias, axes=axes, coordinate_transformation_mode=coordinate_transformation_mode,
                  cubic_coeff_a=cubic_coeff_a, exclude_outside=exclude_outside,
                  keep_aspect_ratio_policy=keep_aspect_ratio_policy, mode=mode, nearest_mode=nearest_mode)
+    if shapes_alone():
+        return jnp.zeros(jnp.shape(like), dy.dtype)
     for axis, m, _ in matrices(jnp.shape(like), roi, scales, sizes, attrs):
         dy = apply(m.T, dy, axis)
     return dy

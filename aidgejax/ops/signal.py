@@ -10,6 +10,7 @@ from ._operator import operator, positive_axes
 from .cast import dtype_of
 
 LARGEST = 1 << 24  # of a frame, or of all frames of a signal
+MOST_WEIGHTS = 1 << 20  # of a matrix that is made while the graph is lowered
 
 # ---- of a whole axis ----------------------------------------------------------------------------------
 
@@ -97,7 +98,7 @@ def dft(x, dft_length=None, axis=None, *, inverse=0, onesided=0):
 
 
 def frames_of(length, step, window, frame_length):
-    """i64[frames, n]: which samples each frame holds."""
+    """i[frames, n]: which samples each frame holds."""
     sizes = [None if v is None else int(v) for v in (window, frame_length)]
     n = next((s for s in sizes[::-1] if s is not None), length)
     if None not in sizes and sizes[0] != sizes[1]:
@@ -107,7 +108,7 @@ def frames_of(length, step, window, frame_length):
     count = (length - n) // step + 1
     if count * n > LARGEST:
         raise GraphError(f"{count} frames of {n} samples: expected at most {LARGEST} samples in all")
-    return np.arange(count)[:, None] * step + np.arange(n)
+    return jnp.arange(count)[:, None] * step + jnp.arange(n)
 
 
 def stft_vjp(op, signal, frame_step, window, frame_length, y, dy, *, onesided):
@@ -152,9 +153,9 @@ def mel_weight_matrix(num_mel_bins, dft_length, sample_rate, lower_edge_hertz, u
     ONNX MelWeightMatrix-17; output_datatype: ONNX's number of it."""
     bins, n, rate, low, high = (np.reshape(v, ()).item() for v in (
         num_mel_bins, dft_length, sample_rate, lower_edge_hertz, upper_edge_hertz))
-    if bins < 1 or n < 1 or rate < 1 or not -700 < low < high or (n // 2 + 1) * bins > LARGEST:
+    if bins < 1 or n < 1 or rate < 1 or not -700 < low < high or (n // 2 + 1) * bins > MOST_WEIGHTS:
         raise GraphError(f"{bins} mel bins of a DFT of length {n}, from {low} to {high} Hz at {rate} samples per "
-                         f"second: expected positive numbers, and at most {LARGEST} weights")
+                         f"second: expected positive numbers, and at most {MOST_WEIGHTS} weights")
     mel = [2595 * math.log10(1 + f / 700) for f in (low, high)]
     edges = 700 * (10 ** ((mel[0] + np.arange(bins + 2) * (mel[1] - mel[0]) / (bins + 2)) / 2595) - 1)
     edges = np.floor((n + 1) * edges / rate)

@@ -33,6 +33,11 @@ REFUSED = {
     "reflected": one("Pad", "x,p", {"p": [2, 1 << 30]}, x=(3,), mode="reflect"),
     "repeated": one("Tile", "x,r", {"r": [1 << 62]}, x=(2,)),
     "an input": one("Relu", "x", x=(HUGE, HUGE)),
+    "mel bins": one("MelWeightMatrix", "n,d,r,f,t", {"n": 1 << 22, "d": 1 << 22, "r": 1 << 23, "f": np.float32(0),
+                                                     "t": np.float32(99)}),
+    "frames": one("STFT", "x,s,,n", {"s": np.int64(1), "n": np.int64(1 << 20)}, x=(1, 1 << 24, 1)),
+    "an unpooled image": one("MaxUnpool", "x,x", kernel_shape=[1, 1], strides=[HUGE, HUGE]),
+    "a Fourier transform": one("DFT", "x,n", {"n": np.int64(HUGE)}),
     "a constant": one("ConstantOfShape", "s", {"s": [HUGE, HUGE]}),
     "random numbers": one("RandomNormal", [], shape=[HUGE, 2]),
     "a range": one("Range", "a,b,c", {"a": np.int64(0), "b": np.int64(HUGE * 2), "c": np.int64(1)}, kind=INT64),
@@ -65,6 +70,12 @@ def test_a_claim_is_refused(claim):
     one("EyeLike", "x", x=(1 << 17, 1 << 17)), one("Tile", "x,r", {"r": [1 << 30]}, x=(2,)),
     one("Pad", "x,p", {"p": [1 << 30, 1 << 30]}, x=(3,)), one("Relu", "x", x=(1 << 17, 1 << 17)),
     one("Neg", "x", x=("N/0", "999999999999999999*M")),
+    one("AveragePool", "x", x=(1, 1, 1 << 30, 7), kernel_shape=[1 << 13, 3], pads=[5, 1, 5, 1]),
+    one("LpPool", "x", x=(1, 1, 1 << 30, 7), kernel_shape=[1 << 8, 3]),
+    one("Resize", "x,,s", {"s": np.float32([1, 1, 250, 2])}, x=(1, 1, 1 << 20, 5), mode="linear"),
+    one("AffineGrid", "x,s", {"s": [1, 1, 1 << 15, 1 << 15]}, x=(1, 2, 3)),
+    one("STFT", "x,s,,n", {"s": np.int64(1 << 12), "n": np.int64(1 << 13)}, x=(1, 1 << 22, 1)),
+    one("DFT", "x", x=(1, 1 << 24, 1)),
 ], ids=lambda m: m.graph.node[0].op_type)
 def test_a_claim_is_not_computed(m):
     assert onnxio.read(m).value("y").shape is not None

@@ -26,6 +26,7 @@ def hardware() -> configs.TorchInferenceRPUConfig:
     c.forward.bound_management = configs.BoundManagementType.NONE
     c.pre_post.input_range.enable = True
     c.mapping.weight_scaling_omega, c.mapping.weight_scaling_columnwise = 1.0, True
+    c.mapping.max_input_size = c.mapping.max_output_size = 0
     c.modifier.type, c.modifier.std_dev = configs.WeightModifierType.ADD_NORMAL, 0.05
     c.clip.type = configs.WeightClipType.LAYER_GAUSSIAN
     return c

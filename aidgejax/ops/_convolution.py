@@ -16,7 +16,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from ._folding import folding
-from ._windows import Windows, cover, gather, of_tiles, settled, shifted, tap, widened
+from ._settled import settled
+from ._windows import Windows, cover, gather, of_tiles, shifted, tap, widened
 
 # An input gradient of at most so many channels is a dot and shifted sums; of more, a convolution.
 FEW_CHANNELS = 8

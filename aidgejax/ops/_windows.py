@@ -13,10 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.experimental.xla_metadata import set_xla_metadata
 
 from ..errors import GraphError
 
@@ -220,18 +218,6 @@ def gather(share: Callable[[tuple[int, ...], tuple[int, ...]], Any], win: Window
             stacks = [jnp.stack(parts[k:k + stride], axis + 1) for k in range(0, len(parts), stride)]
             parts = [jnp.reshape(a, (*a.shape[:axis], -1, *a.shape[axis + 2:])) for a in stacks]
     return parts[0][(slice(None), *map(slice, win.sizes))]
-
-
-def settled(f: Callable[..., Any], *arrays: Any) -> Any:
-    """f(*arrays), computed once and put into memory.
-
-    Left alone, XLA on CPU fuses an element-wise f into everything that reads its result and computes it again for every
-    reader, in the order that suits the reader: LeNet's step then takes three times as long.  A call is not looked into.
-    """
-    def called(*arrays: Any) -> Any:
-        return set_xla_metadata(jax.jit(f)(*arrays), inlineable="false")
-
-    return lax.platform_dependent(*arrays, cpu=called, default=f)
 
 
 def of_tiles(blocks: Any, win: Windows) -> Any:

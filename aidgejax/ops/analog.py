@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import GraphError
 from ._operator import operator
+from ._settled import settled
 from .quantize import round_to
 from .random import its_key
 
@@ -324,31 +325,34 @@ def gaussian_noise_onnx(op, like):
     return op.RandomNormalLike(like)
 
 
-@operator("GaussianNoise", vjp=gaussian_noise_vjp, decompose=gaussian_noise_onnx, random=True)
+@operator("GaussianNoise", vjp=gaussian_noise_vjp, decompose=gaussian_noise_onnx, images="same", random=True)
 def gaussian_noise(like, *, key=None):
-    """Draws from the standard normal distribution, cheaply.  f[*s] -> f[*s]."""
+    """Draws from the standard normal distribution, cheaply.  f[*s] -> f[*s].  With images inside a program of layout
+    "NHWC" they fall differently than in one of "NCHW"."""
     return gaussian(its_key(key, None), jnp.shape(like), jnp.result_type(like))
 
 
 def gaussian(key, shape, dtype):
     """Standard normal draws from a hash of the key and of each element's number.
 
-    Threefry and the inverse error function would cost more than the product that is disturbed.  Eight bytes, of two
-    words hashed by a 32-bit finalizer (multiply, xor, shift), are summed, and the sum's kurtosis set right by its
-    third power (Cornish-Fisher): variance 0.999, kurtosis 2.97, distribution function right to 1.3e-3, no draw beyond
-    5.6.  Draws lie about 1/200 apart."""
+    Threefry and the inverse error function would cost more than the product that is disturbed.  Here each element's
+    number is hashed by a 32-bit finalizer (multiply, xor, shift), the four bytes are summed, and an odd polynomial of
+    the sum sets right the moments: the second, fourth and sixth are those of the normal distribution, whose
+    distribution function it meets within 1.3e-3.  No draw lies beyond 4.6, where a true one would be one of 200,000;
+    draws lie at least 1/150 apart.
+    """
     words = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
     words = jnp.reshape(words, -1).astype("uint32")
-    x = jax.lax.iota("uint32", math.prod(shape)) * np.uint32(0x9E3779B9) + words[0]
-    total = 0
-    for word in (words[-1], words[0] ^ np.uint32(0x85EBCA6B)):
-        x = (x ^ (x >> 16)) * np.uint32(0x7FEB352D)
+
+    def drawn(words):
+        x = jax.lax.iota("uint32", math.prod(shape)) + words[0]
+        x = (x ^ (x >> 16)) * np.uint32(0x7FEB352D) + words[-1]
         x = (x ^ (x >> 15)) * np.uint32(0x846CA68B)
-        x = (x ^ (x >> 16)) + word
-        x = (x ^ (x >> 16)) * np.uint32(0xC2B2AE35)
-        x = x ^ (x >> 15)
+        x = x ^ (x >> 16)
         pairs = (x & np.uint32(0x00FF00FF)) + ((x >> 8) & np.uint32(0x00FF00FF))
-        total = total + (pairs & np.uint32(0xFFFF)) + (pairs >> 16)
-    z = (total.astype("int32").astype("float32") - 8 * 127.5) * np.float32((8 * (256**2 - 1) / 12) ** -0.5)
-    z = z + np.float32(0.15 / 24) * (z * z - 3) * z
-    return jnp.reshape(z, shape).astype(dtype)
+        total = (pairs & np.uint32(0xFFFF)) + (pairs >> 16)
+        z = (total.astype("int32").astype("float32") - 4 * 127.5) * np.float32((4 * (256**2 - 1) / 12) ** -0.5)
+        square = z * z
+        return z * (np.float32(0.97150851) + square * (np.float32(8.80752e-4) + square * np.float32(2.33169e-3)))
+
+    return jnp.reshape(settled(drawn, words), shape).astype(dtype)

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import GraphError
 from ._operator import operator, shapes_alone
+from ._settled import settled
 from ._windows import (
     Windows,
     channels_last,
@@ -17,7 +18,6 @@ from ._windows import (
     image_rank,
     in_layout,
     of_tiles,
-    settled,
     tap,
     widened,
     windows,

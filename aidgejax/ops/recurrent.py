@@ -185,8 +185,11 @@ class Gru:
             dar = f.back(op, ar, r, op.Mul(tempered, part))
             d_part = op.Mul(tempered, r)
             gates = op.Concat(daz, dar, axis=-1)
-            to_h = op.MatMul(d_part, r_proposal) if linear_before_reset else d_part
-            to_h = op.Add(op.Add(op.Mul(d, z), op.MatMul(gates, r_gates)), to_h)
+            if linear_before_reset:
+                to_h = op.MatMul(op.Concat(gates, d_part, axis=-1), s.r)
+            else:
+                to_h = op.Add(op.MatMul(gates, r_gates), d_part)
+            to_h = op.Add(op.Mul(d, z), to_h)
             out = (gates, dah, d_part)
             return (while_live(op, live, to_h, dh),), tuple(while_live(op, live, v, 0.0) for v in out)
 

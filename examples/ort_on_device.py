@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime as ort
 
 if len(sys.argv) != 3:
-    sys.exit(print(__doc__))
+    sys.exit(__doc__)
 folder, steps = Path(sys.argv[1]), int(sys.argv[2])
 training = ort.InferenceSession(folder / "training_model.onnx")
 optimizer = ort.InferenceSession(folder / "optimizer_model.onnx")
@@ -35,6 +35,7 @@ for k in range(steps):
         "learning_rate": rate, "step": step, **{p: parameters[p] for p in trained}, **grads, **moments}),
                    strict=True))
     parameters |= {p: new[f"{p}_out"] for p in trained}
+    parameters |= {n.removesuffix(".updated"): a for n, a in found.items() if n.endswith(".updated")}  # of BatchNorm
     moments = {m: new[f"{m}_out"] for m in moments}
     step = new["step_out"]
     if k % 20 == 0 or k == steps - 1:

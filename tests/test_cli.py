@@ -153,6 +153,11 @@ def test_artifacts_are_written(tmp_path, capsys):
                                                               "optimizer_model.onnx", "checkpoint"}
     assert main(["artifacts"]) == 1
     assert "artifacts needs a model" in capsys.readouterr().err
+    assert main(["artifacts", str(tmp_path / "m.onnx"), "--out", str(tmp_path / "new")]) == 1
+    assert "'logits' has the shape ['N', 2]: expected a single number. Give a loss" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+    assert main(["artifacts", str(tmp_path / "m.onnx"), "--loss", "MSELoss", "--out", str(tmp_path / "m.onnx")]) == 1
+    assert "cannot make the folder" in capsys.readouterr().err
 
 
 def test_ops_prints_the_formula_sheet(capsys):

@@ -284,3 +284,85 @@ def test_checkpoints_of_parameters(tmp_path):
     onnxblock.load_checkpoint_to_model(tmp_path / "c", model)
     np.testing.assert_array_equal(onnx.numpy_helper.to_array(model.graph.initializer[0]),
                                   onnx.numpy_helper.to_array(tensors[0]))
+
+
+# ---- mistakes of somebody who starts ------------------------------------------------------------------
+
+
+class Stacked(onnxblock.TrainingBlock):
+    """Whatever a function makes of the outputs."""
+
+    def __init__(self, function):
+        super().__init__()
+        self._function = function
+
+    def build(self, *outputs):
+        return self._function(self, *outputs)
+
+
+def by_hand(op_type):
+    def function(block, a, b):
+        block.base.graph.node.append(onnx.helper.make_node(op_type, [a, b], ["q"], "mine"))
+        return "q"
+
+    return function
+
+
+def two_losses(block, a, b):
+    loss = onnxblock.loss.MSELoss()
+    return onnxblock.blocks.Add()(loss(a, target_name="t"), loss(b, target_name="t"))
+
+
+BUILDS = {
+    "nothing returned": (lambda block, a, b: None, RuntimeError, "build must return the name of its output.*got None"),
+    "a number returned": (lambda block, a, b: 3.0, RuntimeError, "build must return the name.*got 3.0"),
+    "a number for a name": (lambda block, a, b: onnxblock.blocks.Add()(a, 2.0), TypeError,
+                            r"Add takes names of tensors, got 2.0; .*Constant\(number\)"),
+    "no such operator": (by_hand("Subb"), RuntimeError, "after build the model is not valid: No Op registered"),
+    "shapes that do not fit": (by_hand("Sub"), RuntimeError, "not valid: .*op_type:Sub, node name: mine.*Incompatible"),
+    "one target for two shapes": (two_losses, RuntimeError, "not valid: .*op_type:Sub.*Incompatible dimensions"),
+}
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_a_build_that_goes_wrong_says_why(name):
+    function, kind, message = BUILDS[name]
+    block = Stacked(function)
+    with onnxblock.base(Case("two_output").model), pytest.raises(kind, match=message) as found:
+        block("output1", "output2")
+    assert isinstance(found.value, AidgeJaxError)
+
+
+TENSORS = Case("mlp_ce").model.graph.initializer
+CALLS = {
+    "text for a constant": (lambda p: onnxblock.blocks.Constant("a"), TypeError, "Constant takes a number, got 'a'"),
+    "bounds the wrong way round": (lambda p: onnxblock.blocks.Clip(3, 1), RuntimeError, "clip_min=3 is above clip"),
+    "a type by name": (lambda p: onnxblock.blocks.Cast("float"), TypeError, "Cast takes the number of an element type"),
+    "no features": (lambda p: onnxblock.blocks.Linear(0, 3), RuntimeError, "in_features=0, out_features=3; expected"),
+    "half a class": (lambda p: onnxblock.loss.CrossEntropyLoss(ignore_index=1.5), TypeError, "ignore_index is 1.5"),
+    "one beta": (lambda p: onnxblock.optim.AdamW(betas=0.9), RuntimeError, "betas is 0.9; expected two numbers"),
+    "names to save": (lambda p: onnxblock.save_checkpoint((["a"], []), p), TypeError, "list of TensorProtos.*Got str"),
+    "one list to save": (lambda p: onnxblock.save_checkpoint(list(TENSORS), p), TypeError,
+                         r"takes \(trainable, frozen\) parameters, two lists; got list of 4"),
+    "a path for a model": (lambda p: onnxblock.load_checkpoint_to_model(p, "m.onnx"), TypeError, "a ModelProto, got"),
+    "a list of names": (lambda p: Stacked(two_losses).requires_grad(["a"]), TypeError, "requires_grad takes the name"),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_wrong_argument_is_named(name, tmp_path):
+    call, kind, message = CALLS[name]
+    with pytest.raises(kind, match=message) as found:
+        call(str(tmp_path / "checkpoint"))
+    assert isinstance(found.value, AidgeJaxError)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_optimizer_is_given_tensors():
+    with onnxblock.empty_base(), pytest.raises(TypeError, match="the parameters of SGD must be a list of TensorProtos"):
+        onnxblock.optim.SGD()((list(TENSORS), []))
+
+
+def test_a_name_that_is_nearly_right_comes_first():
+    with pytest.raises(RuntimeError, match="fc2.weihgt is not found in the graph: .* initializers are fc2.weight, "):
+        artifacts.generate_artifacts(Case("mlp_ce").model, ["fc2.weihgt"], loss=artifacts.LossType.CrossEntropyLoss)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import secrets
 import shutil
@@ -316,8 +317,9 @@ def _write(files: dict[str, ModelProto | OrtCheckpoint], folder: Path, ort_forma
 
 
 def _convert(folder: Path) -> None:
-    """Beside each model; the converter prints, and leaves files for the collector to close."""
+    """Beside each model; the converter prints, logs, and leaves files for the collector to close."""
     converter = _converter()
+    logging.getLogger("ort_format_model.utils").setLevel(logging.WARNING)
     for path in sorted(folder.glob("*.onnx")):
         with redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)

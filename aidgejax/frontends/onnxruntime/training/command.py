@@ -11,6 +11,7 @@ import os
 from ....errors import SettingError
 from ....onnxio import read
 from ....onnxio.exportable import table
+from ._errors import LossArguments
 from .artifacts import RUNTIMES, LossType, OptimType, generate_artifacts
 
 HELP = "write training artifacts of an ONNX model, which any ONNX runtime can train"
@@ -49,15 +50,32 @@ def run(args: argparse.Namespace) -> int:
         graph = read(args.model)
         frozen = list(graph.buffers) if frozen is None else frozen
         trainable = [p for p in graph.params if p not in frozen]
-    os.makedirs(args.out, exist_ok=True)
-    generate_artifacts(
-        args.model, trainable, frozen, LossType[args.loss] if args.loss else None,
-        OptimType[args.optimizer] if args.optimizer else None, args.out, args.prefix, args.ort_format,
-        additional_output_names=args.output, nominal_checkpoint=args.nominal, loss_input_names=args.loss_input,
-        runtime=args.runtime)
-    names = ["training_model.onnx", "eval_model.onnx", *(["optimizer_model.onnx"] if args.optimizer else []),
-             "checkpoint", *(["nominal_checkpoint"] if args.nominal else [])]
+    made = _folder(args.out)
+    try:
+        generate_artifacts(
+            args.model, trainable, frozen, LossType[args.loss] if args.loss else None,
+            OptimType[args.optimizer] if args.optimizer else None, args.out, args.prefix, args.ort_format,
+            additional_output_names=args.output, nominal_checkpoint=args.nominal, loss_input_names=args.loss_input,
+            runtime=args.runtime)
+    except LossArguments as e:
+        raise SettingError(str(e).replace("loss_input_names=[...]", "--loss-input NAME")) from None
+    finally:
+        if made and not os.listdir(args.out):
+            os.rmdir(args.out)
+    models = ["training_model", "eval_model", *(["optimizer_model"] if args.optimizer else [])]
+    kinds = [".onnx", *([".ort", ".required_operators.config"] if args.ort_format else [])]
+    names = [m + kind for m in models for kind in kinds] + ["checkpoint", *(["nominal_checkpoint"] * args.nominal)]
     for name in names:
         path = os.path.join(args.out, args.prefix + name)
         print(f"{path}  {os.path.getsize(path)} bytes")
     return 0
+
+
+def _folder(path: str) -> bool:
+    """Make the folder; was there none?"""
+    try:
+        before = os.path.isdir(path)
+        os.makedirs(path, exist_ok=True)
+    except OSError as e:
+        raise SettingError(f"cannot make the folder {path!r} (--out): {e.strerror}") from None
+    return not before

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import tempfile
 from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from .....onnxio import read
 from .....onnxio.artifacts import evaluation_model, training_model
 from .....onnxio.foreign import Foreign
 from .....onnxio.large import attached, detached
-from .._errors import NoGradient, NotFound, TrainingError
+from .._errors import NoGradient, NotFound, TrainingError, WrongType
 from . import _accessor
 
 
@@ -73,6 +75,10 @@ class Block(ABC):
     def _node(self, op_type: str, *inputs: str, stem: str | None = None, **attributes: Any) -> str:
         """Append a node with one output; returns the output's name."""
         opened = _accessor.accessor()
+        wrong = [i for i in inputs if not isinstance(i, str)]
+        if wrong:
+            raise WrongType(f"{type(self).__name__} takes names of tensors, got {wrong[0]!r}; for a number, the name "
+                            f"that onnxblock.blocks.Constant(number)() returns")
         output = opened.fresh(stem or f"{op_type.lower()}_output")
         opened.model.graph.node.append(helper.make_node(op_type, list(inputs), [output], opened.fresh(op_type),
                                                         **attributes))
@@ -81,7 +87,11 @@ class Block(ABC):
     def _constant(self, array: Any, stem: str = "const", dtype: str = "float32") -> str:
         opened = _accessor.accessor()
         name = opened.fresh(stem)
-        opened.model.graph.initializer.append(numpy_helper.from_array(np.asarray(array, dtype), name))
+        try:
+            held = np.asarray(array, dtype)
+        except (TypeError, ValueError):
+            raise WrongType(f"{type(self).__name__}: {array!r} is no number, and no array of numbers") from None
+        opened.model.graph.initializer.append(numpy_helper.from_array(held, name))
         return name
 
     def _info(self, name: str) -> ValueInfoProto:
@@ -94,6 +104,8 @@ class Block(ABC):
         for t in self.base.graph.initializer:
             if t.name == name:
                 return helper.make_tensor_value_info(name, t.data_type, list(t.dims))
+        if any(name in n.output for n in self.base.graph.node):
+            _check(self.base)  # it may say why nothing is known
         raise NotFound(f"Could not find input or output with name {name}: the model has no tensor of that name whose "
                        f"type is known; its outputs are {', '.join(o.name for o in self.base.graph.output) or 'none'}")
 
@@ -134,7 +146,7 @@ def _check(model: ModelProto) -> None:
     try:
         onnx.checker.check_model(detached(model), full_check=True)
     except Exception as e:  # the checker raises several kinds
-        raise TrainingError(f"after build the model is not valid: {e}") from None
+        raise TrainingError(f"after build the model is not valid: {' '.join(str(e).split())}") from None
 
 
 class ForwardBlock(Block):
@@ -174,6 +186,9 @@ class TrainingBlock(Block):
 
     def requires_grad(self, argument_name: str, value: bool = True) -> None:
         """Say that an initializer is trained (True) or is an input that is not (False)."""
+        if not isinstance(argument_name, str):
+            raise WrongType(f"requires_grad takes the name of an initializer, got {argument_name!r}; call it once for "
+                            f"each")
         asked = self.__dict__.setdefault("_asked", {})
         asked[argument_name] = bool(value)
 
@@ -223,8 +238,16 @@ def _is_typed(info: ValueInfoProto) -> bool:
     return info.type.tensor_type.HasField("shape") if kind == "tensor_type" else kind is not None
 
 
+def check_tensors(tensors: Any, what: str) -> None:
+    """Refuse what is no list of TensorProtos."""
+    wrong = [t for t in tensors if not isinstance(t, TensorProto)] if isinstance(tensors, Sequence) else [tensors]
+    if isinstance(tensors, str) or wrong:
+        raise WrongType(f"{what} must be a list of TensorProtos; `parameters()` of a TrainingBlock gives two of them, "
+                        f"(trainable, frozen). Got {type(wrong[0] if wrong else tensors).__name__}")
+
+
 def _names(output: Any) -> list[str]:
-    names = [output] if isinstance(output, str) else list(output)
+    names = [output] if isinstance(output, str) else list(output) if isinstance(output, list | tuple) else []
     wrong = [n for n in names if not isinstance(n, str)]
     if wrong or not names:
         raise TrainingError(f"build must return the name of its output, or several; got {output!r}")
@@ -249,8 +272,8 @@ def check_names(model: ModelProto, trainable: list[str], frozen: list[str]) -> N
     floats = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
     for name in trainable:
         if name not in stored and name not in inputs:
-            raise TrainingError(f"Node arg {name} is not found in the graph: requires_grad names it, and the "
-                                f"initializers are {', '.join(stored) or 'none'}")
+            raise TrainingError(f"Node arg {name} is not found in the graph: requires_grad names it, and "
+                                f"{_near(name, stored)}")
         if name in stored and stored[name].data_type not in floats:
             raise TrainingError(f"{name} cannot require a gradient: it holds "
                                 f"{TensorProto.DataType.Name(stored[name].data_type)}, not floating-point numbers")
@@ -259,5 +282,13 @@ def check_names(model: ModelProto, trainable: list[str], frozen: list[str]) -> N
                                 f"gradient; take it out of requires_grad")
     for name in frozen:
         if name not in stored:
-            raise TrainingError(f"Node arg {name} is not found in the graph: frozen_params names it, and the "
-                                f"initializers are {', '.join(stored) or 'none'}")
+            raise TrainingError(f"Node arg {name} is not found in the graph: frozen_params names it, and "
+                                f"{_near(name, stored)}")
+
+
+def _near(name: str, stored: Collection[str]) -> str:
+    """The initializers that there are, those of a similar name first."""
+    first = difflib.get_close_matches(name, stored, 3)
+    names = list(dict.fromkeys([*first, *stored]))
+    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    return f"the initializers are {', '.join(names[:20]) or 'none'}{more}"

@@ -12,14 +12,21 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from .....errors import AidgeJaxError
 from .....onnxio.large import array_of
 from .....onnxio.ort_checkpoint import OrtCheckpoint, read_checkpoint, write_checkpoint
-from .._errors import NoFile, NotFound, TrainingError
+from .._errors import NoFile, NotFound, TrainingError, WrongType
+from ._block import check_tensors
 
 
 def checkpoint_of(parameters: Any, nominal: bool = False, folder: str | None = None) -> OrtCheckpoint:
     """The checkpoint of (trainable, frozen) TensorProtos.  folder: where their numbers are, if they are outside."""
     if parameters is None:
         raise TrainingError("No checkpoint parameters provided.")
+    if not isinstance(parameters, list | tuple) or len(parameters) != 2:
+        count = f" of {len(parameters)}" if hasattr(parameters, "__len__") else ""
+        raise WrongType(f"a checkpoint takes (trainable, frozen) parameters, two lists; got "
+                        f"{type(parameters).__name__}{count}")
     trainable, frozen = parameters
+    check_tensors(trainable, "a checkpoint's trainable parameters")
+    check_tensors(frozen, "a checkpoint's frozen parameters")
     names = [t.name for t in (*trainable, *frozen)]
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
@@ -49,9 +56,15 @@ def save_checkpoint(parameters: tuple[Sequence[TensorProto], Sequence[TensorProt
 def load_checkpoint_to_model(path_to_checkpoint: str, model: ModelProto) -> None:
     """Overwrite the initializers of `model` that the checkpoint has, in place."""
     path = os.fspath(path_to_checkpoint)
+    if not isinstance(model, ModelProto):
+        raise WrongType(f"load_checkpoint_to_model changes a ModelProto, got {type(model).__name__}; onnx.load "
+                        f"reads one")
     if not os.path.exists(path):
         raise NoFile(f"there is no checkpoint {path!r}")
-    found = read_checkpoint(path)
+    try:
+        found = read_checkpoint(path)
+    except AidgeJaxError as e:
+        raise TrainingError(str(e)) from None
     if found.nominal:
         raise TrainingError(f"checkpoint {path!r} is nominal: it holds names and types, and no numbers")
     stored = {t.name: t for t in model.graph.initializer}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from onnx import helper
 
-from .._errors import TrainingError
+from .._errors import TrainingError, WrongType
 from ._accessor import accessor
 from ._block import Block
 
@@ -99,6 +100,8 @@ class Constant(Block):
 
     def __init__(self, value_float: float) -> None:
         super().__init__()
+        if not isinstance(value_float, Real):
+            raise WrongType(f"Constant takes a number, got {value_float!r}")
         self._value = value_float
 
     def build(self) -> str:
@@ -125,6 +128,8 @@ class Clip(Block):
 
     def __init__(self, clip_min: float | None = None, clip_max: float | None = None) -> None:
         super().__init__()
+        if clip_min is not None and clip_max is not None and clip_min > clip_max:
+            raise TrainingError(f"Clip: clip_min={clip_min!r} is above clip_max={clip_max!r}")
         self._min, self._max = clip_min, clip_max
 
     def build(self, clip_input_name: str) -> str:
@@ -181,6 +186,8 @@ class Cast(Block):
 
     def __init__(self, to: int) -> None:
         super().__init__()
+        if not isinstance(to, Integral):
+            raise WrongType(f"Cast takes the number of an element type, onnx.TensorProto.FLOAT say; got {to!r}")
         self._to = int(to)
 
     def build(self, cast_input_name: str) -> str:
@@ -193,6 +200,9 @@ class Linear(Block):
     def __init__(self, in_features: int, out_features: int, bias: bool = True, alpha: float = 1.0,
                  beta: float = 1.0) -> None:
         super().__init__()
+        if min(in_features, out_features) < 1:
+            raise TrainingError(f"Linear: in_features={in_features!r}, out_features={out_features!r}; expected at "
+                                f"least 1")
         self._shape, self._bias, self._alpha, self._beta = (out_features, in_features), bias, alpha, beta
 
     def build(self, linear_input_name: str) -> str:

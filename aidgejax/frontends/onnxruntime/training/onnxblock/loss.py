@@ -5,12 +5,13 @@ reduction: "mean", "sum" or "none".  The target is the graph's tensor of that na
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from onnx import TensorProto
 
-from .._errors import TrainingError
+from .._errors import TrainingError, WrongType
 from ._block import Block
 
 REDUCTIONS = ("none", "mean", "sum")
@@ -79,6 +80,8 @@ class CrossEntropyLoss(_Loss):
 
     def __init__(self, weight: Any = None, reduction: str = "mean", ignore_index: int | None = None) -> None:
         super().__init__(reduction)
+        if ignore_index is not None and not isinstance(ignore_index, Integral):
+            raise WrongType(f"CrossEntropyLoss: ignore_index is {ignore_index!r}; expected the number of a class")
         self._weight, self._ignore = weight, ignore_index
 
     def build(self, scores_input_name: str, labels_name: str = "labels") -> str:
@@ -92,6 +95,10 @@ class CrossEntropyLoss(_Loss):
         if rank > 2:  # ONNX has the classes on axis 1
             scores = self._node("Transpose", scores, perm=[0, rank - 1, *range(1, rank - 1)])
         weight = [] if self._weight is None else [self._constant(np.reshape(self._weight, -1), "weight")]
+        classes = info.type.tensor_type.shape.dim[-1].dim_value
+        if self._weight is not None and classes and np.size(self._weight) != classes:
+            raise TrainingError(f"CrossEntropyLoss: {np.size(self._weight)} weights for the {classes} classes of "
+                                f"{scores_input_name!r}; expected one per class")
         attrs = {} if self._ignore is None else {"ignore_index": int(self._ignore)}
         return self._node("SoftmaxCrossEntropyLoss", scores, labels, *weight, stem="loss", reduction=self._reduction,
                           **attrs)

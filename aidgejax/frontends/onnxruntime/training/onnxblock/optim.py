@@ -10,6 +10,7 @@ The formulas are those of aidgejax.optim; onnxio.optimizers spells them in stand
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 from onnx import ModelProto, TensorProto, helper
@@ -18,7 +19,7 @@ from .....graph import Value
 from .....onnxio.artifacts import opset_of
 from .....onnxio.optimizers import optimizer_model, ort_optimizer_model
 from .._errors import TrainingError, WrongType
-from ._block import Block
+from ._block import Block, check_tensors
 
 
 class ClipGradNorm(Block):
@@ -26,7 +27,7 @@ class ClipGradNorm(Block):
 
     def __init__(self, max_norm: float) -> None:
         super().__init__()
-        if not isinstance(max_norm, int | float) or not max_norm > 0:
+        if not isinstance(max_norm, Real) or not max_norm > 0:
             raise TrainingError(f"ClipGradNorm: max_norm is {max_norm!r}; expected a number above 0")
         self.max_norm = float(max_norm)
 
@@ -61,6 +62,7 @@ class _Optimizer(Block):
         """The optimizer model of these parameters."""
         if not parameters:
             raise TrainingError(f"{type(self).__name__} was given no parameters to train")
+        check_tensors(parameters, f"the parameters of {type(self).__name__}")
         if self.runtime != "standard":
             return ort_optimizer_model(self.rule, opset, **self.settings)
         values = {p.name: Value(p.name, tuple(p.dims), helper.tensor_dtype_to_np_dtype(p.data_type).name)
@@ -75,6 +77,8 @@ class AdamW(_Optimizer):
 
     def __init__(self, bias_correction: bool = True, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-6,
                  weight_decay: float = 0.0, clip_grad: ClipGradNorm | None = None) -> None:
+        if not isinstance(betas, Sequence) or len(betas) != 2:
+            raise TrainingError(f"AdamW: betas is {betas!r}; expected two numbers")
         _check_number("betas[0]", betas[0], below=1)
         _check_number("betas[1]", betas[1], below=1)
         _check_number("eps", eps)
@@ -93,7 +97,7 @@ class SGD(_Optimizer):
 
 
 def _check_number(name: str, value: Any, below: float = float("inf")) -> None:
-    if not isinstance(value, int | float) or not 0 <= value < below:
+    if not isinstance(value, Real) or not 0 <= value < below:
         raise TrainingError(f"AdamW: {name} is {value!r}; expected a number of at least 0 and below {below}")
 
 

@@ -146,6 +146,8 @@ def _readable_part(model: ModelProto, opset: int) -> Graph:
             part.graph.node.append(node)
             there.update(node.output)
     graph = build(checked(part.graph), opset)
+    for p in graph.producers.values():  # what is trained is decided later
+        p.role = "constant"
     try:
         return with_shapes(graph)
     except GraphError:

@@ -277,6 +277,8 @@ class Flat:
         part = self.graph.copy()
         part.outputs = [name]
         part.prune()
+        for p in part.producers.values():  # what is trained is decided later
+            p.role = "constant"
         read = {i for n in part.nodes for i in n.input_names}
         part.inputs = {i: v for i, v in part.inputs.items() if i in read}
         for i in metadata(part).intersection(part.inputs, self.given):

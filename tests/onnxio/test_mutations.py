@@ -37,7 +37,35 @@ def old_fashioned():
         [info("x", ["N", 2, 6, 6])], [info("y", None)], {"w": np.ones((4, 2, 3, 3), np.float32)}, opset=9, ir=4)
 
 
+def with_control_flow():
+    """An If, a Loop and a Scan that the model itself decides, a sequence, a function, an operator that ONNX spells."""
+    bool_, int64 = TensorProto.BOOL, TensorProto.INT64
+    yes = helper.make_graph([node("Relu", "x", "t")], "then", [], [info("t", None)])
+    no = helper.make_graph([node("Neg", "x", "e")], "else", [], [info("e", None)])
+    round_ = helper.make_graph(
+        [node("Identity", "go", "again"), node("MatMul", "h,w", "p"), node("Tanh", "p", "h_next"),
+         node("Identity", "h_next", "seen")], "round",
+        [info("k", [], int64), info("go", [], bool_), info("h", None)],
+        [info("again", [], bool_), info("h_next", None), info("seen", [2, 3])])
+    step = helper.make_graph([node("Add", "s,row", "s_next"), node("Identity", "s_next", "sum")], "step",
+                             [info("s", [3]), info("row", [3])], [info("s_next", [3]), info("sum", [3])])
+    m = model(
+        [node("If", "flag", "a", "choice", then_branch=yes, else_branch=no),
+         node("Loop", "trips,flag,a", "b,all", "rounds", body=round_),
+         node("ReduceMean", "all,zero", "c", "mean", keepdims=0),
+         node("Scan", "start,c", "d,sums", "scan", body=step, num_scan_inputs=1),
+         node("SplitToSequence", "sums", "list", "split", axis=1), node("SequenceAt", "list,last", "e", "at"),
+         node("Twice", "e", "f", "twice", domain="own"), node("CenterCropPad", "f,size", "y", "crop", axes=[0])],
+        [info("x", [2, 3])], [info("y", None)],
+        {"flag": np.array(True), "trips": np.array(3), "zero": np.array([0]), "start": np.zeros(3, np.float32),
+         "last": np.array(-1), "size": np.array([1]), "w": np.eye(3, dtype=np.float32)}, opset=18, domains=["own"])
+    m.functions.append(helper.make_function("own", "Twice", ["i"], ["o"], [node("Add", "i,i", "o")],
+                                            [helper.make_opsetid("", 18)]))
+    return m
+
+
 MODELS = {
+    "control flow": with_control_flow,
     "old fashioned": old_fashioned,
     "LeNet": lambda: onnxio.to_model(zoo.lenet(size=8)),
     "transformer": lambda: onnxio.to_model(zoo.transformer_encoder(vocabulary=8, length=4, width=8, heads=2, depth=1)),

@@ -34,6 +34,7 @@ from . import (  # noqa: F401  (they register their definitions)
     recurrent,
     reduce,
     resize,
+    roi,
     select,
     shapes,
     signal,

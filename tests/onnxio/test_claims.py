@@ -76,6 +76,8 @@ def test_a_claim_is_refused(claim):
     one("AffineGrid", "x,s", {"s": [1, 1, 1 << 15, 1 << 15]}, x=(1, 2, 3)),
     one("STFT", "x,s,,n", {"s": np.int64(1 << 12), "n": np.int64(1 << 13)}, x=(1, 1 << 22, 1)),
     one("DFT", "x", x=(1, 1 << 24, 1)),
+    one("RoiAlign", "x,r,b", {"r": np.ones((1, 4), np.float32), "b": [0]}, x=(1, 1, 1 << 19, 1 << 19),
+        output_height=1 << 19, output_width=1 << 19),
 ], ids=lambda m: m.graph.node[0].op_type)
 def test_a_claim_is_not_computed(m):
     assert onnxio.read(m).value("y").shape is not None

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..errors import GraphError, NoGradientRule
+from ..errors import GraphError
 from ..graph import Value
 from ._operator import operator, positive_axes
 from .cut import positions_in, sent_back
@@ -130,18 +130,37 @@ def scattered(x, place, updates, reduction):
     return getattr(at, {"mul": "multiply"}.get(reduction, reduction))(updates)
 
 
-def no_rule(reduction):
-    return NoGradientRule(f"no gradient rule for a scatter whose reduction is {reduction!r}: 'none' and 'add' have one")
+def joined_shares(op, gather, scatter, x, updates, y, dy, reduction):
+    """(dx, d updates) where several numbers that meet in a place are multiplied, or the largest (smallest) stays.
+
+    gather(v): what of v lies where the updates went; scatter(v, u, reduction): v and u joined there.
+    The largest (smallest) of several equal ones share evenly, as in torch; products have their slope at 0 too.
+    """
+    if reduction in ("max", "min"):
+        stayed, arrived = (op.CastLike(op.Equal(v, at), dy) for v, at in ((x, y), (updates, gather(y))))
+        each = op.Div(dy, scatter(stayed, arrived, "add"))
+        return op.Mul(each, stayed), op.Mul(gather(each), arrived)
+    zero_x, zero_u = op.Equal(x, 0.0), op.Equal(updates, 0.0)
+    safe_x, safe_u = op.Where(zero_x, 1.0, x), op.Where(zero_u, 1.0, updates)
+    zeros = scatter(op.CastLike(zero_x, dy), op.CastLike(zero_u, dy), "add")
+    product = op.Mul(scatter(safe_x, safe_u, "mul"), dy)
+
+    def share(product, zeros, zero, safe):
+        others = op.Sub(zeros, op.CastLike(zero, zeros))
+        return op.Where(op.Equal(others, 0.0), op.Div(product, safe), 0.0)
+
+    return share(product, zeros, zero_x, safe_x), share(gather(product), gather(zeros), zero_u, safe_u)
 
 
 def scatter_elements_vjp(op, x, indices, updates, y, dy, *, axis, reduction):
-    if reduction not in ("none", "add"):
-        raise no_rule(reduction)
     axis %= x.rank
-    d_updates = op.GatherElements(dy, indices, axis=axis)
-    if reduction == "none":
-        dy = op.ScatterElements(dy, indices, op.ZerosLike(updates), axis=axis)
-    return dy, None, d_updates
+    gather = lambda v: op.GatherElements(v, indices, axis=axis)  # noqa: E731
+    if reduction in ("none", "add"):
+        kept = op.ScatterElements(dy, indices, op.ZerosLike(updates), axis=axis) if reduction == "none" else dy
+        return kept, None, gather(dy)
+    scatter = lambda v, u, how: op.ScatterElements(v, indices, u, axis=axis, reduction=how)  # noqa: E731
+    dx, d_updates = joined_shares(op, gather, scatter, x, updates, y, dy, reduction)
+    return dx, None, d_updates
 
 
 @operator("ScatterElements", onnx=("", 18), vjp=scatter_elements_vjp)
@@ -153,12 +172,13 @@ def scatter_elements(x, indices, updates, *, axis=0, reduction="none"):
 
 
 def scatter_nd_vjp(op, x, indices, updates, y, dy, *, reduction):
-    if reduction not in ("none", "add"):
-        raise no_rule(reduction)
-    d_updates = op.GatherND(dy, indices)
-    if reduction == "none":
-        dy = op.ScatterND(dy, indices, op.ZerosLike(updates))
-    return dy, None, d_updates
+    gather = lambda v: op.GatherND(v, indices)  # noqa: E731
+    if reduction in ("none", "add"):
+        kept = op.ScatterND(dy, indices, op.ZerosLike(updates)) if reduction == "none" else dy
+        return kept, None, gather(dy)
+    scatter = lambda v, u, how: op.ScatterND(v, indices, u, reduction=how)  # noqa: E731
+    dx, d_updates = joined_shares(op, gather, scatter, x, updates, y, dy, reduction)
+    return dx, None, d_updates
 
 
 @operator("ScatterND", onnx=("", 18), vjp=scatter_nd_vjp)

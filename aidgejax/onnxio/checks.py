@@ -155,6 +155,12 @@ def execution_order(nodes: Sequence[NodeProto], names: Sequence[str]) -> list[in
     return order
 
 
+# Why there is no operator of ours, where it is not for want of one.
+NOT_NUMBERS = {"ImageDecoder": "decode images before they are fed"} | dict.fromkeys(
+    ("RegexFullMatch", "StringConcat", "StringNormalizer", "StringSplit", "TfIdfVectorizer"),
+    "aidgejax computes with numbers; turn strings into numbers before they are fed")
+
+
 def check_operators(graph: GraphProto, names: Sequence[str]) -> None:
     """Raise UnknownOperator that lists every operator which aidgejax does not have, how often and where."""
     unknown: dict[str, list[str]] = {}
@@ -165,6 +171,7 @@ def check_operators(graph: GraphProto, names: Sequence[str]) -> None:
     if unknown:
         listed = "; ".join(f"{op} ({len(where)} node{'s' if len(where) > 1 else ''}: "
                            f"{', '.join(map(repr, where[:3]))}{', ...' if len(where) > 3 else ''})"
+                           + (f" ({NOT_NUMBERS[op]})" if op in NOT_NUMBERS else "")
                            for op, where in sorted(unknown.items()))
         raise UnknownOperator(f"it uses {len(unknown)} operator{'s' if len(unknown) > 1 else ''} that aidgejax does "
                               f"not have: {listed}. `python -m aidgejax ops` lists those there are")

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from onnx import ModelProto
 
@@ -31,25 +32,27 @@ LARGEST_FILE = (1 << 31) - 1  # what protobuf can hold; larger models keep their
 
 
 def read(source: Any, *, constants: Iterable[str] | None = None, shapes: Shapes | None = None,
-         batch: str | None = None) -> Graph:
+         values: Mapping[str, Any] | None = None, batch: str | None = None) -> Graph:
     """Read an ONNX model: a path, a ModelProto, or the bytes of a file.
 
     constants: names of initializers that training is to leave alone.
     shapes: {input: shape} where the model says less, or something else, than is meant.
+    values: {input: array} of inputs that are to be constants, such as a flag that decides which branch is taken.
     batch: a name, such as "N", for axis 0 of the inputs of a model that was exported with a fixed batch.
     Raises ModelFileError for a file that is no valid model, UnknownOperator listing all the operators that there
     are not, GraphError where shapes do not fit; each message names the tensor or the node.
     """
     where = repr(os.fspath(source)) if isinstance(source, str | os.PathLike) else "the model"
     try:
-        return _read(source, tuple(constants or ()), dict(shapes or {}), batch)
+        return _read(source, tuple(constants or ()), dict(shapes or {}), dict(values or {}), batch)
     except AidgeJaxError as e:
         raise type(e)(f"cannot read {where}: {e}") from e.__cause__
     except Exception as e:  # a file may be damaged in ways that only protobuf, NumPy or JAX notice
         raise ModelFileError(f"cannot read {where}: it is damaged: {type(e).__name__}: {e}") from e
 
 
-def _read(source: Any, constants: Sequence[str], shapes: Shapes, batch: str | None) -> Graph:
+def _read(source: Any, constants: Sequence[str], shapes: Shapes, values: Mapping[str, Any],
+          batch: str | None) -> Graph:
     model = _load(source)
     opsets = check_versions(model)
     if check_external(model):
@@ -70,9 +73,28 @@ def _read(source: Any, constants: Sequence[str], shapes: Shapes, batch: str | No
     opset = opsets.get("", 0)
     graph = build(body, opset, shapes)
     graph.metadata |= {p.key: p.value for p in model.metadata_props}
-    graph = _written_out(graph)
+    graph = _written_out(_with_values(graph, values))
     _assign_roles(graph, model, constants)
     return _with_shapes(graph, model, opset, batch)
+
+
+def _with_values(graph: Graph, values: Mapping[str, Any]) -> Graph:
+    """The graph with these inputs turned into constants."""
+    for name, value in values.items():
+        if name not in graph.inputs:
+            raise GraphError(f"`values` names {name!r}, but the inputs are "
+                             f"{', '.join(map(repr, graph.inputs)) or 'none'}")
+        declared, array = graph.inputs.pop(name), np.asarray(value)
+        if not _fits(declared, array):
+            raise GraphError(f"`values` gives {declared} an array {array.dtype.name}{list(array.shape)}")
+        graph.constant(name, array)
+    return graph
+
+
+def _fits(declared: Value, array: np.ndarray) -> bool:
+    sizes = declared.shape if declared.shape is not None else array.shape
+    return declared.dtype == array.dtype.name and len(sizes) == array.ndim and all(
+        not isinstance(d, int) or d == n for d, n in zip(sizes, array.shape, strict=True))
 
 
 def _written_out(graph: Graph) -> Graph:

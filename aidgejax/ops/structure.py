@@ -32,5 +32,5 @@ def check_written_out(nodes: Iterable[Any], where: str) -> None:
     for n in nodes:
         if is_structural(n):
             raise GraphError(f"{where}: node {n.name!r} ({n.op}) cannot be compiled: {STRUCTURAL[n.op]} depends on the "
-                             f"data. `aidgejax.run`, which is given the data, executes it; to train, make it a "
-                             f"constant, or read the model with `shapes=` that decide it")
+                             f"data. `aidgejax.run`, which is given the data, executes it; to train, read the model "
+                             f"with `values=` or `shapes=` that decide it")

@@ -57,6 +57,17 @@ def test_a_condition_that_is_an_input_is_decided_when_the_graph_runs():
         onnxio.to_model(graph)
 
 
+def test_an_input_may_be_given_its_value_when_the_model_is_read():
+    m = choice("flag", [info("flag", [], BOOL)])
+    graph = onnxio.read(m, values={"flag": np.array(True)})
+    assert graph.count() == {"MatMul": 1} and list(graph.inputs) == ["x"] and make_program(graph).wrt == ("w",)
+    for values, message in (({"f": 1}, "`values` names 'f', but the inputs are 'x', 'flag'"),
+                            ({"flag": 1.5}, r"`values` gives flag:bool\[\] an array float64\[\]"),
+                            ({"flag": [True]}, r"`values` gives flag:bool\[\] an array bool\[1\]")):
+        with pytest.raises(GraphError, match=message):
+            onnxio.read(m, values=values)
+
+
 def test_a_condition_on_data():
     total = [node("ReduceSum", "x", "total", keepdims=0), node("Greater", "total,zero", "flag")]
     m = choice("flag", tensors={"zero": np.float32(0)})

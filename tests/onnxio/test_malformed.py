@@ -277,6 +277,11 @@ def unknown_operators(m):
     m.opset_import.append(helper.make_opsetid("com.example", 1))
 
 
+@row(r"StringConcat \(1 node: 'join'\) \(aidgejax computes with numbers; turn strings", UnknownOperator)
+def an_operator_on_strings(m):
+    m.graph.node.append(node("StringConcat", "b,b", "c", "join"))
+
+
 def branch(reads, *nodes):
     return helper.make_graph([node("Relu", reads, "t", "inside"), *nodes], "branch", [], [info("t", [2, 3])])
 

@@ -6,6 +6,7 @@ ONNX says of many operators how they are computed by others.  Where we have no o
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import onnx
 import onnx.inliner
@@ -66,7 +67,9 @@ def written_by_onnx(model: ModelProto, opsets: dict[str, int]) -> ModelProto:
     """
     while True:
         missing = [k for k, n in enumerate(model.graph.node) if not is_known(n) and _has_body(n, opsets)]
-        graph = _readable_part(model, opsets.get("", 0)) if missing else None
+        if not missing:
+            return model
+        graph = _readable_part(model, opsets.get("", 0))
         written = {k: nodes for k in missing if (nodes := _definition(model, k, graph, opsets))}
         if not written:
             return model
@@ -81,8 +84,12 @@ def written_by_onnx(model: ModelProto, opsets: dict[str, int]) -> ModelProto:
 
 
 def _has_body(node: NodeProto, opsets: dict[str, int]) -> bool:
-    schema = schema_at(domain_of(node.domain), node.op_type, opsets[domain_of(node.domain)])
+    schema: Any = _schema_of(node, opsets)
     return schema is not None and (schema.has_function or schema.has_context_dependent_function)
+
+
+def _schema_of(node: NodeProto, opsets: dict[str, int]) -> Any:
+    return schema_at(domain_of(node.domain), node.op_type, opsets[domain_of(node.domain)])
 
 
 def _definition(model: ModelProto, at: int, graph: Graph, opsets: dict[str, int]) -> list[NodeProto]:
@@ -91,7 +98,7 @@ def _definition(model: ModelProto, at: int, graph: Graph, opsets: dict[str, int]
     node.CopyFrom(model.graph.node[at])
     while node.input and not node.input[-1]:
         node.input.pop()
-    schema = schema_at(domain_of(node.domain), node.op_type, opsets[domain_of(node.domain)])
+    schema = _schema_of(node, opsets)
     there = {a.name for a in node.attribute}
     node.attribute.extend(a.default_value for k, a in schema.attributes.items()
                           if k not in there and a.default_value.name)

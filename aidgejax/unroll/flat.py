@@ -223,7 +223,7 @@ class Flat:
         for at in sorted(needed):
             node = self.graph.nodes[at]
             results = self._compute(node) or [None] * len(node.outputs)
-            self.values.update(zip(node.outputs, results, strict=False))
+            self.values.update((o, r) for o, r in zip(node.outputs, results, strict=False) if o is not None)
         return self._at_hand(name)
 
     def _by_shape(self, node: Node) -> bool:

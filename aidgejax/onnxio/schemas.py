@@ -56,7 +56,7 @@ def schema_for(graph: Graph, node: Node) -> onnx.defs.OpSchema | None:
                 _takes(formals[min(k, len(formals) - 1)], graph.value(i)) for k, i in enumerate(node.inputs)
                 if isinstance(i, str)) and all(
                 _takes(schema.outputs[min(k, len(schema.outputs) - 1)], graph.value(o))
-                for k, o in enumerate(node.outputs) if o):
+                for k, o in enumerate(node.outputs) if o and graph.has(o)):
             return schema
     return None
 

@@ -12,8 +12,9 @@ BatchNormalization trains in elementary operators, since plain onnxruntime compu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -200,7 +201,8 @@ def opset_of(model: ModelProto) -> int:
 
 def _plain(graph: Graph, opset: int) -> ModelProto:
     """The graph in standard operators, in this opset where that is possible."""
-    graph = respell(graph, _of_training)
+    rectified = {f"{n.name}_Grad/Where" for n in graph.nodes if n.op == "Relu"}
+    graph = respell(graph, partial(_of_training, rectified))
     graph = infer_shapes(graph)
     graph.prune()
     twin = graph.copy()
@@ -208,7 +210,10 @@ def _plain(graph: Graph, opset: int) -> ModelProto:
     return at_opset(twin, opset)[0]
 
 
-def _of_training(node: Node) -> Callable[..., Any] | None:
+def _of_training(rectified: Collection[str], node: Node) -> Callable[..., Any] | None:
+    """How onnxruntime computes a node correctly, or faster.  rectified: nodes that let a gradient through, or 0."""
+    if node.op == "Where" and node.name in rectified:  # a product takes half the time of a choice
+        return lambda op, condition, dy, zero: op.Mul(dy, op.CastLike(condition, dy))
     if node.op != "BatchNormalization" or not node.attrs.get("training_mode"):
         return None
     operator = lookup(node.op)

@@ -109,6 +109,15 @@ def test_a_model_with_its_data_in_another_file(tmp_path):
     np.testing.assert_array_equal(state.parameters["fc2.weight"].data, Case("mlp_ce").initial["fc2.weight"])
 
 
+def test_a_rectifier_s_gradient_is_a_product(tmp_path):
+    """In onnxruntime it takes half the time of a Where; the accumulation keeps its Where, which stops NaN."""
+    case = Case("cnn_ce")
+    case.write(tmp_path)
+    nodes = {n.name: n.op_type for n in onnx.load(tmp_path / "training_model.onnx").graph.node}
+    assert {op for n, op in nodes.items() if n.endswith("_Grad/Where")} == {"Mul"}
+    assert {op for n, op in nodes.items() if n.endswith(".accumulation.out/Where")} == {"Where"}
+
+
 def test_constants_that_are_listed_as_frozen(tmp_path):
     """frozen_params = everything that is not trained: the common idiom, shapes of Reshape included."""
     case = Case("embed_lm")

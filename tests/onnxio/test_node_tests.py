@@ -20,6 +20,9 @@ from .node_tests import BACKENDS, SLOW_TO_MAKE, check, listed, node_tests
 ONE_OF = {"numpy": 4, "jax": 24}
 # Tests that draw random numbers: their results are those of onnx's own generator.
 RANDOM = ("test_bernoulli", "test_training_dropout", "test_random")
+# Results that are as right as the precision allows, and compared more narrowly than that: a last place of float16
+# against rtol 1e-3, and zeros that are left over from sums of numbers near 500, in float32, against atol 1e-7.
+ROUNDED = ("test_causal_conv_with_state_silu_fp16", "test_dft")
 
 
 def in_core(backend, name):
@@ -94,7 +97,7 @@ def test_all_in_jax(name, no_way_back):
 @together
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_what_passes_is_listed(backend):
-    """And what does not pass is refused by an error of the family, or draws random numbers."""
+    """And what does not pass is refused by an error of the family, draws random numbers, or is off by a rounding."""
     missing, odd = [], []
     for name, test in node_tests().items():
         if name not in listed(backend):
@@ -104,7 +107,7 @@ def test_what_passes_is_listed(backend):
             except AidgeJaxError:
                 continue
             except Exception as e:
-                if not name.startswith(RANDOM):
+                if not name.startswith(RANDOM + ROUNDED):
                     odd.append(f"{name}: {type(e).__name__}")
     assert missing == [], "run python -m tests.onnxio.node_tests --write"
     assert odd == []

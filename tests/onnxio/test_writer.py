@@ -279,7 +279,7 @@ def test_symbolic_sizes():
 
 def test_sizes_that_nobody_knows_are_left_open():
     g = graph_of(lambda op, x, g: op.Relu(x))
-    value = writer._info(g, type(g.inputs["x"])("y", ("?5", "N", 2, None), "float32"))
+    value = writer.type_of(g, type(g.inputs["x"])("y", ("?5", "N", 2, None), "float32"))
     dims = value.type.tensor_type.shape.dim
     assert [d.WhichOneof("value") for d in dims] == [None, "dim_param", "dim_value", None]
 

@@ -9,6 +9,7 @@ by our operators: no compiled program calls back into Python.  A sample runs alw
 import zlib
 
 import jax
+import onnx
 import pytest
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
@@ -17,7 +18,7 @@ from aidgejax.errors import AidgeJaxError
 from .node_tests import BACKENDS, SLOW_TO_MAKE, check, listed, node_tests
 
 # One of so many runs always; of JAX fewer, as each is compiled.
-ONE_OF = {"numpy": 4, "jax": 24}
+ONE_OF = {"numpy": 5, "jax": 30}
 # Tests that draw random numbers: their results are those of onnx's own generator.
 RANDOM = ("test_bernoulli", "test_training_dropout", "test_random")
 # Results that are as right as the precision allows, and compared more narrowly than that: a last place of float16
@@ -67,30 +68,37 @@ def primitives(jaxpr):
                 yield from primitives(value.jaxpr if isinstance(value, ClosedJaxpr) else value)
 
 
+def named(name, everything):
+    tests = node_tests(everything=everything)
+    if name not in tests:
+        pytest.skip(f"the installed onnx {onnx.__version__} has no such test")
+    return tests[name]
+
+
 @together
 @rows("numpy", core=True)
 def test_core_in_numpy(name):
-    check(node_tests(everything=False)[name], "numpy")
+    check(named(name, False), "numpy")
 
 
 @together
 @rows("jax", core=True)
 def test_core_in_jax(name, no_way_back):
-    check(node_tests(everything=False)[name], "jax")
+    check(named(name, False), "jax")
 
 
 @pytest.mark.slow
 @together
 @rows("numpy", core=False)
 def test_all_in_numpy(name):
-    check(node_tests()[name], "numpy")
+    check(named(name, True), "numpy")
 
 
 @pytest.mark.slow
 @together
 @rows("jax", core=False)
 def test_all_in_jax(name, no_way_back):
-    check(node_tests()[name], "jax")
+    check(named(name, True), "jax")
 
 
 @pytest.mark.slow
@@ -116,4 +124,4 @@ def test_what_passes_is_listed(backend):
 def test_the_lists_are_long_and_sorted():
     for backend in BACKENDS:
         names = listed(backend)
-        assert names == sorted(set(names)) and len(names) >= 1400
+        assert names == sorted(set(names)) and len(names) >= 1800

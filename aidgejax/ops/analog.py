@@ -101,9 +101,9 @@ def input_range_vjp(op, x, r, y, dy, *, decay, input_min_percentage, gradient_sc
     r: pulled wider by clipped inputs whose gradient points outward, times r and gradient_scale where it is
     gradient_relative; plus decay * r where more than input_min_percentage (a fraction) of the inputs lie inside.
     x: the derivative, both bounds included; with straight_through it passes everywhere (the C++ tile)."""
-    high = op.ReduceSum(op.Where(op.GreaterOrEqual(x, r), op.Min(dy, 0.0), 0.0), keepdims=0)
-    low = op.ReduceSum(op.Where(op.LessOrEqual(x, op.Neg(r)), op.Max(dy, 0.0), 0.0), keepdims=0)
-    dr = op.ReshapeLike(op.Sub(high, low), r)
+    high = op.Where(op.GreaterOrEqual(x, r), op.Min(dy, 0.0), 0.0)
+    low = op.Where(op.LessOrEqual(x, op.Neg(r)), op.Max(dy, 0.0), 0.0)
+    dr = op.ReshapeLike(op.ReduceSum(op.Sub(high, low), keepdims=0), r)
     if gradient_relative:
         dr = op.Mul(dr, op.Mul(r, gradient_scale))
     if decay > 0:

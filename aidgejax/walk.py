@@ -328,7 +328,8 @@ class Prober(Walker):
             return {o: jax.ShapeDtypeStruct(np.shape(found[o]), jnp.result_type(found[o])) for o in written}
 
     def _forward(self, operator: Operator, args: list, keywords: dict[str, Any]) -> Any:
-        abstract = [k for k, a in enumerate(args) if not _is_known(a) or np.size(a) > SMALL]
+        static = {k for k, name in enumerate(operator.inputs) if name in operator.static}
+        abstract = [k for k, a in enumerate(args) if not _is_known(a) or np.size(a) > SMALL and k not in static]
         structs = [jax.ShapeDtypeStruct(np.shape(args[k]), args[k].dtype,
                                         weak_type=getattr(args[k], "weak_type", False)) for k in abstract]
         key = keywords.pop("key", None)

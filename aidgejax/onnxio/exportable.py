@@ -5,6 +5,13 @@ from __future__ import annotations
 from ..ops import OPERATORS
 
 WITHOUT_SLOPE = "constant or discrete: no gradient passes"
+SIZES, STEPS = "yes, with spatial sizes that are numbers", "yes, step by step: the number of time steps is a number"
+CONDITIONS = {
+    "Conv": SIZES, "AveragePool": SIZES, "LpPool": SIZES, "GridSample": SIZES,
+    "RNN": STEPS, "GRU": STEPS, "LSTM": STEPS,
+    "InstanceNormalization": "yes, with a number of channels that is known",
+    "Resize": "yes, unless a keep_aspect_ratio_policy decides the sizes",
+}  # fmt: skip
 
 
 def exportable() -> dict[str, tuple[int, bool]]:
@@ -16,6 +23,6 @@ def exportable() -> dict[str, tuple[int, bool]]:
 def table() -> str:
     """The same as a Markdown table."""
     rows = ["| operator | ONNX | gradient in artifacts |", "|---|---|---|"]
-    rows += [f"| {name} | {opset} | {'yes' if rule else WITHOUT_SLOPE} |" for name, (opset, rule) in
-             exportable().items()]
+    for name, (opset, rule) in exportable().items():
+        rows.append(f"| {name} | {opset} | {CONDITIONS.get(name, 'yes') if rule else WITHOUT_SLOPE} |")
     return "\n".join(rows)

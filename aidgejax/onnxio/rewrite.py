@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import GraphError
+from ..errors import AidgeJaxError, GraphError
 from ..graph import Builder, Graph, Node, Value
 from ..unroll import is_open
 from ..walk import infer_shapes, metadata
@@ -42,8 +42,13 @@ def with_shapes(graph: Graph) -> Graph:
 def _spelled(twin: Graph, node: Node, function: Spelling, node_names: set[str]) -> list[Node]:
     scratch = Graph(twin.name)  # written apart, so that no name of the graph is in the way
     scratch.inputs = {i: twin.value(i) for i in node.input_names}
-    made = function(Builder(scratch, f"{node.name}/"), *(scratch.inputs.get(i, i) if isinstance(i, str) else i
-                                                         for i in node.inputs), **node.attrs)
+    inputs = [scratch.inputs.get(i, i) if isinstance(i, str) else i for i in node.inputs]
+    try:
+        made = function(Builder(scratch, f"{node.name}/"), *inputs, **node.attrs)
+    except AidgeJaxError as e:
+        if f"node {node.name!r}" in str(e):
+            raise
+        raise type(e)(f"node {node.name!r} ({node.op}) of graph {twin.name!r}: {e}") from None
     made = made if isinstance(made, tuple) else (made,)
     final: dict[str, str] = {}  # {what the function calls it: the node's output}
     again: list[tuple[str, str]] = []

@@ -7,8 +7,10 @@ own evaluator); here one exported graph with a symbolic batch must say the same 
 import numpy as np
 import pytest
 
-from aidgejax import onnxio
+from aidgejax import AidgeJaxError, onnxio
 from aidgejax.gradient import grad_name
+from aidgejax.graph import Graph
+from aidgejax.lower import make_program
 from aidgejax.onnxio.exportable import exportable, table
 from tests.ops.cases import TABLE
 
@@ -76,3 +78,12 @@ def test_what_ort_never_had(name):
 
 def test_the_table_lists_every_operator():
     assert table().count("\n") == len(exportable()) + 1
+
+
+def test_a_recurrence_of_any_length_is_refused_by_name():
+    g = Graph("g")
+    w, r = (g.parameter(n, np.ones((1, 8, k), np.float32)) for n, k in (("w", 3), ("r", 2)))
+    g.output(g.op.LSTM(g.input("x", ("T", "N", 3)), w, r, hidden_size=2, name="y"))
+    with pytest.raises(AidgeJaxError, match=r"node 'y_Grad/LSTMGrad' \(LSTMGrad\).*over 'T' time steps"):
+        onnxio.to_model(make_program(g).gradient)
+    assert "| LSTM | 14 | yes, step by step" in table()

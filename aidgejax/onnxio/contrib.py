@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 from ..errors import AidgeJaxError, ModelFileError
 from ..graph import Graph, Node, Value
@@ -43,11 +44,18 @@ def in_standard_words(graph: Graph) -> Graph:
     """The graph with the nodes of com.microsoft that are known here spelled in operators of ONNX."""
     while found := next((n for n in graph.nodes if is_contrib(n.domain, n.op)), None):
         if found.op in SHAPED:
-            graph = _with_shapes_before(graph, found)
-            graph = respell(graph, lambda n, found=found: _spelling(n) if n is found else None)
+            graph = respell(_with_shapes_before(graph, found), partial(_spelling_of, found))
         else:
-            graph = respell(graph, lambda n: _spelling(n) if n.op not in SHAPED else None)
+            graph = respell(graph, _spelling_without_shapes)
     return graph
+
+
+def _spelling_of(one: Node, node: Node) -> Callable | None:
+    return _spelling(node) if node is one else None
+
+
+def _spelling_without_shapes(node: Node) -> Callable | None:
+    return None if node.op in SHAPED else _spelling(node)
 
 
 def _spelling(node: Node) -> Callable | None:

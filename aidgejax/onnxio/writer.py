@@ -221,8 +221,8 @@ class _Maker:
         # onnx's checker expands this one into its function body, and does not fill in the default there.
         spelled_out = operator.name == "MeanVarianceNormalization"
         attributes = {**operator.attributes, **node.attrs} if spelled_out else node.attrs
-        if operator.name in RECURRENT:  # onnxruntime insists on it
-            attributes = {**attributes, "hidden_size": self.graph.value(node.inputs[2]).shape[2]}
+        if operator.name in RECURRENT and (shape := self.graph.value(node.inputs[2]).shape):
+            attributes = {**attributes, "hidden_size": shape[2]}  # onnxruntime insists on it
         for key, value in attributes.items():
             if value is not None and (spelled_out or not _is_default(key, value, operator, schema)):
                 proto.attribute.append(_attribute(node, key, value, schema))

@@ -23,7 +23,7 @@ class Now:
 
         def compute(*inputs: Any, outputs: int = 1, **attrs: Any) -> Any:
             args = [np.asarray(i, np.int64) if isinstance(i, tuple) else i for i in inputs]
-            if not all(isinstance(a, np.ndarray | np.generic | int | None) and np.size(a) < FEW for a in args):
+            if not all(a is None or isinstance(a, np.ndarray | np.generic | int) and np.size(a) < FEW for a in args):
                 return forward(*args, **attrs)
             with jax.ensure_compile_time_eval(), jax.enable_x64(True):
                 if not operator.of_shape:  # see walk._fold

@@ -30,7 +30,7 @@ def unrolled(op, step, carry, xs, reverse, length):
         raise GraphError(f"a recurrence over {length!r} time steps cannot be written out: its gradient is spelled step "
                          f"by step in standard operators; give the input a fixed number of steps")
     order = range(length)
-    ys: list[Any] = [None] * length
+    ys = [()] * length
     for t in reversed(order) if reverse else order:
         carry, ys[t] = step(carry, tuple(None if x is None else op.Gather(x, t, axis=0) for x in xs))
     kept = tuple(op.Concat(*(op.Unsqueeze(y[k], (0,)) for y in ys), axis=0) for k in range(len(ys[0])))

@@ -5,14 +5,12 @@ from __future__ import annotations
 from ..ops import OPERATORS
 
 WITHOUT_SLOPE = "constant or discrete: no gradient passes"
-# What the spelling of a gradient in standard operators asks for; a program compiled by JAX does not.
-STEPS = "yes, step by step: with a fixed number of time steps"
-ASKED = {"RNN": STEPS, "GRU": STEPS, "LSTM": STEPS, "CumProd": "yes, step by step: with the axis as a number",
-         "AffineGrid": "yes, with fixed sizes of the image"}
 SIZES, STEPS = "yes, with spatial sizes that are numbers", "yes, step by step: the number of time steps is a number"
 CONDITIONS = {
-    "Conv": SIZES, "AveragePool": SIZES, "LpPool": SIZES, "GridSample": SIZES,
+    "Conv": SIZES, "AveragePool": SIZES, "LpPool": SIZES, "GridSample": SIZES, "AffineGrid": SIZES,
     "RNN": STEPS, "GRU": STEPS, "LSTM": STEPS,
+    "CumProd": "yes, step by step: the axis is a number in the node",
+    "Det": "yes, with a size of the matrices that is known",
     "InstanceNormalization": "yes, with a number of channels that is known",
     "Resize": "yes, unless a keep_aspect_ratio_policy decides the sizes",
 }  # fmt: skip

@@ -235,7 +235,7 @@ def _told(value: Any) -> str | None:
         return repr(value)
     if isinstance(value, tuple | list):
         parts = [_told(v) for v in value]
-        return None if None in parts else f"({','.join(parts)})"
+        return None if None in parts else f"({','.join(map(str, parts))})"
     plain = isinstance(value, np.ndarray | np.generic | jax.Array) and isinstance(value.dtype, np.dtype)
     if plain and _is_known(value) and value.dtype != object and np.size(value) <= SMALL:
         array = np.asarray(value)

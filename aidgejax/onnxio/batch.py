@@ -15,7 +15,7 @@ What cannot be freed is reported with its node.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -155,7 +155,8 @@ class _Freeing:
             row = inner * merged if slowest else inner  # elements between one row and the next
             for axis, first in self._axes_of_batch(sizes, row, at):
                 found.setdefault(axis, first)
-        options = [partial(self._retargeted, node, before, target, sizes, axis, first) for axis, first in found.items()]
+        options: list[Option] = [partial(self._retargeted, node, before, target, sizes, axis, first)
+                                 for axis, first in found.items()]
         return options or [lambda: iter((node,))]
 
     def _follows(self, before: Sequence[int], target: Sequence[int], node: Node) -> bool:
@@ -184,7 +185,7 @@ class _Freeing:
             self.slowest[merged] = tuple({slowest: None, **dict.fromkeys(self.slowest.get(merged, ()))})
         attrs = {k: v for k, v in node.attrs.items() if k != "allowzero"}
         if target[axis] == -1:
-            new = list(target)
+            new: list[int | None] = list(target)
         elif axis < len(before) and before[axis] == PROBE and merged == 1:
             new = [0 if k == axis else d for k, d in enumerate(target)]
         else:  # only one size may be left over: spell the other
@@ -232,7 +233,8 @@ class _Freeing:
                     node = yield from self._expanded(node, k, at, node.inputs[0], at)
         yield node
 
-    def _expanded(self, node: Node, k: int, axis: int, like: Any, like_axis: int) -> Iterator[Node]:
+    def _expanded(self, node: Node, k: int, axis: int, like: Any,
+                  like_axis: int) -> Generator[Node, None, Node]:
         """The node with its input k, which has size 1 along an axis, expanded to a size of another tensor."""
         rank = len(self._shape(node.inputs[k]))
         size, target, wide = (self._new(f"{node.name}.{what}_{k}") for what in ("batch", "target", "expanded"))

@@ -239,9 +239,8 @@ class Scheduler:
             wanted += [name for name, node, k in low.inputs
                        if (t := node._op._given.get(k)) is not None and t._grad is not None and t._kind.kind == "f"]
         outputs = set(low.outputs)
-        read = {i for n in low.graph.nodes for i in n.input_names}
         wanted += [name for name, t in low.values.items()
-                   if t._grad is not None and t._grad._touched and (name not in outputs or name in read)]
+                   if t._grad is not None and t._grad._touched and (name not in outputs or name in low.read)]
         return tuple(dict.fromkeys(wanted))
 
     def _touched(self, tensor: Tensor) -> None:

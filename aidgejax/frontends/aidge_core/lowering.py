@@ -85,6 +85,11 @@ class Lowered:
     def compiled(self) -> Compiled:
         return compiled_of(self.graph)
 
+    @cached_property
+    def read(self) -> frozenset[str]:
+        """The tensors that some node reads."""
+        return frozenset(i for n in self.graph.nodes for i in n.input_names)
+
 
 def lower(view: Any, feeds: dict[tuple[Node, int], Any], kind: Any = None) -> Lowered:
     """The graph of a view.  feeds: {(node, input): a Tensor, or a shape} of what the graph reads from outside.

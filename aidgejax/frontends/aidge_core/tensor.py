@@ -18,14 +18,14 @@ import numpy as np
 from ._errors import TensorError, TensorIndexError, TensorTypeError
 from .dtypes import dformat, dtype, of_numpy_dtype, to_numpy_dtype
 
-WIDE = ("float64", "int64", "uint64", "complex128")
+WIDE = frozenset(map(np.dtype, ("float64", "int64", "uint64", "complex128")))
 OWN_REFERENCES = 2  # the attribute and getrefcount's argument; anything above is a view that somebody holds
 
 
 def on_device(array: Any, device: Any = None) -> jax.Array:
     """A copy on the device, 64-bit data kept as it is."""
     array = np.asarray(array)
-    with jax.enable_x64(array.dtype.name in WIDE):
+    with jax.enable_x64(array.dtype in WIDE):
         placed = jnp.array(array)
         return placed if device is None else jax.device_put(placed, device)
 

@@ -35,7 +35,7 @@ def Accuracy(prediction: Tensor, target: Tensor, axis: int) -> Tensor:  # noqa: 
     if target._kind.kind in "iu" and target._dims == (prediction._dims[0], 1) and prediction._dims[1] > 1:
         labels = labels.reshape(-1)
     try:
-        with jax.enable_x64(prediction._kind.name in WIDE or target._kind.name in WIDE):
+        with jax.enable_x64(prediction._kind in WIDE or target._kind in WIDE):
             found = _count(prediction.array(), labels, axis=int(axis))
     except AidgeJaxError as e:
         raise ProviderError(f"Accuracy: {e}") from None

@@ -131,7 +131,7 @@ class _Rule(Optimizer):
                                  f"fill it")
         rule = self.rule()[2]
         lr = np.float32(self._scheduler.learning_rate())
-        with jax.enable_x64(any(t._kind.name in WIDE for t in tensors)):
+        with jax.enable_x64(any(t._kind in WIDE for t in tensors)):
             params = [t.array() for t in tensors]
             grads = [_zeros_like(g, t.backend) if (g := _gradient_of(t)).is_zero() else g.array() for t in tensors]
             new, self._state = rule(params, grads, self.state_of(params), lr)

@@ -149,7 +149,8 @@ def _train(model: GraphView, backend: str, opt: Optimizer, loss: Callable, accum
             state = state._replace(pending=pending or Pending(
                 {w: jnp.zeros_like(state.params[w]) for w in wrt}, jnp.float32(0),
                 {name: jnp.float32(0) for name in names}, jnp.int32(0)))
-        found, records = epoch(state, {k: jnp.asarray(v) for k, v in batches.items()}, None, None, last)
+        placed = jax.device_put(batches, may_alias=True)  # just stacked: nobody else writes there
+        found, records = epoch(state, placed, None, None, last)
         records = jax.device_get(records)
     for name, tensor in {**low.params, **low.buffers}.items():
         if name in wrt or name in low.buffers:
@@ -212,8 +213,12 @@ def _metric(metric: Callable, prediction: str) -> Callable:
 
 def _state(low: Lowered, opt: Optimizer, wrt: tuple[str, ...], step: int) -> TrainState:
     """Copies: the compiled epoch may overwrite what it is given."""
-    own = lambda tensors: {k: jnp.array(t.array()) for k, t in tensors.items()}  # noqa: E731
-    params = own(low.params)
-    held = opt.state_of([params[w] for w in wrt])
-    state = {w: jax.tree.map(jnp.array, s) for w, s in zip(wrt, held, strict=True)}
-    return TrainState(params, own(low.buffers), state, Generator.key(), jnp.int32(step))
+    params, buffers = ({k: t.array() for k, t in tensors.items()} for tensors in (low.params, low.buffers))
+    held = dict(zip(wrt, opt.state_of([params[w] for w in wrt]), strict=True))
+    params, buffers, held = _copies((params, buffers, held))
+    return TrainState(params, buffers, held, Generator.key(), jnp.int32(step))
+
+
+@jax.jit
+def _copies(tree: Any) -> Any:
+    return jax.tree.map(jnp.copy, tree)

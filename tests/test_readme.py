@@ -26,7 +26,6 @@ def test_ci_runs_the_readme_s_test_command():
     assert SHELL[1].strip() in (ROOT / ".ci" / "run").read_text()
 
 
-@pytest.mark.xdist_group("readme")
 def test_the_python_snippets_run_in_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names: dict = {}
@@ -40,7 +39,6 @@ def test_the_python_snippets_run_in_order(tmp_path, monkeypatch):
     assert (tmp_path / "trained.onnx").exists() and names["report"].ok
 
 
-@pytest.mark.xdist_group("readme")
 @pytest.mark.parametrize("name", ["graph_by_hand", "as_jax_loop"])
 def test_the_small_examples_run(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -35,10 +35,6 @@ def rows(backend, core):
     return pytest.mark.parametrize("name", [n for n in listed(backend) if in_core(backend, n) == core])
 
 
-# One worker makes onnx's tests, once.
-together = pytest.mark.xdist_group("node tests")
-
-
 @pytest.fixture
 def no_way_back(monkeypatch):
     """Every program that is compiled is looked through for calls back into Python."""
@@ -75,34 +71,29 @@ def named(name, everything):
     return tests[name]
 
 
-@together
 @rows("numpy", core=True)
 def test_core_in_numpy(name):
     check(named(name, False), "numpy")
 
 
-@together
 @rows("jax", core=True)
 def test_core_in_jax(name, no_way_back):
     check(named(name, False), "jax")
 
 
 @pytest.mark.slow
-@together
 @rows("numpy", core=False)
 def test_all_in_numpy(name):
     check(named(name, True), "numpy")
 
 
 @pytest.mark.slow
-@together
 @rows("jax", core=False)
 def test_all_in_jax(name, no_way_back):
     check(named(name, True), "jax")
 
 
 @pytest.mark.slow
-@together
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_what_passes_is_listed(backend):
     """And what does not pass is refused by an error of the family, draws random numbers, or is off by a rounding."""

@@ -20,8 +20,7 @@ H = 1e-5
 def judge(function):
     """Ask the question of every row that is not excused from it."""
     name = function.__name__.removeprefix("test_")
-    rows = [pytest.param(c, id=f"{n}-{c!r}", marks=pytest.mark.xdist_group(f"row{n}"))
-            for n, c in enumerate(TABLE) if name not in c.excused]
+    rows = [pytest.param(c, id=f"{n}-{c!r}") for n, c in enumerate(TABLE) if name not in c.excused]
     return pytest.mark.parametrize("case", rows)(function)
 
 

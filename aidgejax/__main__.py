@@ -67,11 +67,18 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m aidgejax", description="Train explicit graphs for hardware.")
     commands = top.add_subparsers(dest="command", required=True, metavar="command")
 
-    p = commands.add_parser("train", help="train an ONNX model; with nothing else, a LeNet on handwritten digits",
-                            formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    p = commands.add_parser(
+        "train",
+        help="train an ONNX model; with nothing else, a LeNet on handwritten digits",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
     p.add_argument("--model", metavar="M.onnx", help="the model to train (default: a small LeNet)")
-    p.add_argument("--data", metavar="D.npz", help="arrays named as the model's inputs, and `target` "
-                   "(and test_... for a test set; else a fifth is split off); default: 1797 UCI digits")
+    p.add_argument(
+        "--data",
+        metavar="D.npz",
+        help="arrays named as the model's inputs, and `target` "
+        "(and test_... for a test set; else a fifth is split off); default: 1797 UCI digits",
+    )
     p.add_argument("--loss", choices=sorted(LOSSES), help="default: cross_entropy for integer targets, else mse")
     p.add_argument("--optimizer", choices=sorted(OPTIMIZERS), default="adam")
     p.add_argument("--lr", type=_number(0), default=0.003, help="(highest) learning rate")
@@ -89,8 +96,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--out", metavar="FOLDER", help="run folder (default: runs/<date>-<time>)")
     p.set_defaults(run=train)
 
-    p = commands.add_parser("compare", help="the JAX backend against the NumPy backend, node by node",
-                            formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    p = commands.add_parser(
+        "compare",
+        help="the JAX backend against the NumPy backend, node by node",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
     p.add_argument("model", metavar="M.onnx")
     p.add_argument("--data", metavar="D.npz", help="a batch: arrays named as the model's inputs (default: random)")
     p.add_argument("--steps", type=_count(0), default=10, help="training steps to compare")
@@ -127,9 +137,11 @@ def train(args: argparse.Namespace) -> int:
             program, evaluated = NumpyProgram(program), NumpyProgram(evaluated)
         out = args.out or os.path.join("runs", time.strftime("%Y%m%d-%H%M%S"))
         _claim_folder(out)
-        print(f"{graph.name}: {sum(a.size for a in graph.params.values()):,} parameters, {len(data)} rows to train on, "
-              f"{len(test)} to test; {args.optimizer}, {args.epochs} epochs on {jax.devices()[0].platform} "
-              f"({args.backend} backend)")
+        print(
+            f"{graph.name}: {sum(a.size for a in graph.params.values()):,} parameters, {len(data)} rows to train on, "
+            f"{len(test)} to test; {args.optimizer}, {args.epochs} epochs on {jax.devices()[0].platform} "
+            f"({args.backend} backend)"
+        )
         speeds = []
         with tqdm(total=args.epochs, unit="epoch", desc="compiling", disable=None, file=sys.stderr) as bar:
 
@@ -139,10 +151,23 @@ def train(args: argparse.Namespace) -> int:
                 bar.set_postfix_str(f"loss {record['loss']:.4f}, test {score.show(record)}")
                 bar.update()
 
-            state, history = fit(program, optimizer, learning_rate, data, epochs=args.epochs,
-                                 batch_size=args.batch_size, accumulate=args.accumulate, last=args.last,
-                                 seed=args.seed, loss=loss, metrics=score.metrics, test=test, test_program=evaluated,
-                                 on_epoch=on_epoch, compiled=args.backend == "jax")
+            state, history = fit(
+                program,
+                optimizer,
+                learning_rate,
+                data,
+                epochs=args.epochs,
+                batch_size=args.batch_size,
+                accumulate=args.accumulate,
+                last=args.last,
+                seed=args.seed,
+                loss=loss,
+                metrics=score.metrics,
+                test=test,
+                test_program=evaluated,
+                on_epoch=on_epoch,
+                compiled=args.backend == "jax",
+            )
         _write_run(out, args, state, history, score)
         steady = float(np.median(speeds[1:] or speeds))  # the first epoch holds the compilation
         print(f"run folder: {out}")
@@ -167,8 +192,10 @@ def _trainable(graph: Graph, loss: str | None, target: np.ndarray) -> tuple[Grap
     """The graph with a loss that gives one number per row, the loss's name, and how to score it."""
     graph = infer_shapes(graph)
     if len(graph.outputs) != 1:
-        raise SettingError(f"model {graph.name!r} has {len(graph.outputs)} outputs ({', '.join(graph.outputs)}): "
-                           f"`train` needs one; cut the others off, or train from a script")
+        raise SettingError(
+            f"model {graph.name!r} has {len(graph.outputs)} outputs ({', '.join(graph.outputs)}): "
+            f"`train` needs one; cut the others off, or train from a script"
+        )
     prediction = graph.outputs[0]
     loss = loss or ("cross_entropy" if target.dtype.kind in "iu" and target.ndim == 1 else "mse")
     counted = loss in ("cross_entropy", "nll")
@@ -207,9 +234,11 @@ def _renamed(columns: dict[str, np.ndarray], graph: Graph, args: argparse.Namesp
                 found["test_target"] = found.pop(f"test_{k}")
     missing = [n for n in (*names, "target") if n not in found]
     if missing:
-        raise DataError(f"{args.data or 'the data set of digits'} lacks {', '.join(map(repr, missing))}; it has "
-                        f"{', '.join(map(repr, columns))}, the model takes "
-                        f"{', '.join(map(str, graph.inputs.values()))}")
+        raise DataError(
+            f"{args.data or 'the data set of digits'} lacks {', '.join(map(repr, missing))}; it has "
+            f"{', '.join(map(repr, columns))}, the model takes "
+            f"{', '.join(map(str, graph.inputs.values()))}"
+        )
     for n in names:
         want = jnp.dtype(graph.inputs[n].dtype)
         for k in (n, f"test_{n}"):
@@ -284,8 +313,9 @@ def run_compare(args: argparse.Namespace) -> int:
         columns = load_npz(args.data).columns
         missing = [k for k in graph.inputs if k not in columns]
         if missing:
-            raise DataError(f"{args.data} lacks {', '.join(map(repr, missing))}; "
-                            f"it has {', '.join(map(repr, columns))}")
+            raise DataError(
+                f"{args.data} lacks {', '.join(map(repr, missing))}; it has {', '.join(map(repr, columns))}"
+            )
         batch = {k: columns[k] for k in graph.inputs}
     report = compare(graph, batch=batch, steps=args.steps, tolerance=args.tolerance, seed=args.seed)
     print(report)

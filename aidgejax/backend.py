@@ -23,8 +23,15 @@ from .walk import metadata
 BACKENDS = ("jax", "numpy")
 
 
-def run(graph: Graph, inputs: Mapping[str, Any] | Sequence[Any], backend: str = "jax", *,
-        params: Mapping[str, Any] | None = None, training: bool | None = None, key: Any = None) -> list[np.ndarray]:
+def run(
+    graph: Graph,
+    inputs: Mapping[str, Any] | Sequence[Any],
+    backend: str = "jax",
+    *,
+    params: Mapping[str, Any] | None = None,
+    training: bool | None = None,
+    key: Any = None,
+) -> list[np.ndarray]:
     """The outputs of a graph, in its order, with the dtypes that it declares.
 
     inputs: {name: array}, or arrays in the order of the graph's inputs; a sequence is a list, an optional input that is
@@ -79,8 +86,11 @@ def _gathered(item: Any, outputs: Arrays) -> Any:
 def holds_64_bits(graph: Graph) -> bool:
     """Does a call of this graph take, keep or return 64-bit data?  Shapes and other metadata do not count."""
     known = metadata(graph)
-    tensors = [*graph.inputs.values(), *(graph.value(o) for o in graph.outputs),
-               *(p.value for p in graph.producers.values() if p.role != "constant")]
+    tensors = [
+        *graph.inputs.values(),
+        *(graph.value(o) for o in graph.outputs),
+        *(p.value for p in graph.producers.values() if p.role != "constant"),
+    ]
     return any(v.dtype in ("int64", "uint64", "float64", "complex128") for v in tensors if v.name not in known)
 
 
@@ -104,13 +114,16 @@ def with_known_shapes(graph: Graph, feeds: Arrays) -> tuple[Graph, Arrays]:
 def _named(graph: Graph, inputs: Mapping[str, Any] | Sequence[Any]) -> Arrays:
     if not isinstance(inputs, Mapping):
         if len(inputs) != len(graph.inputs):
-            raise GraphError(f"graph {graph.name!r} takes {len(graph.inputs)} inputs ({', '.join(graph.inputs)}), "
-                             f"got {len(inputs)}")
+            raise GraphError(
+                f"graph {graph.name!r} takes {len(graph.inputs)} inputs ({', '.join(graph.inputs)}), got {len(inputs)}"
+            )
         inputs = dict(zip(graph.inputs, inputs, strict=True))
     foreign = [k for k in inputs if k not in graph.inputs and k not in graph.producers]
     if foreign:
-        raise GraphError(f"graph {graph.name!r} has no input {', '.join(map(repr, foreign))}; it takes "
-                         f"{', '.join(map(repr, graph.inputs)) or 'none'}")
+        raise GraphError(
+            f"graph {graph.name!r} has no input {', '.join(map(repr, foreign))}; it takes "
+            f"{', '.join(map(repr, graph.inputs)) or 'none'}"
+        )
     missing = [str(v) for k, v in graph.inputs.items() if k not in inputs and not str(v.dtype).startswith("optional(")]
     if missing:
         raise GraphError(f"graph {graph.name!r} was not given {', '.join(missing)}")
@@ -132,8 +145,9 @@ def _converted(graph: Graph, value: Value, fed: Any, kind: str) -> Any:
     except ValueError as e:  # rows of different lengths
         raise GraphError(f"graph {graph.name!r}, {value}: what was given is no array: {e}") from None
     if a.dtype != want and a.dtype.kind != want.kind:
-        raise GraphError(f"graph {graph.name!r}, {value}: got an array of dtype {a.dtype}; convert it with "
-                         f".astype({want.name!r})")
+        raise GraphError(
+            f"graph {graph.name!r}, {value}: got an array of dtype {a.dtype}; convert it with .astype({want.name!r})"
+        )
     return a.astype(want, copy=False)
 
 
@@ -167,16 +181,29 @@ class NumpyProgram:
         """As Program.moved."""
         return self.program.moved(params, saved)
 
-    def forward(self, params: Arrays, buffers: Arrays, batch: Arrays, key: Any = None, save: bool = True,
-                given: Arrays | None = None) -> tuple[Arrays, Arrays, Arrays]:
+    def forward(
+        self,
+        params: Arrays,
+        buffers: Arrays,
+        batch: Arrays,
+        key: Any = None,
+        save: bool = True,
+        given: Arrays | None = None,
+    ) -> tuple[Arrays, Arrays, Arrays]:
         """As Program.forward; `saved` is every tensor.  given: see reference.execute."""
-        feeds = {k: np.asarray(v) for k, v in {**params, **buffers, **batch}.items()
-                 if k in self.graph.inputs or k in self.graph.producers}
+        feeds = {
+            k: np.asarray(v)
+            for k, v in {**params, **buffers, **batch}.items()
+            if k in self.graph.inputs or k in self.graph.producers
+        }
         rng = None if key is None else np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist())
         found = reference.execute(self.graph, feeds, given=given, rng=rng)
         updates = self.updates
-        return ({o: found[o] for o in self.graph.outputs}, found if save else {},
-                {b: found[updates[b]] if b in updates else v for b, v in buffers.items()})
+        return (
+            {o: found[o] for o in self.graph.outputs},
+            found if save else {},
+            {b: found[updates[b]] if b in updates else v for b, v in buffers.items()},
+        )
 
     def backward(self, params: Arrays, saved: Arrays, d_outputs: Arrays, grads: Arrays | None = None) -> Arrays:
         fresh = reference.gradients(self.graph, saved, {k: np.asarray(v) for k, v in d_outputs.items()}, self.wrt)

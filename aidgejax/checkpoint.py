@@ -46,16 +46,66 @@ FORMAT, VERSION = "aidgejax checkpoint", 1
 MANIFEST, CHECKSUM = "manifest.json", "manifest.sha256"
 MEMBER = re.compile(r"tensors/[0-9a-f]{64}")
 CHUNK = 1 << 22
-DTYPES = {d.name: d for d in map(np.dtype, (
-    "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64",
-    "complex64", "complex128",
-    *(getattr(ml_dtypes, n) for n in ("bfloat16", "int2", "int4", "uint2", "uint4", "float4_e2m1fn", "float6_e2m3fn",
-                                      "float6_e3m2fn", "float8_e3m4", "float8_e4m3", "float8_e4m3b11fnuz",
-                                      "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz",
-                                      "float8_e8m0fnu") if hasattr(ml_dtypes, n))))}
+DTYPES = {
+    d.name: d
+    for d in map(
+        np.dtype,
+        (
+            "bool",
+            "int8",
+            "int16",
+            "int32",
+            "int64",
+            "uint8",
+            "uint16",
+            "uint32",
+            "uint64",
+            "float16",
+            "float32",
+            "float64",
+            "complex64",
+            "complex128",
+            *(
+                getattr(ml_dtypes, n)
+                for n in (
+                    "bfloat16",
+                    "int2",
+                    "int4",
+                    "uint2",
+                    "uint4",
+                    "float4_e2m1fn",
+                    "float6_e2m3fn",
+                    "float6_e3m2fn",
+                    "float8_e3m4",
+                    "float8_e4m3",
+                    "float8_e4m3b11fnuz",
+                    "float8_e4m3fn",
+                    "float8_e4m3fnuz",
+                    "float8_e5m2",
+                    "float8_e5m2fnuz",
+                    "float8_e8m0fnu",
+                )
+                if hasattr(ml_dtypes, n)
+            ),
+        ),
+    )
+}
 # What zipfile, json and the file system raise about a file that is not as it should be.
-DAMAGE = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error, OSError, EOFError, ValueError, KeyError,
-          IndexError, TypeError, RuntimeError, MemoryError, OverflowError)
+DAMAGE = (
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    zlib.error,
+    struct.error,
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    RuntimeError,
+    MemoryError,
+    OverflowError,
+)
 
 
 @dataclass(frozen=True)
@@ -85,13 +135,24 @@ def save(path: str | os.PathLike, tree: Any, meta: dict[str, Any] | None = None)
     leaves, arrays, structure = _take_apart(tree)
     entries: list[dict[str, Any]] = [
         asdict(leaf) | {"nbytes": array.nbytes, "sha256": _sha256(array), "file": _member(leaf.name)}
-        for leaf, array in zip(leaves, arrays, strict=True)]
+        for leaf, array in zip(leaves, arrays, strict=True)
+    ]
     try:
-        manifest = json.dumps({"format": FORMAT, "version": VERSION, "meta": meta or {}, "structure": structure,
-                               "environment": environment(), "leaves": entries}, default=_number).encode()
+        manifest = json.dumps(
+            {
+                "format": FORMAT,
+                "version": VERSION,
+                "meta": meta or {},
+                "structure": structure,
+                "environment": environment(),
+                "leaves": entries,
+            },
+            default=_number,
+        ).encode()
     except (TypeError, ValueError, RecursionError) as e:
-        raise CheckpointError(f"cannot save {str(path)!r}: meta must be what JSON can hold ({e}); "
-                              f"arrays belong into the tree") from e
+        raise CheckpointError(
+            f"cannot save {str(path)!r}: meta must be what JSON can hold ({e}); arrays belong into the tree"
+        ) from e
     members: dict[str, Any] = {MANIFEST: manifest, CHECKSUM: hashlib.sha256(manifest).hexdigest().encode()}
     members |= {e["file"]: array for e, array in zip(entries, arrays, strict=True)}
     try:
@@ -128,17 +189,26 @@ def load(path: str | os.PathLike, like: Any = None) -> Any:
 def describe(path: str | os.PathLike) -> dict[str, Any]:
     """{"meta", "environment", "leaves": {name: Leaf}} of a checkpoint, without reading its arrays."""
     with _Opened(path) as opened:
-        return {"meta": opened.manifest["meta"], "environment": opened.manifest["environment"],
-                "leaves": {leaf.name: leaf for leaf in opened.leaves}}
+        return {
+            "meta": opened.manifest["meta"],
+            "environment": opened.manifest["environment"],
+            "leaves": {leaf.name: leaf for leaf in opened.leaves},
+        }
 
 
 def environment() -> dict[str, Any]:
     """What bit-equal results depend on."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     devices = jax.devices()
-    return {"jax": jax.__version__, "jaxlib": jaxlib.__version__, "device": devices[0].device_kind,
-            "devices": len(devices), "machine": platform.machine(), "cores": cores,
-            "XLA_FLAGS": os.environ.get("XLA_FLAGS", "")}
+    return {
+        "jax": jax.__version__,
+        "jaxlib": jaxlib.__version__,
+        "device": devices[0].device_kind,
+        "devices": len(devices),
+        "machine": platform.machine(),
+        "cores": cores,
+        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+    }
 
 
 # ---- trees --------------------------------------------------------------------------------------------
@@ -163,8 +233,9 @@ def _flatten(tree: Any) -> tuple[list, Any]:
     try:
         return jax.tree_util.tree_flatten_with_path(tree)
     except (ValueError, TypeError) as e:
-        raise CheckpointError(f"jax cannot walk this tree: {str(e).rstrip('.')}. "
-                              f"The keys of a dict must be of one type") from e
+        raise CheckpointError(
+            f"jax cannot walk this tree: {str(e).rstrip('.')}. The keys of a dict must be of one type"
+        ) from e
 
 
 def _leaf(name: str, x: Any) -> Leaf:
@@ -183,9 +254,11 @@ def _leaf(name: str, x: Any) -> Leaf:
         data = jax.eval_shape(look, x)
         return Leaf(name, data.dtype.name, data.shape, "key", impls[0])
     if dtype is None or np.dtype(dtype).name not in DTYPES:
-        raise CheckpointError(f"cannot save {name}: expected an array, a PRNG key or a number, got "
-                              f"{type(x).__name__}{f' of dtype {dtype}' if dtype is not None else ''}; "
-                              f"text and other settings belong into meta")
+        raise CheckpointError(
+            f"cannot save {name}: expected an array, a PRNG key or a number, got "
+            f"{type(x).__name__}{f' of dtype {dtype}' if dtype is not None else ''}; "
+            f"text and other settings belong into meta"
+        )
     return Leaf(name, np.dtype(dtype).name, tuple(shape))
 
 
@@ -240,8 +313,9 @@ def _compare(path: str, found: list[Leaf], expected: list[Leaf]) -> None:
     have, want = {x.name: x for x in found}, {x.name: x for x in expected}
     wrong = [f"it lacks {name} ({want[name]})" for name in want if name not in have]
     wrong += [f"it has {name} ({have[name]}), which was not expected" for name in have if name not in want]
-    wrong += [f"{name} is {have[name]}, expected {want[name]}" for name in want
-              if name in have and have[name] != want[name]]
+    wrong += [
+        f"{name} is {have[name]}, expected {want[name]}" for name in want if name in have and have[name] != want[name]
+    ]
     if wrong:
         more = f"; and {len(wrong) - 8} more" if len(wrong) > 8 else ""
         raise CheckpointError(f"checkpoint {path!r} does not fit: {'; '.join(wrong[:8])}{more}. Nothing was loaded")
@@ -304,7 +378,7 @@ def _write(path: Path, members: dict[str, Any]) -> None:
                     view = _bytes(data) if isinstance(data, np.ndarray) else memoryview(data)
                     with archive.open(zipfile.ZipInfo(name), "w", force_zip64=True) as member:
                         for k in range(0, len(view), CHUNK):
-                            member.write(view[k:k + CHUNK])
+                            member.write(view[k : k + CHUNK])
             file.flush()
             os.fsync(file.fileno())
             if fcntl:  # while the lock holds
@@ -420,8 +494,9 @@ class _Opened:
         return members
 
     def _check_manifest(self) -> None:
-        if not all(isinstance(self.manifest.get(k), t) for k, t in (("leaves", list), ("meta", dict),
-                                                                    ("environment", dict))):
+        if not all(
+            isinstance(self.manifest.get(k), t) for k, t in (("leaves", list), ("meta", dict), ("environment", dict))
+        ):
             self._refuse(f"{MANIFEST} lacks leaves, meta or environment")
         self.leaves = [self._check_leaf(entry) for entry in self.manifest["leaves"]]
         if len({leaf.name for leaf in self.leaves}) < len(self.leaves):
@@ -457,7 +532,7 @@ class _Opened:
         with self.archive.open(self.members[name]) as member:
             done = 0
             while chunk := member.read(min(CHUNK, len(view) - done)):
-                view[done:done + len(chunk)] = chunk
+                view[done : done + len(chunk)] = chunk
                 done += len(chunk)
             if done < len(view) or member.read(1):
                 self._refuse(f"its member {name!r} does not have the {len(view)} bytes that it claims")
@@ -474,5 +549,9 @@ def _warn_of_another_environment(opened: _Opened) -> None:
     now, then = environment(), opened.manifest["environment"]
     differ = [f"{k} is {now[k]!r}, was {then.get(k)!r}" for k in now if now[k] != then.get(k)]
     if differ:
-        warnings.warn(f"checkpoint {opened.path!r} was written elsewhere: {'; '.join(differ)}. Continued training may "
-                      f"differ in the last bits", UserWarning, stacklevel=3)
+        warnings.warn(
+            f"checkpoint {opened.path!r} was written elsewhere: {'; '.join(differ)}. Continued training may "
+            f"differ in the last bits",
+            UserWarning,
+            stacklevel=3,
+        )

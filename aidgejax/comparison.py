@@ -60,20 +60,35 @@ class Report:
     def __str__(self) -> str:
         lines = [f"{'':9} {'largest':>9}  {'operator':24} {'node':24} tensor", *map(str, self.rows)]
         if self.by_rules_only:
-            lines.append(f"gradients by the rules' own graph on both sides, since NumPy has no backward of its own for "
-                         f"{', '.join(self.by_rules_only)}")
-        lines.append(f"largest difference: forward {self.largest('forward'):.2e}, gradient "
-                     f"{self.largest('gradient'):.2e}, after {self.steps} steps {self.largest('training'):.2e}")
+            lines.append(
+                f"gradients by the rules' own graph on both sides, since NumPy has no backward of its own for "
+                f"{', '.join(self.by_rules_only)}"
+            )
+        lines.append(
+            f"largest difference: forward {self.largest('forward'):.2e}, gradient "
+            f"{self.largest('gradient'):.2e}, after {self.steps} steps {self.largest('training'):.2e}"
+        )
         bad = self.first_bad
-        lines.append(f"{self.graph}: the backends agree within {self.tolerance:g}" if bad is None else
-                     f"{self.graph}: first bad node {bad.node!r} ({bad.op}), {bad.kind} of {bad.tensor!r}: "
-                     f"{bad.difference:.2e} is above {self.tolerance:g}")
+        lines.append(
+            f"{self.graph}: the backends agree within {self.tolerance:g}"
+            if bad is None
+            else f"{self.graph}: first bad node {bad.node!r} ({bad.op}), {bad.kind} of {bad.tensor!r}: "
+            f"{bad.difference:.2e} is above {self.tolerance:g}"
+        )
         return "\n".join(lines)
 
 
-def compare(graph: Graph, params: Mapping[str, Any] | None = None, batch: Mapping[str, Any] | None = None, *,
-            steps: int = 10, tolerance: float = 1e-4, training: bool | None = True, seed: int = 0,
-            lr: float = 1e-2) -> Report:
+def compare(
+    graph: Graph,
+    params: Mapping[str, Any] | None = None,
+    batch: Mapping[str, Any] | None = None,
+    *,
+    steps: int = 10,
+    tolerance: float = 1e-4,
+    training: bool | None = True,
+    seed: int = 0,
+    lr: float = 1e-2,
+) -> Report:
     """Run a graph on both backends and compare every tensor, every gradient, and the parameters after some steps.
 
     params: arrays for the graph's parameters and buffers (default: its own).
@@ -96,15 +111,27 @@ def _report(program: Program, batch: Arrays, steps: int, tolerance: float, seed:
     graph = program.graph
     key = jax.random.key(seed)
     by_jax = _every_tensor(program, batch, key)
-    drawn = {o: np.asarray(by_jax[o]) for n in graph.nodes if lookup(n.op).random for o in n.output_names
-             if graph.value(o).dtype == "bool"}
+    drawn = {
+        o: np.asarray(by_jax[o])
+        for n in graph.nodes
+        if lookup(n.op).random
+        for o in n.output_names
+        if graph.value(o).dtype == "bool"
+    }
     by_numpy = reference.execute(graph, {**graph.params, **graph.buffers, **batch}, given=drawn)
-    rows = [Difference("forward", n.name, n.op, o, _difference(by_jax[o], by_numpy[o], _size(by_numpy[o])))
-            for n in graph.nodes for o in n.output_names if o in by_jax]
+    rows = [
+        Difference("forward", n.name, n.op, o, _difference(by_jax[o], by_numpy[o], _size(by_numpy[o])))
+        for n in graph.nodes
+        for o in n.output_names
+        if o in by_jax
+    ]
     rng = np.random.default_rng(seed)
-    cotangents = {s: np.ones_like(by_numpy[s]) if s == "loss" and by_numpy[s].ndim == 0 else
-                  (rng.uniform(-1, 1, by_numpy[s].shape) / max(1, by_numpy[s].size)).astype(by_numpy[s].dtype)
-                  for s in program.seeds}
+    cotangents = {
+        s: np.ones_like(by_numpy[s])
+        if s == "loss" and by_numpy[s].ndim == 0
+        else (rng.uniform(-1, 1, by_numpy[s].shape) / max(1, by_numpy[s].size)).astype(by_numpy[s].dtype)
+        for s in program.seeds
+    }
     gradient_rows, own, by_rules_only = _gradients(program, batch, key, by_numpy, cotangents)
     rows += gradient_rows
     if steps and own:
@@ -125,8 +152,9 @@ def _every_tensor(program: Program, batch: Arrays, key: Any) -> Arrays:
     return everything(graph.params, graph.buffers, {k: jnp.asarray(v) for k, v in batch.items()})
 
 
-def _gradients(program: Program, batch: Arrays, key: Any, found: Arrays, cotangents: Arrays
-               ) -> tuple[list[Difference], bool, tuple[str, ...]]:
+def _gradients(
+    program: Program, batch: Arrays, key: Any, found: Arrays, cotangents: Arrays
+) -> tuple[list[Difference], bool, tuple[str, ...]]:
     """Gradients of every tensor between the parameters and the seeds, last node first."""
     graph = program.graph
     active = set(program.wrt)
@@ -166,9 +194,11 @@ def _gradients(program: Program, batch: Arrays, key: Any, found: Arrays, cotange
     return named, own, names
 
 
-def _worst_rule(program: Program, readers: list[Node], tensor: str, found: Arrays, by_numpy: Arrays, cotangents: Arrays
-                ) -> Node:
+def _worst_rule(
+    program: Program, readers: list[Node], tensor: str, found: Arrays, by_numpy: Arrays, cotangents: Arrays
+) -> Node:
     """Of several nodes that contribute to a tensor's gradient, the one whose rule differs most, each taken alone."""
+
     def gap(node: Node) -> float:
         if any(not program.graph.value(o).is_float for o in node.output_names) or lookup(node.op).random:
             return 0.0
@@ -187,8 +217,9 @@ def _worst_rule(program: Program, readers: list[Node], tensor: str, found: Array
         outputs, saved, _ = single.forward({}, {}, feeds)
         mine = single.backward({}, saved, arriving)[tensor]
         try:
-            theirs = reference.gradients(single.graph, {**found, **{o: np.asarray(a) for o, a in outputs.items()}},
-                                         arriving, [tensor])[tensor]
+            theirs = reference.gradients(
+                single.graph, {**found, **{o: np.asarray(a) for o, a in outputs.items()}}, arriving, [tensor]
+            )[tensor]
         except NoGradientRule:
             return 0.0
         return _difference(mine, theirs, _size(theirs))
@@ -196,8 +227,9 @@ def _worst_rule(program: Program, readers: list[Node], tensor: str, found: Array
     return max(reversed(readers), key=gap)
 
 
-def _after_steps(program: Program, batch: Arrays, key: Any, cotangents: Arrays, drawn: Arrays, steps: int, lr: float
-                 ) -> list[Difference]:
+def _after_steps(
+    program: Program, batch: Arrays, key: Any, cotangents: Arrays, drawn: Arrays, steps: int, lr: float
+) -> list[Difference]:
     """Plain gradient descent on both sides, from the same parameters, on the same batch."""
 
     @jax.jit
@@ -215,9 +247,14 @@ def _after_steps(program: Program, batch: Arrays, key: Any, cotangents: Arrays, 
         grads = plain.backward(theirs, saved, cotangents)
         theirs = {k: (p - lr * grads[k]).astype(p.dtype) if k in grads else p for k, p in theirs.items()}
     users = {i: n for n in program.graph.nodes for i in n.input_names}
-    return [Difference("training", users[k].name, users[k].op, k, _difference(a, b, max(_size(b), 1e-3)))
-            for k, a, b in [*((k, mine[k], theirs[k]) for k in theirs),
-                            *((k, state[k], theirs_state[k]) for k in theirs_state)] if k in users]
+    return [
+        Difference("training", users[k].name, users[k].op, k, _difference(a, b, max(_size(b), 1e-3)))
+        for k, a, b in [
+            *((k, mine[k], theirs[k]) for k in theirs),
+            *((k, state[k], theirs_state[k]) for k in theirs_state),
+        ]
+        if k in users
+    ]
 
 
 def random_batch(graph: Graph, seed: int = 0, rows: int = 4) -> Arrays:

@@ -37,8 +37,9 @@ class Dataset:
                 raise DataError(f"column {name!r} is a single number: expected one row per example")
         rows = {name: len(a) for name, a in self.columns.items()}
         if len(set(rows.values())) != 1:
-            raise DataError("columns have different numbers of rows: "
-                            + ", ".join(f"{k!r} {n}" for k, n in rows.items()))
+            raise DataError(
+                "columns have different numbers of rows: " + ", ".join(f"{k!r} {n}" for k, n in rows.items())
+            )
         if not len(self):
             raise DataError("the data set has no rows")
         for name, count in (classes or {}).items():
@@ -79,12 +80,21 @@ def check_labels(labels: np.ndarray, classes: int, name: str = "target") -> None
     bad = np.argwhere((labels < 0) | (labels >= classes))
     if len(bad):
         at = tuple(int(k) for k in bad[0])
-        raise DataError(f"column {name!r}, row {at[0]}: label {labels[at]} with {classes} classes (0 to {classes - 1})"
-                        + (f"; {len(bad)} labels are out of range" if len(bad) > 1 else ""))
+        raise DataError(
+            f"column {name!r}, row {at[0]}: label {labels[at]} with {classes} classes (0 to {classes - 1})"
+            + (f"; {len(bad)} labels are out of range" if len(bad) > 1 else "")
+        )
 
 
-def batch_order(rows: int, batch_size: int, *, seed: int | None = None, epoch: int = 0, last: str = "drop",
-                always_weigh: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
+def batch_order(
+    rows: int,
+    batch_size: int,
+    *,
+    seed: int | None = None,
+    epoch: int = 0,
+    last: str = "drop",
+    always_weigh: bool = False,
+) -> tuple[np.ndarray, np.ndarray | None]:
     """(i32[steps, batch_size] row numbers, f32[steps, batch_size] weights or None) of one epoch.
 
     seed: shuffled by (seed, epoch), a pure function of the two; None keeps the order.
@@ -98,8 +108,9 @@ def batch_order(rows: int, batch_size: int, *, seed: int | None = None, epoch: i
     short = rows % batch_size
     if last == "drop":
         if rows < batch_size:
-            raise DataError(f"batch size {batch_size} with {rows} rows leaves no batch: take a smaller one, or "
-                            f"last='pad'")
+            raise DataError(
+                f"batch size {batch_size} with {rows} rows leaves no batch: take a smaller one, or last='pad'"
+            )
         order, short = order[: rows - short], 0
     padding = batch_size - short if short else 0
     weights = None
@@ -113,8 +124,9 @@ def batch_order(rows: int, batch_size: int, *, seed: int | None = None, epoch: i
 # ---- larger than the device ---------------------------------------------------------------------------
 
 
-def chunks(batches: Iterable[Any], names: tuple[str, ...], steps: int, *, last: str = "drop"
-           ) -> Iterator[tuple[Arrays, np.ndarray]]:
+def chunks(
+    batches: Iterable[Any], names: tuple[str, ...], steps: int, *, last: str = "drop"
+) -> Iterator[tuple[Arrays, np.ndarray]]:
     """Groups batches into chunks for make_epoch: ({name: [steps, batch, ...]}, weights f32[steps, batch]).
 
     batches: any iterable of tuples of array-likes (a torch DataLoader, an Aidge DataProvider), or of dicts; `names`
@@ -134,8 +146,10 @@ def chunks(batches: Iterable[Any], names: tuple[str, ...], steps: int, *, last: 
         size = len(first[names[0]])
         for k in names:
             if len(batch[k]) != rows or batch[k].shape[1:] != first[k].shape[1:] or batch[k].dtype != first[k].dtype:
-                raise DataError(f"batch {n}, {k!r}: {batch[k].dtype}{list(batch[k].shape)} does not fit the first "
-                                f"batch, {first[k].dtype}{list(first[k].shape)}")
+                raise DataError(
+                    f"batch {n}, {k!r}: {batch[k].dtype}{list(batch[k].shape)} does not fit the first "
+                    f"batch, {first[k].dtype}{list(first[k].shape)}"
+                )
         if rows > size:
             raise DataError(f"batch {n} has {rows} rows, the first had {size}: batches may only get shorter")
         if rows < size:
@@ -155,9 +169,11 @@ def chunks(batches: Iterable[Any], names: tuple[str, ...], steps: int, *, last: 
 def _named(item: Any, names: tuple[str, ...], n: int) -> Arrays:
     if not isinstance(item, dict):
         if not isinstance(item, tuple | list) or len(item) != len(names):
-            raise DataError(f"batch {n} is {type(item).__name__}"
-                            + (f" of {len(item)}" if isinstance(item, tuple | list) else "")
-                            + f": expected a tuple of {len(names)} arrays ({', '.join(names)})")
+            raise DataError(
+                f"batch {n} is {type(item).__name__}"
+                + (f" of {len(item)}" if isinstance(item, tuple | list) else "")
+                + f": expected a tuple of {len(names)} arrays ({', '.join(names)})"
+            )
         item = dict(zip(names, item, strict=True))
     return {k: _staged(np.asarray(item[k])) for k in names}
 
@@ -221,8 +237,9 @@ def digits() -> Dataset:
     (1998), test part; licence CC BY 4.0 (aidgejax/assets/README.md).
     """
     with resources.files("aidgejax").joinpath("assets/digits.npz").open("rb") as f, np.load(f, allow_pickle=False) as z:
-        return Dataset(x=z["x"].astype(np.float32)[:, None] / 16, target=z["target"].astype(np.int64),
-                       classes={"target": 10})
+        return Dataset(
+            x=z["x"].astype(np.float32)[:, None] / 16, target=z["target"].astype(np.int64), classes={"target": 10}
+        )
 
 
 def load_npz(path: Any) -> Dataset:

@@ -138,8 +138,9 @@ def _fan(name, shape, fan, order):
     if fan not in FANS:
         raise SettingError(f"{name}: fan is {fan!r}; expected one of {', '.join(map(repr, FANS))}")
     if order not in ORDERS:
-        raise SettingError(f"{name}: order is {order!r}; expected 'oi' for (out, in, *kernel) "
-                           f"or 'io' for (in, out, *kernel)")
+        raise SettingError(
+            f"{name}: order is {order!r}; expected 'oi' for (out, in, *kernel) or 'io' for (in, out, *kernel)"
+        )
     outputs, inputs = shape[:2] if order == "oi" else shape[1::-1]
     kernel = math.prod(shape[2:])
     fans = {"fan_in": inputs * kernel, "fan_out": outputs * kernel, "average": (inputs + outputs) * kernel / 2}
@@ -148,8 +149,9 @@ def _fan(name, shape, fan, order):
 
 def _needs_two_axes(name, shape):
     if len(shape) < 2:
-        raise GraphError(f"{name} needs a weight of 2 or more axes, got shape {tuple(shape)}; "
-                         f"fill a bias with `constant`")
+        raise GraphError(
+            f"{name} needs a weight of 2 or more axes, got shape {tuple(shape)}; fill a bias with `constant`"
+        )
 
 
 def _floating(name, dtype):

@@ -23,8 +23,10 @@ def freeze_statistics(graph: Graph, nodes: Iterable[str] | None = None, *, scale
     wanted = list(known) if nodes is None else list(nodes)
     odd = [n for n in wanted if n not in known]
     if odd:
-        raise GraphError(f"graph {graph.name!r} has no node {', '.join(map(repr, odd))} with running statistics; "
-                         f"it has {', '.join(map(repr, known)) or 'none'}")
+        raise GraphError(
+            f"graph {graph.name!r} has no node {', '.join(map(repr, odd))} with running statistics; "
+            f"it has {', '.join(map(repr, known)) or 'none'}"
+        )
     names: list[str] = []
     for node in (known[n] for n in wanted):
         names += _statistics(node)
@@ -45,8 +47,10 @@ def freeze_body(graph: Graph, up_to: str) -> Graph:
             needed.update(node.input_names)
     frozen = [p.name for p in graph.producers.values() if p.name in needed and p.role != "constant"]
     if not frozen or not set(graph.params) - set(frozen):
-        raise GraphError(f"freezing graph {graph.name!r} up to {up_to!r} leaves {'nothing' if frozen else 'all of it'} "
-                         f"to train: {len(frozen)} tensors are above it, of {len(graph.params)} parameters in all")
+        raise GraphError(
+            f"freezing graph {graph.name!r} up to {up_to!r} leaves {'nothing' if frozen else 'all of it'} "
+            f"to train: {len(frozen)} tensors are above it, of {len(graph.params)} parameters in all"
+        )
     return _constant(graph, frozen)
 
 

@@ -24,8 +24,9 @@ def grad_name(name: str) -> str:
     return f"{name}_grad"
 
 
-def make_gradient(graph: Graph, seeds: Iterable[str] | None = None, wrt: Iterable[str] | None = None, *,
-                  unreached: str = "raise") -> Graph:
+def make_gradient(
+    graph: Graph, seeds: Iterable[str] | None = None, wrt: Iterable[str] | None = None, *, unreached: str = "raise"
+) -> Graph:
     """The gradient of `graph` as a Graph.
 
     seeds: outputs from which the gradient starts (default: all floating-point outputs).  Each becomes an input
@@ -43,8 +44,10 @@ def make_gradient(graph: Graph, seeds: Iterable[str] | None = None, wrt: Iterabl
     wrt = list(graph.params) if wrt is None else list(wrt)
     for name in (*seeds, *wrt):
         if not graph.value(name).is_float:
-            raise GraphError(f"graph {graph.name!r} has no gradient from or to {graph.value(name)}: "
-                             f"only floating-point tensors have one")
+            raise GraphError(
+                f"graph {graph.name!r} has no gradient from or to {graph.value(name)}: "
+                f"only floating-point tensors have one"
+            )
 
     result = Graph(f"{graph.name}_grad")
     for value in _everything(graph):
@@ -55,8 +58,9 @@ def make_gradient(graph: Graph, seeds: Iterable[str] | None = None, wrt: Iterabl
     cotangents: dict[str, list[Value]] = {}
     for s in seeds:
         like = graph.value(s)
-        cotangents.setdefault(s, []).append(result.input(result.fresh(grad_name(s)), like.shape,
-                                                         like.dtype or "float32"))
+        cotangents.setdefault(s, []).append(
+            result.input(result.fresh(grad_name(s)), like.shape, like.dtype or "float32")
+        )
 
     active = _active(graph, wrt)
     totals: dict[str, Value] = {}
@@ -80,9 +84,11 @@ def make_gradient(graph: Graph, seeds: Iterable[str] | None = None, wrt: Iterabl
 
     missing = [w for w in wrt if w not in totals]
     if missing and unreached == "raise":
-        raise GraphError(f"{', '.join(map(repr, missing))} of graph {graph.name!r} does not reach "
-                         f"{', '.join(map(repr, seeds)) or 'any output'}, so its gradient is zero everywhere; "
-                         f"take it out of `wrt` (freeze it), or remove it from the graph")
+        raise GraphError(
+            f"{', '.join(map(repr, missing))} of graph {graph.name!r} does not reach "
+            f"{', '.join(map(repr, seeds)) or 'any output'}, so its gradient is zero everywhere; "
+            f"take it out of `wrt` (freeze it), or remove it from the graph"
+        )
     for w in missing:
         totals[w] = result.op.ZerosLike(w)
     _compute_metadata_again(result, graph)
@@ -112,8 +118,9 @@ def _active(graph: Graph, wrt: Iterable[str]) -> set[str]:
         read = [graph.value(i) for i in n.input_names if i in active]
         integers = straight == "starts" or straight == "passes" and any(not v.is_float for v in read)
         if any(v.is_float or straight for v in read):
-            active.update(o for o in n.output_names if graph.value(o).is_float or
-                          integers and graph.value(o).dtype in CARRIERS)
+            active.update(
+                o for o in n.output_names if graph.value(o).is_float or integers and graph.value(o).dtype in CARRIERS
+            )
     return active
 
 
@@ -134,7 +141,8 @@ def _apply_rule(op: Builder, graph: Graph, node: Node, arriving: list, active: s
         raise NoGradientRule(
             f"no gradient rule for operator {node.op!r}, met at the node writing {graph.value(node.output_names[0])}"
             f": a gradient has to reach its input {named!r}. Either give {node.op} a rule in aidgejax/ops/, or "
-            f"freeze the producers above it")
+            f"freeze the producers above it"
+        )
     inputs = [graph.value(i) if isinstance(i, str) else i for i in operator.pad_inputs(node.inputs)]
     outputs = [graph.value(o) if o else None for o in operator.pad_outputs(node.outputs)]
     cotangents = operator.pad_outputs(tuple(arriving))
@@ -144,8 +152,7 @@ def _apply_rule(op: Builder, graph: Graph, node: Node, arriving: list, active: s
 @cache
 def _keywords(rule: Any) -> tuple[bool, frozenset[str]]:
     params = inspect.signature(rule).parameters.values()
-    return (any(p.kind is p.VAR_KEYWORD for p in params),
-            frozenset(p.name for p in params if p.kind is p.KEYWORD_ONLY))
+    return (any(p.kind is p.VAR_KEYWORD for p in params), frozenset(p.name for p in params if p.kind is p.KEYWORD_ONLY))
 
 
 def _attributes_for(operator: Operator, node: Node) -> dict[str, Any]:
@@ -189,8 +196,10 @@ def _name_outputs(result: Graph, wrt: list[str], totals: dict[str, Value]) -> No
         else:
             final[inside] = grad_name(w)
     rename = lambda i: final.get(i, i) if isinstance(i, str) else i  # noqa: E731
-    result.nodes = [Node(n.op, tuple(map(rename, n.inputs)), tuple(map(rename, n.outputs)), n.attrs, n.name, n.domain)
-                    for n in result.nodes]
+    result.nodes = [
+        Node(n.op, tuple(map(rename, n.inputs)), tuple(map(rename, n.outputs)), n.attrs, n.name, n.domain)
+        for n in result.nodes
+    ]
     result.values = {rename(k): Value(rename(k), v.shape, v.dtype) for k, v in result.values.items()}
     for w in wrt:
         result.output(final.get(totals[w].name, totals[w].name))

@@ -148,8 +148,17 @@ class Graph:
             raise GraphError(f"graph {self.name!r} cannot output {name!r}: no input, producer or node writes it")
         self.outputs.append(name)
 
-    def add(self, op: str, inputs: Iterable[Any], attrs: dict[str, Any] | None = None, *, outputs: int = 1,
-            names: Iterable[str | None] | None = None, name: str | None = None, domain: str = "") -> tuple[Value, ...]:
+    def add(
+        self,
+        op: str,
+        inputs: Iterable[Any],
+        attrs: dict[str, Any] | None = None,
+        *,
+        outputs: int = 1,
+        names: Iterable[str | None] | None = None,
+        name: str | None = None,
+        domain: str = "",
+    ) -> tuple[Value, ...]:
         """Append a node; its outputs are `names`, or fresh ones.  Returns the outputs as Values."""
         name = name or self.fresh(op)
         if names is None:
@@ -243,13 +252,16 @@ class Graph:
         twin = self.copy()
         for name, data in {**params, **(buffers or {})}.items():
             if name not in twin.producers:
-                raise GraphError(f"graph {self.name!r} has no producer {name!r}; "
-                                 f"it has {', '.join(map(repr, self.producers)) or 'none'}")
+                raise GraphError(
+                    f"graph {self.name!r} has no producer {name!r}; "
+                    f"it has {', '.join(map(repr, self.producers)) or 'none'}"
+                )
             data = np.asarray(data)
             old = twin.producers[name]
             if data.shape != old.data.shape:
-                raise GraphError(f"producer {name!r} of graph {self.name!r} has shape {old.data.shape}, "
-                                 f"got {data.shape}")
+                raise GraphError(
+                    f"producer {name!r} of graph {self.name!r} has shape {old.data.shape}, got {data.shape}"
+                )
             twin.producers[name] = replace(old, data=data.astype(old.data.dtype, copy=False))
         return twin
 
@@ -258,8 +270,10 @@ class Graph:
         twin = self.copy()
         for name in names:
             if name not in self.params:
-                raise GraphError(f"cannot freeze {name!r}: graph {self.name!r} has no parameter of that name; "
-                                 f"it has {', '.join(map(repr, self.params)) or 'none'}")
+                raise GraphError(
+                    f"cannot freeze {name!r}: graph {self.name!r} has no parameter of that name; "
+                    f"it has {', '.join(map(repr, self.params)) or 'none'}"
+                )
             twin.producers[name] = replace(twin.producers[name], role="constant")
         return twin
 
@@ -285,12 +299,18 @@ class Graph:
                     late = any(i in n.output_names for n in self.nodes)
                     raise GraphError(
                         f"node {node.name!r} ({node.op}) of graph {self.name!r} reads {i!r}, "
-                        + ("which is written only later: put the nodes in execution order" if late else
-                           "which is not an input, a producer or an output of another node"))
+                        + (
+                            "which is written only later: put the nodes in execution order"
+                            if late
+                            else "which is not an input, a producer or an output of another node"
+                        )
+                    )
             for o in node.output_names:
                 if o in known:
-                    raise GraphError(f"node {node.name!r} ({node.op}) of graph {self.name!r} writes {o!r}, "
-                                     f"which exists already: every tensor is written once")
+                    raise GraphError(
+                        f"node {node.name!r} ({node.op}) of graph {self.name!r} writes {o!r}, "
+                        f"which exists already: every tensor is written once"
+                    )
                 known.add(o)
         for o in self.outputs:
             if o not in known:
@@ -329,8 +349,10 @@ class Graph:
             return tuple(int(k) for k in i)
         if isinstance(i, np.ndarray | np.generic):
             return self.constant(self.fresh(f"{op}.const"), i).name
-        raise GraphError(f"{op} in graph {self.name!r} was given {i!r} as an input: expected a tensor of the graph, "
-                         f"a number, a tuple of integers, an array or None")
+        raise GraphError(
+            f"{op} in graph {self.name!r} was given {i!r} as an input: expected a tensor of the graph, "
+            f"a number, a tuple of integers, an array or None"
+        )
 
 
 class Builder:

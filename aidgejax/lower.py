@@ -78,8 +78,9 @@ class Program:
     def _walk_backward(self) -> Walker:
         return Walker(self.gradient, self.layout, given=self._walk_forward.last)
 
-    def forward(self, params: Arrays, buffers: Arrays, batch: Arrays, key: Any = None,
-                save: bool = True) -> tuple[Arrays, Arrays, Arrays]:
+    def forward(
+        self, params: Arrays, buffers: Arrays, batch: Arrays, key: Any = None, save: bool = True
+    ) -> tuple[Arrays, Arrays, Arrays]:
         """(outputs, saved, buffers): the graph's outputs, what `backward` wants back, and the updated buffers.
 
         params, buffers: {producer: array}; batch: {input: array}; key: a PRNG key where the graph draws
@@ -102,8 +103,9 @@ class Program:
         grads: what to add the result to (grad.no_reset); None starts from zero.
         """
         if set(d_outputs) != set(self.seeds):
-            raise GraphError(f"backward of {self.graph.name!r} needs the cotangents of {list(self.seeds)}, "
-                             f"got {list(d_outputs)}")
+            raise GraphError(
+                f"backward of {self.graph.name!r} needs the cotangents of {list(self.seeds)}, got {list(d_outputs)}"
+            )
         with _wide(params, saved, d_outputs):
             env = {**params, **saved, **{grad_name(s): self._cotangent(s, d_outputs[s]) for s in self.seeds}}
             env = {k: env[k] for k in self.gradient.inputs} | self.gradient.constants
@@ -116,15 +118,24 @@ class Program:
         if isinstance(d, int | float):
             d = jnp.asarray(d, like.dtype)
         shape = jnp.shape(d)
-        wrong = like.shape is not None and (len(shape) != like.rank or any(
-            isinstance(want, int) and got != want for got, want in zip(shape, like.shape, strict=True)))
+        wrong = like.shape is not None and (
+            len(shape) != like.rank
+            or any(isinstance(want, int) and got != want for got, want in zip(shape, like.shape, strict=True))
+        )
         if wrong:
             raise GraphError(f"backward of {self.graph.name!r}: the cotangent of {like} has shape {list(shape)}")
         return jnp.asarray(d)
 
 
-def make_program(graph: Graph, *, seeds: Iterable[str] | None = None, wrt: Iterable[str] | None = None,
-                 training: bool | None = None, layout: str = "NHWC", unreached: str = "raise") -> Program:
+def make_program(
+    graph: Graph,
+    *,
+    seeds: Iterable[str] | None = None,
+    wrt: Iterable[str] | None = None,
+    training: bool | None = None,
+    layout: str = "NHWC",
+    unreached: str = "raise",
+) -> Program:
     """Lower a graph to a Program.
 
     seeds: outputs from which the gradient starts; default: the output named "loss", or else all floating ones.
@@ -169,10 +180,12 @@ def as_jax(program: Program) -> Callable[..., tuple[Arrays, Arrays]]:
     def backward(residual, cotangents):
         params, buffers, batch, key, saved = residual
         grads = full.backward(params, saved, {s: cotangents[0][s] for s in seeds})
-        return ({p: grads[p] if p in grads else _no_gradient(a) for p, a in params.items()},
-                {b: _no_gradient(a) for b, a in buffers.items()},
-                {i: grads[i] if i in grads else _no_gradient(a) for i, a in batch.items()},
-                None if key is None else _no_gradient(key))
+        return (
+            {p: grads[p] if p in grads else _no_gradient(a) for p, a in params.items()},
+            {b: _no_gradient(a) for b, a in buffers.items()},
+            {i: grads[i] if i in grads else _no_gradient(a) for i, a in batch.items()},
+            None if key is None else _no_gradient(key),
+        )
 
     call.defvjp(forward, backward)
 
@@ -224,19 +237,24 @@ def prepare(graph: Graph, training: bool | None = None) -> Graph:
 def _check_call(graph: Graph, node: Node, operator: Operator) -> None:
     unknown = [a for a in node.attrs if a not in operator.attributes]
     if unknown:
-        raise GraphError(f"node {node.name!r} of graph {graph.name!r}: {node.op} has no attribute "
-                         f"{', '.join(map(repr, unknown))}; it has {', '.join(operator.attributes) or 'none'}")
+        raise GraphError(
+            f"node {node.name!r} of graph {graph.name!r}: {node.op} has no attribute "
+            f"{', '.join(map(repr, unknown))}; it has {', '.join(operator.attributes) or 'none'}"
+        )
     if not operator.variadic and len(node.inputs) > len(operator.inputs):
-        raise GraphError(f"node {node.name!r} of graph {graph.name!r}: {node.op} takes at most "
-                         f"{len(operator.inputs)} inputs ({', '.join(operator.inputs)}), got {len(node.inputs)}")
+        raise GraphError(
+            f"node {node.name!r} of graph {graph.name!r}: {node.op} takes at most "
+            f"{len(operator.inputs)} inputs ({', '.join(operator.inputs)}), got {len(node.inputs)}"
+        )
 
 
 def _in_mode(graph: Graph, operator: Operator, node: Node, training: bool) -> Node:
     """Frozen statistics, see freeze.py, keep their node in inference."""
     if "training_mode" in operator.attributes:
         training = training and not any(node.inputs[k] in graph.constants for k in operator.updates)
-        return Node(node.op, node.inputs, node.outputs, {**node.attrs, "training_mode": int(training)}, node.name,
-                    node.domain)
+        return Node(
+            node.op, node.inputs, node.outputs, {**node.attrs, "training_mode": int(training)}, node.name, node.domain
+        )
     if "training_mode" in operator.inputs:
         at = operator.inputs.index("training_mode")
         inputs = list(operator.pad_inputs(node.inputs))
@@ -267,8 +285,9 @@ def bind(graph: Graph, params: Arrays, buffers: Arrays, batch: Arrays) -> Arrays
     needed = {**graph.inputs, **{p.name: p.value for p in graph.producers.values() if p.role != "constant"}}
     missing = [str(v) for k, v in needed.items() if k not in given]
     if missing:
-        raise GraphError(f"graph {graph.name!r} was not given {', '.join(missing)}; "
-                         f"got {', '.join(given) or 'nothing'}")
+        raise GraphError(
+            f"graph {graph.name!r} was not given {', '.join(missing)}; got {', '.join(given) or 'nothing'}"
+        )
     sizes: dict[str, tuple[int, str]] = {}
     env: Arrays = {}
     for name, value in needed.items():
@@ -294,8 +313,10 @@ def _checked(graph: Graph, value: Value, array: Any, sizes: dict[str, tuple[int,
             raise GraphError(f"graph {graph.name!r}, {value}: got an array of shape {list(shape)}")
     declared = np.dtype(jnp.dtype(value.dtype or "float32"))
     if np.dtype(dtype) != declared and not _same_kind(np.dtype(dtype), declared):
-        raise GraphError(f"graph {graph.name!r}, {value}: got an array of dtype {np.dtype(dtype).name}; "
-                         f"convert it with .astype({declared.name!r})")
+        raise GraphError(
+            f"graph {graph.name!r}, {value}: got an array of dtype {np.dtype(dtype).name}; "
+            f"convert it with .astype({declared.name!r})"
+        )
     return jnp.asarray(array)
 
 

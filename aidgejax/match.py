@@ -64,8 +64,12 @@ class Match:
         return sorted(v.name for v in self.vertices)
 
 
-def matches(graph: Graph | Iterable[Vertex], query: str, disjoint: bool = False,
-            lambdas: Mapping[str, Callable[[Any], Any]] | None = None) -> list[Match]:
+def matches(
+    graph: Graph | Iterable[Vertex],
+    query: str,
+    disjoint: bool = False,
+    lambdas: Mapping[str, Callable[[Any], Any]] | None = None,
+) -> list[Match]:
     """One Match per node that the query can begin with, in the order of the graph; matches may overlap.
 
     graph: a Graph, or the vertices of another kind of graph.
@@ -78,8 +82,10 @@ def matches(graph: Graph | Iterable[Vertex], query: str, disjoint: bool = False,
     lambdas = dict(lambdas or {})
     for pattern in program.patterns:
         if pattern.test is not None and pattern.test not in lambdas:
-            raise QueryError(f"query {query!r} uses [{pattern.test}] at position {pattern.at}, but lambdas has "
-                             f"{', '.join(map(repr, lambdas)) or 'none'}")
+            raise QueryError(
+                f"query {query!r} uses [{pattern.test}] at position {pattern.at}, but lambdas has "
+                f"{', '.join(map(repr, lambdas)) or 'none'}"
+            )
     if not program.code:
         return []
     search = _Search(program, vertices, lambdas)
@@ -94,9 +100,17 @@ def vertices_of(graph: Graph) -> list[Vertex]:
     for k, thing in enumerate(things):
         outputs = (thing.name,) if isinstance(thing, Producer) else thing.outputs
         writers.update({name: (k, o) for o, name in enumerate(outputs) if name is not None})
-    return [Vertex(PRODUCER, t.name, (), t) if isinstance(t, Producer) else
-            Vertex(t.op, t.name or next(iter(t.output_names), ""), tuple(
-                writers.get(i) if isinstance(i, str) else None for i in t.inputs), t) for t in things]
+    return [
+        Vertex(PRODUCER, t.name, (), t)
+        if isinstance(t, Producer)
+        else Vertex(
+            t.op,
+            t.name or next(iter(t.output_names), ""),
+            tuple(writers.get(i) if isinstance(i, str) else None for i in t.inputs),
+            t,
+        )
+        for t in things
+    ]
 
 
 # ---- reading a query ----------------------------------------------------------------------------------
@@ -136,8 +150,12 @@ class Item:
 
     def anchors(self) -> set[str]:
         inner = [[a] if isinstance(a, Pattern) else [a.first, *(i for _, i in a.rest)] for a in self.alternatives]
-        return {n for parts in inner for p in parts
-                for n in (p.anchors() if isinstance(p, Item) else filter(None, [p.anchor]))}
+        return {
+            n
+            for parts in inner
+            for p in parts
+            for n in (p.anchors() if isinstance(p, Item) else filter(None, [p.anchor]))
+        }
 
 
 @dataclass(frozen=True)
@@ -176,8 +194,10 @@ class _Reader:
         first, rest, last_at = self.item(), [], self.at
         while edge := self.edge():
             if self.text[:last_at].rstrip().endswith("$"):
-                raise QueryError(f"query {self.text!r}: nothing can follow the $ before position {last_at}, "
-                                 f"which is the end of the graph")
+                raise QueryError(
+                    f"query {self.text!r}: nothing can follow the $ before position {last_at}, "
+                    f"which is the end of the graph"
+                )
             rest.append((edge, self.item()))
             last_at = self.at
         return Sequence(first, tuple(rest))
@@ -201,9 +221,11 @@ class _Reader:
         least, most = self.repetition()
         item = Item(tuple(alternatives), least, most, at)
         if any(isinstance(a, Sequence) for a in alternatives) and len({p.type for p in item.leading()}) > 1:
-            raise QueryError(f"query {self.text!r}: the alternatives at position {at} begin with "
-                             f"{', '.join(p.type for p in item.leading())}; alternatives longer than one node must "
-                             f"begin with the same type. Write two queries")
+            raise QueryError(
+                f"query {self.text!r}: the alternatives at position {at} begin with "
+                f"{', '.join(p.type for p in item.leading())}; alternatives longer than one node must "
+                f"begin with the same type. Write two queries"
+            )
         return item
 
     def pattern(self) -> Pattern:
@@ -232,8 +254,10 @@ class _Reader:
             return SIGNS[found["sign"]]
         times = int(found["times"][:6])
         if not 1 <= times <= LONGEST:
-            raise QueryError(f"query {self.text!r}: {{{found['times']}}} at position {at} repeats a node "
-                             f"{found['times']} times; expected 1 to {LONGEST}")
+            raise QueryError(
+                f"query {self.text!r}: {{{found['times']}}} at position {at} repeats a node "
+                f"{found['times']} times; expected 1 to {LONGEST}"
+            )
         return times, times
 
     def edge(self) -> Edge | None:
@@ -267,7 +291,7 @@ class _Reader:
             self.at += 1
 
     def fail(self, expected: str) -> NoReturn:
-        where = f"at position {self.at}: {self.text[self.at:]!r}" if self.at < len(self.text) else "at its end"
+        where = f"at position {self.at}: {self.text[self.at :]!r}" if self.at < len(self.text) else "at its end"
         raise QueryError(f"query {self.text!r} cannot be read {where}; expected {expected}")
 
 
@@ -309,8 +333,11 @@ class _Compiler:
         if self.sequences:
             self.emit("done")
         steps = [c for c in self.code if c[0] == "step"]
-        return Program(self.code, [p for _, _, p, _ in steps],
-                       len(self.sequences) == 1 and len({e.forward for _, e, _, _ in steps if e}) < 2)
+        return Program(
+            self.code,
+            [p for _, _, p, _ in steps],
+            len(self.sequences) == 1 and len({e.forward for _, e, _, _ in steps if e}) < 2,
+        )
 
     def check_beginning(self, item: Item, later: bool) -> None:
         """The node that everything hangs on must be there, and must be found again if it is repeated."""
@@ -323,8 +350,11 @@ class _Compiler:
                 self.refuse(item, f"a repeated beginning needs an anchor, e.g. {p.type}#")
             if later and p.anchor not in self.known:
                 known = ", ".join(sorted(self.known)) or "there are no anchors"
-                self.refuse(item, f"a sequence after ';' begins at an anchor that was written before; "
-                                  f"{p.anchor or p.type} is none ({known})")
+                self.refuse(
+                    item,
+                    f"a sequence after ';' begins at an anchor that was written before; "
+                    f"{p.anchor or p.type} is none ({known})",
+                )
         for a in item.alternatives:
             if isinstance(a, Sequence):
                 self.check_beginning(a.first, later)
@@ -377,7 +407,7 @@ class _Compiler:
         self.code.append(instruction)
 
     def refuse(self, item: Item, why: str) -> NoReturn:
-        raise QueryError(f"query {self.query!r}: {why} (position {item.at}: {self.query[item.at:]!r})")
+        raise QueryError(f"query {self.query!r}: {why} (position {item.at}: {self.query[item.at :]!r})")
 
 
 # ---- trying it ----------------------------------------------------------------------------------------
@@ -407,8 +437,10 @@ class _Search:
                 continue
             tried.add(state)
             if len(tried) > PATIENCE and not self.narrow:
-                raise QueryError(f"no match found within {PATIENCE} steps from node {self.vertices[start].name!r}: "
-                                 f"there are too many ways to match. Replace -*> and repetitions by something narrower")
+                raise QueryError(
+                    f"no match found within {PATIENCE} steps from node {self.vertices[start].name!r}: "
+                    f"there are too many ways to match. Replace -*> and repetitions by something narrower"
+                )
             kind, *rest = self.code[pc]
             if kind == "done":
                 return Match(tuple(self.vertices[k] for k in path), {n: self.vertices[k] for n, k in anchors.items()})
@@ -422,8 +454,16 @@ class _Search:
                 stack += reversed(self.step(pc, at, anchors, path, *rest))
         return None
 
-    def step(self, pc: int, at: int | None, anchors: dict[str, int], path: tuple[int, ...], edge: Edge | None,
-             pattern: Pattern, later: bool) -> list[tuple]:
+    def step(
+        self,
+        pc: int,
+        at: int | None,
+        anchors: dict[str, int],
+        path: tuple[int, ...],
+        edge: Edge | None,
+        pattern: Pattern,
+        later: bool,
+    ) -> list[tuple]:
         """The states that one step leads to, in the order in which they are to be tried."""
         bound = anchors.get(pattern.anchor) if pattern.anchor else None
         if edge is None:  # a beginning: at its anchor, or, the first time, at the given vertex
@@ -447,8 +487,11 @@ class _Search:
         if edge.forward:
             found = [k for o, k, i in self.readers[at] if edge.output in (None, o) and edge.input in (None, i)]
         else:
-            found = [source[0] for i, source in enumerate(self.vertices[at].inputs)
-                     if source is not None and edge.input in (None, i) and edge.output in (None, source[1])]
+            found = [
+                source[0]
+                for i, source in enumerate(self.vertices[at].inputs)
+                if source is not None and edge.input in (None, i) and edge.output in (None, source[1])
+            ]
         return list(dict.fromkeys(found))
 
     def children(self, at: int, output: int | None) -> list[int]:
@@ -456,8 +499,9 @@ class _Search:
 
     def fits(self, k: int, pattern: Pattern) -> bool:
         vertex = self.vertices[k]
-        return (pattern.type in (".", vertex.type)
-                and (pattern.test is None or bool(self.lambdas[pattern.test](vertex.node))))
+        return pattern.type in (".", vertex.type) and (
+            pattern.test is None or bool(self.lambdas[pattern.test](vertex.node))
+        )
 
     def has_cycle(self) -> bool:
         missing = [sum(s is not None for s in v.inputs) for v in self.vertices]

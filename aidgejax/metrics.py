@@ -183,24 +183,29 @@ def _first_highest(scores, axis):
 
 def _class_axis(name, prediction, axis):
     if prediction.ndim < 2:
-        raise DataError(f"{name}: prediction has shape {prediction.shape}; expected scores of at least 2 axes, "
-                        f"[rows, classes]")
+        raise DataError(
+            f"{name}: prediction has shape {prediction.shape}; expected scores of at least 2 axes, [rows, classes]"
+        )
     if not -prediction.ndim <= axis < prediction.ndim:
-        raise DataError(f"{name}: axis is {axis}, but prediction has shape {prediction.shape}; "
-                        f"expected {-prediction.ndim} to {prediction.ndim - 1}")
+        raise DataError(
+            f"{name}: axis is {axis}, but prediction has shape {prediction.shape}; "
+            f"expected {-prediction.ndim} to {prediction.ndim - 1}"
+        )
     return axis % prediction.ndim
 
 
 def _classes(name, prediction, target, axis):
     """Class indices from indices or from one-hot rows."""
-    others = prediction.shape[:axis] + prediction.shape[axis + 1:]
+    others = prediction.shape[:axis] + prediction.shape[axis + 1 :]
     if target.shape == prediction.shape:
         return _first_highest(target, axis)
     if target.shape == others and jnp.issubdtype(target.dtype, jnp.integer):
         return target
-    raise DataError(f"{name}: target is {target.dtype}{list(target.shape)} for a prediction of shape "
-                    f"{list(prediction.shape)}; expected class indices {list(others)} of an integer dtype, "
-                    f"or one-hot rows {list(prediction.shape)}")
+    raise DataError(
+        f"{name}: target is {target.dtype}{list(target.shape)} for a prediction of shape "
+        f"{list(prediction.shape)}; expected class indices {list(others)} of an integer dtype, "
+        f"or one-hot rows {list(prediction.shape)}"
+    )
 
 
 def _indices(name, x, classes):
@@ -209,15 +214,19 @@ def _indices(name, x, classes):
         return _first_highest(x, 1)
     if x.ndim == 1 and jnp.issubdtype(x.dtype, jnp.integer):
         return x
-    raise DataError(f"confusion_matrix: {name} is {x.dtype}{list(x.shape)}; expected class indices [rows] of an "
-                    f"integer dtype, or scores [rows, {classes}]")
+    raise DataError(
+        f"confusion_matrix: {name} is {x.dtype}{list(x.shape)}; expected class indices [rows] of an "
+        f"integer dtype, or scores [rows, {classes}]"
+    )
 
 
 def _difference(name, prediction, target):
     prediction, target = jnp.asarray(prediction), jnp.asarray(target)
     if prediction.shape != target.shape or prediction.ndim == 0:
-        raise DataError(f"{name}: prediction has shape {list(prediction.shape)} and target {list(target.shape)}; "
-                        f"expected equal shapes [rows, ...]")
+        raise DataError(
+            f"{name}: prediction has shape {list(prediction.shape)} and target {list(target.shape)}; "
+            f"expected equal shapes [rows, ...]"
+        )
     return prediction.astype("float32") - target.astype("float32")
 
 

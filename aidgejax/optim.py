@@ -178,8 +178,9 @@ def _adam(rule, beta1, beta2, epsilon, correction):
 
     def init(p):
         one = jnp.ones((), p.dtype)
-        return Moments(jnp.zeros_like(p), jnp.zeros_like(p), jnp.int32(0), (one, one) if correction == "products"
-                       else None)
+        return Moments(
+            jnp.zeros_like(p), jnp.zeros_like(p), jnp.int32(0), (one, one) if correction == "products" else None
+        )
 
     def descend(g, s, lr):
         t, powers = s.seen + 1, s.powers
@@ -237,8 +238,10 @@ def per_leaf(init, update) -> Optimizer:
     def init_all(params):
         for path, p in jax.tree_util.tree_leaves_with_path(params):
             if not jnp.issubdtype(jnp.result_type(p), jnp.floating):
-                raise GraphError(f"parameter {_named(path)} has dtype {jnp.result_type(p)}: only floating-point "
-                                 f"parameters can be trained. Leave it out of the parameters, or freeze it")
+                raise GraphError(
+                    f"parameter {_named(path)} has dtype {jnp.result_type(p)}: only floating-point "
+                    f"parameters can be trained. Leave it out of the parameters, or freeze it"
+                )
         return jax.tree.map(lambda p: init(_wide(p)), params)
 
     def update_all(params, grads, state, lr):
@@ -298,8 +301,10 @@ def _aligned(tree, other, what, params):
     try:
         return tree.flatten_up_to(other)
     except (ValueError, TypeError) as e:
-        raise GraphError(f"the {what} do not have the structure of the parameters: expected {_outline(params)}, "
-                         f"got {_outline(other)}") from e
+        raise GraphError(
+            f"the {what} do not have the structure of the parameters: expected {_outline(params)}, "
+            f"got {_outline(other)}"
+        ) from e
 
 
 def _outline(tree):
@@ -319,13 +324,20 @@ def _setting(rule, name, value, least, most, *, above=False, below=False):
     """The number as a float, checked; an array as it is.  above, below: the bound itself is refused."""
     if isinstance(value, jax.Array):
         return value
-    fits = (isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
-            and least <= value <= most and not (above and value == least) and not (below and value == most))
+    fits = (
+        isinstance(value, numbers.Real)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and least <= value <= most
+        and not (above and value == least)
+        and not (below and value == most)
+    )
     if not fits:
         low = "" if least == -math.inf else f"{'above' if above else 'at least'} {least}"
         high = "" if most == math.inf else f"{'below' if below else 'at most'} {most}"
-        raise SettingError(f"{rule}: {name} is {value!r}; expected a finite number "
-                           f"{' and '.join(filter(None, (low, high)))}".rstrip())
+        raise SettingError(
+            f"{rule}: {name} is {value!r}; expected a finite number {' and '.join(filter(None, (low, high)))}".rstrip()
+        )
     return float(value)
 
 

@@ -101,8 +101,10 @@ def linear(initial_lr, max_steps, final_lr=0.0, warmup_steps=0):
     _check_count("max_steps", max_steps, least=1)
     _check_count("warmup_steps", warmup_steps)
     if warmup_steps >= max_steps:
-        raise SettingError(f"warmup_steps is {warmup_steps} and max_steps is {max_steps}: the warm-up is part of "
-                           f"max_steps, and something must be left to descend")
+        raise SettingError(
+            f"warmup_steps is {warmup_steps} and max_steps is {max_steps}: the warm-up is part of "
+            f"max_steps, and something must be left to descend"
+        )
 
     def schedule(step):
         step = _float(step)

@@ -27,10 +27,16 @@ def inspect(graph: Graph, *, gradient: bool = False, sizes: Mapping[str, int] | 
     at = {s: (sizes or {}).get(s, 1) for s in symbols}
     costs = [(n, flops(graph, n, at)) for n in graph.nodes]
     total = sum(c for _, c in costs)
-    lines = [str(graph), "", f"{params:,} parameters in {len(graph.params)} tensors, "
-             f"{sum(a.size for a in graph.buffers.values()):,} buffer elements, {held:,} bytes"]
-    lines.append(f"{total:,.0f} floating-point operations forward"
-                 + (f" at {', '.join(f'{s}={n}' for s, n in at.items())}" if at else ""))
+    lines = [
+        str(graph),
+        "",
+        f"{params:,} parameters in {len(graph.params)} tensors, "
+        f"{sum(a.size for a in graph.buffers.values()):,} buffer elements, {held:,} bytes",
+    ]
+    lines.append(
+        f"{total:,.0f} floating-point operations forward"
+        + (f" at {', '.join(f'{s}={n}' for s, n in at.items())}" if at else "")
+    )
     if layers(graph):
         lines += ["", describe(graph), ""]
     lines.append("operators: " + ", ".join(f"{op} {k}" for op, k in sorted(graph.count().items())))
@@ -38,13 +44,19 @@ def inspect(graph: Graph, *, gradient: bool = False, sizes: Mapping[str, int] | 
     lines.append("heaviest: " + ", ".join(f"{n.name} ({n.op}) {100 * c / max(total, 1):.0f} %" for n, c in heavy if c))
     if gradient:
         backward = make_program(graph).gradient
-        lines += ["", str(backward), "", f"{len(backward.nodes)} nodes backward for {len(graph.nodes)} forward: "
-                  + ", ".join(f"{op} {k}" for op, k in sorted(backward.count().items()))]
+        lines += [
+            "",
+            str(backward),
+            "",
+            f"{len(backward.nodes)} nodes backward for {len(graph.nodes)} forward: "
+            + ", ".join(f"{op} {k}" for op, k in sorted(backward.count().items())),
+        ]
     return "\n".join(lines)
 
 
 def flops(graph: Graph, node: Node, sizes: Mapping[str, int]) -> float:
     """Floating-point operations of a node; a multiply-add counts two.  Unknown sizes count as 1."""
+
     def shape(name: Any) -> tuple[int, ...]:
         dims = (graph.value(name).shape or ()) if isinstance(name, str) else np.shape(name) if name is not None else ()
         return tuple(_number(d, sizes) for d in dims)

@@ -49,8 +49,15 @@ class Pending(NamedTuple):
     batches: Any
 
 
-def start(program: Program, optimizer: Optimizer, key: Any, params: Arrays | None = None,
-          buffers: Arrays | None = None, *, accumulate: Iterable[str] | None = None) -> TrainState:
+def start(
+    program: Program,
+    optimizer: Optimizer,
+    key: Any,
+    params: Arrays | None = None,
+    buffers: Arrays | None = None,
+    *,
+    accumulate: Iterable[str] | None = None,
+) -> TrainState:
     """The state before the first step: the graph's own arrays, or those given, copied to the device.
 
     accumulate: for make_accumulating_step, the names of its metrics (() where it has none).
@@ -62,12 +69,19 @@ def start(program: Program, optimizer: Optimizer, key: Any, params: Arrays | Non
     if accumulate is not None:
         record = {name: jnp.float32(0) for name in ("loss", *accumulate)}
         pending = Pending({w: jnp.zeros_like(params[w]) for w in program.wrt}, jnp.float32(0), record, jnp.int32(0))
-    return TrainState(params, buffers, optimizer.init({w: params[w] for w in program.wrt}), jnp.array(key),
-                      jnp.int32(0), pending)
+    return TrainState(
+        params, buffers, optimizer.init({w: params[w] for w in program.wrt}), jnp.array(key), jnp.int32(0), pending
+    )
 
 
-def make_step(program: Program, optimizer: Optimizer, schedule: Callable, *, loss: str = "loss",
-              metrics: Mapping[str, Metric] | None = None) -> Callable:
+def make_step(
+    program: Program,
+    optimizer: Optimizer,
+    schedule: Callable,
+    *,
+    loss: str = "loss",
+    metrics: Mapping[str, Metric] | None = None,
+) -> Callable:
     """step(state, batch, weights=None, last=False) -> (state, record).  Jit it, scan it, or walk through it by hand.
 
     The loss is a scalar, or one number per row ([batch]); of rows the mean is taken, weighted by `weights` f[batch]
@@ -91,9 +105,16 @@ def make_step(program: Program, optimizer: Optimizer, schedule: Callable, *, los
     return step
 
 
-def make_accumulating_step(program: Program, optimizer: Optimizer, schedule: Callable, every: int, *,
-                           loss: str = "loss", metrics: Mapping[str, Metric] | None = None,
-                           remainder: str = "mean") -> Callable:
+def make_accumulating_step(
+    program: Program,
+    optimizer: Optimizer,
+    schedule: Callable,
+    every: int,
+    *,
+    loss: str = "loss",
+    metrics: Mapping[str, Metric] | None = None,
+    remainder: str = "mean",
+) -> Callable:
     """step(state, batch, weights=None, last=False) -> (state, record): an update after `every` micro-batches.
 
     `every` batches of n rows update as one batch of every * n rows would (a scalar loss: the mean of their losses).
@@ -128,8 +149,9 @@ def make_accumulating_step(program: Program, optimizer: Optimizer, schedule: Cal
 
         def update(state: TrainState):
             whole = held.shares if remainder == "mean" else jnp.float32(every)
-            state, told = _update(program, optimizer, schedule, state,
-                                  jax.tree.map(lambda g: g / whole.astype(g.dtype), held.grads))
+            state, told = _update(
+                program, optimizer, schedule, state, jax.tree.map(lambda g: g / whole.astype(g.dtype), held.grads)
+            )
             return state._replace(pending=jax.tree.map(jnp.zeros_like, held)), told
 
         def hold(state: TrainState):
@@ -155,6 +177,7 @@ def make_epoch(step: Callable, *, gaps: bool = False, compiled: bool = True) -> 
         then tells which steps were taken.
     compiled: False walks through the steps in Python instead, for programs that are not JAX's and for debugging.
     """
+
     def one(data: Any, last: Any, state: TrainState, item: Any):
         rows, weights, ends = item
         batch = rows if data is None else {k: v[rows] for k, v in data.items()}
@@ -180,8 +203,9 @@ def make_epoch(step: Callable, *, gaps: bool = False, compiled: bool = True) -> 
     return jax.jit(epoch, donate_argnums=0) if compiled else epoch
 
 
-def make_evaluation(program: Program, *, loss: str | None = "loss",
-                    metrics: Mapping[str, Metric] | None = None, compiled: bool = True) -> Callable:
+def make_evaluation(
+    program: Program, *, loss: str | None = "loss", metrics: Mapping[str, Metric] | None = None, compiled: bool = True
+) -> Callable:
     """evaluate(params, buffers, batches, weights=None, data=None) -> {"loss", metrics}: means over all rows.
 
     program: lowered with training=False.  batches, weights and data as in make_epoch; one compiled scan.
@@ -205,11 +229,25 @@ def make_evaluation(program: Program, *, loss: str | None = "loss",
     return jax.jit(evaluate) if compiled else evaluate
 
 
-def fit(program: Program, optimizer: Optimizer, schedule: Callable, data: Dataset, *, epochs: int, batch_size: int,
-        accumulate: int = 1, last: str = "drop", seed: int = 0, loss: str = "loss",
-        metrics: Mapping[str, Metric] | None = None, test: Dataset | None = None, test_program: Program | None = None,
-        on_epoch: Callable[[dict], Any] | None = None, state: TrainState | None = None, compiled: bool = True
-        ) -> tuple[TrainState, list[dict[str, Any]]]:
+def fit(
+    program: Program,
+    optimizer: Optimizer,
+    schedule: Callable,
+    data: Dataset,
+    *,
+    epochs: int,
+    batch_size: int,
+    accumulate: int = 1,
+    last: str = "drop",
+    seed: int = 0,
+    loss: str = "loss",
+    metrics: Mapping[str, Metric] | None = None,
+    test: Dataset | None = None,
+    test_program: Program | None = None,
+    on_epoch: Callable[[dict], Any] | None = None,
+    state: TrainState | None = None,
+    compiled: bool = True,
+) -> tuple[TrainState, list[dict[str, Any]]]:
     """Train on data that fits the device: it is put there once, and each epoch is one call of one compiled program.
 
     last: what happens to a last batch that is short: "drop" it, or "pad" it with rows of weight 0.
@@ -224,8 +262,11 @@ def fit(program: Program, optimizer: Optimizer, schedule: Callable, data: Datase
     batch_order(len(data), batch_size, last=last)  # raises where batch size and policy do not fit the data
     _check_padding(program, last, len(data), batch_size)
     data, test = fitting(program.graph, data), test and fitting(program.graph, test)
-    step = (make_step(program, optimizer, schedule, loss=loss, metrics=metrics) if accumulate == 1 else
-            make_accumulating_step(program, optimizer, schedule, accumulate, loss=loss, metrics=metrics))
+    step = (
+        make_step(program, optimizer, schedule, loss=loss, metrics=metrics)
+        if accumulate == 1
+        else make_accumulating_step(program, optimizer, schedule, accumulate, loss=loss, metrics=metrics)
+    )
     epoch = make_epoch(step, compiled=compiled)
     resident = data.on_device()
     if state is None:
@@ -258,8 +299,10 @@ def fitting(graph: Graph, data: Dataset) -> Dataset:
     the graph's inputs.  Raises DataError."""
     missing = [k for k in graph.inputs if k not in data.columns]
     if missing:
-        raise DataError(f"the data lacks {', '.join(map(repr, missing))}, which graph {graph.name!r} takes; it has "
-                        f"{', '.join(map(repr, data.columns))}")
+        raise DataError(
+            f"the data lacks {', '.join(map(repr, missing))}, which graph {graph.name!r} takes; it has "
+            f"{', '.join(map(repr, data.columns))}"
+        )
     for k, v in graph.inputs.items():
         a = data.columns[k]
         if v.shape is None:
@@ -268,8 +311,9 @@ def fitting(graph: Graph, data: Dataset) -> Dataset:
         if a.ndim != v.rank or any(isinstance(want, int) and got != want for got, want in sizes):
             raise DataError(f"graph {graph.name!r}, {v}: got an array of shape {list(a.shape)}")
         if v.is_float != (a.dtype.kind == "f" or "float" in a.dtype.name):
-            raise DataError(f"graph {graph.name!r}, {v}: got an array of dtype {a.dtype}; "
-                            f"convert it with .astype({v.dtype!r})")
+            raise DataError(
+                f"graph {graph.name!r}, {v}: got an array of dtype {a.dtype}; convert it with .astype({v.dtype!r})"
+            )
     return Dataset({k: data.columns[k] for k in graph.inputs}, classes=label_inputs(graph))
 
 
@@ -277,9 +321,11 @@ def row_shares(loss: Any, weights: Any, divide: bool = True) -> Any:
     """dL/d loss where L is the weighted mean over rows (divide=False: the weighted sum).  f[] or f[n] -> the same."""
     if jnp.ndim(loss) == 0 or loss.shape == (1,):
         if weights is not None:
-            raise GraphError("this loss is one number for the whole batch, so padded rows cannot be left out of it: "
-                             "let the loss give one number per row (with_loss(..., reduction='rows')), "
-                             "or drop the short last batch")
+            raise GraphError(
+                "this loss is one number for the whole batch, so padded rows cannot be left out of it: "
+                "let the loss give one number per row (with_loss(..., reduction='rows')), "
+                "or drop the short last batch"
+            )
         return jnp.ones_like(loss)
     shares = jnp.ones_like(loss) if weights is None else weights.astype(loss.dtype)
     return shares / jnp.sum(shares) if divide else shares
@@ -309,6 +355,7 @@ def _update(program: Program, optimizer: Optimizer, schedule: Callable, state: T
 
 def _averages(outputs: Arrays, batch: Arrays, shares: Any, loss: str | None, metrics: Any) -> Arrays:
     """Loss and metrics, rows weighted by their shares.  A metric that is one number counts as the mean of its rows."""
+
     def weigh(x: Any) -> Any:
         x = jnp.asarray(x, jnp.float32)
         return jnp.sum(x * shares.astype(x.dtype)) if x.shape == shares.shape else jnp.sum(shares) * jnp.mean(x)
@@ -322,25 +369,35 @@ def _as_history(records: Arrays, epoch: int, steps_made: int) -> list[dict[str, 
     if "updated" in records:
         rows = [r for r in rows if r.pop("updated")]
     first = steps_made - len(rows)
-    order = ["loss", *(n for n in records if n not in ("loss", "learning_rate", "gradient_norm", "updated")),
-             "learning_rate", "gradient_norm"]
+    order = [
+        "loss",
+        *(n for n in records if n not in ("loss", "learning_rate", "gradient_norm", "updated")),
+        "learning_rate",
+        "gradient_norm",
+    ]
     return [{"step": first + k + 1, "epoch": epoch} | {n: float(r[n]) for n in order} for k, r in enumerate(rows)]
 
 
 def _check_loss(program: Program, loss: str) -> None:
     if loss not in program.graph.outputs:
-        raise GraphError(f"graph {program.graph.name!r} has no output {loss!r} to train on; it has "
-                         f"{', '.join(map(repr, program.graph.outputs))}. Append a loss with with_loss(graph, ...)")
+        raise GraphError(
+            f"graph {program.graph.name!r} has no output {loss!r} to train on; it has "
+            f"{', '.join(map(repr, program.graph.outputs))}. Append a loss with with_loss(graph, ...)"
+        )
     if set(program.seeds) != {loss}:
-        raise GraphError(f"the program's gradient starts from {list(program.seeds)}, not from {loss!r}: "
-                         f"make_program(graph, seeds=[{loss!r}])")
+        raise GraphError(
+            f"the program's gradient starts from {list(program.seeds)}, not from {loss!r}: "
+            f"make_program(graph, seeds=[{loss!r}])"
+        )
 
 
 def _check_padding(program: Program, last: str, rows: int, batch_size: int) -> None:
     if last == "pad" and rows % batch_size and program.updates:
-        raise SettingError(f"last='pad' would let padding into the batch statistics that update "
-                           f"{', '.join(map(repr, list(program.updates)[:3]))}: use last='drop', or a batch size that "
-                           f"divides the {rows} rows")
+        raise SettingError(
+            f"last='pad' would let padding into the batch statistics that update "
+            f"{', '.join(map(repr, list(program.updates)[:3]))}: use last='drop', or a batch size that "
+            f"divides the {rows} rows"
+        )
 
 
 def read_history(history: Iterable[dict[str, Any]], name: str) -> tuple[list[int], list[float]]:

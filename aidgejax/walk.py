@@ -100,8 +100,15 @@ class Walker:
         keywords = dict(node.attrs)
         if "layout" in operator.keywords - operator.attributes.keys():
             keywords["layout"] = "NHWC" if turned else "NCHW"
-        return Step(node, operator, tuple(reads), keywords, tuple(last), rank,
-                    folded=any(o in self.metadata for o in node.output_names))
+        return Step(
+            node,
+            operator,
+            tuple(reads),
+            keywords,
+            tuple(last),
+            rank,
+            folded=any(o in self.metadata for o in node.output_names),
+        )
 
     def _execute(self, step: Step, k: int, tensors: Tensors, key: Any, read: set[str]) -> tuple:
         node, operator, keywords = step.node, step.operator, dict(step.keywords)
@@ -129,8 +136,10 @@ class Walker:
             return tensors.channels_last(i, step.rank if step.operator.images == "same" else None)
         value = tensors.natural(i)
         if (how == "static" or (step.folded and not step.operator.of_shape)) and not _is_known(value):
-            raise GraphError(f"its input {i!r} must be known when the graph is lowered, but it is computed from data; "
-                             f"make it a constant, or compute it from shapes alone")
+            raise GraphError(
+                f"its input {i!r} must be known when the graph is lowered, but it is computed from data; "
+                f"make it a constant, or compute it from shapes alone"
+            )
         return np.asarray(value) if how == "static" else value
 
     def _where(self, node: Node, tensors: Tensors) -> str:
@@ -192,13 +201,17 @@ def _folded(operator: Operator, args: list, shaped: list, keywords: dict[str, An
             # In 64 bits: where everything is computed at once, eval_shape would compute too
             sizes = jax.tree.leaves(jax.eval_shape(lambda: operator.forward(*args, **keywords)))
         if sum(s.size for s in sizes) > FOLD_LIMIT:
-            raise GraphError(f"it would compute {sum(s.size for s in sizes)} elements while the graph is lowered; "
-                             f"a shape has fewer than {FOLD_LIMIT}")
+            raise GraphError(
+                f"it would compute {sum(s.size for s in sizes)} elements while the graph is lowered; "
+                f"a shape has fewer than {FOLD_LIMIT}"
+            )
     with jax.ensure_compile_time_eval(), jax.enable_x64(True):
         if not operator.of_shape:  # a NumPy int64 that meets what was compiled for 32 bits would be cut down to it
             named = (*operator.inputs, *[None] * len(args))
-            args = [jnp.asarray(a) if isinstance(a, np.ndarray) and name not in operator.static else a
-                    for name, a in zip(named, args, strict=False)]
+            args = [
+                jnp.asarray(a) if isinstance(a, np.ndarray) and name not in operator.static else a
+                for name, a in zip(named, args, strict=False)
+            ]
         result = operator.forward(*(shaped if operator.of_shape else args), **keywords)
     results = result if isinstance(result, tuple) else (result,)
     return tuple(None if r is None else np.asarray(r) for r in results)
@@ -275,8 +288,10 @@ def infer_shapes(graph: Graph) -> Graph:
     check_written_out(graph.nodes, f"graph {graph.name!r}")
     unknown = [str(v) for v in graph.inputs.values() if v.shape is None or None in v.shape]
     if unknown:
-        raise GraphError(f"graph {graph.name!r} does not say the shape of its input {', '.join(unknown)}; "
-                         f"give every size as a number or a name")
+        raise GraphError(
+            f"graph {graph.name!r} does not say the shape of its input {', '.join(unknown)}; "
+            f"give every size as a number or a name"
+        )
     symbols = symbols_of(graph)
     primes = (1, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47)
     prober = Prober(graph)
@@ -301,8 +316,11 @@ def infer_shapes(graph: Graph) -> Graph:
 
 def symbols_of(graph: Graph) -> list[str]:
     """The symbols that the sizes of a graph's inputs are made of."""
-    return list(dict.fromkeys(s for v in graph.inputs.values() for d in v.shape or () if isinstance(d, str)
-                              for s in _parsed(d)[1]))
+    return list(
+        dict.fromkeys(
+            s for v in graph.inputs.values() for d in v.shape or () if isinstance(d, str) for s in _parsed(d)[1]
+        )
+    )
 
 
 class Prober(Walker):
@@ -330,8 +348,10 @@ class Prober(Walker):
     def _forward(self, operator: Operator, args: list, keywords: dict[str, Any]) -> Any:
         static = {k for k, name in enumerate(operator.inputs) if name in operator.static}
         abstract = [k for k, a in enumerate(args) if not _is_known(a) or np.size(a) > SMALL and k not in static]
-        structs = [jax.ShapeDtypeStruct(np.shape(args[k]), args[k].dtype,
-                                        weak_type=getattr(args[k], "weak_type", False)) for k in abstract]
+        structs = [
+            jax.ShapeDtypeStruct(np.shape(args[k]), args[k].dtype, weak_type=getattr(args[k], "weak_type", False))
+            for k in abstract
+        ]
         key = keywords.pop("key", None)
 
         def call(key: Any, *arrays: Any) -> Any:

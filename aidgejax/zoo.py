@@ -90,8 +90,17 @@ def mobilenet_v1(alpha: float = 0.25, *, size: int = 96, classes: int = 2, seed:
     return net.finish("fc", x, before, classes)
 
 
-def transformer_encoder(vocabulary: int = 64, length: int = 16, *, width: int = 32, heads: int = 4, depth: int = 2,
-                        classes: int = 10, dropout: float = 0.0, seed: int = 0) -> Graph:
+def transformer_encoder(
+    vocabulary: int = 64,
+    length: int = 16,
+    *,
+    width: int = 32,
+    heads: int = 4,
+    depth: int = 2,
+    classes: int = 10,
+    dropout: float = 0.0,
+    seed: int = 0,
+) -> Graph:
     """Token and position embeddings, `depth` pre-norm encoder blocks, mean over the tokens.
 
     i64[N, length] (tokens below `vocabulary`) -> f[N, classes]
@@ -149,25 +158,49 @@ class _Net:
         product = self.op.MatMul(x, self.weight(f"{name}.weight", (before, after), before), name=f"{name}.matmul")
         return self.op.Add(product, self.full(f"{name}.bias", after), name=name)
 
-    def conv(self, name: str, x: Value, before: int, after: int, kernel: int, *, stride: int = 1, pad: int = 0,
-             group: int = 1, bias: bool = True) -> Value:
+    def conv(
+        self,
+        name: str,
+        x: Value,
+        before: int,
+        after: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        pad: int = 0,
+        group: int = 1,
+        bias: bool = True,
+    ) -> Value:
         shape = (after, before // group, kernel, kernel)
         weight = self.weight(f"{name}.weight", shape, math.prod(shape[1:]))
-        return self.op.Conv(x, weight, *([self.full(f"{name}.bias", after)] if bias else []), group=group,
-                            kernel_shape=(kernel, kernel), strides=(stride, stride), pads=(pad,) * 4, name=name)
+        return self.op.Conv(
+            x,
+            weight,
+            *([self.full(f"{name}.bias", after)] if bias else []),
+            group=group,
+            kernel_shape=(kernel, kernel),
+            strides=(stride, stride),
+            pads=(pad,) * 4,
+            name=name,
+        )
 
     def normed(self, name: str, x: Value, before: int, after: int, kernel: int, **options: int) -> Value:
         """A convolution without bias, and BatchNormalization."""
         x = self.conv(f"{name}.conv", x, before, after, kernel, bias=False, **options)
         norm = f"{name}.norm"
         return self.op.BatchNormalization(
-            x, self.full(f"{norm}.weight", after, 1.0), self.full(f"{norm}.bias", after),
+            x,
+            self.full(f"{norm}.weight", after, 1.0),
+            self.full(f"{norm}.bias", after),
             self.graph.buffer(f"{norm}.mean", np.zeros(after, np.float32)),
-            self.graph.buffer(f"{norm}.var", np.ones(after, np.float32)), name=norm)
+            self.graph.buffer(f"{norm}.var", np.ones(after, np.float32)),
+            name=norm,
+        )
 
     def layer_norm(self, name: str, x: Value, width: int) -> Value:
-        return self.op.LayerNormalization(x, self.full(f"{name}.weight", width, 1.0), self.full(f"{name}.bias", width),
-                                          name=name)
+        return self.op.LayerNormalization(
+            x, self.full(f"{name}.weight", width, 1.0), self.full(f"{name}.bias", width), name=name
+        )
 
     def dropout(self, name: str, x: Value, ratio: float) -> Value:
         return self.op.Dropout(x, ratio, name=name) if ratio else x
@@ -177,8 +210,9 @@ class _Net:
         op, each = self.op, width // heads
 
         def split(which: str, perm: tuple[int, ...]) -> Value:
-            y = op.Reshape(self.linear(f"{name}.{which}", x, width, width), (0, length, heads, each),
-                           name=f"{name}.{which}.split")
+            y = op.Reshape(
+                self.linear(f"{name}.{which}", x, width, width), (0, length, heads, each), name=f"{name}.{which}.split"
+            )
             return op.Transpose(y, perm=perm, name=f"{name}.{which}.transpose")
 
         query, key, value = split("query", (0, 2, 1, 3)), split("key", (0, 2, 3, 1)), split("value", (0, 2, 1, 3))
@@ -187,4 +221,3 @@ class _Net:
         mixed = op.Transpose(mixed, perm=(0, 2, 1, 3), name=f"{name}.transpose")
         mixed = op.Reshape(mixed, (0, length, width), name=f"{name}.join")
         return self.linear(f"{name}.out", mixed, width, width)
-

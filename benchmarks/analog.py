@@ -33,13 +33,11 @@ def hardware() -> configs.TorchInferenceRPUConfig:
 
 
 def nets() -> dict:
-    return {"mlp 784-256-128-10": (zoo.mlp((784, 256, 128, 10)), (784,)),
-            "lenet 28x28": (zoo.lenet(28), (1, 28, 28))}
+    return {"mlp 784-256-128-10": (zoo.mlp((784, 256, 128, 10)), (784,)), "lenet 28x28": (zoo.lenet(28), (1, 28, 28))}
 
 
 def epoch_of(graph, steps, batch, shape):
-    program = aidgejax.make_program(aidgejax.with_loss(aidgejax.infer_shapes(graph), "cross_entropy"),
-                                    training=True)
+    program = aidgejax.make_program(aidgejax.with_loss(aidgejax.infer_shapes(graph), "cross_entropy"), training=True)
     rule = analog.with_post_update(optim.sgd(), graph)
     state = aidgejax.start(program, rule, jax.random.key(0))
     epoch = aidgejax.make_epoch(aidgejax.make_step(program, rule, schedule.constant(0.01)))
@@ -85,8 +83,10 @@ def main() -> None:
     print(f"{jax.devices()[0].device_kind}  f32  batch {args.batch}  steps {args.steps}\n{config}\n")
     for name, (graph, shape) in nets().items():
         same(graph, shape)
-        sides = {"plain": epoch_of(graph, args.steps, args.batch, shape),
-                 "analog": epoch_of(analog.convert_to_analog(graph, config), args.steps, args.batch, shape)}
+        sides = {
+            "plain": epoch_of(graph, args.steps, args.batch, shape),
+            "analog": epoch_of(analog.convert_to_analog(graph, config), args.steps, args.batch, shape),
+        }
         found = measured(sides, args.steps, args.repeats)
         for side, (first, t) in found.items():
             low, mid, high = np.quantile(t, [0.1, 0.5, 0.9])
@@ -124,9 +124,20 @@ def torch_tile(name: str, args) -> float | None:
         net = nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, 10))
         x = torch.randn(args.batch, 784)
     else:
-        net = nn.Sequential(nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), nn.ReLU(),
-                            nn.MaxPool2d(2), nn.Flatten(), nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84),
-                            nn.ReLU(), nn.Linear(84, 10))
+        net = nn.Sequential(
+            nn.Conv2d(1, 6, 5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(6, 16, 5),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(400, 120),
+            nn.ReLU(),
+            nn.Linear(120, 84),
+            nn.ReLU(),
+            nn.Linear(84, 10),
+        )
         x = torch.randn(args.batch, 1, 28, 28)
     model = convert_to_analog(net, c)
     optimizer = AnalogSGD(model.parameters(), lr=0.01)

@@ -28,7 +28,7 @@ from aidgejax.frontends.onnxruntime.training import artifacts
 from aidgejax.frontends.onnxruntime.training.api import CheckpointState, Module, Optimizer
 from aidgejax.walk import infer_shapes
 
-THERE = '''
+THERE = """
 import json, sys, time
 from importlib.machinery import ModuleSpec
 from unittest.mock import MagicMock
@@ -67,7 +67,7 @@ for _ in sys.stdin:
     loss = module(data["x"], data["labels"])
     optimizer.step(); module.lazy_reset_grad()
     print(json.dumps([float(np.ravel(loss)[0]), time.perf_counter() - start]), flush=True)
-'''
+"""
 
 
 def transformer(vocabulary=64, width=64, length=32, seed=0):
@@ -77,15 +77,16 @@ def transformer(vocabulary=64, width=64, length=32, seed=0):
 
     graph = Graph("transformer")
     op = graph.op
-    weight = lambda name, *shape: graph.parameter(name, (draw.normal(size=shape) / shape[0]**0.5).astype("f4"))  # noqa: E731
+    weight = lambda name, *shape: graph.parameter(name, (draw.normal(size=shape) / shape[0] ** 0.5).astype("f4"))  # noqa: E731
     tokens = graph.input("x", ("N", length), "int64")
     h = op.Gather(weight("embedding", vocabulary, width), tokens, axis=0)
     q, k, v = (op.MatMul(h, weight(n, width, width)) for n in ("q", "k", "v"))
     scores = op.Mul(op.MatMul(q, op.Transpose(k, perm=(0, 2, 1))), width**-0.5)
     h = op.Add(h, op.MatMul(op.Softmax(scores, axis=-1), v))
     ones, zeros = np.ones(width, np.float32), np.zeros(width, np.float32)
-    h, *_ = op.LayerNormalization(h, graph.parameter("ln.scale", ones), graph.parameter("ln.bias", zeros), outputs=3,
-                                  axis=-1)
+    h, *_ = op.LayerNormalization(
+        h, graph.parameter("ln.scale", ones), graph.parameter("ln.bias", zeros), outputs=3, axis=-1
+    )
     h = op.Add(h, op.MatMul(op.Relu(op.MatMul(h, weight("up", width, 4 * width))), weight("down", 4 * width, width)))
     graph.output(op.MatMul(op.ReduceMean(h, (1,), keepdims=0), weight("head", width, 10), name="logits"))
     return infer_shapes(graph), draw.integers(0, vocabulary, (64, length))
@@ -121,8 +122,13 @@ def ours(folder, data, backend, threads):
 def theirs(python, folder, threads):
     """The same in another interpreter, which makes a step for every line that it is given."""
     with tempfile.TemporaryFile("w+") as errors:
-        peer = subprocess.Popen([python, "-c", THERE, folder, str(threads)], stdin=subprocess.PIPE,
-                                stdout=subprocess.PIPE, stderr=errors, text=True)
+        peer = subprocess.Popen(
+            [python, "-c", THERE, folder, str(threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
 
         def step():
             peer.stdin.write("\n")
@@ -155,12 +161,20 @@ def main() -> None:
         (folder / "names.json").write_text(json.dumps(names))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            artifacts.generate_artifacts(str(folder / "model.onnx"), names["trainable"], names["frozen"],
-                                         artifacts.LossType.CrossEntropyLoss, artifacts.OptimType.AdamW, folder)
+            artifacts.generate_artifacts(
+                str(folder / "model.onnx"),
+                names["trainable"],
+                names["frozen"],
+                artifacts.LossType.CrossEntropyLoss,
+                artifacts.OptimType.AdamW,
+                folder,
+            )
         peer = theirs(args.peer, folder, args.threads) if args.peer else nullcontext()
         with peer as step:
-            sides = {"plain onnxruntime": ours(folder, data, "onnxruntime", args.threads),
-                     "JAX": ours(folder, data, "jax", args.threads)}
+            sides = {
+                "plain onnxruntime": ours(folder, data, "onnxruntime", args.threads),
+                "JAX": ours(folder, data, "jax", args.threads),
+            }
             if step:
                 sides["ORT training 1.19.2"] = step
             rounds = [[take() for take in sides.values()] for _ in range(args.rounds)]

@@ -50,8 +50,14 @@ def of_convolution(batch, size, inputs, outputs, kernel, stride, padding, group)
     conv, grad_input, grad_weight = (lookup(n).forward for n in ("Conv", "ConvGradInput", "ConvGradWeight"))
 
     def theirs(x, w):
-        return lax.conv_general_dilated(x, jnp.transpose(w, (2, 3, 1, 0)), (stride,) * 2, [(padding,) * 2] * 2,
-                                        feature_group_count=group, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        return lax.conv_general_dilated(
+            x,
+            jnp.transpose(w, (2, 3, 1, 0)),
+            (stride,) * 2,
+            [(padding,) * 2] * 2,
+            feature_group_count=group,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
 
     rng = np.random.default_rng(0)
     x = rng.normal(size=(batch, size, size, inputs)).astype(np.float32)
@@ -59,10 +65,16 @@ def of_convolution(batch, size, inputs, outputs, kernel, stride, padding, group)
     dy = rng.normal(size=jax.eval_shape(theirs, x, w).shape).astype(np.float32)
     return {
         "forward": (partial(conv, **how), theirs, (x, w)),
-        "image": (lambda dy, w: grad_input(dy, w, jnp.zeros(x.shape), **how),
-                  lambda dy, w: jax.vjp(lambda x: theirs(x, w), jnp.zeros(x.shape))[1](dy)[0], (dy, w)),
-        "weight": (lambda dy, x: grad_weight(x, dy, jnp.zeros(w.shape), **how),
-                   lambda dy, x: jax.vjp(lambda w: theirs(x, w), jnp.zeros(w.shape))[1](dy)[0], (dy, x)),
+        "image": (
+            lambda dy, w: grad_input(dy, w, jnp.zeros(x.shape), **how),
+            lambda dy, w: jax.vjp(lambda x: theirs(x, w), jnp.zeros(x.shape))[1](dy)[0],
+            (dy, w),
+        ),
+        "weight": (
+            lambda dy, x: grad_weight(x, dy, jnp.zeros(w.shape), **how),
+            lambda dy, x: jax.vjp(lambda w: theirs(x, w), jnp.zeros(w.shape))[1](dy)[0],
+            (dy, x),
+        ),
     }
 
 
@@ -71,8 +83,14 @@ def of_pool(batch, size, channels, kernel, stride, padding):
     pool, grad = lookup("MaxPool").forward, lookup("MaxPoolGrad").forward
 
     def theirs(x):
-        return lax.reduce_window(x, -jnp.inf, lax.max, (1, kernel, kernel, 1), (1, stride, stride, 1),
-                                 [(0, 0), (padding,) * 2, (padding,) * 2, (0, 0)])
+        return lax.reduce_window(
+            x,
+            -jnp.inf,
+            lax.max,
+            (1, kernel, kernel, 1),
+            (1, stride, stride, 1),
+            [(0, 0), (padding,) * 2, (padding,) * 2, (0, 0)],
+        )
 
     rng = np.random.default_rng(0)
     x = rng.normal(size=(batch, size, size, channels)).astype(np.float32)
@@ -130,8 +148,10 @@ def main():
     p.add_argument("--steps", type=int, default=4)
     args = p.parse_args()
     d = jax.devices()[0]
-    print(f"{d.platform} {d.device_kind}, jax {jax.__version__}, float32, {args.steps} steps a round, {args.rounds} "
-          f"rounds; ms per step, median: ours / JAX's, and JAX's / ours within a round (quartiles)")
+    print(
+        f"{d.platform} {d.device_kind}, jax {jax.__version__}, float32, {args.steps} steps a round, {args.rounds} "
+        f"rounds; ms per step, median: ours / JAX's, and JAX's / ours within a round (quartiles)"
+    )
     for name in args.shapes:
         work = of_convolution(*CONVOLUTIONS[name]) if name in CONVOLUTIONS else of_pool(*POOLS[name])
         for what, (ours, theirs, given) in work.items():
@@ -141,8 +161,10 @@ def main():
                 runs = {"ours": mine, "JAX": place(theirs, args.steps)[0]}
                 t = times_of(runs, inputs(given), args.steps, args.rounds)
                 low, mid, high = np.quantile(t["JAX"] / t["ours"], [0.25, 0.5, 0.75])
-                line += (f"   {where} {np.median(t['ours']):7.2f} / {np.median(t['JAX']):7.2f}"
-                         f"  x {mid:5.1f} ({low:.1f} to {high:.1f})")
+                line += (
+                    f"   {where} {np.median(t['ours']):7.2f} / {np.median(t['JAX']):7.2f}"
+                    f"  x {mid:5.1f} ({low:.1f} to {high:.1f})"
+                )
             print(line, flush=True)
 
 

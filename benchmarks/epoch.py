@@ -44,10 +44,14 @@ def plain(graph):
             a, at = [env.get(i) for i in n.inputs], n.attrs
             if n.op == "Conv":
                 pads = at.get("pads") or (0, 0, 0, 0)
-                y = lax.conv_general_dilated(a[0], jnp.transpose(a[1], (2, 3, 1, 0)), at.get("strides") or (1, 1),
-                                             [(pads[0], pads[2]), (pads[1], pads[3])],
-                                             dimension_numbers=("NHWC", "HWIO", "NHWC"),
-                                             feature_group_count=at.get("group", 1))
+                y = lax.conv_general_dilated(
+                    a[0],
+                    jnp.transpose(a[1], (2, 3, 1, 0)),
+                    at.get("strides") or (1, 1),
+                    [(pads[0], pads[2]), (pads[1], pads[3])],
+                    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+                    feature_group_count=at.get("group", 1),
+                )
                 y = y if len(a) < 3 else y + a[2]
             elif n.op == "MaxPool":
                 window, strides = (1, *at["kernel_shape"], 1), (1, *at["strides"], 1)
@@ -127,8 +131,10 @@ def main():
     p.add_argument("--slow-steps", type=int, default=3, help="steps of (c), which can be very slow, in the same rounds")
     args = p.parse_args()
     d = jax.devices()[0]
-    print(f"{d.platform} {d.device_kind}, jax {jax.__version__}, float32, batch {args.batch}, {args.steps} steps, "
-          f"{args.rounds} rounds; ms per step: median (lowest to highest)")
+    print(
+        f"{d.platform} {d.device_kind}, jax {jax.__version__}, float32, batch {args.batch}, {args.steps} steps, "
+        f"{args.rounds} rounds; ms per step: median (lowest to highest)"
+    )
     for name in args.models:
         one_model(name, args)
 
@@ -141,16 +147,23 @@ def one_model(name, args):
     program = make_program(graph, training=True)
     optimizer, learning_rate = optim.sgd(momentum=0.9), schedule.constant(0.01)
     rng = np.random.default_rng(0)
-    batches = {inp.name: jnp.asarray(rng.normal(size=(args.steps, args.batch, *shape)).astype(np.float32)),
-               "target": jnp.asarray(rng.integers(0, 10, (args.steps, args.batch)), jnp.int32)}
+    batches = {
+        inp.name: jnp.asarray(rng.normal(size=(args.steps, args.batch, *shape)).astype(np.float32)),
+        "target": jnp.asarray(rng.integers(0, 10, (args.steps, args.batch)), jnp.int32),
+    }
     few = {k: v[: args.slow_steps] for k, v in batches.items()}
     fresh = partial(start, program, optimizer, jax.random.key(0))
     ours = make_step(program, optimizer, learning_rate)
     theirs = by_jax_grad(plain(graph), optimizer, learning_rate)
     mixed = by_jax_grad(through(program), optimizer, learning_rate)
-    runs = {"scanned epoch": (scanned(ours), batches), "(a) loop of jitted steps": (loop(ours), batches),
-            "(b) jax.grad, loop": (loop(theirs), batches), "(c) jax.grad, scanned": (scanned(theirs), few),
-            "(b*) the same, our forward": (loop(mixed), batches), "(c*) the same, our forward": (scanned(mixed), few)}
+    runs = {
+        "scanned epoch": (scanned(ours), batches),
+        "(a) loop of jitted steps": (loop(ours), batches),
+        "(b) jax.grad, loop": (loop(theirs), batches),
+        "(c) jax.grad, scanned": (scanned(theirs), few),
+        "(b*) the same, our forward": (loop(mixed), batches),
+        "(c*) the same, our forward": (scanned(mixed), few),
+    }
     ends, first = {}, {}
     for label, (run, data) in runs.items():
         begun = time.perf_counter()
@@ -171,8 +184,10 @@ def one_model(name, args):
     for label in runs:
         t = np.array(times[label])
         ratio = np.quantile(t / mine, [0.25, 0.5, 0.75])
-        print(f"  {label:26} first {first[label]:6.2f} s  then {np.median(t):9.3f} ({t.min():.3f} to {t.max():.3f})"
-              f"   x {ratio[1]:.2f} of the scanned epoch ({ratio[0]:.2f} to {ratio[2]:.2f})")
+        print(
+            f"  {label:26} first {first[label]:6.2f} s  then {np.median(t):9.3f} ({t.min():.3f} to {t.max():.3f})"
+            f"   x {ratio[1]:.2f} of the scanned epoch ({ratio[0]:.2f} to {ratio[2]:.2f})"
+        )
     loops = ("(a) loop of jitted steps", "(b) jax.grad, loop", "(b*) the same, our forward")
     best = np.min([times[k] for k in loops], axis=0)
     low, mid, high = np.quantile(mine / best, [0.25, 0.5, 0.75])
@@ -180,8 +195,10 @@ def one_model(name, args):
     epoch = make_epoch(ours)
     memory = epoch.lower(fresh(), batches).compile().memory_analysis()
     one_step = jax.jit(theirs, donate_argnums=0).lower(fresh(), {k: v[0] for k, v in batches.items()}).compile()
-    print(f"  temporary memory: scanned epoch {memory.temp_size_in_bytes / 1e6:.1f} MB, "
-          f"one jax.grad step {one_step.memory_analysis().temp_size_in_bytes / 1e6:.1f} MB")
+    print(
+        f"  temporary memory: scanned epoch {memory.temp_size_in_bytes / 1e6:.1f} MB, "
+        f"one jax.grad step {one_step.memory_analysis().temp_size_in_bytes / 1e6:.1f} MB"
+    )
 
 
 def same(got, want, label):

@@ -29,8 +29,12 @@ def dense(nodes, rng):
     for k in range(nodes // 4):
         tensors[f"w{k}"] = rng.normal(0, 0.1, (WIDTH, WIDTH)).astype(np.float32)
         tensors[f"b{k}"] = rng.normal(0, 0.1, WIDTH).astype(np.float32)
-        made += [("MatMul", [last, f"w{k}"], f"m{k}", {}), ("Add", [f"m{k}", f"b{k}"], f"a{k}", {}),
-                 ("Relu", [f"a{k}"], f"r{k}", {}), ("Add", [f"r{k}", last], f"s{k}", {})]
+        made += [
+            ("MatMul", [last, f"w{k}"], f"m{k}", {}),
+            ("Add", [f"m{k}", f"b{k}"], f"a{k}", {}),
+            ("Relu", [f"a{k}"], f"r{k}", {}),
+            ("Add", [f"r{k}", last], f"s{k}", {}),
+        ]
         last = f"s{k}"
     return made, tensors, (WIDTH,)
 
@@ -41,9 +45,12 @@ def convolution(nodes, rng):
     for k in range(nodes // 4):
         tensors[f"w{k}"] = rng.normal(0, 0.1, (WIDTH, WIDTH, 3, 3)).astype(np.float32)
         tensors |= {f"{n}{k}": np.full(WIDTH, v, np.float32) for n, v in (("g", 1), ("b", 0), ("m", 0), ("v", 1))}
-        made += [("Conv", [last, f"w{k}"], f"c{k}", {"pads": [1, 1, 1, 1]}),
-                 ("BatchNormalization", [f"c{k}", f"g{k}", f"b{k}", f"m{k}", f"v{k}"], f"n{k}", {}),
-                 ("Relu", [f"n{k}"], f"r{k}", {}), ("Add", [f"r{k}", last], f"s{k}", {})]
+        made += [
+            ("Conv", [last, f"w{k}"], f"c{k}", {"pads": [1, 1, 1, 1]}),
+            ("BatchNormalization", [f"c{k}", f"g{k}", f"b{k}", f"m{k}", f"v{k}"], f"n{k}", {}),
+            ("Relu", [f"n{k}"], f"r{k}", {}),
+            ("Add", [f"r{k}", last], f"s{k}", {}),
+        ]
         last = f"s{k}"
     return made, tensors, (WIDTH, 4, 4)
 
@@ -51,24 +58,40 @@ def convolution(nodes, rng):
 def attention(nodes, rng):
     """A head of self-attention with the Shape, Gather and Reshape that exporters write around it: 20 nodes a block."""
     made, last, length = [], "x", 4
-    tensors = {"zero": np.array(0), "one": np.array(1), "heads": np.array([2]), "size": np.array([WIDTH // 2]),
-               "all": np.array([WIDTH]), "first": np.array([0])}
+    tensors = {
+        "zero": np.array(0),
+        "one": np.array(1),
+        "heads": np.array([2]),
+        "size": np.array([WIDTH // 2]),
+        "all": np.array([WIDTH]),
+        "first": np.array([0]),
+    }
     for k in range(nodes // 20):
         n = lambda s, k=k: f"{s}{k}"  # noqa: E731
-        made += [("Shape", [last], n("shape"), {}), ("Gather", [n("shape"), "zero"], n("n"), {}),
-                 ("Gather", [n("shape"), "one"], n("s"), {}), ("Unsqueeze", [n("n"), "first"], n("n1_"), {}),
-                 ("Unsqueeze", [n("s"), "first"], n("s1_"), {}),
-                 ("Concat", [n("n1_"), n("s1_"), "heads", "size"], n("split"), {"axis": 0}),
-                 ("Concat", [n("n1_"), n("s1_"), "all"], n("join"), {"axis": 0})]
+        made += [
+            ("Shape", [last], n("shape"), {}),
+            ("Gather", [n("shape"), "zero"], n("n"), {}),
+            ("Gather", [n("shape"), "one"], n("s"), {}),
+            ("Unsqueeze", [n("n"), "first"], n("n1_"), {}),
+            ("Unsqueeze", [n("s"), "first"], n("s1_"), {}),
+            ("Concat", [n("n1_"), n("s1_"), "heads", "size"], n("split"), {"axis": 0}),
+            ("Concat", [n("n1_"), n("s1_"), "all"], n("join"), {"axis": 0}),
+        ]
         for h, perm in (("q", [0, 2, 1, 3]), ("k", [0, 2, 3, 1]), ("v", [0, 2, 1, 3])):
             tensors[n(f"w{h}")] = rng.normal(0, 0.3, (WIDTH, WIDTH)).astype(np.float32)
-            made += [("MatMul", [last, n(f"w{h}")], n(f"{h}1_"), {}),
-                     ("Reshape", [n(f"{h}1_"), n("split")], n(f"{h}2_"), {}),
-                     ("Transpose", [n(f"{h}2_")], n(f"{h}3_"), {"perm": perm})]
-        made += [("MatMul", [n("q3_"), n("k3_")], n("scores"), {}), ("Softmax", [n("scores")], n("p"), {"axis": -1}),
-                 ("MatMul", [n("p"), n("v3_")], n("mixed"), {}),
-                 ("Transpose", [n("mixed")], n("turned"), {"perm": [0, 2, 1, 3]}),
-                 ("Reshape", [n("turned"), n("join")], n("joined"), {}), ("Add", [n("joined"), last], n("out"), {})]
+            made += [
+                ("MatMul", [last, n(f"w{h}")], n(f"{h}1_"), {}),
+                ("Reshape", [n(f"{h}1_"), n("split")], n(f"{h}2_"), {}),
+                ("Transpose", [n(f"{h}2_")], n(f"{h}3_"), {"perm": perm}),
+            ]
+        made += [
+            ("MatMul", [n("q3_"), n("k3_")], n("scores"), {}),
+            ("Softmax", [n("scores")], n("p"), {"axis": -1}),
+            ("MatMul", [n("p"), n("v3_")], n("mixed"), {}),
+            ("Transpose", [n("mixed")], n("turned"), {"perm": [0, 2, 1, 3]}),
+            ("Reshape", [n("turned"), n("join")], n("joined"), {}),
+            ("Add", [n("joined"), last], n("out"), {}),
+        ]
         last = n("out")
     return made, tensors, (length, WIDTH)
 
@@ -81,8 +104,13 @@ def model_of(network, nodes):
     last = made[-1][2]
     protos = [helper.make_node(op, i, [o], f"{op}_{k}", **attrs) for k, (op, i, o, attrs) in enumerate(made)]
     info = lambda name, shape: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)  # noqa: E731
-    body = helper.make_graph(protos, network, [info("x", ["N", *shape])], [info(last, ["N", *shape])],
-                             [numpy_helper.from_array(a, n) for n, a in tensors.items()])
+    body = helper.make_graph(
+        protos,
+        network,
+        [info("x", ["N", *shape])],
+        [info(last, ["N", *shape])],
+        [numpy_helper.from_array(a, n) for n, a in tensors.items()],
+    )
     return helper.make_model(body, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), shape
 
 

@@ -59,15 +59,19 @@ def main():
         def run():
             cnn.set_states(weights)
             cnn.graph(use_graph)
-            losses = [cnn(tensor.Tensor(data=x), tensor.Tensor(data=y, dtype=tensor.int32))
-                      for x, y in zip(xs, ys, strict=True)]
+            losses = [
+                cnn(tensor.Tensor(data=x), tensor.Tensor(data=y, dtype=tensor.int32))
+                for x, y in zip(xs, ys, strict=True)
+            ]
             return np.array([float(t) for t in losses])
+
         return run
 
     def epochs():
         held = {k: v for k, v in weights.items() if k in graph.params}
-        state = start(program, optimizer, jax.random.key(0), held,
-                      {k: v for k, v in weights.items() if k in graph.buffers})
+        state = start(
+            program, optimizer, jax.random.key(0), held, {k: v for k, v in weights.items() if k in graph.buffers}
+        )
         _, history = scan(state, {"x": xs, "y": ys.astype(graph.inputs["y"].dtype)})
         return np.asarray(history["loss"])
 
@@ -84,8 +88,10 @@ def main():
             began = time.perf_counter()
             run()
             times.append((time.perf_counter() - began) / args.steps * 1e3)
-        print(f"{name:16} first {first:6.2f} s   then {np.median(times):8.2f} ms/step "
-              f"({min(times):.2f} to {max(times):.2f})")
+        print(
+            f"{name:16} first {first:6.2f} s   then {np.median(times):8.2f} ms/step "
+            f"({min(times):.2f} to {max(times):.2f})"
+        )
 
 
 if __name__ == "__main__":

@@ -26,8 +26,11 @@ BATCH = 64
 def mlp(relax, types, sizes=(784, 512, 512, 10)):
     x = relax.Var("x", types((BATCH, sizes[0]), "float32"))
     layers = list(zip(sizes[:-1], sizes[1:], strict=True))
-    params = [relax.Var(f"{kind}{k}", types(shape, "float32"))
-              for k, (n, m) in enumerate(layers) for kind, shape in (("w", (n, m)), ("b", (m,)))]
+    params = [
+        relax.Var(f"{kind}{k}", types(shape, "float32"))
+        for k, (n, m) in enumerate(layers)
+        for kind, shape in (("w", (n, m)), ("b", (m,)))
+    ]
     bb = relax.BlockBuilder()
     with bb.function("backbone", [x, *params]):
         with bb.dataflow():
@@ -63,8 +66,11 @@ MODELS = {"mlp": mlp, "cnn": cnn}
 def trainer(model, tvm, relax, training, types):
     """(trainer, the shape of its input)"""
     mod, shape = MODELS[model](relax, types)
-    mod = training.SetupTrainer(training.loss.CrossEntropyLoss(), training.optimizer.Adam(0.001),
-                                [types((BATCH, 10), "float32"), types((BATCH,), "int64")])(mod)
+    mod = training.SetupTrainer(
+        training.loss.CrossEntropyLoss(),
+        training.optimizer.Adam(0.001),
+        [types((BATCH, 10), "float32"), types((BATCH,), "int64")],
+    )(mod)
     vm = relax.VirtualMachine(tvm.compile(mod, "llvm"), tvm.cpu())
     made = training.Trainer(mod, vm, tvm.cpu())
     np.random.seed(0)
@@ -91,8 +97,10 @@ def main():
     p.add_argument("--steps", type=int, default=10)
     args = p.parse_args()
     d = jax.devices()[0]
-    print(f"{d.platform} {d.device_kind}, jax {jax.__version__}, float32, batch {BATCH}, {args.steps} steps a round, "
-          f"{args.rounds} rounds; ms per update: median (lowest to highest)")
+    print(
+        f"{d.platform} {d.device_kind}, jax {jax.__version__}, float32, batch {BATCH}, {args.steps} steps a round, "
+        f"{args.rounds} rounds; ms per update: median (lowest to highest)"
+    )
     for model in args.models:
         rng = np.random.default_rng(0)
         trainers = sides(model)

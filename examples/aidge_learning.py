@@ -17,10 +17,15 @@ ROWS = 256
 
 
 def small_cnn(name=""):
-    return aidge_core.sequential([
-        aidge_core.Conv2D(1, 8, [3, 3], name="conv1"), aidge_core.ReLU(name="relu1"),
-        aidge_core.MaxPooling2D([2, 2], stride_dims=[2, 2], name="pool1"),
-        aidge_core.FC(72, 10, name="fc1")], name=name)
+    return aidge_core.sequential(
+        [
+            aidge_core.Conv2D(1, 8, [3, 3], name="conv1"),
+            aidge_core.ReLU(name="relu1"),
+            aidge_core.MaxPooling2D([2, 2], stride_dims=[2, 2], name="pool1"),
+            aidge_core.FC(72, 10, name="fc1"),
+        ],
+        name=name,
+    )
 
 
 class Digits(aidge_core.Database):

@@ -8,14 +8,15 @@ from aidgejax.frontends import aidge_core, aidge_learning
 EPOCHS, BATCH, ROWS = 3, 32, 320
 data = digits()[:ROWS]
 x, y = data.columns["x"], data.columns["target"]
-batches = [(x[k:k + BATCH], y[k:k + BATCH]) for k in range(0, ROWS, BATCH)]
+batches = [(x[k : k + BATCH], y[k : k + BATCH]) for k in range(0, ROWS, BATCH)]
 
 
 def made(backend):
     """The same model with the same weights, and its optimizer."""
     aidge_core.random.Generator.set_seed(5)
-    model = aidge_core.sequential([aidge_core.FC(64, 32, name="fc1"), aidge_core.ReLU(name="relu"),
-                                   aidge_core.FC(32, 10, name="fc2")])
+    model = aidge_core.sequential(
+        [aidge_core.FC(64, 32, name="fc1"), aidge_core.ReLU(name="relu"), aidge_core.FC(32, 10, name="fc2")]
+    )
     model.set_backend(backend)
     aidge_core.init_producer(model, "Producer-1>FC", aidge_core.he_filler)
     aidge_core.init_producer(model, "Producer-2>FC", lambda t: aidge_core.constant_filler(t, 0.0))

@@ -33,7 +33,8 @@ def network() -> Graph:
     def weight(name, *shape):
         bound = np.sqrt(2 / np.prod(shape[1:]))
         return g.parameter(f"{name}.w", rng.normal(0, bound, shape).astype(np.float32)), g.parameter(
-            f"{name}.b", np.zeros(shape[0], np.float32))
+            f"{name}.b", np.zeros(shape[0], np.float32)
+        )
 
     y = op.Relu(op.Conv(x, *weight("conv1", 8, 1, 3, 3), pads=(1, 1, 1, 1), name="conv1"))
     y = op.MaxPool(y, kernel_shape=(2, 2), strides=(2, 2))
@@ -99,8 +100,10 @@ def main() -> None:
         return accuracy
 
     levels = (0.0, 0.1, 0.2, 0.4, 0.8)
-    found = {name: analog.sweep(accuracy_of(g), hardware(), "forward.out_noise", levels, draws=3)
-             for name, g in (("trained digitally", digital), ("hardware-aware", aware))}
+    found = {
+        name: analog.sweep(accuracy_of(g), hardware(), "forward.out_noise", levels, draws=3)
+        for name, g in (("trained digitally", digital), ("hardware-aware", aware))
+    }
     print(analog.table(found))
     if args.picture:
         analog.picture(found, args.picture)

@@ -1,6 +1,6 @@
 """A JAX user's own training loop around an explicit graph: `as_jax` gives a function that jax.grad walks by our rules.
 
-    python examples/as_jax_loop.py
+python examples/as_jax_loop.py
 """
 
 import jax

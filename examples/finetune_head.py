@@ -24,9 +24,17 @@ def train(graph, data, test, epochs=EPOCHS):
     logits = graph.outputs[0]
     program = aj.make_program(graph, training=True)
     state, history = aj.fit(
-        program, optim.adam(), schedule.constant(3e-3), data, epochs=epochs, batch_size=BATCH, last="drop",
+        program,
+        optim.adam(),
+        schedule.constant(3e-3),
+        data,
+        epochs=epochs,
+        batch_size=BATCH,
+        last="drop",
         metrics={"accuracy": lambda out, batch: aj.metrics.accuracy(out[logits], batch["target"])},
-        test=test, test_program=aj.make_program(graph, training=False))
+        test=test,
+        test_program=aj.make_program(graph, training=False),
+    )
     return state, history[-1]["test_accuracy"]
 
 
@@ -81,8 +89,10 @@ def main():
     (logits,) = aj.run(again, {"x": test.columns["x"]})
     accuracy = np.mean(logits.argmax(axis=1) == test.columns["target"])
     same = all(np.array_equal(again.producers[n].data, a) for n, a in body.items() if n in again.constants)
-    print(f"finetuned.onnx tells 0 to 9: test accuracy {accuracy:.3f}; "
-          f"the body is {'what it was, bit for bit' if same else 'changed'}")
+    print(
+        f"finetuned.onnx tells 0 to 9: test accuracy {accuracy:.3f}; "
+        f"the body is {'what it was, bit for bit' if same else 'changed'}"
+    )
 
 
 if __name__ == "__main__":

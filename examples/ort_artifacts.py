@@ -1,6 +1,6 @@
 """Training artifacts: written here, trained on a device without JAX, and trained on here.
 
-    python examples/ort_artifacts.py
+python examples/ort_artifacts.py
 """
 
 import subprocess
@@ -22,8 +22,13 @@ model = folder / "model.onnx"
 graph = aj.zoo.mlp(sizes=(64, 32, 10))
 aj.onnxio.write(graph, None, model)
 artifacts.generate_artifacts(
-    str(model), requires_grad=list(graph.params), loss=artifacts.LossType.CrossEntropyLoss,
-    optimizer=artifacts.OptimType.AdamW, artifact_directory=folder, additional_output_names=graph.outputs)
+    str(model),
+    requires_grad=list(graph.params),
+    loss=artifacts.LossType.CrossEntropyLoss,
+    optimizer=artifacts.OptimType.AdamW,
+    artifact_directory=folder,
+    additional_output_names=graph.outputs,
+)
 
 # What goes to the device: two models, and the numbers as NumPy stores them.
 state = CheckpointState.load_checkpoint(folder / "checkpoint")

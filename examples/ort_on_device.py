@@ -27,13 +27,32 @@ updates = [o.name for o in optimizer.get_outputs()]
 
 for k in range(steps):
     batch = slice(32 * k % 1024, 32 * k % 1024 + 32)
-    found = dict(zip(outputs, training.run(None, {
-        "x": data["x"][batch], "labels": data["labels"][batch], **parameters, **buffers,
-        "lazy_reset_grad": np.array([True])}), strict=True))
+    found = dict(
+        zip(
+            outputs,
+            training.run(
+                None,
+                {
+                    "x": data["x"][batch],
+                    "labels": data["labels"][batch],
+                    **parameters,
+                    **buffers,
+                    "lazy_reset_grad": np.array([True]),
+                },
+            ),
+            strict=True,
+        )
+    )
     grads = {f"{p}_grad": found[f"{p}_grad.accumulation.out"] for p in trained}
-    new = dict(zip(updates, optimizer.run(None, {
-        "learning_rate": rate, "step": step, **{p: parameters[p] for p in trained}, **grads, **moments}),
-                   strict=True))
+    new = dict(
+        zip(
+            updates,
+            optimizer.run(
+                None, {"learning_rate": rate, "step": step, **{p: parameters[p] for p in trained}, **grads, **moments}
+            ),
+            strict=True,
+        )
+    )
     parameters |= {p: new[f"{p}_out"] for p in trained}
     parameters |= {n.removesuffix(".updated"): a for n, a in found.items() if n.endswith(".updated")}  # of BatchNorm
     moments = {m: new[f"{m}_out"] for m in moments}

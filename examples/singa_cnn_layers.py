@@ -46,10 +46,10 @@ def forward(x, t):
 autograd.training = True
 for _epoch in range(epochs):
     for i in range(batch_number):
-        inputs = tensor.Tensor(device=dev, data=x_train[
-            i * batch_sz:(1 + i) * batch_sz], stores_grad=False)
-        targets = tensor.Tensor(device=dev, data=y_train[
-            i * batch_sz:(1 + i) * batch_sz], requires_grad=False, stores_grad=False)
+        inputs = tensor.Tensor(device=dev, data=x_train[i * batch_sz : (1 + i) * batch_sz], stores_grad=False)
+        targets = tensor.Tensor(
+            device=dev, data=y_train[i * batch_sz : (1 + i) * batch_sz], requires_grad=False, stores_grad=False
+        )
 
         loss, y = forward(inputs, targets)  # forward the net
 

@@ -22,7 +22,6 @@ one_hot = np.eye(num_classes, dtype=np.int32)[labels]
 
 
 class MLP(model.Model):  # model is a subclass of Model
-
     def __init__(self, data_size=10, perceptron_size=100, num_classes=10):
         super(MLP, self).__init__()  # noqa: UP008
 
@@ -62,7 +61,7 @@ model.compile([tx], is_train=True, use_graph=True, sequential=False)
 # train the model iteratively
 for b in range(num_train_batch):
     # generate the next mini-batch
-    x, y = (a[b * batch_size:(b + 1) * batch_size] for a in (images, one_hot))
+    x, y = (a[b * batch_size : (b + 1) * batch_size] for a in (images, one_hot))
 
     # Copy the data into input tensors
     tx.copy_from_numpy(x)
@@ -86,7 +85,13 @@ with tempfile.TemporaryDirectory() as folder:
 # Not SINGA's: whole epochs as one program each, and the result handed back to the model.
 graph = with_loss(model.to_graph(), "cross_entropy", target="y")
 optimizer, schedule = sgd.core()
-state, history = fit(make_program(graph, training=True), optimizer, schedule,
-                     Dataset({"x": images, "y": labels}), epochs=3, batch_size=batch_size)
+state, history = fit(
+    make_program(graph, training=True),
+    optimizer,
+    schedule,
+    Dataset({"x": images, "y": labels}),
+    epochs=3,
+    batch_size=batch_size,
+)
 model.set_states({**state.params, **state.buffers})
 print(f"loss {history[-1]['loss']:.4f} after three more epochs")

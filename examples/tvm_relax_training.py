@@ -1,6 +1,6 @@
 """TVM's relax.training, ported by changing the imports: state a backbone, set up a trainer, train, profile, export.
 
-    python examples/tvm_relax_training.py
+python examples/tvm_relax_training.py
 """
 
 import numpy as np

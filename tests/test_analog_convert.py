@@ -18,11 +18,23 @@ def run(graph, x):
 
 
 def config(**fields):
-    made = config_of({"tile": "quant", "config": {
-        "forward.out_noise": 0.0, "forward.inp_res": 1 / 254, "forward.out_res": 1 / 254,
-        "forward.noise_management": "NONE", "forward.bound_management": "NONE", "pre_post.input_range.enable": True,
-        "pre_post.input_range.init_from_data": 4, "mapping.weight_scaling_omega": 1.0,
-        "mapping.weight_scaling_columnwise": True, **fields}})
+    made = config_of(
+        {
+            "tile": "quant",
+            "config": {
+                "forward.out_noise": 0.0,
+                "forward.inp_res": 1 / 254,
+                "forward.out_res": 1 / 254,
+                "forward.noise_management": "NONE",
+                "forward.bound_management": "NONE",
+                "pre_post.input_range.enable": True,
+                "pre_post.input_range.init_from_data": 4,
+                "mapping.weight_scaling_omega": 1.0,
+                "mapping.weight_scaling_columnwise": True,
+                **fields,
+            },
+        }
+    )
     return made
 
 
@@ -54,8 +66,7 @@ class Run:
 
     def __call__(self, first, last, state=None):
         """(state after batches first to last, history)"""
-        return self.epoch(self.fresh() if state is None else state,
-                          {k: a[first:last] for k, a in self.batches.items()})
+        return self.epoch(self.fresh() if state is None else state, {k: a[first:last] for k, a in self.batches.items()})
 
 
 def test_an_ideal_tile_computes_what_the_digital_graph_does():
@@ -77,8 +88,7 @@ def test_windows_laid_out_or_not():
     made = analog.convert_to_analog(graph, ideal, unfold=True, exclude=["depthwise"])
     assert made.count()["Unfold"] == 1
     x = np.random.default_rng(0).normal(size=(5, 2, 6, 6)).astype(np.float32)
-    np.testing.assert_allclose(run(made, x), run(graph, x),
-                               rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(run(made, x), run(graph, x), rtol=1e-4, atol=1e-5)
     with pytest.raises(analog.ConfigError, match="in 4 groups"):
         analog.convert_to_analog(graph, config(**{"forward.noise_management": "ABS_MAX"}))
 
@@ -94,8 +104,11 @@ def convolution(axes, group=1, seed=0):
     x = g.input("x", ("N", 4, *sizes))
     w = g.parameter("w", rng.normal(0, 0.4, (6, 4 // group, *(3, 2, 2)[:axes])).astype(np.float32))
     b = g.parameter("b", rng.normal(0, 0.4, 6).astype(np.float32))
-    g.output(g.op.Conv(x, w, b, group=group, strides=(2, 1, 1)[:axes], pads=((1, 1, 0)[:axes] + (1, 0, 1)[:axes]),
-                       name="conv"))
+    g.output(
+        g.op.Conv(
+            x, w, b, group=group, strides=(2, 1, 1)[:axes], pads=((1, 1, 0)[:axes] + (1, 0, 1)[:axes]), name="conv"
+        )
+    )
     return g, rng.normal(size=(3, 4, *sizes)).astype(np.float32)
 
 
@@ -109,9 +122,17 @@ def test_convolutions_of_every_rank_become_analog_and_digital_again(axes, group)
         for backend in ("jax", "numpy"):
             np.testing.assert_allclose(aidgejax.run(made, {"x": x}, backend)[0], want, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(run(analog.to_digital(made), x), want, rtol=1e-5, atol=1e-6)
-    fine = analog.convert_to_analog(graph, config(**{"pre_post.input_range.init_from_data": 0,
-                                                     "pre_post.input_range.init_value": 5.0,
-                                                     "forward.inp_res": 2 ** -12, "forward.out_res": 2 ** -12}))
+    fine = analog.convert_to_analog(
+        graph,
+        config(
+            **{
+                "pre_post.input_range.init_from_data": 0,
+                "pre_post.input_range.init_value": 5.0,
+                "forward.inp_res": 2**-12,
+                "forward.out_res": 2**-12,
+            }
+        ),
+    )
     np.testing.assert_allclose(run(fine, x), want, atol=0.04)  # a step of the output: 20 * range * scale / 4096
     assert not np.allclose(run(fine, x), want, atol=1e-5)
 
@@ -119,17 +140,26 @@ def test_convolutions_of_every_rank_become_analog_and_digital_again(axes, group)
 @pytest.mark.parametrize("axes, size", [(1, 5), (2, 11), (3, 11)])
 def test_a_convolution_in_several_tiles(axes, size):
     graph, x = convolution(axes)
-    made = analog.convert_to_analog(graph, config(**IDEAL, **{"mapping.max_input_size": size,
-                                                              "mapping.max_output_size": 4}))
+    made = analog.convert_to_analog(
+        graph, config(**IDEAL, **{"mapping.max_input_size": size, "mapping.max_output_size": 4})
+    )
     assert len(analog.layers(made)[0].parts) > 2
     np.testing.assert_allclose(run(made, x), run(graph, x), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(run(analog.to_digital(made), x), run(graph, x), rtol=1e-5, atol=1e-6)
 
 
 def test_ranges_and_counters_move_in_a_compiled_epoch_and_resume_is_bit_identical(tmp_path):
-    quantized = config(**{"pre_post.periph_quant.n_bits": 4, "pre_post.periph_quant.learn_quant_params": True,
-                          "pre_post.periph_quant.init_learning_after": 6, "forward.out_noise": 0.04,
-                          "modifier.type": "ADD_NORMAL", "modifier.std_dev": 0.05, "clip.type": "LAYER_GAUSSIAN"})
+    quantized = config(
+        **{
+            "pre_post.periph_quant.n_bits": 4,
+            "pre_post.periph_quant.learn_quant_params": True,
+            "pre_post.periph_quant.init_learning_after": 6,
+            "forward.out_noise": 0.04,
+            "modifier.type": "ADD_NORMAL",
+            "modifier.std_dev": 0.05,
+            "clip.type": "LAYER_GAUSSIAN",
+        }
+    )
     graph = analog.convert_to_analog(small_cnn(), quantized, exclude=["conv", "depthwise", "mm"])
     run = Run(graph)
     whole, history = run(0, 20)
@@ -143,14 +173,17 @@ def test_ranges_and_counters_move_in_a_compiled_epoch_and_resume_is_bit_identica
         if first in (0, 6):  # in the init phase, and while quantizers are learned
             checkpoint.save(tmp_path / "run.aidge", part)
             part = checkpoint.load(tmp_path / "run.aidge", like=part)
-    for a, b in zip(jax.tree.leaves((whole.params, whole.buffers)), jax.tree.leaves((part.params, part.buffers)),
-                    strict=True):
+    for a, b in zip(
+        jax.tree.leaves((whole.params, whole.buffers)), jax.tree.leaves((part.params, part.buffers)), strict=True
+    ):
         np.testing.assert_array_equal(a, b)
 
 
 def test_weights_are_clipped_and_mapped_inside_the_step():
-    made = analog.convert_to_analog(small_cnn(), config(**{"clip.type": "FIXED_VALUE", "clip.fixed_value": 0.5,
-                                                           "remap.type": "CHANNELWISE_SYMMETRIC"}))
+    made = analog.convert_to_analog(
+        small_cnn(),
+        config(**{"clip.type": "FIXED_VALUE", "clip.fixed_value": 0.5, "remap.type": "CHANNELWISE_SYMMETRIC"}),
+    )
     state, _ = Run(made)(0, 3)
     w = np.asarray(state.params["fc.weight"])
     np.testing.assert_allclose(np.abs(w).max(axis=1), 1, rtol=1e-6)

@@ -14,8 +14,9 @@ STEP = {"rtol": 2e-4, "atol": 2e-5}
 
 def cases(*names):
     """Every case jitted, some of them not jitted too, which is slow."""
-    return [pytest.param(c | {"eager": k % 6 == 0}, id=f"{n}-{c['name']}")
-            for n in names for k, c in enumerate(family(n))]
+    return [
+        pytest.param(c | {"eager": k % 6 == 0}, id=f"{n}-{c['name']}") for n in names for k, c in enumerate(family(n))
+    ]
 
 
 def both(case, function, *args):
@@ -131,9 +132,15 @@ def test_input_range_sequence(case):
                 used = {**held, **after}["input_range"]
                 after = sgd_step(after, grads, i["lr"])
                 after, held = analog.analog_post_update(after, held, config)
-                record = [loss, used, {**held, **after}["input_range"], held["input_range_update_idx"],
-                          grads.get("input_range", np.zeros(1, np.float32))]
+                record = [
+                    loss,
+                    used,
+                    {**held, **after}["input_range"],
+                    held["input_range_update_idx"],
+                    grads.get("input_range", np.zeros(1, np.float32)),
+                ]
                 return after, held, jax.numpy.stack([jax.numpy.reshape(r, ()) for r in record])
+
             return at
 
         return jax.lax.cond(evaluated, step(False), step(True), params, state)
@@ -160,12 +167,14 @@ def test_periphery_tile(case):
     config = config_of(case)
     if i["act_quant"]:
         from aidgejax.frontends.aihwkit.simulator.configs import QuantConfig
+
         config.act_quant_config = QuantConfig(**i["act_quant"])
     params, state = analog.analog_linear_init(i["w"], i["b"] if i["bias"] else None, config)
     if "out_scaling_alpha" in i:
         params["out_scaling_alpha"] = i["out_scaling_alpha"]
-    forward = jax.jit(lambda p, s, x, training: analog.analog_linear(p, s, x, config, training=training),
-                      static_argnums=3)
+    forward = jax.jit(
+        lambda p, s, x, training: analog.analog_linear(p, s, x, config, training=training), static_argnums=3
+    )
     backward = jax.jit(lambda p, saved, dy: analog.analog_linear_backward(p, saved, dy, config))
     if i["eval_first"]:
         y, params, state, _ = forward(params, state, i["x_eval0"], False)

@@ -29,8 +29,10 @@ def test_refused_configs(case):
         x = np.ones((2, 4), np.float32)
         assert layer.backward(np.ones_like(layer(x))).shape == x.shape
         return
-    field = max(case["config"], key=lambda f: f in ("pre_post.input_range.manage_output_clipping",
-                                                    "pre_post.periph_quant.init_learning_after"))
+    field = max(
+        case["config"],
+        key=lambda f: f in ("pre_post.input_range.manage_output_clipping", "pre_post.periph_quant.init_learning_after"),
+    )
     with pytest.raises(ConfigError, match=field.rsplit(".", 1)[1]) as caught:
         AnalogLinear(4, 3, True, config)
     names = {c.__name__ for c in type(caught.value).__mro__}
@@ -50,13 +52,16 @@ def model_of(case):
     return AnalogSequential(*layers)
 
 
-@pytest.mark.parametrize("case", [pytest.param(c, id=c["name"]) for c in family("hwa_training")
-                                  if c["inputs"]["layers"] != "cnn"])
+@pytest.mark.parametrize(
+    "case", [pytest.param(c, id=c["name"]) for c in family("hwa_training") if c["inputs"]["layers"] != "cnn"]
+)
 def test_training_runs(case):
     i, e = case["inputs"], case["expected"]
     model = model_of(case)
-    made = {"sgd": lambda: AnalogSGD(model.parameters(), i["lr"], i["momentum"], weight_decay=i["weight_decay"]),
-            "adam": lambda: AnalogAdam(model.parameters(), i["lr"], weight_decay=i["weight_decay"])}
+    made = {
+        "sgd": lambda: AnalogSGD(model.parameters(), i["lr"], i["momentum"], weight_decay=i["weight_decay"]),
+        "adam": lambda: AnalogAdam(model.parameters(), i["lr"], weight_decay=i["weight_decay"]),
+    }
     optimizer = made[i["optimizer"]]()
     losses = []
     for step in range(i["steps"]):
@@ -70,13 +75,16 @@ def test_training_runs(case):
     tiles = [(layer, p.prefix) for layer in model.parameters() for p in layer._layer.parts]
     for k, (layer, prefix) in enumerate(tiles):
         held = layer.state_dict()
-        for name, key in [("weight", f"w_{k}"), ("input_range", f"ir_{k}"), ("mapping_scales", f"scale_{k}"),
-                          ("out_scaling_alpha", f"alpha_{k}")]:
+        for name, key in [
+            ("weight", f"w_{k}"),
+            ("input_range", f"ir_{k}"),
+            ("mapping_scales", f"scale_{k}"),
+            ("out_scaling_alpha", f"alpha_{k}"),
+        ]:
             if key in e:
                 want = np.ravel(e[key][-1])
                 got = np.broadcast_to(np.ravel(held[prefix + name]), want.shape)  # one scale, or the same for each row
-                np.testing.assert_allclose(got, want, rtol=5e-3, atol=1e-3,
-                                           err_msg=key)
+                np.testing.assert_allclose(got, want, rtol=5e-3, atol=1e-3, err_msg=key)
     model.eval()
 
 
@@ -90,8 +98,15 @@ def test_convolutions_are_products_of_windows(axes, kind):
     w, b = layer.get_weights()
     x = rng.normal(size=(2, 2, *(6, 5, 4)[:axes])).astype(np.float32)
     g = Graph("conv")
-    g.output(g.op.Conv(g.input("x", ("N", *x.shape[1:])), g.parameter("w", w), g.parameter("b", b),
-                       strides=(2, 1, 1)[:axes], pads=(1,) * 2 * axes))
+    g.output(
+        g.op.Conv(
+            g.input("x", ("N", *x.shape[1:])),
+            g.parameter("w", w),
+            g.parameter("b", b),
+            strides=(2, 1, 1)[:axes],
+            pads=(1,) * 2 * axes,
+        )
+    )
     want = aidgejax.run(g, {"x": x}, backend="numpy")[0]
     y = np.asarray(layer(x))
     np.testing.assert_allclose(y, want, rtol=1e-4, atol=1e-5)

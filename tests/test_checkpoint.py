@@ -78,8 +78,14 @@ def test_a_training_state(tmp_path):
 
 
 def test_without_like_containers_are_plain(tmp_path):
-    tree = {"a": [np.arange(3), (None, {}, [])], "r": Ranges(low=np.zeros(2), high=np.ones(2)), "n": {5: 7},
-            "f": 0.1, "t": True, "state": optim.sgd(0.9).init(np.ones(2, np.float32))}
+    tree = {
+        "a": [np.arange(3), (None, {}, [])],
+        "r": Ranges(low=np.zeros(2), high=np.ones(2)),
+        "n": {5: 7},
+        "f": 0.1,
+        "t": True,
+        "state": optim.sgd(0.9).init(np.ones(2, np.float32)),
+    }
     save(tmp_path / "c", tree)
     back = load(tmp_path / "c")
     assert back["a"][1] == (None, {}, []) and back["n"] == {5: 7} and back["f"] == 0.1 and back["t"] is True
@@ -127,8 +133,12 @@ def test_keys(tmp_path, impl):
 
 def test_memory_layouts(tmp_path):
     a = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
-    tree = {"view": a[:, ::2].T, "fortran": np.asfortranarray(a), "big": a.astype(">f4"),
-            "read": np.broadcast_to(a[0, 0], (5, 4))}
+    tree = {
+        "view": a[:, ::2].T,
+        "fortran": np.asfortranarray(a),
+        "big": a.astype(">f4"),
+        "read": np.broadcast_to(a[0, 0], (5, 4)),
+    }
     save(tmp_path / "c", tree)
     for k, x in load(tmp_path / "c").items():
         np.testing.assert_array_equal(x, tree[k])
@@ -137,10 +147,15 @@ def test_memory_layouts(tmp_path):
 NAMES = st.text(max_size=8)
 ARRAYS = st.builds(
     lambda dtype, shape, seed: np.random.default_rng(seed).integers(0, 2, shape).astype(checkpoint.DTYPES[dtype]),
-    st.sampled_from(sorted(checkpoint.DTYPES)), st.lists(st.integers(0, 3), max_size=3), st.integers(0, 99))
-TREES = st.recursive(ARRAYS | st.none() | st.integers(-2**63, 2**63 - 1) | st.floats(),
-                     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3)
-                     | st.tuples(inner, inner), max_leaves=8)
+    st.sampled_from(sorted(checkpoint.DTYPES)),
+    st.lists(st.integers(0, 3), max_size=3),
+    st.integers(0, 99),
+)
+TREES = st.recursive(
+    ARRAYS | st.none() | st.integers(-(2**63), 2**63 - 1) | st.floats(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3) | st.tuples(inner, inner),
+    max_leaves=8,
+)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -159,24 +174,44 @@ def test_like_is_compared_before_anything_is_returned(tmp_path):
     save(path, {"w": np.zeros((2, 3), np.float32), "old": np.zeros(1)})
     with pytest.raises(CheckpointError) as e:
         load(path, like={"w": np.zeros((2, 4), np.float16), "new": np.zeros(1)})
-    assert str(e.value) == (f"checkpoint {str(path)!r} does not fit: it lacks ['new'] (float64[1]); it has ['old'] "
-                            f"(float64[1]), which was not expected; ['w'] is float32[2, 3], expected float16[2, 4]. "
-                            f"Nothing was loaded")
+    assert str(e.value) == (
+        f"checkpoint {str(path)!r} does not fit: it lacks ['new'] (float64[1]); it has ['old'] "
+        f"(float64[1]), which was not expected; ['w'] is float32[2, 3], expected float16[2, 4]. "
+        f"Nothing was loaded"
+    )
 
 
-@pytest.mark.parametrize("tree, meta, message", [
-    ({"x": "text"}, None, "cannot save ['x']: expected an array, a PRNG key or a number, got str; "
-                          "text and other settings belong into meta"),
-    ({"x": np.array([object()])}, None, "cannot save ['x']: expected an array, a PRNG key or a number, got ndarray of "
-                                        "dtype object; text and other settings belong into meta"),
-    ({"x": 2**63}, None, "cannot save ['x']: 9223372036854775808 does not fit 64 bits"),
-    ({1: 1, "1": 2}, None, "jax cannot walk this tree: Comparator raised exception while sorting pytree "
-                           "dictionary keys. The keys of a dict must be of one type"),
-    ({(1, 2): 1}, None, "cannot save a tree with the key (1, 2): expected text or a whole number"),
-    ({}, {"x": np.ones(2)}, "cannot save '{path}': meta must be what JSON can hold (got a ndarray); "
-                            "arrays belong into the tree"),
-    ({}, [1], "cannot save '{path}': meta is a list, expected a dict"),
-])
+@pytest.mark.parametrize(
+    "tree, meta, message",
+    [
+        (
+            {"x": "text"},
+            None,
+            "cannot save ['x']: expected an array, a PRNG key or a number, got str; "
+            "text and other settings belong into meta",
+        ),
+        (
+            {"x": np.array([object()])},
+            None,
+            "cannot save ['x']: expected an array, a PRNG key or a number, got ndarray of "
+            "dtype object; text and other settings belong into meta",
+        ),
+        ({"x": 2**63}, None, "cannot save ['x']: 9223372036854775808 does not fit 64 bits"),
+        (
+            {1: 1, "1": 2},
+            None,
+            "jax cannot walk this tree: Comparator raised exception while sorting pytree "
+            "dictionary keys. The keys of a dict must be of one type",
+        ),
+        ({(1, 2): 1}, None, "cannot save a tree with the key (1, 2): expected text or a whole number"),
+        (
+            {},
+            {"x": np.ones(2)},
+            "cannot save '{path}': meta must be what JSON can hold (got a ndarray); arrays belong into the tree",
+        ),
+        ({}, [1], "cannot save '{path}': meta is a list, expected a dict"),
+    ],
+)
 def test_what_cannot_be_saved(tmp_path, tree, meta, message):
     path = tmp_path / "c"
     with pytest.raises(CheckpointError) as e:
@@ -219,15 +254,19 @@ def test_another_environment_is_told(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def intact(tmp_path_factory):
     rng = np.random.default_rng(0)
-    tree = {"w": rng.normal(size=(40, 50)).astype(np.float32), "b": rng.normal(size=9).astype(ml_dtypes.bfloat16),
-            "n": np.arange(5), "flag": True}
+    tree = {
+        "w": rng.normal(size=(40, 50)).astype(np.float32),
+        "b": rng.normal(size=9).astype(ml_dtypes.bfloat16),
+        "n": np.arange(5),
+        "flag": True,
+    }
     path = tmp_path_factory.mktemp("intact") / "c"
     save(path, tree, {"epoch": 1})
     return path.read_bytes(), tree
 
 
 def outcome(path, data, tree, meta):
-    """"refused", or "harmless" if everything is as it was; anything else fails the test."""
+    """ "refused", or "harmless" if everything is as it was; anything else fails the test."""
     path.write_bytes(data)
     found = set()
     for like in (None, tree):
@@ -247,7 +286,7 @@ def outcome(path, data, tree, meta):
 
 def flip(rng, data, within=None):
     k = rng.choice(within) if within else rng.randrange(len(data))
-    return data[:k] + bytes([data[k] ^ (1 << rng.randrange(8))]) + data[k + 1:]
+    return data[:k] + bytes([data[k] ^ (1 << rng.randrange(8))]) + data[k + 1 :]
 
 
 @pytest.mark.parametrize("kind", ["flip", "flip the ends", "truncate", "zero a page", "cut out", "garbage behind"])
@@ -262,8 +301,8 @@ def test_damage_is_never_silent(tmp_path, intact, kind):
             "flip": lambda: flip(rng, data),
             "flip the ends": lambda: flip(rng, data, ends),
             "truncate": lambda: data[:k],  # noqa: B023
-            "zero a page": lambda: data[:k] + bytes(len(data[k:k + 512])) + data[k + 512:],  # noqa: B023
-            "cut out": lambda: data[:k] + data[k + rng.randrange(1, 99):],  # noqa: B023
+            "zero a page": lambda: data[:k] + bytes(len(data[k : k + 512])) + data[k + 512 :],  # noqa: B023
+            "cut out": lambda: data[:k] + data[k + rng.randrange(1, 99) :],  # noqa: B023
             "garbage behind": lambda: data + rng.randbytes(rng.randrange(1, 99)),
         }[kind]()
         counts[outcome(tmp_path / "c", damaged, tree, {"epoch": 1})] += 1
@@ -294,35 +333,38 @@ def leaf(**changes):
     return lambda manifest: manifest["leaves"][-1].update(changes)
 
 
-@pytest.mark.parametrize("change, message", [
-    (leaf(shape=[2**40]), "its content has"),
-    (leaf(shape=[-1, -2000]), "expected sizes of 0 or more"),
-    (leaf(shape=[2000.0]), "expected sizes of 0 or more"),
-    (leaf(shape=[True]), "expected sizes of 0 or more"),
-    (leaf(shape="many"), "expected sizes of 0 or more"),
-    (leaf(nbytes=2**40, shape=[2**38]), "its content has"),
-    (leaf(dtype="object"), "which is unknown"),
-    (leaf(dtype=["float32"]), "damaged"),
-    (leaf(kind="pickle"), "which is unknown"),
-    (leaf(kind="key", impl="nonsense"), "damaged"),
-    (leaf(kind="key"), "has PRNG None"),
-    (leaf(name="other"), "the content of 'other' is missing"),
-    (leaf(file="../../etc/passwd"), "the content of .* is missing"),
-    (leaf(sha256="0" * 64), "does not have the checksum"),
-    (leaf(sha256=5), "does not have the checksum"),
-    (lambda m: m.update(version=2), "has version 2; this aidgejax reads version 1"),
-    (lambda m: m.update(format="torch"), "not an aidgejax checkpoint"),
-    (lambda m: m.update(meta=5), "lacks leaves, meta or environment"),
-    (lambda m: m.update(leaves={}), "lacks leaves, meta or environment"),
-    (lambda m: m["leaves"].append(dict(m["leaves"][0])), "two of its arrays have the same name"),
-    (lambda m: m.update(leaves=m["leaves"][:-1]), "its structure does not name each array once"),
-    (lambda m: m.update(structure=None), "its structure does not name each array once"),
-    (lambda m: m.update(structure=["dict", [["a", 0], ["a", 1], ["b", 2], ["c", 3]]]), "damaged"),
-    (lambda m: m.update(structure=["os.system", [["a", 0]]]), "damaged"),
-    (lambda m: m.update(structure="abc"), "damaged"),
-    (lambda m: ["a list"], "not an aidgejax checkpoint"),
-    (lambda m: m["leaves"].append(5), "damaged"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (leaf(shape=[2**40]), "its content has"),
+        (leaf(shape=[-1, -2000]), "expected sizes of 0 or more"),
+        (leaf(shape=[2000.0]), "expected sizes of 0 or more"),
+        (leaf(shape=[True]), "expected sizes of 0 or more"),
+        (leaf(shape="many"), "expected sizes of 0 or more"),
+        (leaf(nbytes=2**40, shape=[2**38]), "its content has"),
+        (leaf(dtype="object"), "which is unknown"),
+        (leaf(dtype=["float32"]), "damaged"),
+        (leaf(kind="pickle"), "which is unknown"),
+        (leaf(kind="key", impl="nonsense"), "damaged"),
+        (leaf(kind="key"), "has PRNG None"),
+        (leaf(name="other"), "the content of 'other' is missing"),
+        (leaf(file="../../etc/passwd"), "the content of .* is missing"),
+        (leaf(sha256="0" * 64), "does not have the checksum"),
+        (leaf(sha256=5), "does not have the checksum"),
+        (lambda m: m.update(version=2), "has version 2; this aidgejax reads version 1"),
+        (lambda m: m.update(format="torch"), "not an aidgejax checkpoint"),
+        (lambda m: m.update(meta=5), "lacks leaves, meta or environment"),
+        (lambda m: m.update(leaves={}), "lacks leaves, meta or environment"),
+        (lambda m: m["leaves"].append(dict(m["leaves"][0])), "two of its arrays have the same name"),
+        (lambda m: m.update(leaves=m["leaves"][:-1]), "its structure does not name each array once"),
+        (lambda m: m.update(structure=None), "its structure does not name each array once"),
+        (lambda m: m.update(structure=["dict", [["a", 0], ["a", 1], ["b", 2], ["c", 3]]]), "damaged"),
+        (lambda m: m.update(structure=["os.system", [["a", 0]]]), "damaged"),
+        (lambda m: m.update(structure="abc"), "damaged"),
+        (lambda m: ["a list"], "not an aidgejax checkpoint"),
+        (lambda m: m["leaves"].append(5), "damaged"),
+    ],
+)
 def test_a_forged_manifest_is_refused(tmp_path, intact, change, message):
     forge(tmp_path / "c", intact, change)
     with pytest.raises(CheckpointError, match=message):
@@ -334,14 +376,17 @@ def test_forging_itself_works(tmp_path, intact):
     same(load(tmp_path / "c"), intact[1])
 
 
-@pytest.mark.parametrize("members, message", [
-    ({"../evil": b"x"}, "member '../evil', which does not belong"),
-    ({"/etc/evil": b"x"}, "member '/etc/evil', which does not belong"),
-    ({"tensors/" + "0" * 64: b"x"}, "members are not those that the manifest lists"),
-    ({"data.pkl": pickle.dumps(5)}, "does not belong"),
-    ({"manifest.json": b"{}"}, "manifest.json does not have the checksum"),
-    ({"manifest.json": None}, "it has no manifest.json, so it is not"),
-])
+@pytest.mark.parametrize(
+    "members, message",
+    [
+        ({"../evil": b"x"}, "member '../evil', which does not belong"),
+        ({"/etc/evil": b"x"}, "member '/etc/evil', which does not belong"),
+        ({"tensors/" + "0" * 64: b"x"}, "members are not those that the manifest lists"),
+        ({"data.pkl": pickle.dumps(5)}, "does not belong"),
+        ({"manifest.json": b"{}"}, "manifest.json does not have the checksum"),
+        ({"manifest.json": None}, "it has no manifest.json, so it is not"),
+    ],
+)
 def test_strange_members_are_refused(tmp_path, intact, members, message):
     forge(tmp_path / "c", intact, members=members)
     with pytest.raises(CheckpointError, match=message):
@@ -350,22 +395,28 @@ def test_strange_members_are_refused(tmp_path, intact, members, message):
 
 def test_deep_json_is_refused(tmp_path, intact):
     text = b"[" * 200_000
-    forge(tmp_path / "c", intact, members={"manifest.json": text,
-                                           "manifest.sha256": hashlib.sha256(text).hexdigest().encode()})
+    forge(
+        tmp_path / "c",
+        intact,
+        members={"manifest.json": text, "manifest.sha256": hashlib.sha256(text).hexdigest().encode()},
+    )
     with pytest.raises(CheckpointError, match="damaged"):
         load(tmp_path / "c")
 
 
 def test_bombs_are_refused_before_they_unfold(tmp_path, intact):
-    name = next(e["file"] for e in json.loads(zipfile.ZipFile(io.BytesIO(intact[0])).read("manifest.json"))["leaves"]
-                if e["name"] == "['w']")
+    name = next(
+        e["file"]
+        for e in json.loads(zipfile.ZipFile(io.BytesIO(intact[0])).read("manifest.json"))["leaves"]
+        if e["name"] == "['w']"
+    )
     forge(tmp_path / "c", intact, members={name: bytes(1 << 24)}, compression=zipfile.ZIP_DEFLATED)
     with pytest.raises(CheckpointError, match="is compressed, which checkpoints are not"):
         load(tmp_path / "c")
     data = bytearray(intact[0])  # the directory claims 3 GiB for every member
     at = data.find(b"PK\x01\x02")
     while at >= 0:
-        data[at + 20:at + 28] = struct.pack("<II", 3 << 30, 3 << 30)
+        data[at + 20 : at + 28] = struct.pack("<II", 3 << 30, 3 << 30)
         at = data.find(b"PK\x01\x02", at + 4)
     (tmp_path / "c").write_bytes(data)
     with pytest.raises(CheckpointError, match="claim more bytes than the file has"):
@@ -463,5 +514,6 @@ def test_messages_name_the_file(tmp_path):
     (tmp_path / "c").write_bytes(b"nothing")
     with pytest.raises(CheckpointError) as e:
         load(tmp_path / "c")
-    assert str(e.value) == (f"checkpoint {str(tmp_path / 'c')!r} is damaged, or not a checkpoint: BadZipFile: "
-                            f"File is not a zip file")
+    assert str(e.value) == (
+        f"checkpoint {str(tmp_path / 'c')!r} is damaged, or not a checkpoint: BadZipFile: File is not a zip file"
+    )

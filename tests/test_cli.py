@@ -23,7 +23,8 @@ def test_the_main_job(tmp_path, capsys):
     with (out / "history.csv").open() as f:
         rows = list(csv.DictReader(f))
     assert {"step", "epoch", "loss", "accuracy", "learning_rate", "gradient_norm", "test_loss", "test_accuracy"} <= set(
-        rows[0])
+        rows[0]
+    )
     _, test = aj.digits().split(0.2, seed=1997)
     trained = aj.onnxio.read(out / "model.onnx")
     scores = aj.run(trained, {next(iter(trained.inputs)): test.columns["x"]})[0]
@@ -47,10 +48,44 @@ def test_another_model_other_data_and_every_option(tmp_path, capsys):
     x = rng.normal(size=(60, 5)).astype(np.float64)
     np.savez(tmp_path / "d.npz", x=x, target=(x @ rng.normal(size=(5, 2))).astype(np.float32))
     aj.onnxio.write(aj.zoo.mlp(sizes=(5, 16, 2)), None, tmp_path / "m.onnx")
-    assert main(["train", "--model", str(tmp_path / "m.onnx"), "--data", str(tmp_path / "d.npz"), "--loss", "mse",
-                 "--optimizer", "sgd", "--momentum", "0.5", "--lr", "0.05", "--schedule", "step", "--warmup", "3",
-                 "--epochs", "20", "--batch-size", "7", "--accumulate", "2", "--last", "pad", "--seed", "3", "--device",
-                 "cpu", "--out", str(tmp_path / "run")]) == 0
+    assert (
+        main(
+            [
+                "train",
+                "--model",
+                str(tmp_path / "m.onnx"),
+                "--data",
+                str(tmp_path / "d.npz"),
+                "--loss",
+                "mse",
+                "--optimizer",
+                "sgd",
+                "--momentum",
+                "0.5",
+                "--lr",
+                "0.05",
+                "--schedule",
+                "step",
+                "--warmup",
+                "3",
+                "--epochs",
+                "20",
+                "--batch-size",
+                "7",
+                "--accumulate",
+                "2",
+                "--last",
+                "pad",
+                "--seed",
+                "3",
+                "--device",
+                "cpu",
+                "--out",
+                str(tmp_path / "run"),
+            ]
+        )
+        == 0
+    )
     assert re.search(r"test loss 0\.\d+  \d+ rows/s$", capsys.readouterr().out.strip())
 
 
@@ -61,8 +96,23 @@ def test_both_backends_train_alike(tmp_path, capsys):
     ends = []
     for backend in ("jax", "numpy"):
         out = tmp_path / backend
-        assert main(quick("--model", str(tmp_path / "m.onnx"), "--data", str(tmp_path / "d.npz"), "--backend", backend,
-                          "--batch-size", "8", "--out", str(out))) == 0
+        assert (
+            main(
+                quick(
+                    "--model",
+                    str(tmp_path / "m.onnx"),
+                    "--data",
+                    str(tmp_path / "d.npz"),
+                    "--backend",
+                    backend,
+                    "--batch-size",
+                    "8",
+                    "--out",
+                    str(out),
+                )
+            )
+            == 0
+        )
         ends.append(aj.onnxio.read(out / "model.onnx").params)
     for k in ends[0]:
         np.testing.assert_allclose(ends[0][k], ends[1][k], rtol=1e-4, atol=1e-5)
@@ -130,8 +180,11 @@ def test_compare_prints_node_by_node(tmp_path, capsys, monkeypatch):
     told = capsys.readouterr().out
     assert re.search(r"forward +\S+  Relu +relu1", told) and "the backends agree within 0.0001" in told
     right = aj.ops.OPERATORS["Relu"]
-    monkeypatch.setitem(aj.ops.OPERATORS, "Relu", aj.ops.Operator(**{
-        **right.__dict__, "forward": lambda x, **a: right.forward(x, **a) * 1.001}))
+    monkeypatch.setitem(
+        aj.ops.OPERATORS,
+        "Relu",
+        aj.ops.Operator(**{**right.__dict__, "forward": lambda x, **a: right.forward(x, **a) * 1.001}),
+    )
     assert main(["compare", str(tmp_path / "m.onnx"), "--steps", "2"]) == 1
     assert "first bad node 'relu1' (Relu), forward of" in capsys.readouterr().out
 
@@ -147,10 +200,27 @@ def test_inspect_counts(tmp_path, capsys):
 
 def test_artifacts_are_written(tmp_path, capsys):
     aj.onnxio.write(aj.zoo.mlp(sizes=(4, 3, 2)), None, tmp_path / "m.onnx")
-    assert main(["artifacts", str(tmp_path / "m.onnx"), "--loss", "MSELoss", "--optimizer", "SGD", "--out",
-                 str(tmp_path / "out")]) == 0
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"training_model.onnx", "eval_model.onnx",
-                                                              "optimizer_model.onnx", "checkpoint"}
+    assert (
+        main(
+            [
+                "artifacts",
+                str(tmp_path / "m.onnx"),
+                "--loss",
+                "MSELoss",
+                "--optimizer",
+                "SGD",
+                "--out",
+                str(tmp_path / "out"),
+            ]
+        )
+        == 0
+    )
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+        "training_model.onnx",
+        "eval_model.onnx",
+        "optimizer_model.onnx",
+        "checkpoint",
+    }
     assert main(["artifacts"]) == 1
     assert "artifacts needs a model" in capsys.readouterr().err
     assert main(["artifacts", str(tmp_path / "m.onnx"), "--out", str(tmp_path / "new")]) == 1

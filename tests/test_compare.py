@@ -31,8 +31,11 @@ def test_a_forward_that_is_off_by_a_thousandth(monkeypatch):
         nonlocal times
         times += 1
         y = right.forward(x, **attributes)
-        return tuple(1.001 * a if k == 0 and a is not None else a for k, a in enumerate(y)) if isinstance(y, tuple) \
+        return (
+            tuple(1.001 * a if k == 0 and a is not None else a for k, a in enumerate(y))
+            if isinstance(y, tuple)
             else 1.001 * y
+        )
 
     monkeypatch.setitem(OPERATORS, "MaxPool", replace(right, forward=wrong))
     report = aj.compare(lenet(), steps=1)
@@ -44,8 +47,11 @@ def test_a_forward_that_is_off_by_a_thousandth(monkeypatch):
 
 def test_a_rule_that_is_off_by_a_thousandth(monkeypatch):
     right = OPERATORS["Relu"]
-    monkeypatch.setitem(OPERATORS, "Relu", replace(
-        right, vjp=lambda op, x, y, dy: (op.Mul(op.Where(op.Greater(x, 0.0), dy, 0.0), 1.001),)))
+    monkeypatch.setitem(
+        OPERATORS,
+        "Relu",
+        replace(right, vjp=lambda op, x, y, dy: (op.Mul(op.Where(op.Greater(x, 0.0), dy, 0.0), 1.001),)),
+    )
     report = aj.compare(lenet(), steps=1)
     assert (report.first_bad.kind, report.first_bad.node) == ("gradient", "relu4")
     assert report.first_bad.difference == pytest.approx(1e-3, rel=0.1)
@@ -58,8 +64,9 @@ def test_the_wrong_one_of_two_readers_is_named(monkeypatch):
     h = op.MatMul(x, w)
     g.output(op.Add(op.Tanh(h), op.Relu(h), name="y"))
     right = OPERATORS["Tanh"]
-    monkeypatch.setitem(OPERATORS, "Tanh", replace(
-        right, vjp=lambda op, x, y, dy: (op.Mul(right.vjp(op, x, y, dy)[0], 1.001),)))
+    monkeypatch.setitem(
+        OPERATORS, "Tanh", replace(right, vjp=lambda op, x, y, dy: (op.Mul(right.vjp(op, x, y, dy)[0], 1.001),))
+    )
     report = aj.compare(g, steps=0)
     assert (report.first_bad.node, report.first_bad.tensor) == ("Tanh", "MatMul")
 
@@ -69,8 +76,13 @@ def test_batch_normalization_and_dropout_are_compared_in_training():
     op, one = g.op, np.ones(4, np.float32)
     x = g.input("x", ("N", 4))
     w = g.parameter("w", np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32))
-    h = op.BatchNormalization(op.MatMul(x, w), g.parameter("s", one), g.parameter("b", 0 * one),
-                              g.buffer("mean", 0 * one), g.buffer("var", one))
+    h = op.BatchNormalization(
+        op.MatMul(x, w),
+        g.parameter("s", one),
+        g.parameter("b", 0 * one),
+        g.buffer("mean", 0 * one),
+        g.buffer("var", one),
+    )
     g.output(op.Dropout(h, 0.5, name="y"))
     report = aj.compare(g, steps=2)
     assert report.ok, str(report)

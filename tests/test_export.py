@@ -6,8 +6,11 @@ import pytest
 
 import aidgejax as aj
 
-NETWORKS = {"mlp": (lambda: aj.zoo.mlp(sizes=(784, 64, 10)), (784,)), "lenet": (aj.zoo.lenet, (1, 28, 28)),
-            "resnet8": (aj.zoo.resnet8, (3, 32, 32))}
+NETWORKS = {
+    "mlp": (lambda: aj.zoo.mlp(sizes=(784, 64, 10)), (784,)),
+    "lenet": (aj.zoo.lenet, (1, 28, 28)),
+    "resnet8": (aj.zoo.resnet8, (3, 32, 32)),
+}
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -38,13 +38,20 @@ def test_aidge(case):
         np.testing.assert_allclose([drawn.min(), drawn.max()], [case["min"], case["max"]], rtol=0.01)
 
 
-@pytest.mark.parametrize("fill, std", [
-    (fillers.xavier_uniform, math.sqrt(1 / 150)), (fillers.xavier_normal, math.sqrt(1 / 150)),
-    (fillers.glorot_uniform, math.sqrt(2 / (150 + 300))), (fillers.glorot_normal, math.sqrt(2 / (150 + 300))),
-    (fillers.he_uniform, math.sqrt(2 / 150)), (fillers.he_normal, math.sqrt(2 / 150)),
-    (fillers.lecun_uniform, math.sqrt(1 / 150)), (fillers.lecun_normal, math.sqrt(1 / 150)),
-    (fillers.ibp_normal, math.sqrt(2 * math.pi) / 150),
-])
+@pytest.mark.parametrize(
+    "fill, std",
+    [
+        (fillers.xavier_uniform, math.sqrt(1 / 150)),
+        (fillers.xavier_normal, math.sqrt(1 / 150)),
+        (fillers.glorot_uniform, math.sqrt(2 / (150 + 300))),
+        (fillers.glorot_normal, math.sqrt(2 / (150 + 300))),
+        (fillers.he_uniform, math.sqrt(2 / 150)),
+        (fillers.he_normal, math.sqrt(2 / 150)),
+        (fillers.lecun_uniform, math.sqrt(1 / 150)),
+        (fillers.lecun_normal, math.sqrt(1 / 150)),
+        (fillers.ibp_normal, math.sqrt(2 * math.pi) / 150),
+    ],
+)
 def test_spread_at_any_rank(fill, std):
     """(out, in, *kernel) = (100, 50, 3), and the same weight as (in, out, *kernel)."""
     np.testing.assert_allclose(fill(KEY, (100, 50, 3)).std(), std, rtol=0.03)
@@ -64,29 +71,54 @@ def test_plain_ones():
     assert fillers.constant(None, (3,), 2, dtype="int32").dtype == np.int32
     drawn = fillers.uniform(KEY, (500,), -1, 2, dtype="int32")
     assert set(np.unique(drawn)) == {-1, 0, 1, 2}
-    np.testing.assert_allclose(jax.jit(lambda k: fillers.he_normal(k, (3, 4)))(KEY), fillers.he_normal(KEY, (3, 4)),
-                               rtol=1e-6)
+    np.testing.assert_allclose(
+        jax.jit(lambda k: fillers.he_normal(k, (3, 4)))(KEY), fillers.he_normal(KEY, (3, 4)), rtol=1e-6
+    )
     many = jax.vmap(lambda k: fillers.xavier_uniform(k, (3, 4)))(jax.random.split(KEY, 5))
     assert len(np.unique(many)) == 60
     assert fillers.he_normal(KEY, (0, 4)).shape == (0, 4)
 
 
-@pytest.mark.parametrize("call, error, message", [
-    (lambda: fillers.he_normal(KEY, (3,)), GraphError,
-     "he_normal needs a weight of 2 or more axes, got shape (3,); fill a bias with `constant`"),
-    (lambda: fillers.orthogonal(KEY, ()), GraphError,
-     "orthogonal needs a weight of 2 or more axes, got shape (); fill a bias with `constant`"),
-    (lambda: fillers.he_normal(KEY, (3, 4), fan="in"), SettingError,
-     "he_normal: fan is 'in'; expected one of 'fan_in', 'fan_out', 'average'"),
-    (lambda: fillers.ibp_normal(KEY, (3, 4), order="hw"), SettingError,
-     "ibp_normal: order is 'hw'; expected 'oi' for (out, in, *kernel) or 'io' for (in, out, *kernel)"),
-    (lambda: fillers.normal(KEY, (3,), 0, -1), SettingError,
-     "normal: std is -1; expected a finite number of at least 0"),
-    (lambda: fillers.uniform(KEY, (3,), 2, 1), SettingError,
-     "uniform: low is 2 and high is 1; expected low <= high"),
-    (lambda: fillers.normal(KEY, (3,), dtype="int32"), SettingError,
-     "normal: dtype is int32; expected a floating-point dtype"),
-])
+@pytest.mark.parametrize(
+    "call, error, message",
+    [
+        (
+            lambda: fillers.he_normal(KEY, (3,)),
+            GraphError,
+            "he_normal needs a weight of 2 or more axes, got shape (3,); fill a bias with `constant`",
+        ),
+        (
+            lambda: fillers.orthogonal(KEY, ()),
+            GraphError,
+            "orthogonal needs a weight of 2 or more axes, got shape (); fill a bias with `constant`",
+        ),
+        (
+            lambda: fillers.he_normal(KEY, (3, 4), fan="in"),
+            SettingError,
+            "he_normal: fan is 'in'; expected one of 'fan_in', 'fan_out', 'average'",
+        ),
+        (
+            lambda: fillers.ibp_normal(KEY, (3, 4), order="hw"),
+            SettingError,
+            "ibp_normal: order is 'hw'; expected 'oi' for (out, in, *kernel) or 'io' for (in, out, *kernel)",
+        ),
+        (
+            lambda: fillers.normal(KEY, (3,), 0, -1),
+            SettingError,
+            "normal: std is -1; expected a finite number of at least 0",
+        ),
+        (
+            lambda: fillers.uniform(KEY, (3,), 2, 1),
+            SettingError,
+            "uniform: low is 2 and high is 1; expected low <= high",
+        ),
+        (
+            lambda: fillers.normal(KEY, (3,), dtype="int32"),
+            SettingError,
+            "normal: dtype is int32; expected a floating-point dtype",
+        ),
+    ],
+)
 def test_mistakes(call, error, message):
     with pytest.raises(error) as e:
         call()

@@ -105,12 +105,18 @@ def outcome_of(graph, name, training):
     return np.asarray(program.forward(graph.params, graph.buffers, {"x": X}, jax.random.key(3))[0][name])
 
 
-@pytest.mark.parametrize("call, message", [
-    (lambda g: aj.freeze_statistics(g, ["relu0"]), r"no node 'relu0' with running statistics; it has 'norm0', 'norm1'"),
-    (lambda g: aj.freeze_body(g, "y"), r"up to 'y' leaves nothing to train: 11 tensors"),
-    (lambda g: aj.freeze_body(g, "x"), r"up to 'x' leaves all of it to train"),
-    (lambda g: aj.freeze_body(g, "nobody"), r"has no tensor 'nobody'"),
-])
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (
+            lambda g: aj.freeze_statistics(g, ["relu0"]),
+            r"no node 'relu0' with running statistics; it has 'norm0', 'norm1'",
+        ),
+        (lambda g: aj.freeze_body(g, "y"), r"up to 'y' leaves nothing to train: 11 tensors"),
+        (lambda g: aj.freeze_body(g, "x"), r"up to 'x' leaves all of it to train"),
+        (lambda g: aj.freeze_body(g, "nobody"), r"has no tensor 'nobody'"),
+    ],
+)
 def test_mistakes_are_named(call, message):
     with pytest.raises(GraphError, match=message):
         call(network())

@@ -52,8 +52,12 @@ def graph_of(case):
     prediction, target = arrays
     g.inputs.pop(target)
     g.output(prediction)
-    options = {"MSE": {}, "CELoss": {"assume_normalized": 1}, "BCE": {"slope": "quotient"},
-               "KD": {"temperature": case["kwargs"].get("temperature")}}[kind]
+    options = {
+        "MSE": {},
+        "CELoss": {"assume_normalized": 1},
+        "BCE": {"slope": "quotient"},
+        "KD": {"temperature": case["kwargs"].get("temperature")},
+    }[kind]
     ours = {"MSE": "mse", "CELoss": "soft_cross_entropy", "BCE": "bce", "KD": "distillation"}[kind]
     graph = with_loss(g, ours, prediction=prediction, target=target, **options)
     graph.outputs = ["loss"]

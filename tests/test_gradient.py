@@ -26,7 +26,8 @@ def test_the_gradient_is_a_graph_that_reads_well():
         "  y_Grad/Greater:bool[N, 3] = Greater(Add, 0.0)\n"
         "  y_Grad/Where:float32[N, 3] = Where(y_Grad/Greater, y_grad, 0.0)\n"
         "  w_grad:float32[3] = SumLike(y_Grad/Where, w)\n"
-        "  return w_grad")
+        "  return w_grad"
+    )
 
 
 def test_two_readers_meet_in_a_visible_add():
@@ -77,8 +78,11 @@ def test_a_missing_rule_names_the_operator_and_the_value():
 
     try:
         g = graph_of(lambda op, w: op.OnlyForward(w, name="y"), w=(3,))
-        with pytest.raises(NoGradientRule, match=r"no gradient rule for operator 'OnlyForward', met at the node "
-                                                 r"writing y:float32\[3\]: a gradient has to reach its input 'x'.* fr"):
+        with pytest.raises(
+            NoGradientRule,
+            match=r"no gradient rule for operator 'OnlyForward', met at the node "
+            r"writing y:float32\[3\]: a gradient has to reach its input 'x'.* fr",
+        ):
             make_gradient(g, wrt=["w"])
     finally:
         del OPERATORS["OnlyForward"]

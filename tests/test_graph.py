@@ -20,15 +20,18 @@ def test_a_graph_prints_itself():
         "  parameter w:float32[3] = [1.0, 1.0, 1.0]\n"
         "  Add:?[?] = Add(x, w)\n"
         "  act:?[?] = Relu(Add)\n"
-        "  return act")
+        "  return act"
+    )
 
 
 def test_literals_and_absent_inputs_are_printed_as_written():
     g = small()
     g.op.Clip("act", None, 6.0)
     g.op.ReduceSum("act", (0, 1), keepdims=0)
-    assert [str(n) for n in g.nodes[-2:]] == ["Clip = Clip(act, _, 6.0)",
-                                              "ReduceSum = ReduceSum(act, [0, 1], keepdims=0)"]
+    assert [str(n) for n in g.nodes[-2:]] == [
+        "Clip = Clip(act, _, 6.0)",
+        "ReduceSum = ReduceSum(act, [0, 1], keepdims=0)",
+    ]
 
 
 def test_the_operators_are_counted():

@@ -25,8 +25,21 @@ FLOOR = {
 }  # fmt: skip
 WITHOUT_JAX = {"errors", "graph", "match", "zoo", "freeze", "gradient", "onnxio", "reference"}
 WITH_ONNX = {"onnxio", "frontends"}
-DERIVATIVES = {"grad", "value_and_grad", "vjp", "jvp", "linearize", "linear_transpose", "jacfwd", "jacrev", "hessian",
-               "pure_callback", "io_callback", "ad", "custom_jvp"}
+DERIVATIVES = {
+    "grad",
+    "value_and_grad",
+    "vjp",
+    "jvp",
+    "linearize",
+    "linear_transpose",
+    "jacfwd",
+    "jacrev",
+    "hessian",
+    "pure_callback",
+    "io_callback",
+    "ad",
+    "custom_jvp",
+}
 
 
 def room(path):

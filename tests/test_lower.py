@@ -135,7 +135,11 @@ def test_shapes_are_inferred_with_symbols():
     g.output(flat)
     values = infer_shapes(g).values
     assert [values[k].shape for k in ("flat", "turned", "joined", "summed")] == [
-        ("N", "4*S"), ("S", "N", 4), ("2*N", 4, "S"), ("N", 4)]
+        ("N", "4*S"),
+        ("S", "N", 4),
+        ("2*N", 4, "S"),
+        ("N", 4),
+    ]
 
 
 def test_shape_arithmetic_is_done_while_lowering():

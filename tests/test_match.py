@@ -95,36 +95,39 @@ def test_outputs_have_numbers():
 # ---- repetitions, groups, anchors ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("query, want", [
-    ("A->B*->C", ["A0 B1 B2 B3 C4"]),
-    ("A->B+->C", ["A0 B1 B2 B3 C4"]),
-    ("A->B{3}->C", ["A0 B1 B2 B3 C4"]),
-    ("A->B{2}->C", []),
-    ("A->B{2}", ["A0 B1 B2"]),
-    ("A->B?->B->B->C", ["A0 B1 B2 B3 C4"]),
-    ("A->B*->B->C", ["A0 B1 B2 B3 C4"]),
-    ("A->X?->B", ["A0 B1"]),
-    ("A->X*", ["A0"]),
-    ("A->(X|B){3}->C", ["A0 B1 B2 B3 C4"]),
-    ("A->(B->B|B)->B->C", ["A0 B1 B2 B3 C4"]),
-    ("A->(B#)+->C", ["A0 B1 B2 B3 C4"]),
-    ("A->(B#1->B#2)?->B", ["A0 B1 B2 B3"]),
-    ("A -> ( B + ) -> C", ["A0 B1 B2 B3 C4"]),
-    ("A->(B?)*->C", ["A0 B1 B2 B3 C4"]),
-    ("A~>B", ["A0 B1"]),
-    ("C<~B", ["B3 C4"]),
-    ("C<-B+<-A", ["A0 B1 B2 B3 C4"]),
-    ("C<-(B<-B)?<-B", ["B1 B2 B3 C4"]),
-    ("(A->B)", ["A0 B1"]),
-    ("((A))->B", ["A0 B1"]),
-    (".->C->$", ["B3 C4"]),
-    ("(A#->B#)+", ["A0 B1"]),
-    ("(A#->B#){2}", ["A0 B1"]),
-    ("A#+->B", ["A0 B1"]),
-    ("A#->B#1;A#->B#2", []),
-    ("A#->B;A#->B#2", []),
-    ("B#->.;B#<-A", ["A0 B1 B2"]),
-])
+@pytest.mark.parametrize(
+    "query, want",
+    [
+        ("A->B*->C", ["A0 B1 B2 B3 C4"]),
+        ("A->B+->C", ["A0 B1 B2 B3 C4"]),
+        ("A->B{3}->C", ["A0 B1 B2 B3 C4"]),
+        ("A->B{2}->C", []),
+        ("A->B{2}", ["A0 B1 B2"]),
+        ("A->B?->B->B->C", ["A0 B1 B2 B3 C4"]),
+        ("A->B*->B->C", ["A0 B1 B2 B3 C4"]),
+        ("A->X?->B", ["A0 B1"]),
+        ("A->X*", ["A0"]),
+        ("A->(X|B){3}->C", ["A0 B1 B2 B3 C4"]),
+        ("A->(B->B|B)->B->C", ["A0 B1 B2 B3 C4"]),
+        ("A->(B#)+->C", ["A0 B1 B2 B3 C4"]),
+        ("A->(B#1->B#2)?->B", ["A0 B1 B2 B3"]),
+        ("A -> ( B + ) -> C", ["A0 B1 B2 B3 C4"]),
+        ("A->(B?)*->C", ["A0 B1 B2 B3 C4"]),
+        ("A~>B", ["A0 B1"]),
+        ("C<~B", ["B3 C4"]),
+        ("C<-B+<-A", ["A0 B1 B2 B3 C4"]),
+        ("C<-(B<-B)?<-B", ["B1 B2 B3 C4"]),
+        ("(A->B)", ["A0 B1"]),
+        ("((A))->B", ["A0 B1"]),
+        (".->C->$", ["B3 C4"]),
+        ("(A#->B#)+", ["A0 B1"]),
+        ("(A#->B#){2}", ["A0 B1"]),
+        ("A#+->B", ["A0 B1"]),
+        ("A#->B#1;A#->B#2", []),
+        ("A#->B;A#->B#2", []),
+        ("B#->.;B#<-A", ["A0 B1 B2"]),
+    ],
+)
 def test_a_chain(query, want):
     assert answers(chain("A", "B", "B", "B", "C"), query) == want
 
@@ -134,8 +137,11 @@ def residual(blocks):
     net = [Vertex("In", "in")]
     for k in range(blocks):
         at = len(net) - 1
-        net += [Vertex("Conv", f"c{k}", ((at, 0),)), Vertex("Relu", f"r{k}", ((at + 1, 0),)),
-                Vertex("Add", f"a{k}", ((at + 2, 0), (at, 0)))]
+        net += [
+            Vertex("Conv", f"c{k}", ((at, 0),)),
+            Vertex("Relu", f"r{k}", ((at + 1, 0),)),
+            Vertex("Add", f"a{k}", ((at + 2, 0), (at, 0))),
+        ]
     return net
 
 
@@ -223,10 +229,17 @@ def test_random_queries_end():
 def test_against_all_assignments():
     """Plain sequences: the first nodes are those from which some choice of nodes satisfies every edge."""
     import itertools
+
     rng = random.Random(1)
     for _ in range(60):
-        net = [Vertex(rng.choice("AB"), f"v{k}", tuple(
-            (rng.randrange(k), 0) if k and rng.random() < 0.8 else None for _ in range(2))) for k in range(6)]
+        net = [
+            Vertex(
+                rng.choice("AB"),
+                f"v{k}",
+                tuple((rng.randrange(k), 0) if k and rng.random() < 0.8 else None for _ in range(2)),
+            )
+            for k in range(6)
+        ]
         length = rng.randrange(1, 4)
         types = [rng.choice(["A", "B", "."]) for _ in range(length)]
         edges = [rng.choice(["->", "-1>", "-*>", "<-", "<1-"]) for _ in range(length - 1)]
@@ -238,41 +251,64 @@ def test_against_all_assignments():
             inputs = {"->": (0,), "<-": (0,), "-1>": (1,), "<1-": (1,), "-*>": (0, 1)}[edge]
             return any(net[b].inputs[i] == (a, 0) for i in inputs)  # noqa: B023
 
-        want = {net[c[0]].name for c in itertools.permutations(range(6), length)
-                if all(t in (".", net[k].type) for t, k in zip(types, c, strict=True))
-                and all(holds(a, e, b) for a, e, b in zip(c, edges, c[1:], strict=False))}
+        want = {
+            net[c[0]].name
+            for c in itertools.permutations(range(6), length)
+            if all(t in (".", net[k].type) for t, k in zip(types, c, strict=True))
+            and all(holds(a, e, b) for a, e, b in zip(c, edges, c[1:], strict=False))
+        }
         assert {m.root for m in matches(net, query)} == want, query
 
 
 # ---- mistakes -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("query, message", [
-    ("(Conv2D", "query '(Conv2D' cannot be read at its end; expected an edge, '|' or the ')' of the group that begins "
-                "at position 0"),
-    ("Conv2D=ReLU", "query 'Conv2D=ReLU' cannot be read at position 6: '=ReLU'; expected an edge such as -> or <1-, "
-                    "';' or the end"),
-    ("!ReLU", "query '!ReLU' cannot be read at position 0: '!ReLU'; expected a node (a type, '.', '$') or '('"),
-    ("A->", "query 'A->' cannot be read at its end; expected a node (a type, '.', '$') or '('"),
-    ("A;", "query 'A;' cannot be read at its end; expected a node (a type, '.', '$') or '('"),
-    ("A#1#2", "query 'A#1#2' cannot be read at position 3: '#2'; expected one [lambda] and one #anchor at most"),
-    ("A->$->B", "query 'A->$->B': nothing can follow the $ before position 4, which is the end of the graph"),
-    ("$", "query '$': a query begins with a node, not with $ (position 0: '$')"),
-    ("A?->B", "query 'A?->B': the first node may not be optional (position 0: 'A?->B')"),
-    ("(A*->B)", "query '(A*->B)': the first node may not be optional (position 1: 'A*->B)')"),
-    ("A+", "query 'A+': a repeated beginning needs an anchor, e.g. A# (position 0: 'A+')"),
-    ("A#->B;B#->C", "query 'A#->B;B#->C': a sequence after ';' begins at an anchor that was written before; B# is none "
-                    "(A#) (position 6: 'B#->C')"),
-    ("A->B;B->C", "query 'A->B;B->C': a sequence after ';' begins at an anchor that was written before; B is none "
-                  "(there are no anchors) (position 5: 'B->C')"),
-    ("C->(A->B|C)", "query 'C->(A->B|C)': the alternatives at position 3 begin with A, C; alternatives longer than one "
-                    "node must begin with the same type. Write two queries"),
-    ("A{0}", "query 'A{0}': {0} at position 1 repeats a node 0 times; expected 1 to 10000"),
-    ("A->((B{100}){100}){100}", "query 'A->((B{100}){100}){100}' grows beyond 10000 steps when its repetitions are "
-                                "written out"),
-    ("A[f]", "query 'A[f]' uses [f] at position 0, but lambdas has none"),
-    (None, "a query is text such as 'Producer-1>(Conv|Gemm)', got None"),
-])
+@pytest.mark.parametrize(
+    "query, message",
+    [
+        (
+            "(Conv2D",
+            "query '(Conv2D' cannot be read at its end; expected an edge, '|' or the ')' of the group that begins "
+            "at position 0",
+        ),
+        (
+            "Conv2D=ReLU",
+            "query 'Conv2D=ReLU' cannot be read at position 6: '=ReLU'; expected an edge such as -> or <1-, "
+            "';' or the end",
+        ),
+        ("!ReLU", "query '!ReLU' cannot be read at position 0: '!ReLU'; expected a node (a type, '.', '$') or '('"),
+        ("A->", "query 'A->' cannot be read at its end; expected a node (a type, '.', '$') or '('"),
+        ("A;", "query 'A;' cannot be read at its end; expected a node (a type, '.', '$') or '('"),
+        ("A#1#2", "query 'A#1#2' cannot be read at position 3: '#2'; expected one [lambda] and one #anchor at most"),
+        ("A->$->B", "query 'A->$->B': nothing can follow the $ before position 4, which is the end of the graph"),
+        ("$", "query '$': a query begins with a node, not with $ (position 0: '$')"),
+        ("A?->B", "query 'A?->B': the first node may not be optional (position 0: 'A?->B')"),
+        ("(A*->B)", "query '(A*->B)': the first node may not be optional (position 1: 'A*->B)')"),
+        ("A+", "query 'A+': a repeated beginning needs an anchor, e.g. A# (position 0: 'A+')"),
+        (
+            "A#->B;B#->C",
+            "query 'A#->B;B#->C': a sequence after ';' begins at an anchor that was written before; B# is none "
+            "(A#) (position 6: 'B#->C')",
+        ),
+        (
+            "A->B;B->C",
+            "query 'A->B;B->C': a sequence after ';' begins at an anchor that was written before; B is none "
+            "(there are no anchors) (position 5: 'B->C')",
+        ),
+        (
+            "C->(A->B|C)",
+            "query 'C->(A->B|C)': the alternatives at position 3 begin with A, C; alternatives longer than one "
+            "node must begin with the same type. Write two queries",
+        ),
+        ("A{0}", "query 'A{0}': {0} at position 1 repeats a node 0 times; expected 1 to 10000"),
+        (
+            "A->((B{100}){100}){100}",
+            "query 'A->((B{100}){100}){100}' grows beyond 10000 steps when its repetitions are written out",
+        ),
+        ("A[f]", "query 'A[f]' uses [f] at position 0, but lambdas has none"),
+        (None, "a query is text such as 'Producer-1>(Conv|Gemm)', got None"),
+    ],
+)
 def test_mistakes(query, message):
     with pytest.raises(QueryError, match=f"^{re.escape(message)}$"):
         matches(chain("A", "B"), query)

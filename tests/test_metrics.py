@@ -21,8 +21,9 @@ def array(entry):
 
 @pytest.mark.parametrize("case", COUNTS, ids=lambda c: c["name"])
 def test_aidge_accuracy(case):
-    count = jax.jit(metrics.correct_count, static_argnums=2)(array(case["prediction"]), array(case["target"]),
-                                                             case["axis"])
+    count = jax.jit(metrics.correct_count, static_argnums=2)(
+        array(case["prediction"]), array(case["target"]), case["axis"]
+    )
     assert count == array(case["value"]).item()
 
 
@@ -50,6 +51,7 @@ def test_accuracy_per_row():
 
 def test_top_k_against_scikit_learn():
     from sklearn.metrics import top_k_accuracy_score
+
     rng = np.random.default_rng(0)
     scores, labels = rng.normal(size=(50, 7)).astype(np.float32), rng.integers(0, 7, 50)
     for k in (1, 3, 6):
@@ -65,17 +67,21 @@ def test_top_k_against_scikit_learn():
 
 def test_confusion_against_scikit_learn():
     from sklearn.metrics import confusion_matrix, f1_score
+
     rng = np.random.default_rng(1)
     target, prediction = rng.integers(0, 5, 80), rng.integers(0, 5, 80)
     matrix = jax.jit(metrics.confusion_matrix, static_argnums=2)(prediction, target, 5)
     np.testing.assert_array_equal(matrix, confusion_matrix(target, prediction))
-    np.testing.assert_allclose(metrics.confusion_tables(matrix).f_score(),
-                               f1_score(target, prediction, average=None), rtol=1e-5)
+    np.testing.assert_allclose(
+        metrics.confusion_tables(matrix).f_score(), f1_score(target, prediction, average=None), rtol=1e-5
+    )
     one_hot = np.eye(5, dtype=np.float32)
     np.testing.assert_array_equal(metrics.confusion_matrix(one_hot[prediction], one_hot[target], 5), matrix)
     weights = (np.arange(80) < 30).astype(np.float32)
-    np.testing.assert_array_equal(metrics.confusion_matrix(prediction, target, 5, weights),
-                                  confusion_matrix(target[:30], prediction[:30], labels=np.arange(5)))
+    np.testing.assert_array_equal(
+        metrics.confusion_matrix(prediction, target, 5, weights),
+        confusion_matrix(target[:30], prediction[:30], labels=np.arange(5)),
+    )
     beyond = metrics.confusion_matrix(np.array([0, 7, -1]), np.array([0, 0, 0]), 5)
     assert beyond.sum() == beyond[0, 0] == 1
 
@@ -103,24 +109,48 @@ def test_rows_vmap():
     np.testing.assert_array_equal(jax.vmap(metrics.accuracy)(scores, labels)[2], metrics.accuracy(scores[2], labels[2]))
 
 
-@pytest.mark.parametrize("call, error, message", [
-    (lambda: metrics.accuracy(np.ones((3, 4)), np.ones(4, int)), DataError,
-     "accuracy: target is int32[4] for a prediction of shape [3, 4]; expected class indices [3] of an integer dtype, "
-     "or one-hot rows [3, 4]"),
-    (lambda: metrics.accuracy(np.ones((3, 4)), np.ones((3, 4)), axis=2), DataError,
-     "accuracy: axis is 2, but prediction has shape (3, 4); expected -2 to 1"),
-    (lambda: metrics.accuracy(np.ones(3), np.ones(3)), DataError,
-     "accuracy: prediction has shape (3,); expected scores of at least 2 axes, [rows, classes]"),
-    (lambda: metrics.top_k_accuracy(np.ones((3, 4)), np.ones(3, int), 5), SettingError,
-     "top_k_accuracy: k is 5; expected 1 to 4, the number of classes"),
-    (lambda: metrics.mean_squared_error(np.ones((3, 4)), np.ones(3)), DataError,
-     "mean_squared_error: prediction has shape [3, 4] and target [3]; expected equal shapes [rows, ...]"),
-    (lambda: metrics.confusion_matrix(np.ones(3, int), np.ones(4, int), 2), DataError,
-     "confusion_matrix: 4 targets for 3 predictions"),
-    (lambda: metrics.confusion_matrix(np.ones(3), np.ones(3, int), 2), DataError,
-     "confusion_matrix: prediction is float32[3]; expected class indices [rows] of an integer dtype, "
-     "or scores [rows, 2]"),
-])
+@pytest.mark.parametrize(
+    "call, error, message",
+    [
+        (
+            lambda: metrics.accuracy(np.ones((3, 4)), np.ones(4, int)),
+            DataError,
+            "accuracy: target is int32[4] for a prediction of shape [3, 4]; expected class indices [3] of an integer dtype, "
+            "or one-hot rows [3, 4]",
+        ),
+        (
+            lambda: metrics.accuracy(np.ones((3, 4)), np.ones((3, 4)), axis=2),
+            DataError,
+            "accuracy: axis is 2, but prediction has shape (3, 4); expected -2 to 1",
+        ),
+        (
+            lambda: metrics.accuracy(np.ones(3), np.ones(3)),
+            DataError,
+            "accuracy: prediction has shape (3,); expected scores of at least 2 axes, [rows, classes]",
+        ),
+        (
+            lambda: metrics.top_k_accuracy(np.ones((3, 4)), np.ones(3, int), 5),
+            SettingError,
+            "top_k_accuracy: k is 5; expected 1 to 4, the number of classes",
+        ),
+        (
+            lambda: metrics.mean_squared_error(np.ones((3, 4)), np.ones(3)),
+            DataError,
+            "mean_squared_error: prediction has shape [3, 4] and target [3]; expected equal shapes [rows, ...]",
+        ),
+        (
+            lambda: metrics.confusion_matrix(np.ones(3, int), np.ones(4, int), 2),
+            DataError,
+            "confusion_matrix: 4 targets for 3 predictions",
+        ),
+        (
+            lambda: metrics.confusion_matrix(np.ones(3), np.ones(3, int), 2),
+            DataError,
+            "confusion_matrix: prediction is float32[3]; expected class indices [rows] of an integer dtype, "
+            "or scores [rows, 2]",
+        ),
+    ],
+)
 def test_mistakes(call, error, message):
     with pytest.raises(error) as e:
         call()

@@ -31,16 +31,20 @@ def run(optimizer, params, grads, rates):
 
 AIDGE = {"SGD": lambda **k: optim.sgd(**k, first="bare", dampen_always=True), "Adam": optim.adam}
 # Without inplace_wd_*, where Aidge adds weight decay to the gradient that it holds, again at each update.
-AIDGE_CASES = [c for c in json.loads((GOLDEN / "aidge/optimizers.json").read_text())["cases"]
-               if not c["name"].startswith("inplace_wd_")]
+AIDGE_CASES = [
+    c
+    for c in json.loads((GOLDEN / "aidge/optimizers.json").read_text())["cases"]
+    if not c["name"].startswith("inplace_wd_")
+]
 
 
 @pytest.mark.parametrize("case", AIDGE_CASES, ids=lambda c: c["name"])
 def test_aidge(case):
     settings = dict(case["optimizer"])
     rule = AIDGE[settings.pop("kind")](**settings)
-    history = run(rule, [array(p) for p in case["init"]], [[array(g) for g in gs] for gs in case["grads"]],
-                  case["lr_used"])
+    history = run(
+        rule, [array(p) for p in case["init"]], [[array(g) for g in gs] for gs in case["grads"]], case["lr_used"]
+    )
     for got, want in zip(history, case["params_after_step"], strict=True):
         for p, q in zip(got, want, strict=True):
             np.testing.assert_allclose(p, array(q), rtol=1e-5, atol=2e-6)
@@ -62,8 +66,9 @@ def test_singa(case):
     states = {n: array(case[f"p/{n}"]) for n in names}
     grads = {n: array(case[f"g/{n}"]) for n in names}
     rates = case["lr"]["data"]
-    history = run(rule, {n: states[n][0] for n in names},
-                  [{n: grads[n][k] for n in names} for k in range(len(rates))], rates)
+    history = run(
+        rule, {n: states[n][0] for n in names}, [{n: grads[n][k] for n in names} for k in range(len(rates))], rates
+    )
     for k, got in enumerate(history):
         for n in names:
             np.testing.assert_allclose(got[n], states[n][k + 1], rtol=1e-5, atol=2e-6)
@@ -124,32 +129,42 @@ def squares_formula(rho=None, epsilon=1e-8, weight_decay=0.0, initial=0.0, epsil
 
 
 VARIANTS = [
-    *((optim.sgd, sgd_formula, k) for k in (
-        {},
-        {"weight_decay": 0.1},
-        {"momentum": 0.9},
-        {"dampening": 0.4},
-        {"dampening": 0.4, "dampen_always": True},
-        {"dampening": 0.4, "dampen_always": True, "first": "dampened"},
-        {"momentum": 0.9, "dampening": 0.3, "weight_decay": 0.1},
-        {"momentum": 0.9, "dampening": 0.3, "weight_decay": 0.1, "first": "dampened"},
-        {"momentum": 0.9, "dampening": 0.3, "weight_decay": 0.1, "first": "bare"},
-        {"momentum": 0.9, "nesterov": True},
-        {"momentum": 0.9, "dampening": 0.3, "weight_decay": 0.1, "nesterov": True, "first": "dampened"},
-        {"weight_decay": 0.1, "nesterov": True},
-    )),
-    *((optim.adam, adam_formula, k) for k in (
-        {},
-        {"beta1": 0.5, "beta2": 0.9, "epsilon": 1e-3, "weight_decay": 0.1},
-        {"beta1": 0.0, "beta2": 0.0, "epsilon": 0.1},
-        {"bias_correction": "products", "weight_decay": 0.1},
-        {"bias_correction": "rate", "epsilon": 1e-2},
-        {"bias_correction": "none", "epsilon": 1e-2},
-    )),
-    *((optim.rmsprop, squares_formula, {"rho": 0.8, "epsilon": 0.1, "epsilon_at": at, "weight_decay": 0.1})
-      for at in ("inside", "outside")),
-    *((optim.adagrad, squares_formula, {"epsilon": 0.1, "epsilon_at": at, "initial": 0.5, "weight_decay": 0.1})
-      for at in ("inside", "outside")),
+    *(
+        (optim.sgd, sgd_formula, k)
+        for k in (
+            {},
+            {"weight_decay": 0.1},
+            {"momentum": 0.9},
+            {"dampening": 0.4},
+            {"dampening": 0.4, "dampen_always": True},
+            {"dampening": 0.4, "dampen_always": True, "first": "dampened"},
+            {"momentum": 0.9, "dampening": 0.3, "weight_decay": 0.1},
+            {"momentum": 0.9, "dampening": 0.3, "weight_decay": 0.1, "first": "dampened"},
+            {"momentum": 0.9, "dampening": 0.3, "weight_decay": 0.1, "first": "bare"},
+            {"momentum": 0.9, "nesterov": True},
+            {"momentum": 0.9, "dampening": 0.3, "weight_decay": 0.1, "nesterov": True, "first": "dampened"},
+            {"weight_decay": 0.1, "nesterov": True},
+        )
+    ),
+    *(
+        (optim.adam, adam_formula, k)
+        for k in (
+            {},
+            {"beta1": 0.5, "beta2": 0.9, "epsilon": 1e-3, "weight_decay": 0.1},
+            {"beta1": 0.0, "beta2": 0.0, "epsilon": 0.1},
+            {"bias_correction": "products", "weight_decay": 0.1},
+            {"bias_correction": "rate", "epsilon": 1e-2},
+            {"bias_correction": "none", "epsilon": 1e-2},
+        )
+    ),
+    *(
+        (optim.rmsprop, squares_formula, {"rho": 0.8, "epsilon": 0.1, "epsilon_at": at, "weight_decay": 0.1})
+        for at in ("inside", "outside")
+    ),
+    *(
+        (optim.adagrad, squares_formula, {"epsilon": 0.1, "epsilon_at": at, "initial": 0.5, "weight_decay": 0.1})
+        for at in ("inside", "outside")
+    ),
     (optim.adagrad, squares_formula, {"epsilon": 1e-10}),
 ]
 
@@ -209,9 +224,15 @@ def test_dampening_is_off_without_momentum_even_when_traced():
 
 # ---- over all parameters ------------------------------------------------------------------------------
 
-ALL = {"sgd": optim.sgd(0.9), "plain": optim.sgd(), "adam": optim.adam(), "products": optim.adam(
-    bias_correction="products"), "adamw": optim.adamw(decay="after"), "rmsprop": optim.rmsprop(),
-    "adagrad": optim.adagrad()}
+ALL = {
+    "sgd": optim.sgd(0.9),
+    "plain": optim.sgd(),
+    "adam": optim.adam(),
+    "products": optim.adam(bias_correction="products"),
+    "adamw": optim.adamw(decay="after"),
+    "rmsprop": optim.rmsprop(),
+    "adagrad": optim.adagrad(),
+}
 
 
 @pytest.fixture(params=ALL)
@@ -317,21 +338,27 @@ def test_clipped():
 # ---- mistakes -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make, message", [
-    (lambda: optim.sgd(momentum=-1), "sgd: momentum is -1; expected a finite number at least 0"),
-    (lambda: optim.sgd(weight_decay=float("nan")), "sgd: weight_decay is nan; expected a finite number at least 0"),
-    (lambda: optim.sgd(dampening="no"), "sgd: dampening is 'no'; expected a finite number"),
-    (lambda: optim.sgd(first="last"), "sgd: first is 'last'; expected one of 'whole', 'dampened', 'bare'"),
-    (lambda: optim.adam(beta1=1.0), "adam: beta1 is 1.0; expected a finite number at least 0 and below 1"),
-    (lambda: optim.adam(beta2=-0.1), "adam: beta2 is -0.1; expected a finite number at least 0 and below 1"),
-    (lambda: optim.adam(epsilon=None), "adam: epsilon is None; expected a finite number at least 0"),
-    (lambda: optim.adamw(weight_decay=-1), "adamw: weight_decay is -1; expected a finite number at least 0"),
-    (lambda: optim.adamw(decay="never"), "adamw: decay is 'never'; expected one of 'before', 'after'"),
-    (lambda: optim.rmsprop(rho=1.5), "rmsprop: rho is 1.5; expected a finite number at least 0 and at most 1"),
-    (lambda: optim.rmsprop(epsilon_at="x"), "rmsprop: epsilon_at is 'x'; expected one of 'inside', 'outside'"),
-    (lambda: optim.adagrad(initial=-1), "adagrad: initial is -1; expected a finite number at least 0"),
-    (lambda: optim.clip_by_global_norm({}, 0), "clip_by_global_norm: max_norm is 0; expected a finite number above 0"),
-])
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: optim.sgd(momentum=-1), "sgd: momentum is -1; expected a finite number at least 0"),
+        (lambda: optim.sgd(weight_decay=float("nan")), "sgd: weight_decay is nan; expected a finite number at least 0"),
+        (lambda: optim.sgd(dampening="no"), "sgd: dampening is 'no'; expected a finite number"),
+        (lambda: optim.sgd(first="last"), "sgd: first is 'last'; expected one of 'whole', 'dampened', 'bare'"),
+        (lambda: optim.adam(beta1=1.0), "adam: beta1 is 1.0; expected a finite number at least 0 and below 1"),
+        (lambda: optim.adam(beta2=-0.1), "adam: beta2 is -0.1; expected a finite number at least 0 and below 1"),
+        (lambda: optim.adam(epsilon=None), "adam: epsilon is None; expected a finite number at least 0"),
+        (lambda: optim.adamw(weight_decay=-1), "adamw: weight_decay is -1; expected a finite number at least 0"),
+        (lambda: optim.adamw(decay="never"), "adamw: decay is 'never'; expected one of 'before', 'after'"),
+        (lambda: optim.rmsprop(rho=1.5), "rmsprop: rho is 1.5; expected a finite number at least 0 and at most 1"),
+        (lambda: optim.rmsprop(epsilon_at="x"), "rmsprop: epsilon_at is 'x'; expected one of 'inside', 'outside'"),
+        (lambda: optim.adagrad(initial=-1), "adagrad: initial is -1; expected a finite number at least 0"),
+        (
+            lambda: optim.clip_by_global_norm({}, 0),
+            "clip_by_global_norm: max_norm is 0; expected a finite number above 0",
+        ),
+    ],
+)
 def test_settings_out_of_range(make, message):
     with pytest.raises(SettingError) as e:
         make()
@@ -345,8 +372,11 @@ def test_arrays_that_do_not_fit():
         rule.init({"n": jnp.arange(3)})
     with pytest.raises(GraphError, match=r"parameter 'w' has shape \(2,\), but its gradient has \(3,\)"):
         rule.update(params, {"w": jnp.ones(3), "b": jnp.ones(3)}, rule.init(params), 0.1)
-    with pytest.raises(GraphError, match="the gradients do not have the structure of the parameters: expected a dict "
-                                         "of 'w', 'b', got a dict of 'w'"):
+    with pytest.raises(
+        GraphError,
+        match="the gradients do not have the structure of the parameters: expected a dict "
+        "of 'w', 'b', got a dict of 'w'",
+    ):
         rule.update(params, {"w": jnp.ones(2)}, rule.init(params), 0.1)
     with pytest.raises(GraphError, match="the optimizer state do not have|the optimizer state"):
         rule.update(params, params, {"w": 1}, 0.1)

@@ -28,16 +28,19 @@ def test_by_name_by_place_and_with_other_parameters(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("inputs, params, message", [
-    ([], None, r"graph 'dense' takes 1 inputs \(x\), got 0"),
-    ({"y": X}, None, "has no input 'y'; it takes 'x'"),
-    ({"x": X[:, :2]}, None, r"x:float32\[N, 3\].* \[2, 2\]"),
-    ({"x": X.astype(np.int32)}, None, "got an array of dtype int32; convert it with .astype\\('float32'\\)"),
-    ({"x": np.array("a")}, None, "got an array of dtype <U1"),
-    ({"x": None}, None, "got None, expected an array"),
-    ({"x": [[1, 2], [3]]}, None, "what was given is no array"),
-    ({"x": X}, {"v": X}, "has no producer 'v'; it has 'w'"),
-])
+@pytest.mark.parametrize(
+    "inputs, params, message",
+    [
+        ([], None, r"graph 'dense' takes 1 inputs \(x\), got 0"),
+        ({"y": X}, None, "has no input 'y'; it takes 'x'"),
+        ({"x": X[:, :2]}, None, r"x:float32\[N, 3\].* \[2, 2\]"),
+        ({"x": X.astype(np.int32)}, None, "got an array of dtype int32; convert it with .astype\\('float32'\\)"),
+        ({"x": np.array("a")}, None, "got an array of dtype <U1"),
+        ({"x": None}, None, "got None, expected an array"),
+        ({"x": [[1, 2], [3]]}, None, "what was given is no array"),
+        ({"x": X}, {"v": X}, "has no producer 'v'; it has 'w'"),
+    ],
+)
 def test_what_cannot_be_run_is_refused(inputs, params, message, backend):
     with pytest.raises(aidgejax.GraphError, match=message):
         aidgejax.run(dense(), inputs, backend, params=params)

@@ -13,8 +13,7 @@ from aidgejax import schedule
 from aidgejax.errors import SettingError
 
 GOLDEN = json.loads((Path(__file__).parent / "golden/aidge/schedulers.json").read_text())["cases"]
-MAKE = {"constant": schedule.constant, "step": schedule.step_lr, "cosine": schedule.cosine,
-        "poly": schedule.polynomial}
+MAKE = {"constant": schedule.constant, "step": schedule.step_lr, "cosine": schedule.cosine, "poly": schedule.polynomial}
 
 
 @pytest.mark.parametrize("case", GOLDEN, ids=lambda c: c["name"])
@@ -27,8 +26,9 @@ def test_aidge(case):
         assert settings["max_steps"] >= 60
     np.testing.assert_allclose(schedule.lr_profile(rate, 60), want, rtol=5e-6, atol=1e-8)
     if steps == 0:  # with warm-up, Aidge's training loop is off by one against its own lr_profile
-        np.testing.assert_allclose([rate(k) for k in range(0, 60, 7)], case["lr_sequence_60"][::7], rtol=5e-6,
-                                   atol=1e-8)
+        np.testing.assert_allclose(
+            [rate(k) for k in range(0, 60, 7)], case["lr_sequence_60"][::7], rtol=5e-6, atol=1e-8
+        )
 
 
 ALL = {
@@ -55,15 +55,18 @@ def test_each_is_a_function_of_the_step(rate):
     assert np.all(alone >= 0)
 
 
-@pytest.mark.parametrize("name, want", [
-    ("step_lr", [0.1] * 3 + [0.05] * 3 + [0.025] * 3),
-    ("exponential", [0.1 * 0.5 ** (k / 2) for k in range(9)]),
-    ("staircase", [0.1 * 0.5 ** (k // 2) for k in range(9)]),
-    ("linear", [0, 0.1 / 3, 0.2 / 3] + [0.1 - 0.08 * k / 7 for k in range(8)] + [0.02] * 3),
-    ("polynomial", [0.1 * (1 - k / 10) ** 2 for k in range(10)] + [0.0] * 4),
-    # decays of steps 3 lie inside the ramp of steps 0..4, those of 6 and 9 do not
-    ("warmup", [0.02, 0.04, 0.06, 0.08, 0.1, 0.1] + [0.05] * 3 + [0.025] * 3),
-])
+@pytest.mark.parametrize(
+    "name, want",
+    [
+        ("step_lr", [0.1] * 3 + [0.05] * 3 + [0.025] * 3),
+        ("exponential", [0.1 * 0.5 ** (k / 2) for k in range(9)]),
+        ("staircase", [0.1 * 0.5 ** (k // 2) for k in range(9)]),
+        ("linear", [0, 0.1 / 3, 0.2 / 3] + [0.1 - 0.08 * k / 7 for k in range(8)] + [0.02] * 3),
+        ("polynomial", [0.1 * (1 - k / 10) ** 2 for k in range(10)] + [0.0] * 4),
+        # decays of steps 3 lie inside the ramp of steps 0..4, those of 6 and 9 do not
+        ("warmup", [0.02, 0.04, 0.06, 0.08, 0.1, 0.1] + [0.05] * 3 + [0.025] * 3),
+    ],
+)
 def test_formula(name, want):
     np.testing.assert_allclose(schedule.lr_profile(ALL[name], len(want)), want, rtol=2e-6, atol=1e-9)
 
@@ -82,23 +85,37 @@ def test_warmup_of_any_function():
     np.testing.assert_allclose(schedule.lr_profile(rate, 3), [0.05, 0.1, 0.1 / 3], rtol=1e-6)
 
 
-@pytest.mark.parametrize("make, message", [
-    (lambda: schedule.step_lr(0.1, 0), "step_size is 0: expected a whole number of steps, 1 or more"),
-    (lambda: schedule.step_lr(0.1, 2.5), "step_size is 2.5: expected a whole number of steps, 1 or more"),
-    (lambda: schedule.step_lr(0.1, 2, float("inf")), "gamma is inf: expected a finite number"),
-    (lambda: schedule.constant(-0.1), "initial_lr is -0.1: expected a finite number of at least 0"),
-    (lambda: schedule.constant("0.1"), "initial_lr is '0.1': expected a finite number of at least 0"),
-    (lambda: schedule.cosine(0.1, 0), "max_steps is 0: expected a whole number of steps, 1 or more"),
-    (lambda: schedule.cosine(0.1, 5, 2.0), "min_decay is 2.0: expected a finite number of at least 0 and at most 1"),
-    (lambda: schedule.polynomial(0.1, 5, -1), "power is -1: expected a finite number of at least 0"),
-    (lambda: schedule.exponential(0.1, 5, -1), "decay_rate is -1: expected a finite number of at least 0"),
-    (lambda: schedule.linear(0.1, 5, -1), "final_lr is -1: expected a finite number of at least 0"),
-    (lambda: schedule.linear(0.1, 5, warmup_steps=5), "warmup_steps is 5 and max_steps is 5: the warm-up is part of "
-                                                      "max_steps, and something must be left to descend"),
-    (lambda: schedule.warmup(schedule.constant(0.1), -1), "steps is -1: expected a whole number of steps, 0 or more"),
-    (lambda: schedule.lr_profile(schedule.constant(0.1), 1.5), "steps is 1.5: expected a whole number of steps, "
-                                                               "0 or more"),
-])
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: schedule.step_lr(0.1, 0), "step_size is 0: expected a whole number of steps, 1 or more"),
+        (lambda: schedule.step_lr(0.1, 2.5), "step_size is 2.5: expected a whole number of steps, 1 or more"),
+        (lambda: schedule.step_lr(0.1, 2, float("inf")), "gamma is inf: expected a finite number"),
+        (lambda: schedule.constant(-0.1), "initial_lr is -0.1: expected a finite number of at least 0"),
+        (lambda: schedule.constant("0.1"), "initial_lr is '0.1': expected a finite number of at least 0"),
+        (lambda: schedule.cosine(0.1, 0), "max_steps is 0: expected a whole number of steps, 1 or more"),
+        (
+            lambda: schedule.cosine(0.1, 5, 2.0),
+            "min_decay is 2.0: expected a finite number of at least 0 and at most 1",
+        ),
+        (lambda: schedule.polynomial(0.1, 5, -1), "power is -1: expected a finite number of at least 0"),
+        (lambda: schedule.exponential(0.1, 5, -1), "decay_rate is -1: expected a finite number of at least 0"),
+        (lambda: schedule.linear(0.1, 5, -1), "final_lr is -1: expected a finite number of at least 0"),
+        (
+            lambda: schedule.linear(0.1, 5, warmup_steps=5),
+            "warmup_steps is 5 and max_steps is 5: the warm-up is part of "
+            "max_steps, and something must be left to descend",
+        ),
+        (
+            lambda: schedule.warmup(schedule.constant(0.1), -1),
+            "steps is -1: expected a whole number of steps, 0 or more",
+        ),
+        (
+            lambda: schedule.lr_profile(schedule.constant(0.1), 1.5),
+            "steps is 1.5: expected a whole number of steps, 0 or more",
+        ),
+    ],
+)
 def test_settings_out_of_range(make, message):
     with pytest.raises(SettingError) as e:
         make()

@@ -24,8 +24,16 @@ def classifier(reduction="rows", normed=False):
         x = g.input("x", ("N", 6))
         h = op.MatMul(x, g.parameter("w", rng.normal(size=(6, 3)).astype(np.float32)))
         one = np.ones(3, np.float32)
-        g.output(op.BatchNormalization(h, g.parameter("s", one), g.parameter("b", 0 * one), g.buffer("mean", 0 * one),
-                                       g.buffer("var", one), name="logits"))
+        g.output(
+            op.BatchNormalization(
+                h,
+                g.parameter("s", one),
+                g.parameter("b", 0 * one),
+                g.buffer("mean", 0 * one),
+                g.buffer("var", one),
+                name="logits",
+            )
+        )
     return aj.with_loss(aj.infer_shapes(g), "cross_entropy", reduction=reduction)
 
 
@@ -39,6 +47,7 @@ def accuracy(outputs, batch):
 
 def by_hand(params, batches, momentum, lr):
     """The same network and rule, in NumPy and jax.grad."""
+
     def loss(p, x, y):
         h = jax.nn.relu(x @ p["fc1.weight"].T + p["fc1.bias"])
         z = h @ p["fc2.weight"].T + p["fc2.bias"]
@@ -80,8 +89,16 @@ def test_epochs_equal_the_loop_written_by_hand(last, steps):
 @pytest.mark.parametrize("every", [2, 3, 4])
 def test_accumulating_small_batches_is_one_large_batch(every):
     program = aj.make_program(classifier(), training=True)
-    run = partial(aj.fit, program, aj.optim.adam(), aj.schedule.constant(0.01), data(), epochs=2,
-                  metrics={"accuracy": accuracy}, last="pad")
+    run = partial(
+        aj.fit,
+        program,
+        aj.optim.adam(),
+        aj.schedule.constant(0.01),
+        data(),
+        epochs=2,
+        metrics={"accuracy": accuracy},
+        last="pad",
+    )
     small, told = run(batch_size=5, accumulate=every)
     large, want = run(batch_size=5 * every)
     close(small.params, large.params, atol=1e-5)
@@ -125,7 +142,7 @@ def test_chunks_equal_resident_data():
     rows, weights = aj.batch_order(ROWS, 8, last="pad")
     begin = lambda: aj.start(program, optimizer, jax.random.key(0))  # noqa: E731
     want, losses = whole(begin(), rows, weights, data().on_device())
-    provider = [(X[k:k + 8], Y[k:k + 8]) for k in range(0, ROWS, 8)]
+    provider = [(X[k : k + 8], Y[k : k + 8]) for k in range(0, ROWS, 8)]
     state, told = begin(), []
     for batches, w in aj.prefetch(aj.chunks(provider, ("x", "target"), 3, last="pad")):
         state, records = held(state, batches, w)
@@ -142,7 +159,7 @@ def test_accumulation_over_chunks_ends_with_the_last_alive_step():
     begin = lambda: aj.start(program, optimizer, jax.random.key(0), accumulate=())  # noqa: E731
     state = begin()
     epoch = aj.make_epoch(step, gaps=True)
-    provider = [(X[k:k + 8], Y[k:k + 8]) for k in range(0, ROWS, 8)]
+    provider = [(X[k : k + 8], Y[k : k + 8]) for k in range(0, ROWS, 8)]
     parts = list(aj.chunks(provider, ("x", "target"), 3, last="pad"))
     for n, (batches, weights) in enumerate(parts):
         state, told = epoch(state, batches, weights, last=n == len(parts) - 1)
@@ -185,8 +202,15 @@ def test_evaluation_weighs_rows():
 
 def test_the_numpy_backend_trains_the_same():
     program = aj.make_program(classifier(), training=True)
-    run = partial(aj.fit, optimizer=aj.optim.sgd(momentum=0.9), schedule=aj.schedule.constant(0.05), data=data(),
-                  epochs=2, batch_size=10, metrics={"accuracy": accuracy})
+    run = partial(
+        aj.fit,
+        optimizer=aj.optim.sgd(momentum=0.9),
+        schedule=aj.schedule.constant(0.05),
+        data=data(),
+        epochs=2,
+        batch_size=10,
+        metrics={"accuracy": accuracy},
+    )
     by_jax, told = run(program)
     by_numpy, want = run(aj.NumpyProgram(program), compiled=False)
     close(by_jax.params, by_numpy.params, atol=1e-5)
@@ -232,8 +256,14 @@ def test_labels_are_checked_once_on_the_host():
         aj.Dataset(x=X[:4], target=np.array([0, 1, 3, -1]), classes={"target": 3})
     program = aj.make_program(classifier(), training=True)
     with pytest.raises(DataError, match=r"column 'target', row 1: label 7 with 3 classes"):
-        aj.fit(program, aj.optim.sgd(), aj.schedule.constant(0.1), aj.Dataset(x=X[:4], target=np.array([0, 7, 0, 0])),
-               epochs=1, batch_size=2)
+        aj.fit(
+            program,
+            aj.optim.sgd(),
+            aj.schedule.constant(0.1),
+            aj.Dataset(x=X[:4], target=np.array([0, 7, 0, 0])),
+            epochs=1,
+            batch_size=2,
+        )
 
 
 @pytest.mark.parametrize("columns, message", [
@@ -265,8 +295,14 @@ def test_a_scalar_loss_takes_no_padding():
     with pytest.raises(GraphError, match=r"one number for the whole batch, so padded rows cannot be left out"):
         aj.fit(program, aj.optim.sgd(), aj.schedule.constant(0.1), data(), epochs=1, batch_size=16, last="pad")
     state, _ = aj.fit(program, aj.optim.sgd(), aj.schedule.constant(0.1), data(), epochs=1, batch_size=10)
-    rows, _ = aj.fit(aj.make_program(classifier(), training=True), aj.optim.sgd(), aj.schedule.constant(0.1), data(),
-                     epochs=1, batch_size=10)
+    rows, _ = aj.fit(
+        aj.make_program(classifier(), training=True),
+        aj.optim.sgd(),
+        aj.schedule.constant(0.1),
+        data(),
+        epochs=1,
+        batch_size=10,
+    )
     close(state.params, rows.params)
 
 
@@ -292,6 +328,7 @@ def test_prefetch_hands_on_what_the_source_raises():
             got.append(item)
     assert got == [1]
     import threading
+
     assert not [t for t in threading.enumerate() if t.name == "aidgejax-prefetch"]
 
 
@@ -300,4 +337,5 @@ def test_digits_are_the_real_ones():
     assert len(d) == 1797 and d.columns["x"].shape == (1797, 1, 8, 8)
     assert np.bincount(d.columns["target"]).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
     from sklearn.datasets import load_digits
+
     np.testing.assert_array_equal(d.columns["x"][:, 0] * 16, load_digits().images)

@@ -44,8 +44,12 @@ def test_values_that_decide_a_shape_are_part_of_the_question(large):
     g = Graph()
     x = g.input("x", (12,))
     for n, target in (("a", (3, 4)), ("b", (4, 3)), ("c", (2, 6))):
-        g.output(g.op.Squeeze(g.op.Reshape(x, g.constant(f"t{n}", np.array([*ones, *target]))),
-                              tuple(range(len(ones))), name=n) if large else
-                 g.op.Reshape(x, g.constant(f"t{n}", np.array(target)), name=n))
+        g.output(
+            g.op.Squeeze(
+                g.op.Reshape(x, g.constant(f"t{n}", np.array([*ones, *target]))), tuple(range(len(ones))), name=n
+            )
+            if large
+            else g.op.Reshape(x, g.constant(f"t{n}", np.array(target)), name=n)
+        )
     graph = infer_shapes(g)
     assert [graph.value(n).shape for n in "abc"] == [(3, 4), (4, 3), (2, 6)]

@@ -140,25 +140,44 @@ def test_the_loss_graph_can_be_written(loss):
     batch = batch_for(loss, 3)
     again = onnxio.read(onnxio.to_model(graph))
     assert again.outputs == graph.outputs
-    np.testing.assert_allclose(reference.execute(again, batch)["loss"], reference.execute(graph, batch)["loss"],
-                               rtol=1e-5)
+    np.testing.assert_allclose(
+        reference.execute(again, batch)["loss"], reference.execute(graph, batch)["loss"], rtol=1e-5
+    )
 
 
 # ---- mistakes -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("call, message", [
-    (lambda g: with_loss(g, "hinge"), r"no loss 'hinge'; the losses are mse, l1, huber, bce, bce_logits, "
-                                      r"cross_entropy, nll, soft_cross_entropy, distillation"),
-    (lambda g: with_loss(g, "mse", reduction="median"), r"reduction 'median': expected one of mean, sum, rows, none"),
-    (lambda g: with_loss(g, "mse", target="x"), r"graph 'model' has a tensor 'x' already: give the 'mse' loss another "
-                                                r"target, e.g. target='x_1'"),
-    (lambda g: with_loss(g, "mse", name="scores"), r"has a tensor 'scores' already: give the 'mse' loss another name"),
-    (lambda g: with_loss(g, "mse", prediction="nowhere"), r"graph 'model' has no tensor 'nowhere'"),
-    (lambda g: with_loss(g, "mse", delta=2.0), r"the 'mse' loss has no option 'delta'; it has none"),
-    (lambda g: with_loss(g, "huber", width=2.0), r"the 'huber' loss has no option 'width'; it has delta, normalized"),
-    (lambda g: with_loss(g, "distillation", temperature=0), r"needs a temperature above 0, got 0"),
-])
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (
+            lambda g: with_loss(g, "hinge"),
+            r"no loss 'hinge'; the losses are mse, l1, huber, bce, bce_logits, "
+            r"cross_entropy, nll, soft_cross_entropy, distillation",
+        ),
+        (
+            lambda g: with_loss(g, "mse", reduction="median"),
+            r"reduction 'median': expected one of mean, sum, rows, none",
+        ),
+        (
+            lambda g: with_loss(g, "mse", target="x"),
+            r"graph 'model' has a tensor 'x' already: give the 'mse' loss another "
+            r"target, e.g. target='x_1'",
+        ),
+        (
+            lambda g: with_loss(g, "mse", name="scores"),
+            r"has a tensor 'scores' already: give the 'mse' loss another name",
+        ),
+        (lambda g: with_loss(g, "mse", prediction="nowhere"), r"graph 'model' has no tensor 'nowhere'"),
+        (lambda g: with_loss(g, "mse", delta=2.0), r"the 'mse' loss has no option 'delta'; it has none"),
+        (
+            lambda g: with_loss(g, "huber", width=2.0),
+            r"the 'huber' loss has no option 'width'; it has delta, normalized",
+        ),
+        (lambda g: with_loss(g, "distillation", temperature=0), r"needs a temperature above 0, got 0"),
+    ],
+)
 def test_mistakes_are_named(call, message):
     with pytest.raises(GraphError, match=message):
         call(model())
@@ -167,16 +186,22 @@ def test_mistakes_are_named(call, message):
 def test_two_outputs_need_a_choice():
     g = model()
     g.output(g.op.Relu("scores", name="extra"))
-    with pytest.raises(GraphError, match=r"graph 'model' has 2 outputs: 'scores', 'extra'; say which of its tensors "
-                                         r"the loss compares: prediction=..."):
+    with pytest.raises(
+        GraphError,
+        match=r"graph 'model' has 2 outputs: 'scores', 'extra'; say which of its tensors "
+        r"the loss compares: prediction=...",
+    ):
         with_loss(infer_shapes(g), "mse")
 
 
 def test_an_unknown_shape_says_what_to_call():
     g = Graph("model")
     g.output(g.op.Relu(g.input("x", ("N", 3)), name="y"))
-    with pytest.raises(GraphError, match=r"the shape of the prediction y:\?\[\?\] of graph 'model' is unknown, .* "
-                                         r"call aidgejax.infer_shapes\(graph\) first"):
+    with pytest.raises(
+        GraphError,
+        match=r"the shape of the prediction y:\?\[\?\] of graph 'model' is unknown, .* "
+        r"call aidgejax.infer_shapes\(graph\) first",
+    ):
         with_loss(g, "mse")
 
 
@@ -191,8 +216,11 @@ def test_labels_of_another_shape_are_refused_by_name():
     g = Graph("model")
     scores, target = g.input("scores", (5, 4)), g.input("target", (5, 1), "int64")
     g.output(g.op.SoftmaxCrossEntropyLoss(scores, target))
-    with pytest.raises(GraphError, match=r"node 'SoftmaxCrossEntropyLoss' .* labels have shape \[5, 1\], scores "
-                                         r"\[5, 4\]: expected one class index per row and position, \[5\]"):
+    with pytest.raises(
+        GraphError,
+        match=r"node 'SoftmaxCrossEntropyLoss' .* labels have shape \[5, 1\], scores "
+        r"\[5, 4\]: expected one class index per row and position, \[5\]",
+    ):
         infer_shapes(g)
 
 

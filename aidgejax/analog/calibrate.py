@@ -25,9 +25,18 @@ Arrays = dict[str, Any]
 CALIBRATIONS = ("MAX", "CACHE_QUANTILE", "MOVING_QUANTILE", "MOVING_STD")
 
 
-def calibrate(graph: Graph, batches: Iterable[Arrays], kind: str = "MAX", *, quantile: float = 0.99995,
-              max_samples: int = 1000, std_alpha: float | None = None, params: Arrays | None = None,
-              buffers: Arrays | None = None, key: Any = None) -> tuple[Arrays, Arrays]:
+def calibrate(
+    graph: Graph,
+    batches: Iterable[Arrays],
+    kind: str = "MAX",
+    *,
+    quantile: float = 0.99995,
+    max_samples: int = 1000,
+    std_alpha: float | None = None,
+    params: Arrays | None = None,
+    buffers: Arrays | None = None,
+    key: Any = None,
+) -> tuple[Arrays, Arrays]:
     """(params, buffers) with the input range of every tile that has one set from these batches, {input: array} each.
 
     MAX: the largest |x|.  CACHE_QUANTILE: the quantile of all x (signed), of at most max_samples rows.
@@ -45,8 +54,10 @@ def calibrate(graph: Graph, batches: Iterable[Arrays], kind: str = "MAX", *, qua
     buffers = dict(graph.buffers if buffers is None else buffers)
     tiles = {n.inputs[1].removesuffix("input_range"): n for n in graph.nodes if n.op == "InputRangeInit"}
     if not tiles:
-        raise GraphError(f"graph {graph.name!r} has no tile with an input range to calibrate: convert it with a config "
-                         f"whose pre_post.input_range.enable is True")
+        raise GraphError(
+            f"graph {graph.name!r} has no tile with an input range to calibrate: convert it with a config "
+            f"whose pre_post.input_range.enable is True"
+        )
     watch = _watching(graph, tiles, ideal=kind in ("MAX", "CACHE_QUANTILE"))
     alphas = {t: std_alpha if std_alpha is not None else n.attrs["init_std_alpha"] for t, n in tiles.items()}
     measure = _Measure(kind, quantile, max_samples, alphas)

@@ -57,9 +57,14 @@ def layers(graph: Graph) -> tuple[AnalogLayer, ...]:
     return graph.metadata.get("analog", ())
 
 
-def convert_to_analog(graph: Graph, rpu_config: Any, *, exclude: Iterable[str] = (),
-                      specific: Callable[[str, Node, Any], Any] | Mapping[str, Any] | None = None,
-                      unfold: bool = False) -> Graph:
+def convert_to_analog(
+    graph: Graph,
+    rpu_config: Any,
+    *,
+    exclude: Iterable[str] = (),
+    specific: Callable[[str, Node, Any], Any] | Mapping[str, Any] | None = None,
+    unfold: bool = False,
+) -> Graph:
     """The same graph with its Gemm, MatMul-with-weight and Conv nodes as analog tiles.
 
     rpu_config: one of aidgejax.frontends.aihwkit.simulator.configs.
@@ -75,8 +80,10 @@ def convert_to_analog(graph: Graph, rpu_config: Any, *, exclude: Iterable[str] =
     known = {n.name for n in graph.nodes} | set(graph.producers)
     for name in [*exclude, *(specific if isinstance(specific, Mapping) else ())]:
         if name not in known:
-            raise GraphError(f"graph {graph.name!r} has no node or weight {name!r} to exclude or configure; its nodes "
-                             f"are {', '.join(repr(n.name) for n in graph.nodes)}")
+            raise GraphError(
+                f"graph {graph.name!r} has no node or weight {name!r} to exclude or configure; its nodes "
+                f"are {', '.join(repr(n.name) for n in graph.nodes)}"
+            )
     twin = graph.copy()
     twin.nodes, found = [], []
     for node in graph.nodes:
@@ -120,8 +127,10 @@ def _bias_of(graph: Graph, node: Node, out: int) -> np.ndarray | None:
         return None
     name = node.inputs[2]
     if name not in graph.producers:
-        raise GraphError(f"node {node.name!r} ({node.op}): its bias {name!r} is computed, but a tile holds its own; "
-                         f"exclude the node, or make the bias a parameter")
+        raise GraphError(
+            f"node {node.name!r} ({node.op}): its bias {name!r} is computed, but a tile holds its own; "
+            f"exclude the node, or make the bias a parameter"
+        )
     scale = node.attrs.get("beta", 1.0) if node.op == "Gemm" else 1.0
     return np.broadcast_to(graph.producers[name].data.reshape(-1) * scale, out).astype(graph.producers[name].data.dtype)
 
@@ -130,8 +139,10 @@ def _convert(graph: Graph, twin: Graph, node: Node, weight: np.ndarray, s: Setti
     x, y = graph.value(node.inputs[0]), graph.value(node.outputs[0])
     readers = [n.name for n in graph.readers()[node.inputs[1]]]
     if len(readers) > 1:
-        raise GraphError(f"the weight {node.inputs[1]!r} is shared by nodes {', '.join(map(repr, readers))}, but each "
-                         f"tile holds its own: exclude it")
+        raise GraphError(
+            f"the weight {node.inputs[1]!r} is shared by nodes {', '.join(map(repr, readers))}, but each "
+            f"tile holds its own: exclude it"
+        )
     bias = _bias_of(graph, node, len(weight))
     for name in node.input_names[1:]:  # their names may be wanted for the tile's
         if len(graph.readers()[name]) == 1 and name not in graph.outputs:
@@ -141,14 +152,27 @@ def _convert(graph: Graph, twin: Graph, node: Node, weight: np.ndarray, s: Setti
         prefix = f"{prefix}tile."
     written = len(twin.nodes)
     out, layer = write_layer(twin, x, y, prefix, s, weight, bias, node, unfold)
-    twin.nodes[written:] = [Node(n.op, n.inputs, tuple(node.outputs[0] if o == out.name else o for o in n.outputs),
-                                 n.attrs, n.name, n.domain) for n in twin.nodes[written:]]
+    twin.nodes[written:] = [
+        Node(
+            n.op, n.inputs, tuple(node.outputs[0] if o == out.name else o for o in n.outputs), n.attrs, n.name, n.domain
+        )
+        for n in twin.nodes[written:]
+    ]
     twin.values.pop(out.name, None)
     return layer
 
 
-def write_layer(graph: Graph, x: Value, y: Value, prefix: str, s: Settings, weight: np.ndarray,
-                bias: np.ndarray | None, node: Node, unfold: bool = False) -> tuple[Value, AnalogLayer]:
+def write_layer(
+    graph: Graph,
+    x: Value,
+    y: Value,
+    prefix: str,
+    s: Settings,
+    weight: np.ndarray,
+    bias: np.ndarray | None,
+    node: Node,
+    unfold: bool = False,
+) -> tuple[Value, AnalogLayer]:
     """Tiles that hold this weight, declared and written into the graph.  x, y: the types of input and output."""
     conv = node.op == "Conv"
     group = node.attrs.get("group", 1) if conv else 1
@@ -158,22 +182,30 @@ def write_layer(graph: Graph, x: Value, y: Value, prefix: str, s: Settings, weig
     by_sample = s.modifier.per_batch_sample and s.modifier.type in ("ADD_NORMAL", "MULT_NORMAL")
     unfold = conv and (unfold or s.io.by_row or s.io.w_noise > 0 or by_sample or many)
     if unfold and group > 1:
-        raise ConfigError(f"node {node.name!r}: a convolution in {group} groups can be analog where noise and bound "
-                          f"management are NONE, no noise is drawn by sample, and it fits one tile (forward."
-                          f"noise_management, forward.bound_management, mapping.max_input_size)")
+        raise ConfigError(
+            f"node {node.name!r}: a convolution in {group} groups can be analog where noise and bound "
+            f"management are NONE, no noise is drawn by sample, and it fits one tile (forward."
+            f"noise_management, forward.bound_management, mapping.max_input_size)"
+        )
     op = graph.op
     shape = weight.shape
     if unfold:
         geometry = {k: tuple(v) for k, v in node.attrs.items() if k in ("strides", "pads", "dilations")}
         if node.attrs.get("auto_pad", "NOTSET") != "NOTSET":
-            raise ConfigError(f"node {node.name!r}: windows are laid out with explicit pads only, got auto_pad="
-                              f"{node.attrs['auto_pad']!r}")
+            raise ConfigError(
+                f"node {node.name!r}: windows are laid out with explicit pads only, got auto_pad="
+                f"{node.attrs['auto_pad']!r}"
+            )
         x = op.Transpose(op.Unfold(x, kernel_shape=shape[2:], **geometry), perm=(0, 2, 1), name=f"{prefix}windows")
         weight = weight.reshape(len(weight), -1)
-    product = Convolution(weight.ndim - 2, dict(node.attrs)) if conv and not unfold else \
-        Linear(3 if unfold else x.rank or 2)
-    parts = tuple(Part(prefix + (f"tile_{i}_{j}." if many else ""), o, n)
-                  for i, n in enumerate(spans_in) for j, o in enumerate(spans_out))
+    product = (
+        Convolution(weight.ndim - 2, dict(node.attrs)) if conv and not unfold else Linear(3 if unfold else x.rank or 2)
+    )
+    parts = tuple(
+        Part(prefix + (f"tile_{i}_{j}." if many else ""), o, n)
+        for i, n in enumerate(spans_in)
+        for j, o in enumerate(spans_out)
+    )
     if many:
         result = _split(graph, x, prefix, s, weight, bias, product, spans_in, spans_out, parts)
     else:
@@ -182,14 +214,25 @@ def write_layer(graph: Graph, x: Value, y: Value, prefix: str, s: Settings, weig
     if unfold:
         sizes = y.shape[2:]
         if not all(isinstance(d, int) for d in sizes):
-            raise GraphError(f"node {node.name!r}: the windows of an image of unknown size cannot be laid out; give "
-                             f"{y} its sizes")
+            raise GraphError(
+                f"node {node.name!r}: the windows of an image of unknown size cannot be laid out; give {y} its sizes"
+            )
         result = op.Reshape(op.Transpose(result, perm=(0, 2, 1)), (0, len(weight), *sizes))
     return result, AnalogLayer(node, prefix, s, parts, shape, unfold)
 
 
-def _split(graph: Graph, x: Value, prefix: str, s: Settings, weight: np.ndarray, bias: np.ndarray | None,
-           product: Linear, spans_in: list[slice], spans_out: list[slice], parts: tuple[Part, ...]) -> Value:
+def _split(
+    graph: Graph,
+    x: Value,
+    prefix: str,
+    s: Settings,
+    weight: np.ndarray,
+    bias: np.ndarray | None,
+    product: Linear,
+    spans_in: list[slice],
+    spans_out: list[slice],
+    parts: tuple[Part, ...],
+) -> Value:
     op = graph.op
     columns = [x] if len(spans_in) == 1 else [op.Slice(x, (n.start,), (n.stop,), (-1,)) for n in spans_in]
     tile = replace(s, act_bits=None)
@@ -245,8 +288,9 @@ def with_post_update(optimizer: Optimizer, graph: Graph) -> Optimizer:
 # ---- back ---------------------------------------------------------------------------------------------
 
 
-def logical_weights(graph: Graph, layer: AnalogLayer, params: Arrays | None = None, buffers: Arrays | None = None
-                    ) -> tuple[np.ndarray, np.ndarray | None]:
+def logical_weights(
+    graph: Graph, layer: AnalogLayer, params: Arrays | None = None, buffers: Arrays | None = None
+) -> tuple[np.ndarray, np.ndarray | None]:
     """(weight f[out, in, ...], bias) that a layer stands for: tile weight * mapping_scales * out_scaling_alpha."""
     held = {k: np.asarray(v) for k, v in {**graph.params, **graph.buffers, **(params or {}), **(buffers or {})}.items()}
     flat = np.zeros((layer.shape[0], math.prod(layer.shape[1:])), held[f"{layer.parts[0].prefix}weight"].dtype)
@@ -263,8 +307,12 @@ def logical_weights(graph: Graph, layer: AnalogLayer, params: Arrays | None = No
 def input_ranges(graph: Graph, params: Arrays | None = None, buffers: Arrays | None = None) -> dict[str, float]:
     """{tile: its input range}"""
     held = {**graph.params, **graph.buffers, **(params or {}), **(buffers or {})}
-    return {part.prefix[:-1]: float(np.asarray(held[f"{part.prefix}input_range"]).reshape(()))
-            for layer in layers(graph) for part in layer.parts if f"{part.prefix}input_range" in held}
+    return {
+        part.prefix[:-1]: float(np.asarray(held[f"{part.prefix}input_range"]).reshape(()))
+        for layer in layers(graph)
+        for part in layer.parts
+        if f"{part.prefix}input_range" in held
+    }
 
 
 def to_digital(graph: Graph, params: Arrays | None = None, buffers: Arrays | None = None) -> Graph:

@@ -29,14 +29,24 @@ def analog_linear_init(weight: Any, bias: Any, config: Any) -> tuple[Arrays, Arr
     """
     s = settings(config)
     if np.ndim(weight) != 2 or (bias is not None and np.shape(bias) != np.shape(weight)[:1]):
-        raise GraphError(f"a linear layer has a weight [out, in] and a bias [out] or None; got {list(np.shape(weight))}"
-                         f" and {None if bias is None else list(np.shape(bias))}")
+        raise GraphError(
+            f"a linear layer has a weight [out, in] and a bias [out] or None; got {list(np.shape(weight))}"
+            f" and {None if bias is None else list(np.shape(bias))}"
+        )
     params, state = tile_arrays(np.asarray(weight), bias, s)
     return nested(jax.tree.map(jnp.asarray, params)), nested(jax.tree.map(jnp.asarray, state))
 
 
-def analog_linear(params: Arrays, state: Arrays, x: Any, config: Any, *, training: bool, key: Any = None,
-                  output_clipping_share: str | None = None) -> tuple[Any, Arrays, Arrays, Any]:
+def analog_linear(
+    params: Arrays,
+    state: Arrays,
+    x: Any,
+    config: Any,
+    *,
+    training: bool,
+    key: Any = None,
+    output_clipping_share: str | None = None,
+) -> tuple[Any, Arrays, Arrays, Any]:
     """(y f[..., out], params, state, saved) of x f[..., in]: range, product, scales, bias, periphery quantization.
 
     params and state come back as the forward leaves them: the init phase moves input_range and its counter, a
@@ -54,8 +64,9 @@ def analog_linear(params: Arrays, state: Arrays, x: Any, config: Any, *, trainin
     return outputs["y"], nested(new[0]), nested(new[1]), {"tensors": saved, "state": held}
 
 
-def analog_linear_backward(params: Arrays, saved: Any, dy: Any, config: Any, *,
-                           output_clipping_share: str | None = None) -> tuple[Arrays, Any]:
+def analog_linear_backward(
+    params: Arrays, saved: Any, dy: Any, config: Any, *, output_clipping_share: str | None = None
+) -> tuple[Arrays, Any]:
     """(grads, dx): grads has the structure of params, which are those that the forward returned.
 
     The rule for the range is aihwkit's, not the derivative.  Torch-tile configs: with the two terms that autograd adds,
@@ -81,13 +92,14 @@ def analog_post_update(params: Arrays, state: Arrays, config: Any) -> tuple[Arra
     return post_update(params, state, settings(config))
 
 
-def post_update(params: Arrays, state: Arrays, s: Settings, prefix: str = "", keep_shape: bool = False
-                ) -> tuple[Arrays, Arrays]:
+def post_update(
+    params: Arrays, state: Arrays, s: Settings, prefix: str = "", keep_shape: bool = False
+) -> tuple[Arrays, Arrays]:
     """analog_post_update on the tensors of one tile; keep_shape: mapping_scales stay as large as they were."""
     w, m, alpha = (prefix + n for n in ("weight", "mapping_scales", "out_scaling_alpha"))
     kind, sigma, fixed_value = s.clip
     if kind != "NONE":
-        clipped, = _apply("ClipWeight", (params[w],), clip=kind, sigma=sigma, fixed_value=fixed_value)
+        (clipped,) = _apply("ClipWeight", (params[w],), clip=kind, sigma=sigma, fixed_value=fixed_value)
         params = {**params, w: clipped}
     if s.remap != "NONE":
         scales = state.get(m, jnp.ones(1, params[w].dtype))
@@ -120,8 +132,9 @@ def fake_quantize(v: Any, delta: Any, zero_float: Any, *, n_bits: int, symmetric
     return program.forward({}, {}, _quantizer_feeds(v, delta, zero_float, signed), save=False)[0]["q"]
 
 
-def fake_quantize_backward(v: Any, delta: Any, zero_float: Any, dq: Any, *, n_bits: int, symmetric: bool, signed: Any
-                           ) -> tuple[Any, Any, Any]:
+def fake_quantize_backward(
+    v: Any, delta: Any, zero_float: Any, dq: Any, *, n_bits: int, symmetric: bool, signed: Any
+) -> tuple[Any, Any, Any]:
     """(dv, d_delta, d_zero_float): rounding is passed straight through, the rest is the derivative."""
     program = _quantizer(n_bits, bool(symmetric), jnp.shape(v), jnp.shape(delta), jnp.shape(zero_float))
     feeds = _quantizer_feeds(v, delta, zero_float, signed)
@@ -132,16 +145,26 @@ def fake_quantize_backward(v: Any, delta: Any, zero_float: Any, dq: Any, *, n_bi
 
 def _quantizer_feeds(v: Any, delta: Any, zero_float: Any, signed: Any) -> Arrays:
     dtype = jnp.result_type(v)
-    return {"v": jnp.asarray(v), "delta": jnp.asarray(delta, dtype), "zero_float": jnp.asarray(zero_float, dtype),
-            "signed": jnp.reshape(jnp.asarray(signed, bool), ())}
+    return {
+        "v": jnp.asarray(v),
+        "delta": jnp.asarray(delta, dtype),
+        "zero_float": jnp.asarray(zero_float, dtype),
+        "signed": jnp.reshape(jnp.asarray(signed, bool), ()),
+    }
 
 
 @lru_cache(maxsize=256)
 def _quantizer(n_bits: int, symmetric: bool, *shapes: tuple[int, ...]) -> Program:
     g = Graph("fake_quantize")
     inputs = [g.input(n, s) for n, s in zip(("v", "delta", "zero_float"), shapes, strict=True)]
-    g.output(g.add("FakeQuantize", [*inputs, g.input("signed", (), "bool")],
-                   {"n_bits": n_bits, "symmetric": int(symmetric)}, names=["q"])[0])
+    g.output(
+        g.add(
+            "FakeQuantize",
+            [*inputs, g.input("signed", (), "bool")],
+            {"n_bits": n_bits, "symmetric": int(symmetric)},
+            names=["q"],
+        )[0]
+    )
     return make_program(g, wrt=["v", "delta", "zero_float"], unreached="zeros")
 
 
@@ -172,8 +195,9 @@ def _shapes(params: Arrays, state: Arrays, x: Any) -> tuple:
 
 
 @lru_cache(maxsize=256)
-def _layer(s: Settings, params: tuple, state: tuple, width: int, rank: int, training: bool
-           ) -> tuple[Program, dict[str, str]]:
+def _layer(
+    s: Settings, params: tuple, state: tuple, width: int, rank: int, training: bool
+) -> tuple[Program, dict[str, str]]:
     flat, held = ({k: np.zeros(shape, dtype) for k, shape, dtype in which} for which in (params, state))
     graph, moved = layer_graph(s, flat, held, rank=rank)
     program = make_program(graph, seeds=["y"], wrt=[*flat, "x"], training=training, unreached="zeros")

@@ -17,14 +17,21 @@ from .convert import input_ranges, layers
 Arrays = dict[str, Any]
 
 
-def describe(graph: Graph, batch: Arrays | None = None, *, params: Arrays | None = None, buffers: Arrays | None = None,
-             key: Any = None) -> str:
+def describe(
+    graph: Graph,
+    batch: Arrays | None = None,
+    *,
+    params: Arrays | None = None,
+    buffers: Arrays | None = None,
+    key: Any = None,
+) -> str:
     """A line for each tile: size, range, scales; with a batch also the share of inputs and outputs that is clipped."""
     held = {**graph.params, **graph.buffers, **(params or {}), **(buffers or {})}
     ranges = input_ranges(graph, params, buffers)
     shares = clipped_share(graph, batch, params=params, buffers=buffers, key=key) if batch else {}
-    lines = [f"{'tile':24} {'weight':16} {'max |w|':>8} {'range':>8} {'scale':>17} "
-             f"{'in clipped':>11} {'out clipped':>12}"]
+    lines = [
+        f"{'tile':24} {'weight':16} {'max |w|':>8} {'range':>8} {'scale':>17} {'in clipped':>11} {'out clipped':>12}"
+    ]
     for layer in layers(graph):
         for part in layer.parts:
             name, w = part.prefix[:-1], np.asarray(held[f"{part.prefix}weight"])
@@ -32,13 +39,16 @@ def describe(graph: Graph, batch: Arrays | None = None, *, params: Arrays | None
             scale = "-" if scales is None else f"{np.min(scales):.3g} to {np.max(scales):.3g}"
             into, out = shares.get(name, (None, None))
             share = lambda v: "-" if v is None else f"{100 * v:.2f} %"  # noqa: E731
-            lines.append(f"{name:24} {'x'.join(map(str, w.shape)):16} {np.abs(w).max():8.3g} "
-                         f"{ranges.get(name, float('nan')):8.3g} {scale:>17} {share(into):>11} {share(out):>12}")
+            lines.append(
+                f"{name:24} {'x'.join(map(str, w.shape)):16} {np.abs(w).max():8.3g} "
+                f"{ranges.get(name, float('nan')):8.3g} {scale:>17} {share(into):>11} {share(out):>12}"
+            )
     return "\n".join(lines)
 
 
-def clipped_share(graph: Graph, batch: Arrays, *, params: Arrays | None = None, buffers: Arrays | None = None,
-                  key: Any = None) -> dict[str, tuple[float | None, float | None]]:
+def clipped_share(
+    graph: Graph, batch: Arrays, *, params: Arrays | None = None, buffers: Arrays | None = None, key: Any = None
+) -> dict[str, tuple[float | None, float | None]]:
     """{tile: (share of inputs outside the range, share of outputs at the bound)}; None where nothing is clipped."""
     if not layers(graph):
         raise GraphError(f"graph {graph.name!r} has no analog layers")
@@ -63,7 +73,8 @@ def clipped_share(graph: Graph, batch: Arrays, *, params: Arrays | None = None, 
     program = make_program(twin, wrt=[], seeds=[], training=False)
     fed = {k: v for k, v in batch.items() if k in twin.inputs}
     found, _, _ = jax.jit(lambda *a: program.forward(*a, key, save=False))(
-        {**graph.params, **(params or {})}, {**graph.buffers, **(buffers or {})}, fed)
+        {**graph.params, **(params or {})}, {**graph.buffers, **(buffers or {})}, fed
+    )
 
     def share(pair: tuple | None) -> float | None:
         if pair is None:
@@ -74,8 +85,15 @@ def clipped_share(graph: Graph, batch: Arrays, *, params: Arrays | None = None, 
     return {tile: (share(seen.get("in")), share(seen.get("out"))) for tile, seen in watched.items()}
 
 
-def sweep(evaluate: Callable[[Any, Any], float], config: Any, field: str, values: Iterable[Any], *, draws: int = 5,
-          seed: int = 0) -> list[dict[str, float]]:
+def sweep(
+    evaluate: Callable[[Any, Any], float],
+    config: Any,
+    field: str,
+    values: Iterable[Any],
+    *,
+    draws: int = 5,
+    seed: int = 0,
+) -> list[dict[str, float]]:
     """How a figure changes with one field of a config: [{field: value, "mean", "low", "high"}], of `draws` noise keys.
 
     evaluate(config, key) -> the figure, accuracy for example; field: dotted, such as "forward.out_noise".
@@ -102,14 +120,17 @@ def table(sweeps: Mapping[str, list[dict[str, float]]]) -> str:
     lines = [f"{field:24} " + " ".join(f"{n:>28}" for n in names)]
     for k in range(len(sweeps[names[0]])):
         rows = [sweeps[n][k] for n in names]
-        lines.append(f"{rows[0][field]!s:24.24} " + " ".join(
-            f"{r['mean']:>9.4f} ({r['low']:.4f} to {r['high']:.4f})".rjust(28) for r in rows))
+        lines.append(
+            f"{rows[0][field]!s:24.24} "
+            + " ".join(f"{r['mean']:>9.4f} ({r['low']:.4f} to {r['high']:.4f})".rjust(28) for r in rows)
+        )
     return "\n".join(lines)
 
 
 def picture(sweeps: Mapping[str, list[dict[str, float]]], path: str, ylabel: str = "accuracy") -> None:
     """The same as a picture, mean and spread over the draws.  Needs matplotlib."""
     import matplotlib
+
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 

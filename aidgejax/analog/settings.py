@@ -141,10 +141,17 @@ def settings(config: Any, share: str | None = None) -> Settings:
     periph = getattr(config.pre_post, "periph_quant", None)
     io = _io(config.forward, explicit)
     _check_other_fields(config, explicit)
-    return Settings(explicit, _range(ranged, io, config, share) if ranged.enable else None, _periphery(periph), io,
-                    _modifier(config, explicit), _mapping(config.mapping),
-                    (named(config.clip.type), float(config.clip.sigma), float(config.clip.fixed_value)),
-                    named(config.remap.type), _act_bits(getattr(config, "act_quant_config", None)))
+    return Settings(
+        explicit,
+        _range(ranged, io, config, share) if ranged.enable else None,
+        _periphery(periph),
+        io,
+        _modifier(config, explicit),
+        _mapping(config.mapping),
+        (named(config.clip.type), float(config.clip.sigma), float(config.clip.fixed_value)),
+        named(config.remap.type),
+        _act_bits(getattr(config, "act_quant_config", None)),
+    )
 
 
 def named(member: Any) -> str:
@@ -156,8 +163,10 @@ def number(where: str, value: Any, least: float = -math.inf, above: float | None
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
         raise ConfigError(f"{where} is {value!r}: expected a finite number")
     if value < least or (above is not None and value <= above):
-        raise ConfigError(f"{where} is {value!r}: expected a number "
-                          + (f"above {above}" if above is not None else f"of at least {least}"))
+        raise ConfigError(
+            f"{where} is {value!r}: expected a number "
+            + (f"above {above}" if above is not None else f"of at least {least}")
+        )
     return float(value)
 
 
@@ -170,17 +179,34 @@ def _range(p: Any, io: IO, config: Any, share: str | None) -> Range:
     if not isinstance(p.init_from_data, numbers.Integral) or p.init_from_data < 0:
         raise ConfigError(f"{at}init_from_data is {p.init_from_data!r}: expected a number of batches, 0 or more")
     if p.manage_output_clipping:
-        bad = [f"forward.{k}" for k, wrong in [
-            ("is_perfect", io.is_perfect), ("noise_management", io.noise_management != "NONE"),
-            ("bound_management", io.bound_management), ("out_bound", io.out_bound <= 0)] if wrong]
+        bad = [
+            f"forward.{k}"
+            for k, wrong in [
+                ("is_perfect", io.is_perfect),
+                ("noise_management", io.noise_management != "NONE"),
+                ("bound_management", io.bound_management),
+                ("out_bound", io.out_bound <= 0),
+            ]
+            if wrong
+        ]
         if bad:
-            raise ConfigError(f"RPU Config does not support `manage_output_clipping`. {at}manage_output_clipping needs "
-                              f"an output bound and neither noise nor bound management; see {', '.join(bad)}")
-    return Range(bool(p.learn_input_range), number(f"{at}init_value", p.init_value), int(p.init_from_data),
-                 number(f"{at}init_std_alpha", p.init_std_alpha, above=0), number(f"{at}decay", p.decay),
-                 number(f"{at}input_min_percentage", p.input_min_percentage), bool(p.manage_output_clipping),
-                 number(f"{at}output_min_percentage", p.output_min_percentage),
-                 number(f"{at}gradient_scale", p.gradient_scale), bool(p.gradient_relative), share)
+            raise ConfigError(
+                f"RPU Config does not support `manage_output_clipping`. {at}manage_output_clipping needs "
+                f"an output bound and neither noise nor bound management; see {', '.join(bad)}"
+            )
+    return Range(
+        bool(p.learn_input_range),
+        number(f"{at}init_value", p.init_value),
+        int(p.init_from_data),
+        number(f"{at}init_std_alpha", p.init_std_alpha, above=0),
+        number(f"{at}decay", p.decay),
+        number(f"{at}input_min_percentage", p.input_min_percentage),
+        bool(p.manage_output_clipping),
+        number(f"{at}output_min_percentage", p.output_min_percentage),
+        number(f"{at}gradient_scale", p.gradient_scale),
+        bool(p.gradient_relative),
+        share,
+    )
 
 
 def _periphery(p: Any) -> Periphery | None:
@@ -193,11 +219,15 @@ def _periphery(p: Any) -> Periphery | None:
         return None
     after = p.init_learning_after
     if isinstance(after, bool) or not isinstance(after, numbers.Integral) or after < 1:
-        raise PeripheryConfigError(f"{at}init_learning_after is {after!r}: the quantizer is estimated before it is "
-                                   f"learned, so expected an integer of at least 1")
+        raise PeripheryConfigError(
+            f"{at}init_learning_after is {after!r}: the quantizer is estimated before it is "
+            f"learned, so expected an integer of at least 1"
+        )
     if p.n_bits == 1 and p.symmetric:
-        raise PeripheryConfigError(f"{at}n_bits is 1 and symmetric: a signed range would have no level above 0; take 2 "
-                                   f"bits, or symmetric=False")
+        raise PeripheryConfigError(
+            f"{at}n_bits is 1 and symmetric: a signed range would have no level above 0; take 2 "
+            f"bits, or symmetric=False"
+        )
     return Periphery(int(p.n_bits), bool(p.symmetric), bool(p.learn_quant_params), int(after))
 
 
@@ -214,60 +244,89 @@ def _io(p: Any, explicit: bool) -> IO:
         raise ConfigError(f"Only AnalogMVType.ONE_PASS supported as {at}mv_type, got {named(p.mv_type)}")
     noise, bound = named(p.noise_management), named(p.bound_management)
     if noise not in ("NONE", "ABS_MAX", "MAX", "CONSTANT"):
-        raise ConfigError(f"Special noise mangement types not supported: {at}noise_management is {noise}, expected "
-                          f"NONE, ABS_MAX, MAX or CONSTANT")
+        raise ConfigError(
+            f"Special noise mangement types not supported: {at}noise_management is {noise}, expected "
+            f"NONE, ABS_MAX, MAX or CONSTANT"
+        )
     if bound not in ("NONE", "ITERATIVE", "ITERATIVE_WORST_CASE"):
-        raise ConfigError(f"Bound management type not supported: {at}bound_management is {bound}, expected NONE, "
-                          f"ITERATIVE or ITERATIVE_WORST_CASE")
+        raise ConfigError(
+            f"Bound management type not supported: {at}bound_management is {bound}, expected NONE, "
+            f"ITERATIVE or ITERATIVE_WORST_CASE"
+        )
     w_noise = named(get("w_noise_type", "NONE"))
     if not explicit and (get("w_noise") > 0 or w_noise != "NONE"):
         raise ConfigError(f"{at}w_noise not supported in torch tile, nor is {at}w_noise_type")
     if w_noise not in ("NONE", "ADDITIVE_CONSTANT"):
         raise ConfigError(f"{at}w_noise_type is {w_noise}: expected NONE or ADDITIVE_CONSTANT")
     for fields, what in [
-            (("ir_drop",), "IR drop"), (("out_nonlinearity", "out_nonlinearity_std"), "S-shaped non-linearity"),
-            (("slope_calibration",), "Slope calibration"),
-            (("v_offset_std", "r_series"), "Voltage offset or R-series"),
-            (("w_read_asymmetry_dtod",), "Device polarity read dependence is")]:
+        (("ir_drop",), "IR drop"),
+        (("out_nonlinearity", "out_nonlinearity_std"), "S-shaped non-linearity"),
+        (("slope_calibration",), "Slope calibration"),
+        (("v_offset_std", "r_series"), "Voltage offset or R-series"),
+        (("w_read_asymmetry_dtod",), "Device polarity read dependence is"),
+    ]:
         for f in fields:
             if get(f) > 0:
                 raise ConfigError(f"{what} not supported in {tile}: {at}{f} is {get(f)!r}")
     if get("v_offset_w_min", -1.0) > 0:
-        raise ConfigError(f"Voltage offset or R-series not supported in {tile}: {at}v_offset_w_min is "
-                          f"{p.v_offset_w_min!r}")
+        raise ConfigError(
+            f"Voltage offset or R-series not supported in {tile}: {at}v_offset_w_min is {p.v_offset_w_min!r}"
+        )
     inp_res, out_res = _resolution(f"{at}inp_res", p.inp_res), _resolution(f"{at}out_res", p.out_res)
     perfect = bool(p.is_perfect)
     for res, name in ((inp_res, "inp"), (out_res, "out")):
         bound_value = number(f"{at}{name}_bound", getattr(p, f"{name}_bound"))
         if res > 0 and bound_value <= 0 and not perfect:
-            raise ConfigError(f"{at}{name}_bound is {bound_value}, so the steps of {at}{name}_res have no size: "
-                              f"expected a bound above 0, or {at}{name}_res=-1")
-    return IO(perfect, float(p.inp_bound), inp_res, number(f"{at}inp_noise", get("inp_noise"), 0),
-              bool(get("inp_sto_round", False)), number(f"{at}inp_asymmetry", get("inp_asymmetry")),
-              float(p.out_bound), out_res, number(f"{at}out_noise", get("out_noise"), 0),
-              number(f"{at}out_noise_std", get("out_noise_std"), 0), bool(get("out_sto_round", False)),
-              number(f"{at}out_scale", get("out_scale", 1.0)),
-              number(f"{at}out_asymmetry", get("out_asymmetry")), noise, number(f"{at}nm_thres", get("nm_thres")),
-              bound != "NONE", number(f"{at}max_bm_factor", get("max_bm_factor", 1000)),
-              number(f"{at}max_bm_res", get("max_bm_res", 0.25)),
-              float(get("w_noise")) if w_noise != "NONE" else 0.0)
+            raise ConfigError(
+                f"{at}{name}_bound is {bound_value}, so the steps of {at}{name}_res have no size: "
+                f"expected a bound above 0, or {at}{name}_res=-1"
+            )
+    return IO(
+        perfect,
+        float(p.inp_bound),
+        inp_res,
+        number(f"{at}inp_noise", get("inp_noise"), 0),
+        bool(get("inp_sto_round", False)),
+        number(f"{at}inp_asymmetry", get("inp_asymmetry")),
+        float(p.out_bound),
+        out_res,
+        number(f"{at}out_noise", get("out_noise"), 0),
+        number(f"{at}out_noise_std", get("out_noise_std"), 0),
+        bool(get("out_sto_round", False)),
+        number(f"{at}out_scale", get("out_scale", 1.0)),
+        number(f"{at}out_asymmetry", get("out_asymmetry")),
+        noise,
+        number(f"{at}nm_thres", get("nm_thres")),
+        bound != "NONE",
+        number(f"{at}max_bm_factor", get("max_bm_factor", 1000)),
+        number(f"{at}max_bm_res", get("max_bm_res", 0.25)),
+        float(get("w_noise")) if w_noise != "NONE" else 0.0,
+    )
 
 
 def _modifier(config: Any, explicit: bool) -> Modifier:
     p, at = config.modifier, "modifier."
     kind = named(p.type)
     if kind not in ("NONE", "COPY", "ADD_NORMAL", "MULT_NORMAL", "DISCRETIZE", *(["DOREFA"] if explicit else [])):
-        raise TorchTileConfigError(f"The given modifier noise type is not supported in the torch tile: {at}type is "
-                                   f"{kind}")
+        raise TorchTileConfigError(
+            f"The given modifier noise type is not supported in the torch tile: {at}type is {kind}"
+        )
     if p.enable_during_test:
         raise TorchTileConfigError(f"Modifier noise is currently always off in the torch tile: {at}enable_during_test")
     if p.copy_last_column:
         raise TorchTileConfigError(f"Bias is assumed to be in digital only for torch tile: {at}copy_last_column")
     if p.pdrop > 0:
         raise TorchTileConfigError(f"Drop connect is not supported in the torch tile: {at}pdrop is {p.pdrop!r}")
-    return Modifier(kind, number(f"{at}std_dev", p.std_dev, 0), _resolution(f"{at}res", p.res),
-                    bool(p.rel_to_actual_wmax), number(f"{at}assumed_wmax", p.assumed_wmax),
-                    number(f"{at}dorefa_clip", p.dorefa_clip), bool(p.sto_round), bool(p.per_batch_sample))
+    return Modifier(
+        kind,
+        number(f"{at}std_dev", p.std_dev, 0),
+        _resolution(f"{at}res", p.res),
+        bool(p.rel_to_actual_wmax),
+        number(f"{at}assumed_wmax", p.assumed_wmax),
+        number(f"{at}dorefa_clip", p.dorefa_clip),
+        bool(p.sto_round),
+        bool(p.per_batch_sample),
+    )
 
 
 def _mapping(p: Any) -> Mapping:
@@ -276,18 +335,25 @@ def _mapping(p: Any) -> Mapping:
     for f in ("max_input_size", "max_output_size"):
         if not isinstance(getattr(p, f), numbers.Integral) or getattr(p, f) < 0:
             raise ConfigError(f"mapping.{f} is {getattr(p, f)!r}: expected an integer, 0 for no limit")
-    return Mapping(number("mapping.weight_scaling_omega", p.weight_scaling_omega), bool(p.weight_scaling_columnwise),
-                   bool(p.learn_out_scaling), bool(p.out_scaling_columnwise), int(p.max_input_size),
-                   int(p.max_output_size))
+    return Mapping(
+        number("mapping.weight_scaling_omega", p.weight_scaling_omega),
+        bool(p.weight_scaling_columnwise),
+        bool(p.learn_out_scaling),
+        bool(p.out_scaling_columnwise),
+        int(p.max_input_size),
+        int(p.max_output_size),
+    )
 
 
 def _check_other_fields(config: Any, explicit: bool) -> None:
     if named(config.clip.type) not in ("NONE", "FIXED_VALUE", "LAYER_GAUSSIAN"):
-        raise TorchTileConfigError(f"The given weight clip type is not supported in the torch tile: clip.type is "
-                                   f"{named(config.clip.type)}")
+        raise TorchTileConfigError(
+            f"The given weight clip type is not supported in the torch tile: clip.type is {named(config.clip.type)}"
+        )
     if named(config.remap.type) not in ("NONE", "LAYERWISE_SYMMETRIC", "CHANNELWISE_SYMMETRIC"):
-        raise TorchTileConfigError(f"remap.type is {named(config.remap.type)}: expected NONE, LAYERWISE_SYMMETRIC or "
-                                   f"CHANNELWISE_SYMMETRIC")
+        raise TorchTileConfigError(
+            f"remap.type is {named(config.remap.type)}: expected NONE, LAYERWISE_SYMMETRIC or CHANNELWISE_SYMMETRIC"
+        )
     for f, only in (("remapped_wmax", 1.0), ("max_scale_range", 0.0), ("max_scale_ref", 0.0)):
         if getattr(config.remap, f, only) != only:
             raise TorchTileConfigError(f"Remap parameter {f} must be {only}. remap.{f} is {getattr(config.remap, f)!r}")

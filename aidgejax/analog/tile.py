@@ -116,8 +116,9 @@ def declare(graph: Graph, prefix: str, params: Arrays, state: Arrays) -> None:
 # ---- the graph ----------------------------------------------------------------------------------------
 
 
-def write_tile(graph: Graph, x: Value, prefix: str, s: Settings, product: Linear | Convolution
-               ) -> tuple[Value, dict[str, str]]:
+def write_tile(
+    graph: Graph, x: Value, prefix: str, s: Settings, product: Linear | Convolution
+) -> tuple[Value, dict[str, str]]:
     """(y, {tensor of the tile: the tensor that is its next value}).  The tile's tensors must be declared."""
     return _Writer(graph, prefix, s, product).write(x)
 
@@ -151,11 +152,18 @@ class _Writer:
         y = self.analog(z, w)
         if s.explicit:
             bound = CLIPPED * s.io.out_bound * s.io.out_scale if s.io.out_bound > 0 else 0.0
-            y = op.GradientThrough(self.multiply(z, op.StopGradient(w)), self.multiply(op.StopGradient(z), w), y,
-                                   scale_r, bound=bound)
+            y = op.GradientThrough(
+                self.multiply(z, op.StopGradient(w)), self.multiply(op.StopGradient(z), w), y, scale_r, bound=bound
+            )
         if r is not None and s.range.manage_output_clipping:
-            y = op.OutputClipping(y, r, x, bound=CLIPPED * s.io.out_bound * s.io.out_scale,
-                                  output_min_percentage=s.range.output_min_percentage, share=s.range.share)
+            y = op.OutputClipping(
+                y,
+                r,
+                x,
+                bound=CLIPPED * s.io.out_bound * s.io.out_scale,
+                output_min_percentage=s.range.output_min_percentage,
+                share=s.range.share,
+            )
         scales = [v for v in (scale_r, self.held("mapping_scales"), self.held("out_scaling_alpha")) if v is not None]
         if scales:
             scale = scales[0]
@@ -177,12 +185,25 @@ class _Writer:
         p, op = self.s.range, self.op
         if p is None:
             return x, None, None
-        r, idx = op.InputRangeInit(x, self.held("input_range"), self.held("input_range_update_idx"), outputs=2,
-                                   init_from_data=p.init_from_data, init_std_alpha=p.init_std_alpha, training_mode=0)
+        r, idx = op.InputRangeInit(
+            x,
+            self.held("input_range"),
+            self.held("input_range_update_idx"),
+            outputs=2,
+            init_from_data=p.init_from_data,
+            init_std_alpha=p.init_std_alpha,
+            training_mode=0,
+        )
         self.move(input_range=r, input_range_update_idx=idx)
-        inside = op.InputRange(x, r, decay=p.decay, input_min_percentage=p.input_min_percentage,
-                               gradient_scale=p.gradient_scale, gradient_relative=int(p.gradient_relative),
-                               straight_through=int(self.s.explicit))
+        inside = op.InputRange(
+            x,
+            r,
+            decay=p.decay,
+            input_min_percentage=p.input_min_percentage,
+            gradient_scale=p.gradient_scale,
+            gradient_relative=int(p.gradient_relative),
+            straight_through=int(self.s.explicit),
+        )
         return x, r, inside
 
     def weight(self, x: Value) -> Value:
@@ -214,10 +235,20 @@ class _Writer:
             # The noise is drawn before the search, so that what passes its test is what is computed in the end.
             like = self.multiply(a, w) if io.out_noise else None
             out_noise = self.noise(like, io.out_noise)
-            bm = op.BoundManagement(a, w, inp_noise, out_noise, inp_bound=io.inp_bound, inp_res=io.inp_res,
-                                    inp_asymmetry=io.inp_asymmetry, out_bound=io.out_bound,
-                                    out_res=io.out_res, out_asymmetry=io.out_asymmetry, max_bm_factor=io.max_bm_factor,
-                                    max_bm_res=io.max_bm_res)
+            bm = op.BoundManagement(
+                a,
+                w,
+                inp_noise,
+                out_noise,
+                inp_bound=io.inp_bound,
+                inp_res=io.inp_res,
+                inp_asymmetry=io.inp_asymmetry,
+                out_bound=io.out_bound,
+                out_res=io.out_res,
+                out_asymmetry=io.out_asymmetry,
+                max_bm_factor=io.max_bm_factor,
+                max_bm_res=io.max_bm_res,
+            )
             a = op.Mul(a, op.Reciprocal(bm))
             scale = bm if scale is None else op.Mul(scale, bm)
         u = self.converted(a, io.inp_res, io.inp_bound, io.inp_sto_round)
@@ -273,16 +304,26 @@ class _Writer:
             return v
         held = [self.held(f"{name}.{k}") for k in ("delta", "zero_float", "signed")]
         delta, zero, signed, idx = op.QuantizerState(
-            v, *held, self.held(f"{name}_update_idx"), outputs=4, n_bits=p.n_bits, symmetric=int(p.symmetric),
-            learn=int(p.learn), init_learning_after=p.init_learning_after, training_mode=0)
-        self.move(**{f"{name}.delta": delta, f"{name}.zero_float": zero, f"{name}.signed": signed,
-                     f"{name}_update_idx": idx})
+            v,
+            *held,
+            self.held(f"{name}_update_idx"),
+            outputs=4,
+            n_bits=p.n_bits,
+            symmetric=int(p.symmetric),
+            learn=int(p.learn),
+            init_learning_after=p.init_learning_after,
+            training_mode=0,
+        )
+        self.move(
+            **{f"{name}.delta": delta, f"{name}.zero_float": zero, f"{name}.signed": signed, f"{name}_update_idx": idx}
+        )
         return op.FakeQuantize(v, delta, zero, signed, n_bits=p.n_bits, symmetric=int(p.symmetric))
 
     def act_quantized(self, y: Value) -> Value:
         op, (n_bits, symmetric) = self.op, self.s.act_bits
-        low, high, seen = op.RunningRange(y, *(self.held(f"act_quant.{k}") for k in ("low", "high", "seen")), outputs=3,
-                                          training_mode=0)
+        low, high, seen = op.RunningRange(
+            y, *(self.held(f"act_quant.{k}") for k in ("low", "high", "seen")), outputs=3, training_mode=0
+        )
         self.move(**{"act_quant.low": low, "act_quant.high": high, "act_quant.seen": seen})
         found = op.QuantizerRange(op.Concat(low, high, axis=0), outputs=3, n_bits=n_bits, symmetric=int(symmetric))
         return op.FakeQuantize(y, *found, n_bits=n_bits, symmetric=int(symmetric))

@@ -53,8 +53,15 @@ def updated_name(buffer: str) -> str:
 # ---- training and evaluation --------------------------------------------------------------------------
 
 
-def training_model(base: ModelProto, loss: str, trainable: Sequence[str], frozen: Sequence[str] = (),
-                   extra: Sequence[str] = (), *, tail: str = "standard") -> ModelProto:
+def training_model(
+    base: ModelProto,
+    loss: str,
+    trainable: Sequence[str],
+    frozen: Sequence[str] = (),
+    extra: Sequence[str] = (),
+    *,
+    tail: str = "standard",
+) -> ModelProto:
     """The model that computes the loss and adds the gradients to what is handed in.
 
     trainable, frozen: initializers of base that become inputs; what is in neither list stays in the model.
@@ -73,8 +80,9 @@ def training_model(base: ModelProto, loss: str, trainable: Sequence[str], frozen
     return foreign.rejoined(model)
 
 
-def evaluation_model(base: ModelProto, loss: str, trainable: Sequence[str], frozen: Sequence[str] = (),
-                     extra: Sequence[str] = ()) -> ModelProto:
+def evaluation_model(
+    base: ModelProto, loss: str, trainable: Sequence[str], frozen: Sequence[str] = (), extra: Sequence[str] = ()
+) -> ModelProto:
     """The model that computes the loss as inference does: running statistics, no dropout."""
     foreign = Foreign(detached(base), (loss, *extra))
     graph = _with_roles(read_with_targets(foreign.rest), trainable, frozen)
@@ -82,8 +90,15 @@ def evaluation_model(base: ModelProto, loss: str, trainable: Sequence[str], froz
     return foreign.rejoined(_as_inputs(_plain(graph, opset_of(base)), base, (*trainable, *frozen)))
 
 
-def training_graph(graph: Graph, loss: str, trainable: Sequence[str], frozen: Sequence[str] = (),
-                   extra: Sequence[str] = (), *, tail: str = "standard") -> Graph:
+def training_graph(
+    graph: Graph,
+    loss: str,
+    trainable: Sequence[str],
+    frozen: Sequence[str] = (),
+    extra: Sequence[str] = (),
+    *,
+    tail: str = "standard",
+) -> Graph:
     """The graph with its gradient appended; parameters are still producers of it."""
     whole = _with_outputs(infer_shapes(prepare(_with_batch_statistics(graph))), (loss, *extra))
     statistics = _next_statistics(whole, frozen)
@@ -123,7 +138,7 @@ def evaluation_graph(graph: Graph, loss: str, extra: Sequence[str] = ()) -> Grap
             _pass_on(twin, node, readers)
         elif node.op == "Dropout":
             unread = len(node.outputs) < 2 or node.outputs[1] not in {*readers, loss, *extra}
-            twin.nodes[k] = replace(node, inputs=node.inputs[:2], outputs=node.outputs[:1 if unread else 2])
+            twin.nodes[k] = replace(node, inputs=node.inputs[:2], outputs=node.outputs[: 1 if unread else 2])
     return _with_outputs(twin, (loss, *extra))
 
 
@@ -146,8 +161,9 @@ def _with_roles(graph: Graph, trainable: Sequence[str], frozen: Sequence[str]) -
 def _with_batch_statistics(graph: Graph) -> Graph:
     """BatchNormalization as it trains; Dropout is left as the model says."""
     twin = graph.copy()
-    twin.nodes = [replace(n, attrs={**n.attrs, "training_mode": 1}) if n.op == "BatchNormalization" else n
-                  for n in graph.nodes]
+    twin.nodes = [
+        replace(n, attrs={**n.attrs, "training_mode": 1}) if n.op == "BatchNormalization" else n for n in graph.nodes
+    ]
     return twin
 
 
@@ -243,8 +259,10 @@ def _as_inputs(model: ModelProto, base: ModelProto, names: Sequence[str]) -> Mod
     del model.graph.input[:]
     model.graph.input.extend([*inputs.values(), *infos, *ours, *late, *reset])
     order = {accumulated_name(i.name): k for k, i in enumerate(model.graph.input)}
-    outputs = sorted(model.graph.output, key=lambda o: order.get(o.name, -1 if o.name not in order and not
-                                                                 o.name.endswith(".updated") else len(order)))
+    outputs = sorted(
+        model.graph.output,
+        key=lambda o: order.get(o.name, -1 if o.name not in order and not o.name.endswith(".updated") else len(order)),
+    )
     del model.graph.output[:]
     model.graph.output.extend(outputs)
     onnx.checker.check_model(model, full_check=True)
@@ -262,9 +280,15 @@ def _with_accumulators(model: ModelProto, trainable: Sequence[str]) -> ModelProt
     if statistics:
         body.initializer.append(numpy_helper.from_array(np.array([True]), "statistics.overwrite"))
     for name in statistics:  # in place, as the gradients are
-        body.node.append(helper.make_node(
-            "InPlaceAccumulatorV2", [name.removesuffix(".updated"), name, "statistics.overwrite"], [f"{name}.done"],
-            name=f"{name}/InPlaceAccumulatorV2", domain="com.microsoft"))
+        body.node.append(
+            helper.make_node(
+                "InPlaceAccumulatorV2",
+                [name.removesuffix(".updated"), name, "statistics.overwrite"],
+                [f"{name}.done"],
+                name=f"{name}/InPlaceAccumulatorV2",
+                domain="com.microsoft",
+            )
+        )
     for p in trainable:
         info = onnx.ValueInfoProto()
         info.CopyFrom(inputs[p])
@@ -272,9 +296,15 @@ def _with_accumulators(model: ModelProto, trainable: Sequence[str]) -> ModelProt
         body.input.append(info)
     body.input.append(helper.make_tensor_value_info(RESET, TensorProto.BOOL, [1]))
     for k, p in enumerate(trainable, start=len(outputs)):
-        body.node.append(helper.make_node(
-            "InPlaceAccumulatorV2", [buffer_name(p), grad_name(p), RESET], [accumulated_name(p)],
-            name=f"GradientAccumulator{k}", domain="com.microsoft"))
+        body.node.append(
+            helper.make_node(
+                "InPlaceAccumulatorV2",
+                [buffer_name(p), grad_name(p), RESET],
+                [accumulated_name(p)],
+                name=f"GradientAccumulator{k}",
+                domain="com.microsoft",
+            )
+        )
         outputs.append(helper.make_tensor_value_info(accumulated_name(p), TensorProto.BOOL, [1]))
     del body.output[:]
     body.output.extend(outputs)

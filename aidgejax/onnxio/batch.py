@@ -58,8 +58,10 @@ def with_any_batch(graph: Graph, batch: str = "N") -> Graph:
     for o in twin.outputs:
         before, after = graph.value(o).shape, twin.value(o).shape
         if o in depends and before and before[0] == fixed and after == before:
-            raise GraphError(f"the batch size {fixed} is burnt in: output {graph.value(o)} does not follow {batch!r}; "
-                             f"look for the node that writes it, and for reductions over axis 0")
+            raise GraphError(
+                f"the batch size {fixed} is burnt in: output {graph.value(o)} does not follow {batch!r}; "
+                f"look for the node that writes it, and for reductions over axis 0"
+            )
     return twin
 
 
@@ -103,8 +105,14 @@ class _Freeing:
 
     def _options(self, node: Node) -> list[Option]:
         """Ways to write a node, the likeliest first."""
-        free = {"Concat": self._concat, "Expand": self._expand, "Resize": self._resize, "LSTM": self._recurrent,
-                "GRU": self._recurrent, "RNN": self._recurrent}
+        free = {
+            "Concat": self._concat,
+            "Expand": self._expand,
+            "Resize": self._resize,
+            "LSTM": self._recurrent,
+            "GRU": self._recurrent,
+            "RNN": self._recurrent,
+        }
         if node.op == "Reshape":
             return self._reshapes(node)
         return [partial(free[node.op], node) if node.op in free else lambda: iter((node,))]
@@ -149,14 +157,15 @@ class _Freeing:
         (at,) = held
         after = self.graph.value(node.output_names[0]).shape or ()
         sizes = [d if isinstance(d, int) else None for d in after]
-        merged, inner = before[at] // PROBE, math.prod(before[at + 1:])
+        merged, inner = before[at] // PROBE, math.prod(before[at + 1 :])
         found: dict[int, bool] = {}
         for slowest in self.slowest.get(merged, (True,)):
             row = inner * merged if slowest else inner  # elements between one row and the next
             for axis, first in self._axes_of_batch(sizes, row, at):
                 found.setdefault(axis, first)
-        options: list[Option] = [partial(self._retargeted, node, before, target, sizes, axis, first)
-                                 for axis, first in found.items()]
+        options: list[Option] = [
+            partial(self._retargeted, node, before, target, sizes, axis, first) for axis, first in found.items()
+        ]
         return options or [lambda: iter((node,))]
 
     def _follows(self, before: Sequence[int], target: Sequence[int], node: Node) -> bool:
@@ -170,7 +179,7 @@ class _Freeing:
         is the slowest part there."""
         if None in sizes[1:]:
             return [(0, True)] if at == 0 and sizes and sizes[0] == self.fixed else []
-        inner = [math.prod(d or 1 for d in sizes[k + 1:]) for k in range(len(sizes))]
+        inner = [math.prod(d or 1 for d in sizes[k + 1 :]) for k in range(len(sizes))]
         own = [(k, True) for k, d in enumerate(sizes) if d == self.fixed and inner[k] == row]
         if own:
             return sorted(own, key=lambda found: found[0] != at)
@@ -178,8 +187,15 @@ class _Freeing:
         fast = [(k, False) for k, d in enumerate(sizes) if d and inner[k] == row and d % self.fixed == 0]
         return slow[:1] + fast[-1:]
 
-    def _retargeted(self, node: Node, before: Sequence[int], target: Sequence[int], sizes: Sequence[int | None],
-                    axis: int, slowest: bool) -> Iterator[Node]:
+    def _retargeted(
+        self,
+        node: Node,
+        before: Sequence[int],
+        target: Sequence[int],
+        sizes: Sequence[int | None],
+        axis: int,
+        slowest: bool,
+    ) -> Iterator[Node]:
         merged = (sizes[axis] or 1) // self.fixed
         if merged > 1:
             self.slowest[merged] = tuple({slowest: None, **dict.fromkeys(self.slowest.get(merged, ()))})
@@ -208,8 +224,9 @@ class _Freeing:
         held = [k for k, d in enumerate(before) if d == PROBE]
         if sizes and len(sizes) == len(before) and not node.attrs.get("axes") and held and sizes[held[0]] == self.fixed:
             axes = tuple(k for k in range(len(before)) if k != held[0])
-            node = replace(node, inputs=(*node.inputs[:3], tuple(sizes[k] for k in axes)),
-                           attrs={**node.attrs, "axes": axes})
+            node = replace(
+                node, inputs=(*node.inputs[:3], tuple(sizes[k] for k in axes)), attrs={**node.attrs, "axes": axes}
+            )
         yield node
 
     # ---- operands of batch 1 --------------------------------------------------------------------------
@@ -227,14 +244,13 @@ class _Freeing:
 
     def _recurrent(self, node: Node) -> Iterator[Node]:
         at = 0 if node.attrs.get("layout") else 1
-        if self.fixed == 1 and self._shape(node.inputs[0])[at:at + 1] == (PROBE,):
+        if self.fixed == 1 and self._shape(node.inputs[0])[at : at + 1] == (PROBE,):
             for k in (5, 6):
-                if k < len(node.inputs) and self._shape(node.inputs[k])[at:at + 1] == (1,):
+                if k < len(node.inputs) and self._shape(node.inputs[k])[at : at + 1] == (1,):
                     node = yield from self._expanded(node, k, at, node.inputs[0], at)
         yield node
 
-    def _expanded(self, node: Node, k: int, axis: int, like: Any,
-                  like_axis: int) -> Generator[Node, None, Node]:
+    def _expanded(self, node: Node, k: int, axis: int, like: Any, like_axis: int) -> Generator[Node, None, Node]:
         """The node with its input k, which has size 1 along an axis, expanded to a size of another tensor."""
         rank = len(self._shape(node.inputs[k]))
         size, target, wide = (self._new(f"{node.name}.{what}_{k}") for what in ("batch", "target", "expanded"))
@@ -243,7 +259,7 @@ class _Freeing:
         parts = [(1,) * axis, size, (1,) * (rank - axis - 1)]
         yield Node("Concat", tuple(p for p in parts if p), (target,), {"axis": 0}, target)
         yield Node("Expand", (node.inputs[k], target), (wide,), {}, wide)
-        return replace(node, inputs=(*node.inputs[:k], wide, *node.inputs[k + 1:]))
+        return replace(node, inputs=(*node.inputs[:k], wide, *node.inputs[k + 1 :]))
 
     def _new(self, stem: str) -> str:
         name = self.twin.fresh(stem)

@@ -75,8 +75,10 @@ def build(model: Checked, opset: int, shapes: Shapes | None = None) -> Graph:
         graph.parameter(name, array)
     wrong = [s for s in shapes if s not in {i.name for i in model.proto.input}]
     if wrong:
-        raise GraphError(f"`shapes` names {', '.join(map(repr, wrong))}, but the inputs are "
-                         f"{', '.join(repr(i.name) for i in model.proto.input) or 'none'}")
+        raise GraphError(
+            f"`shapes` names {', '.join(map(repr, wrong))}, but the inputs are "
+            f"{', '.join(repr(i.name) for i in model.proto.input) or 'none'}"
+        )
     for info in model.proto.input:
         dtype, shape = check_type(info, "input"), check_shape(info, "input")
         if info.name in model.data:
@@ -98,8 +100,11 @@ def _add_nodes(graph: Graph, model: Checked, opset: int) -> None:
             graph.constant(node.output[0], _constant(node, name))
             continue
         what = f"of node {name!r} ({node.op_type})"
-        attrs = {a.name: attribute_value(a, f"attribute {a.name!r} {what}") for a in node.attribute
-                 if a.type not in (AttributeProto.GRAPH, AttributeProto.TYPE_PROTO)}
+        attrs = {
+            a.name: attribute_value(a, f"attribute {a.name!r} {what}")
+            for a in node.attribute
+            if a.type not in (AttributeProto.GRAPH, AttributeProto.TYPE_PROTO)
+        }
         inputs: list[str | None] = [i or None for i in node.input]
         if domain == "" and node.op_type in STRUCTURAL:
             attrs |= {a: _subgraph(model.inner[k, a], opset) for a, _ in subgraphs(node)}
@@ -107,8 +112,14 @@ def _add_nodes(graph: Graph, model: Checked, opset: int) -> None:
             if subgraphs(node):
                 attrs["captures"] = tuple(inside)
             inputs = [*_padded(node, inputs), *inside]
-        graph.add(registered(domain, node.op_type) or node.op_type, inputs, attrs,
-                  names=[o or None for o in node.output], name=name, domain=domain)
+        graph.add(
+            registered(domain, node.op_type) or node.op_type,
+            inputs,
+            attrs,
+            names=[o or None for o in node.output],
+            name=name,
+            domain=domain,
+        )
     for info in model.proto.output:
         if graph.has(info.name):
             graph.output(info.name)
@@ -121,8 +132,12 @@ def _padded(node: NodeProto, inputs: list[str | None]) -> list[str | None]:
 
 def _subgraph(model: Checked, opset: int) -> Graph:
     """A subgraph: what it captures are inputs of it, after its own."""
-    declared = [Value(o.name, check_shape(o, "output"), check_type(o, "output"))
-                if o.type.WhichOneof("value") else Value(o.name, None, None) for o in model.proto.output]
+    declared = [
+        Value(o.name, check_shape(o, "output"), check_type(o, "output"))
+        if o.type.WhichOneof("value")
+        else Value(o.name, None, None)
+        for o in model.proto.output
+    ]
     graph = Graph(model.proto.name or "subgraph")
     for name, array in model.data.items():
         graph.parameter(name, array)
@@ -142,12 +157,15 @@ def _subgraph(model: Checked, opset: int) -> Graph:
 
 def _check_default(declared: Value, data: np.ndarray) -> None:
     """An initializer that is declared as an input too (always, before IR version 4) must be what is declared."""
-    fits = declared.shape is None or (len(declared.shape) == data.ndim and
-                                      all(not isinstance(d, int) or d == n
-                                          for d, n in zip(declared.shape, data.shape, strict=True)))
+    fits = declared.shape is None or (
+        len(declared.shape) == data.ndim
+        and all(not isinstance(d, int) or d == n for d, n in zip(declared.shape, data.shape, strict=True))
+    )
     if not fits or declared.dtype != data.dtype.name:
-        raise ModelFileError(f"initializer {declared.name!r} is {data.dtype.name}{list(data.shape)}, but is declared "
-                             f"as the input {declared}")
+        raise ModelFileError(
+            f"initializer {declared.name!r} is {data.dtype.name}{list(data.shape)}, but is declared "
+            f"as the input {declared}"
+        )
 
 
 def _constant(node: NodeProto, name: str) -> np.ndarray:
@@ -174,13 +192,17 @@ def _check_attributes(graph: Graph) -> None:
             defaults = _defaults(operator)
             set_ = [f"{a}={node.attrs[a]}" for a in foreign if not same(node.attrs[a], defaults.get(a))]
             if set_:
-                raise ModelFileError(f"node {node.name!r} ({node.op}) has {', '.join(set_)}, which aidgejax does not "
-                                     f"have; its attributes are {', '.join(operator.attributes) or 'none'}")
+                raise ModelFileError(
+                    f"node {node.name!r} ({node.op}) has {', '.join(set_)}, which aidgejax does not "
+                    f"have; its attributes are {', '.join(operator.attributes) or 'none'}"
+                )
             attrs = {a: v for a, v in node.attrs.items() if a not in foreign}
             graph.nodes[k] = type(node)(node.op, node.inputs, node.outputs, attrs, node.name, node.domain)
         if not operator.variadic and len(node.inputs) > len(operator.inputs):
-            raise ModelFileError(f"node {node.name!r} ({node.op}) has {len(node.inputs)} inputs; expected at most "
-                                 f"{len(operator.inputs)} ({', '.join(operator.inputs)})")
+            raise ModelFileError(
+                f"node {node.name!r} ({node.op}) has {len(node.inputs)} inputs; expected at most "
+                f"{len(operator.inputs)} ({', '.join(operator.inputs)})"
+            )
 
 
 def _defaults(operator: Any) -> dict[str, Any]:

@@ -24,17 +24,32 @@ from .versions import RENAMED
 
 OLDEST_IR, NEWEST_IR = 3, int(onnx.IR_VERSION)
 # Attribute types that are not read: none of ONNX's operators that we have needs one.
-NOT_READ = (AttributeProto.GRAPHS, AttributeProto.SPARSE_TENSOR, AttributeProto.SPARSE_TENSORS,
-            AttributeProto.TYPE_PROTOS)
-FIELD_OF_TYPE = {AttributeProto.FLOAT: "f", AttributeProto.INT: "i", AttributeProto.STRING: "s",
-                 AttributeProto.TENSOR: "t", AttributeProto.GRAPH: "g", AttributeProto.SPARSE_TENSOR: "sparse_tensor",
-                 AttributeProto.TYPE_PROTO: "tp", AttributeProto.FLOATS: "floats", AttributeProto.INTS: "ints",
-                 AttributeProto.STRINGS: "strings", AttributeProto.TENSORS: "tensors", AttributeProto.GRAPHS: "graphs",
-                 AttributeProto.SPARSE_TENSORS: "sparse_tensors", AttributeProto.TYPE_PROTOS: "type_protos"}
+NOT_READ = (
+    AttributeProto.GRAPHS,
+    AttributeProto.SPARSE_TENSOR,
+    AttributeProto.SPARSE_TENSORS,
+    AttributeProto.TYPE_PROTOS,
+)
+FIELD_OF_TYPE = {
+    AttributeProto.FLOAT: "f",
+    AttributeProto.INT: "i",
+    AttributeProto.STRING: "s",
+    AttributeProto.TENSOR: "t",
+    AttributeProto.GRAPH: "g",
+    AttributeProto.SPARSE_TENSOR: "sparse_tensor",
+    AttributeProto.TYPE_PROTO: "tp",
+    AttributeProto.FLOATS: "floats",
+    AttributeProto.INTS: "ints",
+    AttributeProto.STRINGS: "strings",
+    AttributeProto.TENSORS: "tensors",
+    AttributeProto.GRAPHS: "graphs",
+    AttributeProto.SPARSE_TENSORS: "sparse_tensors",
+    AttributeProto.TYPE_PROTOS: "type_protos",
+}
 
 
 def domain_of(text: str) -> str:
-    """"ai.onnx" is another name of the default domain."""
+    """ "ai.onnx" is another name of the default domain."""
     return "" if text == "ai.onnx" else text
 
 
@@ -45,23 +60,30 @@ def check_versions(model: ModelProto) -> dict[str, int]:
     if not model.graph.output:
         raise ModelFileError(f"its graph {model.graph.name!r} has no output")
     if not OLDEST_IR <= model.ir_version <= NEWEST_IR:
-        raise ModelFileError(f"IR version {model.ir_version}: expected {OLDEST_IR} to {NEWEST_IR}, the newest that "
-                             f"the installed onnx {onnx.__version__} knows")
+        raise ModelFileError(
+            f"IR version {model.ir_version}: expected {OLDEST_IR} to {NEWEST_IR}, the newest that "
+            f"the installed onnx {onnx.__version__} knows"
+        )
     opsets: dict[str, int] = {}
     for imported in model.opset_import:
         domain, version = domain_of(imported.domain), imported.version
         if opsets.setdefault(domain, version) != version:
-            raise ModelFileError(f"it imports two opsets of the domain {domain or 'ai.onnx'!r}: {opsets[domain]} and "
-                                 f"{version}")
+            raise ModelFileError(
+                f"it imports two opsets of the domain {domain or 'ai.onnx'!r}: {opsets[domain]} and {version}"
+            )
     if "" in opsets and not OLDEST_OPSET <= opsets[""] <= NEWEST_OPSET:
-        raise ModelFileError(f"opset {opsets['']}: expected {OLDEST_OPSET} to {NEWEST_OPSET}, the newest that the "
-                             f"installed onnx {onnx.__version__} knows")
+        raise ModelFileError(
+            f"opset {opsets['']}: expected {OLDEST_OPSET} to {NEWEST_OPSET}, the newest that the "
+            f"installed onnx {onnx.__version__} knows"
+        )
     nodes = [n for g in every_graph(model.graph) for n in g.node]
     missing = sorted({domain_of(n.domain) for n in nodes} - set(opsets))
     if missing:
         named = next(n for n in nodes if domain_of(n.domain) == missing[0])
-        raise ModelFileError(f"it does not say which opset of the domain {missing[0] or 'ai.onnx'!r} it uses, which "
-                             f"node {named.name!r} ({named.op_type}) needs")
+        raise ModelFileError(
+            f"it does not say which opset of the domain {missing[0] or 'ai.onnx'!r} it uses, which "
+            f"node {named.name!r} ({named.op_type}) needs"
+        )
     return opsets
 
 
@@ -92,24 +114,31 @@ def check_tensor_names(graph: GraphProto, names: Sequence[str], outside: Iterabl
     stored = _distinct([t.name for t in graph.initializer], "initializer")
     _distinct([o.name for o in graph.output], "graph output")
     if graph.sparse_initializer:
-        raise ModelFileError(f"initializer {graph.sparse_initializer[0].values.name!r} is sparse, which is not read; "
-                             f"store it dense")
+        raise ModelFileError(
+            f"initializer {graph.sparse_initializer[0].values.name!r} is sparse, which is not read; store it dense"
+        )
     writer: dict[str, str] = {}
     for node, name in zip(graph.node, names, strict=True):
         for o in filter(None, node.output):
             if o in inputs or o in stored:
-                raise ModelFileError(f"node {name!r} ({node.op_type}) writes {o!r}, which is "
-                                     f"{'a graph input' if o in inputs else 'an initializer'} already")
+                raise ModelFileError(
+                    f"node {name!r} ({node.op_type}) writes {o!r}, which is "
+                    f"{'a graph input' if o in inputs else 'an initializer'} already"
+                )
             if o in writer:
-                raise ModelFileError(f"node {name!r} ({node.op_type}) writes {o!r}, which node {writer[o]!r} writes "
-                                     f"already: every tensor is written once")
+                raise ModelFileError(
+                    f"node {name!r} ({node.op_type}) writes {o!r}, which node {writer[o]!r} writes "
+                    f"already: every tensor is written once"
+                )
             writer[o] = name
     known = {*inputs, *stored, *writer, *outside}
     for node, name in zip(graph.node, names, strict=True):
         for i in reads(node):
             if i not in known:
-                raise ModelFileError(f"node {name!r} ({node.op_type}) reads {i!r}, which no input, initializer or node "
-                                     f"provides; is an initializer missing?")
+                raise ModelFileError(
+                    f"node {name!r} ({node.op_type}) reads {i!r}, which no input, initializer or node "
+                    f"provides; is an initializer missing?"
+                )
     for o in graph.output:
         if o.name not in known:
             raise ModelFileError(f"graph output {o.name!r} is written by no node")
@@ -149,16 +178,18 @@ def execution_order(nodes: Sequence[NodeProto], names: Sequence[str]) -> list[in
         while k not in path:
             path.append(k)
             k = min(needs[k] - done)
-        cycle = [names[k] for k in path[path.index(k):]][::-1]
-        raise ModelFileError(f"nodes {' -> '.join(map(repr, [*cycle, cycle[0]]))} form a cycle: none of them can be "
-                             f"executed first")
+        cycle = [names[k] for k in path[path.index(k) :]][::-1]
+        raise ModelFileError(
+            f"nodes {' -> '.join(map(repr, [*cycle, cycle[0]]))} form a cycle: none of them can be executed first"
+        )
     return order
 
 
 # Why there is no operator of ours, where it is not for want of one.
 NOT_NUMBERS = {"ImageDecoder": "decode images before they are fed"} | dict.fromkeys(
     ("RegexFullMatch", "StringConcat", "StringNormalizer", "StringSplit", "TfIdfVectorizer"),
-    "aidgejax computes with numbers; turn strings into numbers before they are fed")
+    "aidgejax computes with numbers; turn strings into numbers before they are fed",
+)
 
 
 def check_operators(graph: GraphProto, names: Sequence[str]) -> None:
@@ -169,12 +200,16 @@ def check_operators(graph: GraphProto, names: Sequence[str]) -> None:
             if not is_known(node):
                 unknown.setdefault(_full(domain_of(node.domain), node.op_type), []).append(name)
     if unknown:
-        listed = "; ".join(f"{op} ({len(where)} node{'s' if len(where) > 1 else ''}: "
-                           f"{', '.join(map(repr, where[:3]))}{', ...' if len(where) > 3 else ''})"
-                           + (f" ({NOT_NUMBERS[op]})" if op in NOT_NUMBERS else "")
-                           for op, where in sorted(unknown.items()))
-        raise UnknownOperator(f"it uses {len(unknown)} operator{'s' if len(unknown) > 1 else ''} that aidgejax does "
-                              f"not have: {listed}. `python -m aidgejax ops` lists those there are")
+        listed = "; ".join(
+            f"{op} ({len(where)} node{'s' if len(where) > 1 else ''}: "
+            f"{', '.join(map(repr, where[:3]))}{', ...' if len(where) > 3 else ''})"
+            + (f" ({NOT_NUMBERS[op]})" if op in NOT_NUMBERS else "")
+            for op, where in sorted(unknown.items())
+        )
+        raise UnknownOperator(
+            f"it uses {len(unknown)} operator{'s' if len(unknown) > 1 else ''} that aidgejax does "
+            f"not have: {listed}. `python -m aidgejax ops` lists those there are"
+        )
 
 
 def _full(domain: str, op_type: str) -> str:
@@ -207,12 +242,15 @@ def check_node(node: NodeProto, name: str, opsets: dict[str, int]) -> None:
     required = [k for k, a in schema.attributes.items() if a.required and k not in seen]
     if required:
         raise ModelFileError(f"{where} lacks the attribute {', '.join(map(repr, required))}")
-    for kind, given, least, most in (("input", node.input, schema.min_input, schema.max_input),
-                                     ("output", node.output, schema.min_output, schema.max_output)):
+    for kind, given, least, most in (
+        ("input", node.input, schema.min_input, schema.max_input),
+        ("output", node.output, schema.min_output, schema.max_output),
+    ):
         if not least <= len(given) <= most:
-            raise ModelFileError(f"{where} has {len(given)} {kind}s; expected {least}"
-                                 + (f" to {most}" if most != least else ""))
-    for k, formal in enumerate(schema.inputs[:schema.min_input]):
+            raise ModelFileError(
+                f"{where} has {len(given)} {kind}s; expected {least}" + (f" to {most}" if most != least else "")
+            )
+    for k, formal in enumerate(schema.inputs[: schema.min_input]):
         if kind_name(formal.option) == "Single" and not node.input[k]:
             raise ModelFileError(f"{where} lacks its input {formal.name!r}")
 
@@ -233,8 +271,10 @@ def check_attribute(a: AttributeProto, where: str, schema: onnx.defs.OpSchema | 
     if a.type not in FIELD_OF_TYPE:
         raise ModelFileError(f"{what} has type {kind}, which is none of ONNX's")
     if schema is not None and a.name not in schema.attributes:
-        raise ModelFileError(f"{where} has no attribute {a.name!r}; in opset {schema.since_version} {schema.name} has "
-                             f"{', '.join(schema.attributes) or 'none'}")
+        raise ModelFileError(
+            f"{where} has no attribute {a.name!r}; in opset {schema.since_version} {schema.name} has "
+            f"{', '.join(schema.attributes) or 'none'}"
+        )
     expected = attribute_type(schema, a.name)
     if expected is not None and a.type != expected:
         raise ModelFileError(f"{what} is of type {kind}; expected {AttributeProto.AttributeType.Name(expected)}")
@@ -261,8 +301,10 @@ def _type_name(proto: onnx.TypeProto, what: str, deep: int) -> str:
         return dtype_name(proto.tensor_type.elem_type, what)
     if kind in ("sequence_type", "optional_type") and deep < 4:
         return f"{kind[:-5]}({_type_name(getattr(proto, kind).elem_type, what, deep + 1)})"
-    raise ModelFileError(f"{what} is {'of no type' if kind is None else 'a ' + kind[:-5]}; only tensors, sequences and "
-                         f"optional values of them are read")
+    raise ModelFileError(
+        f"{what} is {'of no type' if kind is None else 'a ' + kind[:-5]}; only tensors, sequences and "
+        f"optional values of them are read"
+    )
 
 
 def check_shape(info: onnx.ValueInfoProto, what: str) -> tuple[int | str | None, ...] | None:

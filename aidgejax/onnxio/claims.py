@@ -31,12 +31,15 @@ def check_settings(graph: Graph) -> None:
             continue
         for name, largest, values in _settings(graph, node):
             if values and max(map(abs, values)) > largest:
-                raise ModelFileError(f"node {node.name!r} ({node.op}): {name} is {list(values)[:8]}; from a file, up "
-                                     f"to {largest} is read")
+                raise ModelFileError(
+                    f"node {node.name!r} ({node.op}): {name} is {list(values)[:8]}; from a file, up "
+                    f"to {largest} is read"
+                )
         outputs = node.attrs.get("num_outputs", len(node.outputs))
         if outputs != len(node.outputs):
-            raise ModelFileError(f"node {node.name!r} ({node.op}): num_outputs is {outputs}, but it has "
-                                 f"{len(node.outputs)} outputs")
+            raise ModelFileError(
+                f"node {node.name!r} ({node.op}): num_outputs is {outputs}, but it has {len(node.outputs)} outputs"
+            )
 
 
 def _settings(graph: Graph, node: Node) -> Iterator[tuple[str, int, tuple]]:
@@ -46,7 +49,7 @@ def _settings(graph: Graph, node: Node) -> Iterator[tuple[str, int, tuple]]:
             yield f"the product of {name}", largest, (math.prod(value),)
         elif isinstance(value, int):
             yield name, largest, (value,)
-    for k, name in enumerate(lookup(node.op).inputs[:len(node.inputs)]):
+    for k, name in enumerate(lookup(node.op).inputs[: len(node.inputs)]):
         if node.op == "Pad" and node.attrs.get("mode", "constant") == "constant":
             continue  # one operation, however wide
         if (node.op, name) in INPUTS:
@@ -62,5 +65,6 @@ def check_sizes(graph: Graph) -> None:
         for o in node.output_names:
             sizes = [d for d in graph.value(o).shape or () if isinstance(d, int)]
             if min(sizes, default=0) < 0 or math.prod(sizes) > LARGEST_TENSOR:
-                raise ModelFileError(f"node {node.name!r} ({node.op}) would write {graph.value(o)}, more than any "
-                                     f"machine holds")
+                raise ModelFileError(
+                    f"node {node.name!r} ({node.op}) would write {graph.value(o)}, more than any machine holds"
+                )

@@ -67,8 +67,9 @@ def _spelling(node: Node) -> Callable | None:
         try:
             return function(op, *inputs, **attributes)
         except TypeError as e:
-            raise ModelFileError(f"node {node.name!r} ({node.op} of {MINE}) cannot be read: "
-                                 f"{str(e).split('() ', 1)[-1]}") from None
+            raise ModelFileError(
+                f"node {node.name!r} ({node.op} of {MINE}) cannot be read: {str(e).split('() ', 1)[-1]}"
+            ) from None
         except _Unread as e:
             raise ModelFileError(f"node {node.name!r} ({node.op} of {MINE}) cannot be read: {e}") from None
 
@@ -82,7 +83,7 @@ class _Unread(Exception):
 def _with_shapes_before(graph: Graph, node: Node) -> Graph:
     """The same graph, knowing the shapes of what the node reads, as far as they can be found."""
     before = graph.copy()
-    before.nodes = graph.nodes[:graph.nodes.index(node)]
+    before.nodes = graph.nodes[: graph.nodes.index(node)]
     before.outputs = [i for i in node.input_names if i in graph.values]
     before.prune()
     for name, v in before.inputs.items():
@@ -139,9 +140,19 @@ def bias_add(op, x, bias, skip):
 
 
 # {activation in a fused operator: the names of its numbers, in order}
-NUMBERS = {"LeakyRelu": ("alpha",), "Elu": ("alpha",), "ThresholdedRelu": ("alpha",), "HardSigmoid": ("alpha", "beta"),
-           "Selu": ("alpha", "gamma"), "Relu": (), "Tanh": (), "Sigmoid": (), "Softplus": (), "Softsign": (),
-           "HardSwish": ()}
+NUMBERS = {
+    "LeakyRelu": ("alpha",),
+    "Elu": ("alpha",),
+    "ThresholdedRelu": ("alpha",),
+    "HardSigmoid": ("alpha", "beta"),
+    "Selu": ("alpha", "gamma"),
+    "Relu": (),
+    "Tanh": (),
+    "Sigmoid": (),
+    "Softplus": (),
+    "Softsign": (),
+    "HardSwish": (),
+}
 
 
 def _activated(op, x, activation, numbers):
@@ -183,8 +194,21 @@ def skip_simplified_layer_normalization(op, x, skip, gamma, bias=None, *, epsilo
 
 
 @contrib("EmbedLayerNormalization")
-def embed_layer_normalization(op, input_ids, segment_ids, words, positions, segments, gamma, beta, mask=None,
-                              position_ids=None, *, epsilon=1e-12, mask_index_type=1):
+def embed_layer_normalization(
+    op,
+    input_ids,
+    segment_ids,
+    words,
+    positions,
+    segments,
+    gamma,
+    beta,
+    mask=None,
+    position_ids=None,
+    *,
+    epsilon=1e-12,
+    mask_index_type=1,
+):
     if position_ids is None:
         length = op.Squeeze(op.Shape(input_ids, start=1, end=2), (0,))
         position_ids = op.Range(0, length, 1)
@@ -213,8 +237,9 @@ def fused_matmul(op, a, b, *, alpha=1.0, transA=0, transB=0, transBatchA=0, tran
 
 
 @contrib("FusedGemm")
-def fused_gemm(op, a, b, c=None, *, activation="", activation_alpha=None, activation_beta=None, activation_gamma=None,
-               **how):
+def fused_gemm(
+    op, a, b, c=None, *, activation="", activation_alpha=None, activation_beta=None, activation_gamma=None, **how
+):
     numbers = {"alpha": activation_alpha, "beta": activation_beta, "gamma": activation_gamma}
     given = [numbers[k] for k in NUMBERS.get(activation, ()) if numbers[k] is not None]
     return _activated(op, op.Gemm(a, b, c, **how), activation, given)
@@ -251,9 +276,25 @@ def _joined(op, seen, bias):
 
 
 @contrib("Attention", shaped=True)
-def attention(op, x, weights, bias=None, mask=None, past=None, attention_bias=None, past_sequence_length=None, *,
-              num_heads, unidirectional=0, qkv_hidden_sizes=None, mask_filter_value=-10000.0, scale=0.0, do_rotary=0,
-              past_present_share_buffer=0, rotary_embedding_dim=0):
+def attention(
+    op,
+    x,
+    weights,
+    bias=None,
+    mask=None,
+    past=None,
+    attention_bias=None,
+    past_sequence_length=None,
+    *,
+    num_heads,
+    unidirectional=0,
+    qkv_hidden_sizes=None,
+    mask_filter_value=-10000.0,
+    scale=0.0,
+    do_rotary=0,
+    past_present_share_buffer=0,
+    rotary_embedding_dim=0,
+):
     if do_rotary or past_present_share_buffer:
         raise _Unread("do_rotary and past_present_share_buffer are not read")
     qkv = op.MatMul(x, weights)
@@ -266,8 +307,18 @@ def attention(op, x, weights, bias=None, mask=None, past=None, attention_bias=No
     if past is not None and mask is not None and mask.rank == 1:
         raise _Unread("a mask of lengths beside past keys is not read")
     seen = None if mask is None else _looked_at(op, mask, x, x)
-    y, keys, values = op.Attention(q, k, v, _joined(op, seen, attention_bias), *pasts, outputs=3, q_num_heads=num_heads,
-                                   kv_num_heads=num_heads, is_causal=unidirectional, scale=scale or None)
+    y, keys, values = op.Attention(
+        q,
+        k,
+        v,
+        _joined(op, seen, attention_bias),
+        *pasts,
+        outputs=3,
+        q_num_heads=num_heads,
+        kv_num_heads=num_heads,
+        is_causal=unidirectional,
+        scale=scale or None,
+    )
     present = op.Concat(op.Unsqueeze(keys, (0,)), op.Unsqueeze(values, (0,)), axis=0)
     return y, present
 
@@ -286,9 +337,24 @@ def _unpacked(op, packed, count):
 
 
 @contrib("MultiHeadAttention", shaped=True)
-def multi_head_attention(op, query, key=None, value=None, bias=None, key_padding_mask=None, attention_bias=None,
-                         past_key=None, past_value=None, past_sequence_length=None, cache_indirection=None, *,
-                         num_heads, mask_filter_value=-10000.0, scale=0.0, unidirectional=0):
+def multi_head_attention(
+    op,
+    query,
+    key=None,
+    value=None,
+    bias=None,
+    key_padding_mask=None,
+    attention_bias=None,
+    past_key=None,
+    past_value=None,
+    past_sequence_length=None,
+    cache_indirection=None,
+    *,
+    num_heads,
+    mask_filter_value=-10000.0,
+    scale=0.0,
+    unidirectional=0,
+):
     if past_sequence_length is not None or cache_indirection is not None:
         raise _Unread("past_sequence_length and cache_indirection are not read")
     if key is None:
@@ -309,13 +375,35 @@ def multi_head_attention(op, query, key=None, value=None, bias=None, key_padding
         q, k, v = op.Split(bias, (sizes, sizes, total - 2 * sizes), axis=0, outputs=3)
         query, key, value = op.Add(query, q), op.Add(key, k), op.Add(value, v)
     seen = None if key_padding_mask is None else _looked_at(op, key_padding_mask, known, key)
-    return op.Attention(query, key, value, _joined(op, seen, attention_bias), past_key, past_value, outputs=3,
-                        q_num_heads=num_heads, kv_num_heads=num_heads, is_causal=unidirectional, scale=scale or None)
+    return op.Attention(
+        query,
+        key,
+        value,
+        _joined(op, seen, attention_bias),
+        past_key,
+        past_value,
+        outputs=3,
+        q_num_heads=num_heads,
+        kv_num_heads=num_heads,
+        is_causal=unidirectional,
+        scale=scale or None,
+    )
 
 
 @contrib("RotaryEmbedding", shaped=True)
-def rotary_embedding(op, x, position_ids, cos_cache, sin_cache, *, interleaved=0, is_packed_batching=0, num_heads=0,
-                     rotary_embedding_dim=0, scale=1.0):
+def rotary_embedding(
+    op,
+    x,
+    position_ids,
+    cos_cache,
+    sin_cache,
+    *,
+    interleaved=0,
+    is_packed_batching=0,
+    num_heads=0,
+    rotary_embedding_dim=0,
+    scale=1.0,
+):
     if is_packed_batching or scale != 1.0:
         raise _Unread("is_packed_batching and scale are not read")
     rank = _rank(x, "input")
@@ -329,8 +417,15 @@ def rotary_embedding(op, x, position_ids, cos_cache, sin_cache, *, interleaved=0
         position_ids = op.Add(op.Unsqueeze(position_ids, (0,)), op.Range(0, length, 1))
         sizes = op.Concat(op.Shape(x, start=0, end=1), op.Unsqueeze(length, (0,)), axis=0)
         position_ids = op.Expand(position_ids, sizes)
-    return op.RotaryEmbedding(x, cos_cache, sin_cache, position_ids, interleaved=interleaved, num_heads=num_heads,
-                              rotary_embedding_dim=rotary_embedding_dim)
+    return op.RotaryEmbedding(
+        x,
+        cos_cache,
+        sin_cache,
+        position_ids,
+        interleaved=interleaved,
+        num_heads=num_heads,
+        rotary_embedding_dim=rotary_embedding_dim,
+    )
 
 
 # ---- quantized ----------------------------------------------------------------------------------------
@@ -370,7 +465,7 @@ for _kind in ("Sigmoid", "LeakyRelu"):
 
 @contrib("QLinearConcat")
 def qlinear_concat(op, y_scale, y_zero_point, *inputs, axis):
-    parts = [op.DequantizeLinear(*inputs[k:k + 3]) for k in range(0, len(inputs), 3)]
+    parts = [op.DequantizeLinear(*inputs[k : k + 3]) for k in range(0, len(inputs), 3)]
     return op.QuantizeLinear(op.Concat(*parts, axis=axis), y_scale, y_zero_point)
 
 

@@ -18,8 +18,11 @@ CONDITIONS = {
 
 def exportable() -> dict[str, tuple[int, bool]]:
     """{operator of ONNX: (the opset of the form it has here, does it have a gradient rule?)}"""
-    return {name: (o.onnx[1], o.vjp is not None) for name, o in sorted(OPERATORS.items())
-            if o.onnx is not None and o.onnx[0] == ""}
+    return {
+        name: (o.onnx[1], o.vjp is not None)
+        for name, o in sorted(OPERATORS.items())
+        if o.onnx is not None and o.onnx[0] == ""
+    }
 
 
 def table() -> str:

@@ -21,8 +21,12 @@ class Foreign:
     def __init__(self, model: ModelProto, outputs: Iterable[str]) -> None:
         local = {(domain_of(f.domain), f.name) for f in model.functions}
         self.nodes: list[NodeProto] = [
-            n for n in model.graph.node if domain_of(n.domain) not in ("", MINE)
-            and (domain_of(n.domain), n.op_type) not in local and registered(domain_of(n.domain), n.op_type) is None]
+            n
+            for n in model.graph.node
+            if domain_of(n.domain) not in ("", MINE)
+            and (domain_of(n.domain), n.op_type) not in local
+            and registered(domain_of(n.domain), n.op_type) is None
+        ]
         self.model, self.wanted = model, set(outputs)
         self.outputs = {o: n for n in self.nodes for o in n.output if o}
         written = {o for n in model.graph.node for o in n.output} - set(self.outputs)
@@ -34,13 +38,19 @@ class Foreign:
             inferred = onnx.shape_inference.infer_shapes(model)
         except Exception:  # it may know nothing of the domain
             inferred = model
-        known = {v.name: v for v in (*inferred.graph.value_info, *inferred.graph.output)
-                 if v.type.tensor_type.HasField("shape")}
-        missing = [f"{o!r} of node {n.name!r} ({n.domain}::{n.op_type})" for o, n in self.outputs.items()
-                   if o not in known]
+        known = {
+            v.name: v
+            for v in (*inferred.graph.value_info, *inferred.graph.output)
+            if v.type.tensor_type.HasField("shape")
+        }
+        missing = [
+            f"{o!r} of node {n.name!r} ({n.domain}::{n.op_type})" for o, n in self.outputs.items() if o not in known
+        ]
         if missing:
-            raise ModelFileError(f"the type and shape of {', '.join(missing)} are unknown: declare them in the model's "
-                                 f"value_info, since nothing is known here of those operators")
+            raise ModelFileError(
+                f"the type and shape of {', '.join(missing)} are unknown: declare them in the model's "
+                f"value_info, since nothing is known here of those operators"
+            )
         rest = ModelProto()
         rest.CopyFrom(model)
         kept = [n for n in model.graph.node if n not in self.nodes]
@@ -68,9 +78,11 @@ class Foreign:
         for node in self.nodes:
             culprits = [i for i in node.input if i in moved]
             if culprits and needed.intersection(node.output):
-                raise NoGradientRule(f"no gradient rule for operator {node.op_type!r} of domain {node.domain!r}, met "
-                                     f"at node {node.name!r}: a gradient has to reach its input {culprits[0]!r}. "
-                                     f"Freeze the parameters above it, or write it in operators that have a gradient")
+                raise NoGradientRule(
+                    f"no gradient rule for operator {node.op_type!r} of domain {node.domain!r}, met "
+                    f"at node {node.name!r}: a gradient has to reach its input {culprits[0]!r}. "
+                    f"Freeze the parameters above it, or write it in operators that have a gradient"
+                )
 
     def rejoined(self, model: ModelProto) -> ModelProto:
         """The model with the nodes back in their places."""
@@ -97,8 +109,9 @@ class Foreign:
         while waiting:
             ready = next((n for n in waiting if all(i in written for i in n.input if i)), None)
             if ready is None:
-                raise ModelFileError(f"node {waiting[0].name!r} ({waiting[0].op_type}) reads a tensor that the model "
-                                     f"does not have")
+                raise ModelFileError(
+                    f"node {waiting[0].name!r} ({waiting[0].op_type}) reads a tensor that the model does not have"
+                )
             waiting.remove(ready)
             nodes.append(ready)
             written.update(ready.output)

@@ -54,8 +54,9 @@ def inlined(model: ModelProto, body: Checked, opsets: dict[str, int]) -> ModelPr
         raise ModelFileError(f"its functions cannot be inlined: {e}") from e
     left = {_called(n) for n in _every_node(flat.graph.node)} & set(functions)
     if left:
-        raise ModelFileError(f"its function {min(left)[1]!r} cannot be inlined: it is written in another opset than "
-                             f"the model")
+        raise ModelFileError(
+            f"its function {min(left)[1]!r} cannot be inlined: it is written in another opset than the model"
+        )
     return flat
 
 
@@ -100,8 +101,9 @@ def _definition(model: ModelProto, at: int, graph: Graph, opsets: dict[str, int]
         node.input.pop()
     schema = _schema_of(node, opsets)
     there = {a.name for a in node.attribute}
-    node.attribute.extend(a.default_value for k, a in schema.attributes.items()
-                          if k not in there and a.default_value.name)
+    node.attribute.extend(
+        a.default_value for k, a in schema.attributes.items() if k not in there and a.default_value.name
+    )
     alone = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
     alone.graph.name = "alone"
     alone.graph.node.append(node)
@@ -114,8 +116,9 @@ def _definition(model: ModelProto, at: int, graph: Graph, opsets: dict[str, int]
     for name in filter(None, node.output):
         alone.graph.output.add(name=name)
     try:
-        flat = onnx.inliner.inline_selected_functions(alone, [(node.domain, node.op_type)], exclude=False,
-                                                      inline_schema_functions=True)
+        flat = onnx.inliner.inline_selected_functions(
+            alone, [(node.domain, node.op_type)], exclude=False, inline_schema_functions=True
+        )
     except Exception:  # onnx does not find a type that its definition depends on: the operator stays unknown
         return []
     if any((n.domain, n.op_type) == (node.domain, node.op_type) for n in flat.graph.node):
@@ -127,6 +130,7 @@ def _definition(model: ModelProto, at: int, graph: Graph, opsets: dict[str, int]
 
 def _rename(nodes: Sequence[NodeProto], kept: set[str], prefix: str) -> None:
     """Put a prefix before every name that is not kept, inside subgraphs too."""
+
     def new(name: str) -> str:
         return name if name in kept else prefix + name
 
@@ -215,8 +219,10 @@ def _check_function(f: FunctionProto, opsets: dict[str, int]) -> None:
         if domain not in imported:
             raise ModelFileError(f"{where} does not say which opset of the domain {domain or 'ai.onnx'!r} it uses")
         if domain in opsets and imported[domain] != opsets[domain] and domain == "":
-            raise ModelFileError(f"{where} is written in opset {imported[domain]}, and the model in {opsets[domain]}; "
-                                 f"convert them to one")
+            raise ModelFileError(
+                f"{where} is written in opset {imported[domain]}, and the model in {opsets[domain]}; "
+                f"convert them to one"
+            )
     try:
         execution_order(f.node, names)
     except ModelFileError as e:
@@ -230,8 +236,10 @@ def _check_attributes(nodes: Sequence[NodeProto], names: Sequence[str], own: Seq
             if not a.ref_attr_name:
                 check_attribute(a, f"node {name!r} ({node.op_type})", None)
             elif a.ref_attr_name not in own:
-                raise ModelFileError(f"node {name!r} ({node.op_type}): attribute {a.name!r} refers to an attribute "
-                                     f"{a.ref_attr_name!r}, which its function does not have")
+                raise ModelFileError(
+                    f"node {name!r} ({node.op_type}): attribute {a.name!r} refers to an attribute "
+                    f"{a.ref_attr_name!r}, which its function does not have"
+                )
             elif a.type not in AttributeProto.AttributeType.values():
                 raise ModelFileError(f"node {name!r} ({node.op_type}): attribute {a.name!r} is of no type of ONNX's")
 
@@ -242,12 +250,16 @@ def _check_calls(nodes: Sequence[NodeProto], functions: dict[Key, FunctionProto]
         if f is None:
             continue
         if len(node.input) > len(f.input) or len(node.output) > len(f.output):
-            raise ModelFileError(f"node {node.name!r} ({node.op_type}) has {len(node.input)} inputs and "
-                                 f"{len(node.output)} outputs; its function has {len(f.input)} and {len(f.output)}")
+            raise ModelFileError(
+                f"node {node.name!r} ({node.op_type}) has {len(node.input)} inputs and "
+                f"{len(node.output)} outputs; its function has {len(f.input)} and {len(f.output)}"
+            )
         missing = set(f.attribute) - {a.name for a in node.attribute}
         if missing:
-            raise ModelFileError(f"node {node.name!r} ({node.op_type}) lacks the attribute "
-                                 f"{', '.join(map(repr, sorted(missing)))} of its function")
+            raise ModelFileError(
+                f"node {node.name!r} ({node.op_type}) lacks the attribute "
+                f"{', '.join(map(repr, sorted(missing)))} of its function"
+            )
 
 
 def _size(key: Key, functions: dict[Key, FunctionProto], sizes: dict[Key, int], above: tuple[Key, ...]) -> int:
@@ -256,6 +268,8 @@ def _size(key: Key, functions: dict[Key, FunctionProto], sizes: dict[Key, int], 
         raise ModelFileError(f"function {key[1]!r} calls itself, by way of {' -> '.join(k[1] for k in above[-8:])}")
     if key not in sizes:
         _check_calls(functions[key].node, functions)
-        sizes[key] = 1 + sum(_size(c, functions, sizes, (*above, key)) if (c := _called(n)) in functions else 1
-                             for n in _every_node(functions[key].node))
+        sizes[key] = 1 + sum(
+            _size(c, functions, sizes, (*above, key)) if (c := _called(n)) in functions else 1
+            for n in _every_node(functions[key].node)
+        )
     return sizes[key]

@@ -1,6 +1,6 @@
 """Models whose initializers stay in a second file: only what is written out needs their numbers.
 
-    `detached(model)` is enough for all that needs no numbers; `array_of(tensor, folder)` are the numbers.
+`detached(model)` is enough for all that needs no numbers; `array_of(tensor, folder)` are the numbers.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ def detached(model: ModelProto) -> ModelProto:
     del twin.graph.initializer[:]
     twin.graph.initializer.extend(inside)
     have = {i.name for i in model.graph.input}
-    twin.graph.input.extend(helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)) for t in outside
-                            if t.name not in have)
+    twin.graph.input.extend(
+        helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)) for t in outside if t.name not in have
+    )
     return twin
 
 
@@ -56,8 +57,10 @@ def array_of(tensor: TensorProto, folder: str | None = None) -> np.ndarray:
     said = {e.key: e.value for e in tensor.external_data}
     place, what = said.get("location", ""), f"initializer {tensor.name!r}"
     if folder is None:
-        raise ModelFileError(f"{what} keeps its numbers in the file {place!r}, and where that is was not said: load "
-                             f"the model with its data")
+        raise ModelFileError(
+            f"{what} keeps its numbers in the file {place!r}, and where that is was not said: load "
+            f"the model with its data"
+        )
     folder = os.path.realpath(folder)
     path = os.path.realpath(os.path.join(folder, place))
     if os.path.commonpath([folder, path]) != folder or not os.path.isfile(path):
@@ -65,8 +68,10 @@ def array_of(tensor: TensorProto, folder: str | None = None) -> np.ndarray:
     offset, size = int(said.get("offset") or 0), bytes_of(tensor)
     length = int(said.get("length") or size)
     if length != size or not 0 <= offset <= os.path.getsize(path) - size:
-        raise ModelFileError(f"{what} takes {size} bytes; {place!r} should have {length} from byte {offset}, and has "
-                             f"{os.path.getsize(path)} in all")
+        raise ModelFileError(
+            f"{what} takes {size} bytes; {place!r} should have {length} from byte {offset}, and has "
+            f"{os.path.getsize(path)} in all"
+        )
     shape = tuple(tensor.dims)
     dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
     return np.memmap(path, dtype, "r", offset, shape) if size else np.zeros(shape, dtype)

@@ -67,6 +67,7 @@ def _meaning(node: NodeProto) -> tuple | None:
     operator = OPERATORS.get(node.op_type)
     if node.domain or operator is None or operator.random:
         return None
-    attributes = sorted(a.SerializeToString(deterministic=True) for a in node.attribute
-                        if set(a.ints) != DEFAULTS.get(a.name))
+    attributes = sorted(
+        a.SerializeToString(deterministic=True) for a in node.attribute if set(a.ints) != DEFAULTS.get(a.name)
+    )
     return node.op_type, tuple(node.input), tuple(attributes)

@@ -14,8 +14,17 @@ from .standard import in_standard_operators
 from .writer import IR_OF_OPSET, OLDEST_OPSET, to_model
 
 # Since opset 18 these take their axes as an input, before that as an attribute.
-REDUCTIONS = ("ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceLogSum",
-              "ReduceLogSumExp", "ReduceSumSquare")
+REDUCTIONS = (
+    "ReduceMean",
+    "ReduceMax",
+    "ReduceMin",
+    "ReduceProd",
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceLogSum",
+    "ReduceLogSumExp",
+    "ReduceSumSquare",
+)
 
 
 def at_opset(graph: Graph, opset: int) -> tuple[ModelProto, bool]:
@@ -86,5 +95,9 @@ def _lowered(model: ModelProto, opset: int) -> ModelProto | None:
 
 def _needs_a_later_meaning(model: ModelProto) -> bool:
     """Forms that an older opset accepts and does not mean."""
-    return any(n.op_type in ("ScatterElements", "ScatterND") and n.attribute and any(
-        a.name == "reduction" for a in n.attribute) for n in model.graph.node)
+    return any(
+        n.op_type in ("ScatterElements", "ScatterND")
+        and n.attribute
+        and any(a.name == "reduction" for a in n.attribute)
+        for n in model.graph.node
+    )

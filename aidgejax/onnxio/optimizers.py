@@ -1,7 +1,7 @@
 """Optimizers as models: aidgejax.optim's rules in standard ONNX operators, or in the nodes of ONNX Runtime training.
 
-    optimizer_graph(rule, parameters)
-        learning_rate, step, p, p_grad, p_momentum0, p_momentum1 -> p_out, p_momentum0_out, p_momentum1_out, step_out
+optimizer_graph(rule, parameters)
+    learning_rate, step, p, p_grad, p_momentum0, p_momentum1 -> p_out, p_momentum0_out, p_momentum1_out, step_out
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from .writer import IR_OF_OPSET
 RULES = {"adamw": (2, "AdamWOptimizer"), "sgd": (0, "SGDOptimizerV2")}
 
 
-def optimizer_graph(rule: str, parameters: Mapping[str, Value], *, max_norm: float | None = None,
-                    **settings: Any) -> Graph:
+def optimizer_graph(
+    rule: str, parameters: Mapping[str, Value], *, max_norm: float | None = None, **settings: Any
+) -> Graph:
     """One update of all parameters, as aidgejax.optim computes it.
 
     rule: "sgd", or "adamw" with settings beta1, beta2, epsilon, weight_decay, bias_correction and decay, as
@@ -63,8 +64,18 @@ def _sgd() -> Callable[..., tuple]:
     return update
 
 
-def _adamw(op: Any, rate: Value, step: Value, *, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-6,
-           weight_decay: float = 0.0, bias_correction: str = "rate", decay: str = "after") -> Callable[..., tuple]:
+def _adamw(
+    op: Any,
+    rate: Value,
+    step: Value,
+    *,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-6,
+    weight_decay: float = 0.0,
+    bias_correction: str = "rate",
+    decay: str = "after",
+) -> Callable[..., tuple]:
     speed = rate
     if bias_correction != "none":
         t = op.Squeeze(op.Cast(step, to=int(TensorProto.FLOAT)), (0,))
@@ -106,31 +117,57 @@ def _clipped(op: Any, grads: Mapping[str, Value], max_norm: float) -> dict[str, 
     return {name: op.Mul(g, factor) for name, g in grads.items()}
 
 
-def optimizer_model(rule: str, parameters: Mapping[str, Value], *, opset: int | None = None, **settings: Any
-                    ) -> ModelProto:
+def optimizer_model(
+    rule: str, parameters: Mapping[str, Value], *, opset: int | None = None, **settings: Any
+) -> ModelProto:
     """optimizer_graph as a model of standard operators."""
     return at_opset(optimizer_graph(rule, parameters, **settings), opset or 13)[0]
 
 
-def ort_optimizer_model(rule: str, opset: int, *, max_norm: float | None = None, beta1: float = 0.9,
-                        beta2: float = 0.999, epsilon: float = 1e-6, weight_decay: float = 0.0,
-                        bias_correction: str = "rate", decay: str = "after") -> ModelProto:
+def ort_optimizer_model(
+    rule: str,
+    opset: int,
+    *,
+    max_norm: float | None = None,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-6,
+    weight_decay: float = 0.0,
+    bias_correction: str = "rate",
+    decay: str = "after",
+) -> ModelProto:
     """The optimizer in ONNX Runtime's own nodes, over sequences of all parameters."""
     moments, op_type = RULES[rule]
-    names = ["params", "gradients", "first_order_moments", "second_order_moments"][:2 + max(moments, 1)]
+    names = ["params", "gradients", "first_order_moments", "second_order_moments"][: 2 + max(moments, 1)]
     sequence = helper.make_sequence_type_proto(helper.make_tensor_type_proto(TensorProto.FLOAT, None))
-    inputs = [helper.make_tensor_value_info("learning_rate", TensorProto.FLOAT, [1]),
-              helper.make_tensor_value_info("step", TensorProto.INT64, [1]),
-              *(helper.make_value_info(n, sequence) for n in names)]
+    inputs = [
+        helper.make_tensor_value_info("learning_rate", TensorProto.FLOAT, [1]),
+        helper.make_tensor_value_info("step", TensorProto.INT64, [1]),
+        *(helper.make_value_info(n, sequence) for n in names),
+    ]
     nodes, gradients = [], "gradients"
     if max_norm is not None:
         gradients = "clipped_gradients"
-        nodes.append(helper.make_node("InplaceClipGradNorm", ["gradients"], [gradients], domain="com.microsoft",
-                                      name="InplaceClipGradNorm", max_norm=float(max_norm)))
+        nodes.append(
+            helper.make_node(
+                "InplaceClipGradNorm",
+                ["gradients"],
+                [gradients],
+                domain="com.microsoft",
+                name="InplaceClipGradNorm",
+                max_norm=float(max_norm),
+            )
+        )
     attrs: dict[str, Any] = {}
     if rule == "adamw":
-        attrs = {"alpha": beta1, "beta": beta2, "epsilon": epsilon, "weight_decay": weight_decay,
-                 "correct_bias": int(bias_correction != "none"), "adam_mode": int(decay == "after")}
+        attrs = {
+            "alpha": beta1,
+            "beta": beta2,
+            "epsilon": epsilon,
+            "weight_decay": weight_decay,
+            "correct_bias": int(bias_correction != "none"),
+            "adam_mode": int(decay == "after"),
+        }
     operands = ["learning_rate", "params", gradients]
     if rule == "adamw":
         operands = ["learning_rate", "step", "params", gradients, *names[2:]]
@@ -139,15 +176,21 @@ def ort_optimizer_model(rule: str, opset: int, *, max_norm: float | None = None,
     body = helper.make_graph(nodes, "optimizer", inputs, [done])
     opset = min(opset, 21)
     imports = [helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)]
-    return helper.make_model(body, opset_imports=imports,
-                             ir_version=min(10, next(ir for top, ir in IR_OF_OPSET if opset <= top)),
-                             producer_name="aidgejax")
+    return helper.make_model(
+        body,
+        opset_imports=imports,
+        ir_version=min(10, next(ir for top, ir in IR_OF_OPSET if opset <= top)),
+        producer_name="aidgejax",
+    )
 
 
 def read_ort_optimizer(model: ModelProto) -> tuple[str, dict[str, Any]] | None:
     """(rule, settings) of an optimizer model in ONNX Runtime's own nodes; None where it has none of them."""
-    by_type = {n.op_type: {a.name: helper.get_attribute_value(a) for a in n.attribute} for n in model.graph.node
-               if n.domain == "com.microsoft"}
+    by_type = {
+        n.op_type: {a.name: helper.get_attribute_value(a) for a in n.attribute}
+        for n in model.graph.node
+        if n.domain == "com.microsoft"
+    }
     settings: dict[str, Any] = {}
     if (clip := by_type.get("InplaceClipGradNorm")) is not None:
         settings["max_norm"] = round(clip.get("max_norm", 1.0), 7)
@@ -157,9 +200,13 @@ def read_ort_optimizer(model: ModelProto) -> tuple[str, dict[str, Any]] | None:
         return None
     attrs = by_type["AdamWOptimizer"]
     hugging_face = attrs.get("adam_mode", 0) == 1
-    settings |= {"beta1": attrs.get("alpha", 0.9), "beta2": attrs.get("beta", 0.999),
-                 "epsilon": attrs.get("epsilon", 1e-8), "weight_decay": attrs.get("weight_decay", 0.01),
-                 "decay": "after" if hugging_face else "before"}
+    settings |= {
+        "beta1": attrs.get("alpha", 0.9),
+        "beta2": attrs.get("beta", 0.999),
+        "epsilon": attrs.get("epsilon", 1e-8),
+        "weight_decay": attrs.get("weight_decay", 0.01),
+        "decay": "after" if hugging_face else "before",
+    }
     corrects = attrs.get("correct_bias", 1)
     settings["bias_correction"] = "none" if not corrects else "rate" if hugging_face else "moments"
     return "adamw", {k: round(v, 9) if isinstance(v, float) else v for k, v in settings.items()}

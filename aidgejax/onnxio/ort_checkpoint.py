@@ -84,8 +84,10 @@ def to_bytes(checkpoint: OrtCheckpoint, offsets: Mapping[str, int] | None = None
     if checkpoint.optimizer:
         size += sum(a.nbytes for m in checkpoint.optimizer.momentums.values() for a in m)
     if size > LARGEST and not checkpoint.nominal:
-        raise CheckpointError(f"the checkpoint would hold {size} bytes in one file, and ONNX Runtime's format takes at "
-                              f"most {LARGEST}; leave out the optimizer's state, or save with aidgejax.checkpoint")
+        raise CheckpointError(
+            f"the checkpoint would hold {size} bytes in one file, and ONNX Runtime's format takes at "
+            f"most {LARGEST}; leave out the optimizer's state, or save with aidgejax.checkpoint"
+        )
     b = flatbuffers.Builder(1024 if checkpoint.nominal else size + 4096)
     bag = _property_bag(b, checkpoint.properties)
     groups = None
@@ -98,8 +100,10 @@ def to_bytes(checkpoint: OrtCheckpoint, offsets: Mapping[str, int] | None = None
 
 
 def _module_state(b: Any, checkpoint: OrtCheckpoint, offsets: Mapping[str, int]) -> int:
-    trainable, frozen = (_vector(b, [_tensor(b, n, a, checkpoint.nominal, offsets.get(n)) for n, a in arrays.items()])
-                         for arrays in (checkpoint.trainable, checkpoint.frozen))
+    trainable, frozen = (
+        _vector(b, [_tensor(b, n, a, checkpoint.nominal, offsets.get(n)) for n, a in arrays.items()])
+        for arrays in (checkpoint.trainable, checkpoint.frozen)
+    )
     return _table(b, 4, {0: trainable, 1: frozen, 2: ("Bool", checkpoint.nominal), 3: ("Bool", bool(offsets))})
 
 
@@ -121,8 +125,9 @@ def _optimizer_group(b: Any, state: OptimizerState) -> int:
         tensors = _vector(b, [_tensor(b, f"momentum{k}", m) for k, m in enumerate(momentums)])
         states.append(_table(b, 2, {0: b.CreateString(name), 1: tensors}))
     states = _vector(b, states)
-    return _table(b, 4, {0: b.CreateString("group0"), 1: ("Int64", state.step),
-                         2: ("Float32", state.learning_rate), 3: states})
+    return _table(
+        b, 4, {0: b.CreateString("group0"), 1: ("Int64", state.step), 2: ("Float32", state.learning_rate), 3: states}
+    )
 
 
 def _property_bag(b: Any, properties: Mapping[str, Property]) -> int | None:
@@ -165,8 +170,10 @@ def from_bytes(data: bytes, what: str = "the checkpoint", outside: str | None = 
     """What `data` says.  what: how to call it in a message, e.g. its path.  outside: the path of the second file.
     Raises CheckpointError."""
     if len(data) < 8 or data[4:8] != IDENTIFIER:
-        raise CheckpointError(f"{what} is not a checkpoint of ONNX Runtime training: expected the identifier "
-                              f"{IDENTIFIER.decode()!r} at byte 4, got {bytes(data[4:8])!r}")
+        raise CheckpointError(
+            f"{what} is not a checkpoint of ONNX Runtime training: expected the identifier "
+            f"{IDENTIFIER.decode()!r} at byte 4, got {bytes(data[4:8])!r}"
+        )
     root = _Table(data, int.from_bytes(data[:4], "little"), what)
     version = root.number(0, types.Int32Flags)
     if version != VERSION:
@@ -178,8 +185,9 @@ def from_bytes(data: bytes, what: str = "the checkpoint", outside: str | None = 
     result = OrtCheckpoint(_tensors(module, 0, nominal, outside), _tensors(module, 1, nominal, outside), nominal)
     for group in root.tables(2)[:1]:
         momentums = {s.text(0): tuple(_tensors(s, 1, False).values()) for s in group.tables(3)}
-        result.optimizer = OptimizerState(group.number(1, types.Int64Flags), group.number(2, types.Float32Flags),
-                                          momentums)
+        result.optimizer = OptimizerState(
+            group.number(1, types.Int64Flags), group.number(2, types.Float32Flags), momentums
+        )
     if bag := root.table(3):
         for p in bag.tables(0):
             result.properties[p.text(0)] = p.number(1, types.Int64Flags)
@@ -216,11 +224,13 @@ def _tensors(table: _Table, slot: int, nominal: bool, outside: str | None = None
 
 def _from_outside(path: str | None, offset: int, size: int, what: str) -> np.ndarray:
     if path is None or not os.path.exists(path):
-        raise CheckpointError(f"{what} keeps its data in another file, {path!r}, which is not there: it belongs beside "
-                              f"the checkpoint")
+        raise CheckpointError(
+            f"{what} keeps its data in another file, {path!r}, which is not there: it belongs beside the checkpoint"
+        )
     if offset < 0 or size < 0 or offset + size > os.path.getsize(path):
-        raise CheckpointError(f"{what} should have {size} bytes from byte {offset} of {path!r}, which has "
-                              f"{os.path.getsize(path)}")
+        raise CheckpointError(
+            f"{what} should have {size} bytes from byte {offset} of {path!r}, which has {os.path.getsize(path)}"
+        )
     return np.fromfile(path, np.uint8, size, offset=offset)
 
 
@@ -240,7 +250,7 @@ class _Table:
     def _int(self, at: int, size: int, signed: bool = False) -> int:
         if not 0 <= at <= len(self.data) - size:
             raise CheckpointError(f"{self.what} is damaged: it points to byte {at} of {len(self.data)}")
-        return int.from_bytes(self.data[at:at + size], "little", signed=signed)
+        return int.from_bytes(self.data[at : at + size], "little", signed=signed)
 
     def _field(self, slot: int) -> int | None:
         if slot >= self._slots:
@@ -268,9 +278,11 @@ class _Table:
     def _span(self, at: int, width: int) -> bytes:
         size = self._int(at, 4) * width
         if at + 4 + size > len(self.data):
-            raise CheckpointError(f"{self.what} is damaged: at byte {at} it promises {size} bytes, and there are "
-                                  f"{len(self.data) - at - 4}")
-        return bytes(self.data[at + 4:at + 4 + size])
+            raise CheckpointError(
+                f"{self.what} is damaged: at byte {at} it promises {size} bytes, and there are "
+                f"{len(self.data) - at - 4}"
+            )
+        return bytes(self.data[at + 4 : at + 4 + size])
 
     def array(self, slot: int, dtype: np.dtype) -> np.ndarray:
         at = self._follow(slot)
@@ -290,5 +302,9 @@ class _Table:
         return [_Table(self.data, p + self._int(p, 4), self.what) for p in places]
 
 
-_NUMPY: dict[Callable, str] = {types.BoolFlags: "?", types.Int32Flags: "<i4", types.Int64Flags: "<i8",
-                               types.Float32Flags: "<f4"}
+_NUMPY: dict[Callable, str] = {
+    types.BoolFlags: "?",
+    types.Int32Flags: "<i4",
+    types.Int64Flags: "<i8",
+    types.Float32Flags: "<f4",
+}

@@ -31,8 +31,14 @@ from .versions import in_todays_form_by_rank
 LARGEST_FILE = (1 << 31) - 1  # what protobuf can hold; larger models keep their data in a second file
 
 
-def read(source: Any, *, constants: Iterable[str] | None = None, shapes: Shapes | None = None,
-         values: Mapping[str, Any] | None = None, batch: str | None = None) -> Graph:
+def read(
+    source: Any,
+    *,
+    constants: Iterable[str] | None = None,
+    shapes: Shapes | None = None,
+    values: Mapping[str, Any] | None = None,
+    batch: str | None = None,
+) -> Graph:
     """Read an ONNX model: a path, a ModelProto, or the bytes of a file.
 
     constants: names of initializers that training is to leave alone.
@@ -51,14 +57,15 @@ def read(source: Any, *, constants: Iterable[str] | None = None, shapes: Shapes 
         raise ModelFileError(f"cannot read {where}: it is damaged: {type(e).__name__}: {e}") from e
 
 
-def _read(source: Any, constants: Sequence[str], shapes: Shapes, values: Mapping[str, Any],
-          batch: str | None) -> Graph:
+def _read(source: Any, constants: Sequence[str], shapes: Shapes, values: Mapping[str, Any], batch: str | None) -> Graph:
     model = _load(source)
     opsets = check_versions(model)
     if check_external(model):
         if isinstance(source, ModelProto | bytes):
-            raise ModelFileError("it keeps data in other files, which only a model read from a path may do: "
-                                 "give the path of the model instead")
+            raise ModelFileError(
+                "it keeps data in other files, which only a model read from a path may do: "
+                "give the path of the model instead"
+            )
         model = _load_with_external_data(source)
     body = checked(model.graph)
     if model.functions:
@@ -82,8 +89,9 @@ def _with_values(graph: Graph, values: Mapping[str, Any]) -> Graph:
     """The graph with these inputs turned into constants."""
     for name, value in values.items():
         if name not in graph.inputs:
-            raise GraphError(f"`values` names {name!r}, but the inputs are "
-                             f"{', '.join(map(repr, graph.inputs)) or 'none'}")
+            raise GraphError(
+                f"`values` names {name!r}, but the inputs are {', '.join(map(repr, graph.inputs)) or 'none'}"
+            )
         declared, array = graph.inputs.pop(name), np.asarray(value)
         if not _fits(declared, array):
             raise GraphError(f"`values` gives {declared} an array {array.dtype.name}{list(array.shape)}")
@@ -93,8 +101,11 @@ def _with_values(graph: Graph, values: Mapping[str, Any]) -> Graph:
 
 def _fits(declared: Value, array: np.ndarray) -> bool:
     sizes = declared.shape if declared.shape is not None else array.shape
-    return declared.dtype == array.dtype.name and len(sizes) == array.ndim and all(
-        not isinstance(d, int) or d == n for d, n in zip(sizes, array.shape, strict=True))
+    return (
+        declared.dtype == array.dtype.name
+        and len(sizes) == array.ndim
+        and all(not isinstance(d, int) or d == n for d, n in zip(sizes, array.shape, strict=True))
+    )
 
 
 def _written_out(graph: Graph) -> Graph:
@@ -132,8 +143,10 @@ def _content(source: Any) -> bytes:
         if not path.is_file():
             raise ModelFileError("it is not a file")
         if path.stat().st_size > LARGEST_FILE:
-            raise ModelFileError(f"the file has {path.stat().st_size} bytes; an ONNX file has at most {LARGEST_FILE}, "
-                                 f"and keeps the data of larger models beside it")
+            raise ModelFileError(
+                f"the file has {path.stat().st_size} bytes; an ONNX file has at most {LARGEST_FILE}, "
+                f"and keeps the data of larger models beside it"
+            )
         return path.read_bytes()
     except (OSError, ValueError) as e:
         if isinstance(e, AidgeJaxError):
@@ -155,8 +168,10 @@ def _assign_roles(graph: Graph, model: ModelProto, constants: Sequence[str]) -> 
     stored = {*graph.producers, *(t.name for t in model.graph.initializer)}
     missing = [c for c in constants if c not in stored]
     if missing:
-        raise GraphError(f"`constants` names {', '.join(map(repr, missing))}, but the initializers are "
-                         f"{', '.join(map(repr, sorted(stored))) or 'none'}")
+        raise GraphError(
+            f"`constants` names {', '.join(map(repr, missing))}, but the initializers are "
+            f"{', '.join(map(repr, sorted(stored))) or 'none'}"
+        )
     noted = noted_roles(graph.metadata)
     guessed = guess_roles(graph)
     weights = feeds_weight(graph)
@@ -170,8 +185,11 @@ def _assign_roles(graph: Graph, model: ModelProto, constants: Sequence[str]) -> 
 
 
 def _with_shapes(graph: Graph, model: ModelProto, opset: int, batch: str | None) -> Graph:
-    declared = {o.name: Value(o.name, check_shape(o, "output"), check_type(o, "output"))
-                for o in model.graph.output if o.type.WhichOneof("value")}
+    declared = {
+        o.name: Value(o.name, check_shape(o, "output"), check_type(o, "output"))
+        for o in model.graph.output
+        if o.type.WhichOneof("value")
+    }
     graph = _inferred(graph)
     ranked = in_todays_form_by_rank(graph, opset)
     graph = graph if ranked is graph else with_shapes(ranked)

@@ -58,17 +58,26 @@ def _spelled(twin: Graph, node: Node, function: Spelling, node_names: set[str]) 
             continue
         value = made[k] if k < len(made) else None
         if not isinstance(value, Value):
-            raise GraphError(f"node {node.name!r} ({node.op}) of graph {twin.name!r}: its spelling in other operators "
-                             f"gives no output {k}, which the graph uses as {output!r}")
+            raise GraphError(
+                f"node {node.name!r} ({node.op}) of graph {twin.name!r}: its spelling in other operators "
+                f"gives no output {k}, which the graph uses as {output!r}"
+            )
         if value.name in written and value.name not in final:
             final[value.name] = output
         else:  # an input passed through, or the same tensor twice
             again.append((value.name, output))
-    rename = final | {name: _moved(twin, scratch, name) for name in (*scratch.producers, *written)
-                      if name not in final}
-    nodes = [Node(n.op, tuple(rename.get(i, i) if isinstance(i, str) else i for i in n.inputs),
-                  tuple(rename.get(o, o) if o else o for o in n.outputs), n.attrs, n.name, n.domain)
-             for n in scratch.nodes]
+    rename = final | {name: _moved(twin, scratch, name) for name in (*scratch.producers, *written) if name not in final}
+    nodes = [
+        Node(
+            n.op,
+            tuple(rename.get(i, i) if isinstance(i, str) else i for i in n.inputs),
+            tuple(rename.get(o, o) if o else o for o in n.outputs),
+            n.attrs,
+            n.name,
+            n.domain,
+        )
+        for n in scratch.nodes
+    ]
     nodes += [Node("Identity", (rename.get(i, i),), (o,), {}, f"{node.name}/Identity") for i, o in again]
     return _named(nodes, node, node_names)
 

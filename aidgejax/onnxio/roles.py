@@ -16,15 +16,37 @@ from ..walk import metadata
 KEY = "aidgejax.roles"  # in the model's metadata: {role: [names]}, where it is not the guessed one
 # Inputs that are settings of a node and not weights, though they may be floating.
 SETTINGS = {
-    "Clip": (1, 2), "Pad": (2,), "Dropout": (1,), "Resize": (1, 2), "OneHot": (2,), "Range": (0, 1, 2),
-    "RNN": (5,), "GRU": (5,), "LSTM": (5, 6), "RotaryEmbedding": (1, 2),
-    "NonMaxSuppression": (3, 4), "QuantizeLinear": (1, 2), "DequantizeLinear": (1, 2), "Where": (0,),
+    "Clip": (1, 2),
+    "Pad": (2,),
+    "Dropout": (1,),
+    "Resize": (1, 2),
+    "OneHot": (2,),
+    "Range": (0, 1, 2),
+    "RNN": (5,),
+    "GRU": (5,),
+    "LSTM": (5, 6),
+    "RotaryEmbedding": (1, 2),
+    "NonMaxSuppression": (3, 4),
+    "QuantizeLinear": (1, 2),
+    "DequantizeLinear": (1, 2),
+    "Where": (0,),
 }
 # Inputs that are weights wherever they are stored: exporters write some of them as Constant nodes.
 WEIGHTS = {
-    "Conv": (1, 2), "ConvTranspose": (1, 2), "Gemm": (1, 2), "MatMul": (1,), "Gather": (0,), "PRelu": (1,),
-    "BatchNormalization": (1, 2, 3, 4), "LayerNormalization": (1, 2), "InstanceNormalization": (1, 2),
-    "GroupNormalization": (1, 2), "RMSNormalization": (1,), "RNN": (1, 2, 3), "LSTM": (1, 2, 3), "GRU": (1, 2, 3),
+    "Conv": (1, 2),
+    "ConvTranspose": (1, 2),
+    "Gemm": (1, 2),
+    "MatMul": (1,),
+    "Gather": (0,),
+    "PRelu": (1,),
+    "BatchNormalization": (1, 2, 3, 4),
+    "LayerNormalization": (1, 2),
+    "InstanceNormalization": (1, 2),
+    "GroupNormalization": (1, 2),
+    "RMSNormalization": (1,),
+    "RNN": (1, 2, 3),
+    "LSTM": (1, 2, 3),
+    "GRU": (1, 2, 3),
 }
 
 
@@ -51,7 +73,7 @@ def _uses(graph: Graph) -> dict[str, list[tuple[Node, int]]]:
                 uses.setdefault(i, []).append((node, k))
         for body in (a for a in node.attrs.values() if isinstance(a, Graph)):
             found = _uses(body)
-            for name, i in zip(inside, node.inputs[len(node.inputs) - len(inside):], strict=True):
+            for name, i in zip(inside, node.inputs[len(node.inputs) - len(inside) :], strict=True):
                 if isinstance(i, str):
                     uses.setdefault(i, []).extend(found.get(name, []))
     return uses
@@ -79,8 +101,9 @@ def noted_roles(props: Mapping[str, str]) -> dict[str, str]:
     except (ValueError, AttributeError, TypeError, RecursionError):
         raise ModelFileError(f"its metadata {KEY!r} is not what aidgejax writes: {props[KEY][:80]!r}") from None
     if not set(found.values()) <= set(ROLES):
-        raise ModelFileError(f"its metadata {KEY!r} has the roles {', '.join(map(repr, noted))}; a role is one of "
-                             f"{', '.join(ROLES)}")
+        raise ModelFileError(
+            f"its metadata {KEY!r} has the roles {', '.join(map(repr, noted))}; a role is one of {', '.join(ROLES)}"
+        )
     return found
 
 

@@ -52,11 +52,20 @@ def schema_for(graph: Graph, node: Node) -> onnx.defs.OpSchema | None:
     attributes = {k for k, v in node.attrs.items() if v is not None and not same(v, operator.attributes.get(k))}
     for schema in _forms(domain, onnx_name(operator), version):
         formals = schema.inputs
-        if attributes <= set(schema.attributes) and len(node.inputs) <= schema.max_input and all(
-                _takes(formals[min(k, len(formals) - 1)], graph.value(i)) for k, i in enumerate(node.inputs)
-                if isinstance(i, str)) and all(
+        if (
+            attributes <= set(schema.attributes)
+            and len(node.inputs) <= schema.max_input
+            and all(
+                _takes(formals[min(k, len(formals) - 1)], graph.value(i))
+                for k, i in enumerate(node.inputs)
+                if isinstance(i, str)
+            )
+            and all(
                 _takes(schema.outputs[min(k, len(schema.outputs) - 1)], graph.value(o))
-                for k, o in enumerate(node.outputs) if o and graph.has(o)):
+                for k, o in enumerate(node.outputs)
+                if o and graph.has(o)
+            )
+        ):
             return schema
     return None
 

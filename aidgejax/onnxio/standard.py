@@ -50,9 +50,11 @@ def _spelling(graph: Graph, node: Node) -> Spelling | None:
     decompose, schema = operator.decompose, schema_of(operator)
     if decompose is None:
         odd = [k for k in node.attrs if k not in schema.attributes] if schema else []
-        raise ModelFileError(f"node {node.name!r} ({node.op}) of graph {graph.name!r} cannot be written: ONNX does not "
-                             f"have it{' with ' + ', '.join(odd) if odd else ''}, and aidgejax/ops gives no "
-                             f"decomposition")
+        raise ModelFileError(
+            f"node {node.name!r} ({node.op}) of graph {graph.name!r} cannot be written: ONNX does not "
+            f"have it{' with ' + ', '.join(odd) if odd else ''}, and aidgejax/ops gives no "
+            f"decomposition"
+        )
 
     def spell(op: Any, *inputs: Any, **attributes: Any) -> Any:
         return decompose(op, *operator.pad_inputs(inputs), **{**operator.attributes, **attributes})

@@ -33,8 +33,11 @@ def captures(node: NodeProto) -> list[str]:
 
 def outer_reads(graph: GraphProto) -> list[str]:
     """The tensors that a graph reads and neither is given nor writes."""
-    own = {*(i.name for i in graph.input), *(t.name for t in graph.initializer),
-           *(o for n in graph.node for o in n.output)}
+    own = {
+        *(i.name for i in graph.input),
+        *(t.name for t in graph.initializer),
+        *(o for n in graph.node for o in n.output),
+    }
     read = [*(i for n in graph.node for i in reads(n)), *(o.name for o in graph.output)]
     return list(dict.fromkeys(i for i in read if i not in own))
 

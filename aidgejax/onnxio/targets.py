@@ -33,8 +33,11 @@ def read_with_targets(model: ModelProto) -> Graph:
 def _of_targets(model: ModelProto) -> dict[str, tuple[Dim, ...]]:
     declared = {i.name: check_shape(i, "input") for i in model.graph.input}
     users = Counter(d for shape in declared.values() for d in set(shape or ()) if isinstance(d, str))
-    private = {name for name, shape in declared.items() if shape and any(
-        d is None or isinstance(d, str) and users[d] == 1 for d in shape)}
+    private = {
+        name
+        for name, shape in declared.items()
+        if shape and any(d is None or isinstance(d, str) and users[d] == 1 for d in shape)
+    }
     found: dict[str, tuple[Dim, ...]] = {}
     for node in model.graph.node:
         pair = [*node.input, "", ""][:2]

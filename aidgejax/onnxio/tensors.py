@@ -12,20 +12,30 @@ from onnx import AttributeProto, TensorProto, helper, numpy_helper
 from ..errors import ModelFileError
 
 FIELDS = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
-REFUSED: dict[int, str] = {TensorProto.STRING: "strings", TensorProto.COMPLEX64: "complex numbers",
-                           TensorProto.COMPLEX128: "complex numbers"}
+REFUSED: dict[int, str] = {
+    TensorProto.STRING: "strings",
+    TensorProto.COMPLEX64: "complex numbers",
+    TensorProto.COMPLEX128: "complex numbers",
+}
 # Several of these share a byte.
-BITS = {TensorProto.INT4: 4, TensorProto.UINT4: 4, TensorProto.FLOAT4E2M1: 4,
-        getattr(TensorProto, "INT2", -1): 2, getattr(TensorProto, "UINT2", -2): 2,
-        getattr(TensorProto, "FLOAT6E2M3", -3): 6, getattr(TensorProto, "FLOAT6E3M2", -4): 6}
+BITS = {
+    TensorProto.INT4: 4,
+    TensorProto.UINT4: 4,
+    TensorProto.FLOAT4E2M1: 4,
+    getattr(TensorProto, "INT2", -1): 2,
+    getattr(TensorProto, "UINT2", -2): 2,
+    getattr(TensorProto, "FLOAT6E2M3", -3): 6,
+    getattr(TensorProto, "FLOAT6E3M2", -4): 6,
+}
 
 
 def dtype_name(element: int, what: str) -> str:
     """NumPy's name of an ONNX element type; refused where we have none for it."""
     known = TensorProto.DataType.values()
     if element == TensorProto.UNDEFINED or element not in known:
-        raise ModelFileError(f"{what} has element type {element}, which is none of ONNX's "
-                             f"({min(known) + 1} to {max(known)})")
+        raise ModelFileError(
+            f"{what} has element type {element}, which is none of ONNX's ({min(known) + 1} to {max(known)})"
+        )
     if element in REFUSED:
         raise ModelFileError(f"{what} holds {REFUSED[element]}, which aidgejax does not compute with")
     return helper.tensor_dtype_to_np_dtype(element).name
@@ -60,8 +70,9 @@ def to_array(tensor: TensorProto, what: str) -> np.ndarray:
         per_byte = 8 // BITS.get(tensor.data_type, 8)  # 6-bit numbers have an entry each, as larger ones
         count, expected = len(getattr(tensor, field)), -(-elements // per_byte)
         if count != expected:
-            raise ModelFileError(f"{what} is {dtype}{list(tensor.dims)}, which is {expected} entries of {field}, "
-                                 f"but holds {count}")
+            raise ModelFileError(
+                f"{what} is {dtype}{list(tensor.dims)}, which is {expected} entries of {field}, but holds {count}"
+            )
     try:
         data = numpy_helper.to_array(tensor)
     except Exception as e:  # sizes that fit each other and NumPy all the same says no, e.g. more than 64 axes
@@ -118,11 +129,15 @@ def check_external(model: onnx.ModelProto) -> bool:
         if "length" in entries:
             length = _number(entries["length"], "length", what)
             if length != wanted:
-                raise ModelFileError(f"{what} is {wanted} bytes by its type and shape {list(tensor.dims)}, but its "
-                                     f"external length is {length}")
+                raise ModelFileError(
+                    f"{what} is {wanted} bytes by its type and shape {list(tensor.dims)}, but its "
+                    f"external length is {length}"
+                )
         elif parts.get(entries.get("location", "")):
-            raise ModelFileError(f"{what} does not say its length in the external file {entries.get('location')!r}, "
-                                 f"which it shares with other tensors")
+            raise ModelFileError(
+                f"{what} does not say its length in the external file {entries.get('location')!r}, "
+                f"which it shares with other tensors"
+            )
         parts.setdefault(entries.get("location", ""), []).append((offset, offset + length))
     for location, spans in parts.items():
         held, end = 0, 0
@@ -130,8 +145,10 @@ def check_external(model: onnx.ModelProto) -> bool:
             held += max(0, stop - max(start, end))
             end = max(end, stop)
         if sum(stop - start for start, stop in spans) > 2 * held:
-            raise ModelFileError(f"the external file {location!r} is claimed several times over: {len(spans)} tensors "
-                                 f"take {sum(b - a for a, b in spans)} bytes from {held}")
+            raise ModelFileError(
+                f"the external file {location!r} is claimed several times over: {len(spans)} tensors "
+                f"take {sum(b - a for a, b in spans)} bytes from {held}"
+            )
     return bool(parts)
 
 

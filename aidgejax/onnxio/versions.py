@@ -64,8 +64,12 @@ def _without_saved_statistics(graph: Graph) -> Graph:
     """BatchNormalization had two more outputs before opset 14; exporters name them though nobody reads them."""
     read = {*graph.outputs, *(i for n in graph.nodes for i in n.input_names)}
     twin = graph.copy()
-    twin.nodes = [replace(n, outputs=n.outputs[:3] + tuple(o if o in read else None for o in n.outputs[3:]))
-                  if n.op == "BatchNormalization" else n for n in graph.nodes]
+    twin.nodes = [
+        replace(n, outputs=n.outputs[:3] + tuple(o if o in read else None for o in n.outputs[3:]))
+        if n.op == "BatchNormalization"
+        else n
+        for n in graph.nodes
+    ]
     return twin
 
 
@@ -124,8 +128,18 @@ def squeeze(op, node, x, *, axes=None):
 
 
 @before(13, "ReduceSum")
-@before(18, "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin",
-        "ReduceProd", "ReduceSumSquare")
+@before(
+    18,
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceLogSum",
+    "ReduceLogSumExp",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceMin",
+    "ReduceProd",
+    "ReduceSumSquare",
+)
 def reduce(op, node, x, *, axes=None, keepdims=1):
     return getattr(op, node.op)(x, axes, keepdims=keepdims)
 
@@ -193,12 +207,16 @@ def batch_normalization(op, node, x, scale, bias, mean, var, *, epsilon=1e-5, mo
     """More outputs than one meant training; saved mean and variance are gone; spatial=0: statistics per position."""
     training = any(node.outputs[1:])
     if any(node.outputs[3:]):
-        raise _cannot(node, f"its outputs {', '.join(repr(o) for o in node.outputs[3:] if o)} (saved statistics) do "
-                            f"not exist since opset 14; remove them")
+        raise _cannot(
+            node,
+            f"its outputs {', '.join(repr(o) for o in node.outputs[3:] if o)} (saved statistics) do "
+            f"not exist since opset 14; remove them",
+        )
     if spatial:
         outputs = 3 if training else 1
-        return op.BatchNormalization(x, scale, bias, mean, var, epsilon=epsilon, momentum=momentum,
-                                     training_mode=int(training), outputs=outputs)
+        return op.BatchNormalization(
+            x, scale, bias, mean, var, epsilon=epsilon, momentum=momentum, training_mode=int(training), outputs=outputs
+        )
     if training:
         raise _cannot(node, "spatial=0 with outputs for training; only its inference is read")
     normal = op.Div(op.Sub(x, mean), op.Sqrt(op.Add(var, epsilon)))
@@ -214,8 +232,9 @@ def group_normalization(op, node, x, scale, bias, *, num_groups, epsilon=1e-5, *
     def per_channel(v):
         return op.Reshape(op.Expand(op.Reshape(v, (num_groups, 1)), target), (-1,))
 
-    return op.GroupNormalization(x, per_channel(scale), per_channel(bias), num_groups=num_groups, epsilon=epsilon,
-                                 **attributes)
+    return op.GroupNormalization(
+        x, per_channel(scale), per_channel(bias), num_groups=num_groups, epsilon=epsilon, **attributes
+    )
 
 
 @before(13, "Softmax", "LogSoftmax", "Hardmax", table=OLDER_OF_RANK)

@@ -31,8 +31,14 @@ IR_OF_OPSET = ((14, 7), (18, 8), (20, 9), (22, 10), (23, 11), (24, 12), (27, 13)
 LARGEST_MODEL = (1 << 31) - (1 << 20)
 
 
-def write(graph: Graph, params: Mapping[str, Any] | None, path: Any, *, buffers: Mapping[str, Any] | None = None,
-          opset: int | None = None) -> None:
+def write(
+    graph: Graph,
+    params: Mapping[str, Any] | None,
+    path: Any,
+    *,
+    buffers: Mapping[str, Any] | None = None,
+    opset: int | None = None,
+) -> None:
     """Write a graph to an ONNX file; `params` and `buffers` replace the graph's own arrays.
 
     A model over 2 GiB keeps its data beside it in `<path>.data`.  The model passes onnx's full checker, or
@@ -55,16 +61,23 @@ def write(graph: Graph, params: Mapping[str, Any] | None, path: Any, *, buffers:
         raise ModelFileError(f"cannot write {path!r}: {e}") from e
 
 
-def to_model(graph: Graph, params: Mapping[str, Any] | None = None, buffers: Mapping[str, Any] | None = None, *,
-             opset: int | None = None) -> onnx.ModelProto:
+def to_model(
+    graph: Graph,
+    params: Mapping[str, Any] | None = None,
+    buffers: Mapping[str, Any] | None = None,
+    *,
+    opset: int | None = None,
+) -> onnx.ModelProto:
     """The ModelProto that `write` writes.
 
     opset: of the default domain; default: the lowest that has every operator in the form used here.
     """
     model = _model(graph, params, buffers, opset)
     if _size(model) > LARGEST_MODEL:
-        raise ModelFileError(f"graph {graph.name!r} holds {_size(model)} bytes, more than a ModelProto can; `write` "
-                             f"puts them into a second file")
+        raise ModelFileError(
+            f"graph {graph.name!r} holds {_size(model)} bytes, more than a ModelProto can; `write` "
+            f"puts them into a second file"
+        )
     _check(graph, model)
     return model
 
@@ -114,14 +127,15 @@ def _write_in_two_files(graph: Graph, model: onnx.ModelProto, path: str) -> None
     """The data first, then the model that names it; an existing data file may belong to another model."""
     data = f"{path}.data"
     if os.path.lexists(data):
-        raise ModelFileError(f"cannot write {path!r}: it is larger than 2 GiB and needs the file {data!r} for its "
-                             f"data, which exists; remove it, or choose another name")
+        raise ModelFileError(
+            f"cannot write {path!r}: it is larger than 2 GiB and needs the file {data!r} for its "
+            f"data, which exists; remove it, or choose another name"
+        )
     folder = f"{path}.{secrets.token_hex(4)}.tmp"
     os.mkdir(folder)
     try:
         written = os.path.join(folder, os.path.basename(path))
-        onnx.save_model(model, written, format="protobuf", save_as_external_data=True,
-                        location=os.path.basename(data))
+        onnx.save_model(model, written, format="protobuf", save_as_external_data=True, location=os.path.basename(data))
         _check(graph, written)
         os.rename(f"{written}.data", data)
         try:
@@ -136,8 +150,9 @@ def _write_in_two_files(graph: Graph, model: onnx.ModelProto, path: str) -> None
 # ---- the model ----------------------------------------------------------------------------------------
 
 
-def _model(graph: Graph, params: Mapping[str, Any] | None, buffers: Mapping[str, Any] | None,
-           opset: int | None) -> onnx.ModelProto:
+def _model(
+    graph: Graph, params: Mapping[str, Any] | None, buffers: Mapping[str, Any] | None, opset: int | None
+) -> onnx.ModelProto:
     check_known(graph.nodes, f"graph {graph.name!r}")
     graph = graph.with_params(dict(params or {}), dict(buffers or {})) if params or buffers else graph
     graph = _with_required_outputs(in_standard_operators(with_shapes(graph.check())))
@@ -145,13 +160,19 @@ def _model(graph: Graph, params: Mapping[str, Any] | None, buffers: Mapping[str,
     maker = _Maker(graph)
     nodes = [maker.node(n) for n in graph.nodes]
     body = helper.make_graph(
-        nodes, graph.name or "graph", [type_of(graph, v) for v in graph.inputs.values()],
+        nodes,
+        graph.name or "graph",
+        [type_of(graph, v) for v in graph.inputs.values()],
         [type_of(graph, graph.value(o)) for o in graph.outputs],
-        initializer=[_tensor(p.data, p.name) for p in graph.producers.values()] + maker.literals)
+        initializer=[_tensor(p.data, p.name) for p in graph.producers.values()] + maker.literals,
+    )
     domains = {"": opset} | {_home(graph, n)[0]: 1 for n in graph.nodes if _home(graph, n)[0]}
-    model = helper.make_model(body, opset_imports=[helper.make_opsetid(d, v) for d, v in domains.items()],
-                              ir_version=next(ir for top, ir in IR_OF_OPSET if opset <= top),
-                              producer_name="aidgejax")
+    model = helper.make_model(
+        body,
+        opset_imports=[helper.make_opsetid(d, v) for d, v in domains.items()],
+        ir_version=next(ir for top, ir in IR_OF_OPSET if opset <= top),
+        producer_name="aidgejax",
+    )
     props = {k: v for k, v in graph.metadata.items() if isinstance(v, str) and k != KEY}
     if noted := note_roles(graph):
         props[KEY] = noted
@@ -189,12 +210,17 @@ def _opset(graph: Graph, asked: int | None) -> int:
     worst, (_, youngest) = max((h for h in homes if h[1][0] == ""), key=lambda h: h[1][1], default=(None, ("", 0)))
     needed = max(OLDEST_OPSET, youngest)
     if asked is not None and asked < needed:
-        why = f"{worst.op} (node {worst.name!r}) needs {needed}" if worst and youngest == needed else \
-            f"{OLDEST_OPSET} is the lowest that is written"
+        why = (
+            f"{worst.op} (node {worst.name!r}) needs {needed}"
+            if worst and youngest == needed
+            else f"{OLDEST_OPSET} is the lowest that is written"
+        )
         raise ModelFileError(f"graph {graph.name!r} cannot be written in opset {asked}: {why}")
     if (asked or needed) > NEWEST_OPSET:
-        raise ModelFileError(f"graph {graph.name!r} cannot be written in opset {asked or needed}: the installed onnx "
-                             f"{onnx.__version__} knows {NEWEST_OPSET}")
+        raise ModelFileError(
+            f"graph {graph.name!r} cannot be written in opset {asked or needed}: the installed onnx "
+            f"{onnx.__version__} knows {NEWEST_OPSET}"
+        )
     return asked or needed
 
 
@@ -209,8 +235,10 @@ class _Maker:
     def node(self, node: Node) -> onnx.NodeProto:
         operator = lookup(node.op)
         schema = schema_for(self.graph, node) or schema_of(operator)
-        names = [i or "" if i is None or isinstance(i, str) else self._literal(node, k, i, operator, schema)
-                 for k, i in enumerate(node.inputs)]
+        names = [
+            i or "" if i is None or isinstance(i, str) else self._literal(node, k, i, operator, schema)
+            for k, i in enumerate(node.inputs)
+        ]
         while names and not names[-1]:
             names.pop()
         outputs = [o or "" for o in node.outputs]
@@ -275,8 +303,10 @@ def _attribute(node: Node, key: str, value: Any, schema: Any) -> AttributeProto:
         return helper.make_attribute(key, value, attr_type=kind)
     except (TypeError, ValueError) as e:
         wanted = AttributeProto.AttributeType.Name(kind) if kind else "a number, text or a list"
-        raise ModelFileError(f"node {node.name!r} ({node.op}) cannot be written: its attribute {key!r} is {value!r}, "
-                             f"expected {wanted} ({e})") from None
+        raise ModelFileError(
+            f"node {node.name!r} ({node.op}) cannot be written: its attribute {key!r} is {value!r}, "
+            f"expected {wanted} ({e})"
+        ) from None
 
 
 def _literal_dtype(graph: Graph, node: Node, at: int, literal: Any, schema: Any) -> np.dtype:
@@ -307,8 +337,10 @@ def _formal(formals: Any, k: int) -> Any:
 
 def _numpy_dtype(graph: Graph, value: Value) -> np.dtype:
     if value.dtype is None:
-        raise ModelFileError(f"the dtype of {value.name!r} in graph {graph.name!r} is not known: give the shapes of "
-                             f"the graph's inputs, so that it can be inferred")
+        raise ModelFileError(
+            f"the dtype of {value.name!r} in graph {graph.name!r} is not known: give the shapes of "
+            f"the graph's inputs, so that it can be inferred"
+        )
     for tensor_type in helper.get_all_tensor_dtypes():
         if (found := helper.tensor_dtype_to_np_dtype(tensor_type)).name == value.dtype:
             return found
@@ -318,7 +350,9 @@ def _numpy_dtype(graph: Graph, value: Value) -> np.dtype:
 def type_of(graph: Graph, value: Value) -> onnx.ValueInfoProto:
     """A size that is not known, "?5", is left open; others, such as "2*N", are names to ONNX."""
     if value.shape is None:
-        raise ModelFileError(f"graph {graph.name!r} cannot be written: how many axes {value.name!r} has is not known, "
-                             f"and ONNX wants it of every input and output; give the shapes of the inputs")
+        raise ModelFileError(
+            f"graph {graph.name!r} cannot be written: how many axes {value.name!r} has is not known, "
+            f"and ONNX wants it of every input and output; give the shapes of the inputs"
+        )
     shape = [None if isinstance(d, str) and d.startswith("?") else d for d in value.shape]
     return helper.make_tensor_value_info(value.name, helper.np_dtype_to_tensor_dtype(_numpy_dtype(graph, value)), shape)

@@ -36,8 +36,7 @@ def convolve(x: Any, w: Any, win: Windows, group: int) -> Any:
         ours = _each_group(_by_taps, group)
     else:
         ours = _each_group(_folded, group)
-    return lax.platform_dependent(x, w, cpu=lambda x, w: ours(x, w, win),
-                                  default=lambda x, w: _plain(x, w, win, group))
+    return lax.platform_dependent(x, w, cpu=lambda x, w: ours(x, w, win), default=lambda x, w: _plain(x, w, win, group))
 
 
 def convolve_input(dy: Any, w: Any, win: Windows, group: int) -> Any:
@@ -50,8 +49,9 @@ def convolve_input(dy: Any, w: Any, win: Windows, group: int) -> Any:
         ours = _each_group(_input_by_convolution, group)
     else:
         ours = _folded_input(group)
-    return lax.platform_dependent(dy, w, cpu=lambda dy, w: ours(dy, w, win),
-                                  default=lambda dy, w: _plain_input(dy, w, win, group))
+    return lax.platform_dependent(
+        dy, w, cpu=lambda dy, w: ours(dy, w, win), default=lambda dy, w: _plain_input(dy, w, win, group)
+    )
 
 
 def convolve_weight(x: Any, dy: Any, win: Windows, group: int) -> Any:
@@ -64,14 +64,22 @@ def convolve_weight(x: Any, dy: Any, win: Windows, group: int) -> Any:
         ours = _each_group(_weight_of_one_tap, group)
     else:
         ours = _folded_weight(group)
-    return lax.platform_dependent(x, dy, cpu=lambda x, dy: ours(x, dy, win),
-                                  default=lambda x, dy: _plain_weight(x, dy, win, group))
+    return lax.platform_dependent(
+        x, dy, cpu=lambda x, dy: ours(x, dy, win), default=lambda x, dy: _plain_weight(x, dy, win, group)
+    )
 
 
 def _as_rows(win: Windows) -> Windows:
     """One spatial axis, seen as an image of one row."""
-    return Windows((1, *win.sizes), (1, *win.kernel), (1, *win.strides), (1, *win.dilations), (0, *win.begin),
-                   (0, *win.end), (1, *win.out))
+    return Windows(
+        (1, *win.sizes),
+        (1, *win.kernel),
+        (1, *win.strides),
+        (1, *win.dilations),
+        (0, *win.begin),
+        (0, *win.end),
+        (1, *win.out),
+    )
 
 
 # ---- on CPU -------------------------------------------------------------------------------------------
@@ -105,6 +113,7 @@ def _sum_dtype(a: Any) -> Any:
 
 def _by_taps(x: Any, w: Any, win: Windows) -> Any:
     """A dot for every tap: for kernels of one element, or images of one channel."""
+
     def piece(x: Any) -> Any:
         wide = cover(x, win)
         y = sum(_dot(_pixels(tap(wide, win, t)), w[t]) for t in win.taps).astype(x.dtype)
@@ -151,10 +160,12 @@ def _input_by_convolution(dy: Any, w: Any, win: Windows) -> Any:
     w = jnp.flip(jnp.swapaxes(w, -2, -1), tuple(range(win.rank)))
     before = [e - 1 - b for e, b in zip(win.extent, win.begin, strict=True)]
     after = [n + b - o for n, b, o in zip(win.sizes, win.begin, win.out, strict=True)]
-    dy = lax.pad(dy, jnp.zeros((), dy.dtype),
-                 [(0, 0, 0), *((b, a, 0) for b, a in zip(before, after, strict=True)), (0, 0, 0)])
-    return lax.conv_general_dilated(dy, w, (1,) * win.rank, "VALID", rhs_dilation=win.dilations,
-                                    dimension_numbers=_dimensions(win.rank))
+    dy = lax.pad(
+        dy, jnp.zeros((), dy.dtype), [(0, 0, 0), *((b, a, 0) for b, a in zip(before, after, strict=True)), (0, 0, 0)]
+    )
+    return lax.conv_general_dilated(
+        dy, w, (1,) * win.rank, "VALID", rhs_dilation=win.dilations, dimension_numbers=_dimensions(win.rank)
+    )
 
 
 def _input_by_taps(group: int) -> Callable:
@@ -171,8 +182,10 @@ def _input_by_taps(group: int) -> Callable:
             beside = [axis for k in range(1, r + 1) for axis in (k, k + r)]  # out0, kernel0, out1, kernel1, ...
             return of_tiles(jnp.transpose(shares, (0, *beside, 2 * r + 1)), win).astype(dy.dtype)
         every = (slice(None),) * (dy.ndim - 1)
-        return settled(lambda shares: gather(
-            lambda t, shift: shifted(shares[(*every, *t)], win, shift), win).astype(dy.dtype), shares)
+        return settled(
+            lambda shares: gather(lambda t, shift: shifted(shares[(*every, *t)], win, shift), win).astype(dy.dtype),
+            shares,
+        )
 
     return gradient
 
@@ -188,8 +201,14 @@ def _weight_by_convolution(group: int) -> Callable:
 
     def slide(x: Any, dy: Any, win: Windows) -> Any:
         image, kernel = jnp.moveaxis(x, (0, -1), (-1, 0)), jnp.moveaxis(dy, 0, -2)
-        dw = lax.conv_general_dilated(image, kernel, win.dilations, list(zip(win.begin, win.after, strict=True)),
-                                      rhs_dilation=win.strides, dimension_numbers=_dimensions(win.rank))
+        dw = lax.conv_general_dilated(
+            image,
+            kernel,
+            win.dilations,
+            list(zip(win.begin, win.after, strict=True)),
+            rhs_dilation=win.strides,
+            dimension_numbers=_dimensions(win.rank),
+        )
         return jnp.moveaxis(dw, 0, -2)
 
     each = _each_group(slide, group)
@@ -211,8 +230,12 @@ def _over_batch(piece: Callable, x: Any, dy: Any, limit: int) -> Any:
         return total + piece(*part).astype(total.dtype)
 
     result = jax.eval_shape(piece, x[:size], dy[:size])
-    total = lax.fori_loop(0, n // size, lambda k, total: add(
-        total, *(lax.dynamic_slice_in_dim(a, k * size, size) for a in (x, dy))), jnp.zeros(result.shape, _sum_dtype(x)))
+    total = lax.fori_loop(
+        0,
+        n // size,
+        lambda k, total: add(total, *(lax.dynamic_slice_in_dim(a, k * size, size) for a in (x, dy))),
+        jnp.zeros(result.shape, _sum_dtype(x)),
+    )
     rest = n // size * size
     return (add(total, x[rest:], dy[rest:]) if rest < n else total).astype(x.dtype)
 
@@ -262,9 +285,15 @@ def _dimensions(rank: int) -> lax.ConvDimensionNumbers:
 
 
 def _plain(x: Any, w: Any, win: Windows, group: int = 1) -> Any:
-    return lax.conv_general_dilated(x, w, win.strides, list(zip(win.begin, win.after, strict=True)),
-                                    rhs_dilation=win.dilations, dimension_numbers=_dimensions(win.rank),
-                                    feature_group_count=group)
+    return lax.conv_general_dilated(
+        x,
+        w,
+        win.strides,
+        list(zip(win.begin, win.after, strict=True)),
+        rhs_dilation=win.dilations,
+        dimension_numbers=_dimensions(win.rank),
+        feature_group_count=group,
+    )
 
 
 def _plain_input(dy: Any, w: Any, win: Windows, group: int) -> Any:
@@ -272,17 +301,32 @@ def _plain_input(dy: Any, w: Any, win: Windows, group: int) -> Any:
     w = jnp.flip(w, tuple(range(win.rank)))
     w = jnp.moveaxis(jnp.reshape(w, (*w.shape[:-1], group, -1)), -1, -3)  # [*k, o / group, i / group, group]
     w = jnp.reshape(jnp.swapaxes(w, -1, -2), (*win.kernel, w.shape[-3], -1))
-    pads = [(e - 1 - b, n + b - s * (o - 1) - 1) for n, e, b, s, o in
-            zip(win.sizes, win.extent, win.begin, win.strides, win.out, strict=True)]
-    return lax.conv_general_dilated(dy, w, (1,) * win.rank, pads, lhs_dilation=win.strides, rhs_dilation=win.dilations,
-                                    dimension_numbers=_dimensions(win.rank), feature_group_count=group)
+    pads = [
+        (e - 1 - b, n + b - s * (o - 1) - 1)
+        for n, e, b, s, o in zip(win.sizes, win.extent, win.begin, win.strides, win.out, strict=True)
+    ]
+    return lax.conv_general_dilated(
+        dy,
+        w,
+        (1,) * win.rank,
+        pads,
+        lhs_dilation=win.strides,
+        rhs_dilation=win.dilations,
+        dimension_numbers=_dimensions(win.rank),
+        feature_group_count=group,
+    )
 
 
 def _plain_weight(x: Any, dy: Any, win: Windows, group: int) -> Any:
     """The convolution of x by dy, spread out by the strides, channels and batch exchanged."""
     rank = win.rank
     turned = (rank + 1, 0, *range(1, rank + 1))
-    return lax.conv_general_dilated(x, dy, win.dilations, list(zip(win.begin, win.after, strict=True)),
-                                    rhs_dilation=win.strides, batch_group_count=group,
-                                    dimension_numbers=lax.ConvDimensionNumbers(turned, turned,
-                                                                               (rank, rank + 1, *range(rank))))
+    return lax.conv_general_dilated(
+        x,
+        dy,
+        win.dilations,
+        list(zip(win.begin, win.after, strict=True)),
+        rhs_dilation=win.strides,
+        batch_group_count=group,
+        dimension_numbers=lax.ConvDimensionNumbers(turned, turned, (rank, rank + 1, *range(rank))),
+    )

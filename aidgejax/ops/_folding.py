@@ -58,23 +58,26 @@ class Fold:
         """t[*k, i, o] -> t[*folded.kernel, pixels * i, pixels * o]"""
         room = self.kernel * self.pixels - w.shape[-3]
         zero = jnp.zeros((), w.dtype)
-        shifts = [lax.pad(w, zero, [(0, 0, 0)] * (w.ndim - 3) + [(p, room - p, 0), (0, 0, 0), (0, 0, 0)])
-                  for p in range(self.pixels)]
+        shifts = [
+            lax.pad(w, zero, [(0, 0, 0)] * (w.ndim - 3) + [(p, room - p, 0), (0, 0, 0), (0, 0, 0)])
+            for p in range(self.pixels)
+        ]
         return jnp.reshape(jnp.stack(shifts, -2), (*w.shape[:-3], self.kernel, self.pixels * w.shape[-2], -1))
 
     def of_band(self, f: Any) -> Any:
         """The transpose of `band`."""
         b, taps = self.pixels, self.win.kernel[-1]
         f = jnp.reshape(f, (*f.shape[:-3], self.kernel * b, f.shape[-2] // b, b, f.shape[-1] // b))
-        return sum(f[..., p:p + taps, :, p, :] for p in range(b))
+        return sum(f[..., p : p + taps, :, p, :] for p in range(b))
 
     def _widened(self, x: Any, sign: int) -> Any:
         begin = self.win.begin[-1]
         after = self.folded.sizes[-1] * self.pixels - begin - self.win.sizes[-1]
         if begin == after == 0:
             return x
-        return lax.pad(x, jnp.zeros((), x.dtype),
-                       [(0, 0, 0)] * (x.ndim - 2) + [(sign * begin, sign * after, 0), (0, 0, 0)])
+        return lax.pad(
+            x, jnp.zeros((), x.dtype), [(0, 0, 0)] * (x.ndim - 2) + [(sign * begin, sign * after, 0), (0, 0, 0)]
+        )
 
 
 def folding(win: Windows, channels: int) -> Fold | None:

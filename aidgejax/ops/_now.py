@@ -27,8 +27,10 @@ class Now:
                 return forward(*args, **attrs)
             with jax.ensure_compile_time_eval(), jax.enable_x64(True):
                 if not operator.of_shape:  # see walk._fold
-                    args = [jnp.asarray(a) if isinstance(a, np.ndarray) and k not in operator.static else a
-                            for k, a in zip((*operator.inputs, *[None] * len(args)), args, strict=False)]
+                    args = [
+                        jnp.asarray(a) if isinstance(a, np.ndarray) and k not in operator.static else a
+                        for k, a in zip((*operator.inputs, *[None] * len(args)), args, strict=False)
+                    ]
                 return jax.tree.map(np.asarray, forward(*args, **attrs))
 
         return compute

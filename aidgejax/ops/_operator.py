@@ -84,12 +84,24 @@ OPERATORS: dict[str, Operator] = {}
 LOWERING = ("key", "wanted")
 
 
-def operator(name: str, *, onnx: tuple[str, int] | None = None, vjp: Callable[..., tuple] | None = None,
-             decompose: Callable[..., Any] | None = None, broadcasts: bool = False,
-             images: str | tuple[tuple[int, ...], tuple[int, ...]] | None = None, random: bool = False,
-             updates: dict[int, int] | None = None, static: tuple[str, ...] = (), of_shape: bool = False,
-             outputs: int | None = 1, saves: tuple[int, ...] = (), flops: Callable[..., float] | None = None,
-             moves: bool = False, straight: str = ""):
+def operator(
+    name: str,
+    *,
+    onnx: tuple[str, int] | None = None,
+    vjp: Callable[..., tuple] | None = None,
+    decompose: Callable[..., Any] | None = None,
+    broadcasts: bool = False,
+    images: str | tuple[tuple[int, ...], tuple[int, ...]] | None = None,
+    random: bool = False,
+    updates: dict[int, int] | None = None,
+    static: tuple[str, ...] = (),
+    of_shape: bool = False,
+    outputs: int | None = 1,
+    saves: tuple[int, ...] = (),
+    flops: Callable[..., float] | None = None,
+    moves: bool = False,
+    straight: str = "",
+):
     """Register a forward function as an operator.
 
     onnx: (domain, the opset that gave it today's form).  Without one, `decompose(op, *inputs, **attributes)`
@@ -115,13 +127,27 @@ def operator(name: str, *, onnx: tuple[str, int] | None = None, vjp: Callable[..
     def register(forward: Callable[..., Any]) -> Callable[..., Any]:
         params = inspect.signature(forward).parameters.values()
         OPERATORS[name] = Operator(
-            name, forward, vjp, onnx, decompose, broadcasts, images, random, dict(updates or {}), static, of_shape,
-            outputs, saves, flops,
+            name,
+            forward,
+            vjp,
+            onnx,
+            decompose,
+            broadcasts,
+            images,
+            random,
+            dict(updates or {}),
+            static,
+            of_shape,
+            outputs,
+            saves,
+            flops,
             keywords=frozenset(p.name for p in params if p.kind is p.KEYWORD_ONLY),
             inputs=tuple(p.name for p in params if p.kind is p.POSITIONAL_OR_KEYWORD),
             variadic=any(p.kind is p.VAR_POSITIONAL for p in params),
             attributes={p.name: p.default for p in params if p.kind is p.KEYWORD_ONLY and p.name not in filled},
-            moves=moves, straight=straight)
+            moves=moves,
+            straight=straight,
+        )
         return forward
 
     return register
@@ -142,11 +168,15 @@ def check_known(nodes: Iterable[Any], where: str) -> None:
         if n.op not in OPERATORS and not is_structural(n):
             unknown.setdefault(f"{n.domain}::{n.op}" if n.domain else n.op, []).append(n.name)
     if unknown:
-        listed = "; ".join(f"{op} (node {', '.join(map(repr, names[:3]))}{', ...' if len(names) > 3 else ''})"
-                           for op, names in sorted(unknown.items()))
-        raise UnknownOperator(f"{where} uses {len(unknown)} operator(s) that aidgejax does not have: {listed}. "
-                              f"Add them in aidgejax/ops/, or replace those nodes; "
-                              f"`python -m aidgejax ops` lists the operators there are")
+        listed = "; ".join(
+            f"{op} (node {', '.join(map(repr, names[:3]))}{', ...' if len(names) > 3 else ''})"
+            for op, names in sorted(unknown.items())
+        )
+        raise UnknownOperator(
+            f"{where} uses {len(unknown)} operator(s) that aidgejax does not have: {listed}. "
+            f"Add them in aidgejax/ops/, or replace those nodes; "
+            f"`python -m aidgejax ops` lists the operators there are"
+        )
     check_written_out(nodes, where)
 
 

@@ -27,8 +27,10 @@ def scanned(op, step, carry, xs, reverse, length):
 def unrolled(op, step, carry, xs, reverse, length):
     """The same with a node for every operation of every step; the number of steps must be known."""
     if not isinstance(length, int):
-        raise GraphError(f"a recurrence over {length!r} time steps cannot be written out: its gradient is spelled step "
-                         f"by step in standard operators; give the input a fixed number of steps")
+        raise GraphError(
+            f"a recurrence over {length!r} time steps cannot be written out: its gradient is spelled step "
+            f"by step in standard operators; give the input a fixed number of steps"
+        )
     order = range(length)
     ys = [()] * length
     for t in reversed(order) if reverse else order:
@@ -41,11 +43,17 @@ def unrolled(op, step, carry, xs, reverse, length):
 
 # {lower-case name: (operator or None, default alpha, default beta)}; None: the activation has no such number.
 ACTIVATIONS = {
-    "relu": ("Relu", None, None), "tanh": ("Tanh", None, None), "sigmoid": ("Sigmoid", None, None),
-    "softsign": ("Softsign", None, None), "softplus": ("Softplus", None, None),
-    "leakyrelu": ("LeakyRelu", 0.01, None), "thresholdedrelu": ("ThresholdedRelu", 1.0, None),
-    "elu": ("Elu", 1.0, None), "hardsigmoid": ("HardSigmoid", 0.2, 0.5),
-    "affine": ("Affine", 1.0, 0.0), "scaledtanh": ("ScaledTanh", 1.0, 1.0),
+    "relu": ("Relu", None, None),
+    "tanh": ("Tanh", None, None),
+    "sigmoid": ("Sigmoid", None, None),
+    "softsign": ("Softsign", None, None),
+    "softplus": ("Softplus", None, None),
+    "leakyrelu": ("LeakyRelu", 0.01, None),
+    "thresholdedrelu": ("ThresholdedRelu", 1.0, None),
+    "elu": ("Elu", 1.0, None),
+    "hardsigmoid": ("HardSigmoid", 0.2, 0.5),
+    "affine": ("Affine", 1.0, 0.0),
+    "scaledtanh": ("ScaledTanh", 1.0, 1.0),
 }
 
 
@@ -104,7 +112,7 @@ def activations_of(names, alphas, betas, default, directions, clip):
             beta = betas.pop(0)
         of_cell = n % len(default) == 2  # LSTM's h: ONNX Runtime leaves what enters it, the cell's state, whole
         found.append(Activation(known, alpha, beta, None if of_cell else clip))
-    return [found[k:k + len(default)] for k in range(0, wanted, len(default))]
+    return [found[k : k + len(default)] for k in range(0, wanted, len(default))]
 
 
 # ---- one direction's tensors --------------------------------------------------------------------------
@@ -156,8 +164,26 @@ def while_live(op, live, new, old):
     return new if live is None else op.Where(live, new, old)
 
 
-def shares(op, X, W, R, B, sequence_lens, initial_h, initial_c, P, gates, default, *, activation_alpha, activation_beta,
-           activations, clip, direction, layout):
+def shares(
+    op,
+    X,
+    W,
+    R,
+    B,
+    sequence_lens,
+    initial_h,
+    initial_c,
+    P,
+    gates,
+    default,
+    *,
+    activation_alpha,
+    activation_beta,
+    activations,
+    clip,
+    direction,
+    layout,
+):
     """[Share of each direction]; everything time first."""
     reverses = DIRECTIONS[direction]
     functions = activations_of(activations, activation_alpha, activation_beta, default, len(reverses), clip)

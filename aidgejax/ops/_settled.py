@@ -16,6 +16,7 @@ def settled(f: Callable[..., Any], *arrays: Any) -> Any:
     Left alone, XLA on CPU fuses an element-wise f into everything that reads its result and computes it again for every
     reader, in the order that suits the reader: LeNet's step then takes three times as long.  A call is not looked into.
     """
+
     def called(*arrays: Any) -> Any:
         return set_xla_metadata(jax.jit(f)(*arrays), inlineable="false")
 

@@ -76,22 +76,41 @@ class Windows:
         The positions stride * q + p, with p below the stride, are phase p.  Tap t of window q + shift falls on the q-th
         of them.  The last axis runs fastest; where the stride is larger than the kernel, a phase may have no tap.
         """
-        axes = [[[(t, (p + b - d * t) // s) for t in range(k) if (p + b - d * t) % s == 0] for p in range(s)]
-                for k, s, d, b in zip(self.kernel, self.strides, self.dilations, self.begin, strict=True)]
-        return [[tuple(zip(*found, strict=True)) for found in itertools.product(*phase)]
-                for phase in itertools.product(*axes)]
+        axes = [
+            [[(t, (p + b - d * t) // s) for t in range(k) if (p + b - d * t) % s == 0] for p in range(s)]
+            for k, s, d, b in zip(self.kernel, self.strides, self.dilations, self.begin, strict=True)
+        ]
+        return [
+            [tuple(zip(*found, strict=True)) for found in itertools.product(*phase)]
+            for phase in itertools.product(*axes)
+        ]
 
     def along(self, axis: int) -> Windows:
         """The windows on one axis alone, for what works axis by axis: those behind it have been reduced already."""
         one = lambda values, other: tuple(v if k == axis else other for k, v in enumerate(values))  # noqa: E731
-        before = (*self.sizes[:axis + 1], *self.out[axis + 1:])
+        before = (*self.sizes[: axis + 1], *self.out[axis + 1 :])
         after = (*self.sizes[:axis], *self.out[axis:])
-        return Windows(before, one(self.kernel, 1), one(self.strides, 1), one(self.dilations, 1), one(self.begin, 0),
-                       one(self.end, 0), after)
+        return Windows(
+            before,
+            one(self.kernel, 1),
+            one(self.strides, 1),
+            one(self.dilations, 1),
+            one(self.begin, 0),
+            one(self.end, 0),
+            after,
+        )
 
 
-def windows(sizes: Sequence[int], kernel: Sequence[int], *, strides: Any = None, pads: Any = None,
-            dilations: Any = None, auto_pad: str = "NOTSET", ceil_mode: int = 0) -> Windows:
+def windows(
+    sizes: Sequence[int],
+    kernel: Sequence[int],
+    *,
+    strides: Any = None,
+    pads: Any = None,
+    dilations: Any = None,
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+) -> Windows:
     """The windows that ONNX's attributes describe; an absent attribute has ONNX's default.
 
     pads: begins of all axes, then ends.  ceil_mode: a last window may stick out, if it starts inside image or padding.
@@ -107,8 +126,10 @@ def windows(sizes: Sequence[int], kernel: Sequence[int], *, strides: Any = None,
     for axis, (n, e, s, b, a) in enumerate(zip(sizes, extent, strides, begin, end, strict=True)):
         room = n + b + a - e
         if room < 0:
-            raise GraphError(f"a window of {e} positions does not fit on spatial axis {axis}, which has {n}, or "
-                             f"{n + b + a} with padding; use a smaller kernel_shape or dilation, or more padding")
+            raise GraphError(
+                f"a window of {e} positions does not fit on spatial axis {axis}, which has {n}, or "
+                f"{n + b + a} with padding; use a smaller kernel_shape or dilation, or more padding"
+            )
         count = room // s + 1
         # With ceil_mode one more window, unless it would start in the padding behind the image.
         out.append(count + 1 if ceil_mode and room % s and count * s < n + b else count)
@@ -123,8 +144,9 @@ def per_axis(name: str, value: Any, count: int, default: int = 1, lowest: int = 
     return found
 
 
-def _padding(auto_pad: str, pads: Any, sizes: Sequence[int], extent: Sequence[int],
-             strides: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _padding(
+    auto_pad: str, pads: Any, sizes: Sequence[int], extent: Sequence[int], strides: Sequence[int]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
     rank = len(sizes)
     both = per_axis("pads", pads, 2 * rank, default=0, lowest=0)
     if not check_auto_pad(auto_pad, pads):
@@ -156,8 +178,10 @@ def image_rank(x: Any) -> int:
 def check_cotangent(dy: Any, win: Windows, channels: int) -> None:
     """Refuse a dy[n, *r, c] that is not of the shape of what the windows make."""
     if dy.shape[1:] != (*win.out, channels):
-        raise GraphError(f"the cotangent has {dy.shape[-1]} channels of {list(dy.shape[1:-1])}, "
-                         f"expected {channels} of {list(win.out)}")
+        raise GraphError(
+            f"the cotangent has {dy.shape[-1]} channels of {list(dy.shape[1:-1])}, "
+            f"expected {channels} of {list(win.out)}"
+        )
 
 
 # ---- images, channels-last ----------------------------------------------------------------------------
@@ -193,14 +217,16 @@ def widened(y: Any, win: Windows, value: Any = 0) -> Callable[[Iterable[int]], A
     """The same as a function of the shift, for many of them: y is padded once, a shift then is a slice."""
     shifts = [h for phase in win.phases for _, h in phase]
     before = [max(0, -min(axis)) for axis in zip(*shifts, strict=True)]
-    after = [max(0, max(axis) + q - o)
-             for axis, q, o in zip(zip(*shifts, strict=True), win.quotients, win.out, strict=True)]
+    after = [
+        max(0, max(axis) + q - o) for axis, q, o in zip(zip(*shifts, strict=True), win.quotients, win.out, strict=True)
+    ]
     # Without the barrier XLA looks through the pad, and computes what lies under it again for every slice.
     wide = lax.optimization_barrier(_pad(y, value, [(b, a, 0) for b, a in zip(before, after, strict=True)]))
 
     def at(shift: Iterable[int]) -> Any:
-        return wide[(slice(None), *(slice(b + h, b + h + q)
-                                    for b, h, q in zip(before, shift, win.quotients, strict=True)))]
+        return wide[
+            (slice(None), *(slice(b + h, b + h + q) for b, h, q in zip(before, shift, win.quotients, strict=True)))
+        ]
 
     return at
 
@@ -215,8 +241,8 @@ def gather(share: Callable[[tuple[int, ...], tuple[int, ...]], Any], win: Window
     parts = [zeros if s is None else s for s in sums]
     for axis, stride in reversed(list(enumerate(win.strides, 1))):
         if stride > 1:
-            stacks = [jnp.stack(parts[k:k + stride], axis + 1) for k in range(0, len(parts), stride)]
-            parts = [jnp.reshape(a, (*a.shape[:axis], -1, *a.shape[axis + 2:])) for a in stacks]
+            stacks = [jnp.stack(parts[k : k + stride], axis + 1) for k in range(0, len(parts), stride)]
+            parts = [jnp.reshape(a, (*a.shape[:axis], -1, *a.shape[axis + 2 :])) for a in stacks]
     return parts[0][(slice(None), *map(slice, win.sizes))]
 
 

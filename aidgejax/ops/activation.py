@@ -60,8 +60,10 @@ def prelu(x, slope):
     """x where x >= 0, else slope * x.  t[*s], t[*r] -> t[*s]; slope broadcasts to x.  ONNX PRelu-16."""
     aligned = zip(reversed(jnp.shape(slope)), reversed(jnp.shape(x)), strict=False)
     if jnp.ndim(slope) > jnp.ndim(x) or any(s not in (1, d) for s, d in aligned):
-        raise GraphError(f"PRelu's slope of shape {list(jnp.shape(slope))} does not broadcast to x of shape "
-                         f"{list(jnp.shape(x))}; one slope per channel of an image has shape [c, 1, 1]")
+        raise GraphError(
+            f"PRelu's slope of shape {list(jnp.shape(slope))} does not broadcast to x of shape "
+            f"{list(jnp.shape(x))}; one slope per channel of an image has shape [c, 1, 1]"
+        )
     return jnp.where(x < 0, jnp.multiply(slope, x), x)
 
 

@@ -58,10 +58,18 @@ def input_range_init_onnx(op, x, input_range, update_idx, *, init_from_data, ini
     return moved, op.Where(found, op.Add(update_idx, 1.0), update_idx)
 
 
-@operator("InputRangeInit", vjp=input_range_init_vjp, decompose=input_range_init_onnx, updates={1: 0, 2: 1}, moves=True,
-          outputs=2, images=((0,), ()))
-def input_range_init(x, input_range, update_idx, *, init_from_data=100, init_std_alpha=3.0, training_mode=0,
-                     layout="NCHW"):
+@operator(
+    "InputRangeInit",
+    vjp=input_range_init_vjp,
+    decompose=input_range_init_onnx,
+    updates={1: 0, 2: 1},
+    moves=True,
+    outputs=2,
+    images=((0,), ()),
+)
+def input_range_init(
+    x, input_range, update_idx, *, init_from_data=100, init_std_alpha=3.0, training_mode=0, layout="NCHW"
+):
     """(k r + init_std_alpha std(x)) / (k + 1) and k + 1, while k < init_from_data.  f[*s], f[1], f[1] -> f[1], f[1].
 
     In training alone; then also r <- |r|.  A batch whose values are all alike, or not finite, or only one, counts
@@ -82,9 +90,14 @@ def input_range_init(x, input_range, update_idx, *, init_from_data=100, init_std
 
     x = jnp.asarray(x)
     dtypes = [jnp.result_type(a) for a in (input_range, update_idx)]
-    moved = jax.lax.cond(jnp.reshape(update_idx, ()) < init_from_data,
-                         lambda *a: tuple(v.astype(d) for v, d in zip(init(*a), dtypes, strict=True)), keep,
-                         x, jnp.asarray(input_range), jnp.asarray(update_idx))
+    moved = jax.lax.cond(
+        jnp.reshape(update_idx, ()) < init_from_data,
+        lambda *a: tuple(v.astype(d) for v, d in zip(init(*a), dtypes, strict=True)),
+        keep,
+        x,
+        jnp.asarray(input_range),
+        jnp.asarray(update_idx),
+    )
     return moved
 
 
@@ -94,8 +107,9 @@ def check_range(*ones):
             raise GraphError(f"the range and its counter are one number each, [1]; got shape {list(jnp.shape(r))}")
 
 
-def input_range_vjp(op, x, r, y, dy, *, decay, input_min_percentage, gradient_scale, gradient_relative,
-                    straight_through):
+def input_range_vjp(
+    op, x, r, y, dy, *, decay, input_min_percentage, gradient_scale, gradient_relative, straight_through
+):
     """Not the derivative in r: aihwkit's rule (tiles/periphery.py), which both of its tiles share.
 
     r: pulled wider by clipped inputs whose gradient points outward, times r and gradient_scale where it is
@@ -117,8 +131,9 @@ def input_range_onnx(op, x, r, *, decay, input_min_percentage, gradient_scale, g
 
 
 @operator("InputRange", vjp=input_range_vjp, decompose=input_range_onnx, images="same")
-def input_range(x, r, *, decay=0.001, input_min_percentage=0.95, gradient_scale=1.0, gradient_relative=1,
-                straight_through=0):
+def input_range(
+    x, r, *, decay=0.001, input_min_percentage=0.95, gradient_scale=1.0, gradient_relative=1, straight_through=0
+):
     """min(max(x, -|r|), |r|).  f[*s], f[1] -> f[*s].  The attributes belong to the rule for r.  Source: aihwkit."""
     bound = jnp.reshape(jnp.abs(r), ())
     return jnp.minimum(jnp.maximum(x, -bound), bound)
@@ -256,8 +271,22 @@ def bound_limit(inp_bound, inp_res, max_bm_factor, max_bm_res):
     return min(max_bm_factor, max_bm_res / (2 * inp_bound * inp_res)) if inp_res > 0 else max_bm_factor
 
 
-def bound_management_onnx(op, a, w, inp_noise, out_noise, *, inp_bound, inp_res, inp_asymmetry, out_bound,
-                          out_res, out_asymmetry, max_bm_factor, max_bm_res):
+def bound_management_onnx(
+    op,
+    a,
+    w,
+    inp_noise,
+    out_noise,
+    *,
+    inp_bound,
+    inp_res,
+    inp_asymmetry,
+    out_bound,
+    out_res,
+    out_asymmetry,
+    max_bm_factor,
+    max_bm_res,
+):
     limit = bound_limit(inp_bound, inp_res, max_bm_factor, max_bm_res)
     scale, step, going = 1.0, 1.0, None
     turned = op.Transpose(w, perm=(1, 0))
@@ -287,8 +316,21 @@ def asymmetric(op, v, asymmetry):
 
 
 @operator("BoundManagement", vjp=bound_management_vjp, decompose=bound_management_onnx)
-def bound_management(a, w, inp_noise=None, out_noise=None, *, inp_bound=1.0, inp_res=0.0, inp_asymmetry=0.0,
-                     out_bound=12.0, out_res=0.0, out_asymmetry=0.0, max_bm_factor=1000, max_bm_res=0.25):
+def bound_management(
+    a,
+    w,
+    inp_noise=None,
+    out_noise=None,
+    *,
+    inp_bound=1.0,
+    inp_res=0.0,
+    inp_asymmetry=0.0,
+    out_bound=12.0,
+    out_res=0.0,
+    out_asymmetry=0.0,
+    max_bm_factor=1000,
+    max_bm_res=0.25,
+):
     """The first of 1, 2, 4, ... that a is divided by so that no output exceeds out_bound.  f[*s, n], f[m, n] -> f[].
 
     The output is that of converter, noise and product.  One row decides for all.  The search ends beyond max_bm_factor,

@@ -20,8 +20,21 @@ def weight_modifier_vjp(op, w, x, y, dy, *, per_batch_sample):
     return op.ReduceSum(dy, (0,), keepdims=0) if per_batch_sample else dy, None
 
 
-def weight_modifier_onnx(op, w, x, *, modifier, std_dev, res, rel_to_actual_wmax, assumed_wmax, dorefa_clip, sto_round,
-                         per_batch_sample, training_mode):
+def weight_modifier_onnx(
+    op,
+    w,
+    x,
+    *,
+    modifier,
+    std_dev,
+    res,
+    rel_to_actual_wmax,
+    assumed_wmax,
+    dorefa_clip,
+    sto_round,
+    per_batch_sample,
+    training_mode,
+):
     if not training_mode or modifier in ("NONE", "COPY"):
         return op.Unsqueeze(w, (0,)) if per_batch_sample else op.Identity(w)
     wmax = op.ReduceMax(op.Abs(w), keepdims=0) if rel_to_actual_wmax else op.CastLike(float(assumed_wmax), w)
@@ -47,8 +60,21 @@ def first_of_each(op, x, rank):
 
 
 @operator("WeightModifier", vjp=weight_modifier_vjp, decompose=weight_modifier_onnx, random=True)
-def weight_modifier(w, x=None, *, modifier="NONE", std_dev=0.0, res=0.0, rel_to_actual_wmax=1, assumed_wmax=1.0,
-                    dorefa_clip=0.6, sto_round=0, per_batch_sample=0, training_mode=0, key=None):
+def weight_modifier(
+    w,
+    x=None,
+    *,
+    modifier="NONE",
+    std_dev=0.0,
+    res=0.0,
+    rel_to_actual_wmax=1,
+    assumed_wmax=1.0,
+    dorefa_clip=0.6,
+    sto_round=0,
+    per_batch_sample=0,
+    training_mode=0,
+    key=None,
+):
     """The weight that a training pass uses: w plus noise, or rounded.  f[*s] -> f[*s] (per_batch_sample: f[n, *s]).
 
     ADD_NORMAL: w + std_dev wmax N;  MULT_NORMAL: w + std_dev w N;  DISCRETIZE: w rounded to steps of 2 wmax res;

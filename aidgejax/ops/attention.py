@@ -46,8 +46,10 @@ def head_counts(Q, K, V, q_num_heads, kv_num_heads):
     elif ranks == {4}:
         heads, kv, size = Q.shape[1], K.shape[1], Q.shape[3]
     else:
-        raise GraphError(f"Q, K and V have shapes {', '.join(str(list(t.shape)) for t in (Q, K, V))}: all three have 3 "
-                         f"axes, or all have 4")
+        raise GraphError(
+            f"Q, K and V have shapes {', '.join(str(list(t.shape)) for t in (Q, K, V))}: all three have 3 "
+            f"axes, or all have 4"
+        )
     if heads % kv:
         raise GraphError(f"{heads} heads of queries do not share {kv} heads of keys and values evenly")
     return heads, kv, size
@@ -92,8 +94,25 @@ def allowed(op, q, k, mask, past, valid, *, is_causal, left_window_size, right_w
     return found
 
 
-def weights(op, Q, K, V, attn_mask, past_key, past_value, nonpad_kv_seqlen, *, scale, softcap, softmax_precision,
-            q_num_heads, kv_num_heads, is_causal, left_window_size, right_window_size):
+def weights(
+    op,
+    Q,
+    K,
+    V,
+    attn_mask,
+    past_key,
+    past_value,
+    nonpad_kv_seqlen,
+    *,
+    scale,
+    softcap,
+    softmax_precision,
+    q_num_heads,
+    kv_num_heads,
+    is_causal,
+    left_window_size,
+    right_window_size,
+):
     """All that leads to Y: queries grouped by the head of keys they share, scores at each stage, weights."""
     heads, kv, size = head_counts(Q, K, V, q_num_heads, kv_num_heads)
     if (past_key is None) != (past_value is None):
@@ -108,8 +127,17 @@ def weights(op, Q, K, V, attn_mask, past_key, past_value, nonpad_kv_seqlen, *, s
         k, v = op.Concat(past_key, k, axis=2), op.Concat(past_value, v, axis=2)
     root = math.sqrt(1 / math.sqrt(size) if scale is None else scale)
     mask = None if attn_mask is None else padded_mask(op, attn_mask, total)
-    may = allowed(op, q, k, mask, past_key, nonpad_kv_seqlen, is_causal=is_causal, left_window_size=left_window_size,
-                  right_window_size=right_window_size)
+    may = allowed(
+        op,
+        q,
+        k,
+        mask,
+        past_key,
+        nonpad_kv_seqlen,
+        is_causal=is_causal,
+        left_window_size=left_window_size,
+        right_window_size=right_window_size,
+    )
     # The queries that share a head of keys lie one after the other: one product serves them all.
     grouped = q if heads == kv else op.Reshape(q, (0, kv, -1, 0))
     grouped, scaled_k = op.Mul(grouped, root), op.Mul(k, root)
@@ -130,8 +158,18 @@ def weights(op, Q, K, V, attn_mask, past_key, past_value, nonpad_kv_seqlen, *, s
     else:
         p = op.Softmax(logits, axis=-1)
     p = p if lost is None else op.Where(lost, 0.0, p)
-    return SimpleNamespace(heads=heads, kv=kv, flat=flat, k=k, v=v, q=grouped, scaled_k=scaled_k, root=root, p=p,
-                           stages=(raw, capped, biased, p))
+    return SimpleNamespace(
+        heads=heads,
+        kv=kv,
+        flat=flat,
+        k=k,
+        v=v,
+        q=grouped,
+        scaled_k=scaled_k,
+        root=root,
+        p=p,
+        stages=(raw, capped, biased, p),
+    )
 
 
 def attention_words(op, *inputs, qk_matmul_output_mode, **setting):
@@ -142,8 +180,28 @@ def attention_words(op, *inputs, qk_matmul_output_mode, **setting):
     return from_heads(op, y) if w.flat else y, w.k, w.v, w.stages[qk_matmul_output_mode]
 
 
-def attention_vjp(op, Q, K, V, attn_mask, past_key, past_value, nonpad_kv_seqlen, Y, present_key, present_value, qk,
-                  dY, d_key, d_value, d_qk, *, qk_matmul_output_mode, softcap, **setting):
+def attention_vjp(
+    op,
+    Q,
+    K,
+    V,
+    attn_mask,
+    past_key,
+    past_value,
+    nonpad_kv_seqlen,
+    Y,
+    present_key,
+    present_value,
+    qk,
+    dY,
+    d_key,
+    d_value,
+    d_qk,
+    *,
+    qk_matmul_output_mode,
+    softcap,
+    **setting,
+):
     """Through the weights, which are computed again: only Q, K, V and the mask are kept from the forward."""
     w = weights(op, Q, K, V, attn_mask, past_key, past_value, nonpad_kv_seqlen, softcap=softcap, **setting)
     group = lambda t: t if w.heads == w.kv else op.Reshape(t, (0, w.kv, -1, 0))  # noqa: E731
@@ -188,9 +246,25 @@ def attention_flops(inputs, outputs, attributes):
 
 
 @operator("Attention", onnx=("", 23), vjp=attention_vjp, decompose=attention_words, outputs=4, flops=attention_flops)
-def attention(Q, K, V, attn_mask=None, past_key=None, past_value=None, nonpad_kv_seqlen=None, *, is_causal=0,
-              kv_num_heads=None, left_window_size=-1, q_num_heads=None, qk_matmul_output_mode=0, right_window_size=-1,
-              scale=None, softcap=0.0, softmax_precision=None):
+def attention(
+    Q,
+    K,
+    V,
+    attn_mask=None,
+    past_key=None,
+    past_value=None,
+    nonpad_kv_seqlen=None,
+    *,
+    is_causal=0,
+    kv_num_heads=None,
+    left_window_size=-1,
+    q_num_heads=None,
+    qk_matmul_output_mode=0,
+    right_window_size=-1,
+    scale=None,
+    softcap=0.0,
+    softmax_precision=None,
+):
     """softmax(Q K^T scale + mask) V by heads.  f[b, h, l, d], f[b, k, s, d], f[b, k, s, e] -> f[b, h, l, e].
 
     k divides h: several heads of queries share one of keys.  3 axes: f[b, l, h d], with q_num_heads and kv_num_heads.
@@ -208,10 +282,25 @@ def attention(Q, K, V, attn_mask=None, past_key=None, past_value=None, nonpad_kv
         raise GraphError(f"scale is {scale}, expected a number above 0")
     if min(left_window_size, right_window_size) < -1:
         raise GraphError(f"windows of {left_window_size} and {right_window_size}: expected -1 (open) or more")
-    return attention_words(Now(), Q, K, V, attn_mask, past_key, past_value, nonpad_kv_seqlen, is_causal=is_causal,
-                           kv_num_heads=kv_num_heads, left_window_size=left_window_size, q_num_heads=q_num_heads,
-                           qk_matmul_output_mode=qk_matmul_output_mode, right_window_size=right_window_size,
-                           scale=scale, softcap=softcap, softmax_precision=softmax_precision)
+    return attention_words(
+        Now(),
+        Q,
+        K,
+        V,
+        attn_mask,
+        past_key,
+        past_value,
+        nonpad_kv_seqlen,
+        is_causal=is_causal,
+        kv_num_heads=kv_num_heads,
+        left_window_size=left_window_size,
+        q_num_heads=q_num_heads,
+        qk_matmul_output_mode=qk_matmul_output_mode,
+        right_window_size=right_window_size,
+        scale=scale,
+        softcap=softcap,
+        softmax_precision=softmax_precision,
+    )
 
 
 # ---- rotation -----------------------------------------------------------------------------------------
@@ -272,8 +361,15 @@ def rotary_words(op, X, cos_cache, sin_cache, position_ids, *, interleaved, num_
 def rotary_vjp(op, X, cos_cache, sin_cache, position_ids, y, dy, *, interleaved, num_heads, rotary_embedding_dim):
     """X: turned back.  The caches: what each angle's cosine and sine multiplied, summed over heads and lookups."""
     dims = rotary_embedding_dim or head_size(X, num_heads)
-    dx = op.RotaryEmbedding(dy, cos_cache, op.Neg(sin_cache), position_ids, interleaved=interleaved,
-                            num_heads=num_heads, rotary_embedding_dim=rotary_embedding_dim)
+    dx = op.RotaryEmbedding(
+        dy,
+        cos_cache,
+        op.Neg(sin_cache),
+        position_ids,
+        interleaved=interleaved,
+        num_heads=num_heads,
+        rotary_embedding_dim=rotary_embedding_dim,
+    )
     flat = lambda t: t if X.rank == 4 else as_heads(op, t, num_heads)  # noqa: E731
     one, two = pairs_of(op, flat(X), dims, interleaved)
     d_one, d_two = pairs_of(op, flat(dy), dims, interleaved)
@@ -293,7 +389,17 @@ def rotary_embedding(X, cos_cache, sin_cache, position_ids=None, *, interleaved=
     is (k, k + r / 2), or, interleaved, (2 k, 2 k + 1).  ONNX RotaryEmbedding-23."""
     dims = rotary_embedding_dim or head_size(X, num_heads)
     if dims % 2 or jnp.shape(cos_cache)[-1] != dims // 2 or jnp.shape(sin_cache)[-1] != dims // 2:
-        raise GraphError(f"the caches have {jnp.shape(cos_cache)[-1]} and {jnp.shape(sin_cache)[-1]} columns: expected "
-                         f"half of the {dims} channels that turn")
-    return rotary_words(Now(), X, cos_cache, sin_cache, position_ids, interleaved=interleaved, num_heads=num_heads,
-                        rotary_embedding_dim=rotary_embedding_dim)
+        raise GraphError(
+            f"the caches have {jnp.shape(cos_cache)[-1]} and {jnp.shape(sin_cache)[-1]} columns: expected "
+            f"half of the {dims} channels that turn"
+        )
+    return rotary_words(
+        Now(),
+        X,
+        cos_cache,
+        sin_cache,
+        position_ids,
+        interleaved=interleaved,
+        num_heads=num_heads,
+        rotary_embedding_dim=rotary_embedding_dim,
+    )

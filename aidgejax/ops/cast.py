@@ -8,10 +8,31 @@ from ..errors import GraphError
 from ._operator import operator
 
 # TensorProto.DataType of ONNX.
-DTYPES = {1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool",
-          10: "float16", 11: "float64", 12: "uint32", 13: "uint64", 16: "bfloat16", 17: "float8_e4m3fn",
-          18: "float8_e4m3fnuz", 19: "float8_e5m2", 20: "float8_e5m2fnuz", 21: "uint4", 22: "int4",
-          23: "float4_e2m1fn", 24: "float8_e8m0fnu", 25: "uint2", 26: "int2"}
+DTYPES = {
+    1: "float32",
+    2: "uint8",
+    3: "int8",
+    4: "uint16",
+    5: "int16",
+    6: "int32",
+    7: "int64",
+    9: "bool",
+    10: "float16",
+    11: "float64",
+    12: "uint32",
+    13: "uint64",
+    16: "bfloat16",
+    17: "float8_e4m3fn",
+    18: "float8_e4m3fnuz",
+    19: "float8_e5m2",
+    20: "float8_e5m2fnuz",
+    21: "uint4",
+    22: "int4",
+    23: "float4_e2m1fn",
+    24: "float8_e8m0fnu",
+    25: "uint2",
+    26: "int2",
+}
 BITS = {"uint4": 4, "int4": 4, "uint2": 2, "int2": 2}
 ROUND_MODES = ("up", "down", "nearest")
 
@@ -19,8 +40,10 @@ ROUND_MODES = ("up", "down", "nearest")
 def dtype_of(code):
     """The dtype that ONNX numbers `code`; a 64-bit one only where JAX has 64 bits."""
     if code not in DTYPES:
-        raise GraphError(f"no tensor type {code}: it is one of "
-                         f"{', '.join(f'{k} ({v})' for k, v in DTYPES.items())}, as ONNX numbers them")
+        raise GraphError(
+            f"no tensor type {code}: it is one of "
+            f"{', '.join(f'{k} ({v})' for k, v in DTYPES.items())}, as ONNX numbers them"
+        )
     return jax.dtypes.canonicalize_dtype(jnp.dtype(DTYPES[code]))
 
 
@@ -87,8 +110,10 @@ def bit_cast(x, *, to):
     BitCast-26.  No gradient passes."""
     x, dtype = jnp.asarray(x), dtype_of(to)
     if width(x.dtype) != width(dtype):
-        raise GraphError(f"{x.dtype} has {width(x.dtype)} bits and {jnp.dtype(dtype).name} has {width(dtype)}: "
-                         f"expected the same width")
+        raise GraphError(
+            f"{x.dtype} has {width(x.dtype)} bits and {jnp.dtype(dtype).name} has {width(dtype)}: "
+            f"expected the same width"
+        )
     if "bool" in (x.dtype.name, jnp.dtype(dtype).name):
         return x.view(dtype)
     return lax.bitcast_convert_type(x, dtype)

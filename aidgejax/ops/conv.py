@@ -22,12 +22,31 @@ def conv_flops(inputs, outputs, attributes):
 
 
 @operator("Conv", onnx=("", 11), vjp=conv_vjp, images=((0,), (0,)), flops=conv_flops)
-def conv(x, w, b=None, *, auto_pad="NOTSET", dilations=None, group=1, kernel_shape=None, pads=None, strides=None,
-         layout="NCHW"):
+def conv(
+    x,
+    w,
+    b=None,
+    *,
+    auto_pad="NOTSET",
+    dilations=None,
+    group=1,
+    kernel_shape=None,
+    pads=None,
+    strides=None,
+    layout="NCHW",
+):
     """y = x * w + b, each channel of y summed over its group's channels of x.  f[n, i, *s], f[o, i / group, *k], f[o]
     -> f[n, o, *r].  ONNX Conv-11; 1, 2 or 3 spatial axes."""
-    win = conv_windows(channels_last(x, layout).shape, jnp.shape(w), kernel_shape, auto_pad=auto_pad,
-                       dilations=dilations, group=group, pads=pads, strides=strides)
+    win = conv_windows(
+        channels_last(x, layout).shape,
+        jnp.shape(w),
+        kernel_shape,
+        auto_pad=auto_pad,
+        dilations=dilations,
+        group=group,
+        pads=pads,
+        strides=strides,
+    )
     check_bias(b, w.shape[0])
     y = convolve(channels_last(x, layout), kernel_last(w), win, group)
     return in_layout(y if b is None else y + b, layout)
@@ -40,11 +59,18 @@ def conv_grad_input_vjp(op, dy, w, x, dx, ddx, *, auto_pad, dilations, group, pa
 
 def conv_grad_input_onnx(op, dy, w, x, *, auto_pad, dilations, group, pads, strides):
     """The ConvTranspose with the same windows; what they leave out at the end of x is its output_padding."""
-    win = static_windows("ConvGradInput", x, w.shape[2:], auto_pad=auto_pad, dilations=dilations, pads=pads,
-                         strides=strides)
-    return op.ConvTranspose(dy, w, strides=win.strides, dilations=win.dilations, group=group,
-                            pads=(*win.begin, *(max(0, a) for a in win.after)),
-                            output_padding=tuple(max(0, -a) for a in win.after))
+    win = static_windows(
+        "ConvGradInput", x, w.shape[2:], auto_pad=auto_pad, dilations=dilations, pads=pads, strides=strides
+    )
+    return op.ConvTranspose(
+        dy,
+        w,
+        strides=win.strides,
+        dilations=win.dilations,
+        group=group,
+        pads=(*win.begin, *(max(0, a) for a in win.after)),
+        output_padding=tuple(max(0, -a) for a in win.after),
+    )
 
 
 @operator("ConvGradInput", vjp=conv_grad_input_vjp, decompose=conv_grad_input_onnx, images=((0, 2), (0,)))
@@ -52,8 +78,9 @@ def conv_grad_input(dy, w, x, *, auto_pad="NOTSET", dilations=None, group=1, pad
     """dL/dx of Conv, dy spread over the windows; of x only the shape is read.  f[n, o, *r], f[o, i / group, *k],
     f[n, i, *s] -> f[n, i, *s]."""
     dy, x = channels_last(dy, layout), channels_last(x, layout)
-    win = conv_windows(x.shape, w.shape, None, auto_pad=auto_pad, dilations=dilations, group=group, pads=pads,
-                       strides=strides)
+    win = conv_windows(
+        x.shape, w.shape, None, auto_pad=auto_pad, dilations=dilations, group=group, pads=pads, strides=strides
+    )
     check_cotangent(dy, win, w.shape[0])
     return in_layout(convolve_input(dy, kernel_last(w), win, group), layout)
 
@@ -64,8 +91,9 @@ def conv_grad_weight_vjp(op, x, dy, w, dw, ddw, *, auto_pad, dilations, group, p
 
 
 def conv_grad_weight_onnx(op, x, dy, w, *, auto_pad, dilations, group, pads, strides):
-    win = static_windows("ConvGradWeight", x, w.shape[2:], auto_pad=auto_pad, dilations=dilations, pads=pads,
-                         strides=strides)
+    win = static_windows(
+        "ConvGradWeight", x, w.shape[2:], auto_pad=auto_pad, dilations=dilations, pads=pads, strides=strides
+    )
     pointwise = win.kernel == (1,) * win.rank
     products = math.prod(w.shape)  # of every image, before they are added up
     few = len(win.taps) <= MOST_TAPS and products <= math.prod(x.shape[1:]) + math.prod(dy.shape[1:])
@@ -87,8 +115,14 @@ def weight_by_conv(op, x, dy, w, win, group):
     else:  # f[n, group * i, *s] -> f[i, group * n, *s]
         x = op.Transpose(op.Reshape(x, (0, group, w.shape[1], *win.sizes)), perm=(2, 1, 0, *(a + 1 for a in space)))
         x = op.Reshape(x, (w.shape[1], -1, *win.sizes))
-    dw = op.Conv(x, op.Transpose(dy, perm=turn), strides=win.dilations, dilations=win.strides, group=group,
-                 pads=(*win.begin, *(max(0, a) for a in win.after)))
+    dw = op.Conv(
+        x,
+        op.Transpose(dy, perm=turn),
+        strides=win.dilations,
+        dilations=win.strides,
+        group=group,
+        pads=(*win.begin, *(max(0, a) for a in win.after)),
+    )
     return op.Transpose(op.Slice(dw, (0,) * win.rank, win.kernel, space), perm=turn)
 
 
@@ -116,8 +150,9 @@ def conv_grad_weight(x, dy, w, *, auto_pad="NOTSET", dilations=None, group=1, pa
     """dL/dw of Conv, x and dy met window by window; of w only the shape is read.  f[n, i, *s], f[n, o, *r],
     f[o, i / group, *k] -> f[o, i / group, *k]."""
     x, dy = channels_last(x, layout), channels_last(dy, layout)
-    win = conv_windows(x.shape, w.shape, None, auto_pad=auto_pad, dilations=dilations, group=group, pads=pads,
-                       strides=strides)
+    win = conv_windows(
+        x.shape, w.shape, None, auto_pad=auto_pad, dilations=dilations, group=group, pads=pads, strides=strides
+    )
     check_cotangent(dy, win, w.shape[0])
     dw = convolve_weight(x, dy, win, group)
     return jnp.moveaxis(dw, (-1, -2), (0, 1))
@@ -125,12 +160,24 @@ def conv_grad_weight(x, dy, w, *, auto_pad="NOTSET", dilations=None, group=1, pa
 
 def conv_transpose_vjp(op, x, w, b, y, dy, *, auto_pad, dilations, group, output_padding, output_shape, pads, strides):
     # Where the output is larger than what the windows reach, dy is cut to what they do.
-    win = transposed_windows(spatial_of(x, output_shape), w.shape[2:], auto_pad=auto_pad, dilations=dilations,
-                             output_padding=output_padding, output_shape=output_shape, pads=pads, strides=strides)
+    win = transposed_windows(
+        spatial_of(x, output_shape),
+        w.shape[2:],
+        auto_pad=auto_pad,
+        dilations=dilations,
+        output_padding=output_padding,
+        output_shape=output_shape,
+        pads=pads,
+        strides=strides,
+    )
     cut = [k for k, a in enumerate(win.after) if a < 0]
     d = op.Slice(dy, (0,) * len(cut), tuple(win.after[k] for k in cut), tuple(k + 2 for k in cut)) if cut else dy
-    how = {"dilations": win.dilations, "group": group, "pads": (*win.begin, *(max(0, a) for a in win.after)),
-           "strides": win.strides}
+    how = {
+        "dilations": win.dilations,
+        "group": group,
+        "pads": (*win.begin, *(max(0, a) for a in win.after)),
+        "strides": win.strides,
+    }
     db = None if b is None else op.ReduceSum(dy, (0, *range(2, w.rank)), keepdims=0)
     return op.Conv(d, w, **how), op.ConvGradWeight(d, x, w, **how), db
 
@@ -140,17 +187,40 @@ def conv_transpose_flops(inputs, outputs, attributes):
 
 
 @operator("ConvTranspose", onnx=("", 11), vjp=conv_transpose_vjp, images=((0,), (0,)), flops=conv_transpose_flops)
-def conv_transpose(x, w, b=None, *, auto_pad="NOTSET", dilations=None, group=1, kernel_shape=None, output_padding=None,
-                   output_shape=None, pads=None, strides=None, layout="NCHW"):
+def conv_transpose(
+    x,
+    w,
+    b=None,
+    *,
+    auto_pad="NOTSET",
+    dilations=None,
+    group=1,
+    kernel_shape=None,
+    output_padding=None,
+    output_shape=None,
+    pads=None,
+    strides=None,
+    layout="NCHW",
+):
     """The transpose of Conv: each x spread over its window of y by w, added up, + b.  f[n, i, *s],
     f[i, o / group, *k], f[o] -> f[n, o, *r].  ONNX ConvTranspose-11; 1, 2 or 3 spatial axes."""
     x = channels_last(x, layout)
     check_kernel(x.shape, w.shape, kernel_shape)
     if group < 1 or x.shape[-1] != w.shape[0] or w.shape[0] % group:
-        raise GraphError(f"an image of {x.shape[-1]} channels does not fit a weight of shape {list(w.shape)} with "
-                         f"group={group}: the weight's first size is the number of channels, which group divides")
-    win = transposed_windows(x.shape[1:-1], w.shape[2:], auto_pad=auto_pad, dilations=dilations,
-                             output_padding=output_padding, output_shape=output_shape, pads=pads, strides=strides)
+        raise GraphError(
+            f"an image of {x.shape[-1]} channels does not fit a weight of shape {list(w.shape)} with "
+            f"group={group}: the weight's first size is the number of channels, which group divides"
+        )
+    win = transposed_windows(
+        x.shape[1:-1],
+        w.shape[2:],
+        auto_pad=auto_pad,
+        dilations=dilations,
+        output_padding=output_padding,
+        output_shape=output_shape,
+        pads=pads,
+        strides=strides,
+    )
     check_bias(b, w.shape[1] * group)
     y = convolve_input(x, kernel_last(w), win, group)
     return in_layout(y if b is None else y + b, layout)
@@ -176,8 +246,10 @@ def check_bias(b, channels):
 
 def check_kernel(x_shape, w_shape, kernel_shape):
     if len(x_shape) < 3 or len(w_shape) != len(x_shape):
-        raise GraphError(f"got an image of rank {len(x_shape)} and a weight of rank {len(w_shape)}, expected the same "
-                         f"rank, 3 or more: image [n, c, *spatial], weight with two sizes for channels, then *kernel")
+        raise GraphError(
+            f"got an image of rank {len(x_shape)} and a weight of rank {len(w_shape)}, expected the same "
+            f"rank, 3 or more: image [n, c, *spatial], weight with two sizes for channels, then *kernel"
+        )
     if kernel_shape is not None and tuple(kernel_shape) != tuple(w_shape[2:]):
         raise GraphError(f"kernel_shape is {list(kernel_shape)}, but the weight has {list(w_shape[2:])}")
 
@@ -186,8 +258,10 @@ def conv_windows(x_shape, w_shape, kernel_shape, *, group, **how) -> Windows:
     """The windows of a convolution of x[n, *s, i] by w[o, i / group, *k], channels checked."""
     check_kernel(x_shape, w_shape, kernel_shape)
     if group < 1 or x_shape[-1] != w_shape[1] * group or w_shape[0] % group:
-        raise GraphError(f"an image of {x_shape[-1]} channels does not fit a weight of shape {list(w_shape)} with "
-                         f"group={group}: the weight's second size is channels / group, and group divides its first")
+        raise GraphError(
+            f"an image of {x_shape[-1]} channels does not fit a weight of shape {list(w_shape)} with "
+            f"group={group}: the weight's second size is channels / group, and group divides its first"
+        )
     return windows(x_shape[1:-1], w_shape[2:], **how)
 
 
@@ -195,8 +269,10 @@ def static_windows(what, x, kernel, **how) -> Windows:
     """The windows on a Value x, for spelling an operator in ONNX."""
     sizes = x.shape[2:]
     if not all(isinstance(d, int) for d in (*sizes, *kernel)):
-        raise GraphError(f"{what} can be spelled in standard operators only where the spatial sizes are numbers, "
-                         f"got {x}; declare the image with fixed height and width")
+        raise GraphError(
+            f"{what} can be spelled in standard operators only where the spatial sizes are numbers, "
+            f"got {x}; declare the image with fixed height and width"
+        )
     return windows(sizes, kernel, **how)
 
 
@@ -207,20 +283,28 @@ def transposed_windows(sizes, kernel, *, auto_pad, dilations, output_padding, ou
     both = per_axis("pads", pads, 2 * rank, default=0, lowest=0)
     more = per_axis("output_padding", output_padding, rank, default=0, lowest=0)
     if any(m >= max(s, d) for m, s, d in zip(more, strides, dilations, strict=True)):
-        raise GraphError(f"output_padding is {list(more)}, expected each smaller than its stride or dilation "
-                         f"(strides {list(strides)}, dilations {list(dilations)})")
+        raise GraphError(
+            f"output_padding is {list(more)}, expected each smaller than its stride or dilation "
+            f"(strides {list(strides)}, dilations {list(dilations)})"
+        )
     chosen = check_auto_pad(auto_pad, None if output_shape is not None else pads)
-    full = [s * (n - 1) + m + d * (k - 1) + 1
-            for n, k, s, d, m in zip(sizes, kernel, strides, dilations, more, strict=True)]
+    full = [
+        s * (n - 1) + m + d * (k - 1) + 1 for n, k, s, d, m in zip(sizes, kernel, strides, dilations, more, strict=True)
+    ]
     if output_shape is None and not (chosen and auto_pad.startswith("SAME")):
         begin, end = both[:rank], both[rank:]
         out = tuple(f - b - e for f, b, e in zip(full, begin, end, strict=True))
     else:
-        out = per_axis("output_shape", output_shape, rank) if output_shape is not None else \
-            tuple(n * s for n, s in zip(sizes, strides, strict=True))
+        out = (
+            per_axis("output_shape", output_shape, rank)
+            if output_shape is not None
+            else tuple(n * s for n, s in zip(sizes, strides, strict=True))
+        )
         if output_shape is not None and any(o - f >= s for o, f, s in zip(out, full, strides, strict=True)):
-            raise GraphError(f"output_shape is {list(out)}, but an input of {list(sizes)} reaches only {full}, and at "
-                             f"most stride - 1 more; use a smaller output_shape, or larger strides")
+            raise GraphError(
+                f"output_shape is {list(out)}, but an input of {list(sizes)} reaches only {full}, and at "
+                f"most stride - 1 more; use a smaller output_shape, or larger strides"
+            )
         total = [max(0, f - o) for f, o in zip(full, out, strict=True)]
         less, rest = tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
         begin, end = (less, rest) if auto_pad == "SAME_UPPER" else (rest, less)
@@ -233,6 +317,8 @@ def spatial_of(x, output_shape):
     """The spatial sizes of a Value.  Unless an output_shape is given the paddings do not depend on them: then any
     number may stand for a size that has only a name."""
     if output_shape is not None and not all(isinstance(d, int) for d in x.shape[2:]):
-        raise GraphError(f"the gradient of a ConvTranspose with output_shape needs spatial sizes that are numbers, got "
-                         f"{x}; use pads and output_padding instead, or declare the image with fixed height and width")
+        raise GraphError(
+            f"the gradient of a ConvTranspose with output_shape needs spatial sizes that are numbers, got "
+            f"{x}; use pads and output_padding instead, or declare the image with fixed height and width"
+        )
     return tuple(d if isinstance(d, int) else 1 << 20 for d in x.shape[2:])

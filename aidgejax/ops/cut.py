@@ -59,7 +59,7 @@ def concat(*xs, axis, layout="NCHW"):
     rank = jnp.ndim(xs[0])
     (at,) = positive_axes((axis,), rank, "axis")
     at = lying(at, rank, layout)
-    other = {jnp.shape(x)[:at] + jnp.shape(x)[at + 1:] for x in xs if jnp.ndim(x) == rank}
+    other = {jnp.shape(x)[:at] + jnp.shape(x)[at + 1 :] for x in xs if jnp.ndim(x) == rank}
     if len(other) != 1 or {jnp.ndim(x) for x in xs} != {rank}:
         shapes = ", ".join(str(list(in_graph(jnp.shape(x), layout))) for x in xs)
         raise GraphError(f"shapes {shapes} differ, expected equal ones but for axis {axis}")
@@ -67,7 +67,7 @@ def concat(*xs, axis, layout="NCHW"):
 
 
 def split_vjp(op, x, split, *args, axis, num_outputs):
-    parts, d_parts = args[:len(args) // 2], args[len(args) // 2:]
+    parts, d_parts = args[: len(args) // 2], args[len(args) // 2 :]
     if any(p is None for p in parts):  # what the node does not name has a size all the same
         again = op.Split(x, split, axis=axis, num_outputs=num_outputs, outputs=len(parts))
         parts = again if len(parts) > 1 else (again,)
@@ -84,8 +84,10 @@ def split(x, split=None, *, axis=0, num_outputs=None, layout="NCHW"):
     at = lying(at, rank, layout)
     size = jnp.shape(x)[at]
     if (split is None) == (num_outputs is None):
-        raise GraphError(f"Split needs either the input `split` or the attribute `num_outputs`, got "
-                         f"{'neither' if split is None else 'both'}")
+        raise GraphError(
+            f"Split needs either the input `split` or the attribute `num_outputs`, got "
+            f"{'neither' if split is None else 'both'}"
+        )
     if split is None:
         chunk = -(-size // num_outputs)
         sizes = [min(chunk, size - k * chunk) for k in range(num_outputs)]
@@ -108,8 +110,10 @@ def picked(sizes, starts, ends, axes, steps):
     axes = positive_axes((int(a) for a in (range(len(starts)) if axes is None else np.ravel(axes))), len(sizes))
     steps = [1] * len(starts) if steps is None else [int(k) for k in np.ravel(steps)]
     if not len(starts) == len(ends) == len(axes) == len(steps):
-        raise GraphError(f"Slice got {len(starts)} starts, {len(ends)} ends, {len(axes)} axes and {len(steps)} steps; "
-                         f"expected as many of each")
+        raise GraphError(
+            f"Slice got {len(starts)} starts, {len(ends)} ends, {len(axes)} axes and {len(steps)} steps; "
+            f"expected as many of each"
+        )
     if 0 in steps:
         raise GraphError(f"steps are {steps}, expected none of them to be 0")
     found = [range(d) for d in sizes]
@@ -150,8 +154,13 @@ def slice_grad_vjp(op, dy, like, starts, ends, axes, steps, dx, ddx):
     return op.Slice(ddx, starts, ends, axes, steps), None, None, None, None, None
 
 
-@operator("SliceGrad", decompose=slice_grad_onnx, vjp=slice_grad_vjp, images="same",
-          static=("starts", "ends", "axes", "steps"))
+@operator(
+    "SliceGrad",
+    decompose=slice_grad_onnx,
+    vjp=slice_grad_vjp,
+    images="same",
+    static=("starts", "ends", "axes", "steps"),
+)
 def slice_grad(dy, like, starts, ends, axes=None, steps=None, *, layout="NCHW"):
     """dy where Slice took it from, 0 elsewhere.  f[*r], f[*s], i64[k], i64[k], i64[k], i64[k] -> f[*s]."""
     ranges = in_layout(picked(in_graph(jnp.shape(like), layout), starts, ends, axes, steps), layout)
@@ -172,15 +181,19 @@ def paddings(sizes, pads, axes, mode):
         raise GraphError(f"mode is {mode!r}, expected 'constant', 'reflect', 'edge' or 'wrap'")
     axes = positive_axes((int(a) for a in (range(len(sizes)) if axes is None else np.ravel(axes))), len(sizes))
     if len(pads) != 2 * len(axes):
-        raise GraphError(f"{len(pads)} pads for {len(axes)} axes: expected two per axis, all that come before, then "
-                         f"all that come after")
+        raise GraphError(
+            f"{len(pads)} pads for {len(axes)} axes: expected two per axis, all that come before, then "
+            f"all that come after"
+        )
     found = [(0, 0)] * len(sizes)
     for k, a in enumerate(axes):
         before, after = found[a] = int(pads[k]), int(pads[len(axes) + k])
         left = sizes[a] + min(before, 0) + min(after, 0)
         if left < 0 or left == 0 and mode != "constant" and max(before, after) > 0:
-            raise GraphError(f"pads {before} and {after} leave nothing of axis {a} of size {sizes[a]}"
-                             + (f" for mode {mode!r} to repeat" if mode != "constant" else ""))
+            raise GraphError(
+                f"pads {before} and {after} leave nothing of axis {a} of size {sizes[a]}"
+                + (f" for mode {mode!r} to repeat" if mode != "constant" else "")
+            )
     return found
 
 

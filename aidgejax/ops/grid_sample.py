@@ -17,11 +17,15 @@ COEFFICIENT = -0.75  # of the cubic kernel, as ONNX fixes it
 def check(x_shape, grid_shape, mode, padding_mode):
     d = len(x_shape) - 2
     if d not in (1, 2, 3) or len(grid_shape) != d + 2 or grid_shape[-1] != d or grid_shape[0] != x_shape[0]:
-        raise GraphError(f"GridSample needs an image [n, c, *d] and a grid [n, *out, number of d], got "
-                         f"{list(x_shape)} and {list(grid_shape)}")
+        raise GraphError(
+            f"GridSample needs an image [n, c, *d] and a grid [n, *out, number of d], got "
+            f"{list(x_shape)} and {list(grid_shape)}"
+        )
     if mode not in MODES or padding_mode not in PADDINGS:
-        raise GraphError(f"mode {mode!r} and padding_mode {padding_mode!r}; expected one of {', '.join(MODES)} and one "
-                         f"of {', '.join(PADDINGS)}")
+        raise GraphError(
+            f"mode {mode!r} and padding_mode {padding_mode!r}; expected one of {', '.join(MODES)} and one "
+            f"of {', '.join(PADDINGS)}"
+        )
 
 
 def reflected(x, low, high):
@@ -55,10 +59,12 @@ def taps(mode):
         return ((0, lambda t: t * 0 + 1),)
     if mode == "linear":
         return ((0, lambda t: 1 - t), (1, lambda t: t))
-    return ((-1, lambda t: a * (((t + 1) - 5) * (t + 1) + 8) * (t + 1) - 4 * a),
-            (0, lambda t: ((a + 2) * t - (a + 3)) * t * t + 1),
-            (1, lambda t: ((a + 2) * (1 - t) - (a + 3)) * (1 - t) * (1 - t) + 1),
-            (2, lambda t: a * (((2 - t) - 5) * (2 - t) + 8) * (2 - t) - 4 * a))
+    return (
+        (-1, lambda t: a * (((t + 1) - 5) * (t + 1) + 8) * (t + 1) - 4 * a),
+        (0, lambda t: ((a + 2) * t - (a + 3)) * t * t + 1),
+        (1, lambda t: ((a + 2) * (1 - t) - (a + 3)) * (1 - t) * (1 - t) + 1),
+        (2, lambda t: a * (((2 - t) - 5) * (2 - t) + 8) * (2 - t) - 4 * a),
+    )
 
 
 def slope(offset, t, mode):
@@ -91,8 +97,13 @@ def neighbourhood(x, grid, mode, padding_mode, align_corners):
         for offset, weight in taps(mode):
             index, counts = pixel(below + offset, size, padding_mode, align_corners)
             t = at - below
-            found.append((index, jnp.where(counts, weight(t), 0),
-                          None if mode == "nearest" else jnp.where(counts, slope(offset, t, mode), 0)))
+            found.append(
+                (
+                    index,
+                    jnp.where(counts, weight(t), 0),
+                    None if mode == "nearest" else jnp.where(counts, slope(offset, t, mode), 0),
+                )
+            )
         per_axis.append(found)
     for chosen in itertools.product(*per_axis):
         flat = 0
@@ -163,8 +174,11 @@ def grid_sample_grad(dy, x, grid, *, mode="linear", padding_mode="zeros", align_
             for a in range(len(sizes)):
                 moves[a] = moves[a] + read * product([slopes[b] if b == a else weights[b] for b in range(len(sizes))])
     for a, size in enumerate(sizes):
-        moves[a] = moves[a] * bent(places[..., len(sizes) - 1 - a], size, padding_mode, align_corners) * span_of(
-            None, size, align_corners)
+        moves[a] = (
+            moves[a]
+            * bent(places[..., len(sizes) - 1 - a], size, padding_mode, align_corners)
+            * span_of(None, size, align_corners)
+        )
     return dx.reshape(x.shape), jnp.stack(moves[::-1], -1).reshape(grid.shape).astype(grid.dtype)
 
 
@@ -197,8 +211,12 @@ def spelled(op, dy, x, grid, mode, padding_mode, align_corners):
             at = op.Where(outside, thrown, at)
         bends.append(op.Mul(bend, one(span_of(None, size, align_corners))))
         below = op.Floor(at)
-        axes.append([_tap(op, below, offset, op.Sub(at, below), size, mode, padding_mode, align_corners, one)
-                     for offset, _ in taps(mode)])
+        axes.append(
+            [
+                _tap(op, below, offset, op.Sub(at, below), size, mode, padding_mode, align_corners, one)
+                for offset, _ in taps(mode)
+            ]
+        )
     dx, moves = op.ZerosLike(flat), [None] * d
     like = op.Mul(op.ZerosLike(back), one(0.0))
     for chosen in itertools.product(*axes):
@@ -242,9 +260,11 @@ def _tap(op, below, offset, t, size, mode, padding_mode, align_corners, one):
         i, _ = _reflected(op, i, *borders(size, align_corners), one)
     i = op.Floor(op.Clip(i, one(0.0), one(size - 1.0)))
     a = COEFFICIENT
-    weight = {"nearest": {0: (1,)}, "linear": {0: (1, -1), 1: (0, 1)},
-              "cubic": {-1: (0, a, -2 * a, a), 0: (1, 0, -(a + 3), a + 2), 1: (0, -a, 2 * a + 3, -(a + 2)),
-                        2: (0, 0, a, -a)}}[mode][offset]
+    weight = {
+        "nearest": {0: (1,)},
+        "linear": {0: (1, -1), 1: (0, 1)},
+        "cubic": {-1: (0, a, -2 * a, a), 0: (1, 0, -(a + 3), a + 2), 1: (0, -a, 2 * a + 3, -(a + 2)), 2: (0, 0, a, -a)},
+    }[mode][offset]
     slope_of = tuple(k * c for k, c in enumerate(weight))[1:] or (0,)
     found = [_polynomial(op, c, t, one) for c in (weight, slope_of)]
     if padding_mode == "zeros":
@@ -282,8 +302,10 @@ def affine_grid(theta, size, *, align_corners=0):
     sizes = [int(n) for n in size[2:]]
     d = len(sizes)
     if d not in (2, 3) or jnp.shape(theta) != (int(size[0]), d, d + 1):
-        raise GraphError(f"theta has shape {list(jnp.shape(theta))} for an image of {[int(n) for n in size]}: expected "
-                         f"[n, 2, 3] for [n, c, h, w], [n, 3, 4] for [n, c, d, h, w]")
+        raise GraphError(
+            f"theta has shape {list(jnp.shape(theta))} for an image of {[int(n) for n in size]}: expected "
+            f"[n, 2, 3] for [n, c, h, w], [n, 3, 4] for [n, c, d, h, w]"
+        )
     if shapes_alone():
         return jnp.zeros((int(size[0]), *sizes, d), jnp.result_type(theta))
     at = jnp.asarray(places(sizes, align_corners), jnp.result_type(theta))
@@ -293,8 +315,9 @@ def affine_grid(theta, size, *, align_corners=0):
 def affine_grid_grad_onnx(op, dy, *, align_corners):
     sizes = dy.shape[1:-1]
     if not all(isinstance(n, int) for n in sizes):
-        raise GraphError(f"AffineGridGrad can be spelled in standard operators only where the image's sizes are "
-                         f"numbers, got {dy}")
+        raise GraphError(
+            f"AffineGridGrad can be spelled in standard operators only where the image's sizes are numbers, got {dy}"
+        )
     at = places(sizes, align_corners).reshape(-1, len(sizes) + 1)
     return op.Einsum(op.Reshape(dy, (0, -1, len(sizes))), op.CastLike(at, dy), equation="npi,pk->nik")
 

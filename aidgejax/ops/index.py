@@ -21,8 +21,9 @@ def check_indices(indices, size, where):
         return
     low, high = int(np.min(indices)), int(np.max(indices))
     if low < -size or high >= size:
-        raise GraphError(f"index {low if low < -size else high} is outside {where} of size {size} "
-                         f"({-size} to {size - 1})")
+        raise GraphError(
+            f"index {low if low < -size else high} is outside {where} of size {size} ({-size} to {size - 1})"
+        )
 
 
 def along(x, indices, axis):
@@ -46,8 +47,10 @@ def rows(x, indices, batch_dims=0):
     """The index tuple of x[batch..., indices[..., 0], indices[..., 1], ...]."""
     rank, depth = jnp.ndim(x), jnp.shape(indices)[-1] if jnp.ndim(indices) else None
     if depth is None or batch_dims + depth > rank:
-        raise GraphError(f"indices of shape {jnp.shape(indices)} after {batch_dims} batch axes do not address data of "
-                         f"rank {rank}: their last axis counts how many axes they index")
+        raise GraphError(
+            f"indices of shape {jnp.shape(indices)} after {batch_dims} batch axes do not address data of "
+            f"rank {rank}: their last axis counts how many axes they index"
+        )
     batch = jnp.indices(jnp.shape(indices)[:-1], sparse=True)[:batch_dims]
     for k in range(depth):
         check_indices(indices[..., k], jnp.shape(x)[batch_dims + k], f"axis {batch_dims + k}")
@@ -79,8 +82,9 @@ def gather_grad_onnx(op, dy, like, indices, *, axis):
         return op.ScatterND(op.ZerosLike(like), places, dy, reduction="add")
     order = (axis, *(k for k in range(like.rank) if k != axis))
     order_dy = (*range(axis, axis + gathered), *range(axis), *range(axis + gathered, dy.rank))
-    first = op.ScatterND(op.Transpose(op.ZerosLike(like), perm=order), places, op.Transpose(dy, perm=order_dy),
-                         reduction="add")
+    first = op.ScatterND(
+        op.Transpose(op.ZerosLike(like), perm=order), places, op.Transpose(dy, perm=order_dy), reduction="add"
+    )
     return op.Transpose(first, perm=tuple(int(k) for k in np.argsort(order)))
 
 

@@ -30,11 +30,15 @@ def check_labels(scores, labels, weights, reduction):
         raise GraphError(f"scores have shape {list(shape)}: expected [n, classes] or [n, classes, *positions]")
     expected = (shape[0], *shape[2:])
     if jnp.shape(labels) != expected:
-        raise GraphError(f"labels have shape {list(jnp.shape(labels))}, scores {list(shape)}: expected one class "
-                         f"index per row and position, {list(expected)}")
+        raise GraphError(
+            f"labels have shape {list(jnp.shape(labels))}, scores {list(shape)}: expected one class "
+            f"index per row and position, {list(expected)}"
+        )
     if not jnp.issubdtype(jnp.result_type(labels), jnp.integer):
-        raise GraphError(f"labels have dtype {jnp.result_type(labels)}: expected class indices, int64 or int32; "
-                         f"for one-hot or soft labels use SoftLabelCrossEntropy")
+        raise GraphError(
+            f"labels have dtype {jnp.result_type(labels)}: expected class indices, int64 or int32; "
+            f"for one-hot or soft labels use SoftLabelCrossEntropy"
+        )
     if weights is not None and jnp.shape(weights) != (shape[1],):
         raise GraphError(f"weights have shape {list(jnp.shape(weights))}: expected one per class, [{shape[1]}]")
 
@@ -76,8 +80,10 @@ def weights_at_labels(d_loss, labels, weights, reduction, ignore_index, like):
 def weights_at_labels_onnx(op, d_loss, labels, weights, reduction, ignore_index, like):
     """The same in standard operators."""
     if like.shape is None or not isinstance(like.shape[1], int):
-        raise GraphError(f"the gradient of a loss over classes needs to know their number to be spelled in standard "
-                         f"operators; {like} does not say it on axis 1")
+        raise GraphError(
+            f"the gradient of a loss over classes needs to know their number to be spelled in standard "
+            f"operators; {like} does not say it on axis 1"
+        )
     positions = (1,) * (like.rank - 2)
     classes = np.arange(like.shape[1], dtype=labels.dtype or "int64").reshape(-1, *positions)
     label = op.Unsqueeze(labels, (1,))
@@ -104,15 +110,13 @@ def class_weights_vjp(op, logp, labels, weights, loss, d_loss, reduction, ignore
         total = op.NegativeLogLikelihoodLoss(ones, labels, weights, reduction="sum", ignore_index=ignore_index)
         each = op.Div(op.Sub(each, loss), total)
     each = op.Mul(each, d_loss)
-    at_label = op.Neg(op.NegativeLogLikelihoodLossGrad(each, logp, labels, reduction="none",
-                                                       ignore_index=ignore_index))
+    at_label = op.Neg(op.NegativeLogLikelihoodLossGrad(each, logp, labels, reduction="none", ignore_index=ignore_index))
     positions = tuple(range(2, logp.rank))
     return op.ReduceSum(at_label, (0, *positions), keepdims=0)
 
 
 def nll_vjp(op, input, target, weight, loss, d_loss, *, reduction, ignore_index):
-    dx = op.NegativeLogLikelihoodLossGrad(d_loss, input, target, weight, reduction=reduction,
-                                          ignore_index=ignore_index)
+    dx = op.NegativeLogLikelihoodLossGrad(d_loss, input, target, weight, reduction=reduction, ignore_index=ignore_index)
     return dx, None, class_weights_vjp(op, input, target, weight, loss, d_loss, reduction, ignore_index)
 
 
@@ -152,8 +156,9 @@ def log_softmax_vjp(op, logp, d_logp, axis):
 def softmax_cross_entropy_vjp(op, scores, labels, weights, loss, logp, d_loss, d_logp, *, reduction, ignore_index):
     dx = dw = None
     if d_loss is not None:
-        dx = op.SoftmaxCrossEntropyLossGrad(d_loss, logp, labels, weights, reduction=reduction,
-                                            ignore_index=ignore_index)
+        dx = op.SoftmaxCrossEntropyLossGrad(
+            d_loss, logp, labels, weights, reduction=reduction, ignore_index=ignore_index
+        )
         dw = class_weights_vjp(op, logp, labels, weights, loss, d_loss, reduction, ignore_index)
     if d_logp is not None:
         more = log_softmax_vjp(op, logp, d_logp, 1)
@@ -191,8 +196,7 @@ def softmax_cross_entropy_loss_grad(d_loss, log_prob, labels, weights=None, *, i
 # ---- classes given by their probabilities -------------------------------------------------------------
 
 
-def soft_label_cross_entropy_vjp(op, scores, target, loss, logp, d_loss, d_logp, *, axis, reduction,
-                                 assume_normalized):
+def soft_label_cross_entropy_vjp(op, scores, target, loss, logp, d_loss, d_logp, *, axis, reduction, assume_normalized):
     axis = axis % scores.rank
     dx = dt = None
     if d_loss is not None:
@@ -215,8 +219,13 @@ def soft_label_cross_entropy_onnx(op, scores, target, *, axis, reduction, assume
     return reduced_onnx(op, each, reduction, scores.rank - 1), logp
 
 
-@operator("SoftLabelCrossEntropy", decompose=soft_label_cross_entropy_onnx, vjp=soft_label_cross_entropy_vjp,
-          outputs=2, saves=(1,))
+@operator(
+    "SoftLabelCrossEntropy",
+    decompose=soft_label_cross_entropy_onnx,
+    vjp=soft_label_cross_entropy_vjp,
+    outputs=2,
+    saves=(1,),
+)
 def soft_label_cross_entropy(scores, target, *, axis=1, reduction="mean", assume_normalized=0):
     """-sum over axis of target * log softmax(scores), reduced.  f[*s], f[*s] -> f[], f[*s].
 
@@ -227,8 +236,10 @@ def soft_label_cross_entropy(scores, target, *, axis=1, reduction="mean", assume
     """
     check_reduction(reduction)
     if jnp.shape(scores) != jnp.shape(target):
-        raise GraphError(f"scores have shape {list(jnp.shape(scores))} and target {list(jnp.shape(target))}: expected "
-                         f"one number per class in both; for class indices use SoftmaxCrossEntropyLoss")
+        raise GraphError(
+            f"scores have shape {list(jnp.shape(scores))} and target {list(jnp.shape(target))}: expected "
+            f"one number per class in both; for class indices use SoftmaxCrossEntropyLoss"
+        )
     (axis,) = positive_axes((axis,), jnp.ndim(scores), "axis of SoftLabelCrossEntropy")
     logp = log_softmax(scores, axis)
     each = -jnp.sum(jnp.where(target == 0, 0, target * logp), axis=axis)
@@ -251,8 +262,16 @@ LOSSES = {
 }
 
 
-def with_loss(graph: Graph, loss: str, *, prediction: str | None = None, target: str = "target",
-              reduction: str = "mean", name: str = "loss", **options: Any) -> Graph:
+def with_loss(
+    graph: Graph,
+    loss: str,
+    *,
+    prediction: str | None = None,
+    target: str = "target",
+    reduction: str = "mean",
+    name: str = "loss",
+    **options: Any,
+) -> Graph:
     """A copy of the graph with an input `target`, and a loss of its prediction as one more output, `name`.
 
     loss: "mse", "l1", "huber", "bce" (probabilities), "bce_logits"; "cross_entropy" (scores, class indices i64[n]),
@@ -271,16 +290,18 @@ def with_loss(graph: Graph, loss: str, *, prediction: str | None = None, target:
     predicted = _prediction(graph, prediction)
     for new in (target, name):
         if graph.has(new):
-            raise GraphError(f"graph {graph.name!r} has a tensor {new!r} already: give the {loss!r} loss another "
-                             f"{'target' if new == target else 'name'}, e.g. {'target' if new == target else 'name'}="
-                             f"{graph.copy().fresh(new)!r}")
+            raise GraphError(
+                f"graph {graph.name!r} has a tensor {new!r} already: give the {loss!r} loss another "
+                f"{'target' if new == target else 'name'}, e.g. {'target' if new == target else 'name'}="
+                f"{graph.copy().fresh(new)!r}"
+            )
     twin = graph.copy()
     wanted = _declare_target(twin, loss, predicted, target)
     operator, operands, attrs = _call(Builder(twin, f"{name}/"), twin, loss, predicted, wanted, name, options)
     each = wanted.shape  # of the loss before it is reduced
     if operator == "SoftLabelCrossEntropy":
         (axis,) = positive_axes((attrs.get("axis", 1),), len(each), f"axis of the {loss!r} loss")
-        each = each[:axis] + each[axis + 1:]
+        each = each[:axis] + each[axis + 1 :]
     attrs["reduction"] = reduction
     if LOSSES[loss][1] == "classes" and reduction == "rows":  # ONNX's operators do not have it
         attrs["reduction"] = "none"
@@ -297,30 +318,38 @@ def _declare_target(graph: Graph, loss: str, predicted: Value, target: str) -> V
     if LOSSES[loss][1] == "values":
         return graph.input(target, predicted.shape, predicted.dtype)
     if predicted.rank < 2:
-        raise GraphError(f"the {loss!r} loss needs a prediction of shape [n, classes] or [n, classes, *positions]; "
-                         f"{predicted} of graph {graph.name!r} has none for classes")
+        raise GraphError(
+            f"the {loss!r} loss needs a prediction of shape [n, classes] or [n, classes, *positions]; "
+            f"{predicted} of graph {graph.name!r} has none for classes"
+        )
     return graph.input(target, (predicted.shape[0], *predicted.shape[2:]), "int64")
 
 
 def _prediction(graph: Graph, name: str | None) -> Value:
     if name is None:
         if len(graph.outputs) != 1:
-            raise GraphError(f"graph {graph.name!r} has {len(graph.outputs)} outputs"
-                             f"{': ' if graph.outputs else ''}{', '.join(map(repr, graph.outputs))}; say which of its "
-                             f"tensors the loss compares: prediction=...")
+            raise GraphError(
+                f"graph {graph.name!r} has {len(graph.outputs)} outputs"
+                f"{': ' if graph.outputs else ''}{', '.join(map(repr, graph.outputs))}; say which of its "
+                f"tensors the loss compares: prediction=..."
+            )
         (name,) = graph.outputs
     predicted = graph.value(name)
     if predicted.shape is None or None in predicted.shape or predicted.dtype is None:
-        raise GraphError(f"the shape of the prediction {predicted} of graph {graph.name!r} is unknown, so that its "
-                         f"target cannot be declared; call aidgejax.infer_shapes(graph) first")
+        raise GraphError(
+            f"the shape of the prediction {predicted} of graph {graph.name!r} is unknown, so that its "
+            f"target cannot be declared; call aidgejax.infer_shapes(graph) first"
+        )
     if not predicted.is_float:
-        raise GraphError(f"the prediction {predicted} of graph {graph.name!r} is not floating-point: no gradient would "
-                         f"start there")
+        raise GraphError(
+            f"the prediction {predicted} of graph {graph.name!r} is not floating-point: no gradient would start there"
+        )
     return predicted
 
 
-def _call(op: Builder, graph: Graph, loss: str, predicted: Value, wanted: Value, name: str,
-          options: dict[str, Any]) -> tuple[str, list, dict[str, Any]]:
+def _call(
+    op: Builder, graph: Graph, loss: str, predicted: Value, wanted: Value, name: str, options: dict[str, Any]
+) -> tuple[str, list, dict[str, Any]]:
     """(operator, inputs, attributes) of the loss; its arrays are put into the graph."""
     operator = lookup(LOSSES[loss][0])
     arrays = operator.inputs[2:]
@@ -333,17 +362,18 @@ def _call(op: Builder, graph: Graph, loss: str, predicted: Value, wanted: Value,
             raise GraphError(f"the distillation loss needs a temperature above 0, got {temperature}")
     odd = [o for o in options if o not in known]
     if odd:
-        raise GraphError(f"the {loss!r} loss has no option {', '.join(map(repr, odd))}; it has "
-                         f"{', '.join(known) or 'none'}")
+        raise GraphError(
+            f"the {loss!r} loss has no option {', '.join(map(repr, odd))}; it has {', '.join(known) or 'none'}"
+        )
     operands: list[Any] = [predicted, wanted]
     if loss == "distillation":
         axis = options.get("axis", 1)
-        operands = [op.Div(predicted, float(temperature)),
-                    op.Softmax(op.Div(wanted, float(temperature)), axis=axis)]
+        operands = [op.Div(predicted, float(temperature)), op.Softmax(op.Div(wanted, float(temperature)), axis=axis)]
     for a in arrays:
         given = options.pop(a, None)
-        operands.append(None if given is None else
-                        graph.constant(graph.fresh(f"{name}.{a}"), np.asarray(given, predicted.dtype)))
+        operands.append(
+            None if given is None else graph.constant(graph.fresh(f"{name}.{a}"), np.asarray(given, predicted.dtype))
+        )
     while operands[-1] is None:
         operands.pop()
     return operator.name, operands, {k: v for k, v in options.items() if v is not None}

@@ -19,8 +19,10 @@ def check_reduction(reduction, allowed=REDUCTIONS):
 
 def check_same_shape(p, t):
     if jnp.shape(p) != jnp.shape(t):
-        raise GraphError(f"the prediction has shape {list(jnp.shape(p))} and the target {list(jnp.shape(t))}: a loss "
-                         f"needs the same shape for both; reshape one of them")
+        raise GraphError(
+            f"the prediction has shape {list(jnp.shape(p))} and the target {list(jnp.shape(t))}: a loss "
+            f"needs the same shape for both; reshape one of them"
+        )
 
 
 def reduced(each, reduction):
@@ -198,8 +200,11 @@ def binary_cross_entropy_with_logits_onnx(op, x, t, weight, pos_weight, *, reduc
     return reduced_onnx(op, each if weight is None else op.Mul(each, weight), reduction, x.rank)
 
 
-@operator("BinaryCrossEntropyWithLogits", decompose=binary_cross_entropy_with_logits_onnx,
-          vjp=binary_cross_entropy_with_logits_vjp)
+@operator(
+    "BinaryCrossEntropyWithLogits",
+    decompose=binary_cross_entropy_with_logits_onnx,
+    vjp=binary_cross_entropy_with_logits_vjp,
+)
 def binary_cross_entropy_with_logits(x, t, weight=None, pos_weight=None, *, reduction="mean"):
     """-weight * (pos_weight * t * log s + (1 - t) * log(1 - s)), s = sigmoid(x).  f[*s], f[*s], f[*r], f[*q] -> f[].
 
@@ -210,8 +215,9 @@ def binary_cross_entropy_with_logits(x, t, weight=None, pos_weight=None, *, redu
     check_same_shape(x, t)
     for name, w in (("weight", weight), ("pos_weight", pos_weight)):
         if w is not None and not broadcasts_to(jnp.shape(w), jnp.shape(x)):
-            raise GraphError(f"{name} of shape {list(jnp.shape(w))} does not broadcast to the scores' "
-                             f"{list(jnp.shape(x))}")
+            raise GraphError(
+                f"{name} of shape {list(jnp.shape(w))} does not broadcast to the scores' {list(jnp.shape(x))}"
+            )
     lean = 1 if pos_weight is None else 1 + (pos_weight - 1) * t
     soft = jnp.maximum(-x, 0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
     each = (1 - t) * x + lean * soft

@@ -96,8 +96,9 @@ def gemm(a, b, c=None, *, alpha=1.0, beta=1.0, transA=0, transB=0):
     """alpha * A B + beta * C, where A is a or its transpose, B is b or its, and C is c broadcast (or 0).
     t[n, k], t[k, m], t[n or 1, m or 1] -> t[n, m].  ONNX Gemm-13."""
     if jnp.ndim(a) != 2 or jnp.ndim(b) != 2:
-        raise GraphError(f"Gemm multiplies matrices, got tensors of rank {jnp.ndim(a)} and {jnp.ndim(b)}; MatMul takes "
-                         f"others")
+        raise GraphError(
+            f"Gemm multiplies matrices, got tensors of rank {jnp.ndim(a)} and {jnp.ndim(b)}; MatMul takes others"
+        )
     a, b = jnp.transpose(a) if transA else a, jnp.transpose(b) if transB else b
     check_inner(a.shape, b.shape)
     y = scaled(jnp.matmul(a, b), alpha)
@@ -128,10 +129,12 @@ def subscripts(equation, ranks):
     hidden = [rank - len(t.replace("...", "")) for t, rank in zip(terms, ranks, strict=True)]
     wrong = [k for k, (t, h) in enumerate(zip(terms, hidden, strict=True)) if h < 0 or h and "..." not in t]
     if wrong:
-        raise GraphError(f"term {terms[wrong[0]]!r} of equation {equation!r} does not fit operand {wrong[0]}, of rank "
-                         f"{ranks[wrong[0]]}")
-    dots = "".join(free[:max((h for t, h in zip(terms, hidden, strict=True) if "..." in t), default=0)])
-    spelled = [t.replace("...", dots[len(dots) - h:]) for t, h in zip(terms, hidden, strict=True)]
+        raise GraphError(
+            f"term {terms[wrong[0]]!r} of equation {equation!r} does not fit operand {wrong[0]}, of rank "
+            f"{ranks[wrong[0]]}"
+        )
+    dots = "".join(free[: max((h for t, h in zip(terms, hidden, strict=True) if "..." in t), default=0)])
+    spelled = [t.replace("...", dots[len(dots) - h :]) for t, h in zip(terms, hidden, strict=True)]
     return spelled, right.replace("...", dots)
 
 
@@ -148,7 +151,7 @@ def einsum_share(op, k, xs, terms, out, dy):
     away, by repeating.
     """
     x = xs[k]
-    others, named = [dy, *xs[:k], *xs[k + 1:]], [out, *terms[:k], *terms[k + 1:]]
+    others, named = [dy, *xs[:k], *xs[k + 1 :]], [out, *terms[:k], *terms[k + 1 :]]
     mine = unlike(terms[k], "".join([out, *terms]))
     for axis, (old, new) in enumerate(zip(terms[k], mine, strict=True)):
         if old != new:

@@ -50,8 +50,10 @@ def reshape(x, shape, *, allowzero=0):
     if not allowzero:
         beyond = [k for k, d in enumerate(target) if d == 0 and k >= len(sizes)]
         if beyond:
-            raise GraphError(f"shape {target} keeps the size of axis {beyond[0]}, and the input has "
-                             f"{len(sizes)} axes; set allowzero=1 if a size of 0 is meant")
+            raise GraphError(
+                f"shape {target} keeps the size of axis {beyond[0]}, and the input has "
+                f"{len(sizes)} axes; set allowzero=1 if a size of 0 is meant"
+            )
         target = [sizes[k] if d == 0 else d for k, d in enumerate(target)]
     count, known = math.prod(sizes), math.prod(d for d in target if d != -1)
     fits = count == known if -1 not in target else target.count(-1) == 1 and known and count % known == 0
@@ -84,8 +86,10 @@ def flatten(x, *, axis=1):
     ONNX Flatten-13."""
     sizes = jnp.shape(x)
     if not -len(sizes) <= axis <= len(sizes):
-        raise GraphError(f"axis {axis} is outside {-len(sizes)} to {len(sizes)}, the places where a tensor of rank "
-                         f"{len(sizes)} can be parted")
+        raise GraphError(
+            f"axis {axis} is outside {-len(sizes)} to {len(sizes)}, the places where a tensor of rank "
+            f"{len(sizes)} can be parted"
+        )
     at = axis if axis >= 0 else axis + len(sizes)
     return jnp.reshape(x, (math.prod(sizes[:at]), math.prod(sizes[at:])))
 
@@ -162,8 +166,11 @@ def depth_to_space(x, *, blocksize, mode="DCR"):
         raise GraphError(f"{c} channels cannot be laid out as blocks of {b} by {b} pixels")
     if mode not in ("DCR", "CRD"):
         raise GraphError(f"mode is {mode!r}, expected 'DCR' or 'CRD'")
-    split, order = ((n, b, b, c // (b * b), h, w), (0, 3, 4, 1, 5, 2)) if mode == "DCR" else \
-                   ((n, c // (b * b), b, b, h, w), (0, 1, 4, 2, 5, 3))
+    split, order = (
+        ((n, b, b, c // (b * b), h, w), (0, 3, 4, 1, 5, 2))
+        if mode == "DCR"
+        else ((n, c // (b * b), b, b, h, w), (0, 1, 4, 2, 5, 3))
+    )
     return jnp.reshape(jnp.transpose(jnp.reshape(x, split), order), (n, c // (b * b), h * b, w * b))
 
 
@@ -214,8 +221,10 @@ def expand(x, shape):
 def broadcast_shape(one, other):
     """The shape that tensors of these shapes have after broadcasting."""
     if any(d != e and 1 not in (d, e) for d, e in zip(reversed(one), reversed(other), strict=False)):
-        raise GraphError(f"shapes {list(one)} and {list(other)} do not broadcast: counted from the back, sizes are "
-                         f"equal or one of them is 1")
+        raise GraphError(
+            f"shapes {list(one)} and {list(other)} do not broadcast: counted from the back, sizes are "
+            f"equal or one of them is 1"
+        )
     return jnp.broadcast_shapes(one, other)
 
 

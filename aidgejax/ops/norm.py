@@ -33,12 +33,30 @@ def all_but_channels(rank, layout):
 # ---- batch --------------------------------------------------------------------------------------------
 
 
-def batch_normalization_vjp(op, x, scale, b, input_mean, input_var, y, running_mean, running_var, dy, d_running_mean,
-                            d_running_var, *, epsilon, momentum, training_mode, unbiased_running_var):
+def batch_normalization_vjp(
+    op,
+    x,
+    scale,
+    b,
+    input_mean,
+    input_var,
+    y,
+    running_mean,
+    running_var,
+    dy,
+    d_running_mean,
+    d_running_var,
+    *,
+    epsilon,
+    momentum,
+    training_mode,
+    unbiased_running_var,
+):
     dx = d_scale = db = d_mean = d_var = None
     if dy is not None:
-        dx, d_scale, db = op.BatchNormalizationGrad(dy, x, scale, input_mean, input_var, outputs=3, epsilon=epsilon,
-                                                    training_mode=training_mode)
+        dx, d_scale, db = op.BatchNormalizationGrad(
+            dy, x, scale, input_mean, input_var, outputs=3, epsilon=epsilon, training_mode=training_mode
+        )
     if not training_mode:
         if dy is not None:
             inv = op.Reciprocal(op.Sqrt(op.Add(input_var, epsilon)))
@@ -49,8 +67,13 @@ def batch_normalization_vjp(op, x, scale, b, input_mean, input_var, y, running_m
     # What reaches the running statistics goes on to the old ones and, through those of the batch, to x.
     if d_running_mean is not None:
         d_mean = op.Mul(d_running_mean, momentum)
-        dx = _sum(op, dx, op.ExpandLike(_per_channel(op, op.Div(op.Mul(d_running_mean, 1 - momentum),
-                                                                _count(op, x, d_running_mean)), x.rank), x))
+        dx = _sum(
+            op,
+            dx,
+            op.ExpandLike(
+                _per_channel(op, op.Div(op.Mul(d_running_mean, 1 - momentum), _count(op, x, d_running_mean)), x.rank), x
+            ),
+        )
     if d_running_var is not None:
         d_var = op.Mul(d_running_var, momentum)
         n = _count(op, x, d_running_var)
@@ -73,8 +96,9 @@ def _per_channel(op, v, rank):
     return op.Unsqueeze(v, tuple(range(1, rank - 1))) if rank > 2 else v
 
 
-def batch_normalization_onnx(op, x, scale, b, input_mean, input_var, *, epsilon, momentum, training_mode,
-                             unbiased_running_var):
+def batch_normalization_onnx(
+    op, x, scale, b, input_mean, input_var, *, epsilon, momentum, training_mode, unbiased_running_var
+):
     # Never BatchNormalization in training mode: onnxruntime computes it wrong where its statistics are not read.
     if not training_mode:
         y = op.BatchNormalization(x, scale, b, input_mean, input_var, epsilon=epsilon)
@@ -104,10 +128,28 @@ def check_channels(x, layout, **vectors):
             raise GraphError(f"{name} has shape {list(jnp.shape(v))}: expected one number per channel, [{channels}]")
 
 
-@operator("BatchNormalization", onnx=("", 15), vjp=batch_normalization_vjp, decompose=batch_normalization_onnx,
-          images=((0,), (0,)), updates={3: 1, 4: 2}, outputs=3)
-def batch_normalization(X, scale, B, input_mean, input_var, *, epsilon=1e-5, momentum=0.9, training_mode=0,
-                        unbiased_running_var=0, layout="NCHW"):
+@operator(
+    "BatchNormalization",
+    onnx=("", 15),
+    vjp=batch_normalization_vjp,
+    decompose=batch_normalization_onnx,
+    images=((0,), (0,)),
+    updates={3: 1, 4: 2},
+    outputs=3,
+)
+def batch_normalization(
+    X,
+    scale,
+    B,
+    input_mean,
+    input_var,
+    *,
+    epsilon=1e-5,
+    momentum=0.9,
+    training_mode=0,
+    unbiased_running_var=0,
+    layout="NCHW",
+):
     """scale * (X - mean) / sqrt(var + epsilon) + B per channel.  f[n, c, *d], 4 times f[c] -> f[n, c, *d], f[c], f[c].
 
     In training mean and (biased) var are the batch's, and the other outputs are the running statistics to go on with,
@@ -130,11 +172,14 @@ def batch_normalization(X, scale, B, input_mean, input_var, *, epsilon=1e-5, mom
     n = x.size // scale.size
     if unbiased_running_var:
         if n < 2:
-            raise GraphError("the variance of a sample needs more than one value per channel; "
-                             "take a larger batch, or unbiased_running_var=0")
+            raise GraphError(
+                "the variance of a sample needs more than one value per channel; "
+                "take a larger batch, or unbiased_running_var=0"
+            )
         var = var * (n / (n - 1))
     follow = lambda old, new: (old * momentum + jnp.reshape(new, old.shape) * (1 - momentum)).astype(  # noqa: E731
-        old.dtype)
+        old.dtype
+    )
     return y, follow(input_mean, mean), follow(input_var, var)
 
 

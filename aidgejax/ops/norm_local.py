@@ -75,8 +75,9 @@ def lrn_grad(dy, x, *, size, alpha=1e-4, beta=0.75, bias=1.0, layout="NCHW"):
 
 def lp_normalization_vjp(op, x, y, dy, *, p, axis):
     axes = (axis,)
-    norm = op.ReduceSum(op.Abs(x), axes, keepdims=1) if p == 1 else op.Sqrt(
-        op.ReduceSum(op.Mul(x, x), axes, keepdims=1))
+    norm = (
+        op.ReduceSum(op.Abs(x), axes, keepdims=1) if p == 1 else op.Sqrt(op.ReduceSum(op.Mul(x, x), axes, keepdims=1))
+    )
     along = op.ReduceSum(op.Mul(dy, y), axes, keepdims=1)
     dx = op.Div(op.Sub(dy, op.Mul(op.Sign(x) if p == 1 else y, along)), norm)
     return (op.Where(op.Equal(norm, 0.0), 0.0, dx),)

@@ -76,8 +76,25 @@ def quantizer_range(v, *, n_bits, symmetric=1):
 # ---- state --------------------------------------------------------------------------------------------
 
 
-def quantizer_state_vjp(op, v, delta, zero_float, signed, update_idx, new_delta, new_zero, new_signed, counted, d_delta,
-                        d_zero, d_signed, d_counted, *, learn, init_learning_after):
+def quantizer_state_vjp(
+    op,
+    v,
+    delta,
+    zero_float,
+    signed,
+    update_idx,
+    new_delta,
+    new_zero,
+    new_signed,
+    counted,
+    d_delta,
+    d_zero,
+    d_signed,
+    d_counted,
+    *,
+    learn,
+    init_learning_after,
+):
     """Not the derivative: delta and zero_float take the gradient while they are learned, the observer is detached.
 
     Source: aihwkit (requires_grad is switched on after init_learning_after batches)."""
@@ -88,8 +105,9 @@ def quantizer_state_vjp(op, v, delta, zero_float, signed, update_idx, new_delta,
     return None, keep(d_delta), keep(d_zero), None, None
 
 
-def quantizer_state_onnx(op, v, delta, zero_float, signed, update_idx, *, n_bits, symmetric, learn,
-                         init_learning_after, training_mode):
+def quantizer_state_onnx(
+    op, v, delta, zero_float, signed, update_idx, *, n_bits, symmetric, learn, init_learning_after, training_mode
+):
     found = op.QuantizerRange(v, outputs=3, n_bits=n_bits, symmetric=symmetric)
     counted, after = update_idx, float(init_learning_after)
     if training_mode and not learn:
@@ -107,10 +125,18 @@ def quantizer_state_onnx(op, v, delta, zero_float, signed, update_idx, *, n_bits
     return (*(op.Where(keep, o, f) for o, f in zip(old, found, strict=True)), op.Identity(counted))
 
 
-@operator("QuantizerState", vjp=quantizer_state_vjp, decompose=quantizer_state_onnx, outputs=4, saves=(3,),
-          updates={1: 0, 2: 1, 3: 2, 4: 3}, moves=True)
-def quantizer_state(v, delta, zero_float, signed, update_idx, *, n_bits, symmetric=1, learn=0, init_learning_after=100,
-                    training_mode=0):
+@operator(
+    "QuantizerState",
+    vjp=quantizer_state_vjp,
+    decompose=quantizer_state_onnx,
+    outputs=4,
+    saves=(3,),
+    updates={1: 0, 2: 1, 3: 2, 4: 3},
+    moves=True,
+)
+def quantizer_state(
+    v, delta, zero_float, signed, update_idx, *, n_bits, symmetric=1, learn=0, init_learning_after=100, training_mode=0
+):
     """The quantizer to use for v: that of v's range, or the one held.  f[*s], f[1], f[1], b[1], f[1] -> the last four.
 
     In training the range of v is taken each time; with `learn` in the first init_learning_after batches, afterwards
@@ -143,8 +169,10 @@ def running_range_onnx(op, v, low, high, seen, *, momentum, training_mode):
     one = lambda x: op.Reshape(x, (1,))  # noqa: E731
     found = one(op.ReduceMin(v, keepdims=0)), one(op.ReduceMax(v, keepdims=0))
     first = op.Equal(seen, 0.0)
-    mixed = [op.Add(op.Mul(f, 1 - momentum), op.Mul(o, momentum)) if training_mode else o
-             for f, o in zip(found, (low, high), strict=True)]
+    mixed = [
+        op.Add(op.Mul(f, 1 - momentum), op.Mul(o, momentum)) if training_mode else o
+        for f, o in zip(found, (low, high), strict=True)
+    ]
     return (*(op.Where(first, f, m) for f, m in zip(found, mixed, strict=True)), op.Add(op.ZerosLike(seen), 1.0))
 
 

@@ -56,12 +56,16 @@ def tensor_scatter(past_cache, update, write_indices=None, *, mode="linear", axi
     t[n, *r], i64[n] -> t[n, *s]; mode circular goes on at the beginning.  ONNX TensorScatter-24."""
     (at,) = positive_axes((axis,), jnp.ndim(past_cache), "axis")
     if at == 0 or mode not in ("linear", "circular"):
-        raise GraphError(f"axis is {axis} and mode {mode!r}: expected an axis other than that of the batch, and "
-                         f"'linear' or 'circular'")
+        raise GraphError(
+            f"axis is {axis} and mode {mode!r}: expected an axis other than that of the batch, and "
+            f"'linear' or 'circular'"
+        )
     cache, new = (jnp.moveaxis(jnp.asarray(t), at, 1) for t in (past_cache, update))
     if new.shape[1] > cache.shape[1] or (new.shape[0], *new.shape[2:]) != (cache.shape[0], *cache.shape[2:]):
-        raise GraphError(f"an update of shape {list(jnp.shape(update))} does not fit a cache of "
-                         f"{list(jnp.shape(past_cache))}: only axis {at} may differ, and be shorter")
+        raise GraphError(
+            f"an update of shape {list(jnp.shape(update))} does not fit a cache of "
+            f"{list(jnp.shape(past_cache))}: only axis {at} may differ, and be shorter"
+        )
     first = jnp.zeros(cache.shape[0], int) if write_indices is None else jnp.asarray(write_indices)
     steps = first[:, None] + jnp.arange(new.shape[1])
     steps = steps % cache.shape[1] if mode == "circular" else steps
@@ -92,8 +96,11 @@ def compress(x, condition, *, axis=None):
 
 
 def center_crop_pad_vjp(op, x, shape, y, dy, *, axes):
-    sizes = op.Shape(x) if axes is None else op.Concat(
-        *(op.Shape(x, start=a % x.rank, end=a % x.rank + 1) for a in axes), axis=0)
+    sizes = (
+        op.Shape(x)
+        if axes is None
+        else op.Concat(*(op.Shape(x, start=a % x.rank, end=a % x.rank + 1) for a in axes), axis=0)
+    )
     return op.CenterCropPad(dy, sizes, axes=axes), None
 
 
@@ -153,8 +160,9 @@ def cum_prod_back(op, loop, dy, x, axis, exclusive, reverse):
 
 def cum_prod_grad_onnx(op, dy, x, axis, *, exclusive, reverse):
     if not isinstance(axis, int):
-        raise GraphError("the gradient of CumProd is written step by step, which needs its axis as a number in the "
-                         "node")
+        raise GraphError(
+            "the gradient of CumProd is written step by step, which needs its axis as a number in the node"
+        )
     return cum_prod_back(op, unrolled, dy, x, axis, exclusive, reverse)
 
 

@@ -31,18 +31,41 @@ MANY = 36
 
 
 def max_pool_vjp(op, x, y, indices, dy, d_indices, *, auto_pad, ceil_mode, dilations, kernel_shape, pads, strides):
-    return (op.MaxPoolGrad(dy, x, y, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations,
-                           kernel_shape=kernel_shape, pads=pads, strides=strides),)
+    return (
+        op.MaxPoolGrad(
+            dy,
+            x,
+            y,
+            auto_pad=auto_pad,
+            ceil_mode=ceil_mode,
+            dilations=dilations,
+            kernel_shape=kernel_shape,
+            pads=pads,
+            strides=strides,
+        ),
+    )
 
 
 @operator("MaxPool", onnx=("", 12), vjp=max_pool_vjp, images=((0,), (0, 1)), outputs=2, saves=(0,))
-def max_pool(x, *, auto_pad="NOTSET", ceil_mode=0, dilations=None, kernel_shape=None, pads=None, storage_order=0,
-             strides=None, layout="NCHW", wanted=(True, False)):
+def max_pool(
+    x,
+    *,
+    auto_pad="NOTSET",
+    ceil_mode=0,
+    dilations=None,
+    kernel_shape=None,
+    pads=None,
+    storage_order=0,
+    strides=None,
+    layout="NCHW",
+    wanted=(True, False),
+):
     """The largest element of every window, and where in the flattened x it stands.  t[n, c, *s] -> t[n, c, *r],
     i64[n, c, *r].  ONNX MaxPool-12; storage_order 1 counts positions with the first spatial axis fastest."""
     x = channels_last(x, layout)
-    win = pool_windows(x, kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations, pads=pads,
-                       strides=strides)
+    win = pool_windows(
+        x, kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations, pads=pads, strides=strides
+    )
     y = window_reduce(jnp.maximum, x, win, lowest(x.dtype))
     if not wanted[1]:
         return in_layout(y, layout), None
@@ -61,13 +84,25 @@ def max_pool_grad_onnx(op, dy, x, y, *, auto_pad, ceil_mode, dilations, kernel_s
 
 
 @operator("MaxPoolGrad", decompose=max_pool_grad_onnx, images=((0, 1, 2), (0,)))
-def max_pool_grad(dy, x, y, *, auto_pad="NOTSET", ceil_mode=0, dilations=None, kernel_shape=None, pads=None,
-                  strides=None, layout="NCHW"):
+def max_pool_grad(
+    dy,
+    x,
+    y,
+    *,
+    auto_pad="NOTSET",
+    ceil_mode=0,
+    dilations=None,
+    kernel_shape=None,
+    pads=None,
+    strides=None,
+    layout="NCHW",
+):
     """dL/dx of MaxPool: each dy goes to the largest element of its window, on a tie to the first.  f[n, c, *r],
     f[n, c, *s], f[n, c, *r] -> f[n, c, *s]."""
     dy, x, y = (channels_last(a, layout) for a in (dy, x, y))
-    win = pool_windows(x, kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations, pads=pads,
-                       strides=strides)
+    win = pool_windows(
+        x, kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations, pads=pads, strides=strides
+    )
     check_cotangent(dy, win, x.shape[-1])
     if max(math.prod(win.kernel), math.prod(win.strides)) > MANY:
         dx = sent_to_winners(dy, x, win)
@@ -107,39 +142,82 @@ def global_max_pool_grad(dy, x, *, layout="NCHW"):
 
 
 def average_pool_vjp(op, x, y, dy, *, auto_pad, ceil_mode, count_include_pad, dilations, kernel_shape, pads, strides):
-    return (op.AveragePoolGrad(dy, x, auto_pad=auto_pad, ceil_mode=ceil_mode, count_include_pad=count_include_pad,
-                               dilations=dilations, kernel_shape=kernel_shape, pads=pads, strides=strides),)
+    return (
+        op.AveragePoolGrad(
+            dy,
+            x,
+            auto_pad=auto_pad,
+            ceil_mode=ceil_mode,
+            count_include_pad=count_include_pad,
+            dilations=dilations,
+            kernel_shape=kernel_shape,
+            pads=pads,
+            strides=strides,
+        ),
+    )
 
 
 @operator("AveragePool", onnx=("", 19), vjp=average_pool_vjp, images=((0,), (0,)))
-def average_pool(x, *, auto_pad="NOTSET", ceil_mode=0, count_include_pad=0, dilations=None, kernel_shape=None,
-                 pads=None, strides=None, layout="NCHW"):
+def average_pool(
+    x,
+    *,
+    auto_pad="NOTSET",
+    ceil_mode=0,
+    count_include_pad=0,
+    dilations=None,
+    kernel_shape=None,
+    pads=None,
+    strides=None,
+    layout="NCHW",
+):
     """The mean of every window: of what lies in the image, or with count_include_pad also of the padding's zeros.
     f[n, c, *s] -> f[n, c, *r].  ONNX AveragePool-19."""
     x = channels_last(x, layout)
-    win = pool_windows(x, kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations, pads=pads,
-                       strides=strides)
+    win = pool_windows(
+        x, kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations, pads=pads, strides=strides
+    )
     total = window_reduce(jnp.add, x.astype(jnp.promote_types(x.dtype, jnp.float32)), win, 0)
     return in_layout(averaged(total, win, count_include_pad).astype(x.dtype), layout)
 
 
-def average_pool_grad_onnx(op, dy, x, *, auto_pad, ceil_mode, count_include_pad, dilations, kernel_shape, pads,
-                           strides):
-    win = static_pool_windows("AveragePoolGrad", x, kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode,
-                              dilations=dilations, pads=pads, strides=strides)
+def average_pool_grad_onnx(
+    op, dy, x, *, auto_pad, ceil_mode, count_include_pad, dilations, kernel_shape, pads, strides
+):
+    win = static_pool_windows(
+        "AveragePoolGrad",
+        x,
+        kernel_shape,
+        auto_pad=auto_pad,
+        ceil_mode=ceil_mode,
+        dilations=dilations,
+        pads=pads,
+        strides=strides,
+    )
     counts = np.asarray(math.prod(window_counts(win, count_include_pad)), np.float32)
     size = np.moveaxis(np.reshape(counts, counts.shape or (1,) * (win.rank + 1)), -1, 0)[None]
     return window_spread_onnx(op, op.Div(dy, op.CastLike(size, dy)), x, win)
 
 
 @operator("AveragePoolGrad", decompose=average_pool_grad_onnx, images=((0, 1), (0,)))
-def average_pool_grad(dy, x, *, auto_pad="NOTSET", ceil_mode=0, count_include_pad=0, dilations=None,
-                      kernel_shape=None, pads=None, strides=None, layout="NCHW"):
+def average_pool_grad(
+    dy,
+    x,
+    *,
+    auto_pad="NOTSET",
+    ceil_mode=0,
+    count_include_pad=0,
+    dilations=None,
+    kernel_shape=None,
+    pads=None,
+    strides=None,
+    layout="NCHW",
+):
     """dL/dx of AveragePool, dy spread evenly over each window; of x only the shape is read.  f[n, c, *r], f[n, c, *s]
     -> f[n, c, *s]."""
     dy, x = channels_last(dy, layout), channels_last(x, layout)
-    win = pool_windows(x, kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations, pads=pads,
-                       strides=strides)
+    win = pool_windows(
+        x, kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations, pads=pads, strides=strides
+    )
     check_cotangent(dy, win, x.shape[-1])
     return in_layout(settled(lambda dy: window_spread(averaged(dy, win, count_include_pad), win), dy), layout)
 
@@ -170,35 +248,70 @@ def global_average_pool_grad(dy, x, *, layout="NCHW"):
 
 
 def lp_pool_vjp(op, x, y, dy, *, auto_pad, ceil_mode, dilations, kernel_shape, p, pads, strides):
-    return (op.LpPoolGrad(dy, x, y, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations,
-                          kernel_shape=kernel_shape, p=p, pads=pads, strides=strides),)
+    return (
+        op.LpPoolGrad(
+            dy,
+            x,
+            y,
+            auto_pad=auto_pad,
+            ceil_mode=ceil_mode,
+            dilations=dilations,
+            kernel_shape=kernel_shape,
+            p=p,
+            pads=pads,
+            strides=strides,
+        ),
+    )
 
 
 @operator("LpPool", onnx=("", 18), vjp=lp_pool_vjp, images=((0,), (0,)))
-def lp_pool(x, *, auto_pad="NOTSET", ceil_mode=0, dilations=None, kernel_shape=None, p=2, pads=None, strides=None,
-            layout="NCHW"):
+def lp_pool(
+    x, *, auto_pad="NOTSET", ceil_mode=0, dilations=None, kernel_shape=None, p=2, pads=None, strides=None, layout="NCHW"
+):
     """(sum of |x| ** p) ** (1 / p) over every window.  f[n, c, *s] -> f[n, c, *r].  ONNX LpPool-18."""
     x = channels_last(x, layout)
-    win = pool_windows(x, kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations, pads=pads,
-                       strides=strides)
+    win = pool_windows(
+        x, kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations, pads=pads, strides=strides
+    )
     return in_layout(root(window_reduce(jnp.add, power(x, p), win, 0), p), layout)
 
 
 def lp_pool_grad_onnx(op, dy, x, y, *, auto_pad, ceil_mode, dilations, kernel_shape, p, pads, strides):
-    win = static_pool_windows("LpPoolGrad", x, kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode,
-                              dilations=dilations, pads=pads, strides=strides)
+    win = static_pool_windows(
+        "LpPoolGrad",
+        x,
+        kernel_shape,
+        auto_pad=auto_pad,
+        ceil_mode=ceil_mode,
+        dilations=dilations,
+        pads=pads,
+        strides=strides,
+    )
     scaled = op.Where(op.Greater(y, 0.0), op.Mul(dy, op.Pow(y, 1.0 - p)), 0.0)
     return op.Mul(op.Mul(op.Sign(x), op.Pow(op.Abs(x), p - 1.0)), window_spread_onnx(op, scaled, x, win))
 
 
 @operator("LpPoolGrad", decompose=lp_pool_grad_onnx, images=((0, 1, 2), (0,)))
-def lp_pool_grad(dy, x, y, *, auto_pad="NOTSET", ceil_mode=0, dilations=None, kernel_shape=None, p=2, pads=None,
-                 strides=None, layout="NCHW"):
+def lp_pool_grad(
+    dy,
+    x,
+    y,
+    *,
+    auto_pad="NOTSET",
+    ceil_mode=0,
+    dilations=None,
+    kernel_shape=None,
+    p=2,
+    pads=None,
+    strides=None,
+    layout="NCHW",
+):
     """dL/dx of LpPool: sign(x) |x| ** (p - 1) * sum of dy * y ** (1 - p) over the windows that see x; 0 where y is 0.
     f[n, c, *r], f[n, c, *s], f[n, c, *r] -> f[n, c, *s]."""
     dy, x, y = (channels_last(a, layout) for a in (dy, x, y))
-    win = pool_windows(x, kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations, pads=pads,
-                       strides=strides)
+    win = pool_windows(
+        x, kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations, pads=pads, strides=strides
+    )
     check_cotangent(dy, win, x.shape[-1])
     scaled = jnp.where(y > 0, dy * jnp.where(y > 0, y, 1) ** (1 - p), 0)
     spread = settled(lambda scaled: window_spread(scaled, win), scaled)
@@ -238,16 +351,20 @@ def pool_windows(x, kernel_shape, **how) -> Windows:
         raise GraphError("a pool needs the attribute kernel_shape, e.g. kernel_shape=(2, 2)")
     win = windows(x.shape[1:-1], kernel_shape, **how)
     if any(max(b, a) >= e for b, a, e in zip(win.begin, win.end, win.extent, strict=True)):
-        raise GraphError(f"pads={[*win.begin, *win.end]} make windows of {list(win.extent)} that see nothing but "
-                         f"padding; use pads smaller than the window")
+        raise GraphError(
+            f"pads={[*win.begin, *win.end]} make windows of {list(win.extent)} that see nothing but "
+            f"padding; use pads smaller than the window"
+        )
     return win
 
 
 def static_pool_windows(what, x, kernel_shape, **how) -> Windows:
     """The windows on a Value x, for spelling an operator in ONNX."""
     if not all(isinstance(d, int) for d in x.shape[2:]):
-        raise GraphError(f"{what} can be spelled in standard operators only where the spatial sizes are numbers, "
-                         f"got {x}; declare the image with fixed height and width")
+        raise GraphError(
+            f"{what} can be spelled in standard operators only where the spatial sizes are numbers, "
+            f"got {x}; declare the image with fixed height and width"
+        )
     return windows(x.shape[2:], kernel_shape, **how)
 
 
@@ -286,9 +403,14 @@ def window_spread(y, win):
 def window_spread_onnx(op, y, x, win):
     """The same in ONNX: each channel by itself goes through a ConvTranspose of ones."""
     ones = op.CastLike(np.ones((1, 1, *win.kernel), np.float32), y)
-    wide = op.ConvTranspose(op.Reshape(y, (-1, 1, *win.out)), ones, strides=win.strides, dilations=win.dilations,
-                            pads=(*win.begin, *(max(0, a) for a in win.after)),
-                            output_padding=tuple(max(0, -a) for a in win.after))
+    wide = op.ConvTranspose(
+        op.Reshape(y, (-1, 1, *win.out)),
+        ones,
+        strides=win.strides,
+        dilations=win.dilations,
+        pads=(*win.begin, *(max(0, a) for a in win.after)),
+        output_padding=tuple(max(0, -a) for a in win.after),
+    )
     return op.ReshapeLike(wide, x)
 
 
@@ -305,8 +427,11 @@ def window_counts(win, with_padding, xp=np):
             first, k, d = window * win.strides[axis] - win.begin[axis], win.kernel[axis], win.dilations[axis]
             return xp.maximum(1, xp.minimum(k, -((first - high) // d)) - xp.maximum(0, -((first - low) // d)))
 
-        if all(0 <= -((o * win.strides[axis] - win.begin[axis] - high) // win.dilations[axis]) - win.kernel[axis] and
-               o * win.strides[axis] - win.begin[axis] >= low for o in (0, win.out[axis] - 1)):
+        if all(
+            0 <= -((o * win.strides[axis] - win.begin[axis] - high) // win.dilations[axis]) - win.kernel[axis]
+            and o * win.strides[axis] - win.begin[axis] >= low
+            for o in (0, win.out[axis] - 1)
+        ):
             yield win.kernel[axis]
         else:
             yield seen(xp.arange(win.out[axis])).reshape([-1 if a == axis else 1 for a in range(win.rank + 1)])
@@ -352,8 +477,9 @@ def winners(x, win):
     for axis in reversed(range(win.rank)):
         one = win.along(axis)
         wide, numbers = cover(x, one, lowest(x.dtype)), cover(number, one, padding)
-        x, number = functools.reduce(larger, ((tap(wide, one, t), tap(numbers, one, t) + t[axis] * step)
-                                              for t in one.taps))
+        x, number = functools.reduce(
+            larger, ((tap(wide, one, t), tap(numbers, one, t) + t[axis] * step) for t in one.taps)
+        )
         step *= win.kernel[axis]
     return number
 

@@ -18,10 +18,24 @@ from .cast import dtype_of
 from .quantize import true_quotient
 
 # The integers that a tensor may be quantized to: {dtype: (lowest, highest)}.
-LEVELS = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767), "uint16": (0, 65535), "int4": (-8, 7),
-          "uint4": (0, 15), "int2": (-2, 1), "uint2": (0, 3), "int32": (-(2**31), 2**31 - 1)}
-HIGHEST = {"float8_e4m3fn": 448.0, "float8_e4m3fnuz": 240.0, "float8_e5m2": 57344.0, "float8_e5m2fnuz": 57344.0,
-           "float4_e2m1fn": 6.0}
+LEVELS = {
+    "int8": (-128, 127),
+    "uint8": (0, 255),
+    "int16": (-32768, 32767),
+    "uint16": (0, 65535),
+    "int4": (-8, 7),
+    "uint4": (0, 15),
+    "int2": (-2, 1),
+    "uint2": (0, 3),
+    "int32": (-(2**31), 2**31 - 1),
+}
+HIGHEST = {
+    "float8_e4m3fn": 448.0,
+    "float8_e4m3fnuz": 240.0,
+    "float8_e5m2": 57344.0,
+    "float8_e5m2fnuz": 57344.0,
+    "float4_e2m1fn": 6.0,
+}
 
 
 def dtype_name(t):
@@ -48,8 +62,9 @@ def spread(op, v, x, axis, block_size):
     if block_size:
         return op.Gather(v, block_of(x, axis, block_size), axis=axis)
     if len(shape) != 1:
-        raise GraphError(f"a scale of shape {list(shape)} without block_size: expected one number, or one per index of "
-                         f"axis {axis}")
+        raise GraphError(
+            f"a scale of shape {list(shape)} without block_size: expected one number, or one per index of axis {axis}"
+        )
     return op.Reshape(v, tuple(-1 if k == axis else 1 for k in range(len(x.shape))))
 
 
@@ -77,16 +92,22 @@ def gathered_back(op, d, v, x, axis, block_size):
 
 def check_scale(x, scale, zero_point, axis, block_size):
     ones = ((), (1,))
-    if zero_point is not None and tuple(zero_point.shape) != tuple(scale.shape) and not (
-            tuple(zero_point.shape) in ones and tuple(scale.shape) in ones):
-        raise GraphError(f"the zero point has shape {list(zero_point.shape)}, the scale {list(scale.shape)}: they are "
-                         f"of one shape")
+    if (
+        zero_point is not None
+        and tuple(zero_point.shape) != tuple(scale.shape)
+        and not (tuple(zero_point.shape) in ones and tuple(scale.shape) in ones)
+    ):
+        raise GraphError(
+            f"the zero point has shape {list(zero_point.shape)}, the scale {list(scale.shape)}: they are of one shape"
+        )
     if block_size and len(scale.shape) == len(x.shape):
         want = list(x.shape)
         want[axis] = -(-want[axis] // block_size)
         if want != list(scale.shape):
-            raise GraphError(f"blocks of {block_size} along axis {axis} of {list(x.shape)} take a scale of shape "
-                             f"{want}, got {list(scale.shape)}")
+            raise GraphError(
+                f"blocks of {block_size} along axis {axis} of {list(x.shape)} take a scale of shape "
+                f"{want}, got {list(scale.shape)}"
+            )
     elif len(scale.shape) == 1 and scale.shape[0] != 1 and scale.shape[0] != x.shape[axis]:
         raise GraphError(f"a scale of {scale.shape[0]} numbers for axis {axis}, of size {x.shape[axis]}")
 
@@ -210,8 +231,15 @@ def dynamic_quantize_onnx(op, x):
     return y, scale, op.Cast(zero, to=2)
 
 
-@operator("DynamicQuantizeLinear", onnx=("", 11), vjp=dynamic_quantize_vjp, decompose=dynamic_quantize_onnx, outputs=3,
-          saves=(1,), straight="starts")
+@operator(
+    "DynamicQuantizeLinear",
+    onnx=("", 11),
+    vjp=dynamic_quantize_vjp,
+    decompose=dynamic_quantize_onnx,
+    outputs=3,
+    saves=(1,),
+    straight="starts",
+)
 def dynamic_quantize_linear(x):
     """x in uint8, with the scale (max(x, 0) - min(x, 0)) / 255 and the zero point that make its range fit.
     f[*s] -> u8[*s], f[], u8[].  The rule is straight through.  ONNX DynamicQuantizeLinear-11."""

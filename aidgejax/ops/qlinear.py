@@ -84,12 +84,35 @@ def convolved(x, w, x_zero_point, w_zero_point, layout, kernel_shape, *, group, 
 
 
 @operator("ConvInteger", onnx=("", 10), vjp=conv_integer_vjp, images=((0,), (0,)), flops=conv_flops, straight="passes")
-def conv_integer(x, w, x_zero_point=None, w_zero_point=None, *, auto_pad="NOTSET", dilations=None, group=1,
-                 kernel_shape=None, pads=None, strides=None, layout="NCHW"):
+def conv_integer(
+    x,
+    w,
+    x_zero_point=None,
+    w_zero_point=None,
+    *,
+    auto_pad="NOTSET",
+    dilations=None,
+    group=1,
+    kernel_shape=None,
+    pads=None,
+    strides=None,
+    layout="NCHW",
+):
     """Conv of x - zero point by w - zero point, summed in 32 bits; padded with zero points.  q[n, i, *s],
     q[o, i / group, *k], q[], q[] or q[o] -> i32[n, o, *r].  The rule is straight through.  ONNX ConvInteger-10."""
-    y = convolved(x, w, x_zero_point, w_zero_point, layout, kernel_shape, auto_pad=auto_pad, dilations=dilations,
-                  group=group, pads=pads, strides=strides)
+    y = convolved(
+        x,
+        w,
+        x_zero_point,
+        w_zero_point,
+        layout,
+        kernel_shape,
+        auto_pad=auto_pad,
+        dilations=dilations,
+        group=group,
+        pads=pads,
+        strides=strides,
+    )
     return in_layout(y, layout)
 
 
@@ -128,8 +151,14 @@ def qlinear_matmul_onnx(op, a, a_scale, a_zero_point, b, b_scale, b_zero_point, 
     return op.QuantizeLinear(op.MatMul(left, right), y_scale, y_zero_point, axis=-2)
 
 
-@operator("QLinearMatMul", onnx=("", 10), vjp=qlinear_matmul_vjp, decompose=qlinear_matmul_onnx, straight="passes",
-          flops=lambda inputs, outputs, attributes: matmul_flops((inputs[0], inputs[3]), outputs, attributes))
+@operator(
+    "QLinearMatMul",
+    onnx=("", 10),
+    vjp=qlinear_matmul_vjp,
+    decompose=qlinear_matmul_onnx,
+    straight="passes",
+    flops=lambda inputs, outputs, attributes: matmul_flops((inputs[0], inputs[3]), outputs, attributes),
+)
 def qlinear_matmul(a, a_scale, a_zero_point, b, b_scale, b_zero_point, y_scale, y_zero_point):
     """MatMul of two quantized tensors, quantized: round((a - za)(b - zb) sa sb / sy) + zy.  q[*s, n, k], f[], q[],
     q[*r, k, m], f[], q[], f[], q[] -> q[..., n, m]; scales: one, or one per row of a, per column of b, per row of y.
@@ -137,12 +166,29 @@ def qlinear_matmul(a, a_scale, a_zero_point, b, b_scale, b_zero_point, y_scale, 
     check_inner(jnp.shape(a), jnp.shape(b))
     sums = jnp.matmul(less(a, a_zero_point, -2), less(b, b_zero_point, -1))
     scale = along(jnp.asarray(a_scale), sums, -2) * along(jnp.asarray(b_scale), sums, -1)
-    return requantized(sums, scale, along(jnp.asarray(y_scale), sums, -2),
-                       along(jnp.asarray(y_zero_point), sums, -2))
+    return requantized(sums, scale, along(jnp.asarray(y_scale), sums, -2), along(jnp.asarray(y_zero_point), sums, -2))
 
 
-def qlinear_conv_vjp(op, x, x_scale, x_zero_point, w, w_scale, w_zero_point, y_scale, y_zero_point, B, y, dy, *,
-                     auto_pad, dilations, group, pads, strides):
+def qlinear_conv_vjp(
+    op,
+    x,
+    x_scale,
+    x_zero_point,
+    w,
+    w_scale,
+    w_zero_point,
+    y_scale,
+    y_zero_point,
+    B,
+    y,
+    dy,
+    *,
+    auto_pad,
+    dilations,
+    group,
+    pads,
+    strides,
+):
     """The rule of Conv between scales: straight through where the result was not cut; scales get nothing."""
     how = {"auto_pad": auto_pad, "dilations": dilations, "group": group, "pads": pads, "strides": strides}
     d = op.Div(passing(op, y, y_zero_point, dy), op.Reshape(y_scale, ()))
@@ -161,16 +207,50 @@ def qlinear_conv_onnx(op, x, x_scale, x_zero_point, w, w_scale, w_zero_point, y_
     return op.QuantizeLinear(op.Conv(x, w, bias, **how), y_scale, y_zero_point)
 
 
-@operator("QLinearConv", onnx=("", 10), vjp=qlinear_conv_vjp, decompose=qlinear_conv_onnx, images=((0,), (0,)),
-          flops=lambda inputs, outputs, attributes: conv_flops((inputs[0], inputs[3]), outputs, attributes),
-          straight="passes")
-def qlinear_conv(x, x_scale, x_zero_point, w, w_scale, w_zero_point, y_scale, y_zero_point, B=None, *,
-                 auto_pad="NOTSET", dilations=None, group=1, kernel_shape=None, pads=None, strides=None, layout="NCHW"):
+@operator(
+    "QLinearConv",
+    onnx=("", 10),
+    vjp=qlinear_conv_vjp,
+    decompose=qlinear_conv_onnx,
+    images=((0,), (0,)),
+    flops=lambda inputs, outputs, attributes: conv_flops((inputs[0], inputs[3]), outputs, attributes),
+    straight="passes",
+)
+def qlinear_conv(
+    x,
+    x_scale,
+    x_zero_point,
+    w,
+    w_scale,
+    w_zero_point,
+    y_scale,
+    y_zero_point,
+    B=None,
+    *,
+    auto_pad="NOTSET",
+    dilations=None,
+    group=1,
+    kernel_shape=None,
+    pads=None,
+    strides=None,
+    layout="NCHW",
+):
     """Conv of two quantized tensors, quantized: round(((x - zx) * (w - zw) + B) sx sw / sy) + zy.  q[n, i, *s], f[],
     q[], q[o, i / group, *k], f[] or f[o], q[] or q[o], f[], q[], i32[o] -> q[n, o, *r].
     The rule is straight through, and leaves scales and B alone.  ONNX QLinearConv-10."""
-    sums = convolved(x, w, x_zero_point, w_zero_point, layout, kernel_shape, auto_pad=auto_pad, dilations=dilations,
-                     group=group, pads=pads, strides=strides)
+    sums = convolved(
+        x,
+        w,
+        x_zero_point,
+        w_zero_point,
+        layout,
+        kernel_shape,
+        auto_pad=auto_pad,
+        dilations=dilations,
+        group=group,
+        pads=pads,
+        strides=strides,
+    )
     sums = sums if B is None else sums + jnp.asarray(B)
     scale = jnp.reshape(x_scale, ()) * along(jnp.asarray(w_scale), sums, -1)
     return in_layout(requantized(sums, scale, jnp.reshape(y_scale, ()), jnp.reshape(y_zero_point, ())), layout)

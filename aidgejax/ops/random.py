@@ -30,8 +30,7 @@ def dropout_vjp(op, data, ratio, training_mode, output, mask, dy, d_mask):
     if training_mode is None or training_mode is False:
         return dy, None, None
     ratio = 0.5 if ratio is None else ratio
-    scale = 1 / (1 - ratio) if isinstance(ratio, float | int) else op.CastLike(
-        op.Reciprocal(op.Sub(1.0, ratio)), dy)
+    scale = 1 / (1 - ratio) if isinstance(ratio, float | int) else op.CastLike(op.Reciprocal(op.Sub(1.0, ratio)), dy)
     dx = op.Where(mask, op.Mul(dy, scale), 0.0)
     return dx if training_mode is True else op.Where(training_mode, dx, dy), None, None
 
@@ -116,7 +115,9 @@ def multinomial(x, *, dtype=6, sample_size=1, seed=None, key=None):
 
     dtype: ONNX's number of int32 or int64.  No gradient passes.  ONNX Multinomial-7."""
     if jnp.ndim(x) != 2 or sample_size < 1 or dtype not in (6, 7):
-        raise GraphError(f"x is of rank {jnp.ndim(x)}, sample_size {sample_size} and dtype {dtype}; expected a matrix, "
-                         f"1 or more, and 6 (int32) or 7 (int64)")
+        raise GraphError(
+            f"x is of rank {jnp.ndim(x)}, sample_size {sample_size} and dtype {dtype}; expected a matrix, "
+            f"1 or more, and 6 (int32) or 7 (int64)"
+        )
     drawn = jax.random.categorical(its_key(key, seed), x[:, None, :], shape=(jnp.shape(x)[0], sample_size))
     return drawn.astype(dtype_of(dtype))

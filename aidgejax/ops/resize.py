@@ -11,20 +11,34 @@ import numpy as np
 from ..errors import GraphError
 from ._operator import operator, positive_axes, shapes_alone
 
-TRANSFORMS = ("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric",
-              "tf_crop_and_resize")
-NEAREST = {"round_prefer_floor": lambda x: np.ceil(x - 0.5), "round_prefer_ceil": lambda x: np.floor(x + 0.5),
-           "floor": np.floor, "ceil": np.ceil}
+TRANSFORMS = (
+    "half_pixel",
+    "half_pixel_symmetric",
+    "pytorch_half_pixel",
+    "align_corners",
+    "asymmetric",
+    "tf_crop_and_resize",
+)
+NEAREST = {
+    "round_prefer_floor": lambda x: np.ceil(x - 0.5),
+    "round_prefer_ceil": lambda x: np.floor(x + 0.5),
+    "floor": np.floor,
+    "ceil": np.ceil,
+}
 POLICIES = ("stretch", "not_larger", "not_smaller")
 STATIC = ("roi", "scales", "sizes")
 
 
-def plan(shape, roi, scales, sizes, *, axes, coordinate_transformation_mode, keep_aspect_ratio_policy, mode,
-         nearest_mode):
+def plan(
+    shape, roi, scales, sizes, *, axes, coordinate_transformation_mode, keep_aspect_ratio_policy, mode, nearest_mode
+):
     """Per axis that is resized: (axis, scale, new size, roi start, roi end)."""
-    for what, got, known in (("mode", mode, ("nearest", "linear", "cubic")), ("nearest_mode", nearest_mode, NEAREST),
-                             ("coordinate_transformation_mode", coordinate_transformation_mode, TRANSFORMS),
-                             ("keep_aspect_ratio_policy", keep_aspect_ratio_policy, POLICIES)):
+    for what, got, known in (
+        ("mode", mode, ("nearest", "linear", "cubic")),
+        ("nearest_mode", nearest_mode, NEAREST),
+        ("coordinate_transformation_mode", coordinate_transformation_mode, TRANSFORMS),
+        ("keep_aspect_ratio_policy", keep_aspect_ratio_policy, POLICIES),
+    ):
         if got not in known:
             raise GraphError(f"{what} is {got!r}; expected one of {', '.join(known)}")
     axes = positive_axes(range(len(shape)) if axes is None else axes, len(shape))
@@ -36,10 +50,11 @@ def plan(shape, roi, scales, sizes, *, axes, coordinate_transformation_mode, kee
         raise GraphError(f"{'scales' if sizes is None else 'sizes'} has {len(given)} numbers for {len(axes)} axes")
     crops = coordinate_transformation_mode == "tf_crop_and_resize"
     if crops and (roi is None or len(roi) != 2 * len(axes)):
-        raise GraphError(f"tf_crop_and_resize needs a roi of {2 * len(axes)} numbers, got "
-                         f"{'none' if roi is None else len(roi)}")
-    starts = np.asarray(roi[:len(axes)] if crops else [0.0] * len(axes), np.float64)
-    ends = np.asarray(roi[len(axes):] if crops else [1.0] * len(axes), np.float64)
+        raise GraphError(
+            f"tf_crop_and_resize needs a roi of {2 * len(axes)} numbers, got {'none' if roi is None else len(roi)}"
+        )
+    starts = np.asarray(roi[: len(axes)] if crops else [0.0] * len(axes), np.float64)
+    ends = np.asarray(roi[len(axes) :] if crops else [1.0] * len(axes), np.float64)
     old = np.array([shape[a] for a in axes])
     if sizes is None:
         scales = scales.astype(np.float64)
@@ -50,8 +65,9 @@ def plan(shape, roi, scales, sizes, *, axes, coordinate_transformation_mode, kee
             scales = np.full(len(axes), (np.min if keep_aspect_ratio_policy == "not_larger" else np.max)(scales))
             new = np.floor(scales * old + 0.5).astype(int)
     if np.any(scales <= 0) or np.any(new < 1):
-        raise GraphError(f"axes {list(axes)} of sizes {old.tolist()} would become {new.tolist()}; expected 1 or more "
-                         f"each")
+        raise GraphError(
+            f"axes {list(axes)} of sizes {old.tolist()} would become {new.tolist()}; expected 1 or more each"
+        )
     return list(zip(axes, scales.tolist(), new.tolist(), starts.tolist(), ends.tolist(), strict=True))
 
 
@@ -118,8 +134,16 @@ def apply(m, x, axis):
 
 
 def steps_of(shape, roi, scales, sizes, attrs):
-    return plan(shape, roi, scales, sizes, **{k: attrs[k] for k in (
-        "axes", "coordinate_transformation_mode", "keep_aspect_ratio_policy", "mode", "nearest_mode")})
+    return plan(
+        shape,
+        roi,
+        scales,
+        sizes,
+        **{
+            k: attrs[k]
+            for k in ("axes", "coordinate_transformation_mode", "keep_aspect_ratio_policy", "mode", "nearest_mode")
+        },
+    )
 
 
 def new_shape(shape, roi, scales, sizes, attrs):
@@ -144,16 +168,35 @@ def resize_vjp(op, x, roi, scales, sizes, y, dy, **attrs):
 
 
 @operator("Resize", onnx=("", 19), vjp=resize_vjp, static=STATIC)
-def resize(x, roi=None, scales=None, sizes=None, *, antialias=0, axes=None,
-           coordinate_transformation_mode="half_pixel", cubic_coeff_a=-0.75, exclude_outside=0,
-           extrapolation_value=0.0, keep_aspect_ratio_policy="stretch", mode="nearest",
-           nearest_mode="round_prefer_floor"):
+def resize(
+    x,
+    roi=None,
+    scales=None,
+    sizes=None,
+    *,
+    antialias=0,
+    axes=None,
+    coordinate_transformation_mode="half_pixel",
+    cubic_coeff_a=-0.75,
+    exclude_outside=0,
+    extrapolation_value=0.0,
+    keep_aspect_ratio_policy="stretch",
+    mode="nearest",
+    nearest_mode="round_prefer_floor",
+):
     """Each axis multiplied by an interpolation matrix.  f[*s], f[2k], f[k], i64[k] -> f[*r], r = floor(s * scales).
 
     mode: nearest, linear or cubic; antialias widens the kernel where the image shrinks.  ONNX Resize-19."""
-    attrs = dict(antialias=antialias, axes=axes, coordinate_transformation_mode=coordinate_transformation_mode,
-                 cubic_coeff_a=cubic_coeff_a, exclude_outside=exclude_outside,
-                 keep_aspect_ratio_policy=keep_aspect_ratio_policy, mode=mode, nearest_mode=nearest_mode)
+    attrs = dict(
+        antialias=antialias,
+        axes=axes,
+        coordinate_transformation_mode=coordinate_transformation_mode,
+        cubic_coeff_a=cubic_coeff_a,
+        exclude_outside=exclude_outside,
+        keep_aspect_ratio_policy=keep_aspect_ratio_policy,
+        mode=mode,
+        nearest_mode=nearest_mode,
+    )
     x = jnp.asarray(x)
     if shapes_alone():
         return jnp.zeros(new_shape(x.shape, roi, scales, sizes, attrs), x.dtype)
@@ -171,16 +214,20 @@ def resize(x, roi=None, scales=None, sizes=None, *, antialias=0, axes=None,
 def resize_grad_onnx(op, dy, like, roi, scales, sizes, *, axes, keep_aspect_ratio_policy, **attrs):
     """The matrix of an axis is what Resize makes of the identity matrix."""
     if keep_aspect_ratio_policy != "stretch":
-        raise GraphError(f"the gradient of Resize with keep_aspect_ratio_policy {keep_aspect_ratio_policy!r} cannot be "
-                         f"spelled in standard operators; give scales")
+        raise GraphError(
+            f"the gradient of Resize with keep_aspect_ratio_policy {keep_aspect_ratio_policy!r} cannot be "
+            f"spelled in standard operators; give scales"
+        )
     attrs = {k: v for k, v in attrs.items() if v is not None}
     axes = positive_axes(range(like.rank) if axes is None else axes, like.rank)
     for k, axis in enumerate(axes):
         size = op.Shape(like, start=axis, end=axis + 1)
         square = op.EyeLike(op.Expand(op.CastLike(0.0, like), op.Concat(size, size, axis=0)))
         whole = [np.asarray(v) if isinstance(v, tuple) else v for v in (roi, scales, sizes)]
-        part = [None if v is None else op.Gather(v, np.asarray(i), axis=0)
-                for v, i in zip(whole, ([k, k + len(axes)], [k], [k]), strict=True)]
+        part = [
+            None if v is None else op.Gather(v, np.asarray(i), axis=0)
+            for v, i in zip(whole, ([k, k + len(axes)], [k], [k]), strict=True)
+        ]
         m = op.Resize(square, *part, axes=(1,), **attrs)  # [size, new]
         order = [a for a in range(like.rank) if a != axis] + [axis]
         turned = op.MatMul(op.Transpose(dy, perm=tuple(order)), op.Transpose(m, perm=(1, 0)))
@@ -189,13 +236,33 @@ def resize_grad_onnx(op, dy, like, roi, scales, sizes, *, axes, keep_aspect_rati
 
 
 @operator("ResizeGrad", decompose=resize_grad_onnx, static=STATIC)
-def resize_grad(dy, like, roi=None, scales=None, sizes=None, *, antialias=0, axes=None,
-                coordinate_transformation_mode="half_pixel", cubic_coeff_a=-0.75, exclude_outside=0,
-                keep_aspect_ratio_policy="stretch", mode="nearest", nearest_mode="round_prefer_floor"):
+def resize_grad(
+    dy,
+    like,
+    roi=None,
+    scales=None,
+    sizes=None,
+    *,
+    antialias=0,
+    axes=None,
+    coordinate_transformation_mode="half_pixel",
+    cubic_coeff_a=-0.75,
+    exclude_outside=0,
+    keep_aspect_ratio_policy="stretch",
+    mode="nearest",
+    nearest_mode="round_prefer_floor",
+):
     """dy with each axis multiplied by the transposed matrix of Resize.  f[*r], f[*s] -> f[*s]."""
-    attrs = dict(antialias=antialias, axes=axes, coordinate_transformation_mode=coordinate_transformation_mode,
-                 cubic_coeff_a=cubic_coeff_a, exclude_outside=exclude_outside,
-                 keep_aspect_ratio_policy=keep_aspect_ratio_policy, mode=mode, nearest_mode=nearest_mode)
+    attrs = dict(
+        antialias=antialias,
+        axes=axes,
+        coordinate_transformation_mode=coordinate_transformation_mode,
+        cubic_coeff_a=cubic_coeff_a,
+        exclude_outside=exclude_outside,
+        keep_aspect_ratio_policy=keep_aspect_ratio_policy,
+        mode=mode,
+        nearest_mode=nearest_mode,
+    )
     if shapes_alone():
         return jnp.zeros(jnp.shape(like), dy.dtype)
     for axis, m, _ in matrices(jnp.shape(like), roi, scales, sizes, attrs):

@@ -19,13 +19,17 @@ def positions(op, rois, along, size, out, *, half_pixel, sampling_ratio, spatial
     it covers pixels there, up to as many as the image has.
     """
     most = sampling_ratio or -(-size // out) + 1
-    start, end = (op.Unsqueeze(op.Sub(op.Mul(op.Gather(rois, (k,), axis=1), spatial_scale), 0.5 if half_pixel else 0.0),
-                               (2,)) for k in along)
+    start, end = (
+        op.Unsqueeze(op.Sub(op.Mul(op.Gather(rois, (k,), axis=1), spatial_scale), 0.5 if half_pixel else 0.0), (2,))
+        for k in along
+    )
     length = op.Sub(end, start) if half_pixel else op.Max(op.Sub(end, start), 1.0)
     width = op.Div(length, float(out))  # of a bin
     count = op.Max(op.Min(op.Ceil(width), float(most)), 1.0)
-    bins, sample = (op.CastLike(np.arange(n, dtype=np.float32).reshape(shape), rois)
-                    for n, shape in ((out, (1, -1, 1)), (most, (1, 1, -1))))
+    bins, sample = (
+        op.CastLike(np.arange(n, dtype=np.float32).reshape(shape), rois)
+        for n, shape in ((out, (1, -1, 1)), (most, (1, 1, -1)))
+    )
     step = op.Div(width, float(most) if sampling_ratio else count)
     at = op.Add(op.Add(start, op.Mul(bins, width)), op.Mul(op.Add(sample, 0.5), step))
     inside = op.And(op.GreaterOrEqual(at, -1.0), op.LessOrEqual(at, float(size)))
@@ -43,12 +47,28 @@ def matrix(op, rois, along, size, out, **how):
 
 
 def settings(coordinate_transformation_mode, sampling_ratio, spatial_scale):
-    return {"half_pixel": coordinate_transformation_mode == "half_pixel", "sampling_ratio": sampling_ratio,
-            "spatial_scale": spatial_scale}
+    return {
+        "half_pixel": coordinate_transformation_mode == "half_pixel",
+        "sampling_ratio": sampling_ratio,
+        "spatial_scale": spatial_scale,
+    }
 
 
-def roi_align_vjp(op, x, rois, batch_indices, y, dy, *, coordinate_transformation_mode, mode, output_height,
-                  output_width, sampling_ratio, spatial_scale):
+def roi_align_vjp(
+    op,
+    x,
+    rois,
+    batch_indices,
+    y,
+    dy,
+    *,
+    coordinate_transformation_mode,
+    mode,
+    output_height,
+    output_width,
+    sampling_ratio,
+    spatial_scale,
+):
     """As the field has it: the boxes take no gradient."""
     height, width = x.shape[2:]
     if mode != "avg" or not isinstance(height, int) or not isinstance(width, int):
@@ -61,29 +81,53 @@ def roi_align_vjp(op, x, rois, batch_indices, y, dy, *, coordinate_transformatio
 
 
 @operator("RoiAlign", onnx=("", 16), vjp=roi_align_vjp)
-def roi_align(x, rois, batch_indices, *, coordinate_transformation_mode="half_pixel", mode="avg", output_height=1,
-              output_width=1, sampling_ratio=0, spatial_scale=1.0):
+def roi_align(
+    x,
+    rois,
+    batch_indices,
+    *,
+    coordinate_transformation_mode="half_pixel",
+    mode="avg",
+    output_height=1,
+    output_width=1,
+    sampling_ratio=0,
+    spatial_scale=1.0,
+):
     """The mean (mode avg) of samples in each bin of each box (x1, y1, x2, y2).  f[n, c, h, w], f[r, 4], i64[r] ->
     f[r, c, p, q].  ONNX RoiAlign-16.
 
     mode max: the largest of the pixels around the samples, each times its weight in the interpolation.  sampling_ratio:
     samples along each axis of a bin; 0: one for each pixel, in boxes that are no larger than the image."""
     if mode not in ("avg", "max") or coordinate_transformation_mode not in ("half_pixel", "output_half_pixel"):
-        raise GraphError(f"mode is {mode!r} and coordinate_transformation_mode {coordinate_transformation_mode!r}; "
-                         f"expected 'avg' or 'max', and 'half_pixel' or 'output_half_pixel'")
-    if jnp.ndim(x) != 4 or jnp.ndim(rois) != 2 or jnp.shape(rois)[1] != 4 or min(output_height, output_width) < 1 or \
-            jnp.shape(batch_indices) != jnp.shape(rois)[:1] or sampling_ratio < 0:
-        raise GraphError(f"x is {list(jnp.shape(x))}, rois {list(jnp.shape(rois))}, batch_indices "
-                         f"{list(jnp.shape(batch_indices))}, for bins of {output_height} by {output_width} with "
-                         f"{sampling_ratio} samples; expected [n, c, h, w], [r, 4] and [r]")
+        raise GraphError(
+            f"mode is {mode!r} and coordinate_transformation_mode {coordinate_transformation_mode!r}; "
+            f"expected 'avg' or 'max', and 'half_pixel' or 'output_half_pixel'"
+        )
+    if (
+        jnp.ndim(x) != 4
+        or jnp.ndim(rois) != 2
+        or jnp.shape(rois)[1] != 4
+        or min(output_height, output_width) < 1
+        or jnp.shape(batch_indices) != jnp.shape(rois)[:1]
+        or sampling_ratio < 0
+    ):
+        raise GraphError(
+            f"x is {list(jnp.shape(x))}, rois {list(jnp.shape(rois))}, batch_indices "
+            f"{list(jnp.shape(batch_indices))}, for bins of {output_height} by {output_width} with "
+            f"{sampling_ratio} samples; expected [n, c, h, w], [r, 4] and [r]"
+        )
     if shapes_alone():
         return jnp.zeros((*jnp.shape(rois)[:1], jnp.shape(x)[1], output_height, output_width), jnp.result_type(x))
     how = settings(coordinate_transformation_mode, sampling_ratio, spatial_scale)
     (height, width), now = jnp.shape(x)[2:], Now()
     rois = jnp.asarray(rois)
     if mode == "max":
-        return largest(x, batch_indices, positions(now, rois, (1, 3), height, output_height, **how)[:2],
-                       positions(now, rois, (0, 2), width, output_width, **how)[:2])
+        return largest(
+            x,
+            batch_indices,
+            positions(now, rois, (1, 3), height, output_height, **how)[:2],
+            positions(now, rois, (0, 2), width, output_width, **how)[:2],
+        )
     rows = matrix(now, rois, (1, 3), height, output_height, **how)
     columns = matrix(now, rois, (0, 2), width, output_width, **how)
     return jnp.einsum("rchw,rph,rqw->rcpq", jnp.take(x, batch_indices, axis=0), rows, columns)
@@ -91,6 +135,7 @@ def roi_align(x, rois, batch_indices, *, coordinate_transformation_mode="half_pi
 
 def largest(x, batch_indices, rows, columns):
     """The largest weighted pixel around each sample, over the samples of a bin; 0 where a bin has none."""
+
     def taps(at, inside, size):
         low = jnp.floor(at)
         both = jnp.stack([low, jnp.minimum(low + 1, size - 1)], -1)

@@ -55,17 +55,26 @@ def kept_boxes(low, high, scores, most, overlap, threshold):
     return kept
 
 
-@operator("NonMaxSuppression", onnx=("", 11), static=("boxes", "scores", "max_output_boxes_per_class", "iou_threshold",
-                                                      "score_threshold"))
-def non_max_suppression(boxes, scores, max_output_boxes_per_class=None, iou_threshold=None, score_threshold=None, *,
-                        center_point_box=0):
+@operator(
+    "NonMaxSuppression",
+    onnx=("", 11),
+    static=("boxes", "scores", "max_output_boxes_per_class", "iou_threshold", "score_threshold"),
+)
+def non_max_suppression(
+    boxes, scores, max_output_boxes_per_class=None, iou_threshold=None, score_threshold=None, *, center_point_box=0
+):
     """Of boxes that overlap, the one with the best score.  f[b, n, 4], f[b, c, n], i64[], f[], f[] -> i64[k, 3]: batch,
     class, box.  Two overlap where intersection / union exceeds iou_threshold; a score has to exceed score_threshold.
     ONNX NonMaxSuppression-11."""
-    if np.ndim(boxes) != 3 or np.ndim(scores) != 3 or np.shape(boxes)[1:] != (np.shape(scores)[2], 4) or \
-            len(boxes) != len(scores):
-        raise GraphError(f"boxes are {list(np.shape(boxes))} and scores {list(np.shape(scores))}; expected [b, n, 4] "
-                         f"and [b, c, n]")
+    if (
+        np.ndim(boxes) != 3
+        or np.ndim(scores) != 3
+        or np.shape(boxes)[1:] != (np.shape(scores)[2], 4)
+        or len(boxes) != len(scores)
+    ):
+        raise GraphError(
+            f"boxes are {list(np.shape(boxes))} and scores {list(np.shape(scores))}; expected [b, n, 4] and [b, c, n]"
+        )
     most, overlap = (0 if v is None else np.reshape(v, ()).item() for v in (max_output_boxes_per_class, iou_threshold))
     if not 0 <= overlap <= 1:
         raise GraphError(f"iou_threshold is {overlap}: expected a number from 0 to 1")

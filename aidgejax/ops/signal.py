@@ -32,8 +32,13 @@ def transform_of(sizes, dft_length, axis, inverse, onesided):
 def dft_vjp(op, x, dft_length, axis, y, dy, *, inverse, onesided):
     axis = one(op, -2 if axis is None else axis)
     length = size_of(op, x, axis)
-    n = one(op, dft_length) if dft_length is not None else \
-        op.Mul(op.Sub(length, (1,)), (2,)) if inverse and onesided else length
+    n = (
+        one(op, dft_length)
+        if dft_length is not None
+        else op.Mul(op.Sub(length, (1,)), (2,))
+        if inverse and onesided
+        else length
+    )
     at, scale = (op.Squeeze(v, (0,)) for v in (axis, n))
     count = op.CastLike(scale, dy)
     if inverse and onesided:  # the half of the spectrum that is not there repeats the other
@@ -78,16 +83,18 @@ def dft(x, dft_length=None, axis=None, *, inverse=0, onesided=0):
     with inverse from these to a real f[*r, 1].  axis: -2 unless given.  ONNX DFT-20."""
     x = jnp.asarray(x)
     if x.ndim < 2 or x.shape[-1] not in (1, 2):
-        raise GraphError(f"got a tensor of shape {list(x.shape)}, expected a last axis of size 1 or 2: real and "
-                         f"imaginary part")
+        raise GraphError(
+            f"got a tensor of shape {list(x.shape)}, expected a last axis of size 1 or 2: real and imaginary part"
+        )
     axis, n = transform_of(x.shape, dft_length, axis, inverse, onesided)
     if onesided and x.shape[-1] != (2 if inverse else 1):
-        raise GraphError(f"onesided with a last axis of size {x.shape[-1]}: expected a "
-                         f"{'complex' if inverse else 'real'} input")
+        raise GraphError(
+            f"onesided with a last axis of size {x.shape[-1]}: expected a {'complex' if inverse else 'real'} input"
+        )
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     z = wide[..., 0] + (1j * wide[..., 1] if x.shape[-1] == 2 else 0)
     if onesided:
-        found = (jnp.fft.irfft(z, n, axis) if inverse else jnp.fft.rfft(z.real, n, axis))
+        found = jnp.fft.irfft(z, n, axis) if inverse else jnp.fft.rfft(z.real, n, axis)
     else:
         found = (jnp.fft.ifft if inverse else jnp.fft.fft)(z, n, axis)
     parts = [found] if onesided and inverse else [found.real, found.imag]
@@ -146,16 +153,22 @@ def stft(signal, frame_step, window=None, frame_length=None, *, onesided=1):
 # ---- the mel scale ------------------------------------------------------------------------------------
 
 
-@operator("MelWeightMatrix", onnx=("", 17), static=("num_mel_bins", "dft_length", "sample_rate", "lower_edge_hertz",
-                                                    "upper_edge_hertz"))
+@operator(
+    "MelWeightMatrix",
+    onnx=("", 17),
+    static=("num_mel_bins", "dft_length", "sample_rate", "lower_edge_hertz", "upper_edge_hertz"),
+)
 def mel_weight_matrix(num_mel_bins, dft_length, sample_rate, lower_edge_hertz, upper_edge_hertz, *, output_datatype=1):
     """Triangles equally wide on the mel scale, 2595 log10(1 + f / 700), a column each.  -> f[n // 2 + 1, bins].
     ONNX MelWeightMatrix-17; output_datatype: ONNX's number of it."""
-    bins, n, rate, low, high = (np.reshape(v, ()).item() for v in (
-        num_mel_bins, dft_length, sample_rate, lower_edge_hertz, upper_edge_hertz))
+    bins, n, rate, low, high = (
+        np.reshape(v, ()).item() for v in (num_mel_bins, dft_length, sample_rate, lower_edge_hertz, upper_edge_hertz)
+    )
     if bins < 1 or n < 1 or rate < 1 or not -700 < low < high or (n // 2 + 1) * bins > MOST_WEIGHTS:
-        raise GraphError(f"{bins} mel bins of a DFT of length {n}, from {low} to {high} Hz at {rate} samples per "
-                         f"second: expected positive numbers, and at most {MOST_WEIGHTS} weights")
+        raise GraphError(
+            f"{bins} mel bins of a DFT of length {n}, from {low} to {high} Hz at {rate} samples per "
+            f"second: expected positive numbers, and at most {MOST_WEIGHTS} weights"
+        )
     mel = [2595 * math.log10(1 + f / 700) for f in (low, high)]
     edges = 700 * (10 ** ((mel[0] + np.arange(bins + 2) * (mel[1] - mel[0]) / (bins + 2)) / 2595) - 1)
     edges = np.floor((n + 1) * edges / rate)

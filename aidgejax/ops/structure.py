@@ -31,6 +31,8 @@ def check_written_out(nodes: Iterable[Any], where: str) -> None:
     """Raise GraphError naming a node that is still to be written out."""
     for n in nodes:
         if is_structural(n):
-            raise GraphError(f"{where}: node {n.name!r} ({n.op}) cannot be compiled: {STRUCTURAL[n.op]} depends on the "
-                             f"data. `aidgejax.run`, which is given the data, executes it; to train, read the model "
-                             f"with `values=` or `shapes=` that decide it")
+            raise GraphError(
+                f"{where}: node {n.name!r} ({n.op}) cannot be compiled: {STRUCTURAL[n.op]} depends on the "
+                f"data. `aidgejax.run`, which is given the data, executes it; to train, read the model "
+                f"with `values=` or `shapes=` that decide it"
+            )

@@ -16,14 +16,18 @@ def geometry(sizes, kernel, strides, dilations, pads):
     strides, dilations = tuple(strides or (1,) * d), tuple(dilations or (1,) * d)
     pads = tuple(pads or (0,) * 2 * d)
     if len(sizes) != d or len(strides) != d or len(dilations) != d or len(pads) != 2 * d:
-        raise GraphError(f"an image with {len(sizes)} spatial axes needs as many of kernel {list(kernel)}, strides "
-                         f"{list(strides)}, dilations {list(dilations)}, and twice as many pads, got {list(pads)}")
+        raise GraphError(
+            f"an image with {len(sizes)} spatial axes needs as many of kernel {list(kernel)}, strides "
+            f"{list(strides)}, dilations {list(dilations)}, and twice as many pads, got {list(pads)}"
+        )
     counts = []
     for n, k, s, e, a, b in zip(sizes, kernel, strides, dilations, pads[:d], pads[d:], strict=True):
         room = n + a + b - e * (k - 1) - 1
         if room < 0:
-            raise GraphError(f"windows of {list(kernel)} with dilations {list(dilations)} do not fit an image of "
-                             f"{list(sizes)} with pads {list(pads)}")
+            raise GraphError(
+                f"windows of {list(kernel)} with dilations {list(dilations)} do not fit an image of "
+                f"{list(sizes)} with pads {list(pads)}"
+            )
         counts.append(room // s + 1)
     return strides, dilations, pads, tuple(counts)
 
@@ -31,8 +35,10 @@ def geometry(sizes, kernel, strides, dilations, pads):
 def places(kernel, strides, dilations, counts):
     """For each position inside the window, in order, where its element lies in the padded image, as slices."""
     for offset in itertools.product(*map(range, kernel)):
-        yield tuple(slice(o * e, o * e + s * (c - 1) + 1, s)
-                    for o, e, s, c in zip(offset, dilations, strides, counts, strict=True))
+        yield tuple(
+            slice(o * e, o * e + s * (c - 1) + 1, s)
+            for o, e, s, c in zip(offset, dilations, strides, counts, strict=True)
+        )
 
 
 def unfold_vjp(op, x, y, dy, *, kernel_shape, strides, dilations, pads):
@@ -45,8 +51,10 @@ def unfold_onnx(op, x, *, kernel_shape, strides, dilations, pads):
     channels, size = x.shape[1], math.prod(kernel_shape)
     if not isinstance(channels, int):
         raise GraphError("Unfold needs to know the number of channels to be spelled in standard operators")
-    picks = np.tile(np.eye(size, dtype=x.dtype or "float32").reshape(size, 1, *kernel_shape),
-                    (channels, 1, *[1] * len(kernel_shape)))
+    picks = np.tile(
+        np.eye(size, dtype=x.dtype or "float32").reshape(size, 1, *kernel_shape),
+        (channels, 1, *[1] * len(kernel_shape)),
+    )
     more = {k: tuple(v) for k, v in (("strides", strides), ("dilations", dilations), ("pads", pads)) if v is not None}
     columns = op.Conv(x, picks, group=channels, kernel_shape=tuple(kernel_shape), **more)
     return op.Reshape(columns, (0, channels * size, -1))
@@ -80,11 +88,14 @@ def col2im(x, image_shape, block_shape, *, dilations=None, pads=None, strides=No
     strides, dilations, pads, counts = geometry(image, block, strides, dilations, pads)
     size, d = math.prod(block), len(block)
     if x.shape[1] % size or x.shape[2] != math.prod(counts):
-        raise GraphError(f"columns {list(x.shape)} do not belong to an image of {image}: expected [n, c * {size}, "
-                         f"{math.prod(counts)}]")
+        raise GraphError(
+            f"columns {list(x.shape)} do not belong to an image of {image}: expected [n, c * {size}, "
+            f"{math.prod(counts)}]"
+        )
     columns = x.reshape(x.shape[0], -1, size, *counts)
-    padded = jnp.zeros((x.shape[0], columns.shape[1], *(n + a + b for n, a, b in
-                                                        zip(image, pads[:d], pads[d:], strict=True))), x.dtype)
+    padded = jnp.zeros(
+        (x.shape[0], columns.shape[1], *(n + a + b for n, a, b in zip(image, pads[:d], pads[d:], strict=True))), x.dtype
+    )
     for k, where in enumerate(places(block, strides, dilations, counts)):
         padded = padded.at[(slice(None), slice(None), *where)].add(columns[:, :, k])
     return padded[(slice(None), slice(None), *(slice(a, a + n) for a, n in zip(pads[:d], image, strict=True)))]

@@ -13,8 +13,10 @@ from ._windows import image_rank, per_axis
 def max_unpool_vjp(op, x, indices, output_shape, y, dy, *, kernel_shape, pads, strides):
     """Each number of x stands at one place of y.  The places count in the image that the windows make."""
     if output_shape is not None:
-        small = op.Sub(op.Add(op.Mul(op.Sub(op.Shape(x, start=2), (1,)), strides or (1,)), kernel_shape), padding(
-            pads, len(kernel_shape)))
+        small = op.Sub(
+            op.Add(op.Mul(op.Sub(op.Shape(x, start=2), (1,)), strides or (1,)), kernel_shape),
+            padding(pads, len(kernel_shape)),
+        )
         dy = op.Slice(dy, (0,) * len(kernel_shape), small, tuple(range(2, 2 + len(kernel_shape))))
     return op.ReshapeLike(op.Gather(op.Reshape(dy, (-1,)), indices, axis=0), x), None, None
 
@@ -37,8 +39,10 @@ def max_unpool(x, indices, output_shape=None, *, kernel_shape=None, pads=None, s
     steps = per_axis("strides", strides, rank)
     sizes = [(r - 1) * s + k - p for r, s, k, p in zip(jnp.shape(x)[2:], steps, kernel, both, strict=True)]
     if jnp.shape(indices) != jnp.shape(x) or min(sizes) < 1:
-        raise GraphError(f"x is {list(jnp.shape(x))} and indices {list(jnp.shape(indices))}, of an image of {sizes}; "
-                         f"expected indices as many as x, and an image of 1 or more")
+        raise GraphError(
+            f"x is {list(jnp.shape(x))} and indices {list(jnp.shape(indices))}, of an image of {sizes}; "
+            f"expected indices as many as x, and an image of 1 or more"
+        )
     shape = (*jnp.shape(x)[:2], *sizes)
     y = jnp.zeros(math.prod(shape), jnp.result_type(x)).at[jnp.ravel(indices)].set(jnp.ravel(x)).reshape(shape)
     if output_shape is None:

@@ -27,15 +27,17 @@ def input_range_init(x, input_range, update_idx, *, init_from_data=100, init_std
 
 
 @define("InputRange")
-def input_range(x, r, *, decay=0.001, input_min_percentage=0.95, gradient_scale=1.0, gradient_relative=1,
-                straight_through=0):
+def input_range(
+    x, r, *, decay=0.001, input_min_percentage=0.95, gradient_scale=1.0, gradient_relative=1, straight_through=0
+):
     bound = np.abs(np.reshape(r, ()))
     return np.clip(x, -bound, bound)
 
 
 @backward("InputRange")
-def input_range_backward(x, r, y, dy, *, decay=0.001, input_min_percentage=0.95, gradient_scale=1.0,
-                         gradient_relative=1, straight_through=0):
+def input_range_backward(
+    x, r, y, dy, *, decay=0.001, input_min_percentage=0.95, gradient_scale=1.0, gradient_relative=1, straight_through=0
+):
     g = dy[(x >= r) & (dy < 0)].sum() - dy[(x <= -r) & (dy > 0)].sum()
     if gradient_relative:
         g = g * r * gradient_scale
@@ -92,8 +94,21 @@ def noise_management(z, *, management="ABS_MAX", threshold=0.0):
 
 
 @define("BoundManagement")
-def bound_management(a, w, inp_noise=None, out_noise=None, *, inp_bound=1.0, inp_res=0.0, inp_asymmetry=0.0,
-                     out_bound=12.0, out_res=0.0, out_asymmetry=0.0, max_bm_factor=1000, max_bm_res=0.25):
+def bound_management(
+    a,
+    w,
+    inp_noise=None,
+    out_noise=None,
+    *,
+    inp_bound=1.0,
+    inp_res=0.0,
+    inp_asymmetry=0.0,
+    out_bound=12.0,
+    out_res=0.0,
+    out_asymmetry=0.0,
+    max_bm_factor=1000,
+    max_bm_res=0.25,
+):
     scale = 1.0
     while True:
         u = a / a.dtype.type(scale)
@@ -122,8 +137,22 @@ def gaussian_noise(like, *, rng=None, drawn=()):
 
 
 @define("WeightModifier")
-def weight_modifier(w, x=None, *, modifier="NONE", std_dev=0.0, res=0.0, rel_to_actual_wmax=1, assumed_wmax=1.0,
-                    dorefa_clip=0.6, sto_round=0, per_batch_sample=0, training_mode=0, rng=None, drawn=()):
+def weight_modifier(
+    w,
+    x=None,
+    *,
+    modifier="NONE",
+    std_dev=0.0,
+    res=0.0,
+    rel_to_actual_wmax=1,
+    assumed_wmax=1.0,
+    dorefa_clip=0.6,
+    sto_round=0,
+    per_batch_sample=0,
+    training_mode=0,
+    rng=None,
+    drawn=(),
+):
     if not training_mode or modifier in ("NONE", "COPY"):
         return w[None] if per_batch_sample else w
     wmax = np.abs(w).max() if rel_to_actual_wmax else w.dtype.type(assumed_wmax)

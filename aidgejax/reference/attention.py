@@ -27,17 +27,41 @@ def bias_of(q, k, mask, past, valid, is_causal, left, right):
         for i in range(rows):
             for j in range(columns):
                 far = j - (i + offset)
-                hidden = (is_causal and far > 0 or left >= 0 and far < -left or right >= 0 and far > right
-                          or valid is not None and j >= valid[n])
+                hidden = (
+                    is_causal
+                    and far > 0
+                    or left >= 0
+                    and far < -left
+                    or right >= 0
+                    and far > right
+                    or valid is not None
+                    and j >= valid[n]
+                )
                 if hidden:
                     bias[n, :, i, j] = -np.inf
     return bias
 
 
 @define("Attention")
-def attention(q, k, v, mask=None, past_key=None, past_value=None, valid=None, *, is_causal=0, kv_num_heads=None,
-              left_window_size=-1, q_num_heads=None, qk_matmul_output_mode=0, right_window_size=-1, scale=None,
-              softcap=0.0, softmax_precision=None):
+def attention(
+    q,
+    k,
+    v,
+    mask=None,
+    past_key=None,
+    past_value=None,
+    valid=None,
+    *,
+    is_causal=0,
+    kv_num_heads=None,
+    left_window_size=-1,
+    q_num_heads=None,
+    qk_matmul_output_mode=0,
+    right_window_size=-1,
+    scale=None,
+    softcap=0.0,
+    softmax_precision=None,
+):
     flat = q.ndim == 3
     if flat:
         q, k, v = heads_of(q, q_num_heads), heads_of(k, kv_num_heads), heads_of(v, kv_num_heads)

@@ -9,14 +9,37 @@ from ._definition import backward, define
 
 def dtype_of(code):
     """What ONNX's TensorProto.DataType calls `code`, as a NumPy dtype."""
-    named = {1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool",
-             10: "float16", 11: "float64", 12: "uint32", 13: "uint64"}
+    named = {
+        1: "float32",
+        2: "uint8",
+        3: "int8",
+        4: "uint16",
+        5: "int16",
+        6: "int32",
+        7: "int64",
+        9: "bool",
+        10: "float16",
+        11: "float64",
+        12: "uint32",
+        13: "uint64",
+    }
     if code in named:
         return np.dtype(named[code])
     import ml_dtypes
 
-    small = {16: "bfloat16", 17: "float8_e4m3fn", 18: "float8_e4m3fnuz", 19: "float8_e5m2", 20: "float8_e5m2fnuz",
-             21: "uint4", 22: "int4", 23: "float4_e2m1fn", 24: "float8_e8m0fnu", 25: "uint2", 26: "int2"}
+    small = {
+        16: "bfloat16",
+        17: "float8_e4m3fn",
+        18: "float8_e4m3fnuz",
+        19: "float8_e5m2",
+        20: "float8_e5m2fnuz",
+        21: "uint4",
+        22: "int4",
+        23: "float4_e2m1fn",
+        24: "float8_e8m0fnu",
+        25: "uint2",
+        26: "int2",
+    }
     return np.dtype(getattr(ml_dtypes, small[code]))
 
 
@@ -24,8 +47,11 @@ def convert(x, dtype, saturate, round_mode="up"):
     x = np.asarray(x)
     if dtype.name in ("int4", "uint4", "int2", "uint2"):
         low = np.trunc(x.astype(np.float64)).astype(np.int64) % (1 << int(dtype.name[-1]))
-        return low.astype(dtype) if dtype.name[0] == "u" else np.where(
-            low >= 1 << (int(dtype.name[-1]) - 1), low - (1 << int(dtype.name[-1])), low).astype(dtype)
+        return (
+            low.astype(dtype)
+            if dtype.name[0] == "u"
+            else np.where(low >= 1 << (int(dtype.name[-1]) - 1), low - (1 << int(dtype.name[-1])), low).astype(dtype)
+        )
     if dtype.name == "float8_e8m0fnu" and np.issubdtype(x.dtype, np.floating):
         codes = [_exponent(float(v), saturate, round_mode) for v in x.ravel()]
         return np.array(codes, np.uint8).reshape(x.shape).view(dtype)

@@ -27,16 +27,26 @@ def padding(sizes, kernel, strides, dilations, pads, auto_pad):
 def patches(shape, kernel, strides, dilations, count):
     """(tap, slices): for every element of a window, where all windows find it in a padded image."""
     for t in itertools.product(*map(range, kernel)):
-        yield t, (..., *(slice(d * k, d * k + s * (o - 1) + 1, s)
-                         for k, s, d, o in zip(t, strides, dilations, count, strict=True)))
+        yield (
+            t,
+            (
+                ...,
+                *(
+                    slice(d * k, d * k + s * (o - 1) + 1, s)
+                    for k, s, d, o in zip(t, strides, dilations, count, strict=True)
+                ),
+            ),
+        )
 
 
 def windows_of(shape, kernel, strides, dilations, pads, auto_pad):
     rank = len(kernel)
     strides, dilations = strides or [1] * rank, dilations or [1] * rank
     added = padding(shape[2:], kernel, strides, dilations, pads, auto_pad)
-    count = [(n + b + e - d * (k - 1) - 1) // s + 1
-             for n, (b, e), k, s, d in zip(shape[2:], added, kernel, strides, dilations, strict=True)]
+    count = [
+        (n + b + e - d * (k - 1) - 1) // s + 1
+        for n, (b, e), k, s, d in zip(shape[2:], added, kernel, strides, dilations, strict=True)
+    ]
     return added, count, list(patches(shape, kernel, strides, dilations, count))
 
 
@@ -96,8 +106,14 @@ def conv_backward(x, w, b, y, dy, *, auto_pad="NOTSET", dilations=None, group=1,
     d_wide, dw = np.zeros_like(wide), np.zeros_like(w)
     for i, o in channels(x.shape[1], w.shape[0], group):
         for p in np.ndindex(*count):
-            at = (slice(None), i, *(slice(s * q, s * q + d * (k - 1) + 1, d)
-                                    for s, d, q, k in zip(strides, dilations, p, w.shape[2:], strict=True)))
+            at = (
+                slice(None),
+                i,
+                *(
+                    slice(s * q, s * q + d * (k - 1) + 1, d)
+                    for s, d, q, k in zip(strides, dilations, p, w.shape[2:], strict=True)
+                ),
+            )
             arriving = dy[(slice(None), o, *p)]
             d_wide[at] += np.tensordot(arriving, w[o], 1)
             dw[o] += np.tensordot(arriving, wide[at], ([0], [0]))
@@ -122,13 +138,32 @@ def output_windows(sizes, kernel, *, auto_pad, dilations, output_padding, output
 
 
 @define("ConvTranspose")
-def conv_transpose(x, w, b=None, *, auto_pad="NOTSET", dilations=None, group=1, kernel_shape=None, output_padding=None,
-                   output_shape=None, pads=None, strides=None):
+def conv_transpose(
+    x,
+    w,
+    b=None,
+    *,
+    auto_pad="NOTSET",
+    dilations=None,
+    group=1,
+    kernel_shape=None,
+    output_padding=None,
+    output_shape=None,
+    pads=None,
+    strides=None,
+):
     rank = x.ndim - 2
     strides, dilations = strides or [1] * rank, dilations or [1] * rank
-    where = output_windows(x.shape[2:], w.shape[2:], auto_pad=auto_pad, dilations=dilations, strides=strides,
-                           output_padding=output_padding or [0] * rank, output_shape=output_shape,
-                           pads=pads or [0] * (2 * rank))
+    where = output_windows(
+        x.shape[2:],
+        w.shape[2:],
+        auto_pad=auto_pad,
+        dilations=dilations,
+        strides=strides,
+        output_padding=output_padding or [0] * rank,
+        output_shape=output_shape,
+        pads=pads or [0] * (2 * rank),
+    )
     y = np.zeros((x.shape[0], w.shape[1] * group, *(whole for whole, _, _ in where)), x.dtype)
     for o, i in channels(w.shape[1] * group, x.shape[1], group):
         for t, at in patches(y.shape, w.shape[2:], strides, dilations, x.shape[2:]):
@@ -138,20 +173,48 @@ def conv_transpose(x, w, b=None, *, auto_pad="NOTSET", dilations=None, group=1, 
 
 
 @backward("ConvTranspose")
-def conv_transpose_backward(x, w, b, y, dy, *, auto_pad="NOTSET", dilations=None, group=1, output_padding=None,
-                            output_shape=None, pads=None, strides=None):
+def conv_transpose_backward(
+    x,
+    w,
+    b,
+    y,
+    dy,
+    *,
+    auto_pad="NOTSET",
+    dilations=None,
+    group=1,
+    output_padding=None,
+    output_shape=None,
+    pads=None,
+    strides=None,
+):
     """Input by input: what of dy lies under its window."""
     rank = x.ndim - 2
     strides, dilations = strides or [1] * rank, dilations or [1] * rank
-    where = output_windows(x.shape[2:], w.shape[2:], auto_pad=auto_pad, dilations=dilations, strides=strides,
-                           output_padding=output_padding or [0] * rank, output_shape=output_shape,
-                           pads=pads or [0] * (2 * rank))
+    where = output_windows(
+        x.shape[2:],
+        w.shape[2:],
+        auto_pad=auto_pad,
+        dilations=dilations,
+        strides=strides,
+        output_padding=output_padding or [0] * rank,
+        output_shape=output_shape,
+        pads=pads or [0] * (2 * rank),
+    )
     wide = np.pad(dy, [(0, 0), (0, 0), *((front, whole - front - size) for whole, front, size in where)])
     dx, dw = np.zeros_like(x), np.zeros_like(w)
     for o, i in channels(dy.shape[1], x.shape[1], group):
         for p in np.ndindex(*x.shape[2:]):
-            seen = wide[(slice(None), o, *(slice(s * q, s * q + d * (k - 1) + 1, d)
-                                           for s, d, q, k in zip(strides, dilations, p, w.shape[2:], strict=True)))]
+            seen = wide[
+                (
+                    slice(None),
+                    o,
+                    *(
+                        slice(s * q, s * q + d * (k - 1) + 1, d)
+                        for s, d, q, k in zip(strides, dilations, p, w.shape[2:], strict=True)
+                    ),
+                )
+            ]
             dx[(slice(None), i, *p)] = np.tensordot(seen, w[i], (list(range(1, w.ndim)), list(range(1, w.ndim))))
             dw[i] += np.tensordot(x[(slice(None), i, *p)], seen, ([0], [0]))
     return dx, dw, None if b is None else dy.sum(axis=(0, *range(2, x.ndim)))

@@ -28,7 +28,7 @@ def split(x, split=None, *, axis=0, num_outputs=None):
 
 @backward("Split")
 def split_backward(x, split, *args, axis=0):
-    return np.concatenate(args[len(args) // 2:], axis), None
+    return np.concatenate(args[len(args) // 2 :], axis), None
 
 
 def taken(sizes, starts, ends, axes, steps):

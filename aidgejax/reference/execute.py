@@ -48,8 +48,14 @@ from ._definition import BACKWARDS, DEFINITIONS
 Arrays = dict[str, Any]
 
 
-def execute(graph: Graph, feeds: Arrays, *, dtype: Any = None, given: Arrays | None = None,
-            rng: np.random.Generator | None = None) -> Arrays:
+def execute(
+    graph: Graph,
+    feeds: Arrays,
+    *,
+    dtype: Any = None,
+    given: Arrays | None = None,
+    rng: np.random.Generator | None = None,
+) -> Arrays:
     """Every tensor of the graph, by name.
 
     feeds: {input or producer: array}; producers that are not fed keep the graph's own data.
@@ -60,8 +66,10 @@ def execute(graph: Graph, feeds: Arrays, *, dtype: Any = None, given: Arrays | N
     """
     unknown = sorted({n.op for n in graph.nodes} - set(DEFINITIONS))
     if unknown:
-        raise UnknownOperator(f"the NumPy backend has no definition of {', '.join(unknown)}, used by graph "
-                              f"{graph.name!r}; add it in aidgejax/reference/")
+        raise UnknownOperator(
+            f"the NumPy backend has no definition of {', '.join(unknown)}, used by graph "
+            f"{graph.name!r}; add it in aidgejax/reference/"
+        )
     missing = [str(v) for k, v in graph.inputs.items() if k not in feeds]
     if missing:
         raise GraphError(f"graph {graph.name!r} was not given {', '.join(missing)}")
@@ -72,8 +80,9 @@ def execute(graph: Graph, feeds: Arrays, *, dtype: Any = None, given: Arrays | N
         if all(o in given for o in node.output_names):
             results = tuple(given.get(o) for o in node.outputs)
         else:
-            results = _call(graph, node, [_argument(i, found) for i in node.inputs], rng,
-                            tuple(given.get(o) for o in node.outputs))
+            results = _call(
+                graph, node, [_argument(i, found) for i in node.inputs], rng, tuple(given.get(o) for o in node.outputs)
+            )
         for name, array in zip(node.outputs, results, strict=False):
             if name is not None:
                 found[name] = given.get(name, array)
@@ -146,8 +155,10 @@ def _call(graph: Graph, node: Node, args: list, rng: np.random.Generator | None,
     try:
         result = _computed(DEFINITIONS[node.op], args, {**node.attrs, **draws})
     except (TypeError, ValueError, IndexError, KeyError, ZeroDivisionError) as e:
-        raise GraphError(f"NumPy backend, node {node.name!r} ({node.op}) of graph {graph.name!r} with inputs of shape "
-                         f"{', '.join(str(np.shape(a)) for a in args)}: {e}") from e
+        raise GraphError(
+            f"NumPy backend, node {node.name!r} ({node.op}) of graph {graph.name!r} with inputs of shape "
+            f"{', '.join(str(np.shape(a)) for a in args)}: {e}"
+        ) from e
     return result if isinstance(result, tuple) else (result,)
 
 
@@ -158,10 +169,13 @@ def _computed(function: Any, args: list, keywords: dict[str, Any]) -> Any:
     with np.errstate(all="ignore"):
         if short is None or short.name != "bfloat16":
             return function(*args, **keywords)
-        result = function(*(a.astype(np.float32) if hasattr(a, "dtype") and a.dtype == short else a for a in args),
-                          **keywords)
-    rounded = [r.astype(short) if r is not None and _is_float(np.asarray(r)) else r
-               for r in (result if isinstance(result, tuple) else (result,))]
+        result = function(
+            *(a.astype(np.float32) if hasattr(a, "dtype") and a.dtype == short else a for a in args), **keywords
+        )
+    rounded = [
+        r.astype(short) if r is not None and _is_float(np.asarray(r)) else r
+        for r in (result if isinstance(result, tuple) else (result,))
+    ]
     return tuple(rounded) if isinstance(result, tuple) else rounded[0]
 
 

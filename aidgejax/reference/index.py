@@ -51,7 +51,7 @@ def gather_elements_backward(x, indices, y, dy, *, axis=0):
 @define("GatherND")
 def gather_nd(x, indices, *, batch_dims=0):
     depth = indices.shape[-1]
-    y = np.zeros(indices.shape[:-1] + x.shape[batch_dims + depth:], x.dtype)
+    y = np.zeros(indices.shape[:-1] + x.shape[batch_dims + depth :], x.dtype)
     for at in np.ndindex(indices.shape[:-1]):
         y[at] = x[at[:batch_dims] + tuple(indices[at])]
     return y

@@ -107,8 +107,9 @@ def softmax_cross_entropy_loss_grad(d_loss, log_prob, labels, weights=None, *, i
 
 
 @backward("SoftmaxCrossEntropyLoss")
-def softmax_cross_entropy_backward(scores, labels, weights, loss, logp, d_loss, d_extra, *, ignore_index=None,
-                                   reduction="mean"):
+def softmax_cross_entropy_backward(
+    scores, labels, weights, loss, logp, d_loss, d_extra, *, ignore_index=None, reduction="mean"
+):
     given = (d_loss, logp, labels, weights, ignore_index, reduction)
     d_logp = nll_gradient(*given) + d_extra
     return d_logp - np.exp(logp) * d_logp.sum(axis=1, keepdims=True), None, class_weights_gradient(*given)
@@ -125,8 +126,9 @@ def soft_label_cross_entropy(scores, target, *, axis=1, reduction="mean", assume
 
 
 @backward("SoftLabelCrossEntropy")
-def soft_label_cross_entropy_backward(scores, target, loss, logp, d_loss, d_extra, *, axis=1, reduction="mean",
-                                      assume_normalized=0):
+def soft_label_cross_entropy_backward(
+    scores, target, loss, logp, d_loss, d_extra, *, axis=1, reduction="mean", assume_normalized=0
+):
     total = target.sum(axis=axis)
     dy = np.expand_dims(spread(d_loss, total, reduction), axis)
     weight = 1 if assume_normalized else np.expand_dims(total, axis)
@@ -194,8 +196,11 @@ def binary_cross_entropy_backward(p, t, y, dy, *, reduction="mean", epsilon=1e-1
 def logistic_parts(x):
     """-log sigmoid(x), -log sigmoid(-x) and sigmoid(x), no exponential of a positive number among them."""
     small = np.exp(-np.abs(x))
-    return (np.log1p(small) + np.maximum(-x, 0), np.log1p(small) + np.maximum(x, 0),
-            np.where(x >= 0, 1, small) / (1 + small))
+    return (
+        np.log1p(small) + np.maximum(-x, 0),
+        np.log1p(small) + np.maximum(x, 0),
+        np.where(x >= 0, 1, small) / (1 + small),
+    )
 
 
 @define("BinaryCrossEntropyWithLogits")

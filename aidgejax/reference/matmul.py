@@ -48,8 +48,8 @@ def terms_of(equation, ranks):
         right = ["..." * ("..." in left) + "".join(once)]
     letters = [c for c in string.ascii_letters if c not in equation]
     hidden = [rank - len(t) + 3 if "..." in t else 0 for t, rank in zip(terms, ranks, strict=True)]
-    dots = "".join(letters[:max(hidden)])
-    terms = [t.replace("...", dots[len(dots) - h:]) for t, h in zip(terms, hidden, strict=True)]
+    dots = "".join(letters[: max(hidden)])
+    terms = [t.replace("...", dots[len(dots) - h :]) for t, h in zip(terms, hidden, strict=True)]
     return terms, right[0].replace("...", dots)
 
 
@@ -62,8 +62,10 @@ def visited(equation, xs):
             sizes[c] = max(sizes.get(c, 1), d)
     for index in itertools.product(*(range(d) for d in sizes.values())):
         at = dict(zip(sizes, index, strict=True))
-        places = [tuple(at[c] if d > 1 else 0 for c, d in zip(t, x.shape, strict=True))
-                  for t, x in zip(terms, xs, strict=True)]
+        places = [
+            tuple(at[c] if d > 1 else 0 for c, d in zip(t, x.shape, strict=True))
+            for t, x in zip(terms, xs, strict=True)
+        ]
         yield places, tuple(at[c] for c in out), tuple(sizes[c] for c in out)
 
 

@@ -39,7 +39,7 @@ def reshape_like(x, like):
 @define("Flatten")
 def flatten(x, *, axis=1):
     before = x.shape[:axis]
-    return x.reshape(int(np.prod(before)), int(np.prod(x.shape[len(before):])))
+    return x.reshape(int(np.prod(before)), int(np.prod(x.shape[len(before) :])))
 
 
 @backward("Flatten")

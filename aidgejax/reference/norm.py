@@ -15,16 +15,18 @@ def channels(v, x):
 
 
 @define("BatchNormalization")
-def batch_normalization(x, scale, b, input_mean, input_var, *, epsilon=1e-5, momentum=0.9, training_mode=0,
-                        unbiased_running_var=0):
+def batch_normalization(
+    x, scale, b, input_mean, input_var, *, epsilon=1e-5, momentum=0.9, training_mode=0, unbiased_running_var=0
+):
     mean, var = input_mean, input_var
     running = mean, var
     if training_mode:
         by_channel = wide(np.moveaxis(x, 1, 0).reshape(x.shape[1], -1))
         mean, var = by_channel.mean(axis=1), by_channel.var(axis=1)
         new = mean, by_channel.var(axis=1, ddof=1) if unbiased_running_var else var
-        running = tuple((old * momentum + now * (1 - momentum)).astype(old.dtype)
-                        for old, now in zip(running, new, strict=True))
+        running = tuple(
+            (old * momentum + now * (1 - momentum)).astype(old.dtype) for old, now in zip(running, new, strict=True)
+        )
     y = channels(scale, x) * (wide(x) - channels(mean, x)) / np.sqrt(channels(var, x) + epsilon) + channels(b, x)
     return y.astype(x.dtype), *running
 
@@ -46,9 +48,24 @@ def batch_gradient(dy, x, scale, mean, var, epsilon, training_mode):
 
 
 @backward("BatchNormalization")
-def batch_normalization_backward(x, scale, b, input_mean, input_var, y, running_mean, running_var, dy, d_running_mean,
-                                 d_running_var, *, epsilon=1e-5, momentum=0.9, training_mode=0,
-                                 unbiased_running_var=0):
+def batch_normalization_backward(
+    x,
+    scale,
+    b,
+    input_mean,
+    input_var,
+    y,
+    running_mean,
+    running_var,
+    dy,
+    d_running_mean,
+    d_running_var,
+    *,
+    epsilon=1e-5,
+    momentum=0.9,
+    training_mode=0,
+    unbiased_running_var=0,
+):
     dx, d_scale, db, d_mean, d_var = batch_gradient(dy, x, scale, input_mean, input_var, epsilon, training_mode)
     if not training_mode:
         return dx, d_scale, db, d_mean + d_running_mean, d_var + d_running_var

@@ -26,8 +26,9 @@ def quantizer_range(v, *, n_bits, symmetric=1):
 
 
 @define("QuantizerState")
-def quantizer_state(v, delta, zero_float, signed, update_idx, *, n_bits, symmetric=1, learn=0, init_learning_after=100,
-                    training_mode=0):
+def quantizer_state(
+    v, delta, zero_float, signed, update_idx, *, n_bits, symmetric=1, learn=0, init_learning_after=100, training_mode=0
+):
     u = float(update_idx[0])
     estimated = quantizer_range(v, n_bits=n_bits, symmetric=symmetric)
     held = (delta, zero_float, signed)
@@ -51,8 +52,10 @@ def quantizer_state(v, delta, zero_float, signed, update_idx, *, n_bits, symmetr
 def running_range(v, low, high, seen, *, momentum=0.9, training_mode=0):
     now = [v.min().reshape(1), v.max().reshape(1)]
     if seen[0] != 0:
-        now = [((1 - momentum) * n + momentum * o).astype(v.dtype) if training_mode else o
-               for n, o in zip(now, (low, high), strict=True)]
+        now = [
+            ((1 - momentum) * n + momentum * o).astype(v.dtype) if training_mode else o
+            for n, o in zip(now, (low, high), strict=True)
+        ]
     return *now, np.ones_like(seen)
 
 
@@ -74,5 +77,9 @@ def fake_quantize_backward(v, delta, zero_float, signed, q, dq, *, n_bits, symme
     out = (level < least) | (level > most)
     d_delta = (dq * np.where(out, np.clip(level, least, most) - zp, np.rint(v / s) - v / s)).sum()
     d_zero = 0.0 if symmetric or middle != zp else -s * dq[out].sum()
-    return (np.where(out, 0, dq), np.full(np.shape(delta), d_delta if np.reshape(delta, ()) >= 1e-8 else 0),
-            np.full(np.shape(zero_float), d_zero), None)
+    return (
+        np.where(out, 0, dq),
+        np.full(np.shape(delta), d_delta if np.reshape(delta, ()) >= 1e-8 else 0),
+        np.full(np.shape(zero_float), d_zero),
+        None,
+    )

@@ -46,7 +46,7 @@ def cum_prod(x, axis, *, exclusive=0, reverse=0):
     y = np.moveaxis(np.ones_like(x), int(axis), 0)
     rows = np.moveaxis(x, int(axis), 0)
     product = np.ones_like(rows[0])
-    for k in range(len(rows))[::-1 if reverse else 1]:
+    for k in range(len(rows))[:: -1 if reverse else 1]:
         if exclusive:
             y[k] = product
         product = product * rows[k]

@@ -48,8 +48,9 @@ class Pool:
 
 
 @define("MaxPool")
-def max_pool(x, *, kernel_shape, auto_pad="NOTSET", ceil_mode=0, dilations=None, pads=None, storage_order=0,
-             strides=None):
+def max_pool(
+    x, *, kernel_shape, auto_pad="NOTSET", ceil_mode=0, dilations=None, pads=None, storage_order=0, strides=None
+):
     pool = Pool(x.shape[2:], kernel_shape, strides, pads, dilations, auto_pad, ceil_mode)
     y = np.zeros((*x.shape[:2], *pool.out), x.dtype)
     indices = np.zeros(y.shape, np.int64)
@@ -87,8 +88,9 @@ def max_pool_backward(x, y, indices, dy, d_indices, *, storage_order=0, **attrib
 
 
 @define("AveragePool")
-def average_pool(x, *, kernel_shape, auto_pad="NOTSET", ceil_mode=0, count_include_pad=0, dilations=None, pads=None,
-                 strides=None):
+def average_pool(
+    x, *, kernel_shape, auto_pad="NOTSET", ceil_mode=0, count_include_pad=0, dilations=None, pads=None, strides=None
+):
     pool = Pool(x.shape[2:], kernel_shape, strides, pads, dilations, auto_pad, ceil_mode)
     y = np.zeros((*x.shape[:2], *pool.out), x.dtype)
     for at, window in pool:
@@ -97,8 +99,9 @@ def average_pool(x, *, kernel_shape, auto_pad="NOTSET", ceil_mode=0, count_inclu
 
 
 @define("AveragePoolGrad")
-def average_pool_grad(dy, x, *, kernel_shape, auto_pad="NOTSET", ceil_mode=0, count_include_pad=0, dilations=None,
-                      pads=None, strides=None):
+def average_pool_grad(
+    dy, x, *, kernel_shape, auto_pad="NOTSET", ceil_mode=0, count_include_pad=0, dilations=None, pads=None, strides=None
+):
     pool = Pool(x.shape[2:], kernel_shape, strides, pads, dilations, auto_pad, ceil_mode)
     dx = np.zeros_like(x)
     for at, window in pool:
@@ -163,8 +166,9 @@ def lp_pool(x, *, kernel_shape, auto_pad="NOTSET", ceil_mode=0, dilations=None, 
 
 
 @define("LpPoolGrad")
-def lp_pool_grad(dy, x, y, *, kernel_shape, auto_pad="NOTSET", ceil_mode=0, dilations=None, p=2, pads=None,
-                 strides=None):
+def lp_pool_grad(
+    dy, x, y, *, kernel_shape, auto_pad="NOTSET", ceil_mode=0, dilations=None, p=2, pads=None, strides=None
+):
     pool = Pool(x.shape[2:], kernel_shape, strides, pads, dilations, auto_pad, ceil_mode)
     dx = np.zeros_like(x)
     for at, window in pool:

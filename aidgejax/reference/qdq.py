@@ -7,8 +7,13 @@ from ._definition import backward, define
 from .cast import dtype_of
 from .conv import conv
 
-FLOATS8 = {"float8_e4m3fn": 448.0, "float8_e4m3fnuz": 240.0, "float8_e5m2": 57344.0, "float8_e5m2fnuz": 57344.0,
-           "float4_e2m1fn": 6.0}
+FLOATS8 = {
+    "float8_e4m3fn": 448.0,
+    "float8_e4m3fnuz": 240.0,
+    "float8_e5m2": 57344.0,
+    "float8_e5m2fnuz": 57344.0,
+    "float4_e2m1fn": 6.0,
+}
 
 
 def bounds(dtype):
@@ -81,10 +86,29 @@ def matmul_integer(a, b, a_zero_point=None, b_zero_point=None):
 
 
 @define("ConvInteger")
-def conv_integer(x, w, x_zero_point=None, w_zero_point=None, *, auto_pad="NOTSET", dilations=None, group=1,
-                 kernel_shape=None, pads=None, strides=None):
-    return conv(less(x, x_zero_point, 1), less(w, w_zero_point, 0), auto_pad=auto_pad, dilations=dilations,
-                group=group, kernel_shape=kernel_shape, pads=pads, strides=strides)
+def conv_integer(
+    x,
+    w,
+    x_zero_point=None,
+    w_zero_point=None,
+    *,
+    auto_pad="NOTSET",
+    dilations=None,
+    group=1,
+    kernel_shape=None,
+    pads=None,
+    strides=None,
+):
+    return conv(
+        less(x, x_zero_point, 1),
+        less(w, w_zero_point, 0),
+        auto_pad=auto_pad,
+        dilations=dilations,
+        group=group,
+        kernel_shape=kernel_shape,
+        pads=pads,
+        strides=strides,
+    )
 
 
 def requantized(sums, scale, y_scale, y_zero_point):
@@ -100,10 +124,36 @@ def qlinear_matmul(a, a_scale, a_zero_point, b, b_scale, b_zero_point, y_scale, 
 
 
 @define("QLinearConv")
-def qlinear_conv(x, x_scale, x_zero_point, w, w_scale, w_zero_point, y_scale, y_zero_point, bias=None, *,
-                 auto_pad="NOTSET", dilations=None, group=1, kernel_shape=None, pads=None, strides=None):
-    sums = conv_integer(x, w, x_zero_point, w_zero_point, auto_pad=auto_pad, dilations=dilations, group=group,
-                        kernel_shape=kernel_shape, pads=pads, strides=strides)
+def qlinear_conv(
+    x,
+    x_scale,
+    x_zero_point,
+    w,
+    w_scale,
+    w_zero_point,
+    y_scale,
+    y_zero_point,
+    bias=None,
+    *,
+    auto_pad="NOTSET",
+    dilations=None,
+    group=1,
+    kernel_shape=None,
+    pads=None,
+    strides=None,
+):
+    sums = conv_integer(
+        x,
+        w,
+        x_zero_point,
+        w_zero_point,
+        auto_pad=auto_pad,
+        dilations=dilations,
+        group=group,
+        kernel_shape=kernel_shape,
+        pads=pads,
+        strides=strides,
+    )
     sums = sums if bias is None else sums + bias.reshape(-1, *[1] * (x.ndim - 2))
     scale = x_scale.reshape(()) * against(w_scale, sums, 1)
     return requantized(sums, scale, y_scale.reshape(()), y_zero_point.reshape(()))

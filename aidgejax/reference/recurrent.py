@@ -18,10 +18,18 @@ FUNCTIONS = {
     "LeakyRelu": (lambda x, a, b: np.where(x >= 0, x, a * x), lambda x, a, b: np.where(x > 0, 1, a), 0.01, None),
     "ThresholdedRelu": (lambda x, a, b: np.where(x > a, x, 0), lambda x, a, b: x > a, 1.0, None),
     "ScaledTanh": (lambda x, a, b: a * np.tanh(b * x), lambda x, a, b: a * b / np.cosh(b * x) ** 2, 1.0, 1.0),
-    "HardSigmoid": (lambda x, a, b: np.clip(a * x + b, 0, 1),
-                    lambda x, a, b: np.where((a * x + b > 0) & (a * x + b < 1), a, 0), 0.2, 0.5),
-    "Elu": (lambda x, a, b: np.where(x >= 0, x, a * np.expm1(np.minimum(x, 0))),
-            lambda x, a, b: np.where(x >= 0, 1, a * np.exp(np.minimum(x, 0))), 1.0, None),
+    "HardSigmoid": (
+        lambda x, a, b: np.clip(a * x + b, 0, 1),
+        lambda x, a, b: np.where((a * x + b > 0) & (a * x + b < 1), a, 0),
+        0.2,
+        0.5,
+    ),
+    "Elu": (
+        lambda x, a, b: np.where(x >= 0, x, a * np.expm1(np.minimum(x, 0))),
+        lambda x, a, b: np.where(x >= 0, 1, a * np.exp(np.minimum(x, 0))),
+        1.0,
+        None,
+    ),
     "Softsign": (lambda x, a, b: x / (1 + np.abs(x)), lambda x, a, b: 1 / (1 + np.abs(x)) ** 2, None, None),
     "Softplus": (lambda x, a, b: np.logaddexp(0, x), lambda x, a, b: sigmoid(x), None, None),
 }
@@ -129,8 +137,11 @@ def lstm_back(seen, d_states, w, r, wb, rb, p, functions, options):
     return dz @ w, dz.T @ x, dz.T @ h, dz.sum(axis=0), dz.sum(axis=0), (dz @ r, dc), dp
 
 
-KINDS = {"RNN": (rnn_step, rnn_back, ("Tanh",)), "GRU": (gru_step, gru_back, ("Sigmoid", "Tanh")),
-         "LSTM": (lstm_step, lstm_back, ("Sigmoid", "Tanh", "Tanh"))}
+KINDS = {
+    "RNN": (rnn_step, rnn_back, ("Tanh",)),
+    "GRU": (gru_step, gru_back, ("Sigmoid", "Tanh")),
+    "LSTM": (lstm_step, lstm_back, ("Sigmoid", "Tanh", "Tanh")),
+}
 
 
 # ---- all steps, all directions ------------------------------------------------------------------------
@@ -139,8 +150,25 @@ KINDS = {"RNN": (rnn_step, rnn_back, ("Tanh",)), "GRU": (gru_step, gru_back, ("S
 class Layer:
     """The tensors of a layer with everything filled in and time first; `directions` are the orders of time."""
 
-    def __init__(self, kind, x, w, r, b, lens, states, p, activation_alpha=None, activation_beta=None,
-                 activations=None, clip=None, direction="forward", hidden_size=None, layout=0, **options):
+    def __init__(
+        self,
+        kind,
+        x,
+        w,
+        r,
+        b,
+        lens,
+        states,
+        p,
+        activation_alpha=None,
+        activation_beta=None,
+        activations=None,
+        clip=None,
+        direction="forward",
+        hidden_size=None,
+        layout=0,
+        **options,
+    ):
         self.step, self.back, default = KINDS[kind]
         self.layout, self.options = layout, options
         self.x = x.swapaxes(0, 1) if layout else x
@@ -150,17 +178,21 @@ class Layer:
         self.wb, self.rb = np.split(np.zeros((d, 2 * r.shape[1]), x.dtype) if b is None else b, 2, axis=1)
         self.p = np.zeros((d, 3 * hidden), x.dtype) if p is None else p
         self.lens = np.full(n, t) if lens is None else lens
-        self.states = [np.zeros((d, n, hidden), x.dtype) if s is None else s.swapaxes(0, 1) if layout else s
-                       for s in states]
+        self.states = [
+            np.zeros((d, n, hidden), x.dtype) if s is None else s.swapaxes(0, 1) if layout else s for s in states
+        ]
         names = list(activations or default * d)
         alphas, betas = list(activation_alpha or ()), list(activation_beta or ())
         # The cell's state enters h uncut, as in ONNX Runtime.
-        made = [Function(name, alphas, betas, None if k % len(default) == 2 else clip)
-                for k, name in enumerate(names[:len(default) * d])]
-        self.functions = [made[k:k + len(default)] for k in range(0, len(made), len(default))]
+        made = [
+            Function(name, alphas, betas, None if k % len(default) == 2 else clip)
+            for k, name in enumerate(names[: len(default) * d])
+        ]
+        self.functions = [made[k : k + len(default)] for k in range(0, len(made), len(default))]
         forwards = range(t)
-        self.orders = {"forward": [forwards], "reverse": [forwards[::-1]],
-                       "bidirectional": [forwards, forwards[::-1]]}[direction]
+        self.orders = {"forward": [forwards], "reverse": [forwards[::-1]], "bidirectional": [forwards, forwards[::-1]]}[
+            direction
+        ]
 
     def weights(self, k):
         return self.w[k], self.r[k], self.wb[k], self.rb[k], self.p[k], self.functions[k], self.options
@@ -196,8 +228,10 @@ class Layer:
         if dy is not None and self.layout:
             dy = dy.transpose(1, 2, 0, 3)
         for k, order in enumerate(self.orders):
-            d_states = [np.zeros_like(s[k]) if d is None else self.outward(d)[k]
-                        for s, d in zip(self.states, d_lasts, strict=True)]
+            d_states = [
+                np.zeros_like(s[k]) if d is None else self.outward(d)[k]
+                for s, d in zip(self.states, d_lasts, strict=True)
+            ]
             for step in order[::-1]:
                 alive = (step < self.lens)[:, None]
                 arriving = [d * alive for d in d_states]

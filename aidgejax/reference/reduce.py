@@ -106,8 +106,10 @@ plain_backward("ReduceSumSquare", lambda v, ties: 2 * v)
 plain_backward("ReduceL1", lambda v, ties: np.sign(v))
 plain_backward("ReduceL2", norm_slope)
 plain_backward("ReduceLogSum", lambda v, ties: np.full_like(v, 1 / v.sum()))
-plain_backward("ReduceLogSumExp", lambda v, ties: np.exp(v - v.max()) / np.exp(v - v.max()).sum() if v.max() > -np.inf
-               else np.zeros_like(v))
+plain_backward(
+    "ReduceLogSumExp",
+    lambda v, ties: np.exp(v - v.max()) / np.exp(v - v.max()).sum() if v.max() > -np.inf else np.zeros_like(v),
+)
 plain_backward("ReduceProd", lambda v, ties: np.array([np.prod(np.delete(v, k)) for k in range(v.size)]))
 plain_backward("ReduceMax", lambda v, ties: winners(v, v.max(), ties))
 plain_backward("ReduceMin", lambda v, ties: winners(v, v.min(), ties))

@@ -72,39 +72,94 @@ def lines(shape, roi, scales, sizes, axes, policy, mode, nearest_mode, a, antial
             factors, news = [factor] * n, [int(factor * shape[axis] + 0.5) for axis in axes]
     else:
         factors = [float(s) for s in scales]
-        news = [math.floor(shape[axis] * (roi[k + n] - roi[k] if crop else 1) * factors[k]) for k, axis in
-                enumerate(axes)]
+        news = [
+            math.floor(shape[axis] * (roi[k + n] - roi[k] if crop else 1) * factors[k]) for k, axis in enumerate(axes)
+        ]
     for k, axis in enumerate(axes):
         start, end = (float(roi[k]), float(roi[k + n])) if crop else (0.0, 1.0)
         size, found = shape[axis], []
         for j in range(news[k]):
             x = coordinate(j, size, factors[k], news[k], start, end, transform)
             outside = crop and (x < 0 or x > size - 1)
-            found.append(None if outside else samples(x, size, factors[k], mode, nearest_mode, a, antialias,
-                                                      exclude_outside))
+            found.append(
+                None if outside else samples(x, size, factors[k], mode, nearest_mode, a, antialias, exclude_outside)
+            )
         yield axis, found
 
 
 @define("Resize")
-def resize(x, roi=None, scales=None, sizes=None, *, antialias=0, axes=None,
-           coordinate_transformation_mode="half_pixel", cubic_coeff_a=-0.75, exclude_outside=0,
-           extrapolation_value=0.0, keep_aspect_ratio_policy="stretch", mode="nearest",
-           nearest_mode="round_prefer_floor"):
+def resize(
+    x,
+    roi=None,
+    scales=None,
+    sizes=None,
+    *,
+    antialias=0,
+    axes=None,
+    coordinate_transformation_mode="half_pixel",
+    cubic_coeff_a=-0.75,
+    exclude_outside=0,
+    extrapolation_value=0.0,
+    keep_aspect_ratio_policy="stretch",
+    mode="nearest",
+    nearest_mode="round_prefer_floor",
+):
     y = x
-    for axis, found in lines(x.shape, roi, scales, sizes, axes, keep_aspect_ratio_policy, mode, nearest_mode,
-                             cubic_coeff_a, antialias, exclude_outside, coordinate_transformation_mode):
-        parts = [np.full(np.take(y, 0, axis).shape, extrapolation_value, x.dtype) if f is None else
-                 sum(np.take(y, i, axis) * x.dtype.type(w) for i, w in f) for f in found]
+    for axis, found in lines(
+        x.shape,
+        roi,
+        scales,
+        sizes,
+        axes,
+        keep_aspect_ratio_policy,
+        mode,
+        nearest_mode,
+        cubic_coeff_a,
+        antialias,
+        exclude_outside,
+        coordinate_transformation_mode,
+    ):
+        parts = [
+            np.full(np.take(y, 0, axis).shape, extrapolation_value, x.dtype)
+            if f is None
+            else sum(np.take(y, i, axis) * x.dtype.type(w) for i, w in f)
+            for f in found
+        ]
         y = np.stack(parts, axis)
     return y.astype(x.dtype)
 
 
 @define("ResizeGrad")
-def resize_grad(dy, like, roi=None, scales=None, sizes=None, *, antialias=0, axes=None,
-                coordinate_transformation_mode="half_pixel", cubic_coeff_a=-0.75, exclude_outside=0,
-                keep_aspect_ratio_policy="stretch", mode="nearest", nearest_mode="round_prefer_floor"):
-    for axis, found in lines(like.shape, roi, scales, sizes, axes, keep_aspect_ratio_policy, mode, nearest_mode,
-                             cubic_coeff_a, antialias, exclude_outside, coordinate_transformation_mode):
+def resize_grad(
+    dy,
+    like,
+    roi=None,
+    scales=None,
+    sizes=None,
+    *,
+    antialias=0,
+    axes=None,
+    coordinate_transformation_mode="half_pixel",
+    cubic_coeff_a=-0.75,
+    exclude_outside=0,
+    keep_aspect_ratio_policy="stretch",
+    mode="nearest",
+    nearest_mode="round_prefer_floor",
+):
+    for axis, found in lines(
+        like.shape,
+        roi,
+        scales,
+        sizes,
+        axes,
+        keep_aspect_ratio_policy,
+        mode,
+        nearest_mode,
+        cubic_coeff_a,
+        antialias,
+        exclude_outside,
+        coordinate_transformation_mode,
+    ):
         dx = np.zeros([like.shape[axis] if a == axis else n for a, n in enumerate(dy.shape)], dy.dtype)
         to, source = np.moveaxis(dx, axis, 0), np.moveaxis(dy, axis, 0)
         for j, f in enumerate(found):

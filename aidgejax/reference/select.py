@@ -27,8 +27,9 @@ def _overlap(a, b):
 
 
 @define("NonMaxSuppression")
-def non_max_suppression(boxes, scores, max_output_boxes_per_class=None, iou_threshold=None, score_threshold=None, *,
-                        center_point_box=0):
+def non_max_suppression(
+    boxes, scores, max_output_boxes_per_class=None, iou_threshold=None, score_threshold=None, *, center_point_box=0
+):
     most, overlap = (0 if v is None else float(np.reshape(v, ())) for v in (max_output_boxes_per_class, iou_threshold))
     found = []
     for b in range(len(boxes)):

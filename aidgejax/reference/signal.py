@@ -17,21 +17,21 @@ def dft(x, dft_length=None, axis=None, *, inverse=0, onesided=0):
     z = np.moveaxis(x[..., 0] + (1j * x[..., 1] if x.shape[-1] == 2 else 0), axis, -1).astype(np.complex128)
     if inverse and onesided:
         half = np.zeros((*z.shape[:-1], n // 2 + 1), complex)
-        half[..., :min(size, n // 2 + 1)] = z[..., :n // 2 + 1]
+        half[..., : min(size, n // 2 + 1)] = z[..., : n // 2 + 1]
         z = np.zeros((*z.shape[:-1], n), complex)
         for k in range(n):  # the spectrum of a real signal: of its first number, and if n is even the middle one, the
             other = (n - k) % n  # real part counts
             z[..., k] = half[..., k].real if k == other else half[..., k] if k <= n // 2 else half[..., other].conj()
     else:
         whole = np.zeros((*z.shape[:-1], n), complex)
-        whole[..., :min(size, n)] = z[..., :n]
+        whole[..., : min(size, n)] = z[..., :n]
         z = whole
     k, t = np.meshgrid(np.arange(n), np.arange(n), indexing="ij")
     angle = 2 * math.pi * (k * t % n) / n
     matrix = np.cos(angle) + (1j if inverse else -1j) * np.sin(angle)
     found = z @ matrix.T / (n if inverse else 1)
     if onesided and not inverse:
-        found = found[..., :n // 2 + 1]
+        found = found[..., : n // 2 + 1]
     found = np.moveaxis(found, -1, axis)
     return np.stack([found.real] if inverse and onesided else [found.real, found.imag], -1).astype(x.dtype)
 
@@ -42,7 +42,7 @@ def stft(signal, frame_step, window=None, frame_length=None, *, onesided=1):
     n = signal.shape[1] if window is None else len(window)
     n = n if frame_length is None else int(np.reshape(frame_length, ()))
     window = np.ones(n, signal.dtype) if window is None else window
-    frames = [signal[:, start:start + n] * window[:, None] for start in range(0, signal.shape[1] - n + 1, step)]
+    frames = [signal[:, start : start + n] * window[:, None] for start in range(0, signal.shape[1] - n + 1, step)]
     return np.stack([dft(f, None, 1, onesided=onesided) for f in frames], axis=1)
 
 

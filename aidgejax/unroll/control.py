@@ -28,10 +28,14 @@ def if_(flat: Flat, node: Node, inputs: list, prefix: str) -> list[Item]:
     branch = node.attrs["then_branch" if flat.number(condition, node, "its condition") else "else_branch"]
     check_outputs(flat, node, branch, len(node.outputs))
     written = {n for b in branch.nodes for n in b.output_names}
-    names = {b: o for b, o in zip(branch.outputs, node.outputs, strict=False)
-             if o is not None and not prefix and b in written and branch.outputs.count(b) == 1}
-    return flat.call(node, branch, [], {k: v for k, v in captured.items() if k in branch.inputs},
-                     f"{prefix}{node.name}/", names)
+    names = {
+        b: o
+        for b, o in zip(branch.outputs, node.outputs, strict=False)
+        if o is not None and not prefix and b in written and branch.outputs.count(b) == 1
+    }
+    return flat.call(
+        node, branch, [], {k: v for k, v in captured.items() if k in branch.inputs}, f"{prefix}{node.name}/", names
+    )
 
 
 @writes_out("Loop")
@@ -43,21 +47,23 @@ def loop(flat: Flat, node: Node, inputs: list, prefix: str) -> list[Item]:
     go = condition is None or bool(flat.number(condition, node, "its condition"))
     if condition is None:
         condition = flat.constant(node, prefix, "go", np.asarray(True))
-    collected: list[list[Item]] = [[] for _ in body.outputs[1 + len(states):]]
+    collected: list[list[Item]] = [[] for _ in body.outputs[1 + len(states) :]]
     k = 0
     while go and (most is None or k < most):
         flat.spend(node)
         count = flat.constant(node, prefix, f"{k}/count", np.asarray(k, np.int64))
         condition, *results = flat.call(node, body, [count, condition, *states], captured, f"{prefix}{node.name}/{k}/")
-        states = results[:len(states)]
-        for found, r in zip(collected, results[len(states):], strict=True):
+        states = results[: len(states)]
+        for found, r in zip(collected, results[len(states) :], strict=True):
             found.append(r)
         k += 1
         if most is None or k < most:
             go = bool(flat.number(condition, node, f"whether it goes on after {k} rounds"))
-    declared = body.metadata["outputs"][1 + len(states):]
-    return [*states, *(stacked(flat, node, prefix, found, 0, like)
-                       for found, like in zip(collected, declared, strict=True))]
+    declared = body.metadata["outputs"][1 + len(states) :]
+    return [
+        *states,
+        *(stacked(flat, node, prefix, found, 0, like) for found, like in zip(collected, declared, strict=True)),
+    ]
 
 
 @writes_out("Scan")
@@ -76,7 +82,7 @@ def scan(flat: Flat, node: Node, inputs: list, prefix: str) -> list[Item]:
 
 def _scan_once(flat: Flat, node: Node, own: list, captured: Mapping[str, Item], prefix: str) -> list[Item]:
     body, count = node.attrs["body"], node.attrs["num_scan_inputs"]
-    states, scanned = own[:len(own) - count], own[len(own) - count:]
+    states, scanned = own[: len(own) - count], own[len(own) - count :]
     check_outputs(flat, node, body, len(states))
     outputs = len(body.outputs) - len(states)
     axes, backwards = (_settings(flat, node, f"scan_input_{what}", count) for what in ("axes", "directions"))
@@ -84,19 +90,26 @@ def _scan_once(flat: Flat, node: Node, own: list, captured: Mapping[str, Item], 
     if len(lengths) != 1:
         raise flat.error(node, f"what it scans has the lengths {sorted(lengths)}; expected one length")
     length = lengths.pop()
-    pieces = [cut(flat, node, prefix, x, axis, length)[::-1 if back else 1]
-              for x, axis, back in zip(scanned, axes, backwards, strict=True)]
+    pieces = [
+        cut(flat, node, prefix, x, axis, length)[:: -1 if back else 1]
+        for x, axis, back in zip(scanned, axes, backwards, strict=True)
+    ]
     collected: list[list[Item]] = [[] for _ in range(outputs)]
     for k in range(length):
         flat.spend(node)
         results = flat.call(node, body, [*states, *(p[k] for p in pieces)], captured, f"{prefix}{node.name}/{k}/")
-        states = results[:len(states)]
-        for found, r in zip(collected, results[len(states):], strict=True):
+        states = results[: len(states)]
+        for found, r in zip(collected, results[len(states) :], strict=True):
             found.append(r)
     axes, backwards = (_settings(flat, node, f"scan_output_{what}", outputs) for what in ("axes", "directions"))
-    declared = body.metadata["outputs"][len(states):]
-    return [*states, *(stacked(flat, node, prefix, found[::-1 if back else 1], axis, like)
-                       for found, axis, back, like in zip(collected, axes, backwards, declared, strict=True))]
+    declared = body.metadata["outputs"][len(states) :]
+    return [
+        *states,
+        *(
+            stacked(flat, node, prefix, found[:: -1 if back else 1], axis, like)
+            for found, axis, back, like in zip(collected, axes, backwards, declared, strict=True)
+        ),
+    ]
 
 
 def _settings(flat: Flat, node: Node, name: str, count: int) -> Sequence[int]:

@@ -39,8 +39,9 @@ def is_open(graph: Graph) -> bool:
     return any(map(is_structural, graph.nodes)) or any("(" in (v.dtype or "") for v in graph.inputs.values())
 
 
-def unrolled(graph: Graph, feeds: Mapping[str, Any] | None = None,
-             evaluate: Evaluate | None = None) -> tuple[Graph, list[Item]]:
+def unrolled(
+    graph: Graph, feeds: Mapping[str, Any] | None = None, evaluate: Evaluate | None = None
+) -> tuple[Graph, list[Item]]:
     """The same graph without control flow, sequences and optional values; and its outputs as items.
 
     feeds: values of the inputs, where they are known; a sequence is a list, an absent optional value None.  A sequence
@@ -92,8 +93,9 @@ class Flat:
         self._reserved = {*old.inputs, *old.producers, *old.values}
         self.graph = Graph(old.name)
         self.graph.metadata = dict(old.metadata)
-        scope: dict[str, Item] = {p.name: self.graph.producer(p.name, p.data, p.role).name
-                                  for p in old.producers.values()}
+        scope: dict[str, Item] = {
+            p.name: self.graph.producer(p.name, p.data, p.role).name for p in old.producers.values()
+        }
         for v in old.inputs.values():
             scope[v.name] = self._input(v, None if feeds is None else feeds.get(v.name), feeds is not None)
         self.write_nodes(old, scope, "", {})
@@ -151,8 +153,9 @@ class Flat:
     def constant(self, cause: Node, prefix: str, what: str, value: Any) -> str:
         return self.graph.constant(self.free(f"{prefix}{cause.name}/{what}"), value).name
 
-    def _write(self, cause: Node, op: str, inputs: Sequence, attrs: Mapping[str, Any], outputs: Sequence,
-               name: str) -> list[Item]:
+    def _write(
+        self, cause: Node, op: str, inputs: Sequence, attrs: Mapping[str, Any], outputs: Sequence, name: str
+    ) -> list[Item]:
         self.spend(cause)
         self.graph.add(op, inputs, dict(attrs), names=outputs, name=name, domain=cause.domain)
         at = len(self.graph.nodes) - 1
@@ -173,12 +176,21 @@ class Flat:
         if self._spent > MOST_NODES + len(self.old.nodes):
             raise self.error(node, f"written out, the graph has more than {MOST_NODES} nodes; shorten the loop")
 
-    def call(self, node: Node, body: Graph, items: Sequence[Item], captured: Mapping[str, Item], prefix: str,
-             names: Mapping[str, str] | None = None) -> list[Item]:
+    def call(
+        self,
+        node: Node,
+        body: Graph,
+        items: Sequence[Item],
+        captured: Mapping[str, Item],
+        prefix: str,
+        names: Mapping[str, str] | None = None,
+    ) -> list[Item]:
         """The outputs of a subgraph, its nodes written out under `prefix`."""
         if id(body) not in self._stored:
-            self._stored[id(body)] = {p.name: self.graph.producer(self._kept(node, p.name), p.data, p.role).name
-                                      for p in body.producers.values()}
+            self._stored[id(body)] = {
+                p.name: self.graph.producer(self._kept(node, p.name), p.data, p.role).name
+                for p in body.producers.values()
+            }
         formal = [i for i in body.inputs if i not in captured]
         if len(formal) != len(items):
             raise self.error(node, f"its subgraph {body.name!r} takes {len(formal)} inputs, got {len(items)}")
@@ -196,8 +208,11 @@ class Flat:
         """The value of a tensor; NotKnown where it depends on data."""
         value = self.value(item) if isinstance(item, str) else item
         if value is None:
-            raise self.error(node, f"{what or STRUCTURAL[node.op]} is not known before the data is, since {item!r} is "
-                                   f"computed from it", NotKnown)
+            raise self.error(
+                node,
+                f"{what or STRUCTURAL[node.op]} is not known before the data is, since {item!r} is computed from it",
+                NotKnown,
+            )
         return np.asarray(value)
 
     def number(self, item: Item, node: Node, what: str) -> int:
@@ -244,8 +259,10 @@ class Flat:
             if shape is None or not all(isinstance(d, int) for d in shape):
                 return None
             return self._evaluated(node, [np.broadcast_to(np.float32(0), shape)])
-        args = [np.asarray(i, np.int64) if isinstance(i, tuple) else self._at_hand(i) if isinstance(i, str) else i
-                for i in node.inputs]
+        args = [
+            np.asarray(i, np.int64) if isinstance(i, tuple) else self._at_hand(i) if isinstance(i, str) else i
+            for i in node.inputs
+        ]
         if any(a is None and isinstance(i, str) for a, i in zip(args, node.inputs, strict=True)):
             return None
         return args if node.op == "Identity" else self._evaluated(node, args)
@@ -255,8 +272,10 @@ class Flat:
             return self.evaluate(node, args)
         self._evaluations += 1
         if self._evaluations > MOST_EVALUATIONS:
-            raise self.error(node, f"to find out how often the loops run, more than {MOST_EVALUATIONS} nodes would "
-                                   f"have to be computed")
+            raise self.error(
+                node,
+                f"to find out how often the loops run, more than {MOST_EVALUATIONS} nodes would have to be computed",
+            )
         try:
             return fold(lookup(node.op), args, dict(node.attrs))
         except (TypeError, ValueError, IndexError, ZeroDivisionError) as e:
@@ -297,6 +316,9 @@ class Flat:
             raise self.error(node, f"axis {axis} is outside a tensor of rank {len(shape)}")
         size = None if shape is None else shape[axis]
         if not isinstance(size, int):
-            raise self.error(node, f"the size of {item!r} along axis {axis} is not known; read the model with "
-                                   f"`shapes=` that say it", NotKnown)
+            raise self.error(
+                node,
+                f"the size of {item!r} along axis {axis} is not known; read the model with `shapes=` that say it",
+                NotKnown,
+            )
         return size

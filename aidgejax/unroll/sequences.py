@@ -56,7 +56,7 @@ def erase(flat: Flat, node: Node, inputs: list, prefix: str) -> list[Item]:
     found = _list(flat, node, inputs[0])
     last = len(inputs) < 2 or inputs[1] is None
     place = _position(flat, node, np.int64(-1) if last else inputs[1], len(found))
-    return [found[:place] + found[place + 1:]]
+    return [found[:place] + found[place + 1 :]]
 
 
 @writes_out("SequenceLength")
@@ -89,8 +89,17 @@ def split(flat: Flat, node: Node, inputs: list, prefix: str) -> list[Item]:
     if (sizes < 0).any() or sum(map(int, sizes)) != whole:
         raise flat.error(node, f"pieces of the sizes {sizes[:8].tolist()} do not make up {whole}")
     flat.spend(node, len(sizes))
-    return [flat.emit(node, prefix, "Split", x, flat.constant(node, prefix, "split", sizes.astype(np.int64)),
-                      axis=axis, outputs=len(sizes))]
+    return [
+        flat.emit(
+            node,
+            prefix,
+            "Split",
+            x,
+            flat.constant(node, prefix, "split", sizes.astype(np.int64)),
+            axis=axis,
+            outputs=len(sizes),
+        )
+    ]
 
 
 @writes_out("Optional")

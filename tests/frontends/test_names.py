@@ -27,8 +27,11 @@ def found(entry):
 
 
 def default_of(parameter, thing):
-    made = {f.name for f in dataclasses.fields(thing) if f.default_factory is not dataclasses.MISSING} \
-        if dataclasses.is_dataclass(thing) else ()
+    made = (
+        {f.name for f in dataclasses.fields(thing) if f.default_factory is not dataclasses.MISSING}
+        if dataclasses.is_dataclass(thing)
+        else ()
+    )
     if parameter.name in made:
         return PAGE["factory"]
     if parameter.default is parameter.empty:
@@ -56,4 +59,4 @@ def test_names_arguments_and_defaults(entry):
             assert ours == default, name
     # What we take beyond the page's arguments is left out by the page's scripts.
     assert len(parameters) >= len(page)
-    assert all(default_of(p, thing) != PAGE["required"] for p in parameters[len(page):])
+    assert all(default_of(p, thing) != PAGE["required"] for p in parameters[len(page) :])

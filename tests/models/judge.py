@@ -25,14 +25,32 @@ def exported(module, inputs, exporter, *, folded=False, symbolic=True, opset=Non
         warnings.simplefilter("ignore")
         if exporter == "dynamo":
             free = tuple({0: torch.export.Dim("batch", min=1, max=4096)} for _ in args) if symbolic else None
-            program = torch.onnx.export(copy.deepcopy(module), args, None, dynamo=True, optimize=folded, verbose=False,
-                                        dynamic_shapes=free, opset_version=opset or 18, **names)
+            program = torch.onnx.export(
+                copy.deepcopy(module),
+                args,
+                None,
+                dynamo=True,
+                optimize=folded,
+                verbose=False,
+                dynamic_shapes=free,
+                opset_version=opset or 18,
+                **names,
+            )
             return program.model_proto
         file = io.BytesIO()
         free = {n: {0: "batch"} for n in (*inputs, "y")} if symbolic else None
         mode = torch.onnx.TrainingMode.EVAL if folded else torch.onnx.TrainingMode.PRESERVE
-        torch.onnx.export(module, args, file, dynamo=False, do_constant_folding=folded, dynamic_axes=free,
-                          opset_version=opset or 17, training=mode, **names)
+        torch.onnx.export(
+            module,
+            args,
+            file,
+            dynamo=False,
+            do_constant_folding=folded,
+            dynamic_axes=free,
+            opset_version=opset or 17,
+            training=mode,
+            **names,
+        )
     return onnx.load_model_from_string(file.getvalue())
 
 
@@ -44,8 +62,12 @@ def torch_gradients(module, inputs, target, loss):
     scores = y if y.ndim != 3 or loss == "mse" else y.transpose(1, 2)
     value = (F.cross_entropy if loss == "cross_entropy" else F.mse_loss)(scores, torch.tensor(target))
     value.backward()
-    return (value.item(), {n: p.grad.numpy().copy() for n, p in module.named_parameters()},
-            {n: a.grad.numpy() for n, a in args.items() if a.grad is not None}, y.detach().numpy())
+    return (
+        value.item(),
+        {n: p.grad.numpy().copy() for n, p in module.named_parameters()},
+        {n: a.grad.numpy() for n, a in args.items() if a.grad is not None},
+        y.detach().numpy(),
+    )
 
 
 def with_loss(graph, loss):

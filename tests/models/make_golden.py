@@ -24,9 +24,14 @@ def vit():
 
 
 def squeeze_excite():
-    return nn.Sequential(conv(3, 8, 3, 2, act=nn.SiLU()), InvertedResidual(8, 8, 1, 2, 3, squeeze=4, act=nn.SiLU),
-                         InvertedResidual(8, 12, 2, 2, 5, squeeze=4, act=nn.ReLU6), nn.AdaptiveAvgPool2d(1),
-                         nn.Flatten(), nn.Linear(12, 10)), (3, 16, 16)
+    return nn.Sequential(
+        conv(3, 8, 3, 2, act=nn.SiLU()),
+        InvertedResidual(8, 8, 1, 2, 3, squeeze=4, act=nn.SiLU),
+        InvertedResidual(8, 12, 2, 2, 5, squeeze=4, act=nn.ReLU6),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(12, 10),
+    ), (3, 16, 16)
 
 
 def main():

@@ -14,6 +14,7 @@ NETS = {}
 
 def net(name, loss="cross_entropy", deep=False):
     """Register a function: batch -> (module, inputs, target)."""
+
     def register(make):
         def build(batch):
             torch.manual_seed(0)
@@ -60,8 +61,11 @@ class Residual(nn.Module):
     def __init__(self, i, o, stride, bottleneck=0):
         super().__init__()
         if bottleneck:
-            self.body = nn.Sequential(conv(i, bottleneck, 1, act=nn.ReLU()),
-                                      conv(bottleneck, bottleneck, 3, stride, act=nn.ReLU()), conv(bottleneck, o, 1))
+            self.body = nn.Sequential(
+                conv(i, bottleneck, 1, act=nn.ReLU()),
+                conv(bottleneck, bottleneck, 3, stride, act=nn.ReLU()),
+                conv(bottleneck, o, 1),
+            )
         else:
             self.body = nn.Sequential(conv(i, o, 3, stride, act=nn.ReLU()), conv(o, o, 3))
         self.shortcut = conv(i, o, 1, stride) if stride != 1 or i != o else nn.Identity()
@@ -81,8 +85,17 @@ def resnet8(batch, rng):
 def ds_cnn(batch, rng):
     """Keyword spotting: a kernel of 10 x 4 on 49 x 10 features, four depthwise-separable blocks."""
     blocks = [m for _ in range(4) for m in (conv(64, 64, 3, groups=64, act=nn.ReLU()), conv(64, 64, 1, act=nn.ReLU()))]
-    module = nn.Sequential(nn.Conv2d(1, 64, (10, 4), 2, (5, 1)), nn.BatchNorm2d(64), nn.ReLU(), nn.Dropout(0.2),
-                           *blocks, nn.Dropout(0.4), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 12))
+    module = nn.Sequential(
+        nn.Conv2d(1, 64, (10, 4), 2, (5, 1)),
+        nn.BatchNorm2d(64),
+        nn.ReLU(),
+        nn.Dropout(0.2),
+        *blocks,
+        nn.Dropout(0.4),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(64, 12),
+    )
     return module, image(rng, batch, 1, 49, 10), rng.integers(0, 12, batch)
 
 
@@ -101,8 +114,9 @@ def mobilenet_v1(batch, rng):
 def autoencoder(batch, rng):
     """Machine sounds: 640 - 128 x 4 - 8 - 128 x 4 - 640."""
     widths = (640, 128, 128, 128, 128, 8, 128, 128, 128, 128)
-    layers = [m for i, o in zip(widths, widths[1:], strict=False)
-              for m in (nn.Linear(i, o), nn.BatchNorm1d(o), nn.ReLU())]
+    layers = [
+        m for i, o in zip(widths, widths[1:], strict=False) for m in (nn.Linear(i, o), nn.BatchNorm1d(o), nn.ReLU())
+    ]
     x = rng.normal(size=(batch, 640)).astype(np.float32)
     return nn.Sequential(*layers, nn.Linear(128, 640)), {"x": x}, x
 
@@ -151,13 +165,26 @@ class SqueezeExcite(nn.Module):
 def mobilenet_v2(batch, rng):
     """Width 0.5."""
     layers, i = [conv(3, 16, 3, 2, act=nn.ReLU6())], 16
-    for t, c, n, s in ((1, 8, 1, 1), (6, 12, 2, 2), (6, 16, 3, 2), (6, 32, 4, 2), (6, 48, 3, 1), (6, 80, 3, 2),
-                       (6, 160, 1, 1)):
+    for t, c, n, s in (
+        (1, 8, 1, 1),
+        (6, 12, 2, 2),
+        (6, 16, 3, 2),
+        (6, 32, 4, 2),
+        (6, 48, 3, 1),
+        (6, 80, 3, 2),
+        (6, 160, 1, 1),
+    ):
         for k in range(n):
             layers.append(InvertedResidual(i, c, s if k == 0 else 1, t))
             i = c
-    module = nn.Sequential(*layers, conv(160, 320, 1, act=nn.ReLU6()), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-                           nn.Dropout(0.2), nn.Linear(320, 10))
+    module = nn.Sequential(
+        *layers,
+        conv(160, 320, 1, act=nn.ReLU6()),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Dropout(0.2),
+        nn.Linear(320, 10),
+    )
     return module, image(rng, batch, 3, 64, 64), rng.integers(0, 10, batch)
 
 
@@ -165,13 +192,26 @@ def mobilenet_v2(batch, rng):
 def efficientnet_b0(batch, rng):
     """Half the width."""
     layers, i = [conv(3, 16, 3, 2, act=nn.SiLU())], 16
-    for t, c, n, s, k in ((1, 8, 1, 1, 3), (6, 12, 2, 2, 3), (6, 20, 2, 2, 5), (6, 40, 3, 2, 3), (6, 56, 3, 1, 5),
-                          (6, 96, 4, 2, 5), (6, 160, 1, 1, 3)):
+    for t, c, n, s, k in (
+        (1, 8, 1, 1, 3),
+        (6, 12, 2, 2, 3),
+        (6, 20, 2, 2, 5),
+        (6, 40, 3, 2, 3),
+        (6, 56, 3, 1, 5),
+        (6, 96, 4, 2, 5),
+        (6, 160, 1, 1, 3),
+    ):
         for m in range(n):
             layers.append(InvertedResidual(i, c, s if m == 0 else 1, t, k, squeeze=4, act=nn.SiLU))
             i = c
-    module = nn.Sequential(*layers, conv(160, 320, 1, act=nn.SiLU()), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-                           nn.Dropout(0.2), nn.Linear(320, 10))
+    module = nn.Sequential(
+        *layers,
+        conv(160, 320, 1, act=nn.SiLU()),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Dropout(0.2),
+        nn.Linear(320, 10),
+    )
     return module, image(rng, batch, 3, 64, 64), rng.integers(0, 10, batch)
 
 
@@ -235,10 +275,18 @@ class Bert(nn.Module):
         super().__init__()
         self.words, self.types = nn.Embedding(vocabulary, dim), nn.Embedding(2, dim)
         self.positions, self.norm = nn.Embedding(longest, dim), nn.LayerNorm(dim, 1e-12)
-        self.blocks = nn.ModuleList(nn.ModuleDict({
-            "attention": SelfAttention(dim, heads), "norm1": nn.LayerNorm(dim, 1e-12),
-            "up": nn.Linear(dim, 4 * dim), "down": nn.Linear(4 * dim, dim), "norm2": nn.LayerNorm(dim, 1e-12),
-        }) for _ in range(depth))
+        self.blocks = nn.ModuleList(
+            nn.ModuleDict(
+                {
+                    "attention": SelfAttention(dim, heads),
+                    "norm1": nn.LayerNorm(dim, 1e-12),
+                    "up": nn.Linear(dim, 4 * dim),
+                    "down": nn.Linear(4 * dim, dim),
+                    "norm2": nn.LayerNorm(dim, 1e-12),
+                }
+            )
+            for _ in range(depth)
+        )
         self.pooler, self.drop, self.head = nn.Linear(dim, dim), nn.Dropout(0.1), nn.Linear(dim, 5)
 
     def forward(self, tokens, types, mask):
@@ -254,8 +302,11 @@ class Bert(nn.Module):
 def bert(batch, rng):
     lengths = rng.integers(5, 10, batch)
     mask = np.arange(9)[None] < lengths[:, None]
-    inputs = {"tokens": rng.integers(0, 50, (batch, 9)), "types": rng.integers(0, 2, (batch, 9)),
-              "mask": mask.astype(np.int64)}
+    inputs = {
+        "tokens": rng.integers(0, 50, (batch, 9)),
+        "types": rng.integers(0, 2, (batch, 9)),
+        "mask": mask.astype(np.int64),
+    }
     return Bert(), inputs, rng.integers(0, 5, batch)
 
 
@@ -265,10 +316,18 @@ class Gpt(nn.Module):
     def __init__(self, vocabulary=40, dim=32, heads=4, depth=3, longest=12):
         super().__init__()
         self.words, self.positions = nn.Embedding(vocabulary, dim), nn.Embedding(longest, dim)
-        self.blocks = nn.ModuleList(nn.ModuleDict({
-            "norm1": nn.LayerNorm(dim), "attention": SelfAttention(dim, heads, causal=True, fused=True),
-            "norm2": nn.LayerNorm(dim), "up": nn.Linear(dim, 4 * dim), "down": nn.Linear(4 * dim, dim),
-        }) for _ in range(depth))
+        self.blocks = nn.ModuleList(
+            nn.ModuleDict(
+                {
+                    "norm1": nn.LayerNorm(dim),
+                    "attention": SelfAttention(dim, heads, causal=True, fused=True),
+                    "norm2": nn.LayerNorm(dim),
+                    "up": nn.Linear(dim, 4 * dim),
+                    "down": nn.Linear(4 * dim, dim),
+                }
+            )
+            for _ in range(depth)
+        )
         self.norm, self.head = nn.LayerNorm(dim), nn.Linear(dim, vocabulary, bias=False)
         self.head.weight = self.words.weight
 
@@ -293,10 +352,18 @@ class ViT(nn.Module):
         super().__init__()
         self.patches = nn.Conv2d(3, dim, 8, 8)
         self.token, self.positions = nn.Parameter(torch.randn(1, 1, dim)), nn.Parameter(torch.randn(1, 17, dim) / 5)
-        self.blocks = nn.ModuleList(nn.ModuleDict({
-            "norm1": nn.LayerNorm(dim, 1e-6), "attention": nn.MultiheadAttention(dim, heads, batch_first=True),
-            "norm2": nn.LayerNorm(dim, 1e-6), "up": nn.Linear(dim, 4 * dim), "down": nn.Linear(4 * dim, dim),
-        }) for _ in range(depth))
+        self.blocks = nn.ModuleList(
+            nn.ModuleDict(
+                {
+                    "norm1": nn.LayerNorm(dim, 1e-6),
+                    "attention": nn.MultiheadAttention(dim, heads, batch_first=True),
+                    "norm2": nn.LayerNorm(dim, 1e-6),
+                    "up": nn.Linear(dim, 4 * dim),
+                    "down": nn.Linear(4 * dim, dim),
+                }
+            )
+            for _ in range(depth)
+        )
         self.norm, self.head = nn.LayerNorm(dim, 1e-6), nn.Linear(dim, 10)
 
     def forward(self, x):

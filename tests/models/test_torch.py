@@ -45,8 +45,9 @@ def compared(graph, module, inputs, target, loss, training=None):
     value, theirs, given, y = judge.torch_gradients(module, inputs, target, loss)
     found = judge.matched(graph, module)
     assert {n for n, _ in found.values()} == set(theirs), "a parameter of the module is missing"
-    ours, grads, got, buffers = judge.our_gradients(graph, inputs, target, loss, wrt=[*found, *given],
-                                                    training=training)
+    ours, grads, got, buffers = judge.our_gradients(
+        graph, inputs, target, loss, wrt=[*found, *given], training=training
+    )
     want = {k: theirs[n].T if turned else theirs[n] for k, (n, turned) in found.items()} | given
     share, whose = judge.worst(grads, want)
     return share, whose, abs(ours - value) / abs(value), difference(got, y), buffers
@@ -57,8 +58,9 @@ def compared(graph, module, inputs, target, loss, training=None):
 def test_loss_and_every_gradient(name, exporter, capsys):
     build = NETS[name]
     module, inputs, target, loss = build(3)
-    share, whose, off, y, _ = compared(onnxio.read(judge.exported(module, inputs, exporter)), module, inputs, target,
-                                       loss)
+    share, whose, off, y, _ = compared(
+        onnxio.read(judge.exported(module, inputs, exporter)), module, inputs, target, loss
+    )
     assert off < 1e-5 and y < 1e-4
     with capsys.disabled():
         print(f"\n{name}, {exporter}: float32 {share:.1e} ({whose}), loss {off:.1e}", end="")
@@ -66,8 +68,9 @@ def test_loss_and_every_gradient(name, exporter, capsys):
         assert share < 1e-4, whose
         return
     module, inputs, target = wide(module, inputs, target)
-    share, whose, off, y, _ = compared(onnxio.read(judge.exported(module, inputs, exporter)), module, inputs, target,
-                                       loss)
+    share, whose, off, y, _ = compared(
+        onnxio.read(judge.exported(module, inputs, exporter)), module, inputs, target, loss
+    )
     with capsys.disabled():
         print(f"; float64 {share:.1e} ({whose})", end="")
     assert share < 1e-7 and off < 1e-10 and y < 1e-10, whose
@@ -156,9 +159,18 @@ def test_dropout_of_a_training_export_keeps_its_rate():
 
     module, inputs, target, loss = NETS["bert"](3)
     file = io.BytesIO()
-    torch.onnx.export(module.train(), tuple(map(torch.tensor, inputs.values())), file, dynamo=False, opset_version=17,
-                      training=torch.onnx.TrainingMode.TRAINING, do_constant_folding=False,
-                      input_names=list(inputs), output_names=["y"], dynamic_axes={n: {0: "batch"} for n in inputs})
+    torch.onnx.export(
+        module.train(),
+        tuple(map(torch.tensor, inputs.values())),
+        file,
+        dynamo=False,
+        opset_version=17,
+        training=torch.onnx.TrainingMode.TRAINING,
+        do_constant_folding=False,
+        input_names=list(inputs),
+        output_names=["y"],
+        dynamic_axes={n: {0: "batch"} for n in inputs},
+    )
     graph = onnxio.read(onnx.load_model_from_string(file.getvalue()))
     assert graph.count()["Dropout"] > 5
     share, whose, off, y, _ = compared(graph, module.eval(), inputs, target, loss, training=False)

@@ -67,47 +67,87 @@ ROWS = {
     "FastGelu": dict(inputs=(f(B, 4), f(4)), weights=(1,)),
     "BiasGelu": dict(inputs=(f(B, 4), f(4)), weights=(1,)),
     "QuickGelu": dict(inputs=(f(B, 4),), alpha=1.3),
-    "SkipLayerNormalization": dict(inputs=(hidden(), hidden(), f(SIZE), f(SIZE), f(SIZE)), outputs=(1, 0, 0, 1),
-                                   weights=(2, 3, 4), epsilon=1e-3),
-    "SkipSimplifiedLayerNormalization": dict(inputs=(hidden(), hidden(), f(SIZE), f(SIZE)), outputs=(1, 0, 0, 1),
-                                             weights=(2, 3), epsilon=1e-3),
+    "SkipLayerNormalization": dict(
+        inputs=(hidden(), hidden(), f(SIZE), f(SIZE), f(SIZE)), outputs=(1, 0, 0, 1), weights=(2, 3, 4), epsilon=1e-3
+    ),
+    "SkipSimplifiedLayerNormalization": dict(
+        inputs=(hidden(), hidden(), f(SIZE), f(SIZE)), outputs=(1, 0, 0, 1), weights=(2, 3), epsilon=1e-3
+    ),
     "SimplifiedLayerNormalization": dict(inputs=(hidden(), f(SIZE)), weights=(1,), domain="", epsilon=1e-3),
     "EmbedLayerNormalization": dict(
-        inputs=(np.int32([[1, 4, 2], [0, 3, 3]]), np.int32([[0, 0, 1], [1, 1, 0]]), f(5, SIZE), f(4, SIZE), f(2, SIZE),
-                f(SIZE), f(SIZE), PADDED), outputs=2, weights=(2, 3, 4, 5, 6)),
+        inputs=(
+            np.int32([[1, 4, 2], [0, 3, 3]]),
+            np.int32([[0, 0, 1], [1, 1, 0]]),
+            f(5, SIZE),
+            f(4, SIZE),
+            f(2, SIZE),
+            f(SIZE),
+            f(SIZE),
+            PADDED,
+        ),
+        outputs=2,
+        weights=(2, 3, 4, 5, 6),
+    ),
     "FusedMatMul": dict(inputs=(f(B, 4, 3), f(B, 5, 4)), transA=1, transB=1, alpha=0.5),
     "FusedMatMul plain": dict(inputs=(f(B, 4), f(4, 3)), weights=(1,), alpha=0.5),
-    "FusedGemm": dict(inputs=(f(B, 4), f(3, 4), f(3)), weights=(1, 2), transB=1, alpha=0.5, activation="LeakyRelu",
-                      activation_alpha=0.2),
-    "FusedConv": dict(inputs=(f(B, 2, 4, 4), f(3, 2, 3, 3), f(3)), weights=(1, 2), pads=[1, 1, 1, 1],
-                      activation="Relu"),
-    "FusedConv clipped": dict(inputs=(f(B, 2, 4, 4), f(3, 2, 3, 3), f(3)), weights=(1, 2), activation="Clip",
-                              activation_params=[-0.5, 0.8]),
+    "FusedGemm": dict(
+        inputs=(f(B, 4), f(3, 4), f(3)),
+        weights=(1, 2),
+        transB=1,
+        alpha=0.5,
+        activation="LeakyRelu",
+        activation_alpha=0.2,
+    ),
+    "FusedConv": dict(
+        inputs=(f(B, 2, 4, 4), f(3, 2, 3, 3), f(3)), weights=(1, 2), pads=[1, 1, 1, 1], activation="Relu"
+    ),
+    "FusedConv clipped": dict(
+        inputs=(f(B, 2, 4, 4), f(3, 2, 3, 3), f(3)), weights=(1, 2), activation="Clip", activation_params=[-0.5, 0.8]
+    ),
     "Attention": dict(inputs=(hidden(), f(SIZE, 3 * SIZE), f(3 * SIZE), PADDED), weights=(1, 2), num_heads=HEADS),
-    "Attention lengths": dict(inputs=(hidden(), f(SIZE, 3 * SIZE), f(3 * SIZE), np.int32([3, 2])), weights=(1, 2),
-                              num_heads=HEADS, scale=0.3),
-    "Attention past": dict(inputs=(hidden(), f(SIZE, 3 * SIZE), f(3 * SIZE), None, f(2, B, HEADS, 2, SIZE // HEADS)),
-                           weights=(1, 2), num_heads=HEADS, unidirectional=1, outputs=2, batch=B),
-    "MultiHeadAttention": dict(inputs=(hidden(), f(B, 4, SIZE), f(B, 4, SIZE), f(3 * SIZE)), weights=(3,),
-                               num_heads=HEADS),
-    "MultiHeadAttention heads": dict(inputs=(hidden(), f(B, HEADS, 4, 4), f(B, HEADS, 4, 4), None, None,
-                                             f(1, HEADS, S, 4)), num_heads=HEADS, weights=(5,)),
+    "Attention lengths": dict(
+        inputs=(hidden(), f(SIZE, 3 * SIZE), f(3 * SIZE), np.int32([3, 2])), weights=(1, 2), num_heads=HEADS, scale=0.3
+    ),
+    "Attention past": dict(
+        inputs=(hidden(), f(SIZE, 3 * SIZE), f(3 * SIZE), None, f(2, B, HEADS, 2, SIZE // HEADS)),
+        weights=(1, 2),
+        num_heads=HEADS,
+        unidirectional=1,
+        outputs=2,
+        batch=B,
+    ),
+    "MultiHeadAttention": dict(
+        inputs=(hidden(), f(B, 4, SIZE), f(B, 4, SIZE), f(3 * SIZE)), weights=(3,), num_heads=HEADS
+    ),
+    "MultiHeadAttention heads": dict(
+        inputs=(hidden(), f(B, HEADS, 4, 4), f(B, HEADS, 4, 4), None, None, f(1, HEADS, S, 4)),
+        num_heads=HEADS,
+        weights=(5,),
+    ),
     "RotaryEmbedding": dict(inputs=(f(B, S, SIZE), np.int64([[0, 1, 2], [3, 2, 4]]), f(6, 2), f(6, 2)), weights=(2, 3)),
-    "RotaryEmbedding offset": dict(inputs=(f(B, HEADS, S, 4), np.int64([2]), f(6, 2), f(6, 2)), weights=(1, 2, 3),
-                                   interleaved=1),
+    "RotaryEmbedding offset": dict(
+        inputs=(f(B, HEADS, S, 4), np.int64([2]), f(6, 2), f(6, 2)), weights=(1, 2, 3), interleaved=1
+    ),
     "QuantizeLinear": dict(inputs=(f(B, 4), s(0.02), z(120)), weights=(1, 2)),
     "DequantizeLinear": dict(inputs=(u8(B, 4), s(0.02), z(120)), weights=(1, 2)),
-    "QLinearAdd": dict(inputs=(u8(B, 4), s(0.02), z(120), u8(B, 4), s(0.03), z(100), s(0.05), z(128)),
-                       weights=(1, 2, 4, 5, 6, 7)),
-    "QLinearMul": dict(inputs=(u8(B, 4), s(0.02), z(120), u8(B, 4), s(0.03), z(100), s(0.05), z(128)),
-                       weights=(1, 2, 4, 5, 6, 7)),
+    "QLinearAdd": dict(
+        inputs=(u8(B, 4), s(0.02), z(120), u8(B, 4), s(0.03), z(100), s(0.05), z(128)), weights=(1, 2, 4, 5, 6, 7)
+    ),
+    "QLinearMul": dict(
+        inputs=(u8(B, 4), s(0.02), z(120), u8(B, 4), s(0.03), z(100), s(0.05), z(128)), weights=(1, 2, 4, 5, 6, 7)
+    ),
     "QLinearSigmoid": dict(inputs=(u8(B, 4), s(0.02), z(120), s(0.004), z(0)), weights=(1, 2, 3, 4)),
-    "QLinearConcat": dict(inputs=(s(0.03), z(10), u8(B, 2), s(0.02), z(120), u8(B, 3), s(0.05), z(100)), axis=1,
-                          weights=(0, 1, 3, 4, 6, 7)),
-    "DynamicQuantizeMatMul": dict(inputs=(f(B, 4), u8(4, 3), np.full(3, 0.02, np.float32), np.full(3, 120, np.uint8),
-                                          f(3)), weights=(1, 2, 3, 4)),
-    "MatMulIntegerToFloat": dict(inputs=(u8(B, 4), u8(4, 3), s(0.02), s(0.03), z(120), z(110), f(3)),
-                                 weights=(1, 2, 3, 4, 5, 6)),
+    "QLinearConcat": dict(
+        inputs=(s(0.03), z(10), u8(B, 2), s(0.02), z(120), u8(B, 3), s(0.05), z(100)),
+        axis=1,
+        weights=(0, 1, 3, 4, 6, 7),
+    ),
+    "DynamicQuantizeMatMul": dict(
+        inputs=(f(B, 4), u8(4, 3), np.full(3, 0.02, np.float32), np.full(3, 120, np.uint8), f(3)), weights=(1, 2, 3, 4)
+    ),
+    "MatMulIntegerToFloat": dict(
+        inputs=(u8(B, 4), u8(4, 3), s(0.02), s(0.03), z(120), z(110), f(3)), weights=(1, 2, 3, 4, 5, 6)
+    ),
 }
 
 
@@ -128,8 +168,9 @@ def test_as_in_onnxruntime(name):
         for a, b in zip(run(graph, feeds, backend), want, strict=True):
             assert a.dtype == b.dtype
             one_step = 1 if a.dtype == np.uint8 else 2e-5  # what lies on a half may be rounded either way
-            np.testing.assert_allclose(a.astype(np.float64), b.astype(np.float64), rtol=1e-5, atol=one_step,
-                                       err_msg=backend)
+            np.testing.assert_allclose(
+                a.astype(np.float64), b.astype(np.float64), rtol=1e-5, atol=one_step, err_msg=backend
+            )
 
 
 @pytest.mark.parametrize("name", ["SkipLayerNormalization", "Attention", "EmbedLayerNormalization", "FusedConv"])
@@ -166,11 +207,14 @@ def test_a_mask_behind_a_cast_is_seen():
     np.testing.assert_allclose(run(onnxio.read(model), feeds)[0], want[0], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name, change, message", [
-    ("Attention", {"do_rotary": 1}, r"node 'it' \(Attention of com.microsoft\) cannot be read: do_rotary"),
-    ("FusedGemm", {"activation": "Mish"}, "its activation 'Mish' is none of Clip, LeakyRelu"),
-    ("Gelu", {"odd": 1}, "unexpected keyword argument 'odd'"),
-])
+@pytest.mark.parametrize(
+    "name, change, message",
+    [
+        ("Attention", {"do_rotary": 1}, r"node 'it' \(Attention of com.microsoft\) cannot be read: do_rotary"),
+        ("FusedGemm", {"activation": "Mish"}, "its activation 'Mish' is none of Clip, LeakyRelu"),
+        ("Gelu", {"odd": 1}, "unexpected keyword argument 'odd'"),
+    ],
+)
 def test_what_is_not_read_is_refused(name, change, message):
     ROWS[f"{name} changed"] = ROWS[name] | change
     try:

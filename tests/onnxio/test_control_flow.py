@@ -32,10 +32,15 @@ def both(graph, feeds, **options):
 def choice(condition, inputs=(), tensors=None):
     """y = MatMul(x, w) if condition else Neg(x) * v, v stored inside."""
     yes = body([node("MatMul", "x,w", "t", "product")], [], [info("t", None)])
-    no = body([node("Neg", "x", "n"), node("Mul", "n,v", "e", "scale")], [], [info("e", None)],
-              {"v": np.float32([1, 2, 3])})
-    return model([node("If", condition, "y", "choice", then_branch=yes, else_branch=no)],
-                 [info("x", ["N", 3]), *inputs], [info("y", None)], {"w": W, **(tensors or {})})
+    no = body(
+        [node("Neg", "x", "n"), node("Mul", "n,v", "e", "scale")], [], [info("e", None)], {"v": np.float32([1, 2, 3])}
+    )
+    return model(
+        [node("If", condition, "y", "choice", then_branch=yes, else_branch=no)],
+        [info("x", ["N", 3]), *inputs],
+        [info("y", None)],
+        {"w": W, **(tensors or {})},
+    )
 
 
 def test_the_branch_that_is_taken_is_all_that_is_left():
@@ -61,9 +66,11 @@ def test_an_input_may_be_given_its_value_when_the_model_is_read():
     m = choice("flag", [info("flag", [], BOOL)])
     graph = onnxio.read(m, values={"flag": np.array(True)})
     assert graph.count() == {"MatMul": 1} and list(graph.inputs) == ["x"] and make_program(graph).wrt == ("w",)
-    for values, message in (({"f": 1}, "`values` names 'f', but the inputs are 'x', 'flag'"),
-                            ({"flag": 1.5}, r"`values` gives flag:bool\[\] an array float64\[\]"),
-                            ({"flag": [True]}, r"`values` gives flag:bool\[\] an array bool\[1\]")):
+    for values, message in (
+        ({"f": 1}, "`values` names 'f', but the inputs are 'x', 'flag'"),
+        ({"flag": 1.5}, r"`values` gives flag:bool\[\] an array float64\[\]"),
+        ({"flag": [True]}, r"`values` gives flag:bool\[\] an array bool\[1\]"),
+    ):
         with pytest.raises(GraphError, match=message):
             onnxio.read(m, values=values)
 
@@ -81,13 +88,21 @@ def test_a_condition_on_data():
 def recurrence(inputs=(), tensors=None, trips="trips", shape=(4, 3)):
     """`trips` rounds of h <- tanh(h @ u) with a stored u; the h of every round is collected."""
     inner = body(
-        [node("Identity", "go", "go_on"), node("MatMul", "h,u", "p", "product"), node("Tanh", "p", "h_next"),
-         node("Identity", "h_next", "seen")],
+        [
+            node("Identity", "go", "go_on"),
+            node("MatMul", "h,u", "p", "product"),
+            node("Tanh", "p", "h_next"),
+            node("Identity", "h_next", "seen"),
+        ],
         [info("k", [], INT64), info("go", [], BOOL), info("h", None)],
-        [info("go_on", [], BOOL), info("h_next", None), info("seen", list(shape))])
-    return model([node("Loop", [trips, "", "x"], "y,all", "rounds", body=inner)],
-                 [info("x", list(shape)), *inputs], [info("y", None), info("all", None)],
-                 {"u": np.eye(3, dtype=np.float32)[::-1] * 0.9, **(tensors or {})})
+        [info("go_on", [], BOOL), info("h_next", None), info("seen", list(shape))],
+    )
+    return model(
+        [node("Loop", [trips, "", "x"], "y,all", "rounds", body=inner)],
+        [info("x", list(shape)), *inputs],
+        [info("y", None), info("all", None)],
+        {"u": np.eye(3, dtype=np.float32)[::-1] * 0.9, **(tensors or {})},
+    )
 
 
 def rounds(x, n):
@@ -115,6 +130,7 @@ def test_a_loop_has_a_gradient():
     _, saved, _ = program.forward(params, {}, {"x": x})
     got = np.asarray(program.backward(params, saved, {"y": np.ones((4, 3))})["u"])
     for at in np.ndindex(3, 3):
+
         def loss(h, at=at):
             u = params["u"].copy()
             u[at] += h
@@ -137,21 +153,48 @@ def test_a_trip_count_that_is_an_input_or_a_size():
 
 
 def test_a_loop_that_ends_when_the_data_says_so():
-    inner = body([node("Add", "a,a", "twice"), node("ReduceMax", "twice", "top", keepdims=0),
-                  node("Less", "top,limit", "go_on")],
-                 [info("k", [], INT64), info("go", [], BOOL), info("a", None)],
-                 [info("go_on", [], BOOL), info("twice", None)])
-    m = model([node("Loop", ["", "", "x"], "y", "until", body=inner)], [info("x", [4, 3])], [info("y", None)],
-              {"limit": np.float32(20)})
+    inner = body(
+        [
+            node("Add", "a,a", "twice"),
+            node("ReduceMax", "twice", "top", keepdims=0),
+            node("Less", "top,limit", "go_on"),
+        ],
+        [info("k", [], INT64), info("go", [], BOOL), info("a", None)],
+        [info("go_on", [], BOOL), info("twice", None)],
+    )
+    m = model(
+        [node("Loop", ["", "", "x"], "y", "until", body=inner)],
+        [info("x", [4, 3])],
+        [info("y", None)],
+        {"limit": np.float32(20)},
+    )
     np.testing.assert_allclose(both(onnxio.read(m), {"x": X})[0], X * 32)
 
 
 def test_a_scan_backwards():
-    inner = body([node("Add", "s,x", "t"), node("Identity", "t", "seen")], [info("s", [2]), info("x", [2])],
-                 [info("t", [2]), info("seen", [2])])
-    m = model([node("Scan", "s,x", "last,all", "sums", body=inner, num_scan_inputs=1, scan_input_axes=[1],
-                    scan_input_directions=[1], scan_output_axes=[-1], scan_output_directions=[1])],
-              [info("s", [2]), info("x", [2, 5])], [info("last", None), info("all", None)])
+    inner = body(
+        [node("Add", "s,x", "t"), node("Identity", "t", "seen")],
+        [info("s", [2]), info("x", [2])],
+        [info("t", [2]), info("seen", [2])],
+    )
+    m = model(
+        [
+            node(
+                "Scan",
+                "s,x",
+                "last,all",
+                "sums",
+                body=inner,
+                num_scan_inputs=1,
+                scan_input_axes=[1],
+                scan_input_directions=[1],
+                scan_output_axes=[-1],
+                scan_output_directions=[1],
+            )
+        ],
+        [info("s", [2]), info("x", [2, 5])],
+        [info("last", None), info("all", None)],
+    )
     x = np.arange(10, dtype=np.float32).reshape(2, 5)
     graph = onnxio.read(m)
     last, every = both(graph, {"s": np.float32([1, 2]), "x": x})
@@ -162,8 +205,12 @@ def test_a_scan_backwards():
 
 def test_sequences_come_and_go_as_lists():
     sequence = helper.make_tensor_sequence_value_info("s", FLOAT, None)
-    m = model([node("SequenceErase", "s,first", "t"), node("SequenceInsert", "t,x", "u")], [sequence, info("x", [2])],
-              [helper.make_tensor_sequence_value_info("u", FLOAT, None)], {"first": np.array(0)})
+    m = model(
+        [node("SequenceErase", "s,first", "t"), node("SequenceInsert", "t,x", "u")],
+        [sequence, info("x", [2])],
+        [helper.make_tensor_sequence_value_info("u", FLOAT, None)],
+        {"first": np.array(0)},
+    )
     a, b, x = (np.float32([k, k]) for k in range(3))
     for backend in ("jax", "numpy"):
         (got,) = run(onnxio.read(m), {"s": [a, b], "x": x}, backend)
@@ -175,10 +222,22 @@ def test_sequences_come_and_go_as_lists():
 def test_an_absent_optional_input_is_none():
     kind = helper.make_optional_type_proto(helper.make_tensor_type_proto(FLOAT, [2]))
     yes = body([node("OptionalGetElement", "o", "t")], [], [info("t", [2])])
-    m = model([node("OptionalHasElement", "o", "there"),
-               node("If", "there", "y", "choice", then_branch=yes, else_branch=body(
-                   [node("Neg", "x", "e")], [], [info("e", [2])]))],
-              [helper.make_value_info("o", kind), info("x", [2])], [info("y", None)], opset=18)
+    m = model(
+        [
+            node("OptionalHasElement", "o", "there"),
+            node(
+                "If",
+                "there",
+                "y",
+                "choice",
+                then_branch=yes,
+                else_branch=body([node("Neg", "x", "e")], [], [info("e", [2])]),
+            ),
+        ],
+        [helper.make_value_info("o", kind), info("x", [2])],
+        [info("y", None)],
+        opset=18,
+    )
     x = np.float32([1, 2])
     graph = onnxio.read(m)
     assert both(graph, {"o": x * 5, "x": x})[0].tolist() == [5, 10]
@@ -186,9 +245,16 @@ def test_an_absent_optional_input_is_none():
 
 
 def test_a_network_that_goes_through_a_list_trains():
-    m = model([node("SplitToSequence", "x", "s", axis=1), node("SequenceAt", "s,last", "piece"),
-               node("MatMul", "piece,w", "y")], [info("x", ["N", 3])], [info("y", None)],
-              {"w": W[:1], "last": np.array(-1)})
+    m = model(
+        [
+            node("SplitToSequence", "x", "s", axis=1),
+            node("SequenceAt", "s,last", "piece"),
+            node("MatMul", "piece,w", "y"),
+        ],
+        [info("x", ["N", 3])],
+        [info("y", None)],
+        {"w": W[:1], "last": np.array(-1)},
+    )
     graph = onnxio.read(m)
     assert set(graph.count()) == {"Split", "MatMul"}
     assert make_program(graph).gradient.outputs
@@ -200,12 +266,27 @@ def test_functions_are_inlined():
     leaky = node("LeakyRelu", "a", "b")
     leaky.attribute.append(onnx.AttributeProto(name="alpha", type=onnx.AttributeProto.FLOAT, ref_attr_name="slope"))
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
-    m = model([node("Layer", "x,w", "y", "layer", domain="own", slope=0.5)], [info("x", ["N", 3])], [info("y", None)],
-              {"w": W}, domains=["own"])
-    m.functions.extend([
-        helper.make_function("own", "Layer", ["x", "w"], ["y"], [node("MatMul", "x,w", "p"), _with(node(
-            "Act", "p", "y", domain="own"), "slope")], opsets, ["slope"]),
-        helper.make_function("own", "Act", ["a"], ["b"], [leaky], opsets, ["slope"])])
+    m = model(
+        [node("Layer", "x,w", "y", "layer", domain="own", slope=0.5)],
+        [info("x", ["N", 3])],
+        [info("y", None)],
+        {"w": W},
+        domains=["own"],
+    )
+    m.functions.extend(
+        [
+            helper.make_function(
+                "own",
+                "Layer",
+                ["x", "w"],
+                ["y"],
+                [node("MatMul", "x,w", "p"), _with(node("Act", "p", "y", domain="own"), "slope")],
+                opsets,
+                ["slope"],
+            ),
+            helper.make_function("own", "Act", ["a"], ["b"], [leaky], opsets, ["slope"]),
+        ]
+    )
     graph = onnxio.read(m)
     assert graph.count() == {"MatMul": 1, "LeakyRelu": 1} and list(graph.params) == ["w"] and graph.outputs == ["y"]
     p = X @ W
@@ -219,16 +300,22 @@ def _with(n, name):
 
 def test_a_function_of_another_opset_is_refused():
     m = model([node("Twice", "x", "y", "twice", domain="own")], [info("x", [2])], [info("y", None)], domains=["own"])
-    m.functions.append(helper.make_function("own", "Twice", ["a"], ["b"], [node("Add", "a,a", "b")],
-                                            [helper.make_opsetid("", 13)]))
+    m.functions.append(
+        helper.make_function("own", "Twice", ["a"], ["b"], [node("Add", "a,a", "b")], [helper.make_opsetid("", 13)])
+    )
     with pytest.raises(ModelFileError, match="function 'Twice' is written in opset 13, and the model in 17"):
         onnxio.read(m)
 
 
 def test_an_operator_that_onnx_spells_in_others_is_read_as_those():
     """CenterCropPad and its like have no forward of ours, and train all the same."""
-    m = model([node("MatMul", "x,w", "h"), node("CenterCropPad", "h,size", "y", "crop", axes=[1])], [info("x", [4, 3])],
-              [info("y", None)], {"w": W, "size": np.array([1])}, opset=18)
+    m = model(
+        [node("MatMul", "x,w", "h"), node("CenterCropPad", "h,size", "y", "crop", axes=[1])],
+        [info("x", [4, 3])],
+        [info("y", None)],
+        {"w": W, "size": np.array([1])},
+        opset=18,
+    )
     if "CenterCropPad" in OPERATORS:
         pytest.skip("there is an operator of ours now")
     graph = onnxio.read(m)

@@ -56,7 +56,7 @@ def four_bytes_of_nothing(m):
 @row("not an ONNX model|holds no graph")
 def a_file_cut_in_half(m):
     data = m.SerializeToString()
-    return data[:len(data) // 2]
+    return data[: len(data) // 2]
 
 
 @row("not an ONNX model")
@@ -268,8 +268,10 @@ def a_cycle(m):
 # ---- operators and attributes -------------------------------------------------------------------------
 
 
-@row(r"uses 2 operators .*: Frobnicate \(2 nodes: 'act', 'again'\); com.example::Quux \(1 node: 'other'\)",
-     UnknownOperator)
+@row(
+    r"uses 2 operators .*: Frobnicate \(2 nodes: 'act', 'again'\); com.example::Quux \(1 node: 'other'\)",
+    UnknownOperator,
+)
 def unknown_operators(m):
     m.graph.node[1].op_type = "Frobnicate"
     m.graph.node.append(node("Frobnicate", "b", "c", "again"))
@@ -325,16 +327,19 @@ def a_condition_of_three_numbers(m):
 def subgraphs_without_end(m):
     inner = branch("x")
     for _ in range(20):
-        inner = helper.make_graph([node("If", "yes", "t", then_branch=inner, else_branch=branch("x"))], "deep", [],
-                                  [info("t", [2, 3])])
+        inner = helper.make_graph(
+            [node("If", "yes", "t", then_branch=inner, else_branch=branch("x"))], "deep", [], [info("t", [2, 3])]
+        )
     choice(m, inner)
 
 
 def loop(m, trips, go=True):
     body = helper.make_graph(
-        [node("Identity", "go", "go_on", "same"), node("Add", "state,state", "next", "twice")], "body",
+        [node("Identity", "go", "go_on", "same"), node("Add", "state,state", "next", "twice")],
+        "body",
         [info("k", [], INT64), info("go", [], TensorProto.BOOL), info("state", [2, 3])],
-        [info("go_on", [], TensorProto.BOOL), info("next", [2, 3])])
+        [info("go_on", [], TensorProto.BOOL), info("next", [2, 3])],
+    )
     m.graph.initializer.append(numpy_helper.from_array(np.array(go), "start"))
     if trips is not None:
         m.graph.initializer.append(numpy_helper.from_array(np.array(trips), "trips"))
@@ -353,8 +358,16 @@ def a_loop_without_end(m):
 
 
 def function(m, name, nodes, inputs="a", outputs="b"):
-    m.functions.append(helper.make_function("own", name, inputs.split(","), outputs.split(","), nodes,
-                                            [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]))
+    m.functions.append(
+        helper.make_function(
+            "own",
+            name,
+            inputs.split(","),
+            outputs.split(","),
+            nodes,
+            [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)],
+        )
+    )
     m.graph.node[1].op_type, m.graph.node[1].domain = "Twice", "own"
     if not any(i.domain == "own" for i in m.opset_import):
         m.opset_import.append(helper.make_opsetid("own", 1))
@@ -533,8 +546,10 @@ def an_output_of_another_type(m):
 @row(r"node 'flat' \(Reshape\)|node 'huge' \(ConstantOfShape\)", GraphError)
 def a_shape_as_large_as_the_machine(m):
     m.graph.initializer.append(numpy_helper.from_array(np.array([1 << 31, 1 << 31]), "claim"))
-    m.graph.node.insert(0, node("ConstantOfShape", "claim", "target", "huge",
-                                value=helper.make_tensor("v", TensorProto.INT64, [1], [1])))
+    m.graph.node.insert(
+        0,
+        node("ConstantOfShape", "claim", "target", "huge", value=helper.make_tensor("v", TensorProto.INT64, [1], [1])),
+    )
     m.graph.node[3].input[1] = "target"
 
 
@@ -591,18 +606,21 @@ def test_external_data_is_read_from_a_path_only(tmp_path):
             onnxio.read(other)
 
 
-@pytest.mark.parametrize("entries, culprit", [
-    ({"location": "../../../../../../etc/passwd"}, "external data cannot be read"),
-    ({"location": "/etc/passwd"}, "external data cannot be read"),
-    ({"location": "missing.bin"}, "external data cannot be read"),
-    ({"location": "link.bin"}, "external data cannot be read"),
-    ({"location": ""}, "external data cannot be read"),
-    ({"offset": "8"}, "external data cannot be read|initializer 'w'"),
-    ({"offset": "-5"}, "initializer 'w' has external offset '-5'"),
-    ({"length": str(1 << 60)}, "initializer 'w' is 12 bytes .* external length is 1152921504606846976"),
-    ({"length": "twelve"}, "initializer 'w' has external length 'twelve'"),
-    ({"length": "8"}, "initializer 'w' is 12 bytes .* external length is 8"),
-])
+@pytest.mark.parametrize(
+    "entries, culprit",
+    [
+        ({"location": "../../../../../../etc/passwd"}, "external data cannot be read"),
+        ({"location": "/etc/passwd"}, "external data cannot be read"),
+        ({"location": "missing.bin"}, "external data cannot be read"),
+        ({"location": "link.bin"}, "external data cannot be read"),
+        ({"location": ""}, "external data cannot be read"),
+        ({"offset": "8"}, "external data cannot be read|initializer 'w'"),
+        ({"offset": "-5"}, "initializer 'w' has external offset '-5'"),
+        ({"length": str(1 << 60)}, "initializer 'w' is 12 bytes .* external length is 1152921504606846976"),
+        ({"length": "twelve"}, "initializer 'w' has external length 'twelve'"),
+        ({"length": "8"}, "initializer 'w' is 12 bytes .* external length is 8"),
+    ],
+)
 def test_external_data_stays_in_its_folder_and_in_its_bounds(tmp_path, entries, culprit):
     os.symlink("/etc/passwd", tmp_path / "link.bin")
     path = with_external_data(tmp_path, **entries)

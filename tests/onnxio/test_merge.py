@@ -31,8 +31,9 @@ def test_what_is_said_twice_is_said_once():
     assert [n.output[0] for n in model.graph.node] == ["a", "s", "d", "e", "p", "q", "y", "z"]
     assert list(model.graph.node[4].input) == ["s", "s"]
     x = np.ones((2, 3), np.float32)
-    before, after = (onnx.reference.ReferenceEvaluator(m).run(None, {"x": x})
-                     for m in (onnx.parser.parse_model(TWICE), model))
+    before, after = (
+        onnx.reference.ReferenceEvaluator(m).run(None, {"x": x}) for m in (onnx.parser.parse_model(TWICE), model)
+    )
     np.testing.assert_array_equal(before, after)
 
 

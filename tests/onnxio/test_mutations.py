@@ -22,19 +22,27 @@ NUMBERS = (0, 1, -1, 2, 3, 7, 255, -128, 1 << 15, (1 << 31) - 1, -(1 << 31), 1 <
 def old_fashioned():
     """Nodes whose settings were attributes, in opset 9."""
     return model(
-        [node("Conv", "x,w", "a", "conv", kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[1, 1]),
-         node("Clip", "a", "b", "clip", min=0.0, max=6.0),
-         node("Pad", "b", "c", "pad", pads=[0, 0, 1, 0, 0, 0, 1, 0], mode="reflect"),
-         node("Slice", "c", "d", "slice", axes=[2], starts=[1], ends=[-1]),
-         node("MaxPool", "d", "e", "pool", kernel_shape=[2, 2], strides=[2, 2]),
-         node("Split", "e", "f,g", "split", axis=1, split=[1, 3]),
-         node("Concat", "g,f", "h", "concat", axis=1),
-         node("ReduceMean", "h", "i", "mean", axes=[2, 3], keepdims=1),
-         node("Squeeze", "i", "j", "squeeze", axes=[2, 3]),
-         node("Constant", [], "k", "constant", value=helper.make_tensor("v", TensorProto.INT64, [2], [-1, 2])),
-         node("Reshape", "j,k", "l", "reshape"), node("Softmax", "l", "m", "softmax", axis=-1),
-         node("Dropout", "m", "y", "dropout", ratio=0.5)],
-        [info("x", ["N", 2, 6, 6])], [info("y", None)], {"w": np.ones((4, 2, 3, 3), np.float32)}, opset=9, ir=4)
+        [
+            node("Conv", "x,w", "a", "conv", kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[1, 1]),
+            node("Clip", "a", "b", "clip", min=0.0, max=6.0),
+            node("Pad", "b", "c", "pad", pads=[0, 0, 1, 0, 0, 0, 1, 0], mode="reflect"),
+            node("Slice", "c", "d", "slice", axes=[2], starts=[1], ends=[-1]),
+            node("MaxPool", "d", "e", "pool", kernel_shape=[2, 2], strides=[2, 2]),
+            node("Split", "e", "f,g", "split", axis=1, split=[1, 3]),
+            node("Concat", "g,f", "h", "concat", axis=1),
+            node("ReduceMean", "h", "i", "mean", axes=[2, 3], keepdims=1),
+            node("Squeeze", "i", "j", "squeeze", axes=[2, 3]),
+            node("Constant", [], "k", "constant", value=helper.make_tensor("v", TensorProto.INT64, [2], [-1, 2])),
+            node("Reshape", "j,k", "l", "reshape"),
+            node("Softmax", "l", "m", "softmax", axis=-1),
+            node("Dropout", "m", "y", "dropout", ratio=0.5),
+        ],
+        [info("x", ["N", 2, 6, 6])],
+        [info("y", None)],
+        {"w": np.ones((4, 2, 3, 3), np.float32)},
+        opset=9,
+        ir=4,
+    )
 
 
 def with_control_flow():
@@ -43,24 +51,50 @@ def with_control_flow():
     yes = helper.make_graph([node("Relu", "x", "t")], "then", [], [info("t", None)])
     no = helper.make_graph([node("Neg", "x", "e")], "else", [], [info("e", None)])
     round_ = helper.make_graph(
-        [node("Identity", "go", "again"), node("MatMul", "h,w", "p"), node("Tanh", "p", "h_next"),
-         node("Identity", "h_next", "seen")], "round",
+        [
+            node("Identity", "go", "again"),
+            node("MatMul", "h,w", "p"),
+            node("Tanh", "p", "h_next"),
+            node("Identity", "h_next", "seen"),
+        ],
+        "round",
         [info("k", [], int64), info("go", [], bool_), info("h", None)],
-        [info("again", [], bool_), info("h_next", None), info("seen", [2, 3])])
-    step = helper.make_graph([node("Add", "s,row", "s_next"), node("Identity", "s_next", "sum")], "step",
-                             [info("s", [3]), info("row", [3])], [info("s_next", [3]), info("sum", [3])])
+        [info("again", [], bool_), info("h_next", None), info("seen", [2, 3])],
+    )
+    step = helper.make_graph(
+        [node("Add", "s,row", "s_next"), node("Identity", "s_next", "sum")],
+        "step",
+        [info("s", [3]), info("row", [3])],
+        [info("s_next", [3]), info("sum", [3])],
+    )
     m = model(
-        [node("If", "flag", "a", "choice", then_branch=yes, else_branch=no),
-         node("Loop", "trips,flag,a", "b,all", "rounds", body=round_),
-         node("ReduceMean", "all,zero", "c", "mean", keepdims=0),
-         node("Scan", "start,c", "d,sums", "scan", body=step, num_scan_inputs=1),
-         node("SplitToSequence", "sums", "list", "split", axis=1), node("SequenceAt", "list,last", "e", "at"),
-         node("Twice", "e", "f", "twice", domain="own"), node("CenterCropPad", "f,size", "y", "crop", axes=[0])],
-        [info("x", [2, 3])], [info("y", None)],
-        {"flag": np.array(True), "trips": np.array(3), "zero": np.array([0]), "start": np.zeros(3, np.float32),
-         "last": np.array(-1), "size": np.array([1]), "w": np.eye(3, dtype=np.float32)}, opset=18, domains=["own"])
-    m.functions.append(helper.make_function("own", "Twice", ["i"], ["o"], [node("Add", "i,i", "o")],
-                                            [helper.make_opsetid("", 18)]))
+        [
+            node("If", "flag", "a", "choice", then_branch=yes, else_branch=no),
+            node("Loop", "trips,flag,a", "b,all", "rounds", body=round_),
+            node("ReduceMean", "all,zero", "c", "mean", keepdims=0),
+            node("Scan", "start,c", "d,sums", "scan", body=step, num_scan_inputs=1),
+            node("SplitToSequence", "sums", "list", "split", axis=1),
+            node("SequenceAt", "list,last", "e", "at"),
+            node("Twice", "e", "f", "twice", domain="own"),
+            node("CenterCropPad", "f,size", "y", "crop", axes=[0]),
+        ],
+        [info("x", [2, 3])],
+        [info("y", None)],
+        {
+            "flag": np.array(True),
+            "trips": np.array(3),
+            "zero": np.array([0]),
+            "start": np.zeros(3, np.float32),
+            "last": np.array(-1),
+            "size": np.array([1]),
+            "w": np.eye(3, dtype=np.float32),
+        },
+        opset=18,
+        domains=["own"],
+    )
+    m.functions.append(
+        helper.make_function("own", "Twice", ["i"], ["o"], [node("Add", "i,i", "o")], [helper.make_opsetid("", 18)])
+    )
     return m
 
 
@@ -92,13 +126,13 @@ def flip_bytes_of_the_structure(m, rng):
 def cut(m, rng):
     data = m.SerializeToString()
     at, width = rng.integers(len(data)), rng.integers(1, 200)
-    return data[:at] if rng.integers(2) else data[:at] + data[at + width:]
+    return data[:at] if rng.integers(2) else data[:at] + data[at + width :]
 
 
 def repeat(m, rng):
     data = m.SerializeToString()
     at, width = rng.integers(len(data)), rng.integers(1, 200)
-    return data[:at + width] + data[at:]
+    return data[: at + width] + data[at:]
 
 
 def rename(m, rng):
@@ -115,7 +149,7 @@ def reorder(m, rng):
     kept = [nodes[k] for k in rng.permutation(len(nodes))]
     copies = [type(n).FromString(n.SerializeToString()) for n in kept]
     del m.graph.node[:]
-    m.graph.node.extend(copies[:len(copies) - int(rng.integers(2))])
+    m.graph.node.extend(copies[: len(copies) - int(rng.integers(2))])
 
 
 def swap_operators(m, rng):
@@ -160,7 +194,7 @@ def change_a_tensor(m, rng):
     elif kind == 1:
         t.data_type = pick(range(24), rng)
     elif kind == 2:
-        t.raw_data = t.raw_data[:rng.integers(len(t.raw_data) + 1)]
+        t.raw_data = t.raw_data[: rng.integers(len(t.raw_data) + 1)]
     else:
         t.dims.append(pick(NUMBERS, rng))
 
@@ -192,8 +226,21 @@ def change_versions(m, rng):
         m.ir_version = pick((*range(-1, 20), *NUMBERS), rng)
 
 
-DAMAGES = (flip_bytes, flip_bytes_of_the_structure, cut, repeat, rename, reorder, swap_operators, change_a_number,
-           change_an_attribute, change_a_tensor, change_metadata, change_a_size, change_versions)
+DAMAGES = (
+    flip_bytes,
+    flip_bytes_of_the_structure,
+    cut,
+    repeat,
+    rename,
+    reorder,
+    swap_operators,
+    change_a_number,
+    change_an_attribute,
+    change_a_tensor,
+    change_metadata,
+    change_a_size,
+    change_versions,
+)
 
 
 def pick(things, rng):
@@ -216,6 +263,7 @@ def damaged(seed):
 
 def survives(seed):
     """Reads one damaged model; returns what came of it."""
+
     def too_late(*_):
         raise TimeoutError(f"seed {seed}: still reading after {SECONDS} s")
 

@@ -27,8 +27,13 @@ def graph(request):
 def with_real_statistics(graph, seed=1):
     """Fresh statistics are 0 and 1, which would hide mistakes."""
     rng = np.random.default_rng(seed)
-    return graph.with_params({}, {n: rng.uniform(0.3, 0.9, a.shape) if n.endswith("var") else
-                                  rng.uniform(-0.1, 0.1, a.shape) for n, a in graph.buffers.items()})
+    return graph.with_params(
+        {},
+        {
+            n: rng.uniform(0.3, 0.9, a.shape) if n.endswith("var") else rng.uniform(-0.1, 0.1, a.shape)
+            for n, a in graph.buffers.items()
+        },
+    )
 
 
 def feeds(graph, batch=3):
@@ -77,8 +82,9 @@ def test_a_runtime_two_years_old_can_read_it(graph):
     assert {n.domain for n in model.graph.node} == {""}
 
 
-@pytest.mark.parametrize("network", [
-    pytest.param(n, marks=pytest.mark.slow if n == "MobileNetV1" else ()) for n in NETWORKS])
+@pytest.mark.parametrize(
+    "network", [pytest.param(n, marks=pytest.mark.slow if n == "MobileNetV1" else ()) for n in NETWORKS]
+)
 def test_the_gradient_is_written_too(network):
     """In standard operators; onnxruntime finds the gradients that we find."""
     graph = with_real_statistics(NETWORKS[network]())
@@ -88,7 +94,8 @@ def test_the_gradient_is_written_too(network):
     dy = np.random.default_rng(3).normal(size=tensors["logits"].shape).astype(np.float32)
     tensors |= {grad_name("logits"): dy}
     want = jax.jit(lambda p: program.backward(p, program.forward(p, graph.buffers, batch)[1], {"logits": dy}))(
-        graph.params)
+        graph.params
+    )
     model = onnxio.to_model(program.gradient)
     assert {n.domain for n in model.graph.node} == {""}
     session = onnxruntime.InferenceSession(model.SerializeToString())

@@ -67,8 +67,12 @@ def test_one_node_keeps_its_name(invent):
 def test_several_nodes_are_named_after_theirs(invent):
     invent("Odd", lambda op, x: op.Exp(op.Neg(op.Neg(x))))
     g = spelled(graph_of("Odd"))
-    assert [str(n) for n in g.nodes] == ["odd/Neg = Neg(x)", "odd/Neg_1 = Neg(odd/Neg)", "y = Exp(odd/Neg_1)",
-                                         "after = Relu(y)"]
+    assert [str(n) for n in g.nodes] == [
+        "odd/Neg = Neg(x)",
+        "odd/Neg_1 = Neg(odd/Neg)",
+        "y = Exp(odd/Neg_1)",
+        "after = Relu(y)",
+    ]
     assert [n.name for n in g.nodes] == ["odd/Neg", "odd/Neg_1", "odd", "after"]
     assert g.value("odd/Neg").shape == ("N", 3)
 
@@ -85,8 +89,13 @@ def test_outputs_of_which_some_are_passed_through_or_the_same(invent):
 
     invent("Odd", decompose, lambda x: (-x, x, -x, x), outputs=4)
     g = spelled(graph_of("Odd", ("a", "b", "c", "d")))
-    assert [str(n) for n in g.nodes] == ["a = Neg(x)", "b = Identity(x)", "c = Identity(a)", "d = Identity(x)",
-                                         "after = Relu(a)"]
+    assert [str(n) for n in g.nodes] == [
+        "a = Neg(x)",
+        "b = Identity(x)",
+        "c = Identity(a)",
+        "d = Identity(x)",
+        "after = Relu(a)",
+    ]
     assert [n.name for n in g.nodes][0] == "odd"
 
 
@@ -121,8 +130,12 @@ def test_several_passes(invent):
     invent("Odder", lambda op, x: op.Abs(op.Oddest(x)))
     invent("Oddest", lambda op, x: x)
     g = spelled(graph_of("Odd"))
-    assert [str(n) for n in g.nodes] == ["odd/Odder/Oddest = Identity(x)", "odd/Odder = Abs(odd/Odder/Oddest)",
-                                         "y = Neg(odd/Odder)", "after = Relu(y)"]
+    assert [str(n) for n in g.nodes] == [
+        "odd/Odder/Oddest = Identity(x)",
+        "odd/Odder = Abs(odd/Odder/Oddest)",
+        "y = Neg(odd/Odder)",
+        "after = Relu(y)",
+    ]
 
 
 def test_a_decomposition_without_end(invent):
@@ -138,8 +151,12 @@ def test_names_that_are_taken_already(invent):
     g.constant("Add.const", np.zeros(2, np.float32))
     g.output("odd/Neg")
     result = spelled(infer_shapes(g))
-    assert [str(n) for n in result.nodes] == ["odd/Neg_1 = Neg(x)", "y = Add(odd/Neg_1, Add.const_1)",
-                                              "after = Relu(y)", "odd/Neg = Abs(x)"]
+    assert [str(n) for n in result.nodes] == [
+        "odd/Neg_1 = Neg(x)",
+        "y = Add(odd/Neg_1, Add.const_1)",
+        "after = Relu(y)",
+        "odd/Neg = Abs(x)",
+    ]
     assert result.constants["Add.const_1"].tolist() == [1, 1, 1]
     assert result.producers["Add.const"].data.tolist() == [0, 0]
 
@@ -152,7 +169,11 @@ def test_two_of_a_kind_do_not_meet(invent):
         x = g.op.Odd(x)
     g.output(x)
     assert [str(n) for n in spelled(infer_shapes(g)).nodes] == [
-        "Odd/Neg = Neg(x)", "Odd = Exp(Odd/Neg)", "Odd_1/Neg = Neg(Odd)", "Odd_1 = Exp(Odd_1/Neg)"]
+        "Odd/Neg = Neg(x)",
+        "Odd = Exp(Odd/Neg)",
+        "Odd_1/Neg = Neg(Odd)",
+        "Odd_1 = Exp(Odd_1/Neg)",
+    ]
 
 
 def test_attributes_decide(invent):
@@ -181,8 +202,11 @@ def test_dtypes_and_attributes_decide_the_opset():
 
 def test_what_cannot_be_spelled_is_named(invent):
     invent("Odd", None)
-    with pytest.raises(ModelFileError, match=r"node 'odd' \(Odd\) of graph 'g' cannot be written: ONNX does not have "
-                                             r"it, and aidgejax/ops gives no decomposition"):
+    with pytest.raises(
+        ModelFileError,
+        match=r"node 'odd' \(Odd\) of graph 'g' cannot be written: ONNX does not have "
+        r"it, and aidgejax/ops gives no decomposition",
+    ):
         in_standard_operators(graph_of("Odd"))
 
 

@@ -34,11 +34,14 @@ class Row:
     def model(self):
         named = {f"x{k}": a for k, a in enumerate(self.inputs)}
         kind = lambda a: onnx.helper.np_dtype_to_tensor_dtype(a.dtype)  # noqa: E731
-        m = model([node(self.op, list(named), self.outputs, "node", **self.attributes)],
-                  [info(n, a.shape, kind(a)) for k, (n, a) in enumerate(named.items()) if k not in self.stored],
-                  [onnx.helper.make_empty_tensor_value_info(o) for o in self.outputs if o],
-                  {n: a for k, (n, a) in enumerate(named.items()) if k in self.stored}, opset=self.opset,
-                  ir=10 if self.opset > 18 else 8 if self.opset > 12 else 4)
+        m = model(
+            [node(self.op, list(named), self.outputs, "node", **self.attributes)],
+            [info(n, a.shape, kind(a)) for k, (n, a) in enumerate(named.items()) if k not in self.stored],
+            [onnx.helper.make_empty_tensor_value_info(o) for o in self.outputs if o],
+            {n: a for k, (n, a) in enumerate(named.items()) if k in self.stored},
+            opset=self.opset,
+            ir=10 if self.opset > 18 else 8 if self.opset > 12 else 4,
+        )
         types = onnx.shape_inference.infer_shapes(m).graph.output  # what our rows give out, so that they need not say
         del m.graph.output[:]
         m.graph.output.extend(types)
@@ -61,8 +64,13 @@ Row("Clip", 8, [x(3, 4)], max=0.5)
 Row("Clip", 12, [x(3, 4), np.float32(-1), np.float32(0.5)], stored=(1, 2), why="inputs")
 Row("Slice", 7, [x(5, 6, 4)], axes=[0, 2], starts=[1, -3], ends=[-1, 1000])
 Row("Slice", 9, [x(5, 6)], starts=[1, 2], ends=[3, 4])
-Row("Slice", 10, [x(5, 6), np.array([4]), np.array([0]), np.array([1]), np.array([-2])], stored=(1, 2, 3, 4),
-    why="inputs")
+Row(
+    "Slice",
+    10,
+    [x(5, 6), np.array([4]), np.array([0]), np.array([1]), np.array([-2])],
+    stored=(1, 2, 3, 4),
+    why="inputs",
+)
 Row("Pad", 7, [x(3, 4)], pads=[1, 0, 2, 1], value=1.5)
 Row("Pad", 10, [x(3, 4)], pads=[1, 0, 2, 1], mode="reflect")
 Row("Pad", 9, [x(3, 4)], pads=[1, 0, 2, 1], mode="edge")
@@ -76,8 +84,17 @@ Row("Split", 7, [x(6, 4)], outputs=3, axis=0)
 Row("Split", 12, [x(6, 4)], outputs=2, axis=1, split=[1, 3])
 Row("Split", 13, [x(6, 4)], outputs=2, axis=-1, why="equal pieces")
 Row("Split", 17, [x(6, 4), np.array([2, 4])], outputs=2, stored=(1,), axis=0, why="input")
-for op in ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare",
-           "ReduceLogSumExp"):
+for op in (
+    "ReduceSum",
+    "ReduceMean",
+    "ReduceMax",
+    "ReduceMin",
+    "ReduceProd",
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceSumSquare",
+    "ReduceLogSumExp",
+):
     Row(op, 7, [x(3, 4, 2)], axes=[1], keepdims=0)
     Row(op, 11, [x(3, 4, 2)], axes=[-1, 0])
     Row(op, 12, [x(3, 4, 2)], why="all axes")
@@ -100,8 +117,13 @@ for op in ("Softmax", "LogSoftmax", "Hardmax"):
 STATISTICS = [x(2, 3, 4, 4), x(3), x(3), x(3), np.abs(x(3)) + 0.5]
 Row("BatchNormalization", 7, STATISTICS, stored=(1, 2, 3, 4), epsilon=1e-3, momentum=0.8)
 Row("BatchNormalization", 8, STATISTICS, stored=(1, 2, 3, 4), spatial=1)
-Row("BatchNormalization", 8, [x(2, 3, 4), x(3, 4), x(3, 4), x(3, 4), np.abs(x(3, 4)) + 0.5], stored=(1, 2, 3, 4),
-    spatial=0)
+Row(
+    "BatchNormalization",
+    8,
+    [x(2, 3, 4), x(3, 4), x(3, 4), x(3, 4), np.abs(x(3, 4)) + 0.5],
+    stored=(1, 2, 3, 4),
+    spatial=0,
+)
 Row("BatchNormalization", 9, STATISTICS, stored=(1, 2, 3, 4))
 Row("BatchNormalization", 14, STATISTICS, stored=(1, 2, 3, 4), why="today's")
 Row("GroupNormalization", 18, [x(2, 6, 3), x(2), x(2)], stored=(1, 2), num_groups=2, epsilon=1e-3)
@@ -112,12 +134,30 @@ Row("Upsample", 7, [x(1, 2, 3, 4)], scales=[1.0, 1.0, 2.0, 3.0])
 Row("Upsample", 8, [x(1, 2, 3, 4)], scales=[1.0, 1.0, 2.0, 2.0], mode="linear")
 Row("Upsample", 9, [x(1, 2, 3, 4), np.array([1, 1, 2, 2], np.float32)], stored=(1,), mode="linear")
 Row("Resize", 10, [x(1, 2, 3, 4), np.array([1, 1, 2, 1.5], np.float32)], stored=(1,), mode="nearest")
-Row("Resize", 11, [x(1, 2, 4, 4), np.zeros(0, np.float32), np.array([1, 1, 2, 2], np.float32)], stored=(1, 2),
-    mode="linear", why="an empty roi")
-Row("Resize", 11, [x(1, 2, 4, 4), np.zeros(0, np.float32), np.zeros(0, np.float32), np.array([1, 2, 6, 3])],
-    stored=(1, 2, 3), why="empty scales, sizes")
-Row("RoiAlign", 10, [x(1, 2, 6, 6), np.array([[0, 0, 4, 4]], np.float32), np.array([0])], stored=(1, 2),
-    output_height=2, output_width=2, sampling_ratio=2)
+Row(
+    "Resize",
+    11,
+    [x(1, 2, 4, 4), np.zeros(0, np.float32), np.array([1, 1, 2, 2], np.float32)],
+    stored=(1, 2),
+    mode="linear",
+    why="an empty roi",
+)
+Row(
+    "Resize",
+    11,
+    [x(1, 2, 4, 4), np.zeros(0, np.float32), np.zeros(0, np.float32), np.array([1, 2, 6, 3])],
+    stored=(1, 2, 3),
+    why="empty scales, sizes",
+)
+Row(
+    "RoiAlign",
+    10,
+    [x(1, 2, 6, 6), np.array([[0, 0, 4, 4]], np.float32), np.array([0])],
+    stored=(1, 2),
+    output_height=2,
+    output_width=2,
+    sampling_ratio=2,
+)
 Row("GridSample", 16, [x(1, 2, 4, 4), x(1, 3, 3, 2) / 2], mode="bilinear")
 Row("DFT", 17, [x(1, 8, 1)], axis=1, judge="onnx")
 
@@ -174,9 +214,14 @@ def test_every_entry_of_the_table_has_a_row():
 
 def batch_normalization(opset, outputs, **attributes):
     names = ["scale", "bias", "mean", "var"]
-    return model([node("BatchNormalization", ["x", *names], outputs, "norm", **attributes)],
-                 [info("x", [4, 2, 3])], [info(o, None) for o in outputs[:3]],
-                 {n: np.abs(x(2)) for n in names}, opset=opset, ir=4 if opset < 13 else 8)
+    return model(
+        [node("BatchNormalization", ["x", *names], outputs, "norm", **attributes)],
+        [info("x", [4, 2, 3])],
+        [info(o, None) for o in outputs[:3]],
+        {n: np.abs(x(2)) for n in names},
+        opset=opset,
+        ir=4 if opset < 13 else 8,
+    )
 
 
 def test_more_outputs_than_one_mean_training():
@@ -190,8 +235,9 @@ def test_more_outputs_than_one_mean_training():
 def test_the_mask_of_a_dropout_that_does_nothing_is_full_of_ones(opset, dtype):
     # onnxruntime says False before opset 12 and True from it on; the specification says True
     kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-    m = model([node("Dropout", "x", "y,mask")], [info("x", [3])], [info("y", [3]), info("mask", [3], kind)],
-              opset=opset, ir=4)
+    m = model(
+        [node("Dropout", "x", "y,mask")], [info("x", [3])], [info("y", [3]), info("mask", [3], kind)], opset=opset, ir=4
+    )
     y, mask = run(onnxio.read(m), [np.float32([1, 2, 3])])
     assert y.tolist() == [1, 2, 3] and mask.tolist() == [1, 1, 1] and mask.dtype == dtype
 
@@ -214,14 +260,22 @@ def test_a_softmax_over_its_last_axis_is_one_node():
     assert (n.op, n.name, n.attrs) == ("Softmax", "soft", {"axis": -1})
     m = model([node("Softmax", "x", "y", "soft", axis=1)], [info("x", ["N", 4, 2])], [info("y", None)], opset=9, ir=4)
     assert [str(n) for n in onnxio.read(m).nodes] == [
-        "soft/Flatten = Flatten(x, axis=1)", "soft/Softmax = Softmax(soft/Flatten, axis=-1)",
-        "y = ReshapeLike(soft/Softmax, x)"]
+        "soft/Flatten = Flatten(x, axis=1)",
+        "soft/Softmax = Softmax(soft/Flatten, axis=-1)",
+        "y = ReshapeLike(soft/Softmax, x)",
+    ]
 
 
 @pytest.mark.parametrize("opset", range(7, onnx.defs.onnx_opset_version() + 1))
 def test_an_opset_number_alone_is_no_reason_to_refuse(opset):
-    m = model([node("MatMul", "x,w", "a"), node("Relu", "a", "y")], [info("x", ["N", 3])], [info("y", ["N", 2])],
-              {"w": x(3, 2)}, opset=opset, ir=4)
+    m = model(
+        [node("MatMul", "x,w", "a"), node("Relu", "a", "y")],
+        [info("x", ["N", 3])],
+        [info("y", ["N", 2])],
+        {"w": x(3, 2)},
+        opset=opset,
+        ir=4,
+    )
     assert onnxio.read(m).count() == {"MatMul": 1, "Relu": 1}
 
 
@@ -232,14 +286,28 @@ def test_an_operator_may_be_newer_than_the_opset():
 
 
 def test_a_constant_in_all_its_forms():
-    forms = {"value": numpy_helper.from_array(np.float32([1, 2])), "value_float": 2.5, "value_floats": [1.0, 2.0],
-             "value_int": 3, "value_ints": [4, 5]}
-    m = model([node("Constant", [], k, **{k: v}) for k, v in forms.items()], [],
-              [onnx.helper.make_empty_tensor_value_info(k) for k in forms], opset=13)
+    forms = {
+        "value": numpy_helper.from_array(np.float32([1, 2])),
+        "value_float": 2.5,
+        "value_floats": [1.0, 2.0],
+        "value_int": 3,
+        "value_ints": [4, 5],
+    }
+    m = model(
+        [node("Constant", [], k, **{k: v}) for k, v in forms.items()],
+        [],
+        [onnx.helper.make_empty_tensor_value_info(k) for k in forms],
+        opset=13,
+    )
     m = onnx.shape_inference.infer_shapes(m)
     graph = onnxio.read(m)
     assert graph.nodes == [] and not graph.params
-    want = {"value": np.float32([1, 2]), "value_float": np.float32(2.5), "value_floats": np.float32([1, 2]),
-            "value_int": np.int64(3), "value_ints": np.int64([4, 5])}
+    want = {
+        "value": np.float32([1, 2]),
+        "value_float": np.float32(2.5),
+        "value_floats": np.float32([1, 2]),
+        "value_int": np.int64(3),
+        "value_ints": np.int64([4, 5]),
+    }
     for (k, w), got in zip(want.items(), run(graph, {}, "numpy"), strict=True):
         assert got.dtype == w.dtype and got.tolist() == w.tolist(), k

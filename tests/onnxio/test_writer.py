@@ -68,8 +68,9 @@ def test_arrays_that_are_given_replace_the_graphs_own(tmp_path):
     assert os.listdir(tmp_path) == ["m.onnx"]
 
 
-@pytest.mark.parametrize("where, culprit", [
-    ("nowhere/m.onnx", "there is no folder '.*nowhere'"), ("", "it is a folder")])
+@pytest.mark.parametrize(
+    "where, culprit", [("nowhere/m.onnx", "there is no folder '.*nowhere'"), ("", "it is a folder")]
+)
 def test_places_that_cannot_be_written(tmp_path, where, culprit):
     with pytest.raises(ModelFileError, match=culprit):
         onnxio.write(small(), None, tmp_path / where)
@@ -139,11 +140,16 @@ def test_a_model_proto_cannot_be_that_large(tiny_limit):
 # ---- versions -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("build, opset, ir", [
-    (lambda op, x, g: op.Add(x, 1.0), 14, 7), (lambda op, x, g: op.Clip(x, 0.0, 6.0), 13, 7),
-    (lambda op, x, g: op.LayerNormalization(x, np.ones(3, np.float32)), 17, 8),
-    (lambda op, x, g: op.ReduceMean(x, (1,)), 18, 8), (lambda op, x, g: op.Gelu(x), 20, 9),
-])
+@pytest.mark.parametrize(
+    "build, opset, ir",
+    [
+        (lambda op, x, g: op.Add(x, 1.0), 14, 7),
+        (lambda op, x, g: op.Clip(x, 0.0, 6.0), 13, 7),
+        (lambda op, x, g: op.LayerNormalization(x, np.ones(3, np.float32)), 17, 8),
+        (lambda op, x, g: op.ReduceMean(x, (1,)), 18, 8),
+        (lambda op, x, g: op.Gelu(x), 20, 9),
+    ],
+)
 def test_the_lowest_opset_that_has_every_operator(build, opset, ir):
     model = onnxio.to_model(graph_of(build))
     assert model.opset_import[0].version == opset and model.ir_version == ir
@@ -159,8 +165,9 @@ def test_an_opset_may_be_asked_for():
         onnxio.to_model(g, opset=17)
     with pytest.raises(ModelFileError, match="cannot be written in opset 9: 13 is the lowest that is written"):
         onnxio.to_model(graph_of(lambda op, x, g: op.Elu(x)), opset=9)
-    with pytest.raises(ModelFileError, match=f"cannot be written in opset 99: the installed onnx .* knows "
-                                             f"{writer.NEWEST_OPSET}"):
+    with pytest.raises(
+        ModelFileError, match=f"cannot be written in opset 99: the installed onnx .* knows {writer.NEWEST_OPSET}"
+    ):
         onnxio.to_model(g, opset=99)
 
 
@@ -181,13 +188,18 @@ def test_literals_take_the_dtype_of_their_neighbours(dtype):
 
 
 def test_literals_of_types_of_their_own():
-    model = onnxio.to_model(graph_of(
-        lambda op, x, g: op.Pow(op.Where(op.Greater(x, 0, name="gt"), x, 0.0, name="where"), 2.0, name="pow"),
-        dtype="float64"))
+    model = onnxio.to_model(
+        graph_of(
+            lambda op, x, g: op.Pow(op.Where(op.Greater(x, 0, name="gt"), x, 0.0, name="where"), 2.0, name="pow"),
+            dtype="float64",
+        )
+    )
     assert {str(a.dtype) for a in stored(model).values()} == {"float64"}
     model = onnxio.to_model(graph_of(lambda op, x, g: op.Dropout(x, 0.5, False, name="drop"), dtype="float64"))
-    assert {n: str(a.dtype) for n, a in stored(model).items()} == {"drop.ratio": "float64",
-                                                                    "drop.training_mode": "bool"}
+    assert {n: str(a.dtype) for n, a in stored(model).items()} == {
+        "drop.ratio": "float64",
+        "drop.training_mode": "bool",
+    }
     model = onnxio.to_model(graph_of(lambda op, x, g: op.Slice(x, (0,), (2,), (1,), name="cut")))
     assert {str(a.dtype) for a in stored(model).values()} == {"int64"}
     model = onnxio.to_model(graph_of(lambda op, x, g: op.Add(op.Shape(x), 1)))
@@ -213,8 +225,11 @@ def test_attributes_at_their_defaults_are_left_off():
 def test_attributes_that_onnx_cannot_hold_are_named():
     g = graph_of(lambda op, x, g: op.LeakyRelu(x, name="act", alpha=1))
     onnxio.to_model(g)  # a whole number is a number too
-    with pytest.raises(ModelFileError, match=r"node 'act' \(LeakyRelu\) cannot be written: its attribute 'alpha' is "
-                                             r"\[1, 2\], expected FLOAT"):
+    with pytest.raises(
+        ModelFileError,
+        match=r"node 'act' \(LeakyRelu\) cannot be written: its attribute 'alpha' is "
+        r"\[1, 2\], expected FLOAT",
+    ):
         writer._attribute(g.nodes[0], "alpha", (1, 2), onnx.defs.get_schema("LeakyRelu"))
 
 
@@ -235,8 +250,12 @@ def test_absent_inputs_and_outputs():
 def test_batch_normalization_in_training_names_all_its_outputs():
     g = Graph("g")
     x = g.input("x", (4, 2))
-    ones = [g.parameter("s", np.ones(2, np.float32)), g.parameter("b", np.ones(2, np.float32)),
-            g.buffer("m", np.ones(2, np.float32)), g.buffer("v", np.ones(2, np.float32))]
+    ones = [
+        g.parameter("s", np.ones(2, np.float32)),
+        g.parameter("b", np.ones(2, np.float32)),
+        g.buffer("m", np.ones(2, np.float32)),
+        g.buffer("v", np.ones(2, np.float32)),
+    ]
     g.output(g.op.BatchNormalization(x, *ones, training_mode=1, name="norm"))
     (n,) = onnxio.to_model(g).graph.node
     assert list(n.output) == ["norm", "norm.running_mean", "norm.running_var"]
@@ -265,8 +284,13 @@ def test_a_graph_that_is_none_is_refused():
 def test_symbolic_sizes():
     g = Graph("g")
     x = g.input("x", ("N", 4, 3))
-    for y in (g.op.Reshape(x, (-1, 3)), g.op.Concat(x, x, axis=0), g.op.Slice(x, (1,), (1 << 30,), (0,)),
-              g.op.Reshape(x, (-1,)), g.op.Shape(x)):
+    for y in (
+        g.op.Reshape(x, (-1, 3)),
+        g.op.Concat(x, x, axis=0),
+        g.op.Slice(x, (1,), (1 << 30,), (0,)),
+        g.op.Reshape(x, (-1,)),
+        g.op.Shape(x),
+    ):
         g.output(y)
     model = onnxio.to_model(g)
     sizes = [[d.dim_param or d.dim_value or None for d in o.type.tensor_type.shape.dim] for o in model.graph.output]
@@ -343,12 +367,14 @@ def graphs(draw):
 def test_any_graph_comes_back_as_it_was(g):
     again = onnxio.read(onnxio.to_model(g))
     assert again.name == g.name and again.inputs == g.inputs and again.outputs == g.outputs
-    assert [(n.op, n.name, n.outputs, n.attrs) for n in again.nodes] == [(n.op, n.name, n.outputs, n.attrs)
-                                                                         for n in g.nodes]
+    assert [(n.op, n.name, n.outputs, n.attrs) for n in again.nodes] == [
+        (n.op, n.name, n.outputs, n.attrs) for n in g.nodes
+    ]
     for p in g.producers.values():
         assert again.producers[p.name].role == p.role and np.array_equal(again.producers[p.name].data, p.data)
-    feeds = {k: np.random.default_rng(n).normal(size=v.shape).astype(np.float32)
-             for n, (k, v) in enumerate(g.inputs.items())}
+    feeds = {
+        k: np.random.default_rng(n).normal(size=v.shape).astype(np.float32) for n, (k, v) in enumerate(g.inputs.items())
+    }
     got, want = reference.execute(again, feeds), reference.execute(g, feeds)
     for o in g.outputs:
         np.testing.assert_array_equal(got[o], want[o])

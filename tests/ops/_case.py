@@ -27,12 +27,23 @@ class Case:
     excused: {judge: reason}.  Everything else is an attribute.
     """
 
-    def __init__(self, op: str, inputs: tuple, *, why: str = "", batch: tuple[int, ...] = (0,), outputs: int = 1,
-                 wrt: tuple[int, ...] | None = None, excused: dict[str, str] | None = None, **attrs: Any) -> None:
+    def __init__(
+        self,
+        op: str,
+        inputs: tuple,
+        *,
+        why: str = "",
+        batch: tuple[int, ...] = (0,),
+        outputs: int = 1,
+        wrt: tuple[int, ...] | None = None,
+        excused: dict[str, str] | None = None,
+        **attrs: Any,
+    ) -> None:
         self.op, self.why, self.batch, self.outputs, self.attrs = op, why, batch, outputs, attrs
         self.excused = excused or {}
-        self.inputs = tuple(spec(k, zlib.crc32(f"{op}{why}{k}".encode())) if callable(spec) else spec
-                            for k, spec in enumerate(inputs))
+        self.inputs = tuple(
+            spec(k, zlib.crc32(f"{op}{why}{k}".encode())) if callable(spec) else spec for k, spec in enumerate(inputs)
+        )
         self._wrt = wrt
 
     def __repr__(self) -> str:
@@ -58,8 +69,12 @@ class Case:
 
     @property
     def fed(self) -> dict[str, np.ndarray]:
-        return {n: a for k, a in enumerate(self.inputs) if isinstance(a, np.ndarray) and not self._is_static(k)
-                for n in [self._name(k)]}
+        return {
+            n: a
+            for k, a in enumerate(self.inputs)
+            if isinstance(a, np.ndarray) and not self._is_static(k)
+            for n in [self._name(k)]
+        }
 
     @property
     def wrt(self) -> list[str]:
@@ -101,8 +116,11 @@ class Case:
 
     def cotangents(self, outputs: dict[str, Any]) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(zlib.crc32(repr(self).encode()))
-        return {o: (rng.uniform(0.5, 1.5, np.shape(a)) * rng.choice([-1, 1], np.shape(a))).astype(a.dtype)
-                for o, a in outputs.items() if a.dtype.kind == "f"}
+        return {
+            o: (rng.uniform(0.5, 1.5, np.shape(a)) * rng.choice([-1, 1], np.shape(a))).astype(a.dtype)
+            for o, a in outputs.items()
+            if a.dtype.kind == "f"
+        }
 
     # ---- the three ways to run it ---------------------------------------------------------------------
 
@@ -136,12 +154,19 @@ class Case:
 
         with jax.enable_x64(True):
             feeds = self.feeds(np.float64)
-            self._dy64 = self.cotangents(jax.eval_shape(
-                lambda feeds: program.forward({}, {}, feeds, key, save=False)[0], feeds))
+            self._dy64 = self.cotangents(
+                jax.eval_shape(lambda feeds: program.forward({}, {}, feeds, key, save=False)[0], feeds)
+            )
             outputs, rule, witness, scanned, saved = jax.jit(everything)(feeds)
             back = lambda tree: {k: np.asarray(a) for k, a in tree.items()}  # noqa: E731
-            return {"program": program, "outputs": back(outputs), "rule": back(rule), "witness": back(witness),
-                    "scanned": back(scanned), "dy": self._dy64}
+            return {
+                "program": program,
+                "outputs": back(outputs),
+                "rule": back(rule),
+                "witness": back(witness),
+                "scanned": back(scanned),
+                "dy": self._dy64,
+            }
 
     def reference_outputs(self, program: Program, feeds: dict[str, np.ndarray], dtype: Any = None) -> dict:
         """Every tensor, by NumPy; what is random is taken from JAX: the mask where there is one, else the outputs."""

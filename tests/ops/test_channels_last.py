@@ -16,8 +16,11 @@ def rank(case):
     return max((a.ndim for a in case.named().values()), default=0)
 
 
-ROWS = [pytest.param(c, id=f"{n}-{c!r}") for n, c in enumerate(TABLE)
-        if c.operator.images == "same" and not c.operator.random and rank(c) in IMAGE_RANKS and c.fed]
+ROWS = [
+    pytest.param(c, id=f"{n}-{c!r}")
+    for n, c in enumerate(TABLE)
+    if c.operator.images == "same" and not c.operator.random and rank(c) in IMAGE_RANKS and c.fed
+]
 
 
 def walked(graph, feeds, given, layout):

@@ -28,8 +28,9 @@ def same(got, want, rtol=1e-9, atol=1e-11, what=""):
     assert set(got) == set(want)
     for k in want:
         assert np.shape(got[k]) == np.shape(want[k]), f"{what}{k}: shape {np.shape(got[k])} != {np.shape(want[k])}"
-        np.testing.assert_allclose(got[k], want[k], rtol=rtol, atol=atol * max(1.0, scale(want[k])),
-                                   err_msg=f"{what}{k}")
+        np.testing.assert_allclose(
+            got[k], want[k], rtol=rtol, atol=atol * max(1.0, scale(want[k])), err_msg=f"{what}{k}"
+        )
 
 
 def scale(a):
@@ -90,8 +91,9 @@ def test_differences(case):
     by_numpy = case.reference_gradients(run["program"], case.feeds(np.float64), run["dy"])
     for w, (v, slope, size) in slopes.items():
         for who, grads in [("JAX", run["rule"]), ("NumPy", by_numpy)]:
-            np.testing.assert_allclose(np.sum(v * grads[w]), slope, rtol=2e-6, atol=1e-8 * size,
-                                       err_msg=f"gradient of {w} by {who}")
+            np.testing.assert_allclose(
+                np.sum(v * grads[w]), slope, rtol=2e-6, atol=1e-8 * size, err_msg=f"gradient of {w} by {who}"
+            )
 
 
 @judge
@@ -205,20 +207,25 @@ def caught(case, k, monkeypatch):
     wrong.__signature__ = __import__("inspect").signature(operator.vjp)
     right = case.program(np.float64)
     feeds = case.feeds(np.float64)
-    dy = case.cotangents(case.reference_outputs(right, feeds, np.float64) and
-                         {s: case.reference_outputs(right, feeds, np.float64)[s] for s in right.seeds})
+    dy = case.cotangents(
+        case.reference_outputs(right, feeds, np.float64)
+        and {s: case.reference_outputs(right, feeds, np.float64)[s] for s in right.seeds}
+    )
     run = {"program": right, "dy": dy}
     slopes = difference_quotients(case, run)
     monkeypatch.setitem(OPERATORS, case.op, replace(operator, vjp=wrong))
     grads = case.reference_gradients(case.program(np.float64), feeds, dy)
     monkeypatch.undo()
-    return any(not np.isclose(np.sum(v * grads[w]), slope, rtol=2e-6, atol=1e-8 * size)
-               for w, (v, slope, size) in slopes.items())
+    return any(
+        not np.isclose(np.sum(v * grads[w]), slope, rtol=2e-6, atol=1e-8 * size)
+        for w, (v, slope, size) in slopes.items()
+    )
 
 
 def mutants(cases):
-    return [pytest.param(c, n, id=f"{c!r} input {n}") for c in cases for n, a in enumerate(c.inputs)
-            if c._name(n) in c.wrt]
+    return [
+        pytest.param(c, n, id=f"{c!r} input {n}") for c in cases for n, a in enumerate(c.inputs) if c._name(n) in c.wrt
+    ]
 
 
 def honest(name):

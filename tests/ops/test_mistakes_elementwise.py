@@ -16,10 +16,20 @@ MISTAKES = [
     ("Round", ((3,),), {"halves": "up"}, "halves is 'up', expected 'even' or 'away'"),
     ("Clip", ((3,), (2,)), {}, "Clip's bound 'low' has shape [2], expected a scalar"),
     ("Clip", ((3,), None, (3,)), {}, "Clip's bound 'high' has shape [3], expected a scalar"),
-    ("PRelu", ((2, 3, 4, 4), (3,)), {}, "PRelu's slope of shape [3] does not broadcast to x of shape [2, 3, 4, 4]; "
-                                        "one slope per channel of an image has shape [c, 1, 1]"),
-    ("PRelu", ((3,), (2, 3)), {}, "PRelu's slope of shape [2, 3] does not broadcast to x of shape [3]; one slope per "
-                                  "channel of an image has shape [c, 1, 1]"),
+    (
+        "PRelu",
+        ((2, 3, 4, 4), (3,)),
+        {},
+        "PRelu's slope of shape [3] does not broadcast to x of shape [2, 3, 4, 4]; "
+        "one slope per channel of an image has shape [c, 1, 1]",
+    ),
+    (
+        "PRelu",
+        ((3,), (2, 3)),
+        {},
+        "PRelu's slope of shape [2, 3] does not broadcast to x of shape [3]; one slope per "
+        "channel of an image has shape [c, 1, 1]",
+    ),
     ("Gelu", ((3,),), {"approximate": "erf"}, "approximate is 'erf', expected 'none' or 'tanh'"),
     ("Softmax", ((2, 3),), {"axis": 2}, "axis: axis 2 is outside a tensor of rank 2 (-2 to 1)"),
     ("LogSoftmax", ((2, 3),), {"axis": -3}, "axis: axis -3 is outside a tensor of rank 2 (-2 to 1)"),

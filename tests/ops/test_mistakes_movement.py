@@ -17,23 +17,36 @@ OUTSIDE = "axis: axis 2 is outside a tensor of rank 2 (-2 to 1)"
 MISTAKES = [
     ("Reshape", ((2, 3), (4, -1)), {}, "6 elements do not make a tensor of shape [4, -1]"),
     ("Reshape", ((2, 3), (-1, -1)), {}, "6 elements do not make a tensor of shape [-1, -1]"),
-    ("Reshape", ((2, 3), (6, 1, 0)), {}, "shape [6, 1, 0] keeps the size of axis 2, and the input has 2 axes; set "
-                                         "allowzero=1 if a size of 0 is meant"),
+    (
+        "Reshape",
+        ((2, 3), (6, 1, 0)),
+        {},
+        "shape [6, 1, 0] keeps the size of axis 2, and the input has 2 axes; set allowzero=1 if a size of 0 is meant",
+    ),
     ("Flatten", ((2, 3),), {"axis": 3}, "axis 3 is outside -2 to 2, the places where a tensor of rank 2 can be parted"),
     ("Squeeze", ((2, 3), (1,)), {}, "axis 1 has size 3: only an axis of size 1 can be squeezed out"),
     ("Unsqueeze", ((2, 3), (0, -4)), {}, "axes [0, -4] name an axis twice, in a result of rank 4"),
     ("Unsqueeze", ((2, 3), (4,)), {}, "axes: axis 4 is outside a tensor of rank 3 (-3 to 2)"),
     ("Transpose", ((2, 3),), {"perm": (0, 0)}, "perm is [0, 0], expected an order of the axes 0 to 1"),
-    ("Cast", ((2, 3),), {"to": 8}, "no tensor type 8: it is one of 1 (float32), 2 (uint8), 3 (int8), 4 (uint16), "
-     "5 (int16), 6 (int32), 7 (int64), 9 (bool), 10 (float16), 11 (float64), 12 (uint32), 13 (uint64), 16 (bfloat16), "
-     "17 (float8_e4m3fn), 18 (float8_e4m3fnuz), 19 (float8_e5m2), 20 (float8_e5m2fnuz), 21 (uint4), 22 (int4), "
-     "23 (float4_e2m1fn), 24 (float8_e8m0fnu), 25 (uint2), 26 (int2), as ONNX numbers them"),
+    (
+        "Cast",
+        ((2, 3),),
+        {"to": 8},
+        "no tensor type 8: it is one of 1 (float32), 2 (uint8), 3 (int8), 4 (uint16), "
+        "5 (int16), 6 (int32), 7 (int64), 9 (bool), 10 (float16), 11 (float64), 12 (uint32), 13 (uint64), 16 (bfloat16), "
+        "17 (float8_e4m3fn), 18 (float8_e4m3fnuz), 19 (float8_e5m2), 20 (float8_e5m2fnuz), 21 (uint4), 22 (int4), "
+        "23 (float4_e2m1fn), 24 (float8_e8m0fnu), 25 (uint2), 26 (int2), as ONNX numbers them",
+    ),
     ("DepthToSpace", ((1, 3, 2, 2),), {"blocksize": 2}, "3 channels cannot be laid out as blocks of 2 by 2 pixels"),
     ("DepthToSpace", ((1, 4, 2, 2),), {"blocksize": 2, "mode": "RCD"}, "mode is 'RCD', expected 'DCR' or 'CRD'"),
     ("SpaceToDepth", ((1, 1, 3, 2),), {"blocksize": 2}, "an image of 3 by 2 pixels is not made of blocks of 2 by 2"),
     ("SpaceToDepth", ((3, 2),), {"blocksize": 2}, "expected images [n, c, h, w], got a tensor of rank 2"),
-    ("Expand", ((2, 3), (4,)), {}, "shapes [2, 3] and [4] do not broadcast: counted from the back, sizes are equal or "
-                                   "one of them is 1"),
+    (
+        "Expand",
+        ((2, 3), (4,)),
+        {},
+        "shapes [2, 3] and [4] do not broadcast: counted from the back, sizes are equal or one of them is 1",
+    ),
     ("Tile", ((2, 3), (4,)), {}, "1 repeats for a tensor of rank 2: expected one per axis"),
     ("Range", (0, 3, 0), {}, "delta is 0: the range would never end"),
     ("EyeLike", ((3,),), {}, "expected a matrix, got a tensor of rank 1"),
@@ -45,13 +58,25 @@ MISTAKES = [
     ("Split", ((2, 3),), {"num_outputs": 4}, "axis 0 of size 2 makes no 4 pieces of size 1"),
     ("Slice", ((2, 3), (0, 0), (1,)), {}, "Slice got 2 starts, 1 ends, 2 axes and 2 steps; expected as many of each"),
     ("Slice", ((2, 3), (0,), (1,), None, (0,)), {}, "steps are [0], expected none of them to be 0"),
-    ("Pad", ((2, 3), (1, 1)), {}, "2 pads for 2 axes: expected two per axis, all that come before, then all that come "
-                                  "after"),
+    (
+        "Pad",
+        ((2, 3), (1, 1)),
+        {},
+        "2 pads for 2 axes: expected two per axis, all that come before, then all that come after",
+    ),
     ("Pad", ((2, 3), (0, -2, 0, -2)), {}, "pads -2 and -2 leave nothing of axis 1 of size 3"),
-    ("Pad", ((2, 3), (0, -3, 0, 2)), {"mode": "edge"}, "pads -3 and 2 leave nothing of axis 1 of size 3 for mode "
-                                                       "'edge' to repeat"),
-    ("Pad", ((2, 3), (0, 0, 0, 0)), {"mode": "mirror"}, "mode is 'mirror', expected 'constant', 'reflect', 'edge' or "
-                                                        "'wrap'"),
+    (
+        "Pad",
+        ((2, 3), (0, -3, 0, 2)),
+        {"mode": "edge"},
+        "pads -3 and 2 leave nothing of axis 1 of size 3 for mode 'edge' to repeat",
+    ),
+    (
+        "Pad",
+        ((2, 3), (0, 0, 0, 0)),
+        {"mode": "mirror"},
+        "mode is 'mirror', expected 'constant', 'reflect', 'edge' or 'wrap'",
+    ),
     ("Gather", ((2, 3), 3), {"axis": 1}, "index 3 is outside axis 1 of size 3 (-3 to 2)"),
     ("Gather", ((2, 3), (0, -3)), {}, "index -3 is outside axis 0 of size 2 (-2 to 1)"),
     ("Gather", ((2, 3), 0), {"axis": 2}, OUTSIDE),
@@ -59,16 +84,28 @@ MISTAKES = [
     ("ArgMax", ((2, 3),), {"axis": 2}, OUTSIDE),
     ("CumSum", ((2, 3), 2), {}, OUTSIDE),
     ("MatMul", ((2, 3), (2, 3)), {}, "rows of 3 elements on the left do not fit columns of 2 on the right"),
-    ("MatMul", ((2, 3, 4), (3, 4, 2)), {}, "shapes [2] and [3] do not broadcast: counted from the back, sizes are "
-                                           "equal or one of them is 1"),
+    (
+        "MatMul",
+        ((2, 3, 4), (3, 4, 2)),
+        {},
+        "shapes [2] and [3] do not broadcast: counted from the back, sizes are equal or one of them is 1",
+    ),
     ("MatMul", ((), (3,)), {}, "a product of matrices or vectors, got shapes [] and [3]; scalars are for Mul"),
     ("Gemm", ((2, 3), (3,)), {}, "Gemm multiplies matrices, got tensors of rank 2 and 1; MatMul takes others"),
-    ("Gemm", ((2, 3), (2, 3)), {"transA": 1, "transB": 1}, "rows of 2 elements on the left do not fit columns of 3 on "
-                                                           "the right"),
+    (
+        "Gemm",
+        ((2, 3), (2, 3)),
+        {"transA": 1, "transB": 1},
+        "rows of 2 elements on the left do not fit columns of 3 on the right",
+    ),
     ("Gemm", ((1, 3), (3, 2), (4, 2)), {}, "C of shape [4, 2] does not broadcast to the product, of shape [1, 2]"),
     ("Einsum", ((2, 3),), {"equation": "ij,jk"}, "equation 'ij,jk' has 2 terms for 1 operands"),
-    ("Einsum", ((2, 3), (3,)), {"equation": "ij,jk"}, "term 'jk' of equation 'ij,jk' does not fit operand 1, of rank "
-                                                      "1"),
+    (
+        "Einsum",
+        ((2, 3), (3,)),
+        {"equation": "ij,jk"},
+        "term 'jk' of equation 'ij,jk' does not fit operand 1, of rank 1",
+    ),
     ("Einsum", ((2, 3), (4, 3)), {"equation": "ij,jk"}, "'j' of equation 'ij,jk' is 3 and 4, expected one size"),
     ("ReduceSum", ((2, 3), (2,)), {}, "axes: axis 2 is outside a tensor of rank 2 (-2 to 1)"),
     ("ReduceMax", ((2, 3),), {"ties": "last"}, "ties is 'last', expected 'split' or 'first'"),

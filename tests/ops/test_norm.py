@@ -39,8 +39,9 @@ def test_training_updates_the_running_statistics(unbiased):
     y, buffers, _ = run(make_program(batch_norm(unbiased_running_var=unbiased), training=True))
     np.testing.assert_allclose(np.mean(y, axis=(0, 2, 3)), np.ones(4), atol=1e-5)
     batch_var = X.var(axis=(0, 2, 3), ddof=unbiased)
-    np.testing.assert_allclose(buffers["mean"], KEPT * STATISTICS["mean"] + (1 - KEPT) * X.mean(axis=(0, 2, 3)),
-                               rtol=1e-5)
+    np.testing.assert_allclose(
+        buffers["mean"], KEPT * STATISTICS["mean"] + (1 - KEPT) * X.mean(axis=(0, 2, 3)), rtol=1e-5
+    )
     np.testing.assert_allclose(buffers["var"], KEPT * STATISTICS["var"] + (1 - KEPT) * batch_var, rtol=1e-5)
 
 
@@ -93,10 +94,19 @@ def test_mean_variance_normalization_is_onnx_s(axes):
     np.testing.assert_allclose(reference.execute(g, {"x": X})[g.outputs[0]], want, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("op, attrs, per", [
-    ("LayerNormalization", {}, 3), ("RMSNormalization", {}, 3), ("GroupNormalization", {"num_groups": 2}, 4),
-    ("InstanceNormalization", {}, 4), ("LRN", {"size": 3}, None), ("LpNormalization", {}, None),
-    ("MeanVarianceNormalization", {}, None), ("BatchNormalization", {"training_mode": 1}, 4)])
+@pytest.mark.parametrize(
+    "op, attrs, per",
+    [
+        ("LayerNormalization", {}, 3),
+        ("RMSNormalization", {}, 3),
+        ("GroupNormalization", {"num_groups": 2}, 4),
+        ("InstanceNormalization", {}, 4),
+        ("LRN", {"size": 3}, None),
+        ("LpNormalization", {}, None),
+        ("MeanVarianceNormalization", {}, None),
+        ("BatchNormalization", {"training_mode": 1}, 4),
+    ],
+)
 def test_bfloat16_goes_through_forward_and_backward(op, attrs, per):
     bfloat16 = jax.numpy.bfloat16
     g = Graph(op)
@@ -116,18 +126,29 @@ def test_bfloat16_goes_through_forward_and_backward(op, attrs, per):
     np.testing.assert_allclose(np.asarray(outputs["y"], np.float32), want, rtol=3e-2, atol=3e-2)
 
 
-@pytest.mark.parametrize("op, inputs, attrs, message", [
-    ("BatchNormalization", ((2, 3, 4), 4, 3, 3, 3), {},
-     r"scale has shape \[4\]: expected one number per channel, \[3\]"),
-    ("BatchNormalization", ((3,), 3, 3, 3, 3), {}, r"X has shape \[3\]: expected \[n, channels, \*positions\]"),
-    ("BatchNormalization", ((1, 3), 3, 3, 3, 3), {"training_mode": 1, "unbiased_running_var": 1},
-     r"the variance of a sample needs more than one value per channel"),
-    ("LayerNormalization", ((2, 3), 2), {}, r"Scale of shape \[2\] does not broadcast to X's \[2, 3\]"),
-    ("LayerNormalization", ((2, 3), 3), {"axis": 2}, r"axis 2 is outside a tensor of rank 2"),
-    ("GroupNormalization", ((2, 3, 4), 3, 3), {"num_groups": 2}, r"num_groups is 2: expected a divisor of the 3"),
-    ("LpNormalization", ((2, 3),), {"p": 3}, r"p is 3: expected 1 or 2"),
-    ("LRN", ((2, 3, 4),), {"size": 0}, r"size is 0: a window has at least 1 channel"),
-])
+@pytest.mark.parametrize(
+    "op, inputs, attrs, message",
+    [
+        (
+            "BatchNormalization",
+            ((2, 3, 4), 4, 3, 3, 3),
+            {},
+            r"scale has shape \[4\]: expected one number per channel, \[3\]",
+        ),
+        ("BatchNormalization", ((3,), 3, 3, 3, 3), {}, r"X has shape \[3\]: expected \[n, channels, \*positions\]"),
+        (
+            "BatchNormalization",
+            ((1, 3), 3, 3, 3, 3),
+            {"training_mode": 1, "unbiased_running_var": 1},
+            r"the variance of a sample needs more than one value per channel",
+        ),
+        ("LayerNormalization", ((2, 3), 2), {}, r"Scale of shape \[2\] does not broadcast to X's \[2, 3\]"),
+        ("LayerNormalization", ((2, 3), 3), {"axis": 2}, r"axis 2 is outside a tensor of rank 2"),
+        ("GroupNormalization", ((2, 3, 4), 3, 3), {"num_groups": 2}, r"num_groups is 2: expected a divisor of the 3"),
+        ("LpNormalization", ((2, 3),), {"p": 3}, r"p is 3: expected 1 or 2"),
+        ("LRN", ((2, 3, 4),), {"size": 0}, r"size is 0: a window has at least 1 channel"),
+    ],
+)
 def test_mistakes_are_named(op, inputs, attrs, message):
     g = Graph("g")
     values = [g.input(f"x{k}", s if isinstance(s, tuple) else (s,)) for k, s in enumerate(inputs)]

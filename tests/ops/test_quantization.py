@@ -141,11 +141,14 @@ def test_a_model_with_quantized_weights_trains():
     assert losses[-1] < 0.01 * losses[0] and state.params["s"] != 0.05
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"scale": np.float32([0.1, 0.2])}, r"a scale of 2 numbers for axis 1, of size 4"),
-    ({"scale": np.float32([[0.1, 0.2]]), "axis": 1, "block_size": 2}, r"a scale of shape \[\d+, 2\], got \[1, 2\]"),
-    ({"scale": np.float32([[0.1, 0.2]])}, r"expected one number, or one per index of axis 1"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"scale": np.float32([0.1, 0.2])}, r"a scale of 2 numbers for axis 1, of size 4"),
+        ({"scale": np.float32([[0.1, 0.2]]), "axis": 1, "block_size": 2}, r"a scale of shape \[\d+, 2\], got \[1, 2\]"),
+        ({"scale": np.float32([[0.1, 0.2]])}, r"expected one number, or one per index of axis 1"),
+    ],
+)
 def test_mistakes(change, message):
     with pytest.raises(GraphError, match=message):
         infer_shapes(there_and_back(**change))

@@ -94,18 +94,25 @@ def test_numpy_draws_from_the_generator_it_is_given():
     assert abs(masks[0].mean() - 0.75) < 0.03
 
 
-@pytest.mark.parametrize("op, attrs, mean, std", [
-    ("RandomNormal", {"shape": (64, 64), "mean": 3.0, "scale": 2.0}, 3.0, 2.0),
-    ("RandomNormalLike", {"mean": -1.0}, -1.0, 1.0),
-    ("RandomUniform", {"shape": (64, 64), "low": -1.0, "high": 3.0}, 1.0, 4 / 12**0.5),
-    ("RandomUniformLike", {}, 0.5, 1 / 12**0.5),
-    ("Bernoulli", {}, 0.3, 0.21**0.5)])
+@pytest.mark.parametrize(
+    "op, attrs, mean, std",
+    [
+        ("RandomNormal", {"shape": (64, 64), "mean": 3.0, "scale": 2.0}, 3.0, 2.0),
+        ("RandomNormalLike", {"mean": -1.0}, -1.0, 1.0),
+        ("RandomUniform", {"shape": (64, 64), "low": -1.0, "high": 3.0}, 1.0, 4 / 12**0.5),
+        ("RandomUniformLike", {}, 0.5, 1 / 12**0.5),
+        ("Bernoulli", {}, 0.3, 0.21**0.5),
+    ],
+)
 @pytest.mark.parametrize("backend", ["jax", "numpy"])
 def test_draws_have_their_mean_and_deviation(op, attrs, mean, std, backend):
     x = None if "shape" in attrs else np.full((64, 64), 0.3, np.float32)
     g = graph_of(op, x=x, **attrs)
-    found = draw(g, x) if backend == "jax" else reference.execute(
-        g, {} if x is None else {"x": x}, rng=np.random.default_rng(0))
+    found = (
+        draw(g, x)
+        if backend == "jax"
+        else reference.execute(g, {} if x is None else {"x": x}, rng=np.random.default_rng(0))
+    )
     y = np.asarray(found["y"])
     assert y.dtype == np.float32 and y.shape == (64, 64)
     assert abs(y.mean() - mean) < 0.1 * std and abs(y.std() - std) < 0.1 * std

@@ -19,28 +19,43 @@ def layer(op, directions=1, steps=T, lens=None, peepholes=False, **attributes):
     """A layer of this kind from x, with everything it may read as parameters."""
     rows, draw = GATES[op] * H, lambda *s: RNG.normal(size=s).astype(np.float32)
     g = Graph(op)
-    inputs = [g.input("x", (steps, N, WIDTH)), g.parameter("w", draw(directions, rows, WIDTH)),
-              g.parameter("r", draw(directions, rows, H)), g.parameter("b", draw(directions, 2 * rows)),
-              None if lens is None else g.constant("lens", np.asarray(lens, np.int32)),
-              g.parameter("h", draw(directions, N, H))]
+    inputs = [
+        g.input("x", (steps, N, WIDTH)),
+        g.parameter("w", draw(directions, rows, WIDTH)),
+        g.parameter("r", draw(directions, rows, H)),
+        g.parameter("b", draw(directions, 2 * rows)),
+        None if lens is None else g.constant("lens", np.asarray(lens, np.int32)),
+        g.parameter("h", draw(directions, N, H)),
+    ]
     if op == "LSTM":
-        inputs += [g.parameter("c", draw(directions, N, H)),
-                   g.parameter("p", draw(directions, 3 * H)) if peepholes else None]
-    for o in g.add(op, inputs, attributes, names=["y", "last", "cell"][:3 if op == "LSTM" else 2]):
+        inputs += [
+            g.parameter("c", draw(directions, N, H)),
+            g.parameter("p", draw(directions, 3 * H)) if peepholes else None,
+        ]
+    for o in g.add(op, inputs, attributes, names=["y", "last", "cell"][: 3 if op == "LSTM" else 2]):
         g.output(o)
     return g
 
 
 SITUATIONS = [
     ("RNN", {"directions": 2, "direction": "bidirectional", "lens": [4, 1, 2], "activations": ("Tanh", "Relu")}),
-    ("RNN", {"direction": "reverse", "activations": ("Affine",), "activation_alpha": (0.3,),
-             "activation_beta": (0.1,)}),
+    (
+        "RNN",
+        {"direction": "reverse", "activations": ("Affine",), "activation_alpha": (0.3,), "activation_beta": (0.1,)},
+    ),
     ("GRU", {"directions": 2, "direction": "bidirectional", "lens": [4, 1, 2], "linear_before_reset": 1}),
     ("GRU", {"lens": [2, 4, 3], "clip": 0.8}),
     ("LSTM", {"directions": 2, "direction": "bidirectional", "lens": [4, 1, 2], "peepholes": True}),
     ("LSTM", {"direction": "reverse", "clip": 0.5, "peepholes": True}),
-    ("LSTM", {"input_forget": 1, "activations": ("HardSigmoid", "ScaledTanh", "LeakyRelu"),
-              "activation_alpha": (0.25, 1.2, 0.1), "activation_beta": (0.4, 0.7)}),
+    (
+        "LSTM",
+        {
+            "input_forget": 1,
+            "activations": ("HardSigmoid", "ScaledTanh", "LeakyRelu"),
+            "activation_alpha": (0.25, 1.2, 0.1),
+            "activation_beta": (0.4, 0.7),
+        },
+    ),
 ]
 
 
@@ -61,14 +76,17 @@ def test_a_gradient_of_open_length_is_not_written():
         onnxio.to_model(infer_shapes(make_gradient(g, ["y"])))
 
 
-@pytest.mark.parametrize("how, message", [
-    ({"directions": 2}, r"W has shape \[2, 20, 2\]: expected \[1, 20, 2\] for 4 gate"),
-    ({"direction": "sideways"}, "direction is 'sideways', expected one of forward, reverse, bidirectional"),
-    ({"activations": ("Tanh",)}, "expected 3, 3 for each direction"),
-    ({"activations": ("Tanh", "Tanh", "Gelu")}, "activation 'Gelu': expected one of Relu, Tanh"),
-    ({"hidden_size": 4}, "hidden_size is 4, but R has 5 columns"),
-    ({"lens": [1, 2]}, r"sequence_lens has shape \[2\]: expected \[3\]"),
-])
+@pytest.mark.parametrize(
+    "how, message",
+    [
+        ({"directions": 2}, r"W has shape \[2, 20, 2\]: expected \[1, 20, 2\] for 4 gate"),
+        ({"direction": "sideways"}, "direction is 'sideways', expected one of forward, reverse, bidirectional"),
+        ({"activations": ("Tanh",)}, "expected 3, 3 for each direction"),
+        ({"activations": ("Tanh", "Tanh", "Gelu")}, "activation 'Gelu': expected one of Relu, Tanh"),
+        ({"hidden_size": 4}, "hidden_size is 4, but R has 5 columns"),
+        ({"lens": [1, 2]}, r"sequence_lens has shape \[2\]: expected \[3\]"),
+    ],
+)
 def test_mistakes(how, message):
     with pytest.raises(GraphError, match=message):
         infer_shapes(layer("LSTM", **how))

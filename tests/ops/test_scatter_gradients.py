@@ -8,10 +8,11 @@ from .test_judges import difference_quotients
 
 PLACES = np.array([[0, 1], [2, 1], [0, 1]])  # one of them twice
 ALONG = np.array([[0, 1, 1], [3, 3, 0], [2, 1, 3]])
-ROWS = [Case(op, (f(3, 4), indices, f(*shape)), reduction=how, why=how, **axis)
-        for op, indices, shape, axis in (("ScatterElements", ALONG, (3, 3), {"axis": 1}),
-                                         ("ScatterND", PLACES, (3,), {}))
-        for how in ("mul", "max", "min")]
+ROWS = [
+    Case(op, (f(3, 4), indices, f(*shape)), reduction=how, why=how, **axis)
+    for op, indices, shape, axis in (("ScatterElements", ALONG, (3, 3), {"axis": 1}), ("ScatterND", PLACES, (3,), {}))
+    for how in ("mul", "max", "min")
+]
 
 
 def gradients(case, dy):
@@ -35,7 +36,11 @@ def test_zeros_have_a_slope():
 
 
 def test_equal_ones_share():
-    case = Case("ScatterElements", (np.float32([[2, 1]]), np.array([[0, 0, 1]]), np.float32([[2, 2, 5]])), axis=1,
-                reduction="max")
+    case = Case(
+        "ScatterElements",
+        (np.float32([[2, 1]]), np.array([[0, 0, 1]]), np.float32([[2, 2, 5]])),
+        axis=1,
+        reduction="max",
+    )
     _, grads = gradients(case, np.array([[9.0, 1.0]]))
     assert grads["x"].tolist() == [[3, 0]] and grads["updates"].tolist() == [[3, 3, 1]]

@@ -105,8 +105,21 @@ def test_float32_stays_close_to_float64_everywhere(op, attrs):
 
 
 @on_every_backend
-@pytest.mark.parametrize("op, attrs", [("Softsign", {}), ("Asinh", {}), ("Atan", {}), ("Sigmoid", {}), ("Softplus", {}),
-                                       ("Tanh", {}), ("Erf", {}), ("Elu", {}), ("Relu", {})], ids=str)
+@pytest.mark.parametrize(
+    "op, attrs",
+    [
+        ("Softsign", {}),
+        ("Asinh", {}),
+        ("Atan", {}),
+        ("Sigmoid", {}),
+        ("Softplus", {}),
+        ("Tanh", {}),
+        ("Erf", {}),
+        ("Elu", {}),
+        ("Relu", {}),
+    ],
+    ids=str,
+)
 def test_huge_inputs_have_finite_gradients(op, attrs, backend):
     y, dx = slopes(backend, op, [-1e30, 1e30], **attrs)
     assert np.isfinite(y).all() and np.isfinite(dx).all()
@@ -186,9 +199,16 @@ def test_powers_whose_exponent_is_a_number(e, slope, backend):
 
 @on_every_backend
 def test_infinite_inputs(backend):
-    for op, y, dx in [("Relu", [0, np.inf], [0, 1]), ("Sigmoid", [0, 1], [0, 0]), ("Tanh", [-1, 1], [0, 0]),
-                      ("Softplus", [0, np.inf], [0, 1]), ("Exp", [0, np.inf], [0, np.inf]), ("Erf", [-1, 1], [0, 0]),
-                      ("Elu", [-1, np.inf], [0, 1]), ("Atan", [-np.pi / 2, np.pi / 2], [0, 0])]:
+    for op, y, dx in [
+        ("Relu", [0, np.inf], [0, 1]),
+        ("Sigmoid", [0, 1], [0, 0]),
+        ("Tanh", [-1, 1], [0, 0]),
+        ("Softplus", [0, np.inf], [0, 1]),
+        ("Exp", [0, np.inf], [0, np.inf]),
+        ("Erf", [-1, 1], [0, 0]),
+        ("Elu", [-1, np.inf], [0, 1]),
+        ("Atan", [-np.pi / 2, np.pi / 2], [0, 0]),
+    ]:
         found = slopes(backend, op, [-np.inf, np.inf])
         np.testing.assert_allclose(found[0], y, rtol=1e-6, err_msg=op)
         np.testing.assert_allclose(found[1], dx, rtol=1e-6, err_msg=op)
@@ -210,8 +230,9 @@ def test_extremes_of_nan_are_nan(op, backend):
 
 @on_every_backend
 def test_clip_passes_the_gradient_on_both_bounds(backend):
-    g, feeds = graph_of("Clip", np.float32([-np.inf, -2, -1, 0, 1, 2, np.inf]), np.array(-1, np.float32),
-                        np.array(1, np.float32))
+    g, feeds = graph_of(
+        "Clip", np.float32([-np.inf, -2, -1, 0, 1, 2, np.inf]), np.array(-1, np.float32), np.array(1, np.float32)
+    )
     outputs, grads = run(backend, g, feeds, ["x0", "x1", "x2"])
     np.testing.assert_array_equal(outputs["y"], [-1, -1, -1, 0, 1, 1, 1])
     np.testing.assert_array_equal(grads["x0"], [0, 0, 1, 1, 1, 0, 0])
@@ -229,8 +250,10 @@ def test_clip_between_crossed_bounds_depends_on_the_upper_one_alone(backend):
 
 # ---- dtypes -------------------------------------------------------------------------------------------
 
-SMALLEST = {op: min((c for c in ROWS if c.op == op), key=lambda c: (not c.wrt, bool(c.excused), c.size))
-            for op in sorted({c.op for c in ROWS})}
+SMALLEST = {
+    op: min((c for c in ROWS if c.op == op), key=lambda c: (not c.wrt, bool(c.excused), c.size))
+    for op in sorted({c.op for c in ROWS})
+}
 FLOATING = [c for c in SMALLEST.values() if any(a.dtype.kind == "f" for a in c.fed.values())]
 
 
@@ -246,18 +269,49 @@ def test_bfloat16_stays_bfloat16(case):
             assert got.dtype == (ml_dtypes.bfloat16 if want.dtype.kind == "f" else want.dtype), backend
             if want.dtype.kind == "f":
                 large = np.abs(want[np.isfinite(want)]).max(initial=1.0)
-                np.testing.assert_allclose(np.asarray(got, np.float64), want, rtol=0.05, atol=0.05 * large,
-                                           err_msg=backend)
+                np.testing.assert_allclose(
+                    np.asarray(got, np.float64), want, rtol=0.05, atol=0.05 * large, err_msg=backend
+                )
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "int64"])
-@pytest.mark.parametrize("op", ["Add", "Sub", "Mul", "Div", "Mod", "Max", "Min", "Abs", "Neg", "Sign", "Clip", "Where",
-                                "Equal", "Less", "GreaterOrEqual", "BitwiseAnd", "BitwiseNot", "Pow", "PRelu", "Relu"])
+@pytest.mark.parametrize(
+    "op",
+    [
+        "Add",
+        "Sub",
+        "Mul",
+        "Div",
+        "Mod",
+        "Max",
+        "Min",
+        "Abs",
+        "Neg",
+        "Sign",
+        "Clip",
+        "Where",
+        "Equal",
+        "Less",
+        "GreaterOrEqual",
+        "BitwiseAnd",
+        "BitwiseNot",
+        "Pow",
+        "PRelu",
+        "Relu",
+    ],
+)
 def test_integers_stay_integers(op, dtype):
     a, b = np.array([[7, 6, 5], [1, 2, 3]], dtype), np.array([2, 3, 1], dtype)
     a = a if dtype == "uint8" else a * np.array([[-1], [1]], dtype)
-    inputs = {"Abs": (a,), "Neg": (a,), "Sign": (a,), "Relu": (a,), "BitwiseNot": (a,), "Clip": (a, 1, b[0]),
-              "Where": (a > 2, a, b)}.get(op, (a, b))
+    inputs = {
+        "Abs": (a,),
+        "Neg": (a,),
+        "Sign": (a,),
+        "Relu": (a,),
+        "BitwiseNot": (a,),
+        "Clip": (a, 1, b[0]),
+        "Where": (a > 2, a, b),
+    }.get(op, (a, b))
     g, feeds = graph_of(op, *(np.asarray(i) if isinstance(i, np.generic) else i for i in inputs))
     with jax.enable_x64(dtype == "int64"):
         by_jax, by_numpy = (np.asarray(run(backend, g, feeds)[0]["y"]) for backend in ("jax", "numpy"))
@@ -266,8 +320,11 @@ def test_integers_stay_integers(op, dtype):
 
 
 def test_a_power_has_the_dtype_of_its_base():
-    for x, e in [(np.float32([4, 9]), np.int32([2, 1])), (np.int32([4, 9]), np.float32([0.5, 2])),
-                 (np.float32([4, 9]), np.array([0.5, 2], ml_dtypes.bfloat16))]:
+    for x, e in [
+        (np.float32([4, 9]), np.int32([2, 1])),
+        (np.int32([4, 9]), np.float32([0.5, 2])),
+        (np.float32([4, 9]), np.array([0.5, 2], ml_dtypes.bfloat16)),
+    ]:
         g, feeds = graph_of("Pow", x, e)
         found = [np.asarray(run(backend, g, feeds)[0]["y"]) for backend in ("jax", "numpy")]
         np.testing.assert_allclose(found[0], found[1], rtol=1e-6)

@@ -27,56 +27,136 @@ CONVOLUTIONS = [r for r in ROWS if r.values[0].op == "Conv"]
 IMAGE, WEIGHT = (2, 4, 8, 8), (6, 4, 3, 3)
 POOL = {"kernel_shape": (2, 2)}
 MISTAKES = [
-    ("Conv", ((2, 4), (6, 4)), {}, "got an image of rank 2 and a weight of rank 2, expected the same rank, 3 or "
-     "more: image [n, c, *spatial], weight with two sizes for channels, then *kernel"),
-    ("Conv", (IMAGE, (6, 4, 3)), {}, "got an image of rank 4 and a weight of rank 3, expected the same rank, 3 or "
-     "more: image [n, c, *spatial], weight with two sizes for channels, then *kernel"),
-    ("Conv", (IMAGE, (6, 3, 3, 3)), {}, "an image of 4 channels does not fit a weight of shape [6, 3, 3, 3] with "
-     "group=1: the weight's second size is channels / group, and group divides its first"),
-    ("Conv", (IMAGE, (5, 2, 3, 3)), {"group": 2}, "an image of 4 channels does not fit a weight of shape [5, 2, 3, 3] "
-     "with group=2: the weight's second size is channels / group, and group divides its first"),
+    (
+        "Conv",
+        ((2, 4), (6, 4)),
+        {},
+        "got an image of rank 2 and a weight of rank 2, expected the same rank, 3 or "
+        "more: image [n, c, *spatial], weight with two sizes for channels, then *kernel",
+    ),
+    (
+        "Conv",
+        (IMAGE, (6, 4, 3)),
+        {},
+        "got an image of rank 4 and a weight of rank 3, expected the same rank, 3 or "
+        "more: image [n, c, *spatial], weight with two sizes for channels, then *kernel",
+    ),
+    (
+        "Conv",
+        (IMAGE, (6, 3, 3, 3)),
+        {},
+        "an image of 4 channels does not fit a weight of shape [6, 3, 3, 3] with "
+        "group=1: the weight's second size is channels / group, and group divides its first",
+    ),
+    (
+        "Conv",
+        (IMAGE, (5, 2, 3, 3)),
+        {"group": 2},
+        "an image of 4 channels does not fit a weight of shape [5, 2, 3, 3] "
+        "with group=2: the weight's second size is channels / group, and group divides its first",
+    ),
     ("Conv", (IMAGE, WEIGHT, (4,)), {}, "the bias has shape [4], expected [6]: one per output channel"),
     ("Conv", (IMAGE, WEIGHT), {"kernel_shape": (3, 2)}, "kernel_shape is [3, 2], but the weight has [3, 3]"),
     ("Conv", (IMAGE, WEIGHT), {"strides": (0, 1)}, "strides is [0, 1], expected 2 integers of at least 1"),
     ("Conv", (IMAGE, WEIGHT), {"dilations": (2,)}, "dilations is [2], expected 2 integers of at least 1"),
     ("Conv", (IMAGE, WEIGHT), {"pads": (1, 1)}, "pads is [1, 1], expected 4 integers of at least 0"),
     ("Conv", (IMAGE, WEIGHT), {"pads": (1, 1, -1, 1)}, "pads is [1, 1, -1, 1], expected 4 integers of at least 0"),
-    ("Conv", (IMAGE, WEIGHT), {"auto_pad": "SAME"}, "auto_pad is 'SAME', expected one of NOTSET, VALID, SAME_UPPER, "
-                                                    "SAME_LOWER"),
-    ("Conv", (IMAGE, WEIGHT), {"auto_pad": "SAME_UPPER", "pads": (1, 1, 1, 1)},
-     "auto_pad=SAME_UPPER and pads=[1, 1, 1, 1] contradict each other: give one of them"),
-    ("Conv", ((2, 4, 8, 4), WEIGHT), {"dilations": (1, 3), "pads": (0, 1, 0, 1)},
-     "a window of 7 positions does not fit on spatial axis 1, which has 4, or 6 with padding; use a smaller "
-     "kernel_shape or dilation, or more padding"),
-    ("ConvTranspose", (IMAGE, (3, 4, 3, 3)), {}, "an image of 4 channels does not fit a weight of shape [3, 4, 3, 3] "
-     "with group=1: the weight's first size is the number of channels, which group divides"),
+    (
+        "Conv",
+        (IMAGE, WEIGHT),
+        {"auto_pad": "SAME"},
+        "auto_pad is 'SAME', expected one of NOTSET, VALID, SAME_UPPER, SAME_LOWER",
+    ),
+    (
+        "Conv",
+        (IMAGE, WEIGHT),
+        {"auto_pad": "SAME_UPPER", "pads": (1, 1, 1, 1)},
+        "auto_pad=SAME_UPPER and pads=[1, 1, 1, 1] contradict each other: give one of them",
+    ),
+    (
+        "Conv",
+        ((2, 4, 8, 4), WEIGHT),
+        {"dilations": (1, 3), "pads": (0, 1, 0, 1)},
+        "a window of 7 positions does not fit on spatial axis 1, which has 4, or 6 with padding; use a smaller "
+        "kernel_shape or dilation, or more padding",
+    ),
+    (
+        "ConvTranspose",
+        (IMAGE, (3, 4, 3, 3)),
+        {},
+        "an image of 4 channels does not fit a weight of shape [3, 4, 3, 3] "
+        "with group=1: the weight's first size is the number of channels, which group divides",
+    ),
     ("ConvTranspose", (IMAGE, (4, 3, 3, 3), (4,)), {}, "the bias has shape [4], expected [3]: one per output channel"),
-    ("ConvTranspose", (IMAGE, (4, 3, 3, 3)), {"output_padding": (0, 1)}, "output_padding is [0, 1], expected each "
-     "smaller than its stride or dilation (strides [1, 1], dilations [1, 1])"),
-    ("ConvTranspose", ((1, 4, 1, 1), (4, 3, 3, 3)), {"pads": (2, 1, 1, 1)}, "pads=[2, 1, 1, 1] leave nothing of an "
-                                                                            "output of [3, 3]; use smaller pads"),
-    ("ConvTranspose", (IMAGE, (4, 3, 3, 3)), {"strides": (2, 2), "output_shape": (19, 18)}, "output_shape is [19, 18], "
-     "but an input of [8, 8] reaches only [17, 17], and at most stride - 1 more; use a smaller output_shape, or larger "
-     "strides"),
-    ("ConvTranspose", (IMAGE, (4, 3, 3, 3)), {"output_shape": (9,)}, "output_shape is [9], expected 2 integers of at "
-                                                                     "least 1"),
+    (
+        "ConvTranspose",
+        (IMAGE, (4, 3, 3, 3)),
+        {"output_padding": (0, 1)},
+        "output_padding is [0, 1], expected each "
+        "smaller than its stride or dilation (strides [1, 1], dilations [1, 1])",
+    ),
+    (
+        "ConvTranspose",
+        ((1, 4, 1, 1), (4, 3, 3, 3)),
+        {"pads": (2, 1, 1, 1)},
+        "pads=[2, 1, 1, 1] leave nothing of an output of [3, 3]; use smaller pads",
+    ),
+    (
+        "ConvTranspose",
+        (IMAGE, (4, 3, 3, 3)),
+        {"strides": (2, 2), "output_shape": (19, 18)},
+        "output_shape is [19, 18], "
+        "but an input of [8, 8] reaches only [17, 17], and at most stride - 1 more; use a smaller output_shape, or larger "
+        "strides",
+    ),
+    (
+        "ConvTranspose",
+        (IMAGE, (4, 3, 3, 3)),
+        {"output_shape": (9,)},
+        "output_shape is [9], expected 2 integers of at least 1",
+    ),
     ("MaxPool", (IMAGE,), {}, "a pool needs the attribute kernel_shape, e.g. kernel_shape=(2, 2)"),
     ("MaxPool", ((2, 4),), POOL, "got a tensor of rank 2, expected an image [n, c, *spatial] of rank 3 or more"),
-    ("MaxPool", (IMAGE,), {"kernel_shape": (9, 2)}, "a window of 9 positions does not fit on spatial axis 0, which has "
-     "8, or 8 with padding; use a smaller kernel_shape or dilation, or more padding"),
-    ("MaxPool", (IMAGE,), POOL | {"pads": (0, 2, 0, 0)}, "pads=[0, 2, 0, 0] make windows of [2, 2] that see nothing "
-                                                         "but padding; use pads smaller than the window"),
+    (
+        "MaxPool",
+        (IMAGE,),
+        {"kernel_shape": (9, 2)},
+        "a window of 9 positions does not fit on spatial axis 0, which has "
+        "8, or 8 with padding; use a smaller kernel_shape or dilation, or more padding",
+    ),
+    (
+        "MaxPool",
+        (IMAGE,),
+        POOL | {"pads": (0, 2, 0, 0)},
+        "pads=[0, 2, 0, 0] make windows of [2, 2] that see nothing but padding; use pads smaller than the window",
+    ),
     ("AveragePool", (IMAGE,), {"kernel_shape": (2,)}, "kernel_shape is [2], expected 2 integers of at least 1"),
     ("AveragePool", (IMAGE,), POOL | {"strides": (2, 0)}, "strides is [2, 0], expected 2 integers of at least 1"),
     ("LpPool", (IMAGE,), POOL | {"p": 0}, "p is 0, expected an integer of at least 1: the norm that is taken"),
-    ("GlobalAveragePool", ((2, 4),), {}, "got a tensor of rank 2, expected an image [n, c, *spatial] of rank 3 or "
-                                         "more"),
-    ("ConvGradInput", ((2, 6, 8, 8), WEIGHT, IMAGE), {}, "the cotangent has 6 channels of [8, 8], expected 6 of "
-                                                         "[6, 6]"),
-    ("ConvGradWeight", (IMAGE, (2, 5, 6, 6), WEIGHT), {}, "the cotangent has 5 channels of [6, 6], expected 6 of "
-                                                          "[6, 6]"),
-    ("MaxPoolGrad", ((2, 4, 4, 4), IMAGE, (2, 4, 4, 4)), POOL, "the cotangent has 4 channels of [4, 4], expected 4 of "
-                                                               "[7, 7]"),
+    (
+        "GlobalAveragePool",
+        ((2, 4),),
+        {},
+        "got a tensor of rank 2, expected an image [n, c, *spatial] of rank 3 or more",
+    ),
+    (
+        "ConvGradInput",
+        ((2, 6, 8, 8), WEIGHT, IMAGE),
+        {},
+        "the cotangent has 6 channels of [8, 8], expected 6 of [6, 6]",
+    ),
+    (
+        "ConvGradWeight",
+        (IMAGE, (2, 5, 6, 6), WEIGHT),
+        {},
+        "the cotangent has 5 channels of [6, 6], expected 6 of [6, 6]",
+    ),
+    (
+        "MaxPoolGrad",
+        ((2, 4, 4, 4), IMAGE, (2, 4, 4, 4)),
+        POOL,
+        "the cotangent has 4 channels of [4, 4], expected 4 of [7, 7]",
+    ),
 ]
 
 
@@ -101,8 +181,12 @@ def test_pads_of_zero_beside_auto_pad_say_nothing():
 
 COSTS = [
     ("Conv", (IMAGE, WEIGHT, (6,)), {}, {"ConvGradInput": 1, "ConvGradWeight": 1, "ReduceSum": 1}),
-    ("ConvTranspose", (IMAGE, (4, 6, 3, 3)), {"strides": (2, 2), "output_padding": (1, 0), "pads": (1, 1, 1, 1)},
-     {"Conv": 1, "ConvGradWeight": 1}),
+    (
+        "ConvTranspose",
+        (IMAGE, (4, 6, 3, 3)),
+        {"strides": (2, 2), "output_padding": (1, 0), "pads": (1, 1, 1, 1)},
+        {"Conv": 1, "ConvGradWeight": 1},
+    ),
     ("MaxPool", (IMAGE,), POOL, {"MaxPoolGrad": 1}),
     ("AveragePool", (IMAGE,), POOL, {"AveragePoolGrad": 1}),
     ("GlobalAveragePool", (IMAGE,), {}, {"GlobalAveragePoolGrad": 1}),
@@ -138,18 +222,30 @@ def tensors_of(case):
 def test_the_forms_of_other_platforms_agree_with_those_of_the_cpu(case):
     with jax.enable_x64(True):
         x, w, dy, win, group = tensors_of(case)
-        ours = jax.jit(lambda x, w, dy: (_convolution.convolve(x, w, win, group),
-                                         _convolution.convolve_input(dy, w, win, group),
-                                         _convolution.convolve_weight(x, dy, win, group)))(x, w, dy)
-        theirs = jax.jit(lambda x, w, dy: (_convolution._plain(x, w, win, group),
-                                           _convolution._plain_input(dy, w, win, group),
-                                           _convolution._plain_weight(x, dy, win, group)))(x, w, dy)
+        ours = jax.jit(
+            lambda x, w, dy: (
+                _convolution.convolve(x, w, win, group),
+                _convolution.convolve_input(dy, w, win, group),
+                _convolution.convolve_weight(x, dy, win, group),
+            )
+        )(x, w, dy)
+        theirs = jax.jit(
+            lambda x, w, dy: (
+                _convolution._plain(x, w, win, group),
+                _convolution._plain_input(dy, w, win, group),
+                _convolution._plain_weight(x, dy, win, group),
+            )
+        )(x, w, dy)
         for a, b in zip(ours, theirs, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
 
 
-FOLDED = [((7, 8), (2, 5), (0, 0, 0, 0), 3, 4), ((5, 6), (3, 3), (1, 2, 1, 0), 2, 2), ((9,), (4,), (3, 1), 1, 2),
-          ((4, 3, 6), (2, 2, 4), (0, 0, 2, 1, 0, 0), 5, None)]
+FOLDED = [
+    ((7, 8), (2, 5), (0, 0, 0, 0), 3, 4),
+    ((5, 6), (3, 3), (1, 2, 1, 0), 2, 2),
+    ((9,), (4,), (3, 1), 1, 2),
+    ((4, 3, 6), (2, 2, 4), (0, 0, 2, 1, 0, 0), 5, None),
+]
 
 
 @pytest.mark.parametrize("sizes, kernel, pads, channels, pixels", FOLDED)
@@ -158,11 +254,15 @@ def test_wide_pixels_say_the_same(sizes, kernel, pads, channels, pixels):
     fold = folding(win, 8)
     assert (fold and fold.pixels) == pixels
     rng = np.random.default_rng(0)
-    x, w, dy = (jnp.asarray(rng.normal(size=s).astype(np.float32)) for s in (
-        (2, *sizes, channels), (*kernel, channels, 8), (2, *win.out, 8)))
-    for ours, theirs, a, b in [(_convolution.convolve, _convolution._plain, x, w),
-                               (_convolution.convolve_input, _convolution._plain_input, dy, w),
-                               (_convolution.convolve_weight, _convolution._plain_weight, x, dy)]:
+    x, w, dy = (
+        jnp.asarray(rng.normal(size=s).astype(np.float32))
+        for s in ((2, *sizes, channels), (*kernel, channels, 8), (2, *win.out, 8))
+    )
+    for ours, theirs, a, b in [
+        (_convolution.convolve, _convolution._plain, x, w),
+        (_convolution.convolve_input, _convolution._plain_input, dy, w),
+        (_convolution.convolve_weight, _convolution._plain_weight, x, dy),
+    ]:
         np.testing.assert_allclose(ours(a, b, win, 1), theirs(a, b, win, 1), rtol=1e-4, atol=1e-4)
 
 
@@ -234,8 +334,11 @@ def test_compiles_for_every_platform(case):
         return program.backward({}, saved, {s: outputs[s] for s in program.seeds})
 
     exported = jax.export.export(jax.jit(run), platforms=["cpu", "cuda", "tpu"])(case.feeds())
-    jax.tree.map(lambda g, w: np.testing.assert_allclose(g, w, rtol=1e-5, atol=1e-5),
-                 exported.call(case.feeds()), jax.jit(run)(case.feeds()))
+    jax.tree.map(
+        lambda g, w: np.testing.assert_allclose(g, w, rtol=1e-5, atol=1e-5),
+        exported.call(case.feeds()),
+        jax.jit(run)(case.feeds()),
+    )
 
 
 @pytest.mark.parametrize("case", VARIED)
@@ -267,15 +370,22 @@ def test_gradients_reach_the_cpu_as_convolutions_in_the_usual_order():
         return program.backward(params, saved, outputs)
 
     text = jax.jit(run).lower(g.params, np.ones((4, 12, 9, 9), np.float32)).as_text()
-    found = re.findall(r"stablehlo\.convolution.*?dim_numbers = (\S+), .*?lhs_dilate = (\[.*?\])",
-                       text.replace("[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]", "usual"))
+    found = re.findall(
+        r"stablehlo\.convolution.*?dim_numbers = (\S+), .*?lhs_dilate = (\[.*?\])",
+        text.replace("[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]", "usual"),
+    )
     assert len(found) == text.count("stablehlo.convolution") == 5  # the strided one's gradient to its image is a dot
     assert set(found) == {("usual", "[1, 1]")}
 
 
 # ONNX Runtime, too, counts padding among the indices where a window is -inf, and wants output_padding < stride.
-EXPORTED = [r for r in ROWS if {"onnx_gradient", "onnx_reference"} & set(r.values[0].excused)
-            and "-inf" not in r.values[0].why and "below the dilation" not in r.values[0].why]
+EXPORTED = [
+    r
+    for r in ROWS
+    if {"onnx_gradient", "onnx_reference"} & set(r.values[0].excused)
+    and "-inf" not in r.values[0].why
+    and "below the dilation" not in r.values[0].why
+]
 
 
 @pytest.mark.parametrize("case", EXPORTED)
@@ -289,8 +399,9 @@ def test_what_onnx_gets_wrong_onnxruntime_gets_right(case):
     grads = program.backward({}, saved, dy)
     known = {**feeds, **outputs, **{grad_name(s): d for s, d in dy.items()}}
     for graph, want in [(program.graph, outputs), (program.gradient, {grad_name(k): g for k, g in grads.items()})]:
-        session = runtime.InferenceSession(onnxio.to_model(graph).SerializeToString(),
-                                           providers=["CPUExecutionProvider"])
+        session = runtime.InferenceSession(
+            onnxio.to_model(graph).SerializeToString(), providers=["CPUExecutionProvider"]
+        )
         got = session.run(None, {i.name: np.asarray(known[i.name]) for i in session.get_inputs()})
         for g, w in zip(got, want.values(), strict=True):
             np.testing.assert_allclose(g, w, rtol=1e-4, atol=1e-5)
@@ -300,7 +411,10 @@ def test_a_spelling_that_needs_fixed_sizes_says_so():
     g = Graph("g")
     g.output(g.op.AveragePool(g.input("x", ("N", 3, "H", "W")), kernel_shape=(2, 2), name="here"))
     gradient = infer_shapes(make_gradient(infer_shapes(g), wrt=["x"]))
-    with pytest.raises(GraphError, match=r"AveragePoolGrad can be spelled in standard operators only where the "
-                                         r"spatial sizes are numbers, got x:float32\[N, 3, H, W\]; declare the image "
-                                         r"with fixed height and width"):
+    with pytest.raises(
+        GraphError,
+        match=r"AveragePoolGrad can be spelled in standard operators only where the "
+        r"spatial sizes are numbers, got x:float32\[N, 3, H, W\]; declare the image "
+        r"with fixed height and width",
+    ):
         onnxio.to_model(gradient)

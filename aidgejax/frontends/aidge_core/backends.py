@@ -25,12 +25,12 @@ def place_of(name: str, device: int = 0) -> Any:
     Raises MissingBackend naming the backends there are.
     """
     if not isinstance(name, str) or name not in available():
-        raise MissingBackend(f"backend {name!r} is not available here; available backends: "
-                             f"{', '.join(available())}")
+        raise MissingBackend(f"backend {name!r} is not available here; available backends: {', '.join(available())}")
     if name in ("jax", "numpy") or (name == "cpu" and jax.default_backend() == "cpu" and device == 0):
         return None
     devices = jax.devices(name)
     if not 0 <= device < len(devices):
-        raise MissingBackend(f"backend {name!r} has no device {device}; it has {len(devices)} "
-                             f"(0 to {len(devices) - 1})")
+        raise MissingBackend(
+            f"backend {name!r} has no device {device}; it has {len(devices)} (0 to {len(devices) - 1})"
+        )
     return devices[device]

@@ -34,8 +34,15 @@ class DataProvider:
     num_workers: accepted; items are fetched by the calling thread.
     """
 
-    def __init__(self, database: Database, batch_size: int, backend: str = "cpu", shuffle: bool = False,
-                 drop_last: bool = False, num_workers: int = 0) -> None:
+    def __init__(
+        self,
+        database: Database,
+        batch_size: int,
+        backend: str = "cpu",
+        shuffle: bool = False,
+        drop_last: bool = False,
+        num_workers: int = 0,
+    ) -> None:
         if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1:
             raise ProviderError(f"DataProvider: batch_size is {batch_size!r}; expected 1 or more")
         if not isinstance(database, Database):
@@ -68,7 +75,7 @@ class DataProvider:
             seed = np.asarray(jax.random.key_data(Generator.key())).tolist()
             order = np.random.default_rng(seed).permutation(items)
         for start in range(0, len(self) * self._size, self._size):
-            yield self._batch(order[start:start + self._size])
+            yield self._batch(order[start : start + self._size])
 
     def _batch(self, rows: np.ndarray) -> list[Tensor]:
         items = [self._item(int(i)) for i in rows]
@@ -78,8 +85,10 @@ class DataProvider:
             odd = next((k for k, p in enumerate(parts) if p.shape != parts[0].shape or p.dtype != parts[0].dtype), None)
             if odd is not None:
                 kinds = [f"{p.dtype}{list(p.shape)}" for p in (parts[odd], parts[0])]
-                raise ProviderError(f"item {int(rows[odd])}, modality {m}: {kinds[0]} does not stack with {kinds[1]} "
-                                    f"of item {int(rows[0])}")
+                raise ProviderError(
+                    f"item {int(rows[odd])}, modality {m}: {kinds[0]} does not stack with {kinds[1]} "
+                    f"of item {int(rows[0])}"
+                )
             batch = Tensor(np.stack(parts))
             batch.set_backend(self._backend)
             found.append(batch)
@@ -89,8 +98,9 @@ class DataProvider:
         try:
             item = self._database.get_item(index)
         except Exception as e:
-            raise ProviderError(f"get_item({index}) of {type(self._database).__name__} raised "
-                                f"{type(e).__name__}: {e}") from e
+            raise ProviderError(
+                f"get_item({index}) of {type(self._database).__name__} raised {type(e).__name__}: {e}"
+            ) from e
         count = self._database.get_nb_modalities()
         if not isinstance(item, list | tuple) or len(item) != count:
             raise ProviderError(f"get_item({index}) gave {type(item).__name__}; expected a list of {count} Tensors")

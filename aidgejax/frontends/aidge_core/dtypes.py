@@ -71,8 +71,10 @@ def to_numpy_dtype(kind: Any) -> np.dtype:
     try:
         return np.dtype(jnp.dtype(name))
     except TypeError:
-        raise TensorError(f"no backend computes in {kind}; take one of float64, float32, float16, bfloat16, "
-                          f"int8 to int64, uint8 to uint64, boolean") from None
+        raise TensorError(
+            f"no backend computes in {kind}; take one of float64, float32, float16, bfloat16, "
+            f"int8 to int64, uint8 to uint64, boolean"
+        ) from None
 
 
 def of_numpy_dtype(kind: Any) -> dtype:

@@ -39,8 +39,9 @@ class Run:
 
     def again(self, plan: Any, save: bool) -> tuple[dict, dict, dict]:
         """The same pass once more: same data, same parameters, same random numbers."""
-        return self.low.compiled.forward(plan, save, self.backend, self.params, self.buffers, self.batch,
-                                         Generator.seed(), self.count)
+        return self.low.compiled.forward(
+            plan, save, self.backend, self.params, self.buffers, self.batch, Generator.seed(), self.count
+        )
 
     def value(self, name: str) -> Any:
         """A tensor inside the graph, computed when somebody looks; then all of them are."""
@@ -124,11 +125,15 @@ class Scheduler:
                 parent = node._parents[k]
                 tensor = node._op._given.get(k) or (parent and parent[0]._op.get_output(parent[1]))
                 if tensor is None:
-                    raise OrderError(f"the graph has {len(ports)} input(s), data gives {len(data)}: input {k} of node "
-                                     f"{node.name()!r} ({node.type()}) is missing")
+                    raise OrderError(
+                        f"the graph has {len(ports)} input(s), data gives {len(data)}: input {k} of node "
+                        f"{node.name()!r} ({node.type()}) is missing"
+                    )
             if not tensor.has_data():
-                raise TensorError(f"data[{n}], for input {k} of node {node.name()!r} ({node.type()}), is an empty "
-                                  f"Tensor: it has no data")
+                raise TensorError(
+                    f"data[{n}], for input {k} of node {node.name()!r} ({node.type()}), is an empty "
+                    f"Tensor: it has no data"
+                )
             feeds[node, k] = tensor
         for node in self._view._nodes:  # optional inputs that somebody set
             for k, tensor in node._op._given.items():
@@ -151,11 +156,17 @@ class Scheduler:
 
     def _key(self, low: Lowered, feeds: dict) -> Any:
         static = [n for n, p in low.graph.producers.items() if p.role == "constant" and n in low.owners]
-        return (current_edits(), tuple((n.id(), k, t._dims, t._kind) for (n, k), t in feeds.items()),
-                tuple((t._dims, t._kind) for t in (*low.params.values(), *low.buffers.values())),
-                tuple(low.owners[n]._op.get_output(0)._look().tobytes() for n in static),
-                tuple(t._look().tobytes() for (n, k), t in feeds.items() if (n, k) not in
-                      {(node, i) for _, node, i in low.inputs}))
+        return (
+            current_edits(),
+            tuple((n.id(), k, t._dims, t._kind) for (n, k), t in feeds.items()),
+            tuple((t._dims, t._kind) for t in (*low.params.values(), *low.buffers.values())),
+            tuple(low.owners[n]._op.get_output(0)._look().tobytes() for n in static),
+            tuple(
+                t._look().tobytes()
+                for (n, k), t in feeds.items()
+                if (n, k) not in {(node, i) for _, node, i in low.inputs}
+            ),
+        )
 
     def _check_batch(self, low: Lowered, feeds: dict, forward_dims: bool) -> None:
         for (node, k), tensor in feeds.items():
@@ -163,8 +174,10 @@ class Scheduler:
             port = (node, k)
             known = self._largest.get(port) or getattr(self._view, "_dims_known", {}).get(port, 0)
             if not forward_dims and known and rows > known:
-                raise TensorError(f"forward(False): the batch has {rows} rows, the largest so far had {known}; "
-                                  f"call forward(True, data=...) when shapes grow")
+                raise TensorError(
+                    f"forward(False): the batch has {rows} rows, the largest so far had {known}; "
+                    f"call forward(True, data=...) when shapes grow"
+                )
             self._largest[port] = max(rows, known)
 
     @staticmethod
@@ -236,11 +249,17 @@ class Scheduler:
             if t._grad is not None and t._kind.kind == "f":
                 wanted.append(name)
         if inputs is None:
-            wanted += [name for name, node, k in low.inputs
-                       if (t := node._op._given.get(k)) is not None and t._grad is not None and t._kind.kind == "f"]
+            wanted += [
+                name
+                for name, node, k in low.inputs
+                if (t := node._op._given.get(k)) is not None and t._grad is not None and t._kind.kind == "f"
+            ]
         outputs = set(low.outputs)
-        wanted += [name for name, t in low.values.items()
-                   if t._grad is not None and t._grad._touched and (name not in outputs or name in low.read)]
+        wanted += [
+            name
+            for name, t in low.values.items()
+            if t._grad is not None and t._grad._touched and (name not in outputs or name in low.read)
+        ]
         return tuple(dict.fromkeys(wanted))
 
     def _touched(self, tensor: Tensor) -> None:
@@ -317,8 +336,13 @@ def _zeros_like(grad: Gradient, backend: str) -> Any:
 def forward_dims(view: GraphView, dims: list[tuple[int, ...]]) -> bool:
     """GraphView.forward_dims."""
     ports = view.get_ordered_inputs()
-    kinds = {t._kind for n in view._nodes if n.type() == "Producer"
-             for t in [n.get_operator().get_output(0)] if t._kind.kind == "f"}
+    kinds = {
+        t._kind
+        for n in view._nodes
+        if n.type() == "Producer"
+        for t in [n.get_operator().get_output(0)]
+        if t._kind.kind == "f"
+    }
     feeds: dict[Any, Any] = {}
     for n, (node, k) in enumerate(ports):
         given = node._op._given.get(k)
@@ -341,6 +365,9 @@ def forward_dims(view: GraphView, dims: list[tuple[int, ...]]) -> bool:
             tensor._host = tensor._device = tensor._promise = tensor._grad = None
             tensor._dims, tensor._kind = tuple(known.shape), np.dtype(known.dtype)
     view._shapes_known = {port: f._dims if isinstance(f, Tensor) else f for port, f in feeds.items()}
-    view._dims_known = {port: (f._dims if isinstance(f, Tensor) else f)[0] for port, f in feeds.items()
-                        if (f._dims if isinstance(f, Tensor) else f)}
+    view._dims_known = {
+        port: (f._dims if isinstance(f, Tensor) else f)[0]
+        for port, f in feeds.items()
+        if (f._dims if isinstance(f, Tensor) else f)
+    }
     return True

@@ -59,8 +59,9 @@ def with_producers(op: Operator, name: str, first: int, **shapes: Sequence[int] 
     for k, (suffix, shape) in enumerate(shapes.items(), start=first):
         if shape is not None:
             if any(not isinstance(d, int | np.integer) or d < 1 for d in shape):
-                raise GraphViewError(f"{op.type()} {name!r}: its {suffix} would have shape {list(shape)}; every size "
-                                     f"must be 1 or more")
+                raise GraphViewError(
+                    f"{op.type()} {name!r}: its {suffix} would have shape {list(shape)}; every size must be 1 or more"
+                )
             made = Producer(list(shape), f"{name}_{suffix}" if name else "")
             made.annotations().add_attr("AttachedProducer", True)
             made.add_child(node, 0, k)
@@ -124,8 +125,10 @@ def checked_window(kind: str, given: dict[str, Any]) -> None:
     if "padding_dims" in given:
         value = given["padding_dims"]
         if len(value) != 2 * axes or any(v < 0 for v in value):
-            raise GraphViewError(f"{kind}: padding_dims is {value!r}; expected {2 * axes} numbers of 0 or more: "
-                                 f"what is added before each axis, then what is added behind each")
+            raise GraphViewError(
+                f"{kind}: padding_dims is {value!r}; expected {2 * axes} numbers of 0 or more: "
+                f"what is added before each axis, then what is added behind each"
+            )
 
 
 for _kind in (*ONE_INPUT, *TWO_INPUTS):
@@ -184,12 +187,14 @@ SIGNATURES = {
     "Where": "name=''",
     "Range": "start=None, limit=None, delta=None, name=''",
     "Resize": "roi=(), scale=(), size=(), axes=(), coord_transfo_mode='half_pixel', "
-              "interpolation_mode='round_prefer_floor', cubic_interpolation_coefficient_a=-0.75, "
-              "extrapolation_value=0.0, padding_mode='edge', aspect_ratio='stretch', antialias=False, "
-              "exclude_outside=False, name=''",
+    "interpolation_mode='round_prefer_floor', cubic_interpolation_coefficient_a=-0.75, "
+    "extrapolation_value=0.0, padding_mode='edge', aspect_ratio='stretch', antialias=False, "
+    "exclude_outside=False, name=''",
     "GridSample": "mode, padding_mode, align_corners, name=''",
-    **{r: "axes=(), keep_dims=True, noop_with_empty_axes=False, name=''" for r in
-       ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2")},
+    **{
+        r: "axes=(), keep_dims=True, noop_with_empty_axes=False, name=''"
+        for r in ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2")
+    },
 }
 for _d in (1, 2, 3):
     _one, _pad = (1,) * _d, (0,) * 2 * _d
@@ -225,8 +230,16 @@ def FCOp() -> Operator:
     return make_operator("FC")
 
 
-def Gemm(in_channels: int, out_channels: int, alpha: float = 1.0, beta: float = 1.0, no_bias: bool = False,
-         transA: bool = False, transB: bool = False, name: str = "") -> Node:  # noqa: N803
+def Gemm(
+    in_channels: int,
+    out_channels: int,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    no_bias: bool = False,
+    transA: bool = False,
+    transB: bool = False,
+    name: str = "",
+) -> Node:  # noqa: N803
     """alpha * x W + beta * b with W [in, out], or [out, in] with transB."""
     _checked_channels("Gemm", name, in_channels=in_channels, out_channels=out_channels)
     w = (out_channels, in_channels) if transB else (in_channels, out_channels)
@@ -246,12 +259,16 @@ def PReLU(nb_channels: int = 1, name: str = "") -> Node:
 def _convolution(kind: str, axes: int) -> None:
     padded, transposed, depthwise = "Padded" in kind, "Transpose" in kind, "DepthWise" in kind
     one, pads = (1,) * axes, (0,) * 2 * axes
-    window = {"stride_dims": one} | ({"padding_dims": pads} if padded and not transposed else {}) | {
-        "dilation_dims": one}
+    window = (
+        {"stride_dims": one} | ({"padding_dims": pads} if padded and not transposed else {}) | {"dilation_dims": one}
+    )
     channels = "nb_channels" if depthwise else "in_channels, out_channels"
     if transposed:
-        text = f"{channels}, kernel_dims, stride_dims={one}, dilation_dims={one}, no_bias=False, " + (
-            f"padding_dims={pads}, " if padded else "") + "name=''"
+        text = (
+            f"{channels}, kernel_dims, stride_dims={one}, dilation_dims={one}, no_bias=False, "
+            + (f"padding_dims={pads}, " if padded else "")
+            + "name=''"
+        )
         bare = f"kernel_dims, stride_dims={one}, dilation_dims={one}" + (f", padding_dims={pads}" if padded else "")
     else:
         options = ", ".join(f"{k}={v}" for k, v in window.items())
@@ -296,27 +313,30 @@ def _convolution(kind: str, axes: int) -> None:
 
 
 for _d in (1, 2, 3):
-    for _kind in ("Conv", "PaddedConv", "ConvDepthWise", "PaddedConvDepthWise", "ConvTranspose",
-                  "PaddedConvTranspose"):
+    for _kind in ("Conv", "PaddedConv", "ConvDepthWise", "PaddedConvDepthWise", "ConvTranspose", "PaddedConvTranspose"):
         _convolution(f"{_kind}{_d}D", _d)
 
 
 def _batch_norm(axes: int) -> None:
     kind = f"BatchNorm{axes}D"
 
-    def node(nb_features: int, epsilon: float = 1e-5, momentum: float = 0.9, training_mode: bool = False,
-             name: str = "") -> Node:
+    def node(
+        nb_features: int, epsilon: float = 1e-5, momentum: float = 0.9, training_mode: bool = False, name: str = ""
+    ) -> Node:
         _checked_channels(kind, name, nb_features=nb_features)
         n = (nb_features,)
-        return with_producers(op(epsilon, momentum, training_mode), name, 1, scale=n, shift=n, batch_mean=n,
-                              batch_variance=n)
+        return with_producers(
+            op(epsilon, momentum, training_mode), name, 1, scale=n, shift=n, batch_mean=n, batch_variance=n
+        )
 
     def op(epsilon: float = 1e-5, momentum: float = 0.9, training_mode: bool = False) -> Operator:
         return make_operator(kind, epsilon=epsilon, momentum=momentum, training_mode=training_mode)
 
     node.__name__, op.__name__ = kind, f"{kind}Op"
-    node.__doc__ = (f"{kind}: with training_mode the batch's own statistics, and running <- momentum * running + "
-                    f"(1 - momentum) * batch, as in ONNX; without, the running ones.")
+    node.__doc__ = (
+        f"{kind}: with training_mode the batch's own statistics, and running <- momentum * running + "
+        f"(1 - momentum) * batch, as in ONNX; without, the running ones."
+    )
     globals()[kind], globals()[f"{kind}Op"] = node, op
 
 
@@ -342,8 +362,13 @@ def LayerNormOp(axis: int, epsilon: float = 1e-5) -> Operator:
 
 
 def GroupNorm(num_groups: int, nb_features: int, epsilon: float = 1e-5, name: str = "") -> Node:
-    return with_producers(make_operator("GroupNorm", num_groups=num_groups, epsilon=epsilon), name, 1,
-                          scale=(nb_features,), bias=(nb_features,))
+    return with_producers(
+        make_operator("GroupNorm", num_groups=num_groups, epsilon=epsilon),
+        name,
+        1,
+        scale=(nb_features,),
+        bias=(nb_features,),
+    )
 
 
 # ---- what Aidge has and this door has not -----------------------------------------------------------------
@@ -352,14 +377,17 @@ ABSENT = (
     "BitErrorRate ComplexToInnerPair ConnectedComponentLabeling CryptoHash Cusum DFT Dequantizer DropBlock "
     "FixedNBitFlip GRU HannWindow InnerPairToComplex LSTM Lapicque Leaky Memorize NBitFlip NonMaxSuppression Pop "
     "Quantizer RLeaky RSynaptic RandomNormalLike SConv2DLSTM SDLayerNorm SDShiftGELU SDShiftSiLU SDShiftmax SLSTM STFT "
-    "SVMRegressor Select SpikGRU Synaptic WeightInterleaving").split()
+    "SVMRegressor Select SpikGRU Synaptic WeightInterleaving"
+).split()
 
 
 def absent(name: str) -> AidgeError:
     if name.removesuffix("Op") in ABSENT:
-        return MissingAttribute(f"aidge_core.{name} is an operator of Aidge's that aidgejax does not have; build it "
-                                f"from others, or leave the part that uses it to Aidge. "
-                                f"Absent are: {', '.join(ABSENT)}")
+        return MissingAttribute(
+            f"aidge_core.{name} is an operator of Aidge's that aidgejax does not have; build it "
+            f"from others, or leave the part that uses it to Aidge. "
+            f"Absent are: {', '.join(ABSENT)}"
+        )
     return MissingAttribute(f"module 'aidge_core' has no attribute {name!r}")
 
 

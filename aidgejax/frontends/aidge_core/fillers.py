@@ -30,8 +30,10 @@ def _fill(name: str, tensor: Any, rule: Any, *settings: Any, kind: str = "f", **
     if not isinstance(tensor, Tensor):
         raise TensorTypeError(f"{name}: expected a Tensor, got {type(tensor).__name__}")
     if tensor._backend is None:
-        raise FillerError(f"{name}: Tensor got no implementation, cannot fill it. Call set_backend first, on the graph "
-                          f"or on the tensor")
+        raise FillerError(
+            f"{name}: Tensor got no implementation, cannot fill it. Call set_backend first, on the graph "
+            f"or on the tensor"
+        )
     dtype = tensor._kind.name
     if tensor._kind.kind not in kind and not (dtype == "bfloat16" and "f" in kind):
         raise FillerError(f"{name}: a tensor of {dtype} cannot be filled; set_datatype to a floating one")
@@ -69,20 +71,30 @@ def uniform_filler(tensor: Tensor, min: Any, max: Any) -> None:
     _fill("uniform_filler", tensor, fillers.uniform, low, high, kind="fiu")
 
 
-def xavier_uniform_filler(tensor: Tensor, scaling: Any = 1.0, varianceNorm: VarianceNorm = VarianceNorm.FanIn  # noqa: N803
-                          ) -> None:
+def xavier_uniform_filler(
+    tensor: Tensor,
+    scaling: Any = 1.0,
+    varianceNorm: VarianceNorm = VarianceNorm.FanIn,  # noqa: N803
+) -> None:
     """Uniform in scaling * (-sqrt(3 / n), sqrt(3 / n))."""
     _fill("xavier_uniform_filler", tensor, fillers.xavier_uniform, scaling, fan=varianceNorm)
 
 
-def xavier_normal_filler(tensor: Tensor, scaling: Any = 1.0, varianceNorm: VarianceNorm = VarianceNorm.FanIn  # noqa: N803
-                         ) -> None:
+def xavier_normal_filler(
+    tensor: Tensor,
+    scaling: Any = 1.0,
+    varianceNorm: VarianceNorm = VarianceNorm.FanIn,  # noqa: N803
+) -> None:
     """Normal(0, scaling**2 / n)."""
     _fill("xavier_normal_filler", tensor, fillers.xavier_normal, scaling, fan=varianceNorm)
 
 
-def he_filler(tensor: Tensor, varianceNorm: VarianceNorm = VarianceNorm.FanIn, meanNorm: Any = 0.0,  # noqa: N803
-              scaling: Any = 1.0) -> None:
+def he_filler(
+    tensor: Tensor,
+    varianceNorm: VarianceNorm = VarianceNorm.FanIn,
+    meanNorm: Any = 0.0,  # noqa: N803
+    scaling: Any = 1.0,
+) -> None:
     """scaling * Normal(meanNorm / n, 2 / n), for weights before a ReLU."""
     _fill("he_filler", tensor, fillers.he_normal, meanNorm, scaling, fan=varianceNorm)
 

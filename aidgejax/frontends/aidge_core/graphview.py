@@ -67,8 +67,13 @@ class GraphView:
             return False
         members = [node]
         if include_attached_producers:
-            members += [p[0] for p in node._parents if p and p[0].type() == "Producer"
-                        and all(c is node or c not in self._nodes for c in p[0].get_children())]
+            members += [
+                p[0]
+                for p in node._parents
+                if p
+                and p[0].type() == "Producer"
+                and all(c is node or c not in self._nodes for c in p[0].get_children())
+            ]
         for m in members:
             if m in self._nodes:
                 del self._nodes[m]
@@ -114,8 +119,10 @@ class GraphView:
                     for p in node._parents[::-1]:
                         if p and p[0] in self._nodes:
                             if state.get(p[0], 0) == 1:
-                                raise GraphViewError(f"the graph has a cycle through node {p[0].name()!r}: it cannot "
-                                                     f"be put in execution order")
+                                raise GraphViewError(
+                                    f"the graph has a cycle through node {p[0].name()!r}: it cannot "
+                                    f"be put in execution order"
+                                )
                             stack.append((p[0], False))
         return list(done)
 
@@ -127,8 +134,11 @@ class GraphView:
             for k, p in enumerate(n._parents):
                 if p is None or p[0] not in self._nodes:
                     category = n._op.input_category(k)
-                    if not mandatory or (category & InputCategory.Data and not category & InputCategory.Optional) \
-                            or (p is not None):
+                    if (
+                        not mandatory
+                        or (category & InputCategory.Data and not category & InputCategory.Optional)
+                        or (p is not None)
+                    ):
                         found.append((n, k))
         return found
 
@@ -149,8 +159,13 @@ class GraphView:
 
     def get_ordered_outputs(self) -> list[Port]:
         """The (node, output) pairs that nothing in the graph reads."""
-        found = [(n, k) for n in self._nodes if n.type() != "Producer" for k, children in enumerate(n._children)
-                 if n._op._output_names[k] not in SECONDARY and not any(c in self._nodes for c, _ in children)]
+        found = [
+            (n, k)
+            for n in self._nodes
+            if n.type() != "Producer"
+            for k, children in enumerate(n._children)
+            if n._op._output_names[k] not in SECONDARY and not any(c in self._nodes for c, _ in children)
+        ]
         if self._outputs is None:
             return found
         chosen = [o for o in self._outputs if o[0] in self._nodes]
@@ -192,28 +207,37 @@ class GraphView:
 
     # ---- connecting ---------------------------------------------------------------------------------------
 
-    def add_child(self, to_other_node: Any, from_out_node: Any = None, from_tensor: int = 0,
-                  to_tensor: Any = FREE) -> None:
+    def add_child(
+        self, to_other_node: Any, from_out_node: Any = None, from_tensor: int = 0, to_tensor: Any = FREE
+    ) -> None:
         """Connect an output of the graph (its only one, unless from_out_node says which) to a node or a graph."""
         if from_out_node is None:
             outs = self.get_ordered_outputs()
             if len(outs) != 1:
-                raise GraphViewError(f"graph {self._name!r} has {len(outs)} outputs; say with from_out_node which is "
-                                     f"connected")
+                raise GraphViewError(
+                    f"graph {self._name!r} has {len(outs)} outputs; say with from_out_node which is connected"
+                )
             from_out_node, from_tensor = outs[0]
         elif isinstance(from_out_node, str):
             from_out_node = self.get_node(from_out_node)
         from_out_node.add_child(to_other_node, from_tensor, to_tensor)
         self.add(to_other_node)
 
-    def add_parent(self, new_parent: Node, input_node: Any = None, input_idx: int = 0,
-                   parent_output_idx: int = FREE) -> None:
+    def add_parent(
+        self, new_parent: Node, input_node: Any = None, input_idx: int = 0, parent_output_idx: int = FREE
+    ) -> None:
         node, k = (input_node, input_idx) if input_node is not None else self._entry(None)
         new_parent.add_child(node, 0 if parent_output_idx == FREE else parent_output_idx, k)
         self.add(new_parent)
 
-    def insert_parent(self, child_node: Node, new_parent_node: Node, child_input_tensor_idx: int,
-                      new_parent_input_tensor_idx: int, new_parent_output_tensor_idx: int) -> None:
+    def insert_parent(
+        self,
+        child_node: Node,
+        new_parent_node: Node,
+        child_input_tensor_idx: int,
+        new_parent_input_tensor_idx: int,
+        new_parent_output_tensor_idx: int,
+    ) -> None:
         """Put a node in front of an input."""
         old = child_node._parents[child_input_tensor_idx]
         if old:
@@ -221,8 +245,14 @@ class GraphView:
         new_parent_node.add_child(child_node, new_parent_output_tensor_idx, child_input_tensor_idx)
         self.add(new_parent_node)
 
-    def insert_child(self, parent_node: Node, new_child_node: Node, parent_output_tensor_idx: int,
-                     new_child_input_tensor_idx: int, new_child_output_tensor_idx: int) -> None:
+    def insert_child(
+        self,
+        parent_node: Node,
+        new_child_node: Node,
+        parent_output_tensor_idx: int,
+        new_child_input_tensor_idx: int,
+        new_child_output_tensor_idx: int,
+    ) -> None:
         """Put a node behind an output, in front of all that read it."""
         readers = list(parent_node._children[parent_output_tensor_idx])
         parent_node.add_child(new_child_node, parent_output_tensor_idx, new_child_input_tensor_idx)
@@ -234,8 +264,9 @@ class GraphView:
         """Put other nodes in the place of some: inputs and outputs correspond by their order."""
         olds, news = (g if isinstance(g, GraphView) else _loose(g) for g in (old, new))
         old_ins, new_ins = olds.get_ordered_inputs(), news.get_ordered_inputs()
-        old_outs = [(n, k) for n in olds._nodes for k, c in enumerate(n._children)
-                    if any(r not in olds._nodes for r, _ in c)] or olds.get_ordered_outputs()
+        old_outs = [
+            (n, k) for n in olds._nodes for k, c in enumerate(n._children) if any(r not in olds._nodes for r, _ in c)
+        ] or olds.get_ordered_outputs()
         new_outs = news.get_ordered_outputs()
         if news._nodes and (len(new_outs) < len(old_outs) or len(new_ins) > len(old_ins)):
             return False
@@ -326,6 +357,7 @@ class GraphView:
         Raises GraphViewError naming the node whose inputs do not fit.
         """
         from .execution import forward_dims
+
         return forward_dims(self, [tuple(int(k) for k in d) for d in dims])
 
     def forward_dtype(self, dtypes: Any = ()) -> bool:
@@ -344,8 +376,12 @@ class GraphView:
         for n, key in names.items():
             if show_producers or n.type() != "Producer":
                 lines.append(f'    {key}["{n.type()} {n.name()}"]')
-                lines += [f"    {key} -->|{k}->{i}| {names[c]}" for k, out in enumerate(n._children) for c, i in out
-                          if c in names]
+                lines += [
+                    f"    {key} -->|{k}->{i}| {names[c]}"
+                    for k, out in enumerate(n._children)
+                    for c, i in out
+                    if c in names
+                ]
         with open(path if path.endswith(".mmd") else f"{path}.mmd", "w") as f:
             f.write("\n".join(lines) + "\n")
 
@@ -381,8 +417,10 @@ def sequential(inputs: Any, name: str = "") -> GraphView:
             else:
                 ins = item.get_ordered_inputs()
                 if len(outs) != len(ins) and len(outs) != 1:
-                    raise GraphViewError(f"sequential: {len(outs)} outputs cannot be connected to the {len(ins)} "
-                                         f"inputs of graph {item.name()!r}")
+                    raise GraphViewError(
+                        f"sequential: {len(outs)} outputs cannot be connected to the {len(ins)} "
+                        f"inputs of graph {item.name()!r}"
+                    )
                 for k, (n, i) in enumerate(ins):
                     source, out = outs[min(k, len(outs) - 1)]
                     source.add_child(n, out, i)
@@ -403,14 +441,21 @@ def residual(inputs: Any, name: str = "") -> GraphView:
     items = _as_items(inputs, "residual")
     graph = sequential(items, name)
     first, last = items[0], items[-1]
-    start, out = (first, 0) if isinstance(first, Node) else first.get_ordered_outputs()[0] if \
-        first.get_ordered_outputs() else list(first._nodes)[-1:] + [0]
+    start, out = (
+        (first, 0)
+        if isinstance(first, Node)
+        else first.get_ordered_outputs()[0]
+        if first.get_ordered_outputs()
+        else list(first._nodes)[-1:] + [0]
+    )
     node = last if isinstance(last, Node) else last.get_ordered_inputs()[0][0]
     try:
         k = node._first_free_input()
     except GraphViewError:
-        raise GraphViewError(f"residual: the last item, node {node.name()!r} ({node.type()}), has no free data input "
-                             f"for the edge from {start.name()!r}; end with an Add, say") from None
+        raise GraphViewError(
+            f"residual: the last item, node {node.name()!r} ({node.type()}), has no free data input "
+            f"for the edge from {start.name()!r}; end with an Add, say"
+        ) from None
     start.add_child(node, out, k)
     return graph
 
@@ -465,8 +510,11 @@ def producers(graphview: GraphView, constant: bool = False) -> list[Node]:
     """
     if not isinstance(graphview, GraphView):
         raise TensorTypeError(f"producers(graph): expected a GraphView, got {type(graphview).__name__}")
-    return [n for n in graphview._execution_order() if n.type() == "Producer"
-            and (constant or not n.get_operator().attr.constant)]
+    return [
+        n
+        for n in graphview._execution_order()
+        if n.type() == "Producer" and (constant or not n.get_operator().attr.constant)
+    ]
 
 
 def set_producers_constant(graph: GraphView, constant: bool = True) -> int:
@@ -479,13 +527,17 @@ def set_producers_constant(graph: GraphView, constant: bool = True) -> int:
 def require_backend(view: GraphView) -> str:
     """The backend of the graph's nodes; OrderError where set_backend was forgotten or they disagree."""
     from .backends import available
+
     found = {n.get_operator()._backend for n in view._nodes if n.type() != "Producer"}
     if None in found or not found:
         bare = next((n for n in view._nodes if n.type() != "Producer" and n.get_operator()._backend is None), None)
         where = f"node {bare.name()!r} ({bare.type()})" if bare else "the graph"
-        raise OrderError(f"{where} has no backend: call set_backend first; available backends: "
-                         f"{', '.join(available())}")
+        raise OrderError(
+            f"{where} has no backend: call set_backend first; available backends: {', '.join(available())}"
+        )
     if len(found) > 1:
-        raise GraphViewError(f"the nodes of this graph are on different backends: {', '.join(sorted(found))}; "
-                             f"call set_backend on the whole graph")
+        raise GraphViewError(
+            f"the nodes of this graph are on different backends: {', '.join(sorted(found))}; "
+            f"call set_backend on the whole graph"
+        )
     return found.pop()

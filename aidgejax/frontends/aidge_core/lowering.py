@@ -167,8 +167,10 @@ def _emit(low: Lowered, view: Any, node: Node, name: str, where: dict, emission:
         elif op.input_category(k) & InputCategory.Optional:
             inputs.append(None)
         else:
-            raise OrderError(f"node {node.name()!r} ({node.type()}): nothing feeds its input {k} "
-                             f"({op._input_spec[k][0]}); give it in data=[...], connect a Producer, or call set_input")
+            raise OrderError(
+                f"node {node.name()!r} ({node.type()}): nothing feeds its input {k} "
+                f"({op._input_spec[k][0]}); give it in data=[...], connect a Producer, or call set_input"
+            )
     _check_precision(low, node, inputs)
     graph = low.graph
     emission.name, emission.outputs = graph.fresh(name), op.nb_outputs()
@@ -187,15 +189,27 @@ def _emit(low: Lowered, view: Any, node: Node, name: str, where: dict, emission:
 
 def _check_precision(low: Lowered, node: Node, inputs: list) -> None:
     """Data and parameters of one node are of one dtype: nothing is converted behind anyone's back."""
-    data = next((v for k, v in enumerate(inputs) if v is not None and v.name in low.graph.inputs
-                 and node._op.input_category(k) & InputCategory.Data), None)
+    data = next(
+        (
+            v
+            for k, v in enumerate(inputs)
+            if v is not None and v.name in low.graph.inputs and node._op.input_category(k) & InputCategory.Data
+        ),
+        None,
+    )
     if data is None:
         return
     for k, v in enumerate(inputs):
-        if v is not None and v.name in low.graph.producers and node._op.input_category(k) & InputCategory.Param \
-                and v.dtype != data.dtype:
-            raise TensorError(f"node {node.name()!r} ({node.type()}): its input {data} and its parameter {v} differ in "
-                              f"dtype; convert the input with .astype({v.dtype!r}), or call set_datatype on the graph")
+        if (
+            v is not None
+            and v.name in low.graph.producers
+            and node._op.input_category(k) & InputCategory.Param
+            and v.dtype != data.dtype
+        ):
+            raise TensorError(
+                f"node {node.name()!r} ({node.type()}): its input {data} and its parameter {v} differ in "
+                f"dtype; convert the input with .astype({v.dtype!r}), or call set_datatype on the graph"
+            )
 
 
 def _make_static(low: Lowered, feeds: dict) -> None:
@@ -236,16 +250,21 @@ def compiled_of(graph: Graph) -> Compiled:
 
 def signature(graph: Graph) -> Any:
     """Equal for graphs that compute the same, given the same tensors."""
+
     def frozen(x: Any) -> Any:
         if isinstance(x, np.ndarray):
             return x.dtype.name, x.shape, x.tobytes()
         return tuple(map(frozen, x)) if isinstance(x, list | tuple) else (type(x).__name__, x)
 
-    return (tuple(graph.inputs.values()), tuple(graph.outputs),
-            tuple((p.value, p.role, frozen(p.data) if p.role == "constant" else None)
-                  for p in graph.producers.values()),
-            tuple((n.op, n.inputs, n.outputs, n.name, tuple((k, frozen(v)) for k, v in sorted(n.attrs.items())))
-                  for n in graph.nodes))
+    return (
+        tuple(graph.inputs.values()),
+        tuple(graph.outputs),
+        tuple((p.value, p.role, frozen(p.data) if p.role == "constant" else None) for p in graph.producers.values()),
+        tuple(
+            (n.op, n.inputs, n.outputs, n.name, tuple((k, frozen(v)) for k, v in sorted(n.attrs.items())))
+            for n in graph.nodes
+        ),
+    )
 
 
 class Compiled:
@@ -268,8 +287,9 @@ class Compiled:
             self._programs[plan] = Program(graph, seeds, wrt, self.base.layout, "zeros")
         return self._programs[plan]
 
-    def forward(self, plan: Plan, save: bool, backend: str, params: dict, buffers: dict, batch: dict,
-                seed: int, count: int) -> tuple[dict, dict, dict]:
+    def forward(
+        self, plan: Plan, save: bool, backend: str, params: dict, buffers: dict, batch: dict, seed: int, count: int
+    ) -> tuple[dict, dict, dict]:
         """(outputs, saved, the buffers that the pass updates)"""
         program = self.program(plan)
         if backend == "numpy":
@@ -299,6 +319,7 @@ class Compiled:
                 fresh = numpy.backward_by_rules({**params, **saved}, seeds)
             return {w: g if before[w] is None else before[w] + g for w, g in fresh.items()}
         if plan not in self._backwards:
+
             def backward(params, saved, seeds, before):
                 fresh = program.backward(params, saved, seeds)
                 return {w: g if before[w] is None else before[w] + g for w, g in fresh.items()}

@@ -59,8 +59,10 @@ class SinglePassGraphMatching:
     def _vertices(self) -> list[Vertex]:
         order = self._graph._execution_order()
         at = {n: k for k, n in enumerate(order)}
-        return [Vertex(n.type(), n.name(), tuple((at[p[0]], p[1]) if p and p[0] in at else None for p in n._parents), n)
-                for n in order]
+        return [
+            Vertex(n.type(), n.name(), tuple((at[p[0]], p[1]) if p and p[0] in at else None for p in n._parents), n)
+            for n in order
+        ]
 
 
 def init_producer(graph: GraphView, query: str, filler: Callable[[Tensor], Any]) -> int:
@@ -70,13 +72,17 @@ def init_producer(graph: GraphView, query: str, filler: Callable[[Tensor], Any])
     Raises BadQuery where the query's first node is no Producer.  What the filler raises comes through.
     """
     if not callable(filler):
-        raise TensorTypeError(f"init_producer(graph, query, filler): filler is {filler!r}; expected a function of one "
-                              f"Tensor, such as aidge_core.he_filler")
+        raise TensorTypeError(
+            f"init_producer(graph, query, filler): filler is {filler!r}; expected a function of one "
+            f"Tensor, such as aidge_core.he_filler"
+        )
     roots = dict.fromkeys(m.root_node for m in SinglePassGraphMatching(graph).match(query))
     for node in roots:
         if node.type() != "Producer":
-            raise BadQuery(f"Root node must be a Producer: query {query!r} begins at node {node.name()!r} "
-                           f"({node.type()}); write it as 'Producer-1>...'")
+            raise BadQuery(
+                f"Root node must be a Producer: query {query!r} begins at node {node.name()!r} "
+                f"({node.type()}); write it as 'Producer-1>...'"
+            )
     for node in roots:
         filler(node.get_operator().get_output(0))
     return len(roots)

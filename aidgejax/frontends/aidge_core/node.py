@@ -71,8 +71,10 @@ class Node:
         if other_in_id in (FREE, None):
             other_in_id = other._first_free_input()
         if not 0 <= other_in_id < len(other._parents):
-            raise GraphViewError(f"node {other.name()!r} ({other.type()}) has no input {other_in_id}; it has "
-                                 f"{len(other._parents)} (0 to {len(other._parents) - 1})")
+            raise GraphViewError(
+                f"node {other.name()!r} ({other.type()}) has no input {other_in_id}; it has "
+                f"{len(other._parents)} (0 to {len(other._parents) - 1})"
+            )
         other._disconnect(other_in_id)
         other._parents[other_in_id] = (self, out_id)
         self._children[out_id].append((other, other_in_id))
@@ -85,11 +87,16 @@ class Node:
         for optional in (False, True):
             for k, parent in enumerate(self._parents):
                 category = self._op.input_category(k)
-                if parent is None and category & InputCategory.Data and optional == bool(
-                        category & InputCategory.Optional):
+                if (
+                    parent is None
+                    and category & InputCategory.Data
+                    and optional == bool(category & InputCategory.Optional)
+                ):
                     return k
-        raise GraphViewError(f"node {self._name!r} ({self.type()}) has no free data input left; it has "
-                             f"{len(self._parents)} inputs. Say which one is to be replaced")
+        raise GraphViewError(
+            f"node {self._name!r} ({self.type()}) has no free data input left; it has "
+            f"{len(self._parents)} inputs. Say which one is to be replaced"
+        )
 
     def _disconnect(self, k: int) -> None:
         if self._parents[k] is not None:
@@ -115,8 +122,9 @@ class Node:
 
     def get_parent(self, in_id: int) -> Node | None:
         if not 0 <= in_id < len(self._parents):
-            raise GraphViewError(f"node {self._name!r} ({self.type()}) has no input {in_id}; it has "
-                                 f"{len(self._parents)}")
+            raise GraphViewError(
+                f"node {self._name!r} ({self.type()}) has no input {in_id}; it has {len(self._parents)}"
+            )
         return self._parents[in_id][0] if self._parents[in_id] else None
 
     def get_parents(self) -> list[Node | None]:
@@ -202,6 +210,7 @@ class Connector:
     def __init__(self, node: Any = None) -> None:
         if node is not None and not isinstance(node, Node):
             from .factories import Producer
+
             node = Producer(Tensor(node), "")
         self._node, self._output = node, 0
 
@@ -221,6 +230,7 @@ class Connector:
 
     def __add__(self, other: Any) -> Connector:
         from .factories import Add
+
         return Add()(self, other if isinstance(other, Connector) else Connector(float(other)))
 
 

@@ -50,8 +50,14 @@ class OperatorType:
 class Operator:
     """An operator of a node: type, attributes, input categories, and the tensors that it wrote last."""
 
-    def __init__(self, kind: OperatorType, attrs: dict[str, Any], *, inputs: tuple | None = None,
-                 outputs: tuple[str, ...] | None = None) -> None:
+    def __init__(
+        self,
+        kind: OperatorType,
+        attrs: dict[str, Any],
+        *,
+        inputs: tuple | None = None,
+        outputs: tuple[str, ...] | None = None,
+    ) -> None:
         self.kind = kind
         self.attr = Attributes({**kind.defaults, **attrs})
         self._input_spec = tuple(kind.inputs if inputs is None else inputs)

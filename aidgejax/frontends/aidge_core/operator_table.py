@@ -17,8 +17,14 @@ NO_SEED = -9223372036854775808
 SAME_RANK = "same"
 
 
-def define(name: str, *inputs: Any, outputs: tuple[str, ...] = ("data_output",), rank: Any = "same",
-           variadic: bool = False, **defaults: Any):
+def define(
+    name: str,
+    *inputs: Any,
+    outputs: tuple[str, ...] = ("data_output",),
+    rank: Any = "same",
+    variadic: bool = False,
+    **defaults: Any,
+):
     def register(emit):
         TYPES[name] = OperatorType(name, emit, inputs or (X,), outputs, defaults, variadic, rank)
         return emit
@@ -37,16 +43,56 @@ def ints(values: Any) -> tuple[int, ...]:
 # ---- one to one ---------------------------------------------------------------------------------------
 
 ONE_INPUT = {
-    "ReLU": "Relu", "Sigmoid": "Sigmoid", "Tanh": "Tanh", "Exp": "Exp", "Ln": "Log", "Sqrt": "Sqrt",
-    "Reciprocal": "Reciprocal", "Neg": "Neg", "Abs": "Abs", "Erf": "Erf", "Sin": "Sin", "Cos": "Cos", "Tan": "Tan",
-    "Asin": "Asin", "Acos": "Acos", "Atan": "Atan", "Sinh": "Sinh", "Cosh": "Cosh", "Asinh": "Asinh",
-    "Acosh": "Acosh", "Atanh": "Atanh", "Floor": "Floor", "Ceil": "Ceil", "Sign": "Sign", "Softplus": "Softplus",
-    "Softsign": "Softsign", "Mish": "Mish", "Not": "Not", "Identity": "Identity",
-    "GlobalAveragePooling": "GlobalAveragePool", "GlobalMaxPooling": "GlobalMaxPool", "NonZero": "NonZero",
+    "ReLU": "Relu",
+    "Sigmoid": "Sigmoid",
+    "Tanh": "Tanh",
+    "Exp": "Exp",
+    "Ln": "Log",
+    "Sqrt": "Sqrt",
+    "Reciprocal": "Reciprocal",
+    "Neg": "Neg",
+    "Abs": "Abs",
+    "Erf": "Erf",
+    "Sin": "Sin",
+    "Cos": "Cos",
+    "Tan": "Tan",
+    "Asin": "Asin",
+    "Acos": "Acos",
+    "Atan": "Atan",
+    "Sinh": "Sinh",
+    "Cosh": "Cosh",
+    "Asinh": "Asinh",
+    "Acosh": "Acosh",
+    "Atanh": "Atanh",
+    "Floor": "Floor",
+    "Ceil": "Ceil",
+    "Sign": "Sign",
+    "Softplus": "Softplus",
+    "Softsign": "Softsign",
+    "Mish": "Mish",
+    "Not": "Not",
+    "Identity": "Identity",
+    "GlobalAveragePooling": "GlobalAveragePool",
+    "GlobalMaxPooling": "GlobalMaxPool",
+    "NonZero": "NonZero",
     "Size": "Size",
 }
-TWO_INPUTS = ("Add", "Sub", "Mul", "Div", "Pow", "MatMul", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal",
-              "And", "Or", "Xor")
+TWO_INPUTS = (
+    "Add",
+    "Sub",
+    "Mul",
+    "Div",
+    "Pow",
+    "MatMul",
+    "Greater",
+    "GreaterOrEqual",
+    "Less",
+    "LessOrEqual",
+    "Equal",
+    "And",
+    "Or",
+    "Xor",
+)
 ANY_NUMBER = ("Sum", "Max", "Min", "Mean")
 
 
@@ -186,16 +232,19 @@ def _convolutions() -> None:
         window = {"stride_dims": (1,) * d, "dilation_dims": (1,) * d, "kernel_dims": ()}
         padded = {**window, "padding_dims": (0,) * (2 * d)}
         define(f"Conv{d}D", *inputs, **window)(convolution)
-        define(f"PaddedConv{d}D", *inputs, **padded)(
-            lambda c, a, x, w, b: convolution(c, a, x, w, b, a.padding_dims))
+        define(f"PaddedConv{d}D", *inputs, **padded)(lambda c, a, x, w, b: convolution(c, a, x, w, b, a.padding_dims))
         define(f"ConvDepthWise{d}D", *inputs, nb_channels=0, **window)(
-            lambda c, a, x, w, b: convolution(c, a, x, w, b, group=c.size(w, 0)))
+            lambda c, a, x, w, b: convolution(c, a, x, w, b, group=c.size(w, 0))
+        )
         define(f"PaddedConvDepthWise{d}D", *inputs, nb_channels=0, **padded)(
-            lambda c, a, x, w, b: convolution(c, a, x, w, b, a.padding_dims, group=c.size(w, 0)))
+            lambda c, a, x, w, b: convolution(c, a, x, w, b, a.padding_dims, group=c.size(w, 0))
+        )
         define(f"ConvTranspose{d}D", *inputs, **window)(
-            lambda c, a, x, w, b: convolution(c, a, x, w, b, core="ConvTranspose"))
+            lambda c, a, x, w, b: convolution(c, a, x, w, b, core="ConvTranspose")
+        )
         define(f"PaddedConvTranspose{d}D", *inputs, **padded)(
-            lambda c, a, x, w, b: convolution(c, a, x, w, b, a.padding_dims, core="ConvTranspose"))
+            lambda c, a, x, w, b: convolution(c, a, x, w, b, a.padding_dims, core="ConvTranspose")
+        )
 
 
 _convolutions()
@@ -205,8 +254,12 @@ _convolutions()
 
 
 def window_of(a: Any, pads: Any = None) -> dict[str, Any]:
-    found = {"kernel_shape": ints(a.kernel_dims), "strides": ints(a.stride_dims), "dilations": ints(a.dilations),
-             "ceil_mode": int(a.ceil_mode)}
+    found = {
+        "kernel_shape": ints(a.kernel_dims),
+        "strides": ints(a.stride_dims),
+        "dilations": ints(a.dilations),
+        "ceil_mode": int(a.ceil_mode),
+    }
     if pads is not None and any(pads):
         found["pads"] = ints(pads)
     return found
@@ -234,10 +287,12 @@ def _pools() -> None:
         two = ("data_output", "indices_output")
         define(f"MaxPooling{d}D", outputs=two, storage_order=False, **window)(max_pooling)
         define(f"PaddedMaxPooling{d}D", outputs=two, storage_order=False, **window, **pads)(
-            lambda c, a, x: max_pooling(c, a, x, a.padding_dims))
+            lambda c, a, x: max_pooling(c, a, x, a.padding_dims)
+        )
         define(f"AvgPooling{d}D", rounding_mode="half_away_from_zero", **window)(average_pooling)
         define(f"PaddedAvgPooling{d}D", rounding_mode="half_away_from_zero", count_include_pad=True, **window, **pads)(
-            lambda c, a, x: average_pooling(c, a, x, a.padding_dims))
+            lambda c, a, x: average_pooling(c, a, x, a.padding_dims)
+        )
         define(f"LpPooling{d}D", p=2, **window)(lp_pooling)
 
 
@@ -248,13 +303,31 @@ _pools()
 
 
 def batch_norm(c, a, x, scale, shift, mean, variance):
-    return c.named("BatchNormalization", x, scale, shift, mean, variance, epsilon=a.epsilon, momentum=a.momentum,
-                   training_mode=int(a.training_mode))
+    return c.named(
+        "BatchNormalization",
+        x,
+        scale,
+        shift,
+        mean,
+        variance,
+        epsilon=a.epsilon,
+        momentum=a.momentum,
+        training_mode=int(a.training_mode),
+    )
 
 
 for _d in (1, 2, 3):
-    define(f"BatchNorm{_d}D", X, ("scale", Param), ("shift", Param), ("mean", Attr), ("variance", Attr),
-           epsilon=1e-5, momentum=0.9, training_mode=False)(batch_norm)
+    define(
+        f"BatchNorm{_d}D",
+        X,
+        ("scale", Param),
+        ("shift", Param),
+        ("mean", Attr),
+        ("variance", Attr),
+        epsilon=1e-5,
+        momentum=0.9,
+        training_mode=False,
+    )(batch_norm)
 
 
 @define("InstanceNorm", X, ("scale", Param), ("bias", Param), epsilon=1e-5)
@@ -277,8 +350,15 @@ def lrn(c, a, x):
     return c.named("LRN", x, size=a.size, alpha=a.alpha, beta=a.beta, bias=a.bias)
 
 
-@define("Dropout", X, *optional("probability"), outputs=("data_output", "mask_output"), probability=0.5,
-        training_mode=True, seed=NO_SEED)
+@define(
+    "Dropout",
+    X,
+    *optional("probability"),
+    outputs=("data_output", "mask_output"),
+    probability=0.5,
+    training_mode=True,
+    seed=NO_SEED,
+)
 def dropout(c, a, x, p):
     attrs = {} if a.seed == NO_SEED else {"seed": float(a.seed)}
     return c.named("Dropout", x, float(a.probability) if p is None else p, bool(a.training_mode), outputs=2, **attrs)
@@ -362,14 +442,21 @@ def stack(c, a, x, count):
 
 @define("Unfold2D", rank=3, kernel_dims=(), stride_dims=(1, 1), dilation_dims=(1, 1))
 def unfold(c, a, x):
-    return c.named("Unfold", x, kernel_shape=ints(a.kernel_dims), strides=ints(a.stride_dims),
-                   dilations=ints(a.dilation_dims))
+    return c.named(
+        "Unfold", x, kernel_shape=ints(a.kernel_dims), strides=ints(a.stride_dims), dilations=ints(a.dilation_dims)
+    )
 
 
 @define("Fold2D", rank=4, output_dims=(), kernel_dims=(), stride_dims=(1, 1), dilation_dims=(1, 1))
 def fold(c, a, x):
-    return c.named("Col2Im", x, ints(a.output_dims), ints(a.kernel_dims), strides=ints(a.stride_dims),
-                   dilations=ints(a.dilation_dims))
+    return c.named(
+        "Col2Im",
+        x,
+        ints(a.output_dims),
+        ints(a.kernel_dims),
+        strides=ints(a.stride_dims),
+        dilations=ints(a.dilation_dims),
+    )
 
 
 @define("DepthToSpace", block_size=1, mode="CRD")
@@ -416,11 +503,14 @@ def indices_of(c, a, given):
 def _gathers() -> None:
     gathered = {"indices": (), "gathered_shape": ()}
     define("Gather", X, *optional("indices"), rank=None, axis=0, **gathered)(
-        lambda c, a, x, i: c.named("Gather", x, indices_of(c, a, i), axis=a.axis))
+        lambda c, a, x, i: c.named("Gather", x, indices_of(c, a, i), axis=a.axis)
+    )
     define("GatherElements", X, *optional("indices"), axis=0, **gathered)(
-        lambda c, a, x, i: c.named("GatherElements", x, indices_of(c, a, i), axis=a.axis))
+        lambda c, a, x, i: c.named("GatherElements", x, indices_of(c, a, i), axis=a.axis)
+    )
     define("GatherND", X, *optional("indices"), rank=None, batch_dims=0, **gathered)(
-        lambda c, a, x, i: c.named("GatherND", x, indices_of(c, a, i), batch_dims=a.batch_dims))
+        lambda c, a, x, i: c.named("GatherND", x, indices_of(c, a, i), batch_dims=a.batch_dims)
+    )
 
 
 _gathers()
@@ -458,8 +548,9 @@ def range_(c, a, *given):
         kind = np.float32 if isinstance(value, float) else np.int64
         return c.constant(name, np.asarray(value, kind))
 
-    own = [g if g is not None else bound(n, getattr(a, n)) for n, g in
-           zip(("start", "limit", "delta"), given, strict=True)]
+    own = [
+        g if g is not None else bound(n, getattr(a, n)) for n, g in zip(("start", "limit", "delta"), given, strict=True)
+    ]
     return c.named("Range", *own)
 
 
@@ -478,7 +569,8 @@ def reduction(core: str):
 
 for _name in REDUCTIONS:
     define(_name, X, *optional("axes_input"), rank=None, axes=(), keep_dims=True, noop_with_empty_axes=False)(
-        reduction(_name))
+        reduction(_name)
+    )
 
 
 # ---- images -------------------------------------------------------------------------------------------
@@ -493,15 +585,29 @@ INTERPOLATION = {
 }
 
 
-@define("Resize", X, *optional("roi", "scales", "sizes"), roi=(), scale=(), size=(), axes=(),
-        coord_transfo_mode="half_pixel", interpolation_mode="round_prefer_floor",
-        cubic_interpolation_coefficient_a=-0.75, extrapolation_value=0.0, padding_mode="edge", aspect_ratio="stretch",
-        antialias=False, exclude_outside=False)
+@define(
+    "Resize",
+    X,
+    *optional("roi", "scales", "sizes"),
+    roi=(),
+    scale=(),
+    size=(),
+    axes=(),
+    coord_transfo_mode="half_pixel",
+    interpolation_mode="round_prefer_floor",
+    cubic_interpolation_coefficient_a=-0.75,
+    extrapolation_value=0.0,
+    padding_mode="edge",
+    aspect_ratio="stretch",
+    antialias=False,
+    exclude_outside=False,
+)
 def resize(c, a, x, roi, scales, sizes):
     how = getattr(a.interpolation_mode, "name", str(a.interpolation_mode)).lower()
     if how not in INTERPOLATION:
-        raise GraphViewError(f"Resize has no interpolation_mode {a.interpolation_mode!r}; it has "
-                             f"{', '.join(INTERPOLATION)}")
+        raise GraphViewError(
+            f"Resize has no interpolation_mode {a.interpolation_mode!r}; it has {', '.join(INTERPOLATION)}"
+        )
     transform = getattr(a.coord_transfo_mode, "name", str(a.coord_transfo_mode)).lower()
     if roi is None and len(a.roi):
         roi = c.constant("roi", np.asarray(a.roi, np.float32))
@@ -509,10 +615,15 @@ def resize(c, a, x, roi, scales, sizes):
         scales = c.constant("scales", np.asarray(a.scale, np.float32))
     if sizes is None and len(a.size):
         sizes = ints(a.size)
-    attrs = {"coordinate_transformation_mode": transform, "cubic_coeff_a": a.cubic_interpolation_coefficient_a,
-             "extrapolation_value": a.extrapolation_value, "antialias": int(a.antialias),
-             "exclude_outside": int(a.exclude_outside), "keep_aspect_ratio_policy": str(a.aspect_ratio),
-             **INTERPOLATION[how]}
+    attrs = {
+        "coordinate_transformation_mode": transform,
+        "cubic_coeff_a": a.cubic_interpolation_coefficient_a,
+        "extrapolation_value": a.extrapolation_value,
+        "antialias": int(a.antialias),
+        "exclude_outside": int(a.exclude_outside),
+        "keep_aspect_ratio_policy": str(a.aspect_ratio),
+        **INTERPOLATION[how],
+    }
     if len(a.axes):
         attrs["axes"] = ints(a.axes)
     return c.named("Resize", x, roi, scales, sizes, **attrs)
@@ -524,8 +635,14 @@ GRID_MODES = {"bilinear": "linear", "bicubic": "cubic"}
 @define("GridSample", X, ("grid_field", Data), mode="linear", padding_mode="zeros", align_corners=False)
 def grid_sample(c, a, x, grid):
     mode = str(a.mode).lower()
-    return c.named("GridSample", x, grid, mode=GRID_MODES.get(mode, mode), padding_mode=str(a.padding_mode).lower(),
-                   align_corners=int(a.align_corners))
+    return c.named(
+        "GridSample",
+        x,
+        grid,
+        mode=GRID_MODES.get(mode, mode),
+        padding_mode=str(a.padding_mode).lower(),
+        align_corners=int(a.align_corners),
+    )
 
 
 # ---- leaves -------------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ class Generator:
     def key(cls):
         """A fresh JAX key."""
         import jax
+
         return jax.random.fold_in(jax.random.key(cls._seed), cls.draw())
 
 

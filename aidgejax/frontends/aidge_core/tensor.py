@@ -182,7 +182,7 @@ class Tensor:
 
     @property
     def strides(self) -> list[int]:
-        return [int(np.prod(self._dims[k + 1:])) for k in range(self.ndim)]
+        return [int(np.prod(self._dims[k + 1 :])) for k in range(self.ndim)]
 
     @property
     def dtype(self) -> dtype:
@@ -231,6 +231,7 @@ class Tensor:
     @staticmethod
     def get_available_backends() -> set[str]:
         from .backends import available
+
         return set(available())
 
     available_backends = get_available_backends
@@ -239,6 +240,7 @@ class Tensor:
 
     def set_backend(self, name: str, device: int = 0, copyFrom: bool = True) -> None:  # noqa: N803
         from .backends import place_of
+
         place = place_of(name, device)
         if self._backend == name and self._place == place:
             return
@@ -454,10 +456,13 @@ class Gradient(Tensor):
 def _copy_of(data: Any) -> np.ndarray:
     if isinstance(data, Tensor):
         return np.array(data._look())
-    if isinstance(data, list | tuple) or not (hasattr(data, "__array__") or hasattr(data, "__array_interface__")
-                                              or isinstance(data, int | float | bool)):
-        raise TensorTypeError(f"a Tensor is made of a NumPy array, got {type(data).__name__}: Unsupported python type; "
-                              f"write Tensor(np.array(...))")
+    if isinstance(data, list | tuple) or not (
+        hasattr(data, "__array__") or hasattr(data, "__array_interface__") or isinstance(data, int | float | bool)
+    ):
+        raise TensorTypeError(
+            f"a Tensor is made of a NumPy array, got {type(data).__name__}: Unsupported python type; "
+            f"write Tensor(np.array(...))"
+        )
     array = np.array(np.asarray(data))  # torch tensors know no copy keyword
     if array.dtype == object:
         raise TensorTypeError("a Tensor is made of numbers; this array holds Python objects")

@@ -38,8 +38,9 @@ def init_batchnorm_producers(network: GraphView) -> int:
     return len(found)
 
 
-def insert_batchnorm_nodes(network: GraphView, epsilon: float = 1e-5, momentum: float = 0.9,
-                           training_mode: bool = False) -> int:
+def insert_batchnorm_nodes(
+    network: GraphView, epsilon: float = 1e-5, momentum: float = 0.9, training_mode: bool = False
+) -> int:
     """A BatchNorm behind every convolution; how many."""
     found = _nodes(network, CONVOLUTIONS)
     for n in found:

@@ -33,8 +33,13 @@ class Loss:
 
     def __call__(self, tensors: dict[str, Tensor], wrt: tuple[str, ...], scaling: float, **options: Any) -> Tensor:
         first = next(iter(tensors.values()))
-        call = _compiled(self, tuple((k, t._dims, t._kind.name) for k, t in tensors.items()), wrt,
-                         tuple(options.items()), first.backend == "numpy")
+        call = _compiled(
+            self,
+            tuple((k, t._dims, t._kind.name) for k, t in tensors.items()),
+            wrt,
+            tuple(options.items()),
+            first.backend == "numpy",
+        )
         arrays = {k: t._look() if first.backend == "numpy" else t.array() for k, t in tensors.items()}
         value, grads = call(arrays, scaling)
         for w in wrt:
@@ -157,14 +162,21 @@ def multiStepCELoss(graph: Tensor, target: Tensor, nbTimeSteps: int, scaling: fl
     if isinstance(nbTimeSteps, bool) or not isinstance(nbTimeSteps, int | np.integer) or nbTimeSteps < 1:
         raise TensorError(f"multiStepCELoss: nbTimeSteps is {nbTimeSteps!r}; expected 1 or more")
     if p.ndim == 2 and p._dims[0] % nbTimeSteps == 0:
-        raise TensorError(f"multiStepCELoss: the prediction has shape {p.dims}; expected [steps, batch, classes]: "
-                          f"reshape it to [{nbTimeSteps}, {p._dims[0] // nbTimeSteps}, {p._dims[1]}]")
+        raise TensorError(
+            f"multiStepCELoss: the prediction has shape {p.dims}; expected [steps, batch, classes]: "
+            f"reshape it to [{nbTimeSteps}, {p._dims[0] // nbTimeSteps}, {p._dims[1]}]"
+        )
     if p.ndim != 3 or p._dims[0] != nbTimeSteps:
-        raise TensorError(f"multiStepCELoss: the prediction has shape {p.dims}; expected [{nbTimeSteps}, batch, "
-                          f"classes]")
+        raise TensorError(
+            f"multiStepCELoss: the prediction has shape {p.dims}; expected [{nbTimeSteps}, batch, classes]"
+        )
     t = _fitting("multiStepCELoss", p._dims[1:], p, t, classes=True)
-    return LOSSES["multiStepCELoss"]({"prediction": p, "target": t}, ("prediction",),
-                                     _number("multiStepCELoss", "scaling", scaling), steps=int(nbTimeSteps))
+    return LOSSES["multiStepCELoss"](
+        {"prediction": p, "target": t},
+        ("prediction",),
+        _number("multiStepCELoss", "scaling", scaling),
+        steps=int(nbTimeSteps),
+    )
 
 
 def RobustCELoss(lower_bound: Tensor, upper_bound: Tensor, target: Tensor, scaling: float = 1.0) -> Tensor:  # noqa: N802
@@ -172,8 +184,10 @@ def RobustCELoss(lower_bound: Tensor, upper_bound: Tensor, target: Tensor, scali
     low = _tensor("RobustCELoss", "lower_bound", lower_bound)
     tensors = _pair("RobustCELoss", upper_bound, target, ("upper_bound", "target"))
     if low._dims != tensors["upper_bound"]._dims or low._kind != tensors["upper_bound"]._kind:
-        raise TensorError(f"RobustCELoss: 'lower_bound' ({low._kind.name}{low.dims}) and 'upper_bound' "
-                          f"({tensors['upper_bound']._kind.name}{tensors['upper_bound'].dims}) must be alike")
+        raise TensorError(
+            f"RobustCELoss: 'lower_bound' ({low._kind.name}{low.dims}) and 'upper_bound' "
+            f"({tensors['upper_bound']._kind.name}{tensors['upper_bound'].dims}) must be alike"
+        )
     ordered = {"lower_bound": low, **tensors}
     return LOSSES["RobustCELoss"](ordered, ("lower_bound", "upper_bound"), _number("RobustCELoss", "scaling", scaling))
 
@@ -183,8 +197,9 @@ def RobustCELoss(lower_bound: Tensor, upper_bound: Tensor, target: Tensor, scali
 
 def _tensor(loss: str, what: str, given: Any) -> Tensor:
     if not isinstance(given, Tensor):
-        raise TensorTypeError(f"{loss}: '{what}' is {type(given).__name__}; expected a Tensor, in whose .grad the "
-                              f"gradient is left")
+        raise TensorTypeError(
+            f"{loss}: '{what}' is {type(given).__name__}; expected a Tensor, in whose .grad the gradient is left"
+        )
     if not given.has_data():
         raise TensorError(f"{loss}: '{what}' is an empty Tensor: run a forward first")
     if given._kind.kind != "f" and given._kind.name != "bfloat16":
@@ -199,8 +214,9 @@ def _target(loss: str, given: Any, like: Tensor, what: str = "target") -> Tensor
     return t
 
 
-def _pair(loss: str, p: Any, t: Any, names: tuple[str, str] = ("prediction", "target"), classes: bool = False
-          ) -> dict[str, Tensor]:
+def _pair(
+    loss: str, p: Any, t: Any, names: tuple[str, str] = ("prediction", "target"), classes: bool = False
+) -> dict[str, Tensor]:
     p = _tensor(loss, names[0], p)
     t = _target(loss, t, p, names[1])
     if p.ndim != 2:
@@ -208,8 +224,14 @@ def _pair(loss: str, p: Any, t: Any, names: tuple[str, str] = ("prediction", "ta
     return {names[0]: p, names[1]: _fitting(loss, p._dims, p, t, names, classes)}
 
 
-def _fitting(loss: str, rows: tuple[int, ...], p: Tensor, t: Tensor, names: tuple[str, str] = ("prediction", "target"),
-             classes: bool = False) -> Tensor:
+def _fitting(
+    loss: str,
+    rows: tuple[int, ...],
+    p: Tensor,
+    t: Tensor,
+    names: tuple[str, str] = ("prediction", "target"),
+    classes: bool = False,
+) -> Tensor:
     """The target as the loss takes it: rows of the prediction's dtype, or int32 class indices, checked."""
     if classes and t._kind.kind in "iu" and t._dims in (rows[:1], (rows[0], 1)) and t._dims != rows:
         labels = t._look().reshape(-1)
@@ -220,11 +242,15 @@ def _fitting(loss: str, rows: tuple[int, ...], p: Tensor, t: Tensor, names: tupl
         return Tensor(labels.astype(np.int32))
     if t._dims != rows:
         also = f"; class indices would have shape {[rows[0]]} and an integer dtype" if classes else ""
-        raise TensorError(f"{loss}: '{names[0]}' (shape {p.dims}) and '{names[1]}' (shape {t.dims}) Tensors must have "
-                          f"the same dimensions{also}.")
+        raise TensorError(
+            f"{loss}: '{names[0]}' (shape {p.dims}) and '{names[1]}' (shape {t.dims}) Tensors must have "
+            f"the same dimensions{also}."
+        )
     if t._kind != p._kind:
-        raise TensorError(f"{loss}: '{names[0]}' ({p._kind.name}) and '{names[1]}' ({t._kind.name}) Tensors must have "
-                          f"the same data type; convert the target with .astype({p._kind.name!r}).")
+        raise TensorError(
+            f"{loss}: '{names[0]}' ({p._kind.name}) and '{names[1]}' ({t._kind.name}) Tensors must have "
+            f"the same data type; convert the target with .astype({p._kind.name!r})."
+        )
     return t
 
 

@@ -139,8 +139,10 @@ class ConfusionMatrix:
             a = np.argmax(np.where(np.isnan(a), -np.inf, a) if a.dtype.kind == "f" else a, axis=1)
         a = a.reshape(-1)
         if a.dtype.kind not in "iu":
-            raise ProviderError(f"ConfusionMatrix.aggregate: {name} is {a.dtype}; expected class indices of an integer "
-                                f"dtype, or scores [rows, {classes}]")
+            raise ProviderError(
+                f"ConfusionMatrix.aggregate: {name} is {a.dtype}; expected class indices of an integer "
+                f"dtype, or scores [rows, {classes}]"
+            )
         try:
             check_labels(a, classes, name)
         except DataError as e:
@@ -156,8 +158,9 @@ class ConfusionMatrix:
 
     def get_confusion_table(self, target: int) -> ConfusionTable:
         if not 0 <= target < len(self._counts):
-            raise ProviderError(f"there is no class {target}; there are {len(self._counts)} (0 to "
-                                f"{len(self._counts) - 1})")
+            raise ProviderError(
+                f"there is no class {target}; there are {len(self._counts)} (0 to {len(self._counts) - 1})"
+            )
         counts = self._counts
         tp = int(counts[target, target])
         fp, fn = int(counts[:, target].sum()) - tp, int(counts[target].sum()) - tp

@@ -83,8 +83,9 @@ class Optimizer:
 
     def set_learning_rate_scheduler(self, scheduler: LRScheduler) -> None:
         if not isinstance(scheduler, LRScheduler):
-            raise TensorTypeError(f"set_learning_rate_scheduler takes what constant_lr, step_lr ... give, got "
-                                  f"{type(scheduler).__name__}")
+            raise TensorTypeError(
+                f"set_learning_rate_scheduler takes what constant_lr, step_lr ... give, got {type(scheduler).__name__}"
+            )
         self._scheduler = scheduler.copy()
 
     def reset_grad(self) -> None:
@@ -127,8 +128,9 @@ class _Rule(Optimizer):
         tensors = self.trained()
         for node in self._parameters:
             if not _tensor(node).has_data():
-                raise OrderError(f"{self.kind}::update(): Producer {node.name()!r} has no data; call set_backend and "
-                                 f"fill it")
+                raise OrderError(
+                    f"{self.kind}::update(): Producer {node.name()!r} has no data; call set_backend and fill it"
+                )
         rule = self.rule()[2]
         lr = np.float32(self._scheduler.learning_rate())
         with jax.enable_x64(any(t._kind in WIDE for t in tensors)):

@@ -37,9 +37,17 @@ class FitError(SettingError, AidgeError):
     """An argument of fit that makes no sense."""
 
 
-def fit(model: GraphView, dataprovider: Iterable[Any], opt: Optimizer, loss: Callable = losses.CELoss, *,
-        epochs: int = 1, accumulate: int = 1, metrics: Sequence[Callable] = (),
-        on_epoch: Callable[[dict], Any] | None = None) -> list[dict[str, Any]]:
+def fit(
+    model: GraphView,
+    dataprovider: Iterable[Any],
+    opt: Optimizer,
+    loss: Callable = losses.CELoss,
+    *,
+    epochs: int = 1,
+    accumulate: int = 1,
+    metrics: Sequence[Callable] = (),
+    on_epoch: Callable[[dict], Any] | None = None,
+) -> list[dict[str, Any]]:
     """Train like the loop of the module's docstring, with one compiled program per epoch.
 
     dataprovider: an iterable of (inputs..., target): a DataProvider, a torch DataLoader, a list of arrays; it is
@@ -65,10 +73,16 @@ def fit(model: GraphView, dataprovider: Iterable[Any], opt: Optimizer, loss: Cal
         columns = {k: np.concatenate([np.asarray(r[k], np.float64).reshape(-1) for r in records]) for k in records[0]}
         at = np.flatnonzero(columns.pop("updated", np.ones(len(columns["loss"]))))  # records are of whole groups
         groups = np.diff(at, prepend=-1)
-        told = {"epoch": e} | {k: float(np.average(v[at], weights=groups)) for k, v in columns.items()
-                               if k not in ("learning_rate", "gradient_norm")}
-        told |= {"learning_rate": float(columns["learning_rate"][at[-1]]), "updates": len(at),
-                 "seconds": perf_counter() - began}
+        told = {"epoch": e} | {
+            k: float(np.average(v[at], weights=groups))
+            for k, v in columns.items()
+            if k not in ("learning_rate", "gradient_norm")
+        }
+        told |= {
+            "learning_rate": float(columns["learning_rate"][at[-1]]),
+            "updates": len(at),
+            "seconds": perf_counter() - began,
+        }
         history.append(told)
         if on_epoch:
             on_epoch(told)
@@ -83,8 +97,9 @@ def _check(model: Any, opt: Any, loss: Any, epochs: Any, accumulate: Any) -> Non
     if not opt.parameters():
         raise OrderError(f"fit: {opt.kind} has no parameters; call opt.set_parameters(producers(model)) first")
     if getattr(loss, "__name__", "") not in ("CELoss", "MSE", "BCE", "KD"):
-        raise FitError(f"fit: loss is {getattr(loss, '__name__', loss)!r}; expected aidge_learning.loss.CELoss, MSE, "
-                       f"BCE or KD")
+        raise FitError(
+            f"fit: loss is {getattr(loss, '__name__', loss)!r}; expected aidge_learning.loss.CELoss, MSE, BCE or KD"
+        )
     for name, value in (("epochs", epochs), ("accumulate", accumulate)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise FitError(f"fit: {name} is {value!r}; expected 1 or more")
@@ -111,17 +126,28 @@ def _chunks(provider: Iterable[Any], inputs: int, loss: Callable) -> Iterator[tu
 
 def _columns(item: Any, inputs: int, n: int) -> list[np.ndarray]:
     if not isinstance(item, list | tuple) or len(item) != inputs + 1:
-        raise ProviderError(f"batch {n} is {type(item).__name__}"
-                            f"{f' of {len(item)}' if isinstance(item, list | tuple) else ''}; expected {inputs} "
-                            f"input(s) and a target")
+        raise ProviderError(
+            f"batch {n} is {type(item).__name__}"
+            f"{f' of {len(item)}' if isinstance(item, list | tuple) else ''}; expected {inputs} "
+            f"input(s) and a target"
+        )
     return [t._look() if isinstance(t, Tensor) else np.asarray(t) for t in item]
 
 
 # ---- compiled ---------------------------------------------------------------------------------------------
 
 
-def _train(model: GraphView, backend: str, opt: Optimizer, loss: Callable, accumulate: int, metrics: tuple,
-           columns: list[np.ndarray], last: bool, pending: Any) -> tuple[dict[str, Any], Any]:
+def _train(
+    model: GraphView,
+    backend: str,
+    opt: Optimizer,
+    loss: Callable,
+    accumulate: int,
+    metrics: tuple,
+    columns: list[np.ndarray],
+    last: bool,
+    pending: Any,
+) -> tuple[dict[str, Any], Any]:
     """The batches of one chunk: the state is taken from the tensors, and put back into them."""
     *inputs, target = columns
     ports = model.get_ordered_inputs()
@@ -146,9 +172,15 @@ def _train(model: GraphView, backend: str, opt: Optimizer, loss: Callable, accum
         state = _state(low, opt, wrt, rates.step())
         if accumulate > 1:
             names = ("loss", *(m.__name__ for m in metrics))
-            state = state._replace(pending=pending or Pending(
-                {w: jnp.zeros_like(state.params[w]) for w in wrt}, jnp.float32(0),
-                {name: jnp.float32(0) for name in names}, jnp.int32(0)))
+            state = state._replace(
+                pending=pending
+                or Pending(
+                    {w: jnp.zeros_like(state.params[w]) for w in wrt},
+                    jnp.float32(0),
+                    {name: jnp.float32(0) for name in names},
+                    jnp.int32(0),
+                )
+            )
         placed = jax.device_put(batches, may_alias=True)  # just stacked: nobody else writes there
         found, records = epoch(state, placed, None, None, last)
         records = jax.device_get(records)
@@ -184,9 +216,11 @@ def _with_loss(low: Lowered, loss: Callable, target: np.ndarray) -> Graph:
     graph.outputs = [prediction.name]
     want = prediction.shape[:1] if target.dtype.kind in "iu" else prediction.shape
     if target.shape != tuple(want) or (target.dtype.kind == "f" and target.dtype.name != prediction.dtype):
-        raise ProviderError(f"fit: the model's prediction is {prediction}, the target "
-                            f"{target.dtype}{list(target.shape)}; {loss.__name__} needs them alike"
-                            + (", or class indices of an integer dtype" if loss.__name__ == "CELoss" else ""))
+        raise ProviderError(
+            f"fit: the model's prediction is {prediction}, the target "
+            f"{target.dtype}{list(target.shape)}; {loss.__name__} needs them alike"
+            + (", or class indices of an integer dtype" if loss.__name__ == "CELoss" else "")
+        )
     aim = graph.input("target", target.shape, target.dtype.name)
     options = {"temperature": 2.0} if loss.__name__ == "KD" else {}
     found = losses.LOSSES[loss.__name__].emit(Builder(graph, "loss/"), prediction, aim, **options)
@@ -195,13 +229,24 @@ def _with_loss(low: Lowered, loss: Callable, target: np.ndarray) -> Graph:
     return graph
 
 
-def _compile(graph: Graph, wrt: tuple[str, ...], opt: Optimizer, rate: Callable, accumulate: int, metrics: tuple,
-             backend: str, prediction: str) -> tuple[Callable, bool]:
+def _compile(
+    graph: Graph,
+    wrt: tuple[str, ...],
+    opt: Optimizer,
+    rate: Callable,
+    accumulate: int,
+    metrics: tuple,
+    backend: str,
+    prediction: str,
+) -> tuple[Callable, bool]:
     program: Program = make_program(graph, seeds=["loss"], wrt=wrt, unreached="zeros")
     chosen = {m.__name__: _metric(m, prediction) for m in metrics}
     given = NumpyProgram(program) if backend == "numpy" else program
-    step = (make_step(given, opt.rule()[0], rate, metrics=chosen) if accumulate == 1 else
-            make_accumulating_step(given, opt.rule()[0], rate, accumulate, metrics=chosen, remainder="scaled"))
+    step = (
+        make_step(given, opt.rule()[0], rate, metrics=chosen)
+        if accumulate == 1
+        else make_accumulating_step(given, opt.rule()[0], rate, accumulate, metrics=chosen, remainder="scaled")
+    )
     return make_epoch(step, compiled=backend != "numpy"), holds_64_bits(program.graph)
 
 

@@ -18,5 +18,12 @@ from .convert import (
     native_coverage_report,
 )
 
-__all__ = ["check_onnx_validity", "convert_aidge_to_onnx", "convert_onnx_to_aidge", "export_onnx",
-           "has_native_coverage", "load_onnx", "native_coverage_report"]
+__all__ = [
+    "check_onnx_validity",
+    "convert_aidge_to_onnx",
+    "convert_onnx_to_aidge",
+    "export_onnx",
+    "has_native_coverage",
+    "load_onnx",
+    "native_coverage_report",
+]

@@ -23,14 +23,34 @@ from ..aidge_core.operator_table import ONE_INPUT, TYPES
 from ..aidge_core.tensor import Tensor
 
 AIDGE_TYPE = {v: k for k, v in ONE_INPUT.items()} | {
-    "LeakyRelu": "LeakyReLU", "PRelu": "PReLU", "Elu": "ELU", "Gelu": "GeLU", "Swish": "SiLU", "Gemm": "FC",
-    "InstanceNormalization": "InstanceNorm", "LayerNormalization": "LayerNorm", "GroupNormalization": "GroupNorm",
+    "LeakyRelu": "LeakyReLU",
+    "PRelu": "PReLU",
+    "Elu": "ELU",
+    "Gelu": "GeLU",
+    "Swish": "SiLU",
+    "Gemm": "FC",
+    "InstanceNormalization": "InstanceNorm",
+    "LayerNormalization": "LayerNorm",
+    "GroupNormalization": "GroupNorm",
     "ScatterElements": "Scatter",
 }
-WINDOWED = {"Conv": "Conv", "ConvTranspose": "ConvTranspose", "MaxPool": "MaxPooling", "AveragePool": "AvgPooling",
-            "BatchNormalization": "BatchNorm"}
-PARAMETRISED = ("Conv", "ConvTranspose", "Gemm", "BatchNormalization", "InstanceNormalization", "LayerNormalization",
-                "GroupNormalization", "PRelu")
+WINDOWED = {
+    "Conv": "Conv",
+    "ConvTranspose": "ConvTranspose",
+    "MaxPool": "MaxPooling",
+    "AveragePool": "AvgPooling",
+    "BatchNormalization": "BatchNorm",
+}
+PARAMETRISED = (
+    "Conv",
+    "ConvTranspose",
+    "Gemm",
+    "BatchNormalization",
+    "InstanceNormalization",
+    "LayerNormalization",
+    "GroupNormalization",
+    "PRelu",
+)
 
 
 class MissingFile(ModelFileError, AidgeError, FileNotFoundError):
@@ -47,8 +67,9 @@ def load_onnx(filename: Any) -> GraphView:
     return view_of(onnxio.read(filename))
 
 
-def convert_onnx_to_aidge(model: onnx.ModelProto, remove_unused_init: bool = True,
-                          missing_external_data: bool = False) -> GraphView:
+def convert_onnx_to_aidge(
+    model: onnx.ModelProto, remove_unused_init: bool = True, missing_external_data: bool = False
+) -> GraphView:
     return view_of(onnxio.read(model))
 
 
@@ -99,8 +120,11 @@ def _node_of(graph: Graph, node: Node, made: dict) -> AidgeNode:
         categories.append((name, category))
     kind = _type(graph, node)
     attrs = _shown(kind, node.attrs)
-    outputs = tuple(TYPES[kind].outputs if kind in TYPES and len(TYPES[kind].outputs) >= len(node.outputs)
-                    else [f"data_output_{k}" for k in range(len(node.outputs))])[:len(node.outputs)]
+    outputs = tuple(
+        TYPES[kind].outputs
+        if kind in TYPES and len(TYPES[kind].outputs) >= len(node.outputs)
+        else [f"data_output_{k}" for k in range(len(node.outputs))]
+    )[: len(node.outputs)]
     op = Operator(OperatorType(kind, spec.forward, defaults=attrs), {}, inputs=tuple(categories), outputs=outputs)
     literals = {k: i for k, i in enumerate(node.inputs) if not isinstance(i, str)}
 
@@ -135,8 +159,13 @@ def _type(graph: Graph, node: Node) -> str:
 
 def _shown(kind: str, attrs: dict[str, Any]) -> dict[str, Any]:
     """The attributes under Aidge's names, where they differ."""
-    names = {"kernel_shape": "kernel_dims", "strides": "stride_dims", "pads": "padding_dims", "alpha": "alpha",
-             "dilations": "dilations" if "Pooling" in kind else "dilation_dims"}
+    names = {
+        "kernel_shape": "kernel_dims",
+        "strides": "stride_dims",
+        "pads": "padding_dims",
+        "alpha": "alpha",
+        "dilations": "dilations" if "Pooling" in kind else "dilation_dims",
+    }
     found = {names.get(k, k): v for k, v in attrs.items()}
     if kind.startswith("BatchNorm"):
         found.setdefault("training_mode", 0)
@@ -145,8 +174,13 @@ def _shown(kind: str, attrs: dict[str, Any]) -> dict[str, Any]:
 
 def _changed(node: Node, a: Any, before: dict[str, Any]) -> dict[str, Any]:
     """The node's attributes, with what was changed since (BatchNorm's mode, a LeakyReLU's alpha ...)."""
-    back = {"kernel_dims": "kernel_shape", "stride_dims": "strides", "padding_dims": "pads", "dilations": "dilations",
-            "dilation_dims": "dilations"}
+    back = {
+        "kernel_dims": "kernel_shape",
+        "stride_dims": "strides",
+        "padding_dims": "pads",
+        "dilations": "dilations",
+        "dilation_dims": "dilations",
+    }
     found = dict(node.attrs)
     for k, v in a.dict().items():
         name = back.get(k, k)
@@ -158,10 +192,15 @@ def _changed(node: Node, a: Any, before: dict[str, Any]) -> dict[str, Any]:
 # ---- writing ----------------------------------------------------------------------------------------------
 
 
-def export_onnx(graph_view: GraphView, path_to_save: str,
-                inputs_dims: Mapping[str, Sequence[Sequence[int]]] | None = None,
-                outputs_dims: Mapping[str, Sequence[Sequence[int]]] | None = None, enable_custom_op: bool = False,
-                opset: int | None = None, ir_version: int | None = None) -> None:
+def export_onnx(
+    graph_view: GraphView,
+    path_to_save: str,
+    inputs_dims: Mapping[str, Sequence[Sequence[int]]] | None = None,
+    outputs_dims: Mapping[str, Sequence[Sequence[int]]] | None = None,
+    enable_custom_op: bool = False,
+    opset: int | None = None,
+    ir_version: int | None = None,
+) -> None:
     """Write an ONNX file.
 
     inputs_dims: {node name: [shape]} of the graph's inputs; default: those of forward_dims or of the last forward.
@@ -170,11 +209,15 @@ def export_onnx(graph_view: GraphView, path_to_save: str,
     onnxio.write(graph_of(graph_view, inputs_dims), None, path_to_save, opset=opset)
 
 
-def convert_aidge_to_onnx(graph_view: GraphView, model_name: str,
-                          inputs_dims: Mapping[str, Sequence[Sequence[int]]] | None = None,
-                          outputs_dims: Mapping[str, Sequence[Sequence[int]]] | None = None,
-                          enable_custom_op: bool = False, opset: int | None = None,
-                          ir_version: int | None = None) -> onnx.ModelProto:
+def convert_aidge_to_onnx(
+    graph_view: GraphView,
+    model_name: str,
+    inputs_dims: Mapping[str, Sequence[Sequence[int]]] | None = None,
+    outputs_dims: Mapping[str, Sequence[Sequence[int]]] | None = None,
+    enable_custom_op: bool = False,
+    opset: int | None = None,
+    ir_version: int | None = None,
+) -> onnx.ModelProto:
     graph = graph_of(graph_view, inputs_dims)
     graph.name = model_name
     return onnxio.to_model(graph, opset=opset)
@@ -185,8 +228,13 @@ def graph_of(view: GraphView, inputs_dims: Mapping[str, Sequence[Sequence[int]]]
     if not isinstance(view, GraphView):
         raise GraphViewError(f"expected a GraphView, got {type(view).__name__}")
     feeds: dict[Any, Any] = {}
-    kinds = {t._kind for n in view._nodes if n.type() == "Producer"
-             for t in [n.get_operator().get_output(0)] if t._kind.kind == "f"}
+    kinds = {
+        t._kind
+        for n in view._nodes
+        if n.type() == "Producer"
+        for t in [n.get_operator().get_output(0)]
+        if t._kind.kind == "f"
+    }
     for node, k in view.get_ordered_inputs():
         asked = (inputs_dims or {}).get(node.name())
         known = node._op._given.get(k)
@@ -199,8 +247,10 @@ def graph_of(view: GraphView, inputs_dims: Mapping[str, Sequence[Sequence[int]]]
         elif dims or read:
             feeds[node, k] = tuple(dims or read)
         else:
-            raise GraphViewError(f"the shape of input {k} of node {node.name()!r} ({node.type()}) is not known; give "
-                                 f"it as inputs_dims={{{node.name()!r}: [[...]]}}, or call forward_dims first")
+            raise GraphViewError(
+                f"the shape of input {k} of node {node.name()!r} ({node.type()}) is not known; give "
+                f"it as inputs_dims={{{node.name()!r}: [[...]]}}, or call forward_dims first"
+            )
     low = lower(view, feeds, kinds.pop() if len(kinds) == 1 else None)
     graph = low.graph
     trained = {n for n, p in graph.producers.items() if p.role == "parameter"}
@@ -218,8 +268,10 @@ def graph_of(view: GraphView, inputs_dims: Mapping[str, Sequence[Sequence[int]]]
 
 def has_native_coverage(graph: GraphView) -> bool:
     """True: what cannot be computed is not loaded in the first place."""
-    return all(n.type() == "Producer" or getattr(n.get_operator(), "emit", None) or n.type() in TYPES
-               for n in graph.get_nodes())
+    return all(
+        n.type() == "Producer" or getattr(n.get_operator(), "emit", None) or n.type() in TYPES
+        for n in graph.get_nodes()
+    )
 
 
 def native_coverage_report(graph: GraphView) -> dict[str, int]:

@@ -18,5 +18,13 @@ class TileError(AihwkitException, ValueError):
     """A tile used in a way that it does not allow."""
 
 
-__all__ = ["AidgeJaxError", "AihwkitException", "AnalogBiasConfigError", "ArgumentError", "ConfigError",
-           "PeripheryConfigError", "TileError", "TorchTileConfigError"]
+__all__ = [
+    "AidgeJaxError",
+    "AihwkitException",
+    "AnalogBiasConfigError",
+    "ArgumentError",
+    "ConfigError",
+    "PeripheryConfigError",
+    "TileError",
+    "TorchTileConfigError",
+]

@@ -36,14 +36,27 @@ class AnalogOptimizer:
 class AnalogSGD(AnalogOptimizer):
     """Stochastic gradient descent, as torch.optim.SGD, then clip and remap."""
 
-    def __init__(self, parameters: Iterable[Any], lr: float = 1e-3, momentum: float = 0.0, dampening: float = 0.0,
-                 weight_decay: float = 0.0, nesterov: bool = False) -> None:
+    def __init__(
+        self,
+        parameters: Iterable[Any],
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+    ) -> None:
         super().__init__(rules.sgd(momentum, dampening, weight_decay, nesterov), parameters, lr)
 
 
 class AnalogAdam(AnalogOptimizer):
     """Adam, as torch.optim.Adam, then clip and remap."""
 
-    def __init__(self, parameters: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
-                 eps: float = 1e-8, weight_decay: float = 0.0) -> None:
+    def __init__(
+        self,
+        parameters: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
         super().__init__(rules.adam(*betas, eps, weight_decay), parameters, lr)

@@ -21,14 +21,24 @@ class DistOpt:
     world_size: how many devices (default: all); local_rank and nccl_id belong to a process per GPU and are not needed.
     """
 
-    def __init__(self, opt: Any = None, nccl_id: Any = None, local_rank: int | None = None,
-                 world_size: int | None = None, buffSize: int = 4194304, devices: Any = None) -> None:
+    def __init__(
+        self,
+        opt: Any = None,
+        nccl_id: Any = None,
+        local_rank: int | None = None,
+        world_size: int | None = None,
+        buffSize: int = 4194304,
+        devices: Any = None,
+    ) -> None:
         from .opt import SGD
+
         self.opt = opt or SGD()
         devices = list(devices or jax.devices())
         if world_size is not None and world_size > len(devices):
-            raise Unsupported(f"DistOpt: world_size is {world_size}, but JAX has {len(devices)} devices here; for "
-                              f"several machines start jax.distributed first")
+            raise Unsupported(
+                f"DistOpt: world_size is {world_size}, but JAX has {len(devices)} devices here; for "
+                f"several machines start jax.distributed first"
+            )
         devices = devices[:world_size] if world_size else devices
         self.world_size, self.local_rank, self.global_rank = len(devices), 0, 0
         self._rows = NamedSharding(Mesh(devices, ("batch",)), PartitionSpec("batch"))
@@ -53,8 +63,10 @@ class DistOpt:
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("backward_and_"):
-            raise Unsupported(f"DistOpt.{name} sends part of the gradients, or in half precision, over NCCL; here XLA "
-                              f"reduces them: call the optimizer with the loss")
+            raise Unsupported(
+                f"DistOpt.{name} sends part of the gradients, or in half precision, over NCCL; here XLA "
+                f"reduces them: call the optimizer with the loss"
+            )
         if name == "opt":
             raise AttributeError(name)
         return getattr(self.opt, name)

@@ -229,6 +229,10 @@ def add_all(*xs: Tensor) -> Tensor:
     return total
 
 
-__all__ = [n for n in dir() if n not in ("Any", "annotations", "jnp", "apply", "DTYPES", "Tensor",
-                                         "dtype_number") and not n.startswith("__")
-           and (not n.startswith("_") or n in ("_and", "_or", "_xor", "_not"))]
+__all__ = [
+    n
+    for n in dir()
+    if n not in ("Any", "annotations", "jnp", "apply", "DTYPES", "Tensor", "dtype_number")
+    and not n.startswith("__")
+    and (not n.startswith("_") or n in ("_and", "_or", "_xor", "_not"))
+]

@@ -15,8 +15,15 @@ from ._storage import DTYPES, CTensor
 from .tensor import Tensor
 
 
-def to_graph(outputs: Any, inputs: Mapping[str, Tensor], params: Mapping[str, Tensor] | None = None,
-             buffers: Mapping[str, Tensor] | None = None, *, name: str = "singa", batch: str | None = "N") -> Graph:
+def to_graph(
+    outputs: Any,
+    inputs: Mapping[str, Tensor],
+    params: Mapping[str, Tensor] | None = None,
+    buffers: Mapping[str, Tensor] | None = None,
+    *,
+    name: str = "singa",
+    batch: str | None = "N",
+) -> Graph:
     """What was computed from `inputs` to `outputs` since the tape began, as a Graph.
 
     outputs: a Tensor, a list of them, or {name: Tensor}.  inputs, params, buffers: {name: Tensor}, what the graph
@@ -104,17 +111,23 @@ class _Writer:
         trained = isinstance(tensor, Tensor) and tensor.stores_grad
         label = self.graph.fresh(tensor.name if isinstance(tensor, Tensor) else "constant")
         array = tensor.array if isinstance(tensor, Tensor | CTensor) else tensor
-        return self.known.add(tensor, self.graph.producer(label, np.asarray(array),
-                                                          "parameter" if trained else "constant").name)
+        return self.known.add(
+            tensor, self.graph.producer(label, np.asarray(array), "parameter" if trained else "constant").name
+        )
 
     def _write(self, op: Operator) -> None:
         if not isinstance(op, Built):
-            raise Unsupported(f"operation {op.name} was written by hand, so it cannot stand in a Graph; use operations "
-                              f"of singa.autograd for what is to be exported or trained in compiled epochs")
+            raise Unsupported(
+                f"operation {op.name} was written by hand, so it cannot stand in a Graph; use operations "
+                f"of singa.autograd for what is to be exported or trained in compiled epochs"
+            )
         sources = [self._source(source, ident) for source, ident, _, _ in op.src]
         for extra in op.extras:
-            sources.append(self.name_of(extra) if isinstance(extra, Tensor) else
-                           self.known.get(None, id(extra)) or self._leaf(extra))
+            sources.append(
+                self.name_of(extra)
+                if isinstance(extra, Tensor)
+                else self.known.get(None, id(extra)) or self._leaf(extra)
+            )
         for k, output in enumerate(self._inline(op, sources)):
             self.written[id(op), k] = output
 

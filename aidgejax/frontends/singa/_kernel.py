@@ -24,8 +24,14 @@ Spec = tuple[tuple[int, ...], str]
 class Kernel:
     """forward(arrays, key, save) -> (outputs, saved);  backward(arrays, saved, cotangents, wanted) -> cotangents."""
 
-    def __init__(self, kind: str, write: Callable[..., Any], attributes: dict[str, Any], specs: tuple[Spec, ...],
-                 sources: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        kind: str,
+        write: Callable[..., Any],
+        attributes: dict[str, Any],
+        specs: tuple[Spec, ...],
+        sources: tuple[int, ...],
+    ) -> None:
         graph = Graph(kind)
         values = [graph.input(f"x{k}", *spec) for k, spec in enumerate(specs)]
         written = write(graph.op, *values, **attributes)
@@ -64,8 +70,13 @@ def _fit(shape: tuple[int, ...], value: Value) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=8192)
-def kernel(kind: str, write: Callable[..., Any], attributes: tuple[tuple[str, Any], ...], specs: tuple[Spec, ...],
-           sources: tuple[int, ...]) -> Kernel:
+def kernel(
+    kind: str,
+    write: Callable[..., Any],
+    attributes: tuple[tuple[str, Any], ...],
+    specs: tuple[Spec, ...],
+    sources: tuple[int, ...],
+) -> Kernel:
     """The kernel of an operation; a second call with the same arguments compiles nothing."""
     return Kernel(kind, write, dict(attributes), specs, sources)
 

@@ -30,11 +30,14 @@ def _initializing(function: Any) -> Any:
         first = args[0] if args else None
         first = first[0] if isinstance(first, list | tuple) and first else first
         if args and not isinstance(first, Tensor):
-            raise NotATensor(f"layer {self.name!r} ({type(self).__name__}): initialize function expects PlaceHolders "
-                             f"or Tensors, got {type(first).__name__}")
+            raise NotATensor(
+                f"layer {self.name!r} ({type(self).__name__}): initialize function expects PlaceHolders "
+                f"or Tensors, got {type(first).__name__}"
+            )
         with concretely():
             function(self, *args, **kwargs)
         self._initialized = True
+
     return initialize
 
 
@@ -45,6 +48,7 @@ def _initialized(function: Any) -> Any:
             self.initialize(*args, **kwargs)
             self._initialized = True
         return function(self, *args, **kwargs)
+
     return forward
 
 
@@ -109,14 +113,18 @@ class Layer(metaclass=_WrapsMethods):
     def _set(self, own: dict[str, Tensor], given: dict[str, Any], what: str) -> None:
         missing = [n for n in own if n not in given]
         if missing:
-            raise StatesError(f"{type(self).__name__} {self.name!r}: no value for {what} "
-                              f"{', '.join(map(repr, missing))}; got {', '.join(map(repr, given)) or 'none'}")
+            raise StatesError(
+                f"{type(self).__name__} {self.name!r}: no value for {what} "
+                f"{', '.join(map(repr, missing))}; got {', '.join(map(repr, given)) or 'none'}"
+            )
         arrays = {n: given[n] if isinstance(given[n], Tensor) else np.asarray(given[n]) for n in own}
         for name, array in arrays.items():
             size = array.size() if isinstance(array, Tensor) else array.size
             if size != own[name].size():
-                raise DoesNotFit(f"{what} {name!r} of shape {list(own[name].shape)}: tensor shape should be the same, "
-                                 f"got {list(array.shape)}")
+                raise DoesNotFit(
+                    f"{what} {name!r} of shape {list(own[name].shape)}: tensor shape should be the same, "
+                    f"got {list(array.shape)}"
+                )
         for name, array in arrays.items():
             own[name].copy_from(array.reshape(own[name].shape))
 

@@ -44,9 +44,20 @@ class Conv2d(Layer):
     parts the channels are taken.  W [out, in / group, kh, kw] ~ N(0, 2 / (in / group * kh * kw + out)), b = 0.
     """
 
-    def __init__(self, nb_kernels: int, kernel_size: Any, *args: Any, stride: Any = 1, padding: Any = 0,
-                 dilation: Any = 1, group: int = 1, bias: bool = True, pad_mode: str = "NOTSET",
-                 activation: str = "NOTSET", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        nb_kernels: int,
+        kernel_size: Any,
+        *args: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        group: int = 1,
+        bias: bool = True,
+        pad_mode: str = "NOTSET",
+        activation: str = "NOTSET",
+        **kwargs: Any,
+    ) -> None:
         super().__init__()
         for name in kwargs:
             raise BadType("Keyword argument not understood:", name)
@@ -62,9 +73,11 @@ class Conv2d(Layer):
 
     def initialize(self, x: Tensor) -> None:
         if x.ndim() != 4 or x.shape[1] % self.group or self.nb_kernels % self.group:
-            raise DoesNotFit(f"layer {self.name!r}: Conv2d with group {self.group} and {self.nb_kernels} kernels takes "
-                             f"images [n, channels, height, width] whose channels it divides, got {x.name} of shape "
-                             f"{list(x.shape)}")
+            raise DoesNotFit(
+                f"layer {self.name!r}: Conv2d with group {self.group} and {self.nb_kernels} kernels takes "
+                f"images [n, channels, height, width] whose channels it divides, got {x.name} of shape "
+                f"{list(x.shape)}"
+            )
         height, width = self.handle.window.kernel
         channels = x.shape[1] // self.group
         self.W = self.param((self.nb_kernels, channels, height, width), x)
@@ -81,8 +94,9 @@ class Conv2d(Layer):
 class SeparableConv2d(Layer):
     """A convolution of each channel on its own, then a 1 x 1 convolution that mixes them."""
 
-    def __init__(self, nb_kernels: int, kernel_size: Any, *args: Any, stride: Any = 1, padding: Any = 0,
-                 bias: bool = False) -> None:
+    def __init__(
+        self, nb_kernels: int, kernel_size: Any, *args: Any, stride: Any = 1, padding: Any = 0, bias: bool = False
+    ) -> None:
         super().__init__()
         if args:
             nb_kernels, kernel_size = kernel_size, args[0]
@@ -93,8 +107,9 @@ class SeparableConv2d(Layer):
 
     def initialize(self, x: Tensor) -> None:
         channels = x.shape[1]
-        self.depthwise_conv = Conv2d(channels, self.kernel_size, stride=self.stride, padding=self.padding,
-                                     group=channels, bias=self.bias)
+        self.depthwise_conv = Conv2d(
+            channels, self.kernel_size, stride=self.stride, padding=self.padding, group=channels, bias=self.bias
+        )
         self.point_conv = Conv2d(self.nb_kernels, 1, bias=self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -114,15 +129,18 @@ class BatchNorm2d(Layer):
     def __init__(self, *args: Any, momentum: float = 0.9) -> None:
         super().__init__()
         if not 0 <= momentum <= 1:
-            raise BadSetting(f"BatchNorm2d: Illegal momentum {momentum!r}; expected a number from 0 to 1, the weight "
-                             f"of the new batch")
+            raise BadSetting(
+                f"BatchNorm2d: Illegal momentum {momentum!r}; expected a number from 0 to 1, the weight "
+                f"of the new batch"
+            )
         self.channels, self.momentum = args[0] if args else None, momentum
         self.handle = BatchNormHandle(momentum)
 
     def initialize(self, x: Tensor) -> None:
         if x.ndim() < 2:
-            raise DoesNotFit(f"layer {self.name!r}: BatchNorm2d takes [n, c] or [n, c, h, w], got {x.name} of shape "
-                             f"{list(x.shape)}")
+            raise DoesNotFit(
+                f"layer {self.name!r}: BatchNorm2d takes [n, c] or [n, c, h, w], got {x.name} of shape {list(x.shape)}"
+            )
         self.channels = x.shape[1]
         self.scale, self.bias = (self.param((self.channels,), x) for _ in range(2))
         self.scale.set_value(1.0)
@@ -138,11 +156,13 @@ class BatchNorm2d(Layer):
 class Pooling2d(Layer):
     """The largest of each window, or its mean without the padding.  stride None: the kernel's size."""
 
-    def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0, is_max: bool = True,
-                 pad_mode: str = "NOTSET") -> None:
+    def __init__(
+        self, kernel_size: Any, stride: Any = None, padding: Any = 0, is_max: bool = True, pad_mode: str = "NOTSET"
+    ) -> None:
         super().__init__()
-        self.handle = PoolingHandle(_window(kernel_size, kernel_size if stride is None else stride, padding, pad_mode),
-                                    is_max)
+        self.handle = PoolingHandle(
+            _window(kernel_size, kernel_size if stride is None else stride, padding, pad_mode), is_max
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return autograd.pooling_2d(self.handle, x)
@@ -169,5 +189,6 @@ class AvgPool1d(Pooling2d):
     """Along the last axis of an image."""
 
     def __init__(self, kernel_size: int, stride: Any = None, padding: int = 0, pad_mode: str = "NOTSET") -> None:
-        super().__init__((1, kernel_size), (1, kernel_size if stride is None else stride), (0, padding), False,
-                         pad_mode)
+        super().__init__(
+            (1, kernel_size), (1, kernel_size if stride is None else stride), (0, padding), False, pad_mode
+        )

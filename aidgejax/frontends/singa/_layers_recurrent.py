@@ -20,11 +20,14 @@ class RNN_Base(Layer):
 def _check_steps(layer: Layer, xs: Any, h: Tensor) -> None:
     for k, x in enumerate(xs):
         if x.ndim() != 2 or x.shape[1] != layer.input_size or x.shape[0] != h.shape[0]:
-            raise DoesNotFit(f"layer {layer.name!r}: step {k} takes [{h.shape[0]}, {layer.input_size}], "
-                             f"got {x.name} of shape {list(x.shape)}")
+            raise DoesNotFit(
+                f"layer {layer.name!r}: step {k} takes [{h.shape[0]}, {layer.input_size}], "
+                f"got {x.name} of shape {list(x.shape)}"
+            )
     if h.ndim() != 2 or h.shape[1] != layer.hidden_size:
-        raise DoesNotFit(f"layer {layer.name!r}: the state takes [n, {layer.hidden_size}], got {h.name} of shape "
-                         f"{list(h.shape)}")
+        raise DoesNotFit(
+            f"layer {layer.name!r}: the state takes [n, {layer.hidden_size}], got {h.name} of shape {list(h.shape)}"
+        )
 
 
 class RNN(RNN_Base):
@@ -34,8 +37,17 @@ class RNN(RNN_Base):
     Wx, Wh ~ N(0, 1), b = 0.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh",
-                 bias: bool = True, batch_first: bool = False, dropout: float = 0, bidirectional: bool = False) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0,
+        bidirectional: bool = False,
+    ) -> None:
         super().__init__()
         if nonlinearity not in ("tanh", "relu"):
             raise BadSetting(f"Unknown nonlinearity: {nonlinearity!r}; expected 'tanh' or 'relu'")
@@ -70,8 +82,17 @@ class LSTM(RNN_Base):
     c = f * c + i * g;  h = o * tanh(c).  Weights ~ N(0, 0.01 as standard deviation), biases 0.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, nonlinearity: str = "tanh", num_layers: int = 1,
-                 bias: bool = True, batch_first: bool = False, dropout: float = 0, bidirectional: bool = False) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        nonlinearity: str = "tanh",
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0,
+        bidirectional: bool = False,
+    ) -> None:
         super().__init__()
         self.input_size, self.hidden_size = input_size, hidden_size
 
@@ -98,7 +119,8 @@ class LSTM(RNN_Base):
 
     def _gate(self, x: Tensor, h: Tensor, gate: str) -> Tensor:
         part = lambda v, w, b: autograd.add_bias(  # noqa: E731
-            autograd.matmul(v, getattr(self, f"{w}_{gate}")), getattr(self, f"{b}_{gate}"), axis=0)
+            autograd.matmul(v, getattr(self, f"{w}_{gate}")), getattr(self, f"{b}_{gate}"), axis=0
+        )
         return autograd.add(part(x, "Wx", "Bx"), part(h, "Wh", "Bh"))
 
     def step_forward(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:

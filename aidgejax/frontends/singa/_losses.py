@@ -11,8 +11,18 @@ from ._errors import DoesNotFit, NotATensor
 from ._operation import Built, apply
 from .tensor import Tensor
 
-__all__ = ["BinaryCrossEntropy", "CrossEntropy", "MeanSquareError", "RankingLoss", "SoftMaxCrossEntropy",
-           "binary_cross_entropy", "cross_entropy", "mse_loss", "ranking_loss", "softmax_cross_entropy"]
+__all__ = [
+    "BinaryCrossEntropy",
+    "CrossEntropy",
+    "MeanSquareError",
+    "RankingLoss",
+    "SoftMaxCrossEntropy",
+    "binary_cross_entropy",
+    "cross_entropy",
+    "mse_loss",
+    "ranking_loss",
+    "softmax_cross_entropy",
+]
 
 
 def _mean_of_rows(op: Any, each: Any, rank: int) -> Any:
@@ -29,8 +39,10 @@ def _target(kind: str, t: Any) -> Tensor:
 
 def _softmax_cross_entropy(op: Any, x: Any, t: Any) -> Any:
     if x.rank != 2 or t.rank > 2 or (math.prod(t.shape) != x.shape[0] and t.shape != x.shape):
-        raise GraphError(f"softmax_cross_entropy takes scores [n, classes], and as target n class indices or one row "
-                         f"of class weights per row; got {x} and {t}")
+        raise GraphError(
+            f"softmax_cross_entropy takes scores [n, classes], and as target n class indices or one row "
+            f"of class weights per row; got {x} and {t}"
+        )
     if math.prod(t.shape) == x.shape[0]:
         labels = op.Cast(op.Reshape(t, (-1,)), to=TO_INT)
         loss, _ = op.SoftmaxCrossEntropyLoss(x, labels, outputs=2)
@@ -110,8 +122,10 @@ class SoftMaxCrossEntropy(Built):
         if labels is not None and xs[0].ndim() == 2 and labels.size == xs[0].shape[0]:
             classes = xs[0].shape[1]
             if labels.min(initial=0) < 0 or labels.max(initial=0) >= classes:
-                raise DoesNotFit(f"softmax_cross_entropy: target {t.name} has class {labels.min():g} to "
-                                 f"{labels.max():g}, but {xs[0].name} has scores for the classes 0 to {classes - 1}")
+                raise DoesNotFit(
+                    f"softmax_cross_entropy: target {t.name} has class {labels.min():g} to "
+                    f"{labels.max():g}, but {xs[0].name} has scores for the classes 0 to {classes - 1}"
+                )
         return super()._do_forward(*xs)
 
 

@@ -96,11 +96,20 @@ def _conv(op: Any, x: Any, w: Any, b: Any = None, *, window: Window, group: int,
     return op.Conv(x, w, b, pads=pads, strides=window.stride, dilations=window.dilation, group=group)
 
 
-def conv2d(handle: ConvHandle, x: Tensor, W: Tensor, b: Tensor | None = None, odd_padding: Any = (0, 0, 0, 0)
-           ) -> Tensor:
+def conv2d(
+    handle: ConvHandle, x: Tensor, W: Tensor, b: Tensor | None = None, odd_padding: Any = (0, 0, 0, 0)
+) -> Tensor:
     """Convolution with W [out, in / group, kh, kw]; odd_padding adds to the handle's (top, bottom, left, right)."""
-    return apply("_Conv2d", _conv, x, W, *(() if b is None else (b,)), window=handle.window, group=handle.group,
-                 odd=tuple(odd_padding))
+    return apply(
+        "_Conv2d",
+        _conv,
+        x,
+        W,
+        *(() if b is None else (b,)),
+        window=handle.window,
+        group=handle.group,
+        odd=tuple(odd_padding),
+    )
 
 
 def _pool(op: Any, x: Any, *, window: Window, is_max: bool, odd: tuple) -> Any:
@@ -127,18 +136,30 @@ def pooling_2d(handle: PoolingHandle, x: Tensor, odd_padding: Any = (0, 0, 0, 0)
 
 def _batch_norm(op: Any, x: Any, scale: Any, bias: Any, mean: Any, var: Any, *, factor: float, training: int) -> Any:
     if x.rank not in (2, 3, 4, 5) or any(v.shape != (x.shape[1],) for v in (scale, bias, mean, var)):
-        raise GraphError(f"batch normalization of {x} takes 4 tensors of one number per channel, got {scale}, {bias}, "
-                         f"{mean}, {var}")
-    return op.BatchNormalization(x, scale, bias, mean, var, outputs=3 if training else 1, training_mode=training,
-                                 momentum=1 - factor, unbiased_running_var=1)
+        raise GraphError(
+            f"batch normalization of {x} takes 4 tensors of one number per channel, got {scale}, {bias}, {mean}, {var}"
+        )
+    return op.BatchNormalization(
+        x,
+        scale,
+        bias,
+        mean,
+        var,
+        outputs=3 if training else 1,
+        training_mode=training,
+        momentum=1 - factor,
+        unbiased_running_var=1,
+    )
 
 
-def batchnorm_2d(handle: BatchNormHandle, x: Tensor, scale: Tensor, bias: Tensor, running_mean: Tensor,
-                 running_var: Tensor) -> Tensor:
+def batchnorm_2d(
+    handle: BatchNormHandle, x: Tensor, scale: Tensor, bias: Tensor, running_mean: Tensor, running_var: Tensor
+) -> Tensor:
     """Normalized per channel: by the batch, whose statistics the running ones follow, or outside training by those."""
     training = is_training()
-    op = Built("_BatchNorm2d", _batch_norm, (running_mean, running_var), factor=float(handle.factor),
-               training=int(training))
+    op = Built(
+        "_BatchNorm2d", _batch_norm, (running_mean, running_var), factor=float(handle.factor), training=int(training)
+    )
     y, *statistics = op(x, scale, bias)
     for running, new in zip((running_mean, running_var), statistics, strict=False):
         running.data.array = new.data.array

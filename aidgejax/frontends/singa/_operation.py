@@ -26,6 +26,7 @@ _counter = itertools.count()
 
 def is_training() -> bool:
     from . import autograd
+
     return bool(autograd.training)
 
 
@@ -53,8 +54,9 @@ class Operator:
         raise Unsupported(f"{type(self).__name__} has no forward(self, *arrays): write one that returns the output")
 
     def backward(self, *dys: Any) -> Any:
-        raise Unsupported(f"{type(self).__name__} has no backward(self, *gradients): write one that returns a "
-                          f"gradient per input")
+        raise Unsupported(
+            f"{type(self).__name__} has no backward(self, *gradients): write one that returns a gradient per input"
+        )
 
     def get_params(self) -> list:
         return []
@@ -70,8 +72,10 @@ class Operator:
     def _do_forward(self, *xs: Tensor) -> tuple[Tensor, ...]:
         for x in xs:
             if not isinstance(x, Tensor):
-                raise NotATensor(f"operation {self.kind} takes Tensors (xs should include only Tensor instances), "
-                                 f"got {type(x).__name__}")
+                raise NotATensor(
+                    f"operation {self.kind} takes Tensors (xs should include only Tensor instances), "
+                    f"got {type(x).__name__}"
+                )
         if not xs:
             raise NotATensor(f"operation {self.kind} was called without a Tensor")
         if self.name is None:
@@ -79,8 +83,16 @@ class Operator:
         self.requires_grad = any(x.requires_grad for x in xs)
         self.src = [(x.creator, id(x), x if x.stores_grad else None, x.stores_grad) for x in xs]
         device = xs[0].device
-        ys = tuple(Tensor(device=device, data=self._wrapped(y, device), requires_grad=self.requires_grad,
-                          creator=self, name=self.output_name(k)) for k, y in enumerate(self._outputs(xs)))
+        ys = tuple(
+            Tensor(
+                device=device,
+                data=self._wrapped(y, device),
+                requires_grad=self.requires_grad,
+                creator=self,
+                name=self.output_name(k),
+            )
+            for k, y in enumerate(self._outputs(xs))
+        )
         self.y_id2idx = {id(y): k for k, y in enumerate(ys)}
         self._shapes = [(y.shape, DTYPES[y.dtype]) for y in ys]
         return ys
@@ -90,8 +102,10 @@ class Operator:
         try:
             y = jnp.asarray(y)
         except TypeError:
-            raise NotATensor(f"operation {self.name}: its forward returned {type(y).__name__}, expected an array or a "
-                             f"tuple of arrays") from None
+            raise NotATensor(
+                f"operation {self.name}: its forward returned {type(y).__name__}, expected an array or a "
+                f"tuple of arrays"
+            ) from None
         return CTensor(device=device, array=y)
 
     def _outputs(self, xs: tuple[Tensor, ...]) -> tuple:
@@ -141,8 +155,9 @@ class Built(Operator):
     differentiable: False for those whose backward SINGA refuses.
     """
 
-    def __init__(self, kind: str, write: Callable[..., Any], extras: tuple = (), differentiable: bool = True,
-                 **attributes: Any) -> None:
+    def __init__(
+        self, kind: str, write: Callable[..., Any], extras: tuple = (), differentiable: bool = True, **attributes: Any
+    ) -> None:
         super().__init__()
         self._kind, self._write, self._attributes = kind, write, hashable(attributes)
         self.extras, self.differentiable = extras, differentiable
@@ -163,9 +178,13 @@ class Built(Operator):
         arrays = [*arrays, *(jnp.asarray(raw(e)) for e in self.extras)]
         training = is_training() and self.differentiable
         try:
-            self.kernel = kernel(self._kind, self._write, self._attributes,
-                                 tuple((tuple(a.shape), a.dtype.name) for a in arrays),
-                                 tuple(range(count)) if self.differentiable else ())
+            self.kernel = kernel(
+                self._kind,
+                self._write,
+                self._attributes,
+                tuple((tuple(a.shape), a.dtype.name) for a in arrays),
+                tuple(range(count)) if self.differentiable else (),
+            )
             key = xs[0].device.key() if self.kernel.random else None
             outputs, saved = self.kernel.forward(arrays, key, training)
         except NoGradientRule:
@@ -189,12 +208,16 @@ class Built(Operator):
 
     def _do_backward(self, dys: list, like: Any) -> list:
         if not self.differentiable:
-            raise NotDifferentiable(f"operation {self.name} has no gradient: {self._kind} is not differentiable. Set "
-                                    f"requires_grad=False on its result to stop there")
+            raise NotDifferentiable(
+                f"operation {self.name} has no gradient: {self._kind} is not differentiable. Set "
+                f"requires_grad=False on its result to stop there"
+            )
         if self._saved is None:
-            raise NotDifferentiable(f"operation {self.name} ran outside training and kept nothing for a backward: "
-                                    f"set autograd.training = True before the forward "
-                                    f"(Please set training as True before do BP.)")
+            raise NotDifferentiable(
+                f"operation {self.name} ran outside training and kept nothing for a backward: "
+                f"set autograd.training = True before the forward "
+                f"(Please set training as True before do BP.)"
+            )
         arrays, saved = self._saved
         dys = [*dys, *[None] * (len(self.kernel.outputs) - len(dys))]
         try:
@@ -208,8 +231,14 @@ class Built(Operator):
         return dxs
 
 
-def apply(kind: str, write: Callable[..., Any], *xs: Tensor, extras: tuple = (), differentiable: bool = True,
-          **attributes: Any) -> Tensor:
+def apply(
+    kind: str,
+    write: Callable[..., Any],
+    *xs: Tensor,
+    extras: tuple = (),
+    differentiable: bool = True,
+    **attributes: Any,
+) -> Tensor:
     """Run an operation; the first of its outputs."""
     return Built(kind, write, extras, differentiable, **attributes)(*xs)[0]
 
@@ -243,11 +272,16 @@ def backward(y: Tensor, dy: Any = None) -> Iterator[tuple[Tensor, Tensor]]:
     if not isinstance(y, Tensor):
         raise NotATensor(f"backward: wrong input type. It starts from a Tensor, got {type(y).__name__}")
     if y.size() != 1:
-        raise DoesNotFit(f"backward from {y.name}: y must be a Tensor with a single value;size of y is  {y.size()}. "
-                         f"Reduce it to a loss first")
+        raise DoesNotFit(
+            f"backward from {y.name}: y must be a Tensor with a single value;size of y is  {y.size()}. "
+            f"Reduce it to a loss first"
+        )
     operations, tensors = infer_dependency(y.creator)
-    dy = jnp.full(y.shape, 1.0 if dy is None else dy, DTYPES[y.dtype]) if dy is None or isinstance(
-        dy, int | float) else jnp.reshape(raw(dy), y.shape)
+    dy = (
+        jnp.full(y.shape, 1.0 if dy is None else dy, DTYPES[y.dtype])
+        if dy is None or isinstance(dy, int | float)
+        else jnp.reshape(raw(dy), y.shape)
+    )
     if y.stores_grad:
         yield y, _gradient(y, dy, f"{y.name}_g")
     slots: dict[Operator, list] = {y.creator: [None] * max(len(y.creator.y_id2idx), 1)}
@@ -261,8 +295,10 @@ def backward(y: Tensor, dy: Any = None) -> Iterator[tuple[Tensor, Tensor]]:
         reached = any(d is not None for d in dys)
         dxs = op._do_backward(_filled(op, dys), op._wanted()) if reached else [None] * len(op.src)
         if len(dxs) != len(op.src):
-            raise DoesNotFit(f"operation {op.name}: the number of src ops (={len(op.src)}) and dx (={len(dxs)}) not "
-                             f"match: its backward has to return one gradient per input")
+            raise DoesNotFit(
+                f"operation {op.name}: the number of src ops (={len(op.src)}) and dx (={len(dxs)}) not "
+                f"match: its backward has to return one gradient per input"
+            )
         for (source, tensor, stored, stores), dx in zip(op.src, dxs, strict=True):
             operations[source] -= 1
             tensors[source, tensor] -= 1
@@ -287,8 +323,10 @@ def _filled(op: Operator, dys: list) -> list:
 
 def _gradient(tensor: Tensor, array: Any, name: str) -> Tensor:
     if array.shape != tensor.shape:
-        raise DoesNotFit(f"the gradient of {tensor.name} has shape {list(array.shape)}, the tensor "
-                         f"{list(tensor.shape)}: the backward of an operation that reads it is wrong")
+        raise DoesNotFit(
+            f"the gradient of {tensor.name} has shape {list(array.shape)}, the tensor "
+            f"{list(tensor.shape)}: the backward of an operation that reads it is wrong"
+        )
     return Tensor(device=tensor.device, data=CTensor(device=tensor.device, array=array), requires_grad=False, name=name)
 
 

@@ -15,10 +15,35 @@ from ._operation import Built, Operator, apply
 from ._storage import raw
 from .tensor import Tensor
 
-__all__ = ["add_bias", "cat", "constant_of_shape", "cossim", "depth_to_space", "embedding", "expand", "flatten",
-           "gather", "gemm", "matmul", "nonzero", "onehot", "pad", "reduce_mean", "reduce_sum", "reshape",
-           "scatter_elements", "shape", "slice", "space_to_depth", "split", "squeeze", "tile", "transpose",
-           "unsqueeze", "upsample"]
+__all__ = [
+    "add_bias",
+    "cat",
+    "constant_of_shape",
+    "cossim",
+    "depth_to_space",
+    "embedding",
+    "expand",
+    "flatten",
+    "gather",
+    "gemm",
+    "matmul",
+    "nonzero",
+    "onehot",
+    "pad",
+    "reduce_mean",
+    "reduce_sum",
+    "reshape",
+    "scatter_elements",
+    "shape",
+    "slice",
+    "space_to_depth",
+    "split",
+    "squeeze",
+    "tile",
+    "transpose",
+    "unsqueeze",
+    "upsample",
+]
 
 
 def _ints(values: Any) -> tuple[int, ...]:
@@ -47,8 +72,10 @@ def matmul(x: Tensor, w: Tensor) -> Tensor:
 def _add_bias(op: Any, x: Any, b: Any, axis: int) -> Any:
     long = x.shape[-1] if axis == 0 else x.shape[0]
     if x.rank < 2 or axis not in (0, 1) or math.prod(b.shape) != long or max(b.shape, default=0) != long:
-        raise GraphError(f"a bias added along axis {axis} (0 or 1) of {x} has shape [{long}] or "
-                         f"{[1, long] if axis == 0 else [long, 1]}; got {b}")
+        raise GraphError(
+            f"a bias added along axis {axis} (0 or 1) of {x} has shape [{long}] or "
+            f"{[1, long] if axis == 0 else [long, 1]}; got {b}"
+        )
     return op.Add(x, b if axis == 0 else op.Reshape(b, (long, *(1,) * (x.rank - 1))))
 
 
@@ -61,11 +88,27 @@ def _gemm(op: Any, a: Any, b: Any, c: Any = None, **attributes: Any) -> Any:
     return op.Gemm(a, b, c, **attributes)
 
 
-def gemm(A: Tensor, B: Tensor, C: Tensor | None = None, alpha: float = 1.0, beta: float = 1.0, transA: int = 0,
-         transB: int = 0) -> Tensor:
+def gemm(
+    A: Tensor,
+    B: Tensor,
+    C: Tensor | None = None,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    transA: int = 0,
+    transB: int = 0,
+) -> Tensor:
     """alpha * A' @ B' + beta * C; a prime transposes where transA, transB say so."""
-    return apply("Gemm", _gemm, A, B, *(() if C is None else (C,)), alpha=float(alpha), beta=float(beta),
-                 transA=int(transA), transB=int(transB))
+    return apply(
+        "Gemm",
+        _gemm,
+        A,
+        B,
+        *(() if C is None else (C,)),
+        alpha=float(alpha),
+        beta=float(beta),
+        transA=int(transA),
+        transB=int(transB),
+    )
 
 
 def _cossim(op: Any, a: Any, b: Any) -> Any:
@@ -99,14 +142,16 @@ def _reduce(op: Any, x: Any, onnx: str, axes: tuple | None, keepdims: int) -> An
 
 def reduce_sum(x: Tensor, axes: Any = None, keepdims: int = 1) -> Tensor:
     """The sum over axes (all by default).  There are no scalars: what is left of everything is (1,)."""
-    return apply("ReduceSum", _reduce, x, onnx="ReduceSum", axes=None if axes is None else _ints(axes),
-                 keepdims=int(keepdims))
+    return apply(
+        "ReduceSum", _reduce, x, onnx="ReduceSum", axes=None if axes is None else _ints(axes), keepdims=int(keepdims)
+    )
 
 
 def reduce_mean(x: Tensor, axes: Any = None, keepdims: int = 1) -> Tensor:
     """The mean over axes (all by default)."""
-    return apply("ReduceMean", _reduce, x, onnx="ReduceMean", axes=None if axes is None else _ints(axes),
-                 keepdims=int(keepdims))
+    return apply(
+        "ReduceMean", _reduce, x, onnx="ReduceMean", axes=None if axes is None else _ints(axes), keepdims=int(keepdims)
+    )
 
 
 # ---- another shape ------------------------------------------------------------------------------------
@@ -192,8 +237,9 @@ def _upsample(op: Any, x: Any, scales: tuple) -> Any:
     for axis, scale in enumerate(scales):
         if scale != 1:
             size = math.floor(x.shape[axis] * scale)
-            y = op.Gather(y, np.minimum(np.floor(np.arange(size) / scale), x.shape[axis] - 1).astype(np.int64),
-                          axis=axis)
+            y = op.Gather(
+                y, np.minimum(np.floor(np.arange(size) / scale), x.shape[axis] - 1).astype(np.int64), axis=axis
+            )
     return y
 
 
@@ -203,8 +249,9 @@ def upsample(x: Tensor, mode: str, scales: Any) -> Tensor:
         raise DoesNotFit(f"upsample of {x.name}: mode is {mode!r}; only 'nearest' exists")
     scales = tuple(float(s) for s in np.atleast_1d(np.asarray(raw(scales))))
     if len(scales) != x.ndim() or min(scales) < 1:
-        raise DoesNotFit(f"upsample of {x.name}:{list(x.shape)}: scales are {scales}; expected one of at least 1 per "
-                         f"axis")
+        raise DoesNotFit(
+            f"upsample of {x.name}:{list(x.shape)}: scales are {scales}; expected one of at least 1 per axis"
+        )
     return apply("UpSample", _upsample, x, scales=scales)
 
 
@@ -222,7 +269,7 @@ def _space_to_depth(op: Any, x: Any, blocksize: int, mode: str) -> Any:
         return op.SpaceToDepth(x, blocksize=blocksize)
     n, c, h, w = x.shape
     y = op.Reshape(x, (0, c, h // blocksize, blocksize, w // blocksize, blocksize))
-    return op.Reshape(op.Transpose(y, perm=(0, 1, 3, 5, 2, 4)), (0, c * blocksize ** 2, h // blocksize, w // blocksize))
+    return op.Reshape(op.Transpose(y, perm=(0, 1, 3, 5, 2, 4)), (0, c * blocksize**2, h // blocksize, w // blocksize))
 
 
 def space_to_depth(x: Tensor, blocksize: int, mode: str = "DCR") -> Tensor:
@@ -264,8 +311,10 @@ def _slice(op: Any, x: Any, starts: tuple, ends: tuple, axes: tuple | None, step
 
 def slice(x: Tensor, starts: Any, ends: Any, axes: Any = None, steps: Any = None) -> Tensor:
     """x[starts:ends:steps] along axes, as ONNX's Slice."""
-    given = {k: None if v is None or np.size(v) == 0 else _ints(v)
-             for k, v in {"starts": starts, "ends": ends, "axes": axes, "steps": steps}.items()}
+    given = {
+        k: None if v is None or np.size(v) == 0 else _ints(v)
+        for k, v in {"starts": starts, "ends": ends, "axes": axes, "steps": steps}.items()
+    }
     return apply("Slice", _slice, x, **given)
 
 
@@ -284,8 +333,9 @@ def _scatter(op: Any, x: Any, indices: Any, updates: Any, axis: int) -> Any:
 
 def scatter_elements(x: Tensor, indices: Tensor, updates: Tensor, axis: int = 0) -> Tensor:
     """x with the updates written where indices say, along an axis."""
-    tensors = [v if isinstance(v, Tensor) else Tensor(data=np.asarray(v), requires_grad=False)
-               for v in (x, indices, updates)]
+    tensors = [
+        v if isinstance(v, Tensor) else Tensor(data=np.asarray(v), requires_grad=False) for v in (x, indices, updates)
+    ]
     return apply("ScatterElements", _scatter, *tensors, axis=int(axis))
 
 
@@ -307,8 +357,14 @@ def _constant_of_shape(op: Any, x: Any, shape: tuple, value: float) -> Any:
 
 def constant_of_shape(x: Tensor, value: float = 0) -> Tensor:
     """A tensor full of `value` whose sizes are the elements of x.  No gradient passes."""
-    return apply("ConstantOfShape", _constant_of_shape, x, differentiable=False, shape=_ints(x),
-                 value=float(np.reshape(np.asarray(raw(value)), -1)[0]))
+    return apply(
+        "ConstantOfShape",
+        _constant_of_shape,
+        x,
+        differentiable=False,
+        shape=_ints(x),
+        value=float(np.reshape(np.asarray(raw(value)), -1)[0]),
+    )
 
 
 class NonZero(Operator):
@@ -319,6 +375,7 @@ class NonZero(Operator):
 
     def backward(self, dy: Any) -> Any:
         from ._errors import NotDifferentiable
+
         raise NotDifferentiable(f"operation {self.name} has no gradient: NonZero is not differentiable")
 
 
@@ -333,5 +390,12 @@ def _onehot(op: Any, indices: Any, values: Any, depth: int, axis: int) -> Any:
 
 def onehot(axis: int, indices: Tensor, depth: Any, values: Any) -> Tensor:
     """values[1] where the new axis's index is the one given, else values[0].  No gradient passes."""
-    return apply("OneHot", _onehot, indices, extras=(_indices(values),), differentiable=False, depth=_ints(depth)[0],
-                 axis=int(axis))
+    return apply(
+        "OneHot",
+        _onehot,
+        indices,
+        extras=(_indices(values),),
+        differentiable=False,
+        depth=_ints(depth)[0],
+        axis=int(axis),
+    )

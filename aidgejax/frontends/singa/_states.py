@@ -24,8 +24,9 @@ LARGEST = 1 << 34  # bytes of one member when inflated
 def write_states(path: str | os.PathLike, states: dict[str, tuple[int, Any]]) -> None:
     """Write {name: (0 for a state of the model or 1 for another, Tensor)}; the file appears when it is whole."""
     arrays = {name: np.asarray(t.array) for name, (_, t) in states.items()}
-    arrays = {k: a.astype(np.float32) if a.dtype.kind == "V" or "bfloat16" in str(a.dtype) else a
-              for k, a in arrays.items()}
+    arrays = {
+        k: a.astype(np.float32) if a.dtype.kind == "V" or "bfloat16" in str(a.dtype) else a for k, a in arrays.items()
+    }
     told = {name: {"state_type": kind, "shape": list(t.shape), "dtype": t.dtype} for name, (kind, t) in states.items()}
     folder = os.path.dirname(os.path.abspath(path))
     handle, temporary = tempfile.mkstemp(dir=folder, prefix=".states-")
@@ -49,8 +50,15 @@ def read_states(path: str | os.PathLike) -> dict[str, tuple[int, np.ndarray]]:
         with zipfile.ZipFile(path) as z:
             told = json.loads(_member(z, ATTRIBUTES, path))
             arrays = _arrays(_member(z, TENSORS, path), path)
-    except (zipfile.BadZipFile, zlib.error, json.JSONDecodeError, UnicodeDecodeError, EOFError, RuntimeError,
-            NotImplementedError) as e:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        json.JSONDecodeError,
+        UnicodeDecodeError,
+        EOFError,
+        RuntimeError,
+        NotImplementedError,
+    ) as e:
         raise StatesError(f"{os.fspath(path)} is not a file of states, or is damaged: {e}") from None
     if not isinstance(told, dict) or set(told) != set(arrays):
         raise StatesError(f"{os.fspath(path)}: {ATTRIBUTES} and {TENSORS} do not name the same tensors")
@@ -59,8 +67,9 @@ def read_states(path: str | os.PathLike) -> dict[str, tuple[int, np.ndarray]]:
         entry = told[name]
         kind = entry.get("state_type") if isinstance(entry, dict) else None
         if kind not in (0, 1) or entry.get("shape") != list(array.shape):
-            raise StatesError(f"{os.fspath(path)}: {name!r} is an array of shape {list(array.shape)}, but its entry "
-                              f"says {entry!r}")
+            raise StatesError(
+                f"{os.fspath(path)}: {name!r} is an array of shape {list(array.shape)}, but its entry says {entry!r}"
+            )
         found[name] = (kind, array)
     return found
 

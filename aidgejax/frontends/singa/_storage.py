@@ -19,8 +19,15 @@ from ._errors import DoesNotFit, NotFilled
 
 # SINGA's numbers for dtypes (core.proto), and one more for what JAX has besides.
 kFloat32, kFloat16, kInt, kChar, kDouble, kUChar, kBFloat16 = range(7)
-DTYPES = {kFloat32: "float32", kFloat16: "float16", kInt: "int32", kChar: "int8", kDouble: "float64",
-          kUChar: "uint8", kBFloat16: "bfloat16"}
+DTYPES = {
+    kFloat32: "float32",
+    kFloat16: "float16",
+    kInt: "int32",
+    kChar: "int8",
+    kDouble: "float64",
+    kUChar: "uint8",
+    kBFloat16: "bfloat16",
+}
 NUMBERS = {name: number for number, name in DTYPES.items()} | {"int64": kInt, "bool": kFloat32}
 
 
@@ -66,8 +73,10 @@ class CTensor(Stored):
     def array(self) -> Any:
         found = Stored.array.fget(self)
         if found is None:
-            raise NotFilled(f"tensor {self.label or '(unnamed)'} of shape {list(self._shape)} is read, but nothing has "
-                            f"been written into it: fill it with set_value, gaussian, uniform or copy_from_numpy")
+            raise NotFilled(
+                f"tensor {self.label or '(unnamed)'} of shape {list(self._shape)} is read, but nothing has "
+                f"been written into it: fill it with set_value, gaussian, uniform or copy_from_numpy"
+            )
         return found
 
     @array.setter
@@ -91,6 +100,7 @@ class CTensor(Stored):
     def device(self) -> Any:
         if self._device is None:
             from .device import get_default_device
+
             self._device = get_default_device()
         return self._device
 
@@ -121,8 +131,7 @@ class CTensor(Stored):
     def _copy_from(self, values: Any, dtype: Any) -> None:
         values = np.asarray(values, dtype)
         if values.size != self.Size():
-            raise DoesNotFit(f"raw tensor of shape {list(self._shape)} takes {self.Size()} numbers, "
-                             f"got {values.size}")
+            raise DoesNotFit(f"raw tensor of shape {list(self._shape)} takes {self.Size()} numbers, got {values.size}")
         self.array = jnp.array(values.reshape(self._shape))
 
     def CopyData(self, other: CTensor) -> None:
@@ -209,15 +218,18 @@ def dtype_number(dtype: Any) -> int:
             return dtype
     else:
         try:
-            name = jnp.dtype({"float": "float32", "int": "int32"}.get(dtype, dtype)
-                             if isinstance(dtype, str) else dtype).name
+            name = jnp.dtype(
+                {"float": "float32", "int": "int32"}.get(dtype, dtype) if isinstance(dtype, str) else dtype
+            ).name
         except TypeError:
             name = None
         if name in NUMBERS:
             return NUMBERS[name]
     from ._errors import BadType
-    raise BadType(f"dtype {dtype!r}: expected tensor.float32, tensor.int32 or tensor.float16 "
-                  f"(or {', '.join(DTYPES.values())})")
+
+    raise BadType(
+        f"dtype {dtype!r}: expected tensor.float32, tensor.int32 or tensor.float16 (or {', '.join(DTYPES.values())})"
+    )
 
 
 def _sizes(shape: Any) -> tuple[int, ...]:

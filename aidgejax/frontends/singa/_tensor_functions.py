@@ -13,11 +13,56 @@ from ._errors import BadSetting, BadType, DoesNotFit, NotATensor
 from ._storage import DTYPES, dtype_number
 from .tensor import Tensor, _new
 
-__all__ = ["abs", "add", "add_column", "add_row", "average", "axpy", "bernoulli", "ceil", "concatenate", "contiguous",
-           "copy_data_to_from", "div", "einsum", "eltwise_mult", "eq", "exp", "gaussian", "ge", "gt", "le", "log", "lt",
-           "mult", "ones", "ones_like", "pow", "product", "random", "relu", "repeat", "reshape", "sigmoid", "sign",
-           "sizeof", "softmax", "sqrt", "square", "sub", "sum", "sum_columns", "sum_rows", "tanh", "tensordot",
-           "to_host", "transpose", "uniform", "zeros", "zeros_like"]
+__all__ = [
+    "abs",
+    "add",
+    "add_column",
+    "add_row",
+    "average",
+    "axpy",
+    "bernoulli",
+    "ceil",
+    "concatenate",
+    "contiguous",
+    "copy_data_to_from",
+    "div",
+    "einsum",
+    "eltwise_mult",
+    "eq",
+    "exp",
+    "gaussian",
+    "ge",
+    "gt",
+    "le",
+    "log",
+    "lt",
+    "mult",
+    "ones",
+    "ones_like",
+    "pow",
+    "product",
+    "random",
+    "relu",
+    "repeat",
+    "reshape",
+    "sigmoid",
+    "sign",
+    "sizeof",
+    "softmax",
+    "sqrt",
+    "square",
+    "sub",
+    "sum",
+    "sum_columns",
+    "sum_rows",
+    "tanh",
+    "tensordot",
+    "to_host",
+    "transpose",
+    "uniform",
+    "zeros",
+    "zeros_like",
+]
 
 
 # ---- making -------------------------------------------------------------------------------------------
@@ -88,10 +133,12 @@ def transpose(t: Tensor, axes: Any = None) -> Tensor:
 def copy_data_to_from(dst: Tensor, src: Tensor, size: int, dst_offset: int = 0, src_offset: int = 0) -> None:
     """Copy `size` elements, counted in memory order."""
     if src_offset + size > src.size() or dst_offset + size > dst.size():
-        raise DoesNotFit(f"copy_data_to_from: {size} elements from {src_offset} of {src.name}:{list(src.shape)} do not "
-                         f"fit to {dst_offset} of {dst.name}:{list(dst.shape)}")
-    part = src.array.reshape(-1)[src_offset:src_offset + size]
-    dst._fill(dst.array.reshape(-1).at[dst_offset:dst_offset + size].set(part).reshape(dst.shape))
+        raise DoesNotFit(
+            f"copy_data_to_from: {size} elements from {src_offset} of {src.name}:{list(src.shape)} do not "
+            f"fit to {dst_offset} of {dst.name}:{list(dst.shape)}"
+        )
+    part = src.array.reshape(-1)[src_offset : src_offset + size]
+    dst._fill(dst.array.reshape(-1).at[dst_offset : dst_offset + size].set(part).reshape(dst.shape))
 
 
 def concatenate(tensors: Any, axis: int) -> Tensor:
@@ -113,8 +160,13 @@ def repeat(t: Tensor, repeats: Any, axis: int | None = None) -> Tensor:
         raise BadType(f"repeat: repeats is {repeats!r}; expected an integer or a list of them")
     if any(k < 0 for k in counts):
         raise BadSetting(f"repeat: 'repeats' should not be negative: {repeats}")
-    return _new(jnp.repeat, t, repeats=repeats if isinstance(repeats, int) else jnp.asarray(repeats), axis=axis,
-                total_repeat_length=None if isinstance(repeats, int) else _total(t, counts, axis))
+    return _new(
+        jnp.repeat,
+        t,
+        repeats=repeats if isinstance(repeats, int) else jnp.asarray(repeats),
+        axis=axis,
+        total_repeat_length=None if isinstance(repeats, int) else _total(t, counts, axis),
+    )
 
 
 def _total(t: Tensor, counts: Any, axis: int | None) -> int:
@@ -296,4 +348,3 @@ def sum_columns(M: Tensor) -> Tensor:
 def sum_rows(M: Tensor) -> Tensor:
     """The rows added up: one number per column."""
     return _new(jnp.sum, M, axis=0)
-

@@ -27,13 +27,27 @@ from .tensor import Tensor
 
 training = False
 
-_LAYERS = ("Layer", "Linear", "Conv2d", "SeparableConv2d", "BatchNorm2d", "Pooling2d", "MaxPool2d", "AvgPool2d",
-           "MaxPool1d", "AvgPool1d", "RNN_Base", "RNN", "LSTM")
+_LAYERS = (
+    "Layer",
+    "Linear",
+    "Conv2d",
+    "SeparableConv2d",
+    "BatchNorm2d",
+    "Pooling2d",
+    "MaxPool2d",
+    "AvgPool2d",
+    "MaxPool1d",
+    "AvgPool1d",
+    "RNN_Base",
+    "RNN",
+    "LSTM",
+)
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAYERS:  # layers are made of operations, so they are looked up when they are asked for
         from . import layer
+
         return getattr(layer, name)
     if name in WRITERS:  # an operation as an object: ReLU()(x)[0]
         return partial(Built, name, WRITERS[name])
@@ -49,6 +63,7 @@ def axis_helper(y_shape: Any, x_shape: Any) -> tuple[int, ...]:
 def back_broadcast(y_shape: Any, x_shape: Any, x: Any) -> Any:
     """x, an array of shape y_shape, summed back to x_shape."""
     from ._storage import raw
+
     return raw(x).sum(axis_helper(y_shape, x_shape)).reshape(tuple(x_shape))
 
 
@@ -57,4 +72,5 @@ def ctensor2numpy(x: Any) -> Any:
     import numpy as np
 
     from ._storage import raw
+
     return np.array(raw(x))

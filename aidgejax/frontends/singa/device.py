@@ -39,7 +39,7 @@ class Device:
             self._stream.array, now = jax.random.split(self._stream.array)
             return now
         if self._root is None:
-            self._root = jax.random.key(int(np.random.default_rng().integers(2 ** 31)))
+            self._root = jax.random.key(int(np.random.default_rng().integers(2**31)))
         self._drawn += 1
         return jax.random.fold_in(self._root, self._drawn)
 
@@ -126,8 +126,10 @@ def create_cuda_gpus_on(device_ids: Any) -> list[Device]:
         found = len(jax.devices("gpu"))
     except RuntimeError:
         there = sorted({d.platform for d in jax.devices()})
-        raise NoDevice(f"there is no GPU that JAX can use here; its platforms are {', '.join(there)}. Install "
-                       f"jax[cuda13], or take device.get_default_device()") from None
+        raise NoDevice(
+            f"there is no GPU that JAX can use here; its platforms are {', '.join(there)}. Install "
+            f"jax[cuda13], or take device.get_default_device()"
+        ) from None
     wrong = [i for i in device_ids if not 0 <= i < found]
     if wrong:
         raise NoDevice(f"there is no GPU number {', '.join(map(str, wrong))}: JAX has {found}, counted from 0")

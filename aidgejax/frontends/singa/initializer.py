@@ -16,14 +16,27 @@ from ... import fillers
 from ._errors import DoesNotFit
 from .tensor import Tensor
 
-__all__ = ["eye", "gaussian", "glorot", "glorot_normal", "glorot_uniform", "he_normal", "he_uniform", "lecun_normal",
-           "lecun_uniform", "msra", "orthogonal", "uniform", "xavier"]
+__all__ = [
+    "eye",
+    "gaussian",
+    "glorot",
+    "glorot_normal",
+    "glorot_uniform",
+    "he_normal",
+    "he_uniform",
+    "lecun_normal",
+    "lecun_uniform",
+    "msra",
+    "orthogonal",
+    "uniform",
+    "xavier",
+]
 
 
 def _fill(t: Tensor, filler: Callable[..., Any]) -> Tensor:
     if t.ndim() < 2:  # a kernel of one channel has its size for a fan; the scale turns that into the square root
         size = t.size()
-        return t._fill(filler(t.device.key(), (1, 1, size), scaling=size ** 0.25).reshape(t.shape))
+        return t._fill(filler(t.device.key(), (1, 1, size), scaling=size**0.25).reshape(t.shape))
     return t._fill(filler(t.device.key(), t.shape, order="io" if t.ndim() == 2 else "oi"))
 
 

@@ -27,10 +27,36 @@ from ._layers_image import (
 from ._layers_recurrent import LSTM, RNN, CudnnRNN, RNN_Base
 from .tensor import Tensor
 
-__all__ = ["LSTM", "RNN", "Add", "AvgPool1d", "AvgPool2d", "BatchNorm2d", "BinaryCrossEntropy", "Cat", "Conv2d",
-           "CrossEntropy", "CudnnRNN", "Dropout", "Embedding", "Flatten", "Gemm", "Layer", "Linear", "MaxPool1d",
-           "MaxPool2d", "MeanSquareError", "Pooling2d", "RNN_Base", "ReLU", "Reshape", "SeparableConv2d", "Sigmoid",
-           "SoftMax", "SoftMaxCrossEntropy"]
+__all__ = [
+    "LSTM",
+    "RNN",
+    "Add",
+    "AvgPool1d",
+    "AvgPool2d",
+    "BatchNorm2d",
+    "BinaryCrossEntropy",
+    "Cat",
+    "Conv2d",
+    "CrossEntropy",
+    "CudnnRNN",
+    "Dropout",
+    "Embedding",
+    "Flatten",
+    "Gemm",
+    "Layer",
+    "Linear",
+    "MaxPool1d",
+    "MaxPool2d",
+    "MeanSquareError",
+    "Pooling2d",
+    "RNN_Base",
+    "ReLU",
+    "Reshape",
+    "SeparableConv2d",
+    "Sigmoid",
+    "SoftMax",
+    "SoftMaxCrossEntropy",
+]
 
 
 class Linear(Layer):
@@ -60,8 +86,10 @@ class Linear(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         if _columns(x) != self.W.shape[0]:
-            raise DoesNotFit(f"layer {self.name!r}: Linear layer expects input features size {self.W.shape[0]} "
-                             f"received {_columns(x)} (from {x.name} of shape {list(x.shape)})")
+            raise DoesNotFit(
+                f"layer {self.name!r}: Linear layer expects input features size {self.W.shape[0]} "
+                f"received {_columns(x)} (from {x.name} of shape {list(x.shape)})"
+            )
         x = autograd.flatten(x) if x.ndim() > 2 else x
         y = autograd.matmul(x, self.W)
         return autograd.add_bias(y, self.b, axis=0) if self.bias else y
@@ -76,8 +104,16 @@ def _columns(x: Tensor) -> int:
 class Gemm(Layer):
     """alpha * x' W' + beta * b; a prime transposes where transA, transB say so.  b has shape (1, nb_kernels)."""
 
-    def __init__(self, nb_kernels: int, alpha: float = 1.0, beta: float = 1.0, transA: bool = False,
-                 transB: bool = True, bias: bool = True, bias_shape: Any = None) -> None:
+    def __init__(
+        self,
+        nb_kernels: int,
+        alpha: float = 1.0,
+        beta: float = 1.0,
+        transA: bool = False,
+        transB: bool = True,
+        bias: bool = True,
+        bias_shape: Any = None,
+    ) -> None:
         super().__init__()
         self.nb_kernels, self.alpha, self.beta = nb_kernels, alpha, beta
         self.transA, self.transB = int(transA), int(transB)
@@ -114,8 +150,10 @@ class Embedding(Layer):
         elif self.initializer == "gaussian":
             self.W.gaussian(0.0, 1.0)
         else:
-            raise BadSetting(f"Embedding: initializer is {self.initializer!r}; expected 'gaussian', 'uniform' or a "
-                             f"function of a Tensor")
+            raise BadSetting(
+                f"Embedding: initializer is {self.initializer!r}; expected 'gaussian', 'uniform' or a "
+                f"function of a Tensor"
+            )
 
     def from_pretrained(self, W: Any, freeze: bool = True) -> Embedding:
         """Take a table that exists; freeze: leave it as it is."""

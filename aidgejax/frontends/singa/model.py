@@ -48,8 +48,9 @@ class Model(Layer):
 
     # ---- what a user calls ----------------------------------------------------------------------------
 
-    def compile(self, inputs: list[Tensor], is_train: bool = True, use_graph: bool = False,
-                sequential: bool = False) -> None:
+    def compile(
+        self, inputs: list[Tensor], is_train: bool = True, use_graph: bool = False, sequential: bool = False
+    ) -> None:
         """Make the parameters by running `forward` once on tensors like `inputs`, and set the mode.
 
         use_graph: compile train_one_batch as a whole.  sequential: accepted, and without effect: XLA orders what it
@@ -57,8 +58,10 @@ class Model(Layer):
         Nothing is trained, and running statistics stay as they are.
         """
         if not isinstance(inputs, tuple | list) or not inputs or not all(isinstance(t, Tensor) for t in inputs):
-            raise NotATensor(f"{type(self).__name__}.compile: compile function expects PlaceHolders or Tensors in a "
-                             f"list, got {inputs!r}")
+            raise NotATensor(
+                f"{type(self).__name__}.compile: compile function expects PlaceHolders or Tensors in a "
+                f"list, got {inputs!r}"
+            )
         self._steps.clear()
         self._examples = [(t.shape, DTYPES[t.dtype], t.device) for t in inputs]
         before, autograd.training = autograd.training, False
@@ -83,8 +86,9 @@ class Model(Layer):
         raise Unsupported(f"{type(self).__name__} has no forward: write one in the class")
 
     def train_one_batch(self, *inputs: Any, **kwargs: Any) -> Any:
-        raise Unsupported(f"{type(self).__name__} has no train_one_batch: write one in the class, that calls "
-                          f"self.optimizer(loss)")
+        raise Unsupported(
+            f"{type(self).__name__} has no train_one_batch: write one in the class, that calls self.optimizer(loss)"
+        )
 
     def set_optimizer(self, optimizer: Any) -> None:
         """Keep the optimizer as self.optimizer."""
@@ -114,8 +118,9 @@ class Model(Layer):
     def save_states(self, fpath: str | os.PathLike, aux_states: dict[str, Tensor] | None = None) -> None:
         """Write all states, and the tensors of aux_states, to a file that does not exist yet: SINGA's zip."""
         if os.path.exists(fpath):
-            raise StatesError(f"Failed to save states, {os.fspath(fpath)} is already existed. Remove it, or take "
-                              f"another name")
+            raise StatesError(
+                f"Failed to save states, {os.fspath(fpath)} is already existed. Remove it, or take another name"
+            )
         aux = aux_states or {}
         for name, t in aux.items():
             if not isinstance(t, Tensor):
@@ -139,8 +144,9 @@ class Model(Layer):
         if not own and any(kind == 0 for kind, _ in found.values()):
             raise StatesError(f"{type(self).__name__} has no states to load {os.fspath(fpath)} into: compile it first")
         self.set_states({k: a for k, (kind, a) in found.items() if kind == 0})
-        return {k: Tensor(data=a, dtype=a.dtype, requires_grad=False, name=k) for k, (kind, a) in found.items()
-                if kind == 1}
+        return {
+            k: Tensor(data=a, dtype=a.dtype, requires_grad=False, name=k) for k, (kind, a) in found.items() if kind == 1
+        }
 
     # ---- everything else of aidgejax ----------------------------------------------------------------------
 
@@ -162,15 +168,26 @@ class Model(Layer):
             autograd.training, self.training = before, mode
         params = self.get_params()
         names = ["x"] if len(given) == 1 else [f"x{k}" for k in range(len(given))]
-        return autograd.to_graph(outputs, dict(zip(names, given, strict=True)), params,
-                                 {k: t for k, t in self.get_states().items() if k not in params},
-                                 name=type(self).__name__, batch=batch)
+        return autograd.to_graph(
+            outputs,
+            dict(zip(names, given, strict=True)),
+            params,
+            {k: t for k, t in self.get_states().items() if k not in params},
+            name=type(self).__name__,
+            batch=batch,
+        )
 
     # ---- inside -------------------------------------------------------------------------------------------
 
     def _placeholders(self) -> list[Tensor]:
-        return [Tensor(device=device, data=CTensor(device=device, array=device.place(jnp.zeros(shape, dtype))),
-                       requires_grad=False) for shape, dtype, device in self._examples]
+        return [
+            Tensor(
+                device=device,
+                data=CTensor(device=device, array=device.place(jnp.zeros(shape, dtype))),
+                requires_grad=False,
+            )
+            for shape, dtype, device in self._examples
+        ]
 
     def _in_one_program(self, inputs: tuple, kwargs: dict[str, Any]) -> Any:
         leaves, tree = jax.tree.flatten((inputs, kwargs), is_leaf=lambda v: v is None)
@@ -201,27 +218,43 @@ class _Step:
             made = [_like(v, next(given)) if isinstance(v, Tensor) else v for v in leaves]
             inputs, kwargs = tree.unflatten(made)
             results, structure = jax.tree.flatten(model.train_one_batch(*inputs, **kwargs), is_leaf=lambda v: v is None)
-            self._made = structure, [None if isinstance(r, Tensor) else r for r in results], [
-                isinstance(r, Tensor) for r in results]
+            self._made = (
+                structure,
+                [None if isinstance(r, Tensor) else r for r in results],
+                [isinstance(r, Tensor) for r in results],
+            )
             return [r.data.array for r in results if isinstance(r, Tensor)]
 
         try:
             self._program = CompiledStep(run, *arrays)
-        except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError,
-                jax.errors.TracerIntegerConversionError, jax.errors.TracerBoolConversionError) as e:
+        except (
+            jax.errors.ConcretizationTypeError,
+            jax.errors.TracerArrayConversionError,
+            jax.errors.TracerIntegerConversionError,
+            jax.errors.TracerBoolConversionError,
+        ) as e:
             raise Unsupported(
                 f"{type(model).__name__}.train_one_batch looks at the values of a tensor (to_numpy, float, an if) "
                 f"while it is compiled as one program, when there are none yet: look at what it returns, or compile "
-                f"the model with use_graph=False") from e
+                f"the model with use_graph=False"
+            ) from e
 
     def __call__(self, arrays: list) -> Any:
         found = iter(self._program(*arrays))
         structure, others, are_tensors = self._made
         return structure.unflatten(
             Tensor(device=self._device, data=CTensor(device=self._device, array=next(found)), requires_grad=False)
-            if is_tensor else other for other, is_tensor in zip(others, are_tensors, strict=True))
+            if is_tensor
+            else other
+            for other, is_tensor in zip(others, are_tensors, strict=True)
+        )
 
 
 def _like(t: Tensor, array: Any) -> Tensor:
-    return Tensor(device=t.device, data=CTensor(device=t.device, array=array), requires_grad=t.requires_grad,
-                  stores_grad=t.stores_grad, name=t.name)
+    return Tensor(
+        device=t.device,
+        data=CTensor(device=t.device, array=array),
+        requires_grad=t.requires_grad,
+        stores_grad=t.stores_grad,
+        name=t.name,
+    )

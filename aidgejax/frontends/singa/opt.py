@@ -27,8 +27,17 @@ from ._errors import BadSetting, BadType, DoesNotFit, NotATensor, StatesError, U
 from ._storage import Stored, concretely, raw
 from .tensor import Tensor
 
-__all__ = ["SGD", "AdaGrad", "Adam", "Constant", "DecayScheduler", "DistOpt", "ExponentialDecay", "Optimizer",
-           "RMSProp"]
+__all__ = [
+    "SGD",
+    "AdaGrad",
+    "Adam",
+    "Constant",
+    "DecayScheduler",
+    "DistOpt",
+    "ExponentialDecay",
+    "Optimizer",
+    "RMSProp",
+]
 
 
 # ---- schedules ------------------------------------------------------------------------------------------
@@ -78,8 +87,9 @@ def _setting(value: Any, what: str) -> DecayScheduler:
         return value
     if type(value) in (int, float) and math.isfinite(value):
         return _Number(value)
-    raise BadType(f"Wrong {what} type: {value!r} ({type(value).__name__}); expected a finite int or float, or a "
-                  f"DecayScheduler")
+    raise BadType(
+        f"Wrong {what} type: {value!r} ({type(value).__name__}); expected a finite int or float, or a DecayScheduler"
+    )
 
 
 class _Number(Constant):
@@ -142,8 +152,10 @@ class Optimizer:
     def apply(self, param_name: str, param_value: Tensor, param_grad: Tensor) -> None:
         """Update one parameter in place."""
         if not isinstance(param_value, Tensor):
-            raise NotATensor(f"{type(self).__name__}.apply: the parameter {param_name!r} is a Tensor, got "
-                             f"{type(param_value).__name__}")
+            raise NotATensor(
+                f"{type(self).__name__}.apply: the parameter {param_name!r} is a Tensor, got "
+                f"{type(param_value).__name__}"
+            )
         grad = raw(param_grad)
         if tuple(np.shape(grad)) != param_value.shape:
             raise DoesNotFit("shape mismatch", param_value.shape, tuple(np.shape(grad)), param_name)
@@ -176,8 +188,10 @@ class Optimizer:
         """Go on from what get_states gave; state of parameters not met yet waits for them, by name."""
         unknown = [k for k in states if k not in ("step_counter", *dict(self.fields))]
         if unknown or "step_counter" not in states:
-            raise StatesError(f"{type(self).__name__}.set_states takes step_counter and "
-                              f"{', '.join(dict(self.fields)) or 'nothing else'}; got {', '.join(states)}")
+            raise StatesError(
+                f"{type(self).__name__}.set_states takes step_counter and "
+                f"{', '.join(dict(self.fields)) or 'nothing else'}; got {', '.join(states)}"
+            )
         self.step_counter.set_value(float(states["step_counter"]))
         self._pending = {name: dict(states.get(name, {})) for name, _ in self.fields}
         for state in self._states.values():
@@ -230,8 +244,10 @@ class Optimizer:
         found = {k: v for k, v in found.items() if v is not None}
         for field, value in found.items():
             if tuple(np.shape(raw(value))) != tensor.shape or getattr(state, field) is None:
-                raise StatesError(f"{type(self).__name__}: the state of {label!r} has shape {np.shape(raw(value))}, "
-                                  f"the parameter {tensor.shape}")
+                raise StatesError(
+                    f"{type(self).__name__}: the state of {label!r} has shape {np.shape(raw(value))}, "
+                    f"the parameter {tensor.shape}"
+                )
         if not found:
             return state
         arrays = {k: jnp.asarray(raw(v), getattr(state, k).dtype) for k, v in found.items()}
@@ -271,14 +287,24 @@ class SGD(Optimizer):
 
     rule, fields = "sgd", (("moments", "velocity"),)
 
-    def __init__(self, lr: Any = 0.1, momentum: Any = 0, dampening: Any = 0, weight_decay: Any = 0,
-                 nesterov: bool = False, dtype: Any = 0) -> None:
+    def __init__(
+        self,
+        lr: Any = 0.1,
+        momentum: Any = 0,
+        dampening: Any = 0,
+        weight_decay: Any = 0,
+        nesterov: bool = False,
+        dtype: Any = 0,
+    ) -> None:
         super().__init__(lr, dtype)
         _not_negative("momentum", momentum)
         _not_negative("weight_decay", weight_decay)
         self.nesterov = nesterov
-        self._hyper(momentum=(momentum, "momentum"), dampening=(dampening, "dampening"),
-                    weight_decay=(weight_decay, "weight_decay"))
+        self._hyper(
+            momentum=(momentum, "momentum"),
+            dampening=(dampening, "dampening"),
+            weight_decay=(weight_decay, "weight_decay"),
+        )
         plain = {k: getattr(v, "init_value", None) for k, v in self._settings.items()}
         if nesterov and (plain["momentum"] == 0 or plain["dampening"] != 0):
             raise BadSetting("Nesterov momentum requires a momentum and zero dampening")
@@ -292,8 +318,9 @@ class RMSProp(Optimizer):
 
     rule, fields = "rmsprop", (("running_average", "square"),)
 
-    def __init__(self, lr: Any = 0.1, rho: Any = 0.9, epsilon: Any = 1e-8, weight_decay: Any = 0,
-                 dtype: Any = 0) -> None:
+    def __init__(
+        self, lr: Any = 0.1, rho: Any = 0.9, epsilon: Any = 1e-8, weight_decay: Any = 0, dtype: Any = 0
+    ) -> None:
         super().__init__(lr, dtype)
         _not_negative("weight_decay", weight_decay)
         self._hyper(rho=(rho, "rho"), epsilon=(epsilon, "epsilon"), weight_decay=(weight_decay, "weight_decay"))
@@ -318,12 +345,23 @@ class Adam(Optimizer):
 
     rule, fields = "adam", (("m", "mean"), ("v", "square"))
 
-    def __init__(self, lr: Any = 0.1, beta_1: Any = 0.9, beta_2: Any = 0.999, epsilon: Any = 1e-8,
-                 weight_decay: Any = 0, dtype: Any = 0) -> None:
+    def __init__(
+        self,
+        lr: Any = 0.1,
+        beta_1: Any = 0.9,
+        beta_2: Any = 0.999,
+        epsilon: Any = 1e-8,
+        weight_decay: Any = 0,
+        dtype: Any = 0,
+    ) -> None:
         super().__init__(lr, dtype)
         _not_negative("weight_decay", weight_decay)
-        self._hyper(beta1=(beta_1, "beta_1"), beta2=(beta_2, "beta_2"), epsilon=(epsilon, "epsilon"),
-                    weight_decay=(weight_decay, "weight_decay"))
+        self._hyper(
+            beta1=(beta_1, "beta_1"),
+            beta2=(beta_2, "beta_2"),
+            epsilon=(epsilon, "epsilon"),
+            weight_decay=(weight_decay, "weight_decay"),
+        )
 
 
 def _not_negative(name: str, value: Any) -> None:

@@ -15,8 +15,25 @@ from ._storage import CTensor as Tensor
 from ._storage import kBFloat16, kChar, kDouble, kFloat16, kFloat32, kInt, kUChar, raw
 from .device import Device, get_default_device
 
-__all__ = ["Bernoulli", "ConcatOn", "Device", "Gaussian", "Reshape", "SoftMax", "Tensor", "Transpose", "Uniform",
-           "VecTensor", "kBFloat16", "kChar", "kDouble", "kFloat16", "kFloat32", "kInt", "kUChar"]
+__all__ = [
+    "Bernoulli",
+    "ConcatOn",
+    "Device",
+    "Gaussian",
+    "Reshape",
+    "SoftMax",
+    "Tensor",
+    "Transpose",
+    "Uniform",
+    "VecTensor",
+    "kBFloat16",
+    "kChar",
+    "kDouble",
+    "kFloat16",
+    "kFloat32",
+    "kInt",
+    "kUChar",
+]
 
 USE_CUDA = USE_DIST = USE_DNNL = USE_ONEDNN = False
 
@@ -48,17 +65,47 @@ class VecTensor(list):
 def _function(compute: Any) -> Any:
     def function(*xs: Any) -> Tensor:
         return Tensor(array=compute(*map(raw, xs)))
+
     return function
 
 
 _BY_NAME = {
-    "Abs": jnp.abs, "Ceil": jnp.ceil, "Cos": jnp.cos, "Cosh": jnp.cosh, "Acos": jnp.arccos, "Acosh": jnp.arccosh,
-    "Erf": jax.scipy.special.erf, "Exp": jnp.exp, "Floor": jnp.floor, "Log": jnp.log, "ReLU": jax.nn.relu,
-    "RoundE": jnp.round, "Sigmoid": jax.nn.sigmoid, "Sign": jnp.sign, "Sin": jnp.sin, "Sinh": jnp.sinh,
-    "Asin": jnp.arcsin, "Asinh": jnp.arcsinh, "SoftPlus": jax.nn.softplus, "SoftSign": jax.nn.soft_sign,
-    "Sqrt": jnp.sqrt, "Square": jnp.square, "Tan": jnp.tan, "Tanh": jnp.tanh, "Atan": jnp.arctan, "Atanh": jnp.arctanh,
-    "Add": jnp.add, "Sub": jnp.subtract, "EltwiseMult": jnp.multiply, "Div": jnp.divide, "Pow": jnp.power,
-    "Mult": jnp.matmul, "__add__": jnp.add, "__sub__": jnp.subtract, "__mul__": jnp.multiply, "__div__": jnp.divide,
+    "Abs": jnp.abs,
+    "Ceil": jnp.ceil,
+    "Cos": jnp.cos,
+    "Cosh": jnp.cosh,
+    "Acos": jnp.arccos,
+    "Acosh": jnp.arccosh,
+    "Erf": jax.scipy.special.erf,
+    "Exp": jnp.exp,
+    "Floor": jnp.floor,
+    "Log": jnp.log,
+    "ReLU": jax.nn.relu,
+    "RoundE": jnp.round,
+    "Sigmoid": jax.nn.sigmoid,
+    "Sign": jnp.sign,
+    "Sin": jnp.sin,
+    "Sinh": jnp.sinh,
+    "Asin": jnp.arcsin,
+    "Asinh": jnp.arcsinh,
+    "SoftPlus": jax.nn.softplus,
+    "SoftSign": jax.nn.soft_sign,
+    "Sqrt": jnp.sqrt,
+    "Square": jnp.square,
+    "Tan": jnp.tan,
+    "Tanh": jnp.tanh,
+    "Atan": jnp.arctan,
+    "Atanh": jnp.arctanh,
+    "Add": jnp.add,
+    "Sub": jnp.subtract,
+    "EltwiseMult": jnp.multiply,
+    "Div": jnp.divide,
+    "Pow": jnp.power,
+    "Mult": jnp.matmul,
+    "__add__": jnp.add,
+    "__sub__": jnp.subtract,
+    "__mul__": jnp.multiply,
+    "__div__": jnp.divide,
 }
 globals().update({name: _function(compute) for name, compute in _BY_NAME.items()})
 
@@ -77,4 +124,3 @@ def Transpose(t: Tensor, axes: Any = None) -> Tensor:
 
 def ConcatOn(tensors: Any, axis: int) -> Tensor:
     return Tensor(array=jnp.concatenate([raw(t) for t in tensors], axis))
-

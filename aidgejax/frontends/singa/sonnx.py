@@ -76,8 +76,9 @@ class SingaRep:
         """The nodes in order, each with what executes it: here the node itself."""
         return [(node, node) for node in self.graph.nodes]
 
-    def run(self, inputs: Iterable[Any], last_layers: int | None = None, aux_output: Iterable[str] = (),
-            **kwargs: Any) -> list[Tensor]:
+    def run(
+        self, inputs: Iterable[Any], last_layers: int | None = None, aux_output: Iterable[str] = (), **kwargs: Any
+    ) -> list[Tensor]:
         """The model's outputs, then the tensors that aux_output names.
 
         inputs: Tensors or arrays.  last_layers: how many nodes to run, counted from the front, or, where negative, to
@@ -86,8 +87,9 @@ class SingaRep:
         inputs = [inputs] if isinstance(inputs, Tensor) else inputs
         xs = [x if isinstance(x, Tensor) else from_numpy(np.asarray(x)) for x in inputs]
         if len(xs) != len(self.inputs):
-            raise DoesNotFit(f"model {self.graph.name!r} takes {len(self.inputs)} inputs "
-                             f"({', '.join(self.inputs)}), got {len(xs)}")
+            raise DoesNotFit(
+                f"model {self.graph.name!r} takes {len(self.inputs)} inputs ({', '.join(self.inputs)}), got {len(xs)}"
+            )
         outputs = self.outputs if last_layers is None else self._cut(last_layers)
         wanted = tuple(dict.fromkeys((*outputs, *aux_output)))
         for name in wanted:
@@ -120,8 +122,16 @@ def _writer(graph: Graph, names: list[str], wanted: tuple[str, ...]) -> Any:
             for o in node.output_names:
                 known[o] = target.fresh(f"inside/{o}")
                 target.values[known[o]] = Value(known[o], None, None)
-            target.nodes.append(Node(node.op, tuple(known[i] if isinstance(i, str) else i for i in node.inputs),
-                                     tuple(known.get(o) for o in node.outputs), node.attrs, node.name, node.domain))
+            target.nodes.append(
+                Node(
+                    node.op,
+                    tuple(known[i] if isinstance(i, str) else i for i in node.inputs),
+                    tuple(known.get(o) for o in node.outputs),
+                    node.attrs,
+                    node.name,
+                    node.domain,
+                )
+            )
         return tuple(op.Identity(known[o]) for o in wanted)
 
     return write
@@ -149,8 +159,10 @@ def run_node(node: onnx.NodeProto, inputs: Iterable[Tensor], opset_version: int 
     """The outputs of one ONNX node."""
     inputs = list(inputs)
     kinds = {0: onnx.TensorProto.FLOAT, 1: onnx.TensorProto.FLOAT16, 2: onnx.TensorProto.INT32}
-    values = [onnx.helper.make_tensor_value_info(n, kinds[t.dtype], t.shape)
-              for n, t in zip((i for i in node.input if i), inputs, strict=True)]
+    values = [
+        onnx.helper.make_tensor_value_info(n, kinds[t.dtype], t.shape)
+        for n, t in zip((i for i in node.input if i), inputs, strict=True)
+    ]
     outputs = [onnx.helper.make_tensor_value_info(o, onnx.TensorProto.FLOAT, None) for o in node.output if o]
     graph = onnx.helper.make_graph([node], "node", values, outputs)
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset_version)])

@@ -42,9 +42,17 @@ class Tensor:
 
     tensor_count = 0
 
-    def __init__(self, shape: Any = (), device: Device | None = None, dtype: Any = float32, data: Any = None,
-                 requires_grad: bool = True, stores_grad: bool = False, creator: Any = None,
-                 name: str | None = None) -> None:
+    def __init__(
+        self,
+        shape: Any = (),
+        device: Device | None = None,
+        dtype: Any = float32,
+        data: Any = None,
+        requires_grad: bool = True,
+        stores_grad: bool = False,
+        creator: Any = None,
+        name: str | None = None,
+    ) -> None:
         if device is not None and not isinstance(device, Device):
             raise BadType(f"Tensor: device is {device!r}; expected one of singa.device's, or None")
         self.device = device or get_default_device()
@@ -91,6 +99,7 @@ class Tensor:
     def creator(self) -> Any:
         if self._creator is None:
             from ._operation import Dummy
+
             self._creator = Dummy(self)
         return self._creator
 
@@ -179,8 +188,10 @@ class Tensor:
         if not isinstance(np_array, np.ndarray):
             raise NotATensor(f"tensor {self.name}: copy_from_numpy takes a numpy array, got {type(np_array).__name__}")
         if offset or np_array.size != self.size():
-            raise DoesNotFit(f"tensor {self.name} of shape {list(self.shape)}: tensor shape should be the same, got an "
-                             f"array of shape {list(np_array.shape)}{f' at offset {offset}' if offset else ''}")
+            raise DoesNotFit(
+                f"tensor {self.name} of shape {list(self.shape)}: tensor shape should be the same, got an "
+                f"array of shape {list(np_array.shape)}{f' at offset {offset}' if offset else ''}"
+            )
         array = _converted(np_array.reshape(self.shape), self.dtype, self.name)
         self.data.array = self.device.place(array)
         self.data.host = _kept(np_array)
@@ -207,6 +218,7 @@ class Tensor:
 
     def to_host(self) -> Tensor:
         from .device import create_cpu_device
+
         return self.to_device(create_cpu_device())
 
     def to_type(self, dtype: Any) -> Tensor:
@@ -224,8 +236,10 @@ class Tensor:
     def as_type(self, dtype: Any) -> Tensor:
         """A copy with this dtype: 'int', 'float', or one of this module's."""
         if dtype not in ("int", "float", *DTYPES):
-            raise BadType(f"tensor {self.name}: invalid data type {dtype!r}; expected 'int', 'float', or one of "
-                          f"tensor.float32, tensor.int32, tensor.float16")
+            raise BadType(
+                f"tensor {self.name}: invalid data type {dtype!r}; expected 'int', 'float', or one of "
+                f"tensor.float32, tensor.int32, tensor.float16"
+            )
         return from_raw_tensor(self.data.AsType(dtype_number(dtype)))
 
     # ---- new tensors ----------------------------------------------------------------------------------
@@ -254,20 +268,24 @@ class Tensor:
         """The same elements in another shape; one size may be -1."""
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
         if math.prod(shape) != self.size() and -1 not in shape:
-            raise DoesNotFit(f"tensor {self.name} of shape {list(self.shape)}: product of shape should be equal, got "
-                             f"{list(shape)}")
+            raise DoesNotFit(
+                f"tensor {self.name} of shape {list(self.shape)}: product of shape should be equal, got {list(shape)}"
+            )
         return _new(jnp.reshape, self, shape=shape)
 
     def repeat(self, repeats: Any, axis: int | None = None) -> Tensor:
         from ._tensor_functions import repeat
+
         return repeat(self, repeats, axis)
 
     def __getitem__(self, at: Any) -> Tensor:
         """Rows, columns, slices; an integer keeps its axis, of size 1."""
         at = at if isinstance(at, tuple) else (at,)
         if len(at) > self.ndim() or not all(isinstance(k, int | np.integer | slice) for k in at):
-            raise BadIndex(f"tensor {self.name} of shape {list(self.shape)}: Invalid Index {at!r}; expected an integer "
-                           f"or a slice for each axis")
+            raise BadIndex(
+                f"tensor {self.name} of shape {list(self.shape)}: Invalid Index {at!r}; expected an integer "
+                f"or a slice for each axis"
+            )
         found = []
         for k, d in zip(at, self.shape, strict=False):
             if not isinstance(k, slice):
@@ -350,8 +368,9 @@ class Tensor:
 
     def _in_place(self, result: Tensor) -> Tensor:
         if result.shape != self.shape:
-            raise DoesNotFit(f"tensor {self.name} of shape {list(self.shape)} cannot become {list(result.shape)} in "
-                             f"place")
+            raise DoesNotFit(
+                f"tensor {self.name} of shape {list(self.shape)} cannot become {list(result.shape)} in place"
+            )
         return self._fill(result.array)
 
 
@@ -369,8 +388,10 @@ def _converted(data: Any, dtype: Any, name: str) -> jax.Array:
             raise TypeError
         return jnp.array(found.astype(jnp.dtype(wanted)))
     except (TypeError, ValueError):
-        raise BadType(f"tensor {name}: its data are numbers, in an array or a list, got "
-                      f"{type(data).__name__}{f' of dtype {data.dtype}' if hasattr(data, 'dtype') else ''}") from None
+        raise BadType(
+            f"tensor {name}: its data are numbers, in an array or a list, got "
+            f"{type(data).__name__}{f' of dtype {data.dtype}' if hasattr(data, 'dtype') else ''}"
+        ) from None
 
 
 def _kept(data: Any) -> np.ndarray | None:
@@ -398,8 +419,9 @@ def _new(function: Any, *xs: Any, **options: Any) -> Tensor:
     except NotFilled:
         raise
     except (TypeError, ValueError, IndexError) as e:
-        shown = ", ".join(f"{x.name}:{DTYPES[x.dtype]}{list(x.shape)}" if isinstance(x, Tensor) else repr(x)
-                          for x in xs)
+        shown = ", ".join(
+            f"{x.name}:{DTYPES[x.dtype]}{list(x.shape)}" if isinstance(x, Tensor) else repr(x) for x in xs
+        )
         raise DoesNotFit(f"{function.__name__}({shown}): {str(e).splitlines()[0]}") from None
 
 

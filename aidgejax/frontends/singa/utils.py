@@ -9,19 +9,30 @@ import jax.numpy as jnp
 from ._network import Window
 from ._storage import CTensor, raw
 
-__all__ = ["force_unicode", "get_output_shape", "get_padding_shape", "handle_odd_pad_bwd", "handle_odd_pad_fwd",
-           "same_pad_shape_check", "update_progress"]
+__all__ = [
+    "force_unicode",
+    "get_output_shape",
+    "get_padding_shape",
+    "handle_odd_pad_bwd",
+    "handle_odd_pad_fwd",
+    "same_pad_shape_check",
+    "update_progress",
+]
 
 
 def update_progress(progress: float, info: str) -> None:
     """Show how much is done, from 0 to 1, and a line of text."""
     done = round(20 * min(max(progress, 0.0), 1.0))
-    print(f"\r[{'.' * done}{' ' * (20 - done)}] {progress * 100:3.1f}%. {info}", end="\n" if progress >= 1 else "",
-          flush=True)
+    print(
+        f"\r[{'.' * done}{' ' * (20 - done)}] {progress * 100:3.1f}%. {info}",
+        end="\n" if progress >= 1 else "",
+        flush=True,
+    )
 
 
-def get_padding_shape(pad_mode: str, input_spatial_shape: Any, kernel_spatial_shape: Any, strides_spatial_shape: Any
-                      ) -> list[tuple[int, int]]:
+def get_padding_shape(
+    pad_mode: str, input_spatial_shape: Any, kernel_spatial_shape: Any, strides_spatial_shape: Any
+) -> list[tuple[int, int]]:
     """(before, after) for each axis, where pad_mode is SAME_UPPER or SAME_LOWER."""
     pads = []
     for size, k, s in zip(input_spatial_shape, kernel_spatial_shape, strides_spatial_shape, strict=True):
@@ -30,8 +41,9 @@ def get_padding_shape(pad_mode: str, input_spatial_shape: Any, kernel_spatial_sh
     return pads
 
 
-def get_output_shape(auto_pad: str, input_spatial_shape: Any, kernel_spatial_shape: Any, strides_spatial_shape: Any
-                     ) -> list[int]:
+def get_output_shape(
+    auto_pad: str, input_spatial_shape: Any, kernel_spatial_shape: Any, strides_spatial_shape: Any
+) -> list[int]:
     """The sizes after a window has slid over an image."""
     sizes = zip(input_spatial_shape, kernel_spatial_shape, strides_spatial_shape, strict=True)
     if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
@@ -56,7 +68,7 @@ def handle_odd_pad_bwd(dx: Any, odd_padding: tuple[int, int, int, int], is_pool:
     """What handle_odd_pad_fwd added is cut off."""
     top, bottom, left, right = odd_padding
     dx = raw(dx)
-    return CTensor(array=dx[:, :, top:dx.shape[2] - bottom, left:dx.shape[3] - right])
+    return CTensor(array=dx[:, :, top : dx.shape[2] - bottom, left : dx.shape[3] - right])
 
 
 def force_unicode(s: Any) -> str:

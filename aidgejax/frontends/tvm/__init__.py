@@ -47,5 +47,20 @@ def device(name: str, index: int = 0) -> Device:
     return Device(Target(kind).platform, int(number or index))
 
 
-__all__ = ["Device", "IRModule", "InternalError", "TVMError", "Target", "TensorType", "build", "compile", "cpu", "cuda",
-           "device", "relax", "runtime", "target", "tir"]
+__all__ = [
+    "Device",
+    "IRModule",
+    "InternalError",
+    "TVMError",
+    "Target",
+    "TensorType",
+    "build",
+    "compile",
+    "cpu",
+    "cuda",
+    "device",
+    "relax",
+    "runtime",
+    "target",
+    "tir",
+]

@@ -45,6 +45,7 @@ def scheduler(described):
 def recorded(rates):
     """A scheduler that gives the rates that Aidge used (with warm-up its training is off by one)."""
     import jax.numpy as jnp
+
     table = jnp.asarray(rates, jnp.float32)
     return aidge_learning.LRScheduler(lambda step: table[jnp.minimum(step, len(rates) - 1)])
 

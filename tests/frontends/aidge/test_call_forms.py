@@ -12,9 +12,14 @@ from ._golden import BACKENDS, cases, golden, grad, value
 
 
 def lenet(backend="cpu"):
-    graph = ac.sequential([
-        ac.Conv2D(1, 2, [3, 3], name="conv"), ac.ReLU(name="relu"),
-        ac.MaxPooling2D([2, 2], stride_dims=[2, 2], name="pool"), ac.FC(18, 4, name="fc")])
+    graph = ac.sequential(
+        [
+            ac.Conv2D(1, 2, [3, 3], name="conv"),
+            ac.ReLU(name="relu"),
+            ac.MaxPooling2D([2, 2], stride_dims=[2, 2], name="pool"),
+            ac.FC(18, 4, name="fc"),
+        ]
+    )
     graph.set_backend(backend)
     ac.random.Generator.set_seed(4)
     ac.init_producer(graph, "Producer-1>(Conv2D|FC)", ac.he_filler)
@@ -105,10 +110,22 @@ def test_float64_trains():
 
 
 def test_names_of_producers():
-    graph = ac.sequential([ac.PaddedConv2D(1, 2, [3, 3], name="c", padding_dims=[1, 1, 1, 1]),
-                           ac.BatchNorm2D(2, name="bn"), ac.FC(8, 2, no_bias=True, name="f")])
-    assert [n.name() for n in ac.producers(graph)] == ["c_w", "c_b", "bn_scale", "bn_shift", "bn_batch_mean",
-                                                       "bn_batch_variance", "f_w"]
+    graph = ac.sequential(
+        [
+            ac.PaddedConv2D(1, 2, [3, 3], name="c", padding_dims=[1, 1, 1, 1]),
+            ac.BatchNorm2D(2, name="bn"),
+            ac.FC(8, 2, no_bias=True, name="f"),
+        ]
+    )
+    assert [n.name() for n in ac.producers(graph)] == [
+        "c_w",
+        "c_b",
+        "bn_scale",
+        "bn_shift",
+        "bn_batch_mean",
+        "bn_batch_variance",
+        "f_w",
+    ]
     again = ac.sequential([ac.FC(2, 2, name="a"), ac.FC(2, 2, name="a")])
     assert sorted(n.name() for n in again.get_nodes()) == ["a", "a_1", "a_b", "a_b_1", "a_w", "a_w_1"]
 
@@ -138,8 +155,9 @@ def test_queries(case):
         with pytest.raises(RuntimeError):
             matching.match(case["query"])
     else:
-        found = [[m.root_node.name(), sorted(n.name() for n in m.graph.get_nodes())]
-                 for m in matching.match(case["query"])]
+        found = [
+            [m.root_node.name(), sorted(n.name() for n in m.graph.get_nodes())] for m in matching.match(case["query"])
+        ]
         assert sorted(found) == case["matches"]
 
 
@@ -161,8 +179,9 @@ def test_nothing_is_traced_after_the_first_step(monkeypatch):
     run = ac.SequentialScheduler(graph)
     for name in ("forward", "backward"):
         plain = getattr(lower.Program, name)
-        monkeypatch.setattr(lower.Program, name, lambda *a, plain=plain, name=name, **k: traced.append(name) or
-                            plain(*a, **k))
+        monkeypatch.setattr(
+            lower.Program, name, lambda *a, plain=plain, name=name, **k: traced.append(name) or plain(*a, **k)
+        )
     after = []
     for step in range(6):
         pred = run.forward(data=[images()])[0]
@@ -231,8 +250,9 @@ def test_onnx_there_and_back(tmp_path):
     path = tmp_path / "model.onnx"
     aidge_onnx.export_onnx(graph, str(path))
     again = aidge_onnx.load_onnx(str(path))
-    assert {(n.type(), n.name()) for n in again.get_nodes()} == {
-        (n.type(), n.name()) for n in graph.get_nodes()} | {("Flatten", "fc/Flatten")}  # Aidge's FC flattens by itself
+    assert {(n.type(), n.name()) for n in again.get_nodes()} == {(n.type(), n.name()) for n in graph.get_nodes()} | {
+        ("Flatten", "fc/Flatten")
+    }  # Aidge's FC flattens by itself
     again.set_backend("cpu")
     np.testing.assert_allclose(np.array(ac.SequentialScheduler(again).forward(data=[images()])[0]), want, rtol=1e-5)
     assert ac.init_producer(again, "Producer-1>(Conv2D|FC)", ac.he_filler) == 2
@@ -247,6 +267,7 @@ def test_onnx_there_and_back(tmp_path):
 
 def test_a_loader_of_other_arrays():
     """Anything that NumPy can read is a batch, as a torch DataLoader's are."""
+
     class Foreign:
         def __init__(self, a):
             self.a = a

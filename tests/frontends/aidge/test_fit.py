@@ -17,11 +17,15 @@ def batches(count=10, rows=8, last=None):
 
 def model(backend="cpu"):
     aidge_core.random.Generator.set_seed(11)
-    graph = aidge_core.sequential([
-        aidge_core.Conv2D(1, 3, [3, 3], name="conv", no_bias=True),
-        aidge_core.BatchNorm2D(3, training_mode=True, name="bn"),
-        aidge_core.ReLU(name="relu"), aidge_core.MaxPooling2D([2, 2], stride_dims=[2, 2], name="pool"),
-        aidge_core.FC(27, 4, name="fc")])
+    graph = aidge_core.sequential(
+        [
+            aidge_core.Conv2D(1, 3, [3, 3], name="conv", no_bias=True),
+            aidge_core.BatchNorm2D(3, training_mode=True, name="bn"),
+            aidge_core.ReLU(name="relu"),
+            aidge_core.MaxPooling2D([2, 2], stride_dims=[2, 2], name="pool"),
+            aidge_core.FC(27, 4, name="fc"),
+        ]
+    )
     graph.set_backend(backend)
     aidge_core.init_producer(graph, "Producer-1>(Conv2D|FC)", aidge_core.he_filler)
     aidge_learning.init_batchnorm_producers(graph)
@@ -64,8 +68,15 @@ def test_epochs_equal_the_loop(kind, every, last):
     by_hand, compiled = model(), model()
     opts = [optimizer(g, kind) for g in (by_hand, compiled)]
     means = loop(by_hand, data, opts[0], 3, every)
-    history = aidge_learning.fit(compiled, data, opts[1], aidge_learning.loss.CELoss, epochs=3, accumulate=every,
-                                 metrics=[aidge_learning.metrics.Accuracy])
+    history = aidge_learning.fit(
+        compiled,
+        data,
+        opts[1],
+        aidge_learning.loss.CELoss,
+        epochs=3,
+        accumulate=every,
+        metrics=[aidge_learning.metrics.Accuracy],
+    )
     for name, want in weights(by_hand).items():
         np.testing.assert_allclose(weights(compiled)[name], want, atol=1e-6 if kind == "SGD" else 1e-5, err_msg=name)
     assert opts[0].learning_rate() == opts[1].learning_rate()
@@ -110,7 +121,7 @@ def test_a_torch_dataloader_is_a_dataprovider():
     rng = np.random.default_rng(0)
     x, label = rng.normal(size=(24, 4)).astype(np.float32), rng.integers(0, 3, 24)
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.tensor(x), torch.tensor(label)), 8)
-    batches = [(x[k:k + 8], label[k:k + 8]) for k in range(0, 24, 8)]
+    batches = [(x[k : k + 8], label[k : k + 8]) for k in range(0, 24, 8)]
     trained = []
     for provider in (loader, batches):
         model = aidge_core.sequential([aidge_core.FC(4, 3, name="fc")])

@@ -54,8 +54,9 @@ def test_optimizers(case, backend):
     opt = optimizer(case["optimizer"])
     opt.set_parameters(nodes)
     if case["scheduler"]:
-        opt.set_learning_rate_scheduler(recorded(case["lr_used"]) if case["scheduler"].get("warmup") else
-                                        scheduler(case["scheduler"]))
+        opt.set_learning_rate_scheduler(
+            recorded(case["lr_used"]) if case["scheduler"].get("warmup") else scheduler(case["scheduler"])
+        )
     for step, (grads, after) in enumerate(zip(case["grads"], case["params_after_step"], strict=True)):
         if "lr_used" in case:
             assert opt.learning_rate() == pytest.approx(case["lr_used"][step], rel=1e-5)

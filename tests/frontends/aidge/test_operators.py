@@ -16,8 +16,10 @@ INSIDE = R.uniform(-0.9, 0.9, (3, 4)).astype(np.float32)
 MADE = [
     *[(lambda k=k: getattr(ac, k)(name="op"), [ROWS]) for k in ("GeLU", "SiLU", "ELU", "SELU", "Softsign", "Mish")],
     *[(lambda k=k: getattr(ac, k)(name="op"), [INSIDE]) for k in ("Acos", "Asinh", "Atanh")],
-    (lambda: ac.GeLU("tanh", name="op"), [ROWS]), (lambda: ac.HardSwish(0.2, 0.4, name="op"), [ROWS]),
-    (lambda: ac.PReLU(4, name="op"), [IMAGE]), (lambda: ac.GlobalMaxPooling("op"), [IMAGE]),
+    (lambda: ac.GeLU("tanh", name="op"), [ROWS]),
+    (lambda: ac.HardSwish(0.2, 0.4, name="op"), [ROWS]),
+    (lambda: ac.PReLU(4, name="op"), [IMAGE]),
+    (lambda: ac.GlobalMaxPooling("op"), [IMAGE]),
     (lambda: ac.LpPooling2D([2, 2], name="op", p=3), [np.abs(IMAGE)]),
     (lambda: ac.AvgPooling3D([2, 2, 2], name="op"), [IMAGE[:, None]]),
     (lambda: ac.MaxPooling3D([2, 1, 2], name="op", stride_dims=[2, 1, 1]), [IMAGE[:, None]]),
@@ -27,12 +29,17 @@ MADE = [
     (lambda: ac.PaddedConvTranspose2D(4, 3, [3, 3], stride_dims=[2, 2], padding_dims=[1, 1, 1, 1], name="op"), [IMAGE]),
     (lambda: ac.ConvTranspose1D(4, 2, [3], name="op"), [IMAGE[:, :, 0]]),
     (lambda: ac.LayerNorm([6], -1, name="op"), [IMAGE]),
-    (lambda: ac.GroupNorm(2, 4, name="op"), [IMAGE]), (lambda: ac.Gemm(4, 2, alpha=0.5, beta=2.0, name="op"), [ROWS]),
-    (lambda: ac.ReduceProd([1], name="op"), [ROWS]), (lambda: ac.ReduceL2([0], False, name="op"), [ROWS]),
-    (lambda: ac.Pad([1, 0, 0, 2], name="op", mode="reflect"), [IMAGE]), (lambda: ac.Trilu(name="op"), [ROWS]),
-    (lambda: ac.Mean(2, name="op"), [ROWS, ROWS[:1]]), (lambda: ac.Mod(name="op", fmod=True), [ROWS, ROWS[:1] + 3]),
+    (lambda: ac.GroupNorm(2, 4, name="op"), [IMAGE]),
+    (lambda: ac.Gemm(4, 2, alpha=0.5, beta=2.0, name="op"), [ROWS]),
+    (lambda: ac.ReduceProd([1], name="op"), [ROWS]),
+    (lambda: ac.ReduceL2([0], False, name="op"), [ROWS]),
+    (lambda: ac.Pad([1, 0, 0, 2], name="op", mode="reflect"), [IMAGE]),
+    (lambda: ac.Trilu(name="op"), [ROWS]),
+    (lambda: ac.Mean(2, name="op"), [ROWS, ROWS[:1]]),
+    (lambda: ac.Mod(name="op", fmod=True), [ROWS, ROWS[:1] + 3]),
     (lambda: ac.Fold2D([4, 4], [2, 2], name="op", stride_dims=[2, 2]), [IMAGE[:, :, :4, 0]]),
-    (lambda: ac.DepthToSpace(2, name="op"), [IMAGE]), (lambda: ac.Transpose(name="op"), [ROWS]),
+    (lambda: ac.DepthToSpace(2, name="op"), [IMAGE]),
+    (lambda: ac.Transpose(name="op"), [ROWS]),
     (lambda: ac.Resize(scale=[2.0, 1.5], axes=[2, 3], interpolation_mode="cubic", name="op"), [IMAGE]),
     (lambda: ac.Resize(size=[3, 9], axes=[2, 3], interpolation_mode="linear", antialias=True, name="op"), [IMAGE]),
     (lambda: ac.GridSample("bilinear", "border", True, name="op"), [IMAGE, INSIDE[:2, :2].reshape(2, 1, 1, 2)]),
@@ -59,8 +66,11 @@ def test_both_backends_agree(make, inputs):
         y = run.forward(data=given)[0]
         y.grad.fill(np.cos(np.arange(y.size, dtype=np.float32)).reshape(y.dims))
         run.backward()
-        found[backend] = [np.array(y)] + [np.array(t.grad) for t in given] + [
-            np.array(n.get_operator().get_output(0).grad) for n in ac.producers(graph)]
+        found[backend] = (
+            [np.array(y)]
+            + [np.array(t.grad) for t in given]
+            + [np.array(n.get_operator().get_output(0).grad) for n in ac.producers(graph)]
+        )
     for a, b in zip(*found.values(), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
     assert any(g.any() for g in found["cpu"][1:])
@@ -68,6 +78,7 @@ def test_both_backends_agree(make, inputs):
 
 def test_what_is_absent_says_so():
     from aidgejax.frontends.aidge_core.factories import ABSENT
+
     for name in ABSENT:
         assert not hasattr(ac, name)
     with pytest.raises(AttributeError, match="aidge_core.GRU is an operator of Aidge's that aidgejax does not have"):

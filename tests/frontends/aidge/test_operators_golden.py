@@ -17,14 +17,21 @@ UNSAID = {
     "Cast": {"target_type": ac.dtype.float64},
     "Hardmax": {"axis": 1},
     "Unfold2D": {"kernel_dims": [2, 2]},
-    "Max_tie": {"nb_inputs": 2}, "Min_tie": {"nb_inputs": 2}, "Max_tie3": {"nb_inputs": 3},
+    "Max_tie": {"nb_inputs": 2},
+    "Min_tie": {"nb_inputs": 2},
+    "Max_tie3": {"nb_inputs": 3},
 }
 DROPPED = ("bias", "in_channels", "out_channels", "no_bias")
 # Gradients that Aidge has wrong (known_bug) are compared with the mathematical derivative.
 DERIVATIVE = {
-    "Sin": lambda x, g: np.cos(x) * g, "Cos": lambda x, g: -np.sin(x) * g, "Tan": lambda x, g: g / np.cos(x) ** 2,
-    "Sinh": lambda x, g: np.cosh(x) * g, "Cosh": lambda x, g: np.sinh(x) * g, "Atan": lambda x, g: g / (1 + x * x),
-    "LeakyReLU": lambda x, g: np.where(x > 0, g, 0.1 * g), "Sum": lambda x, g: g,
+    "Sin": lambda x, g: np.cos(x) * g,
+    "Cos": lambda x, g: -np.sin(x) * g,
+    "Tan": lambda x, g: g / np.cos(x) ** 2,
+    "Sinh": lambda x, g: np.cosh(x) * g,
+    "Cosh": lambda x, g: np.sinh(x) * g,
+    "Atan": lambda x, g: g / (1 + x * x),
+    "LeakyReLU": lambda x, g: np.where(x > 0, g, 0.1 * g),
+    "Sum": lambda x, g: g,
 }
 # Aidge's linear GridSample gives each pixel the weight of the opposite one, negated.  By ONNX's formula:
 RIGHT_VALUE = {"GridSample": [[[[-0.6000437, -0.4756452], [-0.0868106, -0.6145333]]]]}

@@ -12,11 +12,33 @@ GOLDEN = Path(__file__).parents[2] / "golden"
 
 def code_lines_of_the_page():
     text = (GOLDEN / "aidge/seed.txt").read_text()
-    starts = ("#", "model", "aidge_core.", "opt", "learning_rate", "scheduler", "for ", "pred ", "loss ", "acc ",
-              "nb_iters", "if (i", "pbar", "max_steps", "dataprovider")
+    starts = (
+        "#",
+        "model",
+        "aidge_core.",
+        "opt",
+        "learning_rate",
+        "scheduler",
+        "for ",
+        "pred ",
+        "loss ",
+        "acc ",
+        "nb_iters",
+        "if (i",
+        "pbar",
+        "max_steps",
+        "dataprovider",
+    )
     lines = [line.strip() for line in text.splitlines()]
-    return [line for line in lines if line.startswith(starts) and "..." not in line and "SupportsFloat" not in line
-            and not line.endswith("#") and re.search(r"[=(#]", line)]
+    return [
+        line
+        for line in lines
+        if line.startswith(starts)
+        and "..." not in line
+        and "SupportsFloat" not in line
+        and not line.endswith("#")
+        and re.search(r"[=(#]", line)
+    ]
 
 
 def test_every_line_of_the_page_stands_in_the_example():

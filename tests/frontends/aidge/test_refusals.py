@@ -26,17 +26,34 @@ def refused(message):
 # ---- section 14 of the research note: SIGSEGV, SIGFPE, SIGABRT, hang ------------------------------------
 
 
-@pytest.mark.parametrize("call", [lambda t: al.loss.MSE(None, t), lambda t: al.loss.MSE(t, None),
-                                  lambda t: al.loss.CELoss(None, t), lambda t: al.loss.BCE(t, None),
-                                  lambda t: al.loss.KD(None, t), lambda t: al.loss.multiStepCELoss(None, t, 2),
-                                  lambda t: al.loss.RobustCELoss(t, None, t)])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda t: al.loss.MSE(None, t),
+        lambda t: al.loss.MSE(t, None),
+        lambda t: al.loss.CELoss(None, t),
+        lambda t: al.loss.BCE(t, None),
+        lambda t: al.loss.KD(None, t),
+        lambda t: al.loss.multiStepCELoss(None, t, 2),
+        lambda t: al.loss.RobustCELoss(t, None, t),
+    ],
+)
 def test_1_a_loss_of_none(call):
     with refused("expected a Tensor"):
         call(tensor(2, 3))
 
 
-@pytest.mark.parametrize("filler", [ac.he_filler, ac.normal_filler, ac.xavier_normal_filler, ac.xavier_uniform_filler,
-                                    lambda t: ac.constant_filler(t, 1.0), lambda t: ac.uniform_filler(t, 0.0, 1.0)])
+@pytest.mark.parametrize(
+    "filler",
+    [
+        ac.he_filler,
+        ac.normal_filler,
+        ac.xavier_normal_filler,
+        ac.xavier_uniform_filler,
+        lambda t: ac.constant_filler(t, 1.0),
+        lambda t: ac.uniform_filler(t, 0.0, 1.0),
+    ],
+)
 def test_2_a_filler_of_none(filler):
     with refused("expected a Tensor, got NoneType"):
         filler(None)
@@ -164,16 +181,22 @@ def test_a_bias_has_no_fan():
         ac.init_producer(fc(), "Producer-2>FC", ac.he_filler)
 
 
-@pytest.mark.parametrize("p, t, message", [
-    (tensor(4, 3), tensor(4, 2),
-     r"'prediction' \(shape \[4, 3\]\) and 'target' \(shape \[4, 2\]\) Tensors must have the same dimensions"),
-    (tensor(4, 3), tensor(4, 3, kind=np.float64), "must have the same data type"),
-    (tensor(4), tensor(4), "must be of 2 dimensions"),
-    (tensor(2, 3, kind=np.int64), tensor(2, 3), "has dtype int64; expected a floating-point Tensor"),
-    (tensor(2, 3), ac.Tensor(np.array([0, 3])), r"row 1: label 3 with 3 classes \(0 to 2\)"),
-    (tensor(2, 3), ac.Tensor(np.array([0.0, 1.0], np.float32)), "class indices would have shape"),
-    (tensor(2, 3), [0, 1], "a Tensor is made of a NumPy array, got list"),
-])
+@pytest.mark.parametrize(
+    "p, t, message",
+    [
+        (
+            tensor(4, 3),
+            tensor(4, 2),
+            r"'prediction' \(shape \[4, 3\]\) and 'target' \(shape \[4, 2\]\) Tensors must have the same dimensions",
+        ),
+        (tensor(4, 3), tensor(4, 3, kind=np.float64), "must have the same data type"),
+        (tensor(4), tensor(4), "must be of 2 dimensions"),
+        (tensor(2, 3, kind=np.int64), tensor(2, 3), "has dtype int64; expected a floating-point Tensor"),
+        (tensor(2, 3), ac.Tensor(np.array([0, 3])), r"row 1: label 3 with 3 classes \(0 to 2\)"),
+        (tensor(2, 3), ac.Tensor(np.array([0.0, 1.0], np.float32)), "class indices would have shape"),
+        (tensor(2, 3), [0, 1], "a Tensor is made of a NumPy array, got list"),
+    ],
+)
 def test_losses(p, t, message):
     with refused(message):
         al.loss.CELoss(p, t)

@@ -17,6 +17,7 @@ def model_of(case):
 
 def branchy(init):
     """x -> f1 -> r;  r -> f2 -> t;  ad = r + t;  cc = concat([ad, r], 1);  f3(cc)"""
+
     def fc(name):
         out, ins = init[f"{name}_w"].shape
         return aidge_core.FC(ins, out, name=name)
@@ -42,8 +43,9 @@ def test_training(case, backend):
         nodes[name].get_operator().set_output(0, aidge_core.Tensor(array))
     opt = optimizer(case["optimizer"])
     opt.set_parameters(aidge_core.producers(model))
-    opt.set_learning_rate_scheduler(recorded(data["lr_used"]) if case["scheduler"].get("warmup") else
-                                    scheduler(case["scheduler"]))
+    opt.set_learning_rate_scheduler(
+        recorded(data["lr_used"]) if case["scheduler"].get("warmup") else scheduler(case["scheduler"])
+    )
     run = aidge_core.SequentialScheduler(model)
     every, steps = case["nb_iters"], case["steps"]
     losses, counts = [], []

@@ -11,12 +11,25 @@ from aidgejax.frontends.aihwkit.simulator.parameters import pre_post
 FACTORY, REQUIRED = object(), object()
 PAGE = {
     "InputRangeParameter": [
-        ("enable", FACTORY), ("learn_input_range", True), ("init_value", 3.0), ("init_from_data", 100),
-        ("init_std_alpha", 3.0), ("decay", 0.001), ("input_min_percentage", 0.95), ("manage_output_clipping", False),
-        ("output_min_percentage", 0.95), ("gradient_scale", 1.0), ("gradient_relative", True),
-        ("calibration_info", None)],
+        ("enable", FACTORY),
+        ("learn_input_range", True),
+        ("init_value", 3.0),
+        ("init_from_data", 100),
+        ("init_std_alpha", 3.0),
+        ("decay", 0.001),
+        ("input_min_percentage", 0.95),
+        ("manage_output_clipping", False),
+        ("output_min_percentage", 0.95),
+        ("gradient_scale", 1.0),
+        ("gradient_relative", True),
+        ("calibration_info", None),
+    ],
     "PeripheryQuantizationParameter": [
-        ("n_bits", 0), ("symmetric", True), ("learn_quant_params", False), ("init_learning_after", 100)],
+        ("n_bits", 0),
+        ("symmetric", True),
+        ("learn_quant_params", False),
+        ("init_learning_after", 100),
+    ],
     "PrePostProcessingParameter": [("input_range", FACTORY)],
     "PrePostProcessingParameterQuant": [("input_range", FACTORY), ("periph_quant", FACTORY)],
     "PrePostProcessingRPU": [("tile_class", REQUIRED), ("runtime", FACTORY), ("pre_post", FACTORY)],
@@ -26,8 +39,10 @@ PAGE = {
 @pytest.mark.parametrize("name", PAGE)
 def test_fields_are_those_of_the_page(name):
     made = getattr(pre_post, name)
-    found = [(f.name, FACTORY if f.default_factory is not MISSING else REQUIRED if f.default is MISSING else f.default)
-             for f in fields(made)]
+    found = [
+        (f.name, FACTORY if f.default_factory is not MISSING else REQUIRED if f.default is MISSING else f.default)
+        for f in fields(made)
+    ]
     assert found == PAGE[name]
     assert list(inspect.signature(made).parameters) == [n for n, _ in PAGE[name]]
 

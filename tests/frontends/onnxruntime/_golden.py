@@ -37,9 +37,15 @@ class Case:
             settings["clip_grad"] = onnxblock.optim.ClipGradNorm(self.clip_grad_norm)
         block = {"adamw": onnxblock.optim.AdamW, "sgd": onnxblock.optim.SGD}[optimizer](**settings)
         artifacts.generate_artifacts(
-            model or str(self.folder / "model.onnx"), requires_grad=self.requires_grad,
-            frozen_params=self.frozen_params, loss=loss_of(*self.loss), optimizer=block, artifact_directory=folder,
-            additional_output_names=self.additional_output_names, **more)
+            model or str(self.folder / "model.onnx"),
+            requires_grad=self.requires_grad,
+            frozen_params=self.frozen_params,
+            loss=loss_of(*self.loss),
+            optimizer=block,
+            artifact_directory=folder,
+            additional_output_names=self.additional_output_names,
+            **more,
+        )
 
     def start(self, folder, **keywords):
         state = CheckpointState.load_checkpoint(folder / "checkpoint")

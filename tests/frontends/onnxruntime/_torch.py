@@ -36,9 +36,18 @@ def export(model, path):
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.onnx.export(model, (torch.randn(2, 1, 8, 8),), path, input_names=["input"], output_names=["output"],
-                          dynamic_axes={"input": {0: "batch"}, "output": {0: "batch"}}, export_params=True,
-                          training=torch.onnx.TrainingMode.TRAINING, do_constant_folding=False, dynamo=False)
+        torch.onnx.export(
+            model,
+            (torch.randn(2, 1, 8, 8),),
+            path,
+            input_names=["input"],
+            output_names=["output"],
+            dynamic_axes={"input": {0: "batch"}, "output": {0: "batch"}},
+            export_params=True,
+            training=torch.onnx.TrainingMode.TRAINING,
+            do_constant_folding=False,
+            dynamo=False,
+        )
 
 
 if __name__ == "__main__":

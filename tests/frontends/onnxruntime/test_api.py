@@ -37,8 +37,10 @@ def test_their_artifacts_train_here(name):
     check_theirs(name, backend="onnxruntime")
 
 
-@pytest.mark.parametrize("name", ["mlp_ce", pytest.param("cnn_bn", marks=pytest.mark.slow),
-                                  pytest.param("transformer", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name",
+    ["mlp_ce", pytest.param("cnn_bn", marks=pytest.mark.slow), pytest.param("transformer", marks=pytest.mark.slow)],
+)
 def test_their_artifacts_train_in_jax(name):
     check_theirs(name)
 
@@ -224,8 +226,13 @@ DROPOUT = f"""<ir_version: 8, opset_import: ["": 17]> g (float[N,64] x) => (floa
 
 @pytest.mark.parametrize("backend", ["jax", "onnxruntime"])
 def test_dropout_uses_the_mask_of_the_forward_and_is_absent_from_eval(backend, tmp_path):
-    artifacts.generate_artifacts(onnx.parser.parse_model(DROPOUT), ["w"], loss=artifacts.LossType.L1Loss,
-                                 artifact_directory=tmp_path, additional_output_names=["y"])
+    artifacts.generate_artifacts(
+        onnx.parser.parse_model(DROPOUT),
+        ["w"],
+        loss=artifacts.LossType.L1Loss,
+        artifact_directory=tmp_path,
+        additional_output_names=["y"],
+    )
     state = CheckpointState.load_checkpoint(tmp_path / "checkpoint")
     module = Module(tmp_path / "training_model.onnx", state, tmp_path / "eval_model.onnx", backend=backend)
     x, target = np.ones((1, 64), np.float32), np.zeros((1, 64), np.float32)

@@ -33,8 +33,12 @@ REFUSED = [
 
 @pytest.mark.parametrize("change, kinds, message", REFUSED, ids=[str(r[0])[:40] for r in REFUSED])
 def test_refused(change, kinds, message, tmp_path):
-    arguments = {"requires_grad": ALL, "loss": LOSS.CrossEntropyLoss, "optimizer": OPTIMIZER.AdamW,
-                 "artifact_directory": tmp_path} | change
+    arguments = {
+        "requires_grad": ALL,
+        "loss": LOSS.CrossEntropyLoss,
+        "optimizer": OPTIMIZER.AdamW,
+        "artifact_directory": tmp_path,
+    } | change
     for kind in kinds if isinstance(kinds, tuple) else (kinds,):
         with pytest.raises(kind, match=message) as caught:
             artifacts.generate_artifacts(Case("mlp_ce").model, **arguments)
@@ -52,8 +56,9 @@ def test_files_that_are_not_there(tmp_path):
     with pytest.raises(FileNotFoundError, match="nope.onnx"):
         artifacts.generate_artifacts("nope.onnx", ["w"], artifact_directory=tmp_path)
     with pytest.raises(FileNotFoundError, match="nope"):
-        artifacts.generate_artifacts(Case("mlp_ce").model, ALL, loss=LOSS.CrossEntropyLoss,
-                                     artifact_directory=tmp_path / "nope")
+        artifacts.generate_artifacts(
+            Case("mlp_ce").model, ALL, loss=LOSS.CrossEntropyLoss, artifact_directory=tmp_path / "nope"
+        )
 
 
 def test_a_parameter_without_a_reader_and_one_without_a_gradient(tmp_path):
@@ -61,8 +66,9 @@ def test_a_parameter_without_a_reader_and_one_without_a_gradient(tmp_path):
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(3, np.float32), "u"))
     for name, message in (("u", "u couldn't find the consumer node"), ("bn1.running_mean", "'bn1.running_mean'")):
         with pytest.raises(RuntimeError, match=message):
-            artifacts.generate_artifacts(model, ["fc.weight", name], loss=LOSS.CrossEntropyLoss,
-                                         artifact_directory=tmp_path)
+            artifacts.generate_artifacts(
+                model, ["fc.weight", name], loss=LOSS.CrossEntropyLoss, artifact_directory=tmp_path
+            )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -70,8 +76,9 @@ def test_a_second_output_is_not_taken_for_the_target(tmp_path):
     model = Case("two_output").model
     with pytest.raises(TypeError, match="given 2: 'output1', 'output2'.*loss_input_names"):
         artifacts.generate_artifacts(model, ["head1.weight"], loss=LOSS.MSELoss, artifact_directory=tmp_path)
-    artifacts.generate_artifacts(model, ["head1.weight"], loss=LOSS.MSELoss, artifact_directory=tmp_path,
-                                 loss_input_names=["output1"])
+    artifacts.generate_artifacts(
+        model, ["head1.weight"], loss=LOSS.MSELoss, artifact_directory=tmp_path, loss_input_names=["output1"]
+    )
     assert "target" in [i.name for i in onnx.load(tmp_path / "training_model.onnx").graph.input]
 
 
@@ -79,7 +86,6 @@ def test_an_error_while_writing_leaves_what_was_there(tmp_path):
     (tmp_path / "training_model.onnx").write_text("old")
     (tmp_path / "checkpoint").mkdir()
     with pytest.raises(RuntimeError, match="it is a folder"):
-        artifacts.generate_artifacts(Case("mlp_ce").model, ALL, loss=LOSS.CrossEntropyLoss,
-                                     artifact_directory=tmp_path)
+        artifacts.generate_artifacts(Case("mlp_ce").model, ALL, loss=LOSS.CrossEntropyLoss, artifact_directory=tmp_path)
     assert (tmp_path / "training_model.onnx").read_text() == "old"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint", "training_model.onnx"]

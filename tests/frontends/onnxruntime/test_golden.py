@@ -38,8 +38,8 @@ def test_inputs_and_outputs_are_named_and_ordered_as_theirs(written):
         assert [i.name for i in proto.graph.input] == case.ort[name]["inputs"]
         outputs = [o.name for o in proto.graph.output]
         theirs = case.ort[name]["outputs"]
-        assert outputs[1:len(theirs)] == theirs[1:]
-        assert all(o.endswith(".updated") for o in outputs[len(theirs):])
+        assert outputs[1 : len(theirs)] == theirs[1:]
+        assert all(o.endswith(".updated") for o in outputs[len(theirs) :])
 
 
 def test_files_are_standard_and_valid(written):
@@ -48,8 +48,9 @@ def test_files_are_standard_and_valid(written):
         proto = onnx.load(folder / f"{name}.onnx")
         onnx.checker.check_model(proto, full_check=True)
         assert {i.domain for i in proto.opset_import} == {""} and not proto.functions
-        assert all(n.domain == "" and all(a.type != onnx.AttributeProto.GRAPH for a in n.attribute)
-                   for n in proto.graph.node)
+        assert all(
+            n.domain == "" and all(a.type != onnx.AttributeProto.GRAPH for a in n.attribute) for n in proto.graph.node
+        )
         assert proto.ir_version <= 9 and proto.opset_import[0].version == case.model.opset_import[0].version
 
 
@@ -83,12 +84,14 @@ def check_trajectory(case, folder, optimizer, **keywords):
         module.lazy_reset_grad()
         for key, expected in case.data.items():
             if key.startswith(f"{optimizer}/param_after_{i + 1}/") and not key.endswith(NOISE):
-                np.testing.assert_allclose(state.parameters[key.split("/", 2)[2]].data, expected, atol=2e-6,
-                                           err_msg=key)
+                np.testing.assert_allclose(
+                    state.parameters[key.split("/", 2)[2]].data, expected, atol=2e-6, err_msg=key
+                )
     np.testing.assert_allclose(losses, np.ravel(case.data[f"{optimizer}/loss"]), rtol=1e-4)
     module.eval()
-    np.testing.assert_allclose(first(module(*case.batch(0))), case.data[f"{optimizer}/eval_loss_after_10"].ravel()[0],
-                               rtol=1e-4)
+    np.testing.assert_allclose(
+        first(module(*case.batch(0))), case.data[f"{optimizer}/eval_loss_after_10"].ravel()[0], rtol=1e-4
+    )
     if optimizer == "adamw":
         module.train()
         module.lazy_reset_grad()

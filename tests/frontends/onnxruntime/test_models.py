@@ -29,19 +29,30 @@ def filled(text, seed=0):
 
 def with_custom(where):
     """Custom, on the input ("front") or between two layers ("middle")."""
-    body = {"front": "p = my.Prepare(x) h = MatMul(p, w) y = MatMul(h, v)",
-            "middle": "h = MatMul(x, w) p = my.Prepare(h) y = MatMul(p, v)"}[where]
-    model = filled('<ir_version: 8, opset_import: ["": 17, "my": 1]> g (float[N,4] x) => (float[N,4] y) '
-                   "<float[4,4] w = {%s}, float[4,4] v = {%s}, float[N,4] p> { %s }"
-                   .replace("%s", ", ".join(["0"] * 16), 2).replace("%s", body))
+    body = {
+        "front": "p = my.Prepare(x) h = MatMul(p, w) y = MatMul(h, v)",
+        "middle": "h = MatMul(x, w) p = my.Prepare(h) y = MatMul(p, v)",
+    }[where]
+    model = filled(
+        '<ir_version: 8, opset_import: ["": 17, "my": 1]> g (float[N,4] x) => (float[N,4] y) '
+        "<float[4,4] w = {%s}, float[4,4] v = {%s}, float[N,4] p> { %s }".replace(
+            "%s", ", ".join(["0"] * 16), 2
+        ).replace("%s", body)
+    )
     return model
 
 
 def test_nodes_of_a_custom_domain_are_kept(tmp_path):
     library = tmp_path / "library.so"
     library.write_bytes(b"")
-    artifacts.generate_artifacts(with_custom("front"), ["w", "v"], loss=LOSS.MSELoss, optimizer=OPTIMIZER.SGD,
-                                 artifact_directory=tmp_path, custom_op_library=library)
+    artifacts.generate_artifacts(
+        with_custom("front"),
+        ["w", "v"],
+        loss=LOSS.MSELoss,
+        optimizer=OPTIMIZER.SGD,
+        artifact_directory=tmp_path,
+        custom_op_library=library,
+    )
     for name in ("training_model", "eval_model"):
         model = onnx.load(tmp_path / f"{name}.onnx")
         assert [n.op_type for n in model.graph.node if n.domain == "my"] == ["Prepare"]
@@ -61,14 +72,25 @@ def test_no_gradient_passes_a_custom_node(tmp_path):
 # ---- opsets and files ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name, opset", [("mlp_bce", 13), ("mlp_mse", 14), ("mlp_ce", 15), ("cnn_ce", 16),
-                                         ("cnn_group", 13), ("cnn_ce", 20), ("cnn_ce", 21)])
+@pytest.mark.parametrize(
+    "name, opset",
+    [
+        ("mlp_bce", 13),
+        ("mlp_mse", 14),
+        ("mlp_ce", 15),
+        ("cnn_ce", 16),
+        ("cnn_group", 13),
+        ("cnn_ce", 20),
+        ("cnn_ce", 21),
+    ],
+)
 def test_the_base_s_opset_is_kept(name, opset, tmp_path):
     model = Case(name).model
     model.opset_import[0].version = opset
     model.ir_version = 10 if opset > 20 else 8
-    artifacts.generate_artifacts(model, Case(name).requires_grad, loss=LOSS.MSELoss,
-                                 optimizer=OPTIMIZER.AdamW, artifact_directory=tmp_path)
+    artifacts.generate_artifacts(
+        model, Case(name).requires_grad, loss=LOSS.MSELoss, optimizer=OPTIMIZER.AdamW, artifact_directory=tmp_path
+    )
     for file in ("training_model", "eval_model", "optimizer_model"):
         written = onnx.load(tmp_path / f"{file}.onnx")
         assert [(i.domain, i.version) for i in written.opset_import] == [("", opset)]
@@ -79,8 +101,9 @@ def test_the_gradient_of_a_pool_needs_a_later_opset_and_says_so(tmp_path):
     model = Case("cnn_ce").model
     model.opset_import[0].version = 14
     with pytest.warns(UserWarning, match="opset is 14; its training model is written in opset 16, the lowest") as found:
-        artifacts.generate_artifacts(model, Case("cnn_ce").requires_grad, loss=LOSS.CrossEntropyLoss,
-                                     artifact_directory=tmp_path)
+        artifacts.generate_artifacts(
+            model, Case("cnn_ce").requires_grad, loss=LOSS.CrossEntropyLoss, artifact_directory=tmp_path
+        )
     assert len(found) == 1 and found[0].filename == __file__
 
 
@@ -93,18 +116,21 @@ def test_an_opset_that_is_too_old_is_said(tmp_path):
 
 
 def test_onnxruntime_s_own_format(tmp_path):
-    artifacts.generate_artifacts(Case("mlp_ce").model, ["fc1.weight"], loss=LOSS.CrossEntropyLoss,
-                                 artifact_directory=tmp_path, ort_format=True)
+    artifacts.generate_artifacts(
+        Case("mlp_ce").model, ["fc1.weight"], loss=LOSS.CrossEntropyLoss, artifact_directory=tmp_path, ort_format=True
+    )
     assert {"training_model.ort", "eval_model.ort", "training_model.required_operators.config"} <= {
-        p.name for p in tmp_path.iterdir()}
+        p.name for p in tmp_path.iterdir()
+    }
     ort.InferenceSession(tmp_path / "training_model.ort")
 
 
 def test_a_model_with_its_data_in_another_file(tmp_path):
     model = Case("mlp_ce").model
     onnx.save(model, tmp_path / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
-    artifacts.generate_artifacts(str(tmp_path / "m.onnx"), ["fc1.weight"], ["fc2.weight"], LOSS.CrossEntropyLoss,
-                                 artifact_directory=tmp_path)
+    artifacts.generate_artifacts(
+        str(tmp_path / "m.onnx"), ["fc1.weight"], ["fc2.weight"], LOSS.CrossEntropyLoss, artifact_directory=tmp_path
+    )
     state = CheckpointState.load_checkpoint(tmp_path / "checkpoint")
     np.testing.assert_array_equal(state.parameters["fc2.weight"].data, Case("mlp_ce").initial["fc2.weight"])
 
@@ -122,8 +148,9 @@ def test_constants_that_are_listed_as_frozen(tmp_path):
     """frozen_params = everything that is not trained: the common idiom, shapes of Reshape included."""
     case = Case("embed_lm")
     frozen = [t.name for t in case.model.graph.initializer if t.name not in case.requires_grad]
-    artifacts.generate_artifacts(case.model, case.requires_grad, frozen, LOSS.CrossEntropyLoss,
-                                 artifact_directory=tmp_path)
+    artifacts.generate_artifacts(
+        case.model, case.requires_grad, frozen, LOSS.CrossEntropyLoss, artifact_directory=tmp_path
+    )
     for backend in ("jax", "onnxruntime"):
         state = CheckpointState.load_checkpoint(tmp_path / "checkpoint")
         module = Module(tmp_path / "training_model.onnx", state, backend=backend)
@@ -174,5 +201,6 @@ def test_large_constants_have_to_be_listed(tmp_path, monkeypatch):
     case = Case("mlp_ce")
     onnx.save(case.model, tmp_path / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
     with pytest.raises(RuntimeError, match="more than 2 GiB of constants.*frozen_params"):
-        artifacts.generate_artifacts(str(tmp_path / "m.onnx"), ["fc2.bias"], [], LOSS.CrossEntropyLoss,
-                                     artifact_directory=tmp_path)
+        artifacts.generate_artifacts(
+            str(tmp_path / "m.onnx"), ["fc2.bias"], [], LOSS.CrossEntropyLoss, artifact_directory=tmp_path
+        )

@@ -32,7 +32,7 @@ class WeightedAverageLoss(onnxblock.Block):
         # Returns weighted average of the two losses
         return self._add(
             self._mul(self._w1(), self._loss1(loss_input_name1, target_name="target1")),
-            self._mul(self._w2(), self._loss2(loss_input_name2, target_name="target2"))
+            self._mul(self._w2(), self._loss2(loss_input_name2, target_name="target2")),
         )
 
 
@@ -47,10 +47,19 @@ def test_the_documented_custom_loss(loss, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     case = Case("two_output")
     my_custom_loss = loss()
-    artifacts.generate_artifacts(case.model, requires_grad=case.requires_grad[:4], frozen_params=case.requires_grad[4:],
-                                 loss=my_custom_loss, optimizer=artifacts.OptimType.AdamW)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint", "eval_model.onnx", "optimizer_model.onnx",
-                                                          "training_model.onnx"]
+    artifacts.generate_artifacts(
+        case.model,
+        requires_grad=case.requires_grad[:4],
+        frozen_params=case.requires_grad[4:],
+        loss=my_custom_loss,
+        optimizer=artifacts.OptimType.AdamW,
+    )
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "checkpoint",
+        "eval_model.onnx",
+        "optimizer_model.onnx",
+        "training_model.onnx",
+    ]
     session = ort.InferenceSession(tmp_path / "eval_model.onnx")
     feeds = dict(zip(case.ort["module_inputs"], case.batch(0), strict=True)) | case.initial
     (value,) = session.run(None, feeds)
@@ -63,7 +72,8 @@ def test_the_documented_custom_loss(loss, tmp_path, monkeypatch):
 def linear(opset=17):
     return onnx.parser.parse_model(
         f'<ir_version: 8, opset_import: ["": {opset}]> g (float[N,4] x) => (float[N,3] y)'
-        '<float[4,3] w = {1,2,3,4,5,6,7,8,9,1,2,3}> { y = MatMul(x, w) }')
+        "<float[4,3] w = {1,2,3,4,5,6,7,8,9,1,2,3}> { y = MatMul(x, w) }"
+    )
 
 
 class Apply(onnxblock.ForwardBlock):
@@ -79,11 +89,18 @@ class Apply(onnxblock.ForwardBlock):
 
 B = onnxblock.blocks
 UNARY = {
-    "Sigmoid": (B.Sigmoid(), lambda x: 1 / (1 + np.exp(-x))), "Log": (B.Log(), np.log), "Neg": (B.Neg(), np.negative),
-    "Abs": (B.Abs(), np.abs), "Pow": (B.Pow(3), lambda x: x**3), "Clip": (B.Clip(0.5, 2), lambda x: x.clip(0.5, 2)),
-    "Clip above": (B.Clip(clip_max=2), lambda x: np.minimum(x, 2)), "PassThrough": (B.PassThrough(), lambda x: x),
-    "ReduceMean": (B.ReduceMean(keepdims=False), np.mean), "ReduceSum": (B.ReduceSum(), lambda x: x.sum(keepdims=True)),
-    "ReduceAllL2": (B.ReduceAllL2(), np.linalg.norm), "Cast": (B.Cast(onnx.TensorProto.DOUBLE), np.float64),
+    "Sigmoid": (B.Sigmoid(), lambda x: 1 / (1 + np.exp(-x))),
+    "Log": (B.Log(), np.log),
+    "Neg": (B.Neg(), np.negative),
+    "Abs": (B.Abs(), np.abs),
+    "Pow": (B.Pow(3), lambda x: x**3),
+    "Clip": (B.Clip(0.5, 2), lambda x: x.clip(0.5, 2)),
+    "Clip above": (B.Clip(clip_max=2), lambda x: np.minimum(x, 2)),
+    "PassThrough": (B.PassThrough(), lambda x: x),
+    "ReduceMean": (B.ReduceMean(keepdims=False), np.mean),
+    "ReduceSum": (B.ReduceSum(), lambda x: x.sum(keepdims=True)),
+    "ReduceAllL2": (B.ReduceAllL2(), np.linalg.norm),
+    "Cast": (B.Cast(onnx.TensorProto.DOUBLE), np.float64),
 }
 
 
@@ -115,9 +132,13 @@ def test_blocks_of_two_inputs_linear_and_input_like():
 
 
 LOSSES = [
-    ("MSELoss", {}, lambda p, t: (p - t) ** 2), ("L1Loss", {}, lambda p, t: np.abs(p - t)),
-    ("BCEWithLogitsLoss", {"weight": [1.0, 2.0, 3.0], "pos_weight": [2.0, 1.0, 0.5]},
-     lambda p, t: [1, 2, 3] * ([2, 1, 0.5] * t * np.logaddexp(0, -p) + (1 - t) * np.logaddexp(0, p))),
+    ("MSELoss", {}, lambda p, t: (p - t) ** 2),
+    ("L1Loss", {}, lambda p, t: np.abs(p - t)),
+    (
+        "BCEWithLogitsLoss",
+        {"weight": [1.0, 2.0, 3.0], "pos_weight": [2.0, 1.0, 0.5]},
+        lambda p, t: [1, 2, 3] * ([2, 1, 0.5] * t * np.logaddexp(0, -p) + (1 - t) * np.logaddexp(0, p)),
+    ),
 ]
 
 
@@ -160,9 +181,16 @@ def loss_and_gradient(folder, x, t, w):
     kinds = {i.name: i.type for i in session.get_inputs()}
     target = "labels" if "labels" in kinds else "target"
     w = w.astype("f4")
-    return session.run(None, {"x": x.astype("f4"), target: t.astype("i8" if target == "labels" else "f4"), "w": w,
-                              "w_grad.accumulation.buffer": np.full_like(w, np.nan),
-                              "lazy_reset_grad": np.array([True])})
+    return session.run(
+        None,
+        {
+            "x": x.astype("f4"),
+            target: t.astype("i8" if target == "labels" else "f4"),
+            "w": w,
+            "w_grad.accumulation.buffer": np.full_like(w, np.nan),
+            "lazy_reset_grad": np.array([True]),
+        },
+    )
 
 
 def differences(f, w, h=1e-5):
@@ -175,8 +203,9 @@ def differences(f, w, h=1e-5):
 
 
 def test_saturated_logits_stay_finite(tmp_path):
-    artifacts.generate_artifacts(linear(), ["w"], loss=artifacts.LossType.BCEWithLogitsLoss,
-                                 artifact_directory=tmp_path)
+    artifacts.generate_artifacts(
+        linear(), ["w"], loss=artifacts.LossType.BCEWithLogitsLoss, artifact_directory=tmp_path
+    )
     value, grad = loss_and_gradient(tmp_path, np.full((2, 4), 1e4), np.zeros((2, 3)), np.ones((4, 3)))
     assert np.isfinite(value) and np.isfinite(grad).all() and value > 1e4
 
@@ -184,7 +213,8 @@ def test_saturated_logits_stay_finite(tmp_path):
 def test_scores_of_three_axes(tmp_path):
     model = onnx.parser.parse_model(
         '<ir_version: 8, opset_import: ["": 17]> g (float[N,5,4] x) => (float[N,5,3] y)'
-        '<float[4,3] w = {1,2,3,4,5,6,7,8,9,1,2,3}> { y = MatMul(x, w) }')
+        "<float[4,3] w = {1,2,3,4,5,6,7,8,9,1,2,3}> { y = MatMul(x, w) }"
+    )
     artifacts.generate_artifacts(model, ["w"], loss=artifacts.LossType.CrossEntropyLoss, artifact_directory=tmp_path)
     x = np.random.default_rng(0).normal(size=(2, 5, 4))
     w, t = np.random.default_rng(1).normal(size=(4, 3)), np.arange(10).reshape(2, 5) % 3
@@ -264,10 +294,10 @@ def test_shapes_are_inferred_by_path_where_there_is_one(tmp_path):
 def test_an_optimizer_in_an_empty_base():
     with onnxblock.empty_base() as accessor:
         onnxblock.optim.AdamW(weight_decay=0.1, clip_grad=onnxblock.optim.ClipGradNorm(1.0))(
-            list(linear().graph.initializer))
+            list(linear().graph.initializer)
+        )
         model = accessor.model
-    assert [i.name for i in model.graph.input] == ["learning_rate", "step", "w", "w_grad", "w_momentum0",
-                                                   "w_momentum1"]
+    assert [i.name for i in model.graph.input] == ["learning_rate", "step", "w", "w_grad", "w_momentum0", "w_momentum1"]
     assert [o.name for o in model.graph.output] == ["w_out", "w_momentum0_out", "w_momentum1_out", "step_out"]
     assert {n.domain for n in model.graph.node} == {""}
 
@@ -282,8 +312,9 @@ def test_checkpoints_of_parameters(tmp_path):
     model = linear()
     model.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(np.zeros((4, 3), np.float32), "w"))
     onnxblock.load_checkpoint_to_model(tmp_path / "c", model)
-    np.testing.assert_array_equal(onnx.numpy_helper.to_array(model.graph.initializer[0]),
-                                  onnx.numpy_helper.to_array(tensors[0]))
+    np.testing.assert_array_equal(
+        onnx.numpy_helper.to_array(model.graph.initializer[0]), onnx.numpy_helper.to_array(tensors[0])
+    )
 
 
 # ---- mistakes of somebody who starts ------------------------------------------------------------------
@@ -316,8 +347,11 @@ def two_losses(block, a, b):
 BUILDS = {
     "nothing returned": (lambda block, a, b: None, RuntimeError, "build must return the name of its output.*got None"),
     "a number returned": (lambda block, a, b: 3.0, RuntimeError, "build must return the name.*got 3.0"),
-    "a number for a name": (lambda block, a, b: onnxblock.blocks.Add()(a, 2.0), TypeError,
-                            r"Add takes names of tensors, got 2.0; .*Constant\(number\)"),
+    "a number for a name": (
+        lambda block, a, b: onnxblock.blocks.Add()(a, 2.0),
+        TypeError,
+        r"Add takes names of tensors, got 2.0; .*Constant\(number\)",
+    ),
     "no such operator": (by_hand("Subb"), RuntimeError, "after build the model is not valid: No Op registered"),
     "shapes that do not fit": (by_hand("Sub"), RuntimeError, "not valid: .*op_type:Sub, node name: mine.*Incompatible"),
     "one target for two shapes": (two_losses, RuntimeError, "not valid: .*op_type:Sub.*Incompatible dimensions"),
@@ -342,8 +376,11 @@ CALLS = {
     "half a class": (lambda p: onnxblock.loss.CrossEntropyLoss(ignore_index=1.5), TypeError, "ignore_index is 1.5"),
     "one beta": (lambda p: onnxblock.optim.AdamW(betas=0.9), RuntimeError, "betas is 0.9; expected two numbers"),
     "names to save": (lambda p: onnxblock.save_checkpoint((["a"], []), p), TypeError, "list of TensorProtos.*Got str"),
-    "one list to save": (lambda p: onnxblock.save_checkpoint(list(TENSORS), p), TypeError,
-                         r"takes \(trainable, frozen\) parameters, two lists; got list of 4"),
+    "one list to save": (
+        lambda p: onnxblock.save_checkpoint(list(TENSORS), p),
+        TypeError,
+        r"takes \(trainable, frozen\) parameters, two lists; got list of 4",
+    ),
     "a path for a model": (lambda p: onnxblock.load_checkpoint_to_model(p, "m.onnx"), TypeError, "a ModelProto, got"),
     "a list of names": (lambda p: Stacked(two_losses).requires_grad(["a"]), TypeError, "requires_grad takes the name"),
 }

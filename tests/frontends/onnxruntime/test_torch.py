@@ -23,8 +23,9 @@ def images(rows, seed=1):
 
 def start(folder, model=FILE, backend="onnxruntime", extra=(HIDDEN, DROPPED, "output")):
     model = onnx.load(model) if not isinstance(model, onnx.ModelProto) else model
-    artifacts.generate_artifacts(model, TRAINED, STATISTICS, LOSS.CrossEntropyLoss, OPTIMIZER.AdamW, folder,
-                                 additional_output_names=list(extra))
+    artifacts.generate_artifacts(
+        model, TRAINED, STATISTICS, LOSS.CrossEntropyLoss, OPTIMIZER.AdamW, folder, additional_output_names=list(extra)
+    )
     state = CheckpointState.load_checkpoint(folder / "checkpoint")
     module = Module(folder / "training_model.onnx", state, folder / "eval_model.onnx", backend=backend)
     return state, module, Optimizer(folder / "optimizer_model.onnx", module)
@@ -65,8 +66,9 @@ def test_batch_statistics_against_differences(rows, tmp_path):
     dropout = next(n for n in model.graph.node if n.op_type == "Dropout")
     del dropout.input[2:]  # at rest
     state, module, _ = start(tmp_path, model)
-    assert "training_mode" not in {a.name for n in onnx.load(tmp_path / "training_model.onnx").graph.node
-                                   for a in n.attribute}
+    assert "training_mode" not in {
+        a.name for n in onnx.load(tmp_path / "training_model.onnx").graph.node for a in n.attribute
+    }
     draw = np.random.default_rng(1)
     x, labels = images(rows)
     for name in ("bn.weight", "fc.weight"):

@@ -36,14 +36,17 @@ def main(folder: str, *files: str) -> int:
             print(f"{file:22} not there")
             failed += 1
             continue
-        run = subprocess.run([sys.executable, "-c", SHIM, folder, file.removesuffix(".py")], capture_output=True,
-                             text=True, check=False)
+        run = subprocess.run(
+            [sys.executable, "-c", SHIM, folder, file.removesuffix(".py")], capture_output=True, text=True, check=False
+        )
         total = re.search(r"Ran (\d+) tests? in ([\d.]+)s", run.stderr)
         names = [n for n in re.findall(r"^(?:FAIL|ERROR): (\S+)", run.stderr, re.M) if n != "test_erf_cpu"]
         skipped = re.search(r"skipped=(\d+)", run.stderr)
         ran = int(total[1]) if total else 0
-        print(f"{file:22} {ran:4} tests, {int(skipped[1]) if skipped else 0:4} skipped, {len(names):3} failed"
-              f"{'' if total else ': ' + run.stderr.strip()[-400:]}")
+        print(
+            f"{file:22} {ran:4} tests, {int(skipped[1]) if skipped else 0:4} skipped, {len(names):3} failed"
+            f"{'' if total else ': ' + run.stderr.strip()[-400:]}"
+        )
         for name in names:
             print(f"    {name}")
         failed += len(names) + (not total)

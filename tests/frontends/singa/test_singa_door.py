@@ -33,19 +33,36 @@ def given(*shape, seed=0, **flags):
 # ---- names ----------------------------------------------------------------------------------------------
 
 SIGNATURES = {
-    "tensor.Tensor": {"shape": (), "device": None, "dtype": tensor.float32, "data": None, "requires_grad": True,
-                      "stores_grad": False, "creator": None, "name": None},
+    "tensor.Tensor": {
+        "shape": (),
+        "device": None,
+        "dtype": tensor.float32,
+        "data": None,
+        "requires_grad": True,
+        "stores_grad": False,
+        "creator": None,
+        "name": None,
+    },
     "opt.SGD": {"lr": 0.1, "momentum": 0, "dampening": 0, "weight_decay": 0, "nesterov": False},
     "opt.RMSProp": {"lr": 0.1, "rho": 0.9, "epsilon": 1e-8, "weight_decay": 0},
     "opt.AdaGrad": {"lr": 0.1, "epsilon": 1e-8, "weight_decay": 0},
     "opt.Adam": {"lr": 0.1, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8, "weight_decay": 0},
     "model.Model.compile": {"is_train": True, "use_graph": False, "sequential": False},
-    "autograd.leakyrelu": {"a": 0.01}, "autograd.elu": {"alpha": 1},
+    "autograd.leakyrelu": {"a": 0.01},
+    "autograd.elu": {"alpha": 1},
     "autograd.selu": {"alpha": 1.67326, "gamma": 1.0507},
     "autograd.gemm": {"C": None, "alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0},
-    "autograd.dropout": {"seed": 0, "ratio": 0.5}, "autograd.ranking_loss": {"M": 0.2},
-    "layer.Conv2d": {"stride": 1, "padding": 0, "dilation": 1, "group": 1, "bias": True, "pad_mode": "NOTSET",
-                     "activation": "NOTSET"},
+    "autograd.dropout": {"seed": 0, "ratio": 0.5},
+    "autograd.ranking_loss": {"M": 0.2},
+    "layer.Conv2d": {
+        "stride": 1,
+        "padding": 0,
+        "dilation": 1,
+        "group": 1,
+        "bias": True,
+        "pad_mode": "NOTSET",
+        "activation": "NOTSET",
+    },
 }
 NAMES = {
     "autograd": (
@@ -59,33 +76,33 @@ NAMES = {
         "slice ceil floor split gather tile nonzero cast onehot cossim expand pad upsample "
         "depth_to_space space_to_depth where round rounde embedding erf Operation Operator Layer Linear "
         "Conv2d SeparableConv2d BatchNorm2d Pooling2d MaxPool2d AvgPool2d MaxPool1d AvgPool1d RNN_Base "
-        "RNN LSTM training Dummy"),
+        "RNN LSTM training Dummy"
+    ),
     "tensor": (
         "from_numpy to_numpy to_host from_raw_tensor from_raw_tensors zeros ones random zeros_like "
         "ones_like product sizeof contiguous reshape transpose copy_data_to_from abs exp ceil log "
         "sigmoid sign sqrt square tanh sum pow average softmax lt le gt ge eq add sub eltwise_mult mult "
         "div einsum tensordot repeat axpy bernoulli gaussian uniform add_column add_row sum_columns "
-        "sum_rows concatenate PlaceHolder float32 int32 float16"),
-    "opt": (
-        "Optimizer SGD RMSProp AdaGrad Adam DecayScheduler Constant ExponentialDecay DistOpt"),
+        "sum_rows concatenate PlaceHolder float32 int32 float16"
+    ),
+    "opt": ("Optimizer SGD RMSProp AdaGrad Adam DecayScheduler Constant ExponentialDecay DistOpt"),
     "layer": (
         "Layer Linear Gemm Embedding Conv2d SeparableConv2d BatchNorm2d Pooling2d MaxPool2d AvgPool2d "
         "MaxPool1d AvgPool1d RNN LSTM ReLU Sigmoid Add Flatten SoftMaxCrossEntropy SoftMax "
-        "MeanSquareError CrossEntropy BinaryCrossEntropy Dropout Cat Reshape CudnnRNN"),
+        "MeanSquareError CrossEntropy BinaryCrossEntropy Dropout Cat Reshape CudnnRNN"
+    ),
     "device": (
         "get_default_device create_cpu_device create_cuda_gpu create_cuda_gpus create_cuda_gpu_on "
-        "create_cuda_gpus_on enable_lazy_alloc"),
+        "create_cuda_gpus_on enable_lazy_alloc"
+    ),
     "initializer": (
         "he_uniform he_normal glorot_uniform glorot_normal lecun_uniform lecun_normal eye orthogonal "
-        "gaussian xavier glorot msra uniform"),
-    "sonnx": (
-        "to_onnx prepare run_node SONNXModel get_op save"),
-    "model": (
-        "Model"),
-    "utils": (
-        "get_padding_shape"),
-    "singa_wrap": (
-        "USE_CUDA USE_DIST Tensor Gaussian"),
+        "gaussian xavier glorot msra uniform"
+    ),
+    "sonnx": ("to_onnx prepare run_node SONNXModel get_op save"),
+    "model": ("Model"),
+    "utils": ("get_padding_shape"),
+    "singa_wrap": ("USE_CUDA USE_DIST Tensor Gaussian"),
 }
 
 
@@ -112,10 +129,10 @@ def test_defaults_are_those_of_singa(path):
 class Cube(autograd.Operation):
     def forward(self, x):
         self.x = x
-        return x ** 3
+        return x**3
 
     def backward(self, dy):
-        return dy * 3 * self.x ** 2
+        return dy * 3 * self.x**2
 
 
 @pytest.mark.parametrize("use_graph", [False, True])
@@ -140,7 +157,7 @@ def test_a_users_operation_works_on_raw_arrays(use_graph):
     m(x, t)
     a, b = np.asarray(x), np.asarray(t)
     h = a @ np.ones((2, 1))
-    slope = a.T @ (2 * (h ** 3 - b) / 4 * 3 * h ** 2)
+    slope = a.T @ (2 * (h**3 - b) / 4 * 3 * h**2)
     np.testing.assert_allclose(tensor.to_numpy(m.linear.W), 1 - 0.1 * slope, rtol=1e-4)
 
 
@@ -238,7 +255,7 @@ def test_a_compiled_step_takes_what_is_passed(small):
     assert a["out"].shape == (4, 3) and not np.array_equal(np.asarray(a["out"]), np.asarray(b["out"]))
     assert small(given(2, 1, 5, 5), tensor.Tensor(data=[0, 1]))["out"].shape == (2, 3)
     assert len(small._steps) == 2 and float(small.optimizer.step_counter) == 3
-    np.testing.assert_allclose(float(small.optimizer.lr_value), 0.01 * 0.5 ** 1.5, rtol=1e-5)
+    np.testing.assert_allclose(float(small.optimizer.lr_value), 0.01 * 0.5**1.5, rtol=1e-5)
     assert set(small.optimizer.get_states()["m"]) == set(small.get_params())
 
 
@@ -312,8 +329,10 @@ def test_state_belongs_to_a_tensor_and_not_to_its_name():
     for o, t in ((sgd, a), (other, c)):
         o.apply("W", t, tensor.ones((2, 3)))
     np.testing.assert_allclose(np.asarray(a), np.asarray(c), rtol=1e-6)
-    for bad, message in (({"momentum": -1}, "Invalid momentum value: -1"),
-                         ({"nesterov": True}, "Nesterov momentum requires a momentum and zero dampening")):
+    for bad, message in (
+        ({"momentum": -1}, "Invalid momentum value: -1"),
+        ({"nesterov": True}, "Nesterov momentum requires a momentum and zero dampening"),
+    ):
         with pytest.raises(ValueError, match=message):
             opt.SGD(**bad)
     with pytest.raises(TypeError, match="Wrong learning rate type"):

@@ -110,8 +110,9 @@ def test_layers(case):
         np.testing.assert_allclose(tensor.to_numpy(g), array("layer", name, "grad", names[id(p)]), **CLOSE)
     for k in case["states"]:
         if f"layer/{name}/state_after/{k}" in DATA.files:
-            np.testing.assert_allclose(tensor.to_numpy(it.get_states()[k]), array("layer", name, "state_after", k),
-                                       **CLOSE)
+            np.testing.assert_allclose(
+                tensor.to_numpy(it.get_states()[k]), array("layer", name, "state_after", k), **CLOSE
+            )
     if f"layer/{name}/eval_out" in DATA.files:
         autograd.training = False
         np.testing.assert_allclose(tensor.to_numpy(it(x)), array("layer", name, "eval_out"), **CLOSE)

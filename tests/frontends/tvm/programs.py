@@ -71,8 +71,14 @@ def mlp(batch=4, sizes=(6, 8, 5), activation="relu"):
         if not last:
             ops.append([f"a{k}", activation, [f"s{k}"], {}])
             x = f"a{k}"
-    return {"inputs": [["x", [batch, sizes[0]], "float32"]], "params": params, "states": [], "ops": ops,
-            "outputs": ["out"], "state_outputs": []}
+    return {
+        "inputs": [["x", [batch, sizes[0]], "float32"]],
+        "params": params,
+        "states": [],
+        "ops": ops,
+        "outputs": ["out"],
+        "state_outputs": [],
+    }
 
 
 def in_precision(dtype):

@@ -47,7 +47,7 @@ def test_checkpoints_are_computed_again_in_the_explicit_graph():
     assert again == ["inner0_cp", "inner1_cp", "inner2_cp"]
     names = [o for n in graph.nodes for o in n.output_names]
     assert names.index("out") < names.index("inner0_cp"), "again in the backward part"
-    backward = graph.nodes[names.index("out") + 1:]
+    backward = graph.nodes[names.index("out") + 1 :]
     assert not {"inner0", "inner1", "inner2"} & {i for n in backward for i in n.input_names}
     assert not any("checkpoint" in n for n in names), "the marks are gone"
     assert not any(o.endswith("_cp") for n in plain["main_adjoint"].graph.nodes for o in n.output_names)
@@ -59,8 +59,14 @@ def test_checkpoints_in_a_trainer_change_no_number():
         spec = mlp(activation="tanh")
         if mark:
             first, last = spec["ops"][1:3], spec["ops"][4]
-            spec["ops"] = [["c0", "grad.start_checkpoint", ["x"], {}], ["m0", "matmul", ["c0", "w0"], {}], *first,
-                           ["c1", "grad.end_checkpoint", ["a0"], {}], ["m1", "matmul", ["c1", "w1"], {}], last]
+            spec["ops"] = [
+                ["c0", "grad.start_checkpoint", ["x"], {}],
+                ["m0", "matmul", ["c0", "w0"], {}],
+                *first,
+                ["c1", "grad.end_checkpoint", ["a0"], {}],
+                ["m1", "matmul", ["c1", "w1"], {}],
+                last,
+            ]
         mod, t = setup(backbone(spec), training.loss.MSELoss(), training.optimizer.Adam(0.01), [T((4, 5)), T((4, 5))])
         assert ("_cp" in str(mod["backbone_loss_adjoint"])) == mark
         np.random.seed(0)
@@ -94,8 +100,13 @@ def test_intermediate_variables_tuples_and_what_does_not_reach():
 
 
 def profiled():
-    mod, t = setup(backbone(mlp(batch=64, sizes=(128, 256, 10))), training.loss.CrossEntropyLoss(),
-                   training.optimizer.SGD(0.1), [T((64, 10)), T((64,), "int64")], profile=True)
+    mod, t = setup(
+        backbone(mlp(batch=64, sizes=(128, 256, 10))),
+        training.loss.CrossEntropyLoss(),
+        training.optimizer.SGD(0.1),
+        [T((64, 10)), T((64,), "int64")],
+        profile=True,
+    )
     t.xaiver_uniform_init_params()
     return mod, t, (RNG.normal(size=(64, 128)).astype(np.float32), RNG.integers(0, 10, 64))
 
@@ -126,8 +137,14 @@ def test_the_profile_agrees_with_a_clock_outside():
 
 
 def row(name, duration, percent, shapes):
-    return {"Name": name, "Duration (us)": duration, "Percent": percent, "Device": "cpu0", "Count": 1,
-            "Argument Shapes": shapes}
+    return {
+        "Name": name,
+        "Duration (us)": duration,
+        "Percent": percent,
+        "Device": "cpu0",
+        "Count": 1,
+        "Argument Shapes": shapes,
+    }
 
 
 ROWS = [row("b", 1234.5, 60.0, 'say "f"'), row("a", 400.25, 20.0, "f[2]"), row("a", 400.25, 20.0, "f[2]")]
@@ -136,16 +153,17 @@ ROWS = [row("b", 1234.5, 60.0, 'say "f"'), row("a", 400.25, 20.0, "f[2]"), row("
 def test_a_report_as_a_table():
     report = Report(ROWS, {"cpu0": {"Duration (us)": 2035.0, "Percent": 100.0}}, {"Executor": "VM"})
     assert str(report).splitlines() == [
-        'Name        Duration (us)  Percent  Device  Count  Argument Shapes',
+        "Name        Duration (us)  Percent  Device  Count  Argument Shapes",
         'b                1,234.50    60.00    cpu0      1          say "f"',
-        'a                  800.50    40.00    cpu0      2             f[2]',
-        '----------',
-        'Sum              2,035.00   100.00              3',
-        'Total            2,035.00   100.00    cpu0',
-        '',
-        'Configuration',
-        '-------------',
-        'Executor: VM']
+        "a                  800.50    40.00    cpu0      2             f[2]",
+        "----------",
+        "Sum              2,035.00   100.00              3",
+        "Total            2,035.00   100.00    cpu0",
+        "",
+        "Configuration",
+        "-------------",
+        "Executor: VM",
+    ]
     plain = report.table(sort=False, aggregate=False, col_sums=False).splitlines()
     assert [line[:1] for line in plain[:4]] == ["N", "b", "a", "a"] and plain[4] == ""
 
@@ -174,6 +192,8 @@ def test_dataflow_is_one_block():
         with bb.dataflow():
             z = bb.emit_output(R.sum(y))
         bb.emit_func_output(z)
-    with pytest.raises(tvm.InternalError, match="now only support one dataflow block: function 'main' has a dataflow "
-                                                "block and a dataflow block"):
+    with pytest.raises(
+        tvm.InternalError,
+        match="now only support one dataflow block: function 'main' has a dataflow block and a dataflow block",
+    ):
         relax.transform.Gradient("main")(bb.get())

@@ -141,8 +141,13 @@ def essence(message):
     return message.replace("T.float32", "float32").replace("T.int64(4)", "4").replace("T.int64(5)", "5")
 
 
-OTHER_WORDS = ("trainer: predict after wrong shape", "trainer: predict after wrong dtype",
-               "trainer: predict float64 input", "loss: param not Var/Type", "grad: duplicate var")
+OTHER_WORDS = (
+    "trainer: predict after wrong shape",
+    "trainer: predict after wrong dtype",
+    "trainer: predict float64 input",
+    "loss: param not Var/Type",
+    "grad: duplicate var",
+)
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -165,9 +170,13 @@ def test_an_operator_without_a_gradient_in_tvm_has_one(case):
     function = relax.op
     for part in name.split("."):
         function = getattr(function, part)
-    more = {"nn.layer_norm": lambda: function(x, g, g, axes=[-1]), "clip": lambda: function(x, -1.0, 1.0),
-            "stack": lambda: function([x, x], axis=1), "squeeze": lambda: function(x),
-            "gather_elements": lambda: function(x, relax.const(np.zeros((2, 4), np.int64)), axis=0)}
+    more = {
+        "nn.layer_norm": lambda: function(x, g, g, axes=[-1]),
+        "clip": lambda: function(x, -1.0, 1.0),
+        "stack": lambda: function([x, x], axis=1),
+        "squeeze": lambda: function(x),
+        "gather_elements": lambda: function(x, relax.const(np.zeros((2, 4), np.int64)), axis=0),
+    }
     bb = relax.BlockBuilder()
     with bb.function("main", [x, g]):
         with bb.dataflow():
@@ -203,8 +212,12 @@ def test_what_is_allowed_gives_what_tvm_gives():
 
 def test_nothing_is_applied_when_anything_is_wrong():
     t = trainer()
-    for bad in ({"w": np.ones((3, 4), np.float32), "zz": Y}, {"w": np.ones((3, 4), np.float32), "b": Y},
-                [np.ones((3, 4), np.float32), np.ones(4, np.float64)], [np.ones((3, 4), np.float32)]):
+    for bad in (
+        {"w": np.ones((3, 4), np.float32), "zz": Y},
+        {"w": np.ones((3, 4), np.float32), "b": Y},
+        [np.ones((3, 4), np.float32), np.ones(4, np.float64)],
+        [np.ones((3, 4), np.float32)],
+    ):
         with pytest.raises(ValueError):
             t.load_params(bad)
         assert not any(a.numpy().any() for a in t.export_params().values())
@@ -227,9 +240,10 @@ def test_states_are_looked_up_among_the_states():
 def test_messages_of_the_optimizers():
     x, y = var("x", (2,)), var("y", (2,), "float64")
     for params, message in (
-            ([x, 3], "Parameter 3 is not a Var"),
-            ([relax.Var("t", relax.TupleType([T((2,))]))], "only support Tensor parameters, but parameter t has type"),
-            ([x, y], "parameter y has dtype float64, which differs from the previous dtype float32")):
+        ([x, 3], "Parameter 3 is not a Var"),
+        ([relax.Var("t", relax.TupleType([T((2,))]))], "only support Tensor parameters, but parameter t has type"),
+        ([x, y], "parameter y has dtype float64, which differs from the previous dtype float32"),
+    ):
         with pytest.raises(ValueError, match=message):
             SGD().init(params)
 

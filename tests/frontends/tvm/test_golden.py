@@ -30,9 +30,12 @@ def test_a_trajectory(case):
         extra = [read("weights")]
         types.append(relax.TensorType(extra[0].shape, extra[0].dtype.name))
     optimizer = case["optimizer"]
-    mod, trainer = setup(backbone(spec), getattr(training.loss, loss["cls"])(**loss["kwargs"]),
-                         getattr(training.optimizer, optimizer["cls"])(*optimizer["args"], **optimizer["kwargs"]),
-                         types)
+    mod, trainer = setup(
+        backbone(spec),
+        getattr(training.loss, loss["cls"])(**loss["kwargs"]),
+        getattr(training.optimizer, optimizer["cls"])(*optimizer["args"], **optimizer["kwargs"]),
+        types,
+    )
     assert sorted(f.name_hint for f in mod.get_global_vars()) == sorted(case["functions"])
     assert [p.name_hint for p in mod["backbone_loss_adjoint"].params] == case["adjoint_params"]
     for key in ("input_num", "param_num", "state_num"):
@@ -116,8 +119,12 @@ def test_the_gradient_of_an_operator(case):
 
 def test_xaiver_draws_what_tvm_draws():
     stored = arrays("xaiver_init.npz")
-    mod, trainer = setup(backbone(mlp()), training.loss.MSELoss(), training.optimizer.SGD(0.1),
-                         [relax.TensorType((4, 5)), relax.TensorType((4, 5))])
+    mod, trainer = setup(
+        backbone(mlp()),
+        training.loss.MSELoss(),
+        training.optimizer.SGD(0.1),
+        [relax.TensorType((4, 5)), relax.TensorType((4, 5))],
+    )
     np.random.seed(int(stored["seed"]))
     trainer.xaiver_uniform_init_params()
     for n, a in trainer.export_params().items():

@@ -126,9 +126,17 @@ def test_constants_and_comparisons():
         with bb.dataflow():
             big = bb.emit(R.astype(R.greater(x, relax.const(0.5, "float32")), "float32"))
             hot = bb.emit(R.one_hot(R.argmax(x, axis=0), relax.const(1.0), relax.const(0.0), 3))
-            outs = [bb.emit_output(e) for e in (
-                big, hot, R.add(R.ones((3,)), R.full_like(x, 2.0)), R.not_equal(x, R.zeros_like(x)),
-                R.logical_not(R.less_equal(x, x)), R.cumsum(x, exclusive=True))]
+            outs = [
+                bb.emit_output(e)
+                for e in (
+                    big,
+                    hot,
+                    R.add(R.ones((3,)), R.full_like(x, 2.0)),
+                    R.not_equal(x, R.zeros_like(x)),
+                    R.logical_not(R.less_equal(x, x)),
+                    R.cumsum(x, exclusive=True),
+                )
+            ]
         bb.emit_func_output(outs)
     got = relax.VirtualMachine(tvm.compile(bb.get()), tvm.cpu())["main"](np.array([0, 2, 1], np.float32))
     expected = [[0, 1, 1], [0, 1, 0], [3, 3, 3], [False, True, True], [False] * 3, [0, 0, 2]]
@@ -139,14 +147,15 @@ def test_constants_and_comparisons():
 def test_mistakes_are_named_where_they_are_made():
     x, k = var("x", (2, 3)), var("k", (2,), "int64")
     for call, kind, message in (
-            (lambda: R.add(x, k), TypeError, "relax.add takes two tensors of one dtype, got x:float32"),
-            (lambda: R.matmul(x, x), ValueError, "MatMul.*of graph 'main'.*rows of 3 elements"),
-            (lambda: R.broadcast_to(x, (3, 3)), ValueError, "does not broadcast to"),
-            (lambda: R.where(x, x, x), TypeError, "condition of dtype bool"),
-            (lambda: R.reshape(x, (4, 2)), ValueError, "Reshape"),
-            (lambda: R.split(x, 2, axis=0)[5], ValueError, "TupleGetItem takes field 5"),
-            (lambda: var("y", (2,)), ValueError, "Var y is neither a parameter of function 'main' nor emitted"),
-            (lambda: R.grad.start_checkpoint(R.exp(x)), TypeError, "should be a Var")):
+        (lambda: R.add(x, k), TypeError, "relax.add takes two tensors of one dtype, got x:float32"),
+        (lambda: R.matmul(x, x), ValueError, "MatMul.*of graph 'main'.*rows of 3 elements"),
+        (lambda: R.broadcast_to(x, (3, 3)), ValueError, "does not broadcast to"),
+        (lambda: R.where(x, x, x), TypeError, "condition of dtype bool"),
+        (lambda: R.reshape(x, (4, 2)), ValueError, "Reshape"),
+        (lambda: R.split(x, 2, axis=0)[5], ValueError, "TupleGetItem takes field 5"),
+        (lambda: var("y", (2,)), ValueError, "Var y is neither a parameter of function 'main' nor emitted"),
+        (lambda: R.grad.start_checkpoint(R.exp(x)), TypeError, "should be a Var"),
+    ):
         bb = relax.BlockBuilder()
         with pytest.raises(kind, match=message):
             with bb.function("main", [x, k]):

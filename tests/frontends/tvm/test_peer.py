@@ -34,9 +34,20 @@ CASES = {
 def backbone(relax, types, activation, layer_norm):
     """Two inputs, a parameter that reaches nothing, BatchNormalization's states."""
     op, f32 = relax.op, lambda *shape: types(shape, "float32")
-    x, z, w, g, b, w2, unused, mean, var = (relax.Var(n, f32(*s)) for n, s in (
-        ("x", (6, 5)), ("z", (6, 5)), ("w", (5, 7)), ("g", (7,)), ("b", (7,)), ("w2", (7, 4)), ("unused", (3,)),
-        ("mean", (7,)), ("var", (7,))))
+    x, z, w, g, b, w2, unused, mean, var = (
+        relax.Var(n, f32(*s))
+        for n, s in (
+            ("x", (6, 5)),
+            ("z", (6, 5)),
+            ("w", (5, 7)),
+            ("g", (7,)),
+            ("b", (7,)),
+            ("w2", (7, 4)),
+            ("unused", (3,)),
+            ("mean", (7,)),
+            ("var", (7,)),
+        )
+    )
     bb = relax.BlockBuilder()
     with bb.function("backbone", [x, z, w, g, b, w2, unused, mean, var]):
         with bb.dataflow():

@@ -30,8 +30,9 @@ def draw(*shape):
 
 def trainer(optimizer=None, loss=None, spec=None, **how):
     loss_args = [T((4, 5)), T((4,), "int64")] if loss is None else [T((4, 5)), T((4, 5))]
-    mod, t = setup(backbone(spec or mlp()), loss or losses.CrossEntropyLoss(), optimizer or optimizers.Adam(0.01),
-                   loss_args, **how)
+    mod, t = setup(
+        backbone(spec or mlp()), loss or losses.CrossEntropyLoss(), optimizer or optimizers.Adam(0.01), loss_args, **how
+    )
     np.random.seed(3)
     t.xavier_uniform_init_params()
     return mod, t
@@ -115,9 +116,16 @@ def test_the_optimizers_state_goes_out_and_in():
         t.load_optim_states({"nothing": 0})
 
 
-@pytest.mark.parametrize("rate", [schedule.warmup(schedule.step_lr(0.1, 2), 3), schedule.cosine(0.1, 5),
-                                  schedule.polynomial(0.1, 6, 2.0), schedule.exponential(0.1, 2, 0.5, True)],
-                         ids=["warm-up", "cosine", "polynomial", "exponential"])
+@pytest.mark.parametrize(
+    "rate",
+    [
+        schedule.warmup(schedule.step_lr(0.1, 2), 3),
+        schedule.cosine(0.1, 5),
+        schedule.polynomial(0.1, 6, 2.0),
+        schedule.exponential(0.1, 2, 0.5, True),
+    ],
+    ids=["warm-up", "cosine", "polynomial", "exponential"],
+)
 def test_the_learning_rate_can_be_a_schedule(rate):
     v = var("p", (1,))
     update = optimizers.SGD(rate).init(v).get_function()
@@ -143,8 +151,9 @@ def test_an_optimizer_by_itself_in_a_module():
 
 
 def test_any_batch_size():
-    mod, t = setup(backbone(mlp(batch="n")), losses.CrossEntropyLoss(), optimizers.SGD(0.1),
-                   [T(("n", 5)), T(("n",), "int64")])
+    mod, t = setup(
+        backbone(mlp(batch="n")), losses.CrossEntropyLoss(), optimizers.SGD(0.1), [T(("n", 5)), T(("n",), "int64")]
+    )
     t.xaiver_uniform_init_params()
     for n in (3, 4):
         assert t.update(draw(n, 6), np.zeros(n, np.int64)).shape == ()
@@ -188,8 +197,9 @@ def test_negative_ignore_index_is_left_out_of_the_gradient():
     _, kept = trainer(loss=None)
     x, y = draw(4, 6), np.array([0, 1, -100, -100])
     kept.update(x, y)
-    mod, short = setup(backbone(mlp(batch=2)), losses.CrossEntropyLoss(), optimizers.Adam(0.01),
-                       [T((2, 5)), T((2,), "int64")])
+    mod, short = setup(
+        backbone(mlp(batch=2)), losses.CrossEntropyLoss(), optimizers.Adam(0.01), [T((2, 5)), T((2,), "int64")]
+    )
     np.random.seed(3)
     short.xaiver_uniform_init_params()
     short.update(x[:2], y[:2])
@@ -218,8 +228,9 @@ def test_classes_are_on_axis_1(shape):
 
 def small_images(graph, batch=4):
     mod = relax.from_onnx(onnxio.to_model(graph), batch=batch)
-    return training.SetupTrainer(losses.CrossEntropyLoss(), optimizers.MomentumSGD(0.05, 0.9),
-                                 [T((batch, 10)), T((batch,), "int64")])(mod)
+    return training.SetupTrainer(
+        losses.CrossEntropyLoss(), optimizers.MomentumSGD(0.05, 0.9), [T((batch, 10)), T((batch,), "int64")]
+    )(mod)
 
 
 def test_a_resnet_from_onnx_trains_as_aidgejax_train_does():
@@ -259,8 +270,9 @@ def test_many_updates_as_one_program():
 
 def test_the_trained_module_goes_on():
     case = next(c for c in cases("trainer_index.json") if c["name"].startswith("bn"))
-    mod, t = setup(backbone(case["spec"]), losses.CrossEntropyLoss(), optimizers.SGD(0.1),
-                   [T((6, 5)), T((6,), "int64")])
+    mod, t = setup(
+        backbone(case["spec"]), losses.CrossEntropyLoss(), optimizers.SGD(0.1), [T((6, 5)), T((6,), "int64")]
+    )
     np.random.seed(0)
     t.xaiver_uniform_init_params()
     x, y = draw(3, 6, 6), RNG.integers(0, 5, (3, 6))
@@ -271,8 +283,9 @@ def test_the_trained_module_goes_on():
     np.testing.assert_allclose(history["loss"], told, rtol=1e-5)
     np.testing.assert_allclose(state.buffers["rm"], t.export_states()["rm"].numpy(), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(run(t.graph(), [x[0]], "numpy")[0], t.predict(x[0]).numpy(), rtol=1e-4, atol=1e-5)
-    outputs, _, _ = NumpyProgram(program).forward(program.graph.params, program.graph.buffers,
-                                                  {"x": x[0], "targets": y[0]})
+    outputs, _, _ = NumpyProgram(program).forward(
+        program.graph.params, program.graph.buffers, {"x": x[0], "targets": y[0]}
+    )
     np.testing.assert_allclose(outputs["loss"], told[0], rtol=1e-5)
     for name, function in mod.functions.items():
         assert onnxio.read(onnxio.to_model(function.graph)).inputs.keys() == function.graph.inputs.keys(), name

@@ -6,8 +6,11 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).parent
-CONFIGS = {"torch": "TorchInferenceRPUConfig", "quant": "QuantizedTorchInferenceRPUConfig",
-           "explicit": "InferenceRPUConfig"}
+CONFIGS = {
+    "torch": "TorchInferenceRPUConfig",
+    "quant": "QuantizedTorchInferenceRPUConfig",
+    "explicit": "InferenceRPUConfig",
+}
 
 
 def family(name):

@@ -1,8 +1,8 @@
 """Which of onnx's node tests pass?
 
-    python -m tests.onnxio.node_tests              what fails, why, and what is not on the lists yet
-    python -m tests.onnxio.node_tests --write      and put what passes now on the lists, which only grow
-    python -m tests.onnxio.node_tests --backend numpy --only attention
+python -m tests.onnxio.node_tests              what fails, why, and what is not on the lists yet
+python -m tests.onnxio.node_tests --write      and put what passes now on the lists, which only grow
+python -m tests.onnxio.node_tests --backend numpy --only attention
 """
 
 import argparse

@@ -3,10 +3,20 @@ import numpy as np
 from .._case import Case, b, f, i
 
 CASES = [
-    Case("Cast", (f(3, 4),), why="to float64", to=11,
-         excused={"reference": "without x64 JAX has no float64, and float32 stands for it"}),
-    Case("Cast", (f(3, 4),), why="to float32", to=1,
-         excused={"differences": "a difference quotient of numbers rounded to float32"}),
+    Case(
+        "Cast",
+        (f(3, 4),),
+        why="to float64",
+        to=11,
+        excused={"reference": "without x64 JAX has no float64, and float32 stands for it"},
+    ),
+    Case(
+        "Cast",
+        (f(3, 4),),
+        why="to float32",
+        to=1,
+        excused={"differences": "a difference quotient of numbers rounded to float32"},
+    ),
     Case("Cast", (f(3, 4, lo=-9, hi=9),), why="to int32, towards zero", to=6, wrt=()),
     Case("Cast", (i(3, 4, lo=-1, hi=2),), why="int to bool", to=9),
     Case("Cast", (b(3, 4),), why="bool to int64", to=7),

@@ -7,10 +7,12 @@ signed = np.array([[7, -7, 7, -7], [6, -6, 5, 0]], np.int32)
 divisor = np.array([2, 2, -2, -2], np.int32)
 corner = (np.array([0, 0, 0, 0, 2], np.float32), np.array([1, 2, 3, 0, 0], np.float32))
 tied = (np.array([[1, 2, 3], [3, 2, 1]], np.float32), np.array([2, 2, 2], np.float32))
-tied3 = (np.array([[1, 2, 3], [2, 2, 2]], np.float32), np.array([2, 2, 0], np.float32),
-         np.array([[2], [2]], np.float32))
-KINK = {"differences": "a kink: the central difference answers 1/2 each",
-        "jax_agrees": "jax splits ties into halves"}
+tied3 = (
+    np.array([[1, 2, 3], [2, 2, 2]], np.float32),
+    np.array([2, 2, 0], np.float32),
+    np.array([[2], [2]], np.float32),
+)
+KINK = {"differences": "a kink: the central difference answers 1/2 each", "jax_agrees": "jax splits ties into halves"}
 KINK3 = {"differences": "a kink of three inputs", "jax_agrees": "jax splits a tie of three into 1/4, 1/4, 1/2"}
 
 CASES = [
@@ -45,12 +47,29 @@ CASES = [
     Case("Pow", (f(3, 4), i(3, 4, lo=0, hi=4)), why="integer exponents, negative bases", batch=(0, 1)),
     Case("Pow", (i(3, 4, dtype=np.int32), i(4, hi=3, dtype=np.int32)), why="integers"),
     Case("Pow", (i(3, 4, dtype=np.int32), f(4, lo=0.5)), why="the result has the base's dtype", wrt=()),
-    Case("Pow", corner, why="a base of zero, slope of the base", wrt=(0,), batch=(0, 1),
-         excused={"jax_agrees": "jax answers NaN where both are 0"}),
-    Case("Pow", corner, why="a base of zero, slope of the exponent", wrt=(1,), batch=(0, 1),
-         excused={"differences": "0 ** e jumps at e = 0"}),
-    Case("Pow", (np.array([-2.0, -0.5], np.float32), np.array([2.0, 3.0], np.float32)), why="negative bases",
-         wrt=(0,), batch=(0, 1)),
+    Case(
+        "Pow",
+        corner,
+        why="a base of zero, slope of the base",
+        wrt=(0,),
+        batch=(0, 1),
+        excused={"jax_agrees": "jax answers NaN where both are 0"},
+    ),
+    Case(
+        "Pow",
+        corner,
+        why="a base of zero, slope of the exponent",
+        wrt=(1,),
+        batch=(0, 1),
+        excused={"differences": "0 ** e jumps at e = 0"},
+    ),
+    Case(
+        "Pow",
+        (np.array([-2.0, -0.5], np.float32), np.array([2.0, 3.0], np.float32)),
+        why="negative bases",
+        wrt=(0,),
+        batch=(0, 1),
+    ),
     Case("Max", (f(3, 4),), why="one input"),
     Case("Max", (f(3, 4), f(4)), why="broadcasts"),
     Case("Max", (f(3, 4), f(4), f(3, 1)), why="three inputs", batch=(0, 2)),

@@ -26,8 +26,13 @@ CASES = [
     Case("Det", (f(2, 3, 3),), why="several"),
     Case("Det", (f(2, 2),), batch=(), why="one"),
     Case("Det", (f(3, 1, 1),), why="numbers"),
-    Case("Det", (SINGULAR,), batch=(), why="a singular matrix has a gradient", excused={
-        "plain_backward": "NumPy's inverts the matrix", "jax_agrees": "JAX divides by zero"}),
+    Case(
+        "Det",
+        (SINGULAR,),
+        batch=(),
+        why="a singular matrix has a gradient",
+        excused={"plain_backward": "NumPy's inverts the matrix", "jax_agrees": "JAX divides by zero"},
+    ),
     Case("AffineGrid", (f(2, 2, 3), (2, 1, 3, 2)), batch=(), excused=IN_FLOAT32),
     Case("AffineGrid", (f(1, 3, 4), (1, 1, 2, 3, 2)), align_corners=1, batch=(), excused=IN_FLOAT32),
     Case("AffineGridGrad", (f(2, 3, 2, 2),), excused={}),

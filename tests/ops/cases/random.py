@@ -14,10 +14,21 @@ CASES = [
     Case("Dropout", (f(2, 3, 4, 4), 0.75, True), why="an image", excused=RANDOM),
     Case("Dropout", (f(6, 5), HALF, np.array(True)), wrt=(0,), why="ratio and mode are tensors", excused=RANDOM),
     Case("Dropout", (f(6, 5), HALF, np.array(False)), wrt=(0,), outputs=2, why="ratio and mode are tensors, inference"),
-    *(Case(op, (), shape=(2, 3), seed=1.0, batch=(), why="plain", excused=RANDOM)
-      for op in ("RandomNormal", "RandomUniform")),
-    Case("RandomNormal", (), shape=(2, 3), dtype=11, mean=1.0, scale=2.0, batch=(), why="a dtype of its own",
-         excused=RANDOM),
+    *(
+        Case(op, (), shape=(2, 3), seed=1.0, batch=(), why="plain", excused=RANDOM)
+        for op in ("RandomNormal", "RandomUniform")
+    ),
+    Case(
+        "RandomNormal",
+        (),
+        shape=(2, 3),
+        dtype=11,
+        mean=1.0,
+        scale=2.0,
+        batch=(),
+        why="a dtype of its own",
+        excused=RANDOM,
+    ),
     Case("RandomUniform", (), shape=(2, 3), low=-1.0, high=2.0, batch=(), why="bounds", excused=RANDOM),
     Case("RandomNormalLike", (f(2, 3),), mean=1.0, scale=0.5, wrt=(), why="dtype of the input", excused=RANDOM),
     Case("RandomUniformLike", (f(2, 3),), low=2.0, high=3.0, dtype=1, wrt=(), why="a dtype of its own", excused=RANDOM),

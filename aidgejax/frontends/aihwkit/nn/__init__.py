@@ -11,5 +11,14 @@ There is no tape: `backward` of a layer, or of an AnalogSequential, takes the gr
 from .layers import AnalogConv1d, AnalogConv2d, AnalogConv3d, AnalogLinear
 from .sequential import AnalogSequential, Flatten, ReLU, Sigmoid, Tanh
 
-__all__ = ["AnalogConv1d", "AnalogConv2d", "AnalogConv3d", "AnalogLinear", "AnalogSequential", "Flatten", "ReLU",
-           "Sigmoid", "Tanh"]
+__all__ = [
+    "AnalogConv1d",
+    "AnalogConv2d",
+    "AnalogConv3d",
+    "AnalogLinear",
+    "AnalogSequential",
+    "Flatten",
+    "ReLU",
+    "Sigmoid",
+    "Tanh",
+]

@@ -35,8 +35,10 @@ class _Analog:
         rng = np.random.default_rng(seed)
         bound = 1 / math.sqrt(math.prod(shape[1:]))
         self.grads: Arrays = {}
-        self.set_weights(rng.uniform(-bound, bound, shape).astype(np.float32),
-                         rng.uniform(-bound, bound, shape[0]).astype(np.float32) if bias else None)
+        self.set_weights(
+            rng.uniform(-bound, bound, shape).astype(np.float32),
+            rng.uniform(-bound, bound, shape[0]).astype(np.float32) if bias else None,
+        )
 
     def set_weights(self, weight: Any, bias: Any = None) -> None:
         """Put a logical weight (and bias) into the tiles; ranges and scales start anew."""
@@ -47,8 +49,11 @@ class _Analog:
         graph, layer = self._graph(self._any_input())
         self._layer: AnalogLayer = layer
         fresh = {**graph.params, **graph.buffers}
-        kept = {k: v for k, v in {**getattr(self, "params", {}), **getattr(self, "state", {})}.items()
-                if "input_range" in k and k in fresh}
+        kept = {
+            k: v
+            for k, v in {**getattr(self, "params", {}), **getattr(self, "state", {})}.items()
+            if "input_range" in k and k in fresh
+        }
         self.params = {k: jnp.asarray(kept.get(k, v)) for k, v in graph.params.items()}
         self.state = {k: jnp.asarray(kept.get(k, v)) for k, v in graph.buffers.items()}
         self._programs: dict[tuple, tuple[Any, Program]] = {}
@@ -74,8 +79,9 @@ class _Analog:
     def input_range(self) -> jax.Array | None:
         """The range of the only tile; of several, the first."""
         found = {**self.params, **self.state}
-        return next((found[f"{p.prefix}input_range"] for p in self._layer.parts
-                     if f"{p.prefix}input_range" in found), None)
+        return next(
+            (found[f"{p.prefix}input_range"] for p in self._layer.parts if f"{p.prefix}input_range" in found), None
+        )
 
     def set_input_range(self, value: Any) -> None:
         """|value| becomes the range of every tile."""
@@ -120,8 +126,10 @@ class _Analog:
     def load_state_dict(self, held: Arrays) -> None:
         missing = {*self.params, *self.state} ^ set(held)
         if missing:
-            raise TileError(f"a state of this layer has {sorted({*self.params, *self.state})}; these do not match: "
-                            f"{sorted(missing)}")
+            raise TileError(
+                f"a state of this layer has {sorted({*self.params, *self.state})}; these do not match: "
+                f"{sorted(missing)}"
+            )
         self.params = {k: jnp.asarray(held[k]) for k in self.params}
         self.state = {k: jnp.asarray(held[k]) for k in self.state}
 
@@ -136,8 +144,9 @@ class _Analog:
         program = make_program(graph, seeds=["y"], wrt=[*graph.params, "x"], training=self.training, unreached="zeros")
         held = [*graph.params, *graph.buffers]
         moved = {n: t for node in program.graph.nodes for n, t in _moved(node) if n in held}
-        program = make_program(_with_outputs(graph, moved), seeds=["y"], wrt=program.wrt, training=self.training,
-                               unreached="zeros")
+        program = make_program(
+            _with_outputs(graph, moved), seeds=["y"], wrt=program.wrt, training=self.training, unreached="zeros"
+        )
 
         @jax.jit
         def run(params: Arrays, state: Arrays, x: Any, key: Any):
@@ -158,16 +167,28 @@ class _Analog:
         g = Graph(type(self).__name__)
         sizes = self._sizes(x)
         value = g.input("x", sizes)
-        out, layer = write_layer(g, value, Value("y", self._output_sizes(sizes)), "", self._settings, self._weight,
-                                 self._bias, self._node(), unfold=True)
+        out, layer = write_layer(
+            g,
+            value,
+            Value("y", self._output_sizes(sizes)),
+            "",
+            self._settings,
+            self._weight,
+            self._bias,
+            self._node(),
+            unfold=True,
+        )
         g.add("Identity", [out], names=["y"])
         g.output("y")
         return g, layer
 
 
 def _moved(node: Node) -> list[tuple[str, str]]:
-    updates = {"InputRangeInit": {1: 0, 2: 1}, "QuantizerState": {1: 0, 2: 1, 3: 2, 4: 3},
-               "RunningRange": {1: 0, 2: 1, 3: 2}}.get(node.op, {})
+    updates = {
+        "InputRangeInit": {1: 0, 2: 1},
+        "QuantizerState": {1: 0, 2: 1, 3: 2, 4: 3},
+        "RunningRange": {1: 0, 2: 1, 3: 2},
+    }.get(node.op, {})
     return [(node.inputs[i], node.outputs[o]) for i, o in updates.items() if node.outputs[o]]
 
 
@@ -185,8 +206,9 @@ class AnalogLinear(_Analog):
     seed: of the first weights (uniform within 1 / sqrt(in_features), as torch's) and of the noise.
     """
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, rpu_config: Any = None, *,
-                 seed: int = 0) -> None:
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True, rpu_config: Any = None, *, seed: int = 0
+    ) -> None:
         self.in_features, self.out_features = in_features, out_features
         super().__init__((out_features, in_features), bias, rpu_config, seed)
 
@@ -195,8 +217,10 @@ class AnalogLinear(_Analog):
 
     def _sizes(self, x: Any) -> tuple:
         if x.shape[-1] != self.in_features:
-            raise GraphError(f"AnalogLinear({self.in_features}, {self.out_features}) got an input of shape "
-                             f"{list(x.shape)}: expected [..., {self.in_features}]")
+            raise GraphError(
+                f"AnalogLinear({self.in_features}, {self.out_features}) got an input of shape "
+                f"{list(x.shape)}: expected [..., {self.in_features}]"
+            )
         return (*(f"N{k}" for k in range(x.ndim - 1)), self.in_features)
 
     def _output_sizes(self, sizes: tuple) -> tuple:
@@ -214,12 +238,26 @@ class _AnalogConv(_Analog):
 
     axes = 2
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0,
-                 dilation: Any = 1, groups: int = 1, bias: bool = True, padding_mode: str = "zeros",
-                 rpu_config: Any = None, *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        rpu_config: Any = None,
+        *,
+        seed: int = 0,
+    ) -> None:
         if groups != 1 or padding_mode != "zeros":
-            raise ConfigError(f"groups={groups}, padding_mode={padding_mode!r}: an analog convolution has one group "
-                              f"and zeros around it")
+            raise ConfigError(
+                f"groups={groups}, padding_mode={padding_mode!r}: an analog convolution has one group "
+                f"and zeros around it"
+            )
         every = lambda v: (v,) * self.axes if isinstance(v, int) else tuple(v)  # noqa: E731
         self.kernel_size, self.stride = every(kernel_size), every(stride)
         self.padding, self.dilation = every(padding), every(dilation)
@@ -232,18 +270,26 @@ class _AnalogConv(_Analog):
 
     def _sizes(self, x: Any) -> tuple:
         if x.ndim != self.axes + 2 or x.shape[1] != self.in_channels:
-            raise GraphError(f"{type(self).__name__} got an input of shape {list(x.shape)}: expected "
-                             f"[n, {self.in_channels}, and {self.axes} sizes]")
+            raise GraphError(
+                f"{type(self).__name__} got an input of shape {list(x.shape)}: expected "
+                f"[n, {self.in_channels}, and {self.axes} sizes]"
+            )
         return ("N", *x.shape[1:])
 
     def _output_sizes(self, sizes: tuple) -> tuple:
-        spatial = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(
-            sizes[2:], self.kernel_size, self.stride, self.padding, self.dilation, strict=True)]
+        spatial = [
+            (n + 2 * p - d * (k - 1) - 1) // s + 1
+            for n, k, s, p, d in zip(sizes[2:], self.kernel_size, self.stride, self.padding, self.dilation, strict=True)
+        ]
         return (sizes[0], self.out_channels, *spatial)
 
     def _node(self) -> Node:
-        attrs = {"kernel_shape": self.kernel_size, "strides": self.stride, "dilations": self.dilation,
-                 "pads": self.padding * 2}
+        attrs = {
+            "kernel_shape": self.kernel_size,
+            "strides": self.stride,
+            "dilations": self.dilation,
+            "pads": self.padding * 2,
+        }
         return Node("Conv", ("x", "weight", "bias"), ("y",), attrs, "conv")
 
 

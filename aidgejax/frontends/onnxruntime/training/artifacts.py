@@ -56,13 +56,22 @@ class OptimType(Enum):
         return self.name
 
 
-def generate_artifacts(model: ModelProto | str, requires_grad: list[str] | None = None,
-                       frozen_params: list[str] | None = None, loss: LossType | onnxblock.Block | None = None,
-                       optimizer: OptimType | onnxblock.Block | None = None,
-                       artifact_directory: str | bytes | os.PathLike | None = None, prefix: str = "",
-                       ort_format: bool = False, custom_op_library: str | bytes | os.PathLike | None = None,
-                       additional_output_names: list[str] | None = None, nominal_checkpoint: bool = False,
-                       loss_input_names: list[str] | None = None, *, runtime: str = "standard") -> None:
+def generate_artifacts(
+    model: ModelProto | str,
+    requires_grad: list[str] | None = None,
+    frozen_params: list[str] | None = None,
+    loss: LossType | onnxblock.Block | None = None,
+    optimizer: OptimType | onnxblock.Block | None = None,
+    artifact_directory: str | bytes | os.PathLike | None = None,
+    prefix: str = "",
+    ort_format: bool = False,
+    custom_op_library: str | bytes | os.PathLike | None = None,
+    additional_output_names: list[str] | None = None,
+    nominal_checkpoint: bool = False,
+    loss_input_names: list[str] | None = None,
+    *,
+    runtime: str = "standard",
+) -> None:
     """Write training_model.onnx, eval_model.onnx, optimizer_model.onnx (with an optimizer), checkpoint and, if asked
     for, nominal_checkpoint, each name after `prefix`.  All of them or, after an error, none.
 
@@ -85,8 +94,10 @@ def generate_artifacts(model: ModelProto | str, requires_grad: list[str] | None 
     library = _library(custom_op_library)
     extra = _additional(additional_output_names)
     if optimizer_block is not None and not trainable:
-        raise OutOfRange("an optimizer was asked for, but requires_grad names no parameter; name those to train, or "
-                         "leave out the optimizer")
+        raise OutOfRange(
+            "an optimizer was asked for, but requires_grad names no parameter; name those to train, or "
+            "leave out the optimizer"
+        )
     if ort_format:
         _converter()
     asked, base = opset_of(base), _in_todays_opset(base)
@@ -99,12 +110,16 @@ def generate_artifacts(model: ModelProto | str, requires_grad: list[str] | None 
         block.requires_grad(name)
     for name in frozen:
         block.requires_grad(name, False)
-    with (onnxblock.custom_op_library(library) if library else nullcontext()), onnxblock.base(base, path):
+    with onnxblock.custom_op_library(library) if library else nullcontext(), onnxblock.base(base, path):
         block(*(o.name for o in base.graph.output))
     training, evaluation = block.to_model_proto()
     if opset_of(training) != asked:
-        warnings.warn(f"the model's opset is {asked}; its training model is written in opset {opset_of(training)}, the "
-                      f"lowest that has every operator of it", UserWarning, stacklevel=2)
+        warnings.warn(
+            f"the model's opset is {asked}; its training model is written in opset {opset_of(training)}, the "
+            f"lowest that has every operator of it",
+            UserWarning,
+            stacklevel=2,
+        )
     parameters = block.parameters()
 
     files: dict[str, ModelProto | OrtCheckpoint] = {"training_model.onnx": training, "eval_model.onnx": evaluation}
@@ -119,8 +134,9 @@ def generate_artifacts(model: ModelProto | str, requires_grad: list[str] | None 
 class _Training(onnxblock.TrainingBlock):
     """The loss on top of the model's outputs, and what else is to be output."""
 
-    def __init__(self, loss: onnxblock.Block, is_one_of_ours: bool, inputs: Sequence[str] | None,
-                 extra: Sequence[str]) -> None:
+    def __init__(
+        self, loss: onnxblock.Block, is_one_of_ours: bool, inputs: Sequence[str] | None, extra: Sequence[str]
+    ) -> None:
         super().__init__()
         self._loss, self._ours, self._inputs, self._extra = loss, is_one_of_ours, inputs, extra
 
@@ -134,9 +150,11 @@ class _Training(onnxblock.TrainingBlock):
             self._info(name)
         inputs = self._inputs or outputs
         if self._ours and len(inputs) != 1:
-            raise LossArguments(f"{type(self._loss).__name__} compares one output with a target, and was given "
-                                f"{len(inputs)}: {', '.join(map(repr, inputs))}. Choose one with "
-                                f"loss_input_names=[...], or write a block that takes them all")
+            raise LossArguments(
+                f"{type(self._loss).__name__} compares one output with a target, and was given "
+                f"{len(inputs)}: {', '.join(map(repr, inputs))}. Choose one with "
+                f"loss_input_names=[...], or write a block that takes them all"
+            )
         if isinstance(self._loss, onnxblock.blocks.PassThrough):
             self._check_scalar(inputs[0])
             inputs = inputs[:1]
@@ -145,16 +163,20 @@ class _Training(onnxblock.TrainingBlock):
         except TypeError as e:
             if isinstance(e, AidgeJaxError):
                 raise
-            raise LossArguments(f"the loss {type(self._loss).__name__} could not be built on the outputs "
-                                f"{', '.join(map(repr, inputs))}: {e}") from e
+            raise LossArguments(
+                f"the loss {type(self._loss).__name__} could not be built on the outputs "
+                f"{', '.join(map(repr, inputs))}: {e}"
+            ) from e
         return (loss, *self._extra)
 
     def _check_scalar(self, name: str) -> None:
         dims = self._info(name).type.tensor_type.shape.dim
         if any(not d.HasField("dim_value") or d.dim_value != 1 for d in dims):
             shape = [d.dim_param or (d.dim_value if d.HasField("dim_value") else "?") for d in dims]
-            raise TrainingError(f"without a loss the first output is taken for the loss, and {name!r} has the shape "
-                                f"{shape}: expected a single number. Give a loss")
+            raise TrainingError(
+                f"without a loss the first output is taken for the loss, and {name!r} has the shape "
+                f"{shape}: expected a single number. Give a loss"
+            )
 
 
 # ---- arguments ----------------------------------------------------------------------------------------
@@ -169,8 +191,9 @@ def _load(model: Any) -> tuple[ModelProto, str | None]:
         except Exception as e:  # protobuf's own kinds, and ours
             raise TrainingError(f"{model!r} is not an ONNX model: {e}") from None
     if not isinstance(model, ModelProto):
-        raise TrainingError(f"Please pass in either a string or an ONNX ModelProto for the model, got "
-                            f"{type(model).__name__}.")
+        raise TrainingError(
+            f"Please pass in either a string or an ONNX ModelProto for the model, got {type(model).__name__}."
+        )
     if sum(len(t.raw_data) for t in model.graph.initializer) > LARGEST_MODEL:
         raise TrainingError("This model is > 2GB. Please pass in a path to the ONNX file instead.")
     return model, None
@@ -189,8 +212,10 @@ def _with_constants(base: ModelProto, parameters: Sequence[str], path: str | Non
     """What stays in the models is needed with its numbers; what becomes an input is not."""
     stay = [t for t in base.graph.initializer if is_outside(t) and t.name not in parameters]
     if sum(map(bytes_of, stay)) > LARGEST_MODEL:
-        raise TrainingError(f"the artifacts would hold more than 2 GiB of constants, {stay[0].name!r} among them; name "
-                            f"them in frozen_params: then they go to the checkpoint")
+        raise TrainingError(
+            f"the artifacts would hold more than 2 GiB of constants, {stay[0].name!r} among them; name "
+            f"them in frozen_params: then they go to the checkpoint"
+        )
     try:
         for t in stay:
             bring_inside(t, os.path.dirname(os.path.abspath(path or "")))
@@ -221,8 +246,10 @@ def _additional(names: Any) -> list[str]:
     if names is None:
         return []
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
-        raise TrainingError(f"Unknown type provided for additional output names {type(names)}. Expected additional "
-                            f"output names to be a list of strings.")
+        raise TrainingError(
+            f"Unknown type provided for additional output names {type(names)}. Expected additional "
+            f"output names to be a list of strings."
+        )
     return list(dict.fromkeys(names))
 
 
@@ -233,8 +260,10 @@ def _loss_block(loss: Any) -> onnxblock.Block:
         return getattr(onnxblock.loss, loss.name)()
     if isinstance(loss, onnxblock.Block):
         return loss
-    raise TrainingError(f"Unknown loss provided {type(loss)}: {loss!r}. Expected loss to be either one of "
-                        f"onnxruntime.training.artifacts.LossType or onnxruntime.training.onnxblock.Block.")
+    raise TrainingError(
+        f"Unknown loss provided {type(loss)}: {loss!r}. Expected loss to be either one of "
+        f"onnxruntime.training.artifacts.LossType or onnxruntime.training.onnxblock.Block."
+    )
 
 
 def _optimizer_block(optimizer: Any) -> onnxblock.Block | None:
@@ -242,9 +271,11 @@ def _optimizer_block(optimizer: Any) -> onnxblock.Block | None:
         return optimizer
     if isinstance(optimizer, OptimType):
         return getattr(onnxblock.optim, optimizer.name)()
-    raise UnknownOptimizer(f"Unknown optimizer provided {type(optimizer)}: {optimizer!r}. Expected optimizer to be "
-                           f"either one of onnxruntime.training.artifacts.OptimType or "
-                           f"onnxruntime.training.onnxblock.Block.")
+    raise UnknownOptimizer(
+        f"Unknown optimizer provided {type(optimizer)}: {optimizer!r}. Expected optimizer to be "
+        f"either one of onnxruntime.training.artifacts.OptimType or "
+        f"onnxruntime.training.onnxblock.Block."
+    )
 
 
 def _library(path: Any) -> str | None:
@@ -287,8 +318,10 @@ def _converter() -> Any:
     try:
         from onnxruntime.tools import convert_onnx_models_to_ort
     except ImportError as e:
-        raise TrainingError(f"ort_format needs onnxruntime's converter, and it cannot be imported ({e}): "
-                            f"pip install onnxruntime, or leave out ort_format") from None
+        raise TrainingError(
+            f"ort_format needs onnxruntime's converter, and it cannot be imported ({e}): "
+            f"pip install onnxruntime, or leave out ort_format"
+        ) from None
     return convert_onnx_models_to_ort
 
 

@@ -1,6 +1,6 @@
 """The command line: `run` with the arguments that `add_arguments` declares.
 
-    python -m aidgejax artifacts model.onnx --loss CrossEntropyLoss --optimizer AdamW --requires-grad fc.weight
+python -m aidgejax artifacts model.onnx --loss CrossEntropyLoss --optimizer AdamW --requires-grad fc.weight
 """
 
 from __future__ import annotations
@@ -25,17 +25,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--loss", choices=[loss.name for loss in LossType], help="default: the model's first output is the loss")
     add("--optimizer", choices=[o.name for o in OptimType], help="default: no optimizer model is written")
     add("--requires-grad", nargs="+", metavar="NAME", help="initializers to train; default: all weights")
-    add("--frozen", nargs="+", metavar="NAME",
+    add(
+        "--frozen",
+        nargs="+",
+        metavar="NAME",
         help="initializers that become inputs and are not trained; default, with all weights trained: the running "
-             "statistics of BatchNormalization")
+        "statistics of BatchNormalization",
+    )
     add("--out", default=".", metavar="DIR", help="where to write them; it is made if need be")
     add("--prefix", default="", help="what the files' names begin with")
     add("--output", nargs="+", metavar="NAME", help="tensors to output beside the loss")
     add("--loss-input", nargs="+", metavar="NAME", help="outputs that the loss takes; default: all")
     add("--nominal", action="store_true", help="write a checkpoint of names and types as well")
     add("--ort-format", action="store_true", help="write ONNX Runtime's own format as well")
-    add("--runtime", choices=RUNTIMES, default=RUNTIMES[0],
-        help="whose operators the artifacts hold: ONNX's own, or those of ONNX Runtime's training build")
+    add(
+        "--runtime",
+        choices=RUNTIMES,
+        default=RUNTIMES[0],
+        help="whose operators the artifacts hold: ONNX's own, or those of ONNX Runtime's training build",
+    )
     parser.set_defaults(run=run)
 
 
@@ -53,10 +61,19 @@ def run(args: argparse.Namespace) -> int:
     made = _folder(args.out)
     try:
         generate_artifacts(
-            args.model, trainable, frozen, LossType[args.loss] if args.loss else None,
-            OptimType[args.optimizer] if args.optimizer else None, args.out, args.prefix, args.ort_format,
-            additional_output_names=args.output, nominal_checkpoint=args.nominal, loss_input_names=args.loss_input,
-            runtime=args.runtime)
+            args.model,
+            trainable,
+            frozen,
+            LossType[args.loss] if args.loss else None,
+            OptimType[args.optimizer] if args.optimizer else None,
+            args.out,
+            args.prefix,
+            args.ort_format,
+            additional_output_names=args.output,
+            nominal_checkpoint=args.nominal,
+            loss_input_names=args.loss_input,
+            runtime=args.runtime,
+        )
     except LossArguments as e:
         raise SettingError(str(e).replace("loss_input_names=[...]", "--loss-input NAME")) from None
     finally:

@@ -37,8 +37,10 @@ def adjoint(function: Function, target: str, wanted: Structure) -> Function:
     for n in dict.fromkeys(leaves):
         if n not in gradients:
             gradients[n] = graph.op.ZerosLike(n).name
-    result = (refill(function.result, [substitutes.get(n, n) for n in flat(function.result)]),
-              refill(wanted, [gradients[n] for n in leaves]))
+    result = (
+        refill(function.result, [substitutes.get(n, n) for n in flat(function.result)]),
+        refill(wanted, [gradients[n] for n in leaves]),
+    )
     graph.outputs = flat(result)
     graph = infer_shapes(graph) if len(gradients) > len(floats) else graph
     return Function(twin.name, graph, function.params, result, function.names, attrs={"global_symbol": twin.name})
@@ -82,8 +84,9 @@ class _Again:
                 v = self._graph.value(o)
                 self._graph.values[names[o]] = Value(names[o], v.shape, v.dtype)
             copy = renamed(node, names)
-            self._graph.nodes.append(Node(copy.op, copy.inputs, copy.outputs, copy.attrs, f"{node.name}_cp",
-                                          copy.domain))
+            self._graph.nodes.append(
+                Node(copy.op, copy.inputs, copy.outputs, copy.attrs, f"{node.name}_cp", copy.domain)
+            )
         return self._done[name]
 
 

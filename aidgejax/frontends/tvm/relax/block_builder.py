@@ -20,13 +20,13 @@ from .graphs import renamed
 class BlockBuilder:
     """As tvm.relax.BlockBuilder:
 
-        bb = BlockBuilder()
-        with bb.function("main", [x, w]):
-            with bb.dataflow():
-                y = bb.emit(relax.op.matmul(x, w))
-                out = bb.emit_output(relax.op.nn.relu(y))
-            bb.emit_func_output(out)
-        mod = bb.get()
+    bb = BlockBuilder()
+    with bb.function("main", [x, w]):
+        with bb.dataflow():
+            y = bb.emit(relax.op.matmul(x, w))
+            out = bb.emit_output(relax.op.nn.relu(y))
+        bb.emit_func_output(out)
+    mod = bb.get()
     """
 
     def __init__(self, mod: IRModule | None = None) -> None:
@@ -34,8 +34,14 @@ class BlockBuilder:
         self._open: _OpenFunction | None = None
 
     @contextmanager
-    def function(self, name: str, params: Any = None, attrs: Mapping[str, Any] | None = None, private: bool = False,
-                 pure: bool = True) -> Iterator[BlockBuilder]:
+    def function(
+        self,
+        name: str,
+        params: Any = None,
+        attrs: Mapping[str, Any] | None = None,
+        private: bool = False,
+        pure: bool = True,
+    ) -> Iterator[BlockBuilder]:
         if self._open is not None:
             raise NotReady(f"function {name!r} cannot be stated inside function {self._open.graph.name!r}")
         self._open = _OpenFunction(name, attrs)
@@ -122,8 +128,17 @@ class _OpenFunction:
 
     def finish(self) -> Function:
         blocks = [dataflow for dataflow, bindings in self._blocks if bindings]
-        return Function(self.graph.name, self.graph, self.params, self.result, self.names, blocks=blocks,
-                        attrs=self.attrs, starts=self.starts, ends=self.ends)
+        return Function(
+            self.graph.name,
+            self.graph,
+            self.params,
+            self.result,
+            self.names,
+            blocks=blocks,
+            attrs=self.attrs,
+            starts=self.starts,
+            ends=self.ends,
+        )
 
     def count(self) -> None:
         """One more binding in the block that is open."""
@@ -142,8 +157,9 @@ class _OpenFunction:
         """What the expression is called in the graph; its nodes are written."""
         if isinstance(expr, Var):
             if expr not in self.names:
-                raise RelaxValueError(f"Var {expr.name_hint} is neither a parameter of function {self.graph.name!r} "
-                                      f"nor emitted in it")
+                raise RelaxValueError(
+                    f"Var {expr.name_hint} is neither a parameter of function {self.graph.name!r} nor emitted in it"
+                )
             return self.names[expr]
         if isinstance(expr, Constant):
             return self.graph.constant(self.graph.fresh("const"), expr.data).name
@@ -152,8 +168,9 @@ class _OpenFunction:
         if isinstance(expr, TupleGetItem):
             whole = self.lower(expr.tuple_value, hint)
             if not isinstance(whole, tuple) or not -len(whole) <= expr.index < len(whole):
-                raise RelaxValueError(f"TupleGetItem takes field {expr.index} of "
-                                      f"{type_of_structure(self.graph, whole)}")
+                raise RelaxValueError(
+                    f"TupleGetItem takes field {expr.index} of {type_of_structure(self.graph, whole)}"
+                )
             return whole[expr.index]
         if isinstance(expr, Call):
             return self._call(expr, hint)
@@ -167,8 +184,9 @@ class _OpenFunction:
         """Write the nodes into a small graph first, where their shapes are inferred."""
         args = [self.lower(a) for a in call.args]
         if call.op in MARKERS and not isinstance(call.args[0], Var):
-            raise RelaxTypeError("The first argument of relax.grad.start_checkpoint and relax.grad.end_checkpoint "
-                                 "should be a Var")
+            raise RelaxTypeError(
+                "The first argument of relax.grad.start_checkpoint and relax.grad.end_checkpoint should be a Var"
+            )
         name = self._free(call.op.rsplit(".", 1)[1] if call.op in MARKERS and hint == "lv" else hint)
         small = Graph(self.graph.name)
         for leaf in flat(args):

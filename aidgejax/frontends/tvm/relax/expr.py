@@ -17,11 +17,14 @@ from ..runtime import unwrap
 class TensorType:
     """The type of a tensor.  shape: sizes, or names (a str, a tir.Var) for symbolic sizes."""
 
-    def __init__(self, shape: Sequence[Any] | None = None, dtype: str = "float32", vdevice: Any = None,
-                 ndim: int = -1) -> None:
+    def __init__(
+        self, shape: Sequence[Any] | None = None, dtype: str = "float32", vdevice: Any = None, ndim: int = -1
+    ) -> None:
         if shape is None and ndim < 0:
-            raise RelaxValueError("a tensor here needs a shape: give every size as a number or a name, "
-                                  "e.g. TensorType(('n', 3), 'float32')")
+            raise RelaxValueError(
+                "a tensor here needs a shape: give every size as a number or a name, "
+                "e.g. TensorType(('n', 3), 'float32')"
+            )
         if shape is None:
             shape = [f"dim{k}" for k in range(ndim)]
         self.shape = tuple(_size(d) for d in getattr(shape, "values", shape))
@@ -78,8 +81,9 @@ def _size(d: Any) -> int | str:
 
 def check_type(type_: Any, what: str) -> Any:
     if not isinstance(type_, TensorType | TupleType):
-        raise RelaxTypeError(f"{what} should be a TensorType (TensorStructInfo) or a TupleType, "
-                             f"got {type(type_).__name__}")
+        raise RelaxTypeError(
+            f"{what} should be a TensorType (TensorStructInfo) or a TupleType, got {type(type_).__name__}"
+        )
     return type_
 
 

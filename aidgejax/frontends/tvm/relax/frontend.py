@@ -1,9 +1,9 @@
 """Two short cuts that TVM lacks: a backbone from an ONNX model, and from any Graph of aidgejax.
 
-    mod = relax.from_onnx("resnet8.onnx")
-    mod = SetupTrainer(loss, optimizer, loss_args)(mod)
-    trainer = Trainer(mod, vm, tvm.cpu())
-    trainer.load_params(mod.initial_params); trainer.load_states(mod.initial_states)
+mod = relax.from_onnx("resnet8.onnx")
+mod = SetupTrainer(loss, optimizer, loss_args)(mod)
+trainer = Trainer(mod, vm, tvm.cpu())
+trainer.load_params(mod.initial_params); trainer.load_states(mod.initial_states)
 """
 
 from __future__ import annotations
@@ -37,8 +37,10 @@ def from_graph(graph: Graph, *, batch: int | None = None) -> IRModule:
         raise RelaxTypeError(f"from_graph takes an aidgejax Graph, got {type(graph).__name__}")
     if batch is not None:
         graph = graph.copy()
-        graph.inputs = {k: type(v)(k, (batch, *v.shape[1:]), v.dtype) if v.shape and isinstance(v.shape[0], str) else v
-                        for k, v in graph.inputs.items()}
+        graph.inputs = {
+            k: type(v)(k, (batch, *v.shape[1:]), v.dtype) if v.shape and isinstance(v.shape[0], str) else v
+            for k, v in graph.inputs.items()
+        }
     program = make_program(graph, training=True, seeds=[], wrt=[])
     updates = program.updates
     backbone = prepare(program.graph, training=False)
@@ -48,8 +50,9 @@ def from_graph(graph: Graph, *, batch: int | None = None) -> IRModule:
         backbone.inputs[name] = backbone.producers.pop(name).value
     result = (*graph.outputs, *(updates.get(s, s) for s in states))
     declared = [Var(k, type_of(v)) for k, v in backbone.inputs.items()]
-    function = Function("backbone", backbone, declared, result if len(result) > 1 else result[0],
-                        {v: v.name_hint for v in declared})
+    function = Function(
+        "backbone", backbone, declared, result if len(result) > 1 else result[0], {v: v.name_hint for v in declared}
+    )
     mod = IRModule({"backbone": function}, {"param_num": len(params), "state_num": len(states)})
     mod.initial_params, mod.initial_states = params, states
     return mod

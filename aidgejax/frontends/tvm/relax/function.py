@@ -59,9 +59,19 @@ class Function:
     start_checkpoint and end_checkpoint mark (see relax.op.grad).
     """
 
-    def __init__(self, name: str, graph: Graph, params: Iterable[Var], result: Structure, names: dict[Var, Structure],
-                 *, blocks: Iterable[bool] = (True,), attrs: Mapping[str, Any] | None = None,
-                 starts: Iterable[str] = (), ends: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        graph: Graph,
+        params: Iterable[Var],
+        result: Structure,
+        names: dict[Var, Structure],
+        *,
+        blocks: Iterable[bool] = (True,),
+        attrs: Mapping[str, Any] | None = None,
+        starts: Iterable[str] = (),
+        ends: Iterable[str] = (),
+    ) -> None:
         self.name, self.graph, self.params, self.result = name, graph, list(params), result
         self.names, self.blocks, self.attrs = dict(names), list(blocks), dict(attrs or {})
         self.starts, self.ends = set(starts), set(ends)
@@ -91,8 +101,17 @@ class Function:
         name = name or self.name
         graph = self.graph.copy()
         graph.name = name
-        return Function(name, graph, self.params, self.result, self.names, blocks=self.blocks, attrs=self.attrs,
-                        starts=self.starts, ends=self.ends)
+        return Function(
+            name,
+            graph,
+            self.params,
+            self.result,
+            self.names,
+            blocks=self.blocks,
+            attrs=self.attrs,
+            starts=self.starts,
+            ends=self.ends,
+        )
 
     def with_attr(self, key: str | Mapping[str, Any], value: Any = None) -> Function:
         twin = self.copy()

@@ -16,8 +16,9 @@ from .function import Function
 def renamed(node: Node, names: Mapping[str, str]) -> Node:
     """The node with other tensors."""
     new = lambda i: names.get(i, i) if isinstance(i, str) else i  # noqa: E731
-    return Node(node.op, tuple(map(new, node.inputs)), tuple(map(new, node.outputs)), node.attrs, node.name,
-                node.domain)
+    return Node(
+        node.op, tuple(map(new, node.inputs)), tuple(map(new, node.outputs)), node.attrs, node.name, node.domain
+    )
 
 
 def inline(graph: Graph, other: Graph, given: Mapping[str, str]) -> dict[str, str]:
@@ -48,13 +49,15 @@ def _handed_on(node: Node) -> list[Node]:
     """BatchNormalization in inference form has one output in ONNX: the statistics that it hands on are Identities."""
     if node.op != "BatchNormalization":
         return [node]
-    rest = [Node("Identity", (node.inputs[k + 2],), (o,), name=o)
-            for k, o in enumerate(node.outputs) if k and o is not None]
+    rest = [
+        Node("Identity", (node.inputs[k + 2],), (o,), name=o) for k, o in enumerate(node.outputs) if k and o is not None
+    ]
     return [Node(node.op, node.inputs, node.outputs[:1], node.attrs, node.name, node.domain), *rest]
 
 
-def with_producers(function: Function, params: Mapping[str, Any], buffers: Mapping[str, Any],
-                   outputs: Mapping[str, str]) -> Graph:
+def with_producers(
+    function: Function, params: Mapping[str, Any], buffers: Mapping[str, Any], outputs: Mapping[str, str]
+) -> Graph:
     """The function as a graph that brings these arrays along, for the rest of the house.
 
     outputs: {name it is to have: tensor}, what it returns.

@@ -42,8 +42,10 @@ class Gradient(Pass):
     def transform_module(self, mod: IRModule) -> IRModule:
         function = mod[self._name]
         if not function.is_dataflow:
-            raise InternalError(f"now only support one dataflow block: function {self._name!r} has "
-                                f"{_described(function)}. Emit everything inside one `with bb.dataflow():`")
+            raise InternalError(
+                f"now only support one dataflow block: function {self._name!r} has "
+                f"{_described(function)}. Emit everything inside one `with bb.dataflow():`"
+            )
         target = self._target(function)
         wanted = function.params if self._wanted is None else self._checked(function, self._wanted)
         twin = mod.copy()
@@ -54,34 +56,44 @@ class Gradient(Pass):
         result, k = function.result, self._index
         if isinstance(result, str):
             if k != 0:
-                raise InternalError(f"When the function has only one return value, target_index can only be 0. But "
-                                    f"the target_index specified is {k}")
+                raise InternalError(
+                    f"When the function has only one return value, target_index can only be 0. But "
+                    f"the target_index specified is {k}"
+                )
             target = result
         else:
             if not 0 <= k < len(result):
-                raise InternalError(f"target_index should be in the range of the number of return values of the "
-                                    f"function. But the specified target_index is {k}, while the number of return "
-                                    f"values is {len(result)}")
+                raise InternalError(
+                    f"target_index should be in the range of the number of return values of the "
+                    f"function. But the specified target_index is {k}, while the number of return "
+                    f"values is {len(result)}"
+                )
             target = result[k]
         type_ = _type(function, target)
         if not isinstance(type_, TensorType) or type_.shape or not type_.is_float:
-            raise InternalError(f"The differentiation target must be a float scalar (0-dim Tensor), but the Type of "
-                                f"the given target {target} is {type_}")
+            raise InternalError(
+                f"The differentiation target must be a float scalar (0-dim Tensor), but the Type of "
+                f"the given target {target} is {type_}"
+            )
         return target
 
     def _checked(self, function: Function, wanted: list[Var]) -> list[Var]:
         seen: set[Var] = set()
         for v in wanted:
             if v not in function.names:
-                raise InternalError(f"There is no Var named {getattr(v, 'name_hint', v)} in the function "
-                                    f"{function.name}; its parameters are "
-                                    f"{', '.join(p.name_hint for p in function.params)}")
+                raise InternalError(
+                    f"There is no Var named {getattr(v, 'name_hint', v)} in the function "
+                    f"{function.name}; its parameters are "
+                    f"{', '.join(p.name_hint for p in function.params)}"
+                )
             if v in seen:
                 raise InternalError(f"Var {v.name_hint} appears more than once")
             seen.add(v)
             if not all(function.graph.value(leaf).is_float for leaf in flat(function.names[v])):
-                raise InternalError(f"Only Tensors of floating point dtype or Tuples of float Tensors can require "
-                                    f"gradients, but the Type of Var {v.name_hint} is {v.struct_info}")
+                raise InternalError(
+                    f"Only Tensors of floating point dtype or Tuples of float Tensors can require "
+                    f"gradients, but the Type of Var {v.name_hint} is {v.struct_info}"
+                )
         return wanted
 
 
@@ -101,11 +113,19 @@ class LegalizeOps(Pass):
     """
 
     def transform_module(self, mod: IRModule) -> IRModule:
-        lacking = sorted({f"{n.op} (function {f.name!r})" for f in mod.functions.values() for n in f.graph.nodes
-                          if n.op not in OPERATORS or n.op not in DEFINITIONS})
+        lacking = sorted(
+            {
+                f"{n.op} (function {f.name!r})"
+                for f in mod.functions.values()
+                for n in f.graph.nodes
+                if n.op not in OPERATORS or n.op not in DEFINITIONS
+            }
+        )
         if lacking:
-            raise UnknownOperator(f"these operators have no forward on both backends: {', '.join(lacking)}. Add them "
-                                  f"in aidgejax/ops and aidgejax/reference, or use legalize=False")
+            raise UnknownOperator(
+                f"these operators have no forward on both backends: {', '.join(lacking)}. Add them "
+                f"in aidgejax/ops and aidgejax/reference, or use legalize=False"
+            )
         return mod
 
 

@@ -17,8 +17,16 @@ from ..runtime import Device, Tensor, check, cpu
 from .expr import TupleType
 from .function import Function, IRModule, flat, refill
 
-PLATFORMS = {"llvm": "cpu", "c": "cpu", "cpu": "cpu", "cuda": "cuda", "gpu": "cuda", "rocm": "rocm", "tpu": "tpu",
-             "metal": "METAL"}
+PLATFORMS = {
+    "llvm": "cpu",
+    "c": "cpu",
+    "cpu": "cpu",
+    "cuda": "cuda",
+    "gpu": "cuda",
+    "rocm": "rocm",
+    "tpu": "tpu",
+    "metal": "METAL",
+}
 
 
 class LoweredFunction:
@@ -54,11 +62,16 @@ class CompiledFunction:
     def __call__(self, *args: Any, key: Any = None) -> Any:
         params = self.function.params
         if len(args) != len(params):
-            raise RelaxValueError(f"function {self.function.name!r} takes {len(params)} arguments "
-                                  f"({', '.join(p.name_hint for p in params)}), got {len(args)}")
+            raise RelaxValueError(
+                f"function {self.function.name!r} takes {len(params)} arguments "
+                f"({', '.join(p.name_hint for p in params)}), got {len(args)}"
+            )
         sizes: dict[str, int] = {}
-        arrays = [a for p, given in zip(params, args, strict=True)
-                  for a in self._checked(p.name_hint, p.struct_info, given, sizes)]
+        arrays = [
+            a
+            for p, given in zip(params, args, strict=True)
+            for a in self._checked(p.name_hint, p.struct_info, given, sizes)
+        ]
         with jax.enable_x64(True):
             arrays = jax.device_put(arrays, self._device.jax)
             found = self._jitted(arrays, key)
@@ -67,12 +80,18 @@ class CompiledFunction:
     def _checked(self, what: str, type_: Any, given: Any, sizes: dict[str, int]) -> list[Any]:
         if isinstance(type_, TupleType):
             if not isinstance(given, tuple | list) or len(given) != len(type_.fields):
-                raise RelaxTypeError(f"function {self.function.name!r}, argument {what}: expected a tuple of "
-                                     f"{len(type_.fields)}, got {_described(given)}")
-            return [a for k, (t, g) in enumerate(zip(type_.fields, given, strict=True))
-                    for a in self._checked(f"{what}[{k}]", t, g, sizes)]
-        return [check(f"function {self.function.name!r}, argument {what}: {type_}", given, type_.shape, type_.dtype,
-                      sizes)]
+                raise RelaxTypeError(
+                    f"function {self.function.name!r}, argument {what}: expected a tuple of "
+                    f"{len(type_.fields)}, got {_described(given)}"
+                )
+            return [
+                a
+                for k, (t, g) in enumerate(zip(type_.fields, given, strict=True))
+                for a in self._checked(f"{what}[{k}]", t, g, sizes)
+            ]
+        return [
+            check(f"function {self.function.name!r}, argument {what}: {type_}", given, type_.shape, type_.dtype, sizes)
+        ]
 
 
 def _described(given: Any) -> str:
@@ -120,15 +139,18 @@ class VirtualMachine:
     profile: whether Trainer.profile_adjoint may run it node by node.
     """
 
-    def __init__(self, rt_mod: Executable, device: Device | Sequence[Device], memory_cfg: Any = None,
-                 profile: bool = False) -> None:
+    def __init__(
+        self, rt_mod: Executable, device: Device | Sequence[Device], memory_cfg: Any = None, profile: bool = False
+    ) -> None:
         if not isinstance(rt_mod, Executable):
             raise RelaxTypeError(f"a VirtualMachine runs what tvm.compile returns, got {type(rt_mod).__name__}")
         self.device = device if isinstance(device, Device) else list(device)[0]
         self.executable, self.profile_enabled = rt_mod, bool(profile)
         if self.device.platform != rt_mod.target.platform:
-            raise RelaxValueError(f"the module was built for {rt_mod.target} ({rt_mod.target.platform}), the device is "
-                                  f"{self.device}: build it for that device")
+            raise RelaxValueError(
+                f"the module was built for {rt_mod.target} ({rt_mod.target.platform}), the device is "
+                f"{self.device}: build it for that device"
+            )
         self.device.jax  # noqa: B018  raises BackendError where the device is not there
         self._functions = {name: CompiledFunction(f, self.device) for name, f in rt_mod.mod.functions.items()}
 

@@ -22,8 +22,12 @@ UNITS = {DURATION: "microseconds", PERCENT: "percent", COUNT: "count"}  # of a n
 class Report:
     """calls: one row per node; device_metrics: {device: totals}; configuration: what was measured, and beside it."""
 
-    def __init__(self, calls: Iterable[Mapping[str, Any]], device_metrics: Mapping[str, Mapping[str, Any]],
-                 configuration: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        calls: Iterable[Mapping[str, Any]],
+        device_metrics: Mapping[str, Mapping[str, Any]],
+        configuration: Mapping[str, Any],
+    ) -> None:
         self.calls = [dict(c) for c in calls]
         self.device_metrics = {d: dict(m) for d, m in device_metrics.items()}
         self.configuration = dict(configuration)
@@ -37,12 +41,20 @@ class Report:
         columns = _columns(rows)
         if col_sums:
             sums = {"Name": "Sum"} | {c: sum(r.get(c, 0) for r in rows) for c in (DURATION, PERCENT, COUNT)}
-            rows = [*rows, {"Name": "----------"}, sums,
-                    *({"Name": "Total", "Device": d} | m for d, m in self.device_metrics.items())]
+            rows = [
+                *rows,
+                {"Name": "----------"},
+                sums,
+                *({"Name": "Total", "Device": d} | m for d, m in self.device_metrics.items()),
+            ]
         cells = [columns, *([_shown(c, r.get(c)) for c in columns] for r in rows)]
         widths = [max(len(row[k]) for row in cells) for k in range(len(columns))]
-        lines = ["  ".join(text.ljust(w) if k == 0 else text.rjust(w)
-                           for k, (text, w) in enumerate(zip(row, widths, strict=True))).rstrip() for row in cells]
+        lines = [
+            "  ".join(
+                text.ljust(w) if k == 0 else text.rjust(w) for k, (text, w) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in cells
+        ]
         settings = [f"{k}: {_shown(k, v)}" for k, v in self.configuration.items()]
         return "\n".join([*lines, "", "Configuration", "-------------", *settings])
 
@@ -54,15 +66,22 @@ class Report:
         return "\n".join(lines) + "\n"
 
     def json(self) -> str:
-        return json.dumps({"calls": [_packed(c) for c in self.calls],
-                           "device_metrics": {d: _packed(m) for d, m in self.device_metrics.items()},
-                           "configuration": _packed(self.configuration)})
+        return json.dumps(
+            {
+                "calls": [_packed(c) for c in self.calls],
+                "device_metrics": {d: _packed(m) for d, m in self.device_metrics.items()},
+                "configuration": _packed(self.configuration),
+            }
+        )
 
     @classmethod
     def from_json(cls, text: str) -> Report:
         read = json.loads(text)
-        return cls([_unpacked(c) for c in read["calls"]],
-                   {d: _unpacked(m) for d, m in read["device_metrics"].items()}, _unpacked(read["configuration"]))
+        return cls(
+            [_unpacked(c) for c in read["calls"]],
+            {d: _unpacked(m) for d, m in read["device_metrics"].items()},
+            _unpacked(read["configuration"]),
+        )
 
     def __str__(self) -> str:
         return self.table()
@@ -103,8 +122,9 @@ def _cell(value: Any) -> str:
 def _packed(row: Mapping[str, Any]) -> dict[str, Any]:
     def one(column: str, v: Any) -> dict[str, Any]:
         if isinstance(v, int | float):
-            unit = UNITS.get(column) or ("microseconds" if "(us)" in column else "count" if isinstance(v, int)
-                                         else "ratio")
+            unit = UNITS.get(column) or (
+                "microseconds" if "(us)" in column else "count" if isinstance(v, int) else "ratio"
+            )
             return {unit: v}
         return {"string": str(v)}
 
@@ -118,8 +138,15 @@ def _unpacked(row: Mapping[str, Any]) -> dict[str, Any]:
 # ---- measuring ----------------------------------------------------------------------------------------
 
 
-def profile(walker: Walker, arrays: Mapping[str, Any], device: Any, beside: Mapping[str, Callable[[], Any]], *,
-            key: Any = None, passes: int = 5) -> Report:
+def profile(
+    walker: Walker,
+    arrays: Mapping[str, Any],
+    device: Any,
+    beside: Mapping[str, Callable[[], Any]],
+    *,
+    key: Any = None,
+    passes: int = 5,
+) -> Report:
     """Execute a graph node by node, each compiled by itself, and report what every node took.
 
     arrays: all inputs and producers by name.  beside: other programs to time, by what to call them in the
@@ -136,10 +163,19 @@ def profile(walker: Walker, arrays: Mapping[str, Any], device: Any, beside: Mapp
             times[p, k] = time.perf_counter() - start
         walls[p] = time.perf_counter() - began
     spent, wall = times.mean(axis=0) * 1e6, float(walls.mean() * 1e6)
-    name = f"{ {'gpu': 'cuda'}.get(device.platform, device.platform)}{device.id}"
-    calls = [{"Name": node.name, DURATION: float(t), PERCENT: float(100 * t / wall), "Device": name, COUNT: 1,
-              "Argument Shapes": shapes, "Operator": node.op}
-             for (node, _, _, shapes), t in zip(nodes, spent, strict=True)]
+    name = f"{ {'gpu': 'cuda'}.get(device.platform, device.platform) }{device.id}"
+    calls = [
+        {
+            "Name": node.name,
+            DURATION: float(t),
+            PERCENT: float(100 * t / wall),
+            "Device": name,
+            COUNT: 1,
+            "Argument Shapes": shapes,
+            "Operator": node.op,
+        }
+        for (node, _, _, shapes), t in zip(nodes, spent, strict=True)
+    ]
     configuration = {"Executor": "node by node", "Passes": passes, "Node by node (us)": wall}
     configuration |= {what: _timed(f) for what, f in beside.items()}
     return Report(calls, {name: {DURATION: wall, PERCENT: 100.0, COUNT: 1}}, configuration)
@@ -173,10 +209,20 @@ def _compiled_nodes(walker: Walker, arrays: Mapping[str, Any], key: Any) -> list
             else:
                 alone.inputs[i] = walker.graph.value(i)
         args = [known[i] for i in alone.inputs]
-        same = (node.op, repr(node.attrs), tuple(o is None for o in node.outputs), tuple(
-            list(alone.inputs).index(i) if isinstance(i, str) and i in alone.inputs
-            else alone.constants[i].tobytes() if isinstance(i, str) else repr(i) for i in node.inputs),
-            tuple((a.shape, a.dtype, i in walker.last) for i, a in zip(alone.inputs, args, strict=True)))
+        same = (
+            node.op,
+            repr(node.attrs),
+            tuple(o is None for o in node.outputs),
+            tuple(
+                list(alone.inputs).index(i)
+                if isinstance(i, str) and i in alone.inputs
+                else alone.constants[i].tobytes()
+                if isinstance(i, str)
+                else repr(i)
+                for i in node.inputs
+            ),
+            tuple((a.shape, a.dtype, i in walker.last) for i, a in zip(alone.inputs, args, strict=True)),
+        )
         run = programs.get(same) if not lookup(node.op).random else None
         if run is None:
             run = programs[same] = _program(Walker(alone, "NHWC", given=walker.last), alone, node, key)

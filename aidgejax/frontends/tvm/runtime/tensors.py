@@ -90,8 +90,9 @@ def tensor(array: Any, device: Device | None = None) -> Tensor:
     if isinstance(array, Tensor):
         array = array.data
     with jax.enable_x64(True):
-        return Tensor(jax.device_put(np.asarray(array) if not isinstance(array, jax.Array) else array,
-                                     (device or cpu()).jax))
+        return Tensor(
+            jax.device_put(np.asarray(array) if not isinstance(array, jax.Array) else array, (device or cpu()).jax)
+        )
 
 
 def unwrap(array: Any) -> Any:
@@ -106,15 +107,19 @@ def check(what: str, array: Any, shape: tuple, dtype: str, sizes: dict[str, int]
     array = unwrap(array)
     got = array.dtype.name
     if got != dtype:
-        raise TensorMismatch(f"{what}: expect Tensor with dtype {dtype} but get {got}; convert it with "
-                             f".astype({dtype!r})")
+        raise TensorMismatch(
+            f"{what}: expect Tensor with dtype {dtype} but get {got}; convert it with .astype({dtype!r})"
+        )
     if array.ndim != len(shape):
-        raise TensorMismatch(f"{what}: expect Tensor with ndim {len(shape)} but get {array.ndim}, "
-                             f"shape {list(array.shape)}")
+        raise TensorMismatch(
+            f"{what}: expect Tensor with ndim {len(shape)} but get {array.ndim}, shape {list(array.shape)}"
+        )
     for axis, (n, want) in enumerate(zip(array.shape, shape, strict=True)):
         if isinstance(want, str) and sizes is not None:
             want = sizes.setdefault(want, n)
         if isinstance(want, int) and n != want:
-            raise TensorMismatch(f"{what}: match_cast error, shape[{axis}] mismatch to specified constant: "
-                                 f"got {n}, expected {want} ({list(array.shape)} for {list(shape)})")
+            raise TensorMismatch(
+                f"{what}: match_cast error, shape[{axis}] mismatch to specified constant: "
+                f"got {n}, expected {want} ({list(array.shape)} for {list(shape)})"
+            )
     return array

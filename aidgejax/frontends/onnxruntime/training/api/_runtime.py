@@ -68,8 +68,9 @@ def _in_onnxruntime(model: ModelProto, options: Any) -> Runner:
     try:
         import onnxruntime
     except ImportError as e:
-        raise TrainingError(f"backend='onnxruntime' needs onnxruntime, which cannot be imported ({e}): "
-                            f"pip install onnxruntime") from None
+        raise TrainingError(
+            f"backend='onnxruntime' needs onnxruntime, which cannot be imported ({e}): pip install onnxruntime"
+        ) from None
     try:
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as e:  # onnxruntime's own kinds
@@ -91,8 +92,9 @@ def with_constants(model: ModelProto, arrays: Mapping[str, np.ndarray]) -> Model
     twin = ModelProto()
     twin.CopyFrom(model)
     inputs = [i for i in model.graph.input if i.name not in arrays]
-    stored = [numpy_helper.from_array(np.asarray(arrays[i.name]), i.name) for i in model.graph.input
-              if i.name in arrays]
+    stored = [
+        numpy_helper.from_array(np.asarray(arrays[i.name]), i.name) for i in model.graph.input if i.name in arrays
+    ]
     del twin.graph.input[:]
     twin.graph.input.extend(inputs)
     twin.graph.initializer.extend(stored)
@@ -111,8 +113,10 @@ def inference_model(model: ModelProto, outputs: Iterable[str], arrays: Mapping[s
     written = {o for n in model.graph.node for o in n.output}
     missing = [o for o in outputs if o not in written]
     if missing or not outputs:
-        raise TrainingError(f"the evaluation model computes no {', '.join(map(repr, missing)) or 'output of that name'}"
-                            f"; its outputs are {', '.join(o.name for o in model.graph.output)}")
+        raise TrainingError(
+            f"the evaluation model computes no {', '.join(map(repr, missing)) or 'output of that name'}"
+            f"; its outputs are {', '.join(o.name for o in model.graph.output)}"
+        )
     if any(o not in known for o in outputs):
         known |= {v.name: v for v in onnx.shape_inference.infer_shapes(model).graph.value_info}
     twin = with_constants(model, arrays)

@@ -41,8 +41,10 @@ class Parameter:
         self._state._check_loaded(f"parameter {self._name!r}")
         old, new = self._state._arrays[self._name], np.asarray(value)
         if new.shape != old.shape or new.dtype != np.dtype(old.dtype):
-            raise TrainingError(f"parameter {self._name!r} is {np.dtype(old.dtype).name}{list(old.shape)}, got "
-                                f"{new.dtype.name}{list(new.shape)}")
+            raise TrainingError(
+                f"parameter {self._name!r} is {np.dtype(old.dtype).name}{list(old.shape)}, got "
+                f"{new.dtype.name}{list(new.shape)}"
+            )
         self._state._arrays[self._name] = np.array(new)
 
     @property
@@ -56,8 +58,10 @@ class Parameter:
 
     def __repr__(self) -> str:
         array = self._state._arrays[self._name]
-        return (f"Parameter({self._name!r}, {np.dtype(array.dtype).name}{list(array.shape)}, "
-                f"requires_grad={self.requires_grad})")
+        return (
+            f"Parameter({self._name!r}, {np.dtype(array.dtype).name}{list(array.shape)}, "
+            f"requires_grad={self.requires_grad})"
+        )
 
 
 class Parameters:
@@ -68,8 +72,9 @@ class Parameters:
 
     def __getitem__(self, name: str) -> Parameter:
         if name not in self._state._arrays:
-            raise UnknownParameter(f"Parameter {name} does not exist in the state; it has "
-                                   f"{', '.join(self._state._arrays) or 'none'}")
+            raise UnknownParameter(
+                f"Parameter {name} does not exist in the state; it has {', '.join(self._state._arrays) or 'none'}"
+            )
         return Parameter(self._state, name)
 
     def __setitem__(self, name: str, value: Any) -> None:
@@ -97,8 +102,9 @@ class Properties:
 
     def __getitem__(self, name: str) -> int | float | str:
         if name not in self._values:
-            raise UnknownParameter(f"Property {name} does not exist in the state; it has "
-                                   f"{', '.join(self._values) or 'none'}")
+            raise UnknownParameter(
+                f"Property {name} does not exist in the state; it has {', '.join(self._values) or 'none'}"
+            )
         return self._values[name]
 
     def __setitem__(self, name: str, value: int | float | str) -> None:
@@ -126,8 +132,9 @@ class CheckpointState:
 
     def __init__(self, checkpoint: OrtCheckpoint) -> None:
         if not isinstance(checkpoint, OrtCheckpoint):
-            raise WrongType(f"CheckpointState is made by CheckpointState.load_checkpoint(path); got "
-                            f"{type(checkpoint).__name__}")
+            raise WrongType(
+                f"CheckpointState is made by CheckpointState.load_checkpoint(path); got {type(checkpoint).__name__}"
+            )
         self._arrays: dict[str, Any] = {**checkpoint.trainable, **checkpoint.frozen}
         self._trainable = tuple(checkpoint.trainable)
         self._grads: dict[str, Any] = {}
@@ -154,8 +161,9 @@ class CheckpointState:
             raise TrainingError(str(e)) from None
 
     @classmethod
-    def save_checkpoint(cls, state: CheckpointState, checkpoint_uri: str | os.PathLike,
-                        include_optimizer_state: bool = False) -> None:
+    def save_checkpoint(
+        cls, state: CheckpointState, checkpoint_uri: str | os.PathLike, include_optimizer_state: bool = False
+    ) -> None:
         """Write the state; the file is complete or not there."""
         path = os.path.abspath(os.fspath(checkpoint_uri))
         if not os.path.isdir(os.path.dirname(path)):
@@ -163,12 +171,19 @@ class CheckpointState:
         optimizer = None
         if include_optimizer_state and state._optimizer is not None:
             kept = state._optimizer
-            optimizer = OptimizerState(kept.step, kept.learning_rate, {
-                p: tuple(np.asarray(m) for m in momentums) for p, momentums in sorted(kept.momentums.items())})
+            optimizer = OptimizerState(
+                kept.step,
+                kept.learning_rate,
+                {p: tuple(np.asarray(m) for m in momentums) for p, momentums in sorted(kept.momentums.items())},
+            )
         arrays = {n: np.asarray(a) for n, a in sorted(state._arrays.items())}
-        checkpoint = OrtCheckpoint({n: a for n, a in arrays.items() if n in state._trainable},
-                                   {n: a for n, a in arrays.items() if n not in state._trainable},
-                                   state._nominal, optimizer, dict(state._properties))
+        checkpoint = OrtCheckpoint(
+            {n: a for n, a in arrays.items() if n in state._trainable},
+            {n: a for n, a in arrays.items() if n not in state._trainable},
+            state._nominal,
+            optimizer,
+            dict(state._properties),
+        )
         try:
             write_checkpoint(checkpoint, path)
         except AidgeJaxError as e:
@@ -176,8 +191,10 @@ class CheckpointState:
 
     def _check_loaded(self, what: str) -> None:
         if self._nominal:
-            raise TrainingError(f"{what} has no numbers yet: the state comes from a nominal checkpoint; load the "
-                                f"complete one, or call Module.copy_buffer_to_parameters first")
+            raise TrainingError(
+                f"{what} has no numbers yet: the state comes from a nominal checkpoint; load the "
+                f"complete one, or call Module.copy_buffer_to_parameters first"
+            )
 
     def __repr__(self) -> str:
         return f"CheckpointState({len(self._arrays)} parameters, {len(self._properties)} properties)"

@@ -28,9 +28,16 @@ class Module:
 
     training: bool
 
-    def __init__(self, train_model_uri: str | os.PathLike, state: CheckpointState,
-                 eval_model_uri: str | os.PathLike | None = None, device: str = "cpu", session_options: Any = None, *,
-                 backend: str = "jax") -> None:
+    def __init__(
+        self,
+        train_model_uri: str | os.PathLike,
+        state: CheckpointState,
+        eval_model_uri: str | os.PathLike | None = None,
+        device: str = "cpu",
+        session_options: Any = None,
+        *,
+        backend: str = "jax",
+    ) -> None:
         if not isinstance(state, CheckpointState):
             raise WrongType(f"state must be a CheckpointState, got {type(state).__name__}")
         if backend == "onnxruntime" and device != "cpu":
@@ -53,8 +60,10 @@ class Module:
         self._state._check_loaded("the module")
         names = self._names()
         if len(user_inputs) != len(names.inputs):
-            raise TrainingError(f"the module takes {len(names.inputs)} inputs in {self._mode} mode, "
-                                f"{', '.join(map(repr, names.inputs))}; got {len(user_inputs)}")
+            raise TrainingError(
+                f"the module takes {len(names.inputs)} inputs in {self._mode} mode, "
+                f"{', '.join(map(repr, names.inputs))}; got {len(user_inputs)}"
+            )
         feeds = {n: _array(a) for n, a in zip(names.inputs, user_inputs, strict=True)}
         feeds |= {n: self._state._arrays[n] for n in names.parameters}
         if self.training:
@@ -77,8 +86,9 @@ class Module:
         given = {}
         for p in names.accumulated:
             held = self._state._grads.get(p)
-            given[buffer_name(p)] = held if held is not None and held.shape == feeds[p].shape else np.zeros(
-                feeds[p].shape, feeds[p].dtype)
+            given[buffer_name(p)] = (
+                held if held is not None and held.shape == feeds[p].shape else np.zeros(feeds[p].shape, feeds[p].dtype)
+            )
         return given | {RESET: np.array([self._reset])}
 
     def train(self, mode: bool = True) -> Module:
@@ -109,8 +119,9 @@ class Module:
         if self.training not in self._runners:
             model = self._train_model if self.training else self._eval_model
             fixed = {n: np.asarray(a) for n, a in self._state._arrays.items() if np.dtype(a.dtype).kind in "iub"}
-            self._runners[self.training] = runner(with_constants(model, fixed) if self._backend == "jax" else model,
-                                                  self._backend, self._options)
+            self._runners[self.training] = runner(
+                with_constants(model, fixed) if self._backend == "jax" else model, self._backend, self._options
+            )
         return self._runners[self.training]
 
     def input_names(self) -> list[str]:
@@ -141,24 +152,28 @@ class Module:
         """The inverse of get_contiguous_parameters."""
         vector, chosen = np.ravel(_array(buffer)), self._chosen(trainable_only)
         if vector.size != self.get_parameters_size(trainable_only):
-            raise TrainingError(f"the buffer holds {vector.size} numbers, and the parameters "
-                                f"{self.get_parameters_size(trainable_only)}")
+            raise TrainingError(
+                f"the buffer holds {vector.size} numbers, and the parameters {self.get_parameters_size(trainable_only)}"
+            )
         at = 0
         for n in chosen:
             shape, old = self._train_names.shapes[n], self._state._arrays[n]
             size = int(np.prod(shape))
-            self._state._arrays[n] = vector[at:at + size].reshape(shape).astype(old.dtype)
+            self._state._arrays[n] = vector[at : at + size].reshape(shape).astype(old.dtype)
             at += size
         if len(chosen) == len(self._state._arrays):
             self._state._nominal = False
 
-    def export_model_for_inferencing(self, inference_model_uri: str | os.PathLike,
-                                     graph_output_names: Sequence[str]) -> None:
+    def export_model_for_inferencing(
+        self, inference_model_uri: str | os.PathLike, graph_output_names: Sequence[str]
+    ) -> None:
         """Write the part of the evaluation model that computes these outputs, with the present parameters."""
         self._state._check_loaded("the module")
         if self._eval_model is None:
-            raise TrainingError("a model for inferencing is made from the evaluation model, and the module has none: "
-                                "give eval_model_uri")
+            raise TrainingError(
+                "a model for inferencing is made from the evaluation model, and the module has none: "
+                "give eval_model_uri"
+            )
         path = os.path.abspath(os.fspath(inference_model_uri))
         if not os.path.isdir(os.path.dirname(path)):
             raise NoFile(f"cannot write {path!r}: there is no folder {os.path.dirname(path)!r}")
@@ -171,12 +186,19 @@ class Module:
 
     def _rebuilt(self, training: ModelProto, path: Any) -> ModelProto:
         """ONNX Runtime's own training model again, from the evaluation model: its gradient nodes are private."""
-        odd = sorted({f"{n.domain or 'ai.onnx'}::{n.op_type}" for n in training.graph.node
-                      if n.domain not in ("", "ai.onnx") or not onnx.defs.has(n.op_type)})
+        odd = sorted(
+            {
+                f"{n.domain or 'ai.onnx'}::{n.op_type}"
+                for n in training.graph.node
+                if n.domain not in ("", "ai.onnx") or not onnx.defs.has(n.op_type)
+            }
+        )
         if self._eval_model is None:
-            raise TrainingError(f"{os.fspath(path)!r} holds private nodes of ONNX Runtime's training build "
-                                f"({', '.join(odd[:4])}{', ...' if len(odd) > 4 else ''}); it can be rebuilt from its "
-                                f"evaluation model: give eval_model_uri")
+            raise TrainingError(
+                f"{os.fspath(path)!r} holds private nodes of ONNX Runtime's training build "
+                f"({', '.join(odd[:4])}{', ...' if len(odd) > 4 else ''}); it can be rebuilt from its "
+                f"evaluation model: give eval_model_uri"
+            )
         self._state._check_loaded("the module")
         state = self._state
         base = with_constants(self._eval_model, {n: np.asarray(a) for n, a in state._arrays.items()})
@@ -194,8 +216,10 @@ class Module:
         inputs = {i.name for i in model.graph.input}
         unknown = [n for n in self._state._arrays if n not in inputs]
         if unknown:
-            raise TrainingError(f"the state holds {', '.join(map(repr, unknown[:5]))}, which {os.fspath(path)!r} does "
-                                f"not take: do they belong together?")
+            raise TrainingError(
+                f"the state holds {', '.join(map(repr, unknown[:5]))}, which {os.fspath(path)!r} does "
+                f"not take: do they belong together?"
+            )
 
 
 class _Names:
@@ -211,19 +235,25 @@ class _Names:
         self.inputs = [n for n in names if n not in ours]
         ours = {*map(accumulated_name, self.accumulated), *map(updated_name, self.updated)}
         self.outputs = [o for o in outputs if o not in ours]
-        self.shapes = {i.name: tuple(d.dim_value for d in i.type.tensor_type.shape.dim) for i in model.graph.input
-                       if i.name in state._arrays}
+        self.shapes = {
+            i.name: tuple(d.dim_value for d in i.type.tensor_type.shape.dim)
+            for i in model.graph.input
+            if i.name in state._arrays
+        }
 
 
 def _has_training_nodes(model: ModelProto) -> bool:
-    return any(n.domain == "com.microsoft" or n.domain == "" and not onnx.defs.has(n.op_type)
-               for n in model.graph.node)
+    return any(n.domain == "com.microsoft" or n.domain == "" and not onnx.defs.has(n.op_type) for n in model.graph.node)
 
 
 def _restore_dropout(base: ModelProto, training: ModelProto) -> None:
     """An evaluation model's Dropout does nothing; where the training model's does, so does the rebuilt one's."""
-    active = {o for n in training.graph.node if n.op_type in ("Dropout", "BitmaskDropout", "BiasDropout")
-              and len(n.input) > 2 and n.input[2] for o in n.output[:1]}
+    active = {
+        o
+        for n in training.graph.node
+        if n.op_type in ("Dropout", "BitmaskDropout", "BiasDropout") and len(n.input) > 2 and n.input[2]
+        for o in n.output[:1]
+    }
     for node in base.graph.node:
         if node.op_type == "Dropout" and node.output[0] in active:
             name = f"{node.output[0]}.training_mode"

@@ -33,22 +33,28 @@ class Optimizer:
         if not is_standard(proto):
             proto = self._rebuilt(proto, optimizer_uri)
         inputs = {i.name: i for i in proto.graph.input}
-        self._parameters = [n for n in inputs if grad_name(n) in inputs and f"{n}_out" in
-                            {o.name for o in proto.graph.output}]
+        self._parameters = [
+            n for n in inputs if grad_name(n) in inputs and f"{n}_out" in {o.name for o in proto.graph.output}
+        ]
         unknown = [n for n in self._parameters if n not in model._train_names.accumulated]
         if unknown or not self._parameters:
-            raise TrainingError(f"{os.fspath(optimizer_uri)!r} updates {', '.join(map(repr, unknown)) or 'nothing'}, "
-                                f"which the module does not train: do they belong together?")
-        self._momentums = {n: [m for m in (f"{n}_momentum0", f"{n}_momentum1") if m in inputs]
-                           for n in self._parameters}
+            raise TrainingError(
+                f"{os.fspath(optimizer_uri)!r} updates {', '.join(map(repr, unknown)) or 'nothing'}, "
+                f"which the module does not train: do they belong together?"
+            )
+        self._momentums = {
+            n: [m for m in (f"{n}_momentum0", f"{n}_momentum1") if m in inputs] for n in self._parameters
+        }
         self._run = runner(proto, model._backend, model._options)
         self._init_state()
 
     def _rebuilt(self, proto: ModelProto, path: Any) -> ModelProto:
         found = read_ort_optimizer(proto)
         if found is None:
-            raise TrainingError(f"{os.fspath(path)!r} is no optimizer model that is known here: it has the nodes "
-                                f"{', '.join(sorted({n.op_type for n in proto.graph.node}))}")
+            raise TrainingError(
+                f"{os.fspath(path)!r} is no optimizer model that is known here: it has the nodes "
+                f"{', '.join(sorted({n.op_type for n in proto.graph.node}))}"
+            )
         names = self._module._train_names
         values = {n: Value(n, names.shapes[n]) for n in names.accumulated if n in self._checkpoint._trainable}
         return at_opset(optimizer_graph(found[0], values, **found[1]), 17)[0]
@@ -59,17 +65,18 @@ class Optimizer:
         for n, wanted in self._momentums.items():
             held = kept.momentums.get(n, ())
             shape = self._module._train_names.shapes[n]
-            if n not in kept.momentums or [m.shape for m in held[:len(wanted)]] != [shape] * len(wanted):
-                kept.momentums[n] = tuple(np.zeros(shape, arrays[n].dtype)
-                                          for _ in wanted)
+            if n not in kept.momentums or [m.shape for m in held[: len(wanted)]] != [shape] * len(wanted):
+                kept.momentums[n] = tuple(np.zeros(shape, arrays[n].dtype) for _ in wanted)
         state._optimizer = kept
 
     def step(self) -> None:
         """One update."""
         state, kept = self._checkpoint, self._checkpoint._optimizer
         state._check_loaded("the optimizer")
-        feeds: dict[str, Any] = {"learning_rate": np.float32(kept.learning_rate),
-                                 "step": np.array([kept.step + 1], np.int64)}
+        feeds: dict[str, Any] = {
+            "learning_rate": np.float32(kept.learning_rate),
+            "step": np.array([kept.step + 1], np.int64),
+        }
         for n in self._parameters:
             grad = state._grads.get(n)
             feeds[n] = state._arrays[n]

@@ -5,5 +5,16 @@ from ._accessor import base, custom_op_library, empty_base
 from ._block import Block, ForwardBlock, TrainingBlock
 from ._checkpoint import load_checkpoint_to_model, save_checkpoint
 
-__all__ = ["Block", "ForwardBlock", "TrainingBlock", "base", "blocks", "custom_op_library", "empty_base",
-           "load_checkpoint_to_model", "loss", "optim", "save_checkpoint"]
+__all__ = [
+    "Block",
+    "ForwardBlock",
+    "TrainingBlock",
+    "base",
+    "blocks",
+    "custom_op_library",
+    "empty_base",
+    "load_checkpoint_to_model",
+    "loss",
+    "optim",
+    "save_checkpoint",
+]

@@ -45,8 +45,10 @@ _library: str | None = None
 
 def accessor() -> ModelAccessor:
     if _current is None:
-        raise OutsideOfBase("a block works on a model, and there is none: call it inside `with onnxblock.base(model):` "
-                            "or `with onnxblock.empty_base():`")
+        raise OutsideOfBase(
+            "a block works on a model, and there is none: call it inside `with onnxblock.base(model):` "
+            "or `with onnxblock.empty_base():`"
+        )
     return _current
 
 
@@ -76,11 +78,16 @@ def empty_base(opset_version: int | None = None) -> Iterator[ModelAccessor]:
     """
     opset = DEFAULT_OPSET if opset_version is None else opset_version
     if not isinstance(opset, int) or not 7 <= opset <= NEWEST_OPSET:
-        raise TrainingError(f"opset_version is {opset!r}; expected 7 to {NEWEST_OPSET}, the newest that the installed "
-                            f"onnx {onnx.__version__} knows")
-    model = helper.make_model(helper.make_graph([], "model", [], []), opset_imports=[helper.make_opsetid("", opset)],
-                              ir_version=next(ir for top, ir in IR_OF_OPSET if opset <= top),
-                              producer_name="aidgejax")
+        raise TrainingError(
+            f"opset_version is {opset!r}; expected 7 to {NEWEST_OPSET}, the newest that the installed "
+            f"onnx {onnx.__version__} knows"
+        )
+    model = helper.make_model(
+        helper.make_graph([], "model", [], []),
+        opset_imports=[helper.make_opsetid("", opset)],
+        ir_version=next(ir for top, ir in IR_OF_OPSET if opset <= top),
+        producer_name="aidgejax",
+    )
     with _opened(ModelAccessor(model)) as opened:
         yield opened
 
@@ -89,8 +96,10 @@ def empty_base(opset_version: int | None = None) -> Iterator[ModelAccessor]:
 def _opened(new: ModelAccessor) -> Iterator[ModelAccessor]:
     global _current
     if _current is not None:
-        raise TrainingError("Base onnx model already exists. Cannot create multiple ModelAccessors: leave the first "
-                            "`with onnxblock.base(...)` before the second")
+        raise TrainingError(
+            "Base onnx model already exists. Cannot create multiple ModelAccessors: leave the first "
+            "`with onnxblock.base(...)` before the second"
+        )
     _current = new
     try:
         yield new

@@ -77,11 +77,14 @@ class Block(ABC):
         opened = _accessor.accessor()
         wrong = [i for i in inputs if not isinstance(i, str)]
         if wrong:
-            raise WrongType(f"{type(self).__name__} takes names of tensors, got {wrong[0]!r}; for a number, the name "
-                            f"that onnxblock.blocks.Constant(number)() returns")
+            raise WrongType(
+                f"{type(self).__name__} takes names of tensors, got {wrong[0]!r}; for a number, the name "
+                f"that onnxblock.blocks.Constant(number)() returns"
+            )
         output = opened.fresh(stem or f"{op_type.lower()}_output")
-        opened.model.graph.node.append(helper.make_node(op_type, list(inputs), [output], opened.fresh(op_type),
-                                                        **attributes))
+        opened.model.graph.node.append(
+            helper.make_node(op_type, list(inputs), [output], opened.fresh(op_type), **attributes)
+        )
         return output
 
     def _constant(self, array: Any, stem: str = "const", dtype: str = "float32") -> str:
@@ -106,8 +109,10 @@ class Block(ABC):
                 return helper.make_tensor_value_info(name, t.data_type, list(t.dims))
         if any(name in n.output for n in self.base.graph.node):
             _check(self.base)  # it may say why nothing is known
-        raise NotFound(f"Could not find input or output with name {name}: the model has no tensor of that name whose "
-                       f"type is known; its outputs are {', '.join(o.name for o in self.base.graph.output) or 'none'}")
+        raise NotFound(
+            f"Could not find input or output with name {name}: the model has no tensor of that name whose "
+            f"type is known; its outputs are {', '.join(o.name for o in self.base.graph.output) or 'none'}"
+        )
 
     def _inferred(self) -> ModelProto:
         try:
@@ -118,19 +123,20 @@ class Block(ABC):
     def _input(self, name: str, like: ValueInfoProto, elem_type: int | None = None, dims: Any = None) -> str:
         """An input of the graph: the one of that name, or a new one of the type of `like`."""
         graph = self.base.graph
-        if any(name == v.name for v in (*graph.input, *graph.initializer)) or any(name in n.output
-                                                                                   for n in graph.node):
+        if any(name == v.name for v in (*graph.input, *graph.initializer)) or any(name in n.output for n in graph.node):
             return name
         tensor = like.type.tensor_type
         shape = self._shape(like)
-        graph.input.append(helper.make_tensor_value_info(name, elem_type or tensor.elem_type,
-                                                         shape if dims is None else dims(shape)))
+        graph.input.append(
+            helper.make_tensor_value_info(name, elem_type or tensor.elem_type, shape if dims is None else dims(shape))
+        )
         return name
 
     def _shape(self, info: ValueInfoProto) -> list[int | str | None]:
         """Sizes, or what they are called: by a name of the inputs, or as derived from one, "4*N"."""
-        shape = [d.dim_param or (d.dim_value if d.HasField("dim_value") else None)
-                 for d in info.type.tensor_type.shape.dim]
+        shape = [
+            d.dim_param or (d.dim_value if d.HasField("dim_value") else None) for d in info.type.tensor_type.shape.dim
+        ]
         known = {d.dim_param for i in self.base.graph.input for d in i.type.tensor_type.shape.dim}
         if any(d is None or isinstance(d, str) and d not in known for d in shape):
             try:
@@ -187,8 +193,9 @@ class TrainingBlock(Block):
     def requires_grad(self, argument_name: str, value: bool = True) -> None:
         """Say that an initializer is trained (True) or is an input that is not (False)."""
         if not isinstance(argument_name, str):
-            raise WrongType(f"requires_grad takes the name of an initializer, got {argument_name!r}; call it once for "
-                            f"each")
+            raise WrongType(
+                f"requires_grad takes the name of an initializer, got {argument_name!r}; call it once for each"
+            )
         asked = self.__dict__.setdefault("_asked", {})
         asked[argument_name] = bool(value)
 
@@ -211,8 +218,10 @@ class TrainingBlock(Block):
         trainable.sort(key=lambda n: order.index(n) if n in stored else len(order))
         frozen.sort(key=order.index)
         try:
-            self._models = (training_model(base, loss, trainable, frozen, extra, tail=self._tail),
-                            evaluation_model(base, loss, trainable, frozen, extra))
+            self._models = (
+                training_model(base, loss, trainable, frozen, extra, tail=self._tail),
+                evaluation_model(base, loss, trainable, frozen, extra),
+            )
         except NoGradientRule as e:
             raise NoGradient(str(e)) from None
         except AidgeJaxError as e:
@@ -242,8 +251,10 @@ def check_tensors(tensors: Any, what: str) -> None:
     """Refuse what is no list of TensorProtos."""
     wrong = [t for t in tensors if not isinstance(t, TensorProto)] if isinstance(tensors, Sequence) else [tensors]
     if isinstance(tensors, str) or wrong:
-        raise WrongType(f"{what} must be a list of TensorProtos; `parameters()` of a TrainingBlock gives two of them, "
-                        f"(trainable, frozen). Got {type(wrong[0] if wrong else tensors).__name__}")
+        raise WrongType(
+            f"{what} must be a list of TensorProtos; `parameters()` of a TrainingBlock gives two of them, "
+            f"(trainable, frozen). Got {type(wrong[0] if wrong else tensors).__name__}"
+        )
 
 
 def _names(output: Any) -> list[str]:
@@ -272,18 +283,24 @@ def check_names(model: ModelProto, trainable: list[str], frozen: list[str]) -> N
     floats = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
     for name in trainable:
         if name not in stored and name not in inputs:
-            raise TrainingError(f"Node arg {name} is not found in the graph: requires_grad names it, and "
-                                f"{_near(name, stored)}")
+            raise TrainingError(
+                f"Node arg {name} is not found in the graph: requires_grad names it, and {_near(name, stored)}"
+            )
         if name in stored and stored[name].data_type not in floats:
-            raise TrainingError(f"{name} cannot require a gradient: it holds "
-                                f"{TensorProto.DataType.Name(stored[name].data_type)}, not floating-point numbers")
+            raise TrainingError(
+                f"{name} cannot require a gradient: it holds "
+                f"{TensorProto.DataType.Name(stored[name].data_type)}, not floating-point numbers"
+            )
         if name not in read:
-            raise TrainingError(f"{name} couldn't find the consumer node: no node reads this parameter, so it has no "
-                                f"gradient; take it out of requires_grad")
+            raise TrainingError(
+                f"{name} couldn't find the consumer node: no node reads this parameter, so it has no "
+                f"gradient; take it out of requires_grad"
+            )
     for name in frozen:
         if name not in stored:
-            raise TrainingError(f"Node arg {name} is not found in the graph: frozen_params names it, and "
-                                f"{_near(name, stored)}")
+            raise TrainingError(
+                f"Node arg {name} is not found in the graph: frozen_params names it, and {_near(name, stored)}"
+            )
 
 
 def _near(name: str, stored: Collection[str]) -> str:

@@ -22,8 +22,9 @@ def checkpoint_of(parameters: Any, nominal: bool = False, folder: str | None = N
         raise TrainingError("No checkpoint parameters provided.")
     if not isinstance(parameters, list | tuple) or len(parameters) != 2:
         count = f" of {len(parameters)}" if hasattr(parameters, "__len__") else ""
-        raise WrongType(f"a checkpoint takes (trainable, frozen) parameters, two lists; got "
-                        f"{type(parameters).__name__}{count}")
+        raise WrongType(
+            f"a checkpoint takes (trainable, frozen) parameters, two lists; got {type(parameters).__name__}{count}"
+        )
     trainable, frozen = parameters
     check_tensors(trainable, "a checkpoint's trainable parameters")
     check_tensors(frozen, "a checkpoint's frozen parameters")
@@ -43,8 +44,11 @@ def checkpoint_of(parameters: Any, nominal: bool = False, folder: str | None = N
         raise TrainingError(str(e)) from None
 
 
-def save_checkpoint(parameters: tuple[Sequence[TensorProto], Sequence[TensorProto]], path_to_checkpoint: str,
-                    nominal_checkpoint: bool = False) -> None:
+def save_checkpoint(
+    parameters: tuple[Sequence[TensorProto], Sequence[TensorProto]],
+    path_to_checkpoint: str,
+    nominal_checkpoint: bool = False,
+) -> None:
     """Write a checkpoint file of (trainable, frozen) parameters.  nominal: their names and types alone."""
     checkpoint = checkpoint_of(parameters, nominal_checkpoint)
     path = os.path.abspath(os.fspath(path_to_checkpoint))
@@ -57,8 +61,9 @@ def load_checkpoint_to_model(path_to_checkpoint: str, model: ModelProto) -> None
     """Overwrite the initializers of `model` that the checkpoint has, in place."""
     path = os.fspath(path_to_checkpoint)
     if not isinstance(model, ModelProto):
-        raise WrongType(f"load_checkpoint_to_model changes a ModelProto, got {type(model).__name__}; onnx.load "
-                        f"reads one")
+        raise WrongType(
+            f"load_checkpoint_to_model changes a ModelProto, got {type(model).__name__}; onnx.load reads one"
+        )
     if not os.path.exists(path):
         raise NoFile(f"there is no checkpoint {path!r}")
     try:
@@ -69,8 +74,11 @@ def load_checkpoint_to_model(path_to_checkpoint: str, model: ModelProto) -> None
         raise TrainingError(f"checkpoint {path!r} is nominal: it holds names and types, and no numbers")
     stored = {t.name: t for t in model.graph.initializer}
     arrays = {**found.trainable, **found.frozen}
-    wrong = [f"{n!r} has shape {list(a.shape)} and {list(stored[n].dims)} in the model" for n, a in arrays.items()
-             if n in stored and list(a.shape) != list(stored[n].dims)]
+    wrong = [
+        f"{n!r} has shape {list(a.shape)} and {list(stored[n].dims)} in the model"
+        for n, a in arrays.items()
+        if n in stored and list(a.shape) != list(stored[n].dims)
+    ]
     if wrong:
         raise TrainingError(f"checkpoint {path!r} is of another model: {'; '.join(wrong)}")
     if not any(n in stored for n in arrays):

@@ -29,21 +29,25 @@ class _Binary(Block):
 
 class Add(_Binary):
     """a + b"""
+
     _op = "Add"
 
 
 class Sub(_Binary):
     """a - b"""
+
     _op = "Sub"
 
 
 class Mul(_Binary):
     """a * b"""
+
     _op = "Mul"
 
 
 class Div(_Binary):
     """a / b"""
+
     _op = "Div"
 
 
@@ -87,11 +91,13 @@ class _Reduce(Block):
 
 class ReduceMean(_Reduce):
     """The mean of all elements."""
+
     _op = "ReduceMean"
 
 
 class ReduceSum(_Reduce):
     """The sum of all elements."""
+
     _op = "ReduceSum"
 
 
@@ -163,16 +169,20 @@ class LabelEncoder(Block):
     def __init__(self, default_value: Any, keys: list, values: list, default_key: Any = None) -> None:
         super().__init__()
         if len(keys) != len(values):
-            raise TrainingError(f"LabelEncoder needs as many values as keys, got {len(keys)} keys and {len(values)} "
-                                f"values")
+            raise TrainingError(
+                f"LabelEncoder needs as many values as keys, got {len(keys)} keys and {len(values)} values"
+            )
         self._default, self._keys, self._values = default_value, list(keys), list(values)
 
     def build(self, label_encoder_input_name: str) -> str:
         opened = accessor()
         if not any(i.domain == "ai.onnx.ml" for i in opened.model.opset_import):
             opened.model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 2))
-        attrs = {f"keys_{_kind(self._keys)}s": self._keys, f"values_{_kind(self._values)}s": self._values,
-                 f"default_{_kind(self._values)}": self._default}
+        attrs = {
+            f"keys_{_kind(self._keys)}s": self._keys,
+            f"values_{_kind(self._values)}s": self._values,
+            f"default_{_kind(self._values)}": self._default,
+        }
         return self._node("LabelEncoder", label_encoder_input_name, domain="ai.onnx.ml", **attrs)
 
 
@@ -197,12 +207,14 @@ class Cast(Block):
 class Linear(Block):
     """alpha * x W^T + beta * b, with random weights W of shape [out_features, in_features]."""
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, alpha: float = 1.0,
-                 beta: float = 1.0) -> None:
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True, alpha: float = 1.0, beta: float = 1.0
+    ) -> None:
         super().__init__()
         if min(in_features, out_features) < 1:
-            raise TrainingError(f"Linear: in_features={in_features!r}, out_features={out_features!r}; expected at "
-                                f"least 1")
+            raise TrainingError(
+                f"Linear: in_features={in_features!r}, out_features={out_features!r}; expected at least 1"
+            )
         self._shape, self._bias, self._alpha, self._beta = (out_features, in_features), bias, alpha, beta
 
     def build(self, linear_input_name: str) -> str:
@@ -211,5 +223,3 @@ class Linear(Block):
         weight = self._constant(draw.uniform(-bound, bound, self._shape), "linear.weight")
         bias = [self._constant(draw.uniform(-bound, bound, self._shape[:1]), "linear.bias")] if self._bias else []
         return self._node("Gemm", linear_input_name, weight, *bias, alpha=self._alpha, beta=self._beta, transB=1)
-
-

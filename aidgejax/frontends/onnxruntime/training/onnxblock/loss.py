@@ -88,8 +88,9 @@ class CrossEntropyLoss(_Loss):
         info = self._info(scores_input_name)
         rank = len(info.type.tensor_type.shape.dim)
         if rank < 2:
-            raise TrainingError(f"CrossEntropyLoss needs scores of shape [n, classes], and {scores_input_name!r} has "
-                                f"{rank} axes")
+            raise TrainingError(
+                f"CrossEntropyLoss needs scores of shape [n, classes], and {scores_input_name!r} has {rank} axes"
+            )
         labels = self._input(labels_name, info, TensorProto.INT64, lambda shape: shape[:-1])
         scores = scores_input_name
         if rank > 2:  # ONNX has the classes on axis 1
@@ -97,8 +98,11 @@ class CrossEntropyLoss(_Loss):
         weight = [] if self._weight is None else [self._constant(np.reshape(self._weight, -1), "weight")]
         classes = info.type.tensor_type.shape.dim[-1].dim_value
         if self._weight is not None and classes and np.size(self._weight) != classes:
-            raise TrainingError(f"CrossEntropyLoss: {np.size(self._weight)} weights for the {classes} classes of "
-                                f"{scores_input_name!r}; expected one per class")
+            raise TrainingError(
+                f"CrossEntropyLoss: {np.size(self._weight)} weights for the {classes} classes of "
+                f"{scores_input_name!r}; expected one per class"
+            )
         attrs = {} if self._ignore is None else {"ignore_index": int(self._ignore)}
-        return self._node("SoftmaxCrossEntropyLoss", scores, labels, *weight, stem="loss", reduction=self._reduction,
-                          **attrs)
+        return self._node(
+            "SoftmaxCrossEntropyLoss", scores, labels, *weight, stem="loss", reduction=self._reduction, **attrs
+        )

@@ -65,8 +65,9 @@ class _Optimizer(Block):
         check_tensors(parameters, f"the parameters of {type(self).__name__}")
         if self.runtime != "standard":
             return ort_optimizer_model(self.rule, opset, **self.settings)
-        values = {p.name: Value(p.name, tuple(p.dims), helper.tensor_dtype_to_np_dtype(p.data_type).name)
-                  for p in parameters}
+        values = {
+            p.name: Value(p.name, tuple(p.dims), helper.tensor_dtype_to_np_dtype(p.data_type).name) for p in parameters
+        }
         return optimizer_model(self.rule, values, opset=opset, **self.settings)
 
 
@@ -75,16 +76,28 @@ class AdamW(_Optimizer):
 
     rule = "adamw"
 
-    def __init__(self, bias_correction: bool = True, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-6,
-                 weight_decay: float = 0.0, clip_grad: ClipGradNorm | None = None) -> None:
+    def __init__(
+        self,
+        bias_correction: bool = True,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-6,
+        weight_decay: float = 0.0,
+        clip_grad: ClipGradNorm | None = None,
+    ) -> None:
         if not isinstance(betas, Sequence) or len(betas) != 2:
             raise TrainingError(f"AdamW: betas is {betas!r}; expected two numbers")
         _check_number("betas[0]", betas[0], below=1)
         _check_number("betas[1]", betas[1], below=1)
         _check_number("eps", eps)
         _check_number("weight_decay", weight_decay)
-        super().__init__(clip_grad, beta1=float(betas[0]), beta2=float(betas[1]), epsilon=float(eps),
-                         weight_decay=float(weight_decay), bias_correction="rate" if bias_correction else "none")
+        super().__init__(
+            clip_grad,
+            beta1=float(betas[0]),
+            beta2=float(betas[1]),
+            epsilon=float(eps),
+            weight_decay=float(weight_decay),
+            bias_correction="rate" if bias_correction else "none",
+        )
 
 
 class SGD(_Optimizer):

@@ -29,8 +29,9 @@ def two_tensors(name: str, spell: str, **attrs: Any) -> Callable[[Any, Any], Cal
 
     def write(op: Any, a: Any, b: Any) -> Value:
         if isinstance(a, Value) and isinstance(b, Value) and a.dtype != b.dtype:
-            raise RelaxTypeError(f"relax.{name} takes two tensors of one dtype, got {a} and {b}; "
-                                 f"convert one with relax.op.astype")
+            raise RelaxTypeError(
+                f"relax.{name} takes two tensors of one dtype, got {a} and {b}; convert one with relax.op.astype"
+            )
         return getattr(op, spell)(a, b, **attrs)
 
     def function(x1: Any, x2: Any) -> Call:
@@ -53,8 +54,10 @@ def target_shape(shape: Any) -> tuple[int, ...]:
     shape = shape.values if isinstance(shape, ShapeExpr) else shape
     shape = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
     if not all(isinstance(d, int | np.integer) for d in shape):
-        raise RelaxValueError(f"the target shape {list(map(str, shape))} has a symbol in it; expected numbers, and -1 "
-                              f"for what is left over")
+        raise RelaxValueError(
+            f"the target shape {list(map(str, shape))} has a symbol in it; expected numbers, and -1 "
+            f"for what is left over"
+        )
     return tuple(int(d) for d in shape)
 
 
@@ -75,5 +78,3 @@ def padding_of(value: Any) -> tuple[int, int, int, int]:
         raise RelaxValueError(f"padding is {list(value)}; expected 1, 2 or 4 numbers (top, left, bottom, right)")
     top, left, bottom, right = (int(v) for v in value * (4 // len(value)))
     return top, left, bottom, right
-
-

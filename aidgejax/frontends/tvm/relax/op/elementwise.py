@@ -82,8 +82,9 @@ def where(condition: Any, x1: Any, x2: Any) -> Call:
 
     def write(op: Any, condition: Any, a: Any, b: Any) -> Value:
         if isinstance(condition, Value) and condition.dtype != "bool":
-            raise RelaxTypeError(f"relax.where needs a condition of dtype bool, got {condition}; "
-                                 f"compare, e.g. greater(c, const(0))")
+            raise RelaxTypeError(
+                f"relax.where needs a condition of dtype bool, got {condition}; compare, e.g. greater(c, const(0))"
+            )
         return op.Where(condition, a, b)
 
     return Call("relax.where", (condition, x1, x2), write)

@@ -20,4 +20,3 @@ def start_checkpoint(x: Any) -> Call:
 def end_checkpoint(x: Any) -> Call:
     """x; what is computed from it is kept again."""
     return Call("relax.grad.end_checkpoint", (x,), lambda op, x: op.Identity(x))
-

@@ -36,8 +36,9 @@ def concat(tensors: Any, axis: int | None = 0) -> Call:
 
 def stack(tensors: Any, axis: int = 0) -> Call:
     """Tensors of one shape along a new axis."""
-    return Call("relax.stack", _listed(tensors),
-                lambda op, *xs: op.Concat(*[op.Unsqueeze(x, (axis,)) for x in xs], axis=axis))
+    return Call(
+        "relax.stack", _listed(tensors), lambda op, *xs: op.Concat(*[op.Unsqueeze(x, (axis,)) for x in xs], axis=axis)
+    )
 
 
 def _listed(tensors: Any) -> tuple:
@@ -54,8 +55,10 @@ def split(x: Any, indices_or_sections: Any, axis: int = 0) -> Call:
         else:
             size = x.shape[axis]
             if not isinstance(size, int):
-                raise RelaxValueError(f"relax.split by indices needs a size that is a number, axis {axis} of {x} "
-                                      f"has none; split into sections instead")
+                raise RelaxValueError(
+                    f"relax.split by indices needs a size that is a number, axis {axis} of {x} "
+                    f"has none; split into sections instead"
+                )
             cuts = [0, *(min(max(int(i), 0), size) for i in indices_or_sections), size]
             sizes = tuple(b - a for a, b in zip(cuts[:-1], cuts[1:], strict=True))
             count, parts = len(sizes), op.Split(x, sizes, axis=axis, outputs=len(sizes))
@@ -82,7 +85,7 @@ def reshape(x: Any, shape: Any) -> Call:
     sizes = shape.values if isinstance(shape, ShapeExpr) else shape
     sizes = [sizes] if isinstance(sizes, int | np.integer) else list(sizes)
     symbols = [k for k, d in enumerate(sizes) if not isinstance(d, int | np.integer)]
-    if len(symbols) == 1 and -1 not in sizes[:symbols[0]] + sizes[symbols[0] + 1:]:
+    if len(symbols) == 1 and -1 not in sizes[: symbols[0]] + sizes[symbols[0] + 1 :]:
         sizes[symbols[0]] = -1
     target = target_shape(sizes)
     return Call("relax.reshape", (x,), lambda op, x: op.Reshape(x, target, allowzero=1))
@@ -116,8 +119,7 @@ def tile(data: Any, repeats: Any) -> Call:
 def strided_slice(x: Any, axes: Any, begin: Any, end: Any, strides: Any = None, assume_inbound: bool = False) -> Call:
     axes = axes_of(axes)
     steps = (1,) * len(axes) if strides is None else axes_of(strides)
-    return Call("relax.strided_slice", (x,),
-                lambda op, x: op.Slice(x, axes_of(begin), axes_of(end), axes, steps))
+    return Call("relax.strided_slice", (x,), lambda op, x: op.Slice(x, axes_of(begin), axes_of(end), axes, steps))
 
 
 def take(x: Any, indices: Any, axis: int | None = None, mode: str = "fast") -> Call:

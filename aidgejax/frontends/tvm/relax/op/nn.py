@@ -39,8 +39,19 @@ def dropout(data: Any, rate: float = 0.5) -> Call:
 # ---- normalisation ------------------------------------------------------------------------------------
 
 
-def batch_norm(data: Any, gamma: Any, beta: Any, moving_mean: Any, moving_var: Any, axis: int, epsilon: float = 1e-5,
-               center: bool = True, scale: bool = True, momentum: float = 0.1, training: bool = True) -> Call:
+def batch_norm(
+    data: Any,
+    gamma: Any,
+    beta: Any,
+    moving_mean: Any,
+    moving_var: Any,
+    axis: int,
+    epsilon: float = 1e-5,
+    center: bool = True,
+    scale: bool = True,
+    momentum: float = 0.1,
+    training: bool = True,
+) -> Call:
     """A tuple (result, moving_mean, moving_var), in inference form: the moving statistics serve and are handed on.
 
     SetupTrainer turns it into training form in its loss and adjoint: then those of the batch serve (biased variance),
@@ -54,13 +65,15 @@ def batch_norm(data: Any, gamma: Any, beta: Any, moving_mean: Any, moving_var: A
         x = x if perm is None else op.Transpose(x, perm=perm)
         if training:
             keep = float(1 - Decimal(str(momentum)))
-            y, mean, var = op.BatchNormalization(x, gamma, beta, mean, var, outputs=3, epsilon=float(epsilon),
-                                                 momentum=keep)
+            y, mean, var = op.BatchNormalization(
+                x, gamma, beta, mean, var, outputs=3, epsilon=float(epsilon), momentum=keep
+            )
         else:
             to_channels = lambda v: op.Unsqueeze(v, tuple(range(1, rank - 1))) if rank > 2 else v  # noqa: E731
             inv = op.Reciprocal(op.Sqrt(op.Add(var, float(epsilon))))
-            y = op.Add(op.Mul(op.Mul(op.Sub(x, to_channels(mean)), to_channels(inv)), to_channels(gamma)),
-                       to_channels(beta))
+            y = op.Add(
+                op.Mul(op.Mul(op.Sub(x, to_channels(mean)), to_channels(inv)), to_channels(gamma)), to_channels(beta)
+            )
         return (y if perm is None else op.Transpose(y, perm=_inverse(perm))), mean, var
 
     return Call("relax.nn.batch_norm", (data, gamma, beta, moving_mean, moving_var), write)
@@ -77,8 +90,9 @@ def _inverse(perm: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(perm.index(k) for k in range(len(perm)))
 
 
-def layer_norm(data: Any, gamma: Any, beta: Any, axes: Any, epsilon: float = 1e-5, center: bool = True,
-               scale: bool = True) -> Call:
+def layer_norm(
+    data: Any, gamma: Any, beta: Any, axes: Any, epsilon: float = 1e-5, center: bool = True, scale: bool = True
+) -> Call:
     """gamma * (data - mean) / sqrt(variance + epsilon) + beta, statistics over axes; gamma has those axes."""
 
     def write(op: Any, x: Any, gamma: Any, beta: Any) -> Value:
@@ -93,8 +107,17 @@ def layer_norm(data: Any, gamma: Any, beta: Any, axes: Any, epsilon: float = 1e-
     return Call("relax.nn.layer_norm", (data, gamma, beta), write)
 
 
-def group_norm(data: Any, gamma: Any, beta: Any, num_groups: int, channel_axis: int = 1, axes: Any = None,
-               epsilon: float = 1e-5, center: bool = True, scale: bool = True) -> Call:
+def group_norm(
+    data: Any,
+    gamma: Any,
+    beta: Any,
+    num_groups: int,
+    channel_axis: int = 1,
+    axes: Any = None,
+    epsilon: float = 1e-5,
+    center: bool = True,
+    scale: bool = True,
+) -> Call:
     """Statistics per row and group of channels, over all the other axes."""
 
     def write(op: Any, x: Any, gamma: Any, beta: Any) -> Value:
@@ -125,14 +148,27 @@ def _check_layout(layout: str, known: tuple[str, ...] = ("NCHW", "NHWC")) -> str
     return layout
 
 
-def conv2d(data: Any, weight: Any, strides: Any = (1, 1), padding: Any = (0, 0), dilation: Any = (1, 1),
-           groups: int = 1, data_layout: str = "NCHW", kernel_layout: str = "OIHW", out_layout: str | None = None,
-           out_dtype: str | None = None) -> Call:
+def conv2d(
+    data: Any,
+    weight: Any,
+    strides: Any = (1, 1),
+    padding: Any = (0, 0),
+    dilation: Any = (1, 1),
+    groups: int = 1,
+    data_layout: str = "NCHW",
+    kernel_layout: str = "OIHW",
+    out_layout: str | None = None,
+    out_dtype: str | None = None,
+) -> Call:
     """padding: a number, [vertical, horizontal] or [top, left, bottom, right].  Any dilation has a gradient."""
     _check_layout(data_layout)
     _check_layout(kernel_layout, ("OIHW", "HWIO", "OHWI"))
-    window = {"strides": pair("strides", strides), "pads": padding_of(padding),
-              "dilations": pair("dilation", dilation), "group": groups}
+    window = {
+        "strides": pair("strides", strides),
+        "pads": padding_of(padding),
+        "dilations": pair("dilation", dilation),
+        "group": groups,
+    }
 
     def write(op: Any, x: Any, w: Any) -> Value:
         if kernel_layout != "OIHW":
@@ -142,31 +178,78 @@ def conv2d(data: Any, weight: Any, strides: Any = (1, 1), padding: Any = (0, 0),
     return Call("relax.nn.conv2d", (data, weight), write)
 
 
-def max_pool2d(data: Any, pool_size: Any = (1, 1), strides: Any = (1, 1), padding: Any = (0, 0),
-               dilation: Any = (1, 1), ceil_mode: bool = False, count_include_pad: bool = False,
-               layout: str = "NCHW", out_layout: str | None = None) -> Call:
+def max_pool2d(
+    data: Any,
+    pool_size: Any = (1, 1),
+    strides: Any = (1, 1),
+    padding: Any = (0, 0),
+    dilation: Any = (1, 1),
+    ceil_mode: bool = False,
+    count_include_pad: bool = False,
+    layout: str = "NCHW",
+    out_layout: str | None = None,
+) -> Call:
     """The largest of every window; on a tie the first gets the gradient."""
     return _pool("max_pool2d", "MaxPool", data, pool_size, strides, padding, dilation, ceil_mode, layout, out_layout)
 
 
-def avg_pool2d(data: Any, pool_size: Any = (1, 1), strides: Any = (1, 1), padding: Any = (0, 0),
-               dilation: Any = (1, 1), ceil_mode: bool = False, count_include_pad: bool = False,
-               layout: str = "NCHW", out_layout: str | None = None) -> Call:
-    return _pool("avg_pool2d", "AveragePool", data, pool_size, strides, padding, dilation, ceil_mode, layout,
-                 out_layout, count_include_pad=int(count_include_pad))
+def avg_pool2d(
+    data: Any,
+    pool_size: Any = (1, 1),
+    strides: Any = (1, 1),
+    padding: Any = (0, 0),
+    dilation: Any = (1, 1),
+    ceil_mode: bool = False,
+    count_include_pad: bool = False,
+    layout: str = "NCHW",
+    out_layout: str | None = None,
+) -> Call:
+    return _pool(
+        "avg_pool2d",
+        "AveragePool",
+        data,
+        pool_size,
+        strides,
+        padding,
+        dilation,
+        ceil_mode,
+        layout,
+        out_layout,
+        count_include_pad=int(count_include_pad),
+    )
 
 
-def _pool(name: str, spell: str, data: Any, size: Any, strides: Any, padding: Any, dilation: Any, ceil_mode: bool,
-          layout: str, out_layout: str | None, **more: int) -> Call:
+def _pool(
+    name: str,
+    spell: str,
+    data: Any,
+    size: Any,
+    strides: Any,
+    padding: Any,
+    dilation: Any,
+    ceil_mode: bool,
+    layout: str,
+    out_layout: str | None,
+    **more: int,
+) -> Call:
     _check_layout(layout)
-    window = {"kernel_shape": pair("pool_size", size), "strides": pair("strides", strides),
-              "pads": padding_of(padding), "dilations": pair("dilation", dilation), "ceil_mode": int(ceil_mode)}
-    return Call(f"relax.nn.{name}", (data,), lambda op, x: _back(
-        op, getattr(op, spell)(_first(op, x, layout), **window, **more), out_layout or layout))
+    window = {
+        "kernel_shape": pair("pool_size", size),
+        "strides": pair("strides", strides),
+        "pads": padding_of(padding),
+        "dilations": pair("dilation", dilation),
+        "ceil_mode": int(ceil_mode),
+    }
+    return Call(
+        f"relax.nn.{name}",
+        (data,),
+        lambda op, x: _back(op, getattr(op, spell)(_first(op, x, layout), **window, **more), out_layout or layout),
+    )
 
 
-def adaptive_avg_pool2d(data: Any, output_size: Any = None, layout: str = "NCHW",
-                        out_layout: str | None = None) -> Call:
+def adaptive_avg_pool2d(
+    data: Any, output_size: Any = None, layout: str = "NCHW", out_layout: str | None = None
+) -> Call:
     """Means over equal windows; output_size must divide the image."""
     _check_layout(layout)
 
@@ -177,8 +260,9 @@ def adaptive_avg_pool2d(data: Any, output_size: Any = None, layout: str = "NCHW"
         if out == (1, 1):
             return _back(op, op.GlobalAveragePool(x), out_layout or layout)
         if any(not isinstance(n, int) or n % k for n, k in zip(size, out, strict=True)):
-            raise RelaxValueError(f"relax.nn.adaptive_avg_pool2d: output_size {list(out)} does not divide the image, "
-                                  f"{list(size)}")
+            raise RelaxValueError(
+                f"relax.nn.adaptive_avg_pool2d: output_size {list(out)} does not divide the image, {list(size)}"
+            )
         kernel = tuple(n // k for n, k in zip(size, out, strict=True))
         return _back(op, op.AveragePool(x, kernel_shape=kernel, strides=kernel), out_layout or layout)
 
@@ -188,8 +272,13 @@ def adaptive_avg_pool2d(data: Any, output_size: Any = None, layout: str = "NCHW"
 def pad(data: Any, pad_width: Any, pad_mode: str = "constant", pad_value: float = 0.0) -> Call:
     """pad_width: before and after each axis, one axis after the other."""
     flat = [int(n) for n in (sum((list(p) for p in pad_width), []) if hasattr(pad_width[0], "__len__") else pad_width)]
-    return Call("relax.nn.pad", (data,), lambda op, x: op.Pad(
-        x, (*flat[::2], *flat[1::2]), pad_value if pad_mode == "constant" else None, mode=pad_mode))
+    return Call(
+        "relax.nn.pad",
+        (data,),
+        lambda op, x: op.Pad(
+            x, (*flat[::2], *flat[1::2]), pad_value if pad_mode == "constant" else None, mode=pad_mode
+        ),
+    )
 
 
 # ---- losses -------------------------------------------------------------------------------------------
@@ -211,8 +300,9 @@ def cross_entropy_with_logits(predictions: Any, labels: Any) -> Call:
     return Call("relax.nn.cross_entropy_with_logits", (predictions, labels), write)
 
 
-def nll_loss(predictions: Any, targets: Any, weights: Any = None, reduction: str = "mean",
-             ignore_index: int = -100) -> Call:
+def nll_loss(
+    predictions: Any, targets: Any, weights: Any = None, reduction: str = "mean", ignore_index: int = -100
+) -> Call:
     """-weights[target] * predictions at target; classes on axis 1, or axis 0 of a single row without a batch.
 
     mean: divided by the sum of the weights of what is not ignored.  Ignored rows count for nothing, whatever number
@@ -238,19 +328,26 @@ def over_classes(op: Any, loss: str, p: Any, t: Any, w: Any, reduction: str, ign
 
 def check_classes(p: Any, t: Any, w: Any) -> None:
     if "int" not in (t.dtype or ""):
-        raise RelaxTypeError(f"NLLLoss expects the dtype of targets to be int/uint. However, the dtype of targets is "
-                             f"{t.dtype}")
+        raise RelaxTypeError(
+            f"NLLLoss expects the dtype of targets to be int/uint. However, the dtype of targets is {t.dtype}"
+        )
     if t.rank != max(p.rank - 1, 0):
-        raise RelaxValueError(f"NLLLoss expects targets of one dimension less than predictions. However, predictions "
-                              f"are {p} and targets are {t}")
+        raise RelaxValueError(
+            f"NLLLoss expects targets of one dimension less than predictions. However, predictions "
+            f"are {p} and targets are {t}"
+        )
     if p.rank > 1 and _differ(p.shape[0], t.shape[0]):
-        raise RelaxValueError(f"NLLLoss expects minibatch size N inferred from different arguments to be equal. "
-                              f"However, N from predictions is {p.shape[0]} while N from targets is {t.shape[0]}")
+        raise RelaxValueError(
+            f"NLLLoss expects minibatch size N inferred from different arguments to be equal. "
+            f"However, N from predictions is {p.shape[0]} while N from targets is {t.shape[0]}"
+        )
     classes = p.shape[1] if p.rank > 1 else p.shape[0]
     if w is not None and (w.rank != 1 or _differ(classes, w.shape[0])):
-        raise RelaxValueError(f"NLLLoss expects number of classes C inferred from different arguments to be equal. "
-                              f"However, C from predictions is {classes} while C from weights is "
-                              f"{w.shape[0] if w.rank == 1 else list(w.shape)}")
+        raise RelaxValueError(
+            f"NLLLoss expects number of classes C inferred from different arguments to be equal. "
+            f"However, C from predictions is {classes} while C from weights is "
+            f"{w.shape[0] if w.rank == 1 else list(w.shape)}"
+        )
 
 
 def _differ(a: Any, b: Any) -> bool:

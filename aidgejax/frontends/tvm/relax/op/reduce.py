@@ -103,5 +103,8 @@ def linear(data: Any, weight: Any, bias: Any = None, out_dtype: str | None = Non
 
 
 def einsum(operands: Sequence[Any], subscripts: str) -> Call:
-    return Call("relax.einsum", tuple(getattr(operands, "fields", operands)),
-                lambda op, *xs: op.Einsum(*xs, equation=subscripts))
+    return Call(
+        "relax.einsum",
+        tuple(getattr(operands, "fields", operands)),
+        lambda op, *xs: op.Einsum(*xs, equation=subscripts),
+    )

@@ -47,8 +47,10 @@ class Loss:
             return Var(param.name_hint, param.struct_info)
         if isinstance(param, TensorType | TupleType):
             return Var(param_name, param)
-        raise RelaxTypeError(f"{param_name} of {self._loss_name} should be a TensorType (TensorStructInfo) or a Var, "
-                             f"got {type(param).__name__}")
+        raise RelaxTypeError(
+            f"{param_name} of {self._loss_name} should be a TensorType (TensorStructInfo) or a Var, "
+            f"got {type(param).__name__}"
+        )
 
     def _with_reduction(self, expr: Expr) -> Expr:
         """The expression reduced as this loss says."""
@@ -146,18 +148,21 @@ class CategoricalCrossEntropyLoss(_OverClasses):
 
     def _write(self, op: Any, p: Any, t: Any, w: Any) -> Value:
         if "int" not in (t.dtype or ""):
-            raise RelaxTypeError(f"Dtype of targets expected to be int/uint. However, the dtype of targets is "
-                                 f"{t.dtype}")
+            raise RelaxTypeError(
+                f"Dtype of targets expected to be int/uint. However, the dtype of targets is {t.dtype}"
+            )
         if p.shape != t.shape:
-            raise RelaxValueError(f"CategoricalCrossEntropyLoss expects one-hot targets of the shape of predictions. "
-                                  f"However, predictions are {p} and targets are {t}")
+            raise RelaxValueError(
+                f"CategoricalCrossEntropyLoss expects one-hot targets of the shape of predictions. "
+                f"However, predictions are {p} and targets are {t}"
+            )
         axis = min(1, p.rank - 1)
         if self.ignore_index >= 0:
-            labels = Value(op.ArgMax(t, axis=axis, keepdims=0).name, (*p.shape[:axis], *p.shape[axis + 1:]), "int64")
+            labels = Value(op.ArgMax(t, axis=axis, keepdims=0).name, (*p.shape[:axis], *p.shape[axis + 1 :]), "int64")
             return over_classes(op, "SoftmaxCrossEntropyLoss", p, labels, w, self._reduction, self.ignore_index)
         each = op.Neg(op.Mul(op.LogSoftmax(p, axis=axis), op.CastLike(t, p)))
         if w is not None:
-            check_classes(p, Value("targets", (*p.shape[:axis], *p.shape[axis + 1:]), "int64"), w)
+            check_classes(p, Value("targets", (*p.shape[:axis], *p.shape[axis + 1 :]), "int64"), w)
             positions = tuple(range(1, p.rank - 1))
             each = op.Mul(each, op.Unsqueeze(w, positions) if positions else w)
         return self._reduced(op, each)

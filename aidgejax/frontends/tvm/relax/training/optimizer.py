@@ -46,15 +46,20 @@ class Optimizer:
             if not isinstance(p, Var):
                 raise RelaxValueError(f"Parameter {p if isinstance(p, int | str) else k} is not a Var")
             if not isinstance(p.struct_info, TensorType):
-                raise RelaxValueError(f"Optimizers only support Tensor parameters, but parameter {p.name_hint} has "
-                                      f"type {p.struct_info}")
+                raise RelaxValueError(
+                    f"Optimizers only support Tensor parameters, but parameter {p.name_hint} has type {p.struct_info}"
+                )
             if not p.struct_info.is_float:
-                raise RelaxValueError(f"Optimizers only support Tensor parameters of floating point dtype, but dtype "
-                                      f"of {p.name_hint} is {p.struct_info.dtype}")
+                raise RelaxValueError(
+                    f"Optimizers only support Tensor parameters of floating point dtype, but dtype "
+                    f"of {p.name_hint} is {p.struct_info.dtype}"
+                )
             if p.struct_info.dtype != params[0].struct_info.dtype:
-                raise RelaxValueError(f"All parameters should have the same dtype, but parameter {p.name_hint} has "
-                                      f"dtype {p.struct_info.dtype}, which differs from the previous dtype "
-                                      f"{params[0].struct_info.dtype}")
+                raise RelaxValueError(
+                    f"All parameters should have the same dtype, but parameter {p.name_hint} has "
+                    f"dtype {p.struct_info.dtype}, which differs from the previous dtype "
+                    f"{params[0].struct_info.dtype}"
+                )
             if p in seen:
                 raise RelaxValueError(f"Parameter {p.name_hint} appears more than once")
             seen.add(p)
@@ -82,8 +87,10 @@ class _Ruled(Optimizer):
         super().init(params)
         symbolic = [p for p in self.param_list if not p.struct_info.is_static]
         if symbolic and self.slots:
-            raise SymbolicShape(f"{self.name} keeps a state per parameter, so every shape must be numbers, but "
-                                f"parameter {symbolic[0].name_hint} has type {symbolic[0].struct_info}")
+            raise SymbolicShape(
+                f"{self.name} keeps a state per parameter, so every shape must be numbers, but "
+                f"parameter {symbolic[0].name_hint} has type {symbolic[0].struct_info}"
+            )
         numbers = [np.zeros((), np.int64), *(np.ones((), self._numpy_dtype) for _ in self.scalars)]
         arrays = [np.zeros(p.struct_info.shape, self._numpy_dtype) for _ in self.slots for p in self.param_list]
         self.state = tuple(tensor(a) for a in [*numbers, *arrays])
@@ -107,21 +114,26 @@ class _Ruled(Optimizer):
         grads = [f"{n}_grad" for n in names]
         states = ["num_steps", *self.scalars, *(f"{n}.{s}" for s in self.slots for n in names)]
         state_types = [TensorType(s.shape, s.dtype) for s in self.state]
-        inputs = [Value(n, t.shape, t.dtype) for n, t in zip([*names, *grads, *states], [*types, *types, *state_types],
-                                                              strict=True)]
+        inputs = [
+            Value(n, t.shape, t.dtype)
+            for n, t in zip([*names, *grads, *states], [*types, *types, *state_types], strict=True)
+        ]
         outputs = [f"{n}_new" for n in (*names, *states)]
         graph = as_graph("optimizer", self._update, inputs, outputs)
-        declared = [Var("params", TupleType(types)), Var("gradients", TupleType(types)),
-                    Var("optim_states", TupleType(state_types))]
+        declared = [
+            Var("params", TupleType(types)),
+            Var("gradients", TupleType(types)),
+            Var("optim_states", TupleType(state_types)),
+        ]
         called = dict(zip(declared, (tuple(names), tuple(grads), tuple(states)), strict=True))
-        result = (tuple(outputs[:len(names)]), tuple(outputs[len(names):]))
+        result = (tuple(outputs[: len(names)]), tuple(outputs[len(names) :]))
         return Function(self.name, graph, declared, result, called, attrs={"global_symbol": self.name})
 
     def _update(self, *arrays: Any) -> list[Any]:
         """The rule on flat arrays: params, gradients, state -> params, state."""
         n = len(self.param_list)
-        params, grads, state = list(arrays[:n]), list(arrays[n:2 * n]), list(arrays[2 * n:])
-        steps, scalars, slots = state[0], state[1:1 + len(self.scalars)], state[1 + len(self.scalars):]
+        params, grads, state = list(arrays[:n]), list(arrays[n : 2 * n]), list(arrays[2 * n :])
+        steps, scalars, slots = state[0], state[1 : 1 + len(self.scalars)], state[1 + len(self.scalars) :]
         lr = self.lr(steps) if callable(self.lr) else float(self.lr)
         held = [self._packed(steps, scalars, slots[k::n]) for k in range(n)]
         params, held = self._rule.update(params, grads, held, lr)
@@ -163,12 +175,19 @@ class MomentumSGD(_Ruled):
 
     slots = ("v",)
 
-    def __init__(self, lr: float | Callable, momentum: float, dampening: float = 0, weight_decay: float = 0,
-                 nesterov: bool = False) -> None:
+    def __init__(
+        self,
+        lr: float | Callable,
+        momentum: float,
+        dampening: float = 0,
+        weight_decay: float = 0,
+        nesterov: bool = False,
+    ) -> None:
         # Momentum 0 as an array: the state has its velocities all the same.
         keeps = momentum if momentum else jax.numpy.zeros((), "float32")
-        super().__init__("MomentumSGD", lr, optim.sgd(keeps, dampening, weight_decay, nesterov, first="dampened",
-                                                      dampen_always=True))
+        super().__init__(
+            "MomentumSGD", lr, optim.sgd(keeps, dampening, weight_decay, nesterov, first="dampened", dampen_always=True)
+        )
         self.momentum, self.dampening = momentum, dampening
         self.weight_decay, self.nesterov = weight_decay, nesterov
 
@@ -182,8 +201,13 @@ class Adam(_Ruled):
 
     slots, scalars = ("m", "v"), ("beta1_product", "beta2_product")
 
-    def __init__(self, lr: float | Callable, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
-                 weight_decay: float = 0) -> None:
+    def __init__(
+        self,
+        lr: float | Callable,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+    ) -> None:
         super().__init__("Adam", lr, optim.adam(*betas, eps, weight_decay, bias_correction="products"))
         self.beta1, self.beta2 = betas
         self.eps, self.weight_decay = eps, weight_decay

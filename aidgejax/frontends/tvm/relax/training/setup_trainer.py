@@ -50,18 +50,21 @@ class SetupTrainer(Pass):
         mod = AppendLoss(self.BACKBONE_FUNC, loss, self._loss.num_backbone_outputs, self.BACKBONE_LOSS_FUNC)(mod)
         mod[self.BACKBONE_FUNC] = in_mode(mod[self.BACKBONE_FUNC], training=False)
         mod[self.BACKBONE_LOSS_FUNC] = in_mode(mod[self.BACKBONE_LOSS_FUNC], training=True)
-        trained = backbone.params[inputs:inputs + params]
+        trained = backbone.params[inputs : inputs + params]
         mod = Gradient(self.BACKBONE_LOSS_FUNC, require_grads=trained, target_index=0)(mod)
         self._optimizer.init(trained)
         mod[self.OPTIMIZER_FUNC] = self._optimizer.get_function().with_attr("global_symbol", self.OPTIMIZER_FUNC)
-        mod = mod.with_attrs({"input_num": inputs, "param_num": params, "state_num": states,
-                              "optim_state": self._optimizer.state})
+        mod = mod.with_attrs(
+            {"input_num": inputs, "param_num": params, "state_num": states, "optim_state": self._optimizer.state}
+        )
         return LegalizeOps()(mod) if self._legalize else mod
 
     def _check_well_formed(self, mod: IRModule) -> None:
         if self.BACKBONE_FUNC not in mod:
-            raise RelaxValueError("SetupTrainer: The backbone module does not contain a function named backbone; it "
-                                  f"has {', '.join(mod.functions) or 'none'}")
+            raise RelaxValueError(
+                "SetupTrainer: The backbone module does not contain a function named backbone; it "
+                f"has {', '.join(mod.functions) or 'none'}"
+            )
         backbone = mod[self.BACKBONE_FUNC]
         try:
             backbone.graph.check()
@@ -71,17 +74,23 @@ class SetupTrainer(Pass):
             value = mod.attrs.get(key)
             value = getattr(value, "value", value)
             if isinstance(value, bool) or not isinstance(value, int | np.integer):
-                raise RelaxValueError(f"SetupTrainer: The backbone module should has an integer attribute named {key}; "
-                                      f"set it with mod.with_attrs({{{key!r}: ...}})")
+                raise RelaxValueError(
+                    f"SetupTrainer: The backbone module should has an integer attribute named {key}; "
+                    f"set it with mod.with_attrs({{{key!r}: ...}})"
+                )
         params, states = _count(mod, "param_num"), _count(mod, "state_num")
         if params < 0 or states < 0 or len(backbone.params) < params + states:
-            raise RelaxValueError(f"SetupTrainer: The number of parameters of the predict function should be no less "
-                                  f"than the number of parameters and states: it has {len(backbone.params)}, "
-                                  f"param_num is {params} and state_num is {states}")
+            raise RelaxValueError(
+                f"SetupTrainer: The number of parameters of the predict function should be no less "
+                f"than the number of parameters and states: it has {len(backbone.params)}, "
+                f"param_num is {params} and state_num is {states}"
+            )
         if states and (isinstance(backbone.result, str) or len(backbone.result) <= states):
-            raise RelaxValueError(f"SetupTrainer: When model state exists, the predict function should return a tuple "
-                                  f"of length more than the number of states: state_num is {states}, it returns "
-                                  f"{backbone.ret_struct_info}")
+            raise RelaxValueError(
+                f"SetupTrainer: When model state exists, the predict function should return a tuple "
+                f"of length more than the number of states: state_num is {states}, it returns "
+                f"{backbone.ret_struct_info}"
+            )
 
 
 def _count(mod: IRModule, key: str) -> int:

@@ -35,10 +35,14 @@ class TrainingStep:
         inputs, n_params, n_states = self._counts
         key = self.key(count) if self.adjoint.is_random else None
         found = self.adjoint([*batch[:inputs], *params, *states, *batch[inputs:]], key)
-        returned, grads = found[:self._returned], found[self._returned:]
+        returned, grads = found[: self._returned], found[self._returned :]
         updated = self.optimizer([*params, *grads, *optim_state])
-        return (returned[0], updated[:n_params], returned[len(returned) - n_states:] if n_states else [],
-                updated[n_params:])
+        return (
+            returned[0],
+            updated[:n_params],
+            returned[len(returned) - n_states :] if n_states else [],
+            updated[n_params:],
+        )
 
     def _scan(self, params: list, states: list, optim_state: list, batches: list, count: Any) -> tuple:
         def one(carry: tuple, batch: list) -> tuple:

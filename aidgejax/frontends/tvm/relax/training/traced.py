@@ -22,11 +22,38 @@ from ..graphs import renamed
 
 CODES = {name: code for code, name in DTYPES.items()}
 
-NODES = {"add": "Add", "add_any": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "max": "Max", "min": "Min",
-         "pow": "Pow", "and": "And", "or": "Or", "eq": "Equal", "lt": "Less", "gt": "Greater", "le": "LessOrEqual",
-         "ge": "GreaterOrEqual", "neg": "Neg", "exp": "Exp", "log": "Log", "sqrt": "Sqrt", "tanh": "Tanh",
-         "sin": "Sin", "cos": "Cos", "tan": "Tan", "floor": "Floor", "ceil": "Ceil", "abs": "Abs", "sign": "Sign",
-         "not": "Not", "erf": "Erf", "logistic": "Sigmoid"}
+NODES = {
+    "add": "Add",
+    "add_any": "Add",
+    "sub": "Sub",
+    "mul": "Mul",
+    "div": "Div",
+    "max": "Max",
+    "min": "Min",
+    "pow": "Pow",
+    "and": "And",
+    "or": "Or",
+    "eq": "Equal",
+    "lt": "Less",
+    "gt": "Greater",
+    "le": "LessOrEqual",
+    "ge": "GreaterOrEqual",
+    "neg": "Neg",
+    "exp": "Exp",
+    "log": "Log",
+    "sqrt": "Sqrt",
+    "tanh": "Tanh",
+    "sin": "Sin",
+    "cos": "Cos",
+    "tan": "Tan",
+    "floor": "Floor",
+    "ceil": "Ceil",
+    "abs": "Abs",
+    "sign": "Sign",
+    "not": "Not",
+    "erf": "Erf",
+    "logistic": "Sigmoid",
+}
 INNER = ("jaxpr", "call_jaxpr")  # where a primitive that wraps a function keeps it
 
 
@@ -139,8 +166,10 @@ class _Writer:
             return op.Log(op.Add(first, 1.0))
         if name == "clamp":
             return op.Min(op.Max(operands[1], operands[0]), operands[2])
-        raise GraphError(f"the function {self.graph.name!r} uses JAX's {name!r}, which is not spelled as a node; use "
-                         f"sums, products, powers, roots, comparisons and choices")
+        raise GraphError(
+            f"the function {self.graph.name!r} uses JAX's {name!r}, which is not spelled as a node; use "
+            f"sums, products, powers, roots, comparisons and choices"
+        )
 
     def _operand(self, a: Any) -> Any:
         """A number as it reads best, if it stands for itself in its dtype."""

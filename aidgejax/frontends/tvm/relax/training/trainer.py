@@ -35,25 +35,29 @@ class Trainer:
     ADJOINT_FUNC = SetupTrainer.ADJOINT_FUNC
     OPTIMIZER_FUNC = SetupTrainer.OPTIMIZER_FUNC
 
-    def __init__(self, train_mod: IRModule, vm: VirtualMachine, device: Device, zero_init_param_state: bool = True
-                 ) -> None:
+    def __init__(
+        self, train_mod: IRModule, vm: VirtualMachine, device: Device, zero_init_param_state: bool = True
+    ) -> None:
         missing = [k for k in ("input_num", "param_num", "state_num", "optim_state") if k not in train_mod.attrs]
         if missing:
-            raise RelaxValueError(f"the module lacks the attributes {', '.join(missing)}: "
-                                  f"make it with SetupTrainer(loss, optimizer, loss_args)(mod)")
+            raise RelaxValueError(
+                f"the module lacks the attributes {', '.join(missing)}: "
+                f"make it with SetupTrainer(loss, optimizer, loss_args)(mod)"
+            )
         if device != vm.device:
             raise RelaxValueError(f"the trainer was given device {device}, its VirtualMachine runs on {vm.device}")
         self.mod, self.vm, self.device = train_mod.without_attr("optim_state"), vm, device
         inputs, params = (int(train_mod.attrs[k]) for k in ("input_num", "param_num"))
         declared = train_mod[self.BACKBONE_FUNC].params
-        self._input_vars, self._param_vars = declared[:inputs], declared[inputs:inputs + params]
-        self._state_vars = declared[inputs + params:]
-        self._target_vars = train_mod[self.BACKBONE_LOSS_FUNC].params[len(declared):]
+        self._input_vars, self._param_vars = declared[:inputs], declared[inputs : inputs + params]
+        self._state_vars = declared[inputs + params :]
+        self._target_vars = train_mod[self.BACKBONE_LOSS_FUNC].params[len(declared) :]
         self._params: list[Any] = [None] * len(self._param_vars)
         self._states: list[Any] = [None] * len(self._state_vars)
         self._optim_state = self._own(train_mod.attrs["optim_state"])
-        self._step = TrainingStep(vm[self.ADJOINT_FUNC].lowered, vm[self.OPTIMIZER_FUNC].lowered,
-                                  (inputs, params, len(self._state_vars)))
+        self._step = TrainingStep(
+            vm[self.ADJOINT_FUNC].lowered, vm[self.OPTIMIZER_FUNC].lowered, (inputs, params, len(self._state_vars))
+        )
         self._updates = 0
         if zero_init_param_state:
             self.zero_init_params()
@@ -75,11 +79,14 @@ class Trainer:
         shapes = [_static(v) for v in self._param_vars]
         scalars = [v.name_hint for v, s in zip(self._param_vars, shapes, strict=True) if sum(s) == 0]
         if scalars:
-            raise RelaxValueError(f"parameter {', '.join(scalars)} is a scalar or empty: the rule divides by the sum "
-                                  f"of its sizes. Set it with load_params({{{scalars[0]!r}: ...}})")
+            raise RelaxValueError(
+                f"parameter {', '.join(scalars)} is a scalar or empty: the rule divides by the sum "
+                f"of its sizes. Set it with load_params({{{scalars[0]!r}: ...}})"
+            )
         drawn = [np.sqrt(6.0 / np.sum(s)) * np.random.uniform(-1.0, 1.0, s) for s in shapes]
-        self._params = [self._place(d.astype(jnp.dtype(v.struct_info.dtype)))
-                        for d, v in zip(drawn, self._param_vars, strict=True)]
+        self._params = [
+            self._place(d.astype(jnp.dtype(v.struct_info.dtype))) for d, v in zip(drawn, self._param_vars, strict=True)
+        ]
 
     xavier_uniform_init_params = xaiver_uniform_init_params
 
@@ -107,8 +114,7 @@ class Trainer:
     def load_optim_states(self, states: Arrays) -> None:
         """Set the optimizer's state from what export_optim_states gave, or its values in order."""
         declared = [Var(n, t) for n, t in zip(self._optim_names, self._optim_types, strict=True)]
-        found = self._loaded(self._optim_state, declared, states, "optim_states", "Optimizer state",
-                             "optimizer states")
+        found = self._loaded(self._optim_state, declared, states, "optim_states", "Optimizer state", "optimizer states")
         self._optim_state = self._own(found)
 
     export_optim_state, load_optim_state = export_optim_states, load_optim_states
@@ -122,7 +128,7 @@ class Trainer:
         found = self.vm[self.BACKBONE_FUNC](*input_instances, *self._params, *self._states)
         if isinstance(found, Tensor):
             return found
-        found = list(found)[:len(found) - len(self._state_vars)]
+        found = list(found)[: len(found) - len(self._state_vars)]
         return found[0] if len(found) == 1 else found
 
     def update(self, input_instances: Any, targets: Any) -> Tensor:
@@ -133,7 +139,8 @@ class Trainer:
         batch = self._batch(input_instances, targets)
         with jax.enable_x64(True):
             loss, self._params, self._states, self._optim_state = self._step(
-                self._params, self._states, self._optim_state, batch, np.int32(self._updates))
+                self._params, self._states, self._optim_state, batch, np.int32(self._updates)
+            )
         self._updates += 1
         return Tensor(loss)
 
@@ -142,7 +149,8 @@ class Trainer:
         batch = self._batch(input_instances, targets, stacked=True)
         with jax.enable_x64(True):
             losses, self._params, self._states, self._optim_state = self._step.scanned(
-                self._params, self._states, self._optim_state, batch, np.int32(self._updates))
+                self._params, self._states, self._optim_state, batch, np.int32(self._updates)
+            )
         self._updates += losses.shape[0]
         return Tensor(losses)
 
@@ -152,8 +160,10 @@ class Trainer:
         The configuration has the time of the same adjoint, and of a whole update, as one compiled program.
         """
         if not self.vm.profile_enabled:
-            raise NotReady("profile_adjoint needs a VirtualMachine that was made with profile=True: "
-                           "VirtualMachine(ex, device, profile=True)")
+            raise NotReady(
+                "profile_adjoint needs a VirtualMachine that was made with profile=True: "
+                "VirtualMachine(ex, device, profile=True)"
+            )
         batch = self._batch(input_instances, targets)
         lowered, inputs = self._step.adjoint, len(self._input_vars)
         with jax.enable_x64(True):
@@ -161,9 +171,12 @@ class Trainer:
             arrays = [*batch[:inputs], *self._params, *self._states, *batch[inputs:]]
             key = self._step.key(np.int32(self._updates)) if lowered.is_random else None
             fused, whole = jax.jit(lowered), self._step.undonated
-            beside = {"Fused adjoint (us)": lambda: fused(arrays, key),
-                      "Fused step (us)": lambda: whole(self._params, self._states, self._optim_state, batch,
-                                                       np.int32(self._updates))}
+            beside = {
+                "Fused adjoint (us)": lambda: fused(arrays, key),
+                "Fused step (us)": lambda: whole(
+                    self._params, self._states, self._optim_state, batch, np.int32(self._updates)
+                ),
+            }
             known = dict(zip(lowered.graph.inputs, arrays, strict=True)) | lowered.graph.constants
             return profiling.profile(lowered.walker, known, self.device.jax, beside, key=key)
 
@@ -175,11 +188,13 @@ class Trainer:
         self._check_ready()
         function = self.mod[self.BACKBONE_LOSS_FUNC if loss else self.BACKBONE_FUNC]
         results = flat(function.result)
-        results = results[:len(results) - len(self._state_vars)]
-        named = {r: r for r in results[1 if loss else 0:]}
+        results = results[: len(results) - len(self._state_vars)]
+        named = {r: r for r in results[1 if loss else 0 :]}
         outputs = {"loss": results[0], **named} if loss else named
-        params, states = ({leaf: a for v, a in zip(vs, arrays, strict=True) for leaf in flat(function.names[v])}
-                          for vs, arrays in ((self._param_vars, self._params), (self._state_vars, self._states)))
+        params, states = (
+            {leaf: a for v, a in zip(vs, arrays, strict=True) for leaf in flat(function.names[v])}
+            for vs, arrays in ((self._param_vars, self._params), (self._state_vars, self._states))
+        )
         return with_producers(function, params, states, outputs)
 
     # ---- inside ---------------------------------------------------------------------------------------
@@ -207,17 +222,21 @@ class Trainer:
             at = {v.name_hint: k for k, v in enumerate(declared)}
             unknown = [k for k in given if k not in at]
             if unknown:
-                raise RelaxValueError(f"{one} {', '.join(map(str, unknown))} is not found in the model; it has "
-                                      f"{', '.join(at) or 'none'}")
+                raise RelaxValueError(
+                    f"{one} {', '.join(map(str, unknown))} is not found in the model; it has {', '.join(at) or 'none'}"
+                )
             pairs = [(at[k], a) for k, a in given.items()]
         elif isinstance(given, list):
             if len(given) != len(declared):
-                raise RelaxValueError(f"The length of extern {many.split()[-1]} is {len(given)}, which does not match "
-                                      f"the number of {many} {len(declared)}")
+                raise RelaxValueError(
+                    f"The length of extern {many.split()[-1]} is {len(given)}, which does not match "
+                    f"the number of {many} {len(declared)}"
+                )
             pairs = list(enumerate(given))
         else:
-            raise RelaxValueError(f"The type of extern_{what} should be either list or dict, got "
-                                  f"{type(given).__name__}")
+            raise RelaxValueError(
+                f"The type of extern_{what} should be either list or dict, got {type(given).__name__}"
+            )
         new = list(old)
         for k, a in pairs:
             type_ = declared[k].struct_info
@@ -231,27 +250,40 @@ class Trainer:
         for arrays, what, asked in ((self._params, "parameter", params), (self._states, "model state", states)):
             for k, a in enumerate(arrays):
                 if asked and a is None:
-                    raise NotReady(f"The {k}-th {what} is not initialized before training or inference. Load it, or "
-                                   f"call zero_init_{'params' if what == 'parameter' else 'states'}()")
+                    raise NotReady(
+                        f"The {k}-th {what} is not initialized before training or inference. Load it, or "
+                        f"call zero_init_{'params' if what == 'parameter' else 'states'}()"
+                    )
 
     def _check_inputs(self, given: Sequence[Any]) -> None:
         if len(given) != len(self._input_vars):
-            raise RelaxValueError(f"The length of the input does not match the backbone: got {len(given)}, expected "
-                                  f"{len(self._input_vars)} ({', '.join(v.name_hint for v in self._input_vars)})")
+            raise RelaxValueError(
+                f"The length of the input does not match the backbone: got {len(given)}, expected "
+                f"{len(self._input_vars)} ({', '.join(v.name_hint for v in self._input_vars)})"
+            )
 
     def _batch(self, inputs: Any, targets: Any, stacked: bool = False) -> list[Any]:
         """Inputs and targets, checked; stacked: with an axis of steps in front."""
         inputs, targets = _listed(inputs), _listed(targets)
         self._check_inputs(inputs)
         if len(targets) != len(self._target_vars):
-            raise RelaxTypeError(f"The number of targets does not match the loss: got {len(targets)}, expected "
-                                 f"{len(self._target_vars)} ({', '.join(v.name_hint for v in self._target_vars)})")
+            raise RelaxTypeError(
+                f"The number of targets does not match the loss: got {len(targets)}, expected "
+                f"{len(self._target_vars)} ({', '.join(v.name_hint for v in self._target_vars)})"
+            )
         self._check_ready()
         sizes: dict[str, int] = {}
         lead = ("steps",) if stacked else ()
-        return [check(f"{self.ADJOINT_FUNC}, {v.name_hint}: {v.struct_info}", a, lead + v.struct_info.shape,
-                      v.struct_info.dtype, sizes)
-                for v, a in zip([*self._input_vars, *self._target_vars], [*inputs, *targets], strict=True)]
+        return [
+            check(
+                f"{self.ADJOINT_FUNC}, {v.name_hint}: {v.struct_info}",
+                a,
+                lead + v.struct_info.shape,
+                v.struct_info.dtype,
+                sizes,
+            )
+            for v, a in zip([*self._input_vars, *self._target_vars], [*inputs, *targets], strict=True)
+        ]
 
 
 def _listed(arrays: Any) -> list[Any]:
@@ -260,6 +292,8 @@ def _listed(arrays: Any) -> list[Any]:
 
 def _static(var: Var) -> tuple[int, ...]:
     if not var.struct_info.is_static:
-        raise SymbolicShape(f"{var.name_hint} has type {var.struct_info}, and an initialization needs every size as a "
-                            f"number. Use Trainer(..., zero_init_param_state=False) and load {var.name_hint}")
+        raise SymbolicShape(
+            f"{var.name_hint} has type {var.struct_info}, and an initialization needs every size as a "
+            f"number. Use Trainer(..., zero_init_param_state=False) and load {var.name_hint}"
+        )
     return var.struct_info.shape

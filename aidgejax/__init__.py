@@ -13,11 +13,7 @@ lowered to pure JAX functions; a whole epoch is one compiled program; a NumPy ba
 `python -m aidgejax` does the same from the command line.
 """
 
-from . import analog, fillers, metrics, onnxio, ops, optim, reference, schedule, zoo
-from .backend import NumpyProgram, run
-from .checkpoint import load, save
-from .comparison import compare
-from .data import Dataset, batch_order, chunks, digits, load_npz, prefetch
+from . import analog, errors, onnxio, ops, passes, reference
 from .errors import (
     AidgeJaxError,
     BackendError,
@@ -30,24 +26,83 @@ from .errors import (
     SettingError,
     UnknownOperator,
 )
-from .freeze import cut_at, freeze_body, freeze_statistics
-from .gradient import grad_name, make_gradient
+from .execution.numpy_program import NumpyProgram
+from .execution.program import Program, as_jax, make_program
+from .execution.run import run
 from .graph import Graph, Node, Producer, Value
-from .lower import Program, as_jax, make_program
-from .match import matches
-from .ops.loss import with_loss
-from .summary import inspect
-from .train import TrainState, fit, make_accumulating_step, make_epoch, make_evaluation, make_step, start
-from .walk import infer_shapes
+from .interpreter.shape_inference import infer_shapes
+from .passes.freeze import cut_at, freeze_body, freeze_statistics
+from .passes.gradient import grad_name, make_gradient
+from .passes.loss import with_loss
+from .passes.pattern import matches
+from .tools import zoo
+from .tools.compare import compare
+from .tools.inspect import inspect
+from .training import checkpoint, data, fillers, metrics, optim, schedule
+from .training.checkpoint import load, save
+from .training.data import Dataset, batch_order, chunks, digits, load_npz, prefetch
+from .training.evaluation import make_evaluation
+from .training.fit import fit
+from .training.loop import TrainState, make_accumulating_step, make_epoch, make_step, start
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Graph", "Value", "Node", "Producer", "ops", "zoo", "matches", "onnxio", "with_loss", "infer_shapes",
-    "cut_at", "freeze_body", "freeze_statistics",
-    "make_gradient", "grad_name", "make_program", "Program", "as_jax", "run", "reference", "NumpyProgram", "compare",
-    "inspect", "analog", "fillers", "optim", "schedule", "metrics", "Dataset", "digits", "load_npz", "batch_order",
-    "chunks", "prefetch", "TrainState", "start", "make_step", "make_accumulating_step", "make_epoch",
-    "make_evaluation", "fit", "save", "load", "AidgeJaxError", "BackendError", "CheckpointError", "DataError",
-    "GraphError", "ModelFileError", "NoGradientRule", "QueryError", "SettingError", "UnknownOperator",
-]  # fmt: skip
+    "AidgeJaxError",
+    "analog",
+    "as_jax",
+    "BackendError",
+    "batch_order",
+    "checkpoint",
+    "CheckpointError",
+    "chunks",
+    "compare",
+    "cut_at",
+    "data",
+    "DataError",
+    "Dataset",
+    "digits",
+    "errors",
+    "fillers",
+    "fit",
+    "freeze_body",
+    "freeze_statistics",
+    "grad_name",
+    "Graph",
+    "GraphError",
+    "infer_shapes",
+    "inspect",
+    "load",
+    "load_npz",
+    "make_accumulating_step",
+    "make_epoch",
+    "make_evaluation",
+    "make_gradient",
+    "make_program",
+    "make_step",
+    "matches",
+    "metrics",
+    "ModelFileError",
+    "Node",
+    "NoGradientRule",
+    "NumpyProgram",
+    "onnxio",
+    "ops",
+    "optim",
+    "passes",
+    "prefetch",
+    "Producer",
+    "Program",
+    "QueryError",
+    "reference",
+    "run",
+    "save",
+    "schedule",
+    "SettingError",
+    "start",
+    "TrainState",
+    "UnknownOperator",
+    "Value",
+    "with_loss",
+    "zoo",
+]

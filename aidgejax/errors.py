@@ -22,7 +22,7 @@ class NoGradientRule(GraphError):
 
 
 class QueryError(GraphError):
-    """A graph query (see aidgejax.match) that cannot be read."""
+    """A graph query (see passes/pattern.py) that cannot be read."""
 
 
 class DataError(AidgeJaxError, ValueError):

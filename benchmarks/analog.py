@@ -14,8 +14,10 @@ import jax
 import numpy as np
 
 import aidgejax
-from aidgejax import analog, optim, schedule, zoo
+from aidgejax import analog
 from aidgejax.frontends.aihwkit.simulator import configs
+from aidgejax.tools import zoo
+from aidgejax.training import optim, schedule
 
 
 def hardware() -> configs.TorchInferenceRPUConfig:

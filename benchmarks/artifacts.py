@@ -23,10 +23,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from aidgejax import onnxio, zoo
+from aidgejax import onnxio
 from aidgejax.frontends.onnxruntime.training import artifacts
 from aidgejax.frontends.onnxruntime.training.api import CheckpointState, Module, Optimizer
-from aidgejax.walk import infer_shapes
+from aidgejax.interpreter.shape_inference import infer_shapes
+from aidgejax.tools import zoo
 
 THERE = """
 import json, sys, time

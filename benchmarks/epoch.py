@@ -20,11 +20,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from aidgejax import optim, schedule, zoo
-from aidgejax.lower import make_program
-from aidgejax.ops.loss import with_loss
-from aidgejax.train import make_epoch, make_step, start
-from aidgejax.walk import infer_shapes
+from aidgejax.execution.program import make_program
+from aidgejax.interpreter.shape_inference import infer_shapes
+from aidgejax.passes.loss import with_loss
+from aidgejax.tools import zoo
+from aidgejax.training import optim, schedule
+from aidgejax.training.loop import make_epoch, make_step, start
 
 MODELS = {
     "mlp": (lambda: zoo.mlp(sizes=(784, 512, 512, 10)), (784,)),

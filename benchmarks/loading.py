@@ -16,9 +16,10 @@ import jax
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from aidgejax import make_program, onnxio, optim, schedule
-from aidgejax.ops.loss import with_loss
-from aidgejax.train import make_step, start
+from aidgejax import make_program, onnxio
+from aidgejax.passes.loss import with_loss
+from aidgejax.training import optim, schedule
+from aidgejax.training.loop import make_step, start
 
 WIDTH = 8
 

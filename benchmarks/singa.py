@@ -11,10 +11,10 @@ import time
 import jax
 import numpy as np
 
+from aidgejax.execution.program import make_program
 from aidgejax.frontends.singa import autograd, layer, model, opt, tensor
-from aidgejax.lower import make_program
-from aidgejax.ops.loss import with_loss
-from aidgejax.train import make_epoch, make_step, start
+from aidgejax.passes.loss import with_loss
+from aidgejax.training.loop import make_epoch, make_step, start
 
 
 class Cnn(model.Model):

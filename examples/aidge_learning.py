@@ -11,7 +11,7 @@ from aidgejax.frontends import aidge_core, aidge_learning
 # ---- left open by the page: a model, and data ----------------------------------------------------------
 import numpy as np
 
-from aidgejax.data import digits
+from aidgejax.training.data import digits
 
 ROWS = 256
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from aidgejax.data import digits
 from aidgejax.frontends import aidge_core, aidge_learning
+from aidgejax.training.data import digits
 
 EPOCHS, BATCH, ROWS = 3, 32, 320
 data = digits()[:ROWS]

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 import aidgejax
-from aidgejax import analog, optim, schedule
+from aidgejax import analog
 from aidgejax.frontends.aihwkit.simulator.configs import (
     BoundManagementType,
     NoiseManagementType,
@@ -23,6 +23,7 @@ from aidgejax.frontends.aihwkit.simulator.configs import (
     WeightModifierType,
 )
 from aidgejax.graph import Graph
+from aidgejax.training import optim, schedule
 
 
 def network() -> Graph:

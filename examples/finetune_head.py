@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 import aidgejax as aj
-from aidgejax import fillers, optim, schedule
+from aidgejax.training import fillers, optim, schedule
 
 EPOCHS, BATCH = 20, 16
 

@@ -6,11 +6,11 @@ import tempfile
 
 import numpy as np
 
-from aidgejax.data import Dataset
+from aidgejax.execution.program import make_program
 from aidgejax.frontends.singa import device, layer, model, opt, tensor
-from aidgejax.lower import make_program
-from aidgejax.ops.loss import with_loss
-from aidgejax.train import fit
+from aidgejax.passes.loss import with_loss
+from aidgejax.training.data import Dataset
+from aidgejax.training.fit import fit
 
 rng = np.random.default_rng(0)
 dev = device.get_default_device()

@@ -1,8 +1,11 @@
-"""The house keeps its own rules: floors, no autograd, names."""
+"""The structure of the package, held by machine: floors, circles, front ends, private names, no autograd."""
 
 import ast
 import importlib
 import pkgutil
+import re
+import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,88 +15,270 @@ import aidgejax
 ROOT = Path(aidgejax.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
-# The table of floors: a room imports from lower floors, or from beside itself on its own.
+# Imports go down only.  `BESIDE` lists the few that stay on a floor.
 FLOOR = {
-    "errors": 0,
-    "graph": 1, "match": 1,
-    "ops": 2, "fillers": 2, "optim": 2, "schedule": 2, "metrics": 2, "zoo": 2,
-    "freeze": 2,
-    "gradient": 3, "walk": 3, "unroll": 3, "lower": 3,
-    "train": 4, "data": 4, "checkpoint": 4, "parallel": 4, "analog": 4, "onnxio": 4,
-    "backend": 5, "comparison": 5, "summary": 5,
-    "frontends": 6, "__main__": 6, "__init__": 6,
+    "errors": 0, "dtypes": 0, "files": 0,
+    "graph": 1,
+    "ops": 2, "reference": 2,
+    "interpreter": 3,
+    "passes": 4,
+    "execution": 5,
+    "training": 6, "onnxio": 6,
+    "analog": 7, "quant": 7,
+    "tools": 8,
+    "frontends": 9, "cli": 9,
+    "__init__": 10, "__main__": 10,
 }  # fmt: skip
-WITHOUT_JAX = {"errors", "graph", "match", "zoo", "freeze", "gradient", "onnxio", "reference"}
+BESIDE = {("dtypes", "errors"), ("files", "errors"), ("quant", "analog"), ("__main__", "__init__")}
+WITHOUT_JAX = {"errors", "files", "graph", "reference", "onnxio"}
 WITH_ONNX = {"onnxio", "frontends"}
-DERIVATIVES = {
-    "grad",
-    "value_and_grad",
-    "vjp",
-    "jvp",
-    "linearize",
-    "linear_transpose",
-    "jacfwd",
-    "jacrev",
-    "hessian",
-    "pure_callback",
-    "io_callback",
-    "ad",
-    "custom_jvp",
-}
+DERIVATIVES = {"grad", "value_and_grad", "vjp", "jvp", "linearize", "linear_transpose", "jacfwd", "jacrev", "hessian",
+               "pure_callback", "io_callback", "ad", "custom_jvp"}  # fmt: skip
 
 
-def room(path):
-    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imports(path):
-    """(room of aidgejax or None, outside module, names) of every import statement."""
-    depth = len(path.relative_to(ROOT).parts)
-    package = ["aidgejax", *path.relative_to(ROOT).parts[:-1]]
-    for node in ast.walk(ast.parse(path.read_text())):
+MODULES = {module_of(p): p for p in FILES}
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def room(module: str) -> str:
+    return (module.split(".") + ["__init__"])[1]
+
+
+@cache
+def imports(path: Path) -> tuple[tuple[str, tuple[str, ...], int], ...]:
+    """(module, names, line) of every import, those inside functions and those by importlib or __import__ included."""
+    mine = module_of(path)
+    package = mine.split(".") if path.name == "__init__.py" else mine.split(".")[:-1]
+    found: list[tuple[str, tuple[str, ...], int]] = []
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
-            for a in node.names:
-                yield a.name, []
+            found += [(a.name, (), node.lineno) for a in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
-            assert node.level <= depth
-            if module == "aidgejax":
-                yield from ((f"aidgejax.{a.name}", []) for a in node.names)
-            else:
-                yield module, [a.name for a in node.names]
+            found.append((module, tuple(a.name for a in node.names), node.lineno))
+        elif isinstance(node, ast.Call) and node.args:
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if called in ("import_module", "__import__"):
+                found.append((_written_module(node.args[0], package), (), node.lineno))
+    return tuple(found)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def _written_module(argument: ast.expr, package: list[str]) -> str:
+    """The module that a literal or f"{__name__}.x" names; a part that is computed ends it."""
+    parts = argument.values if isinstance(argument, ast.JoinedStr) else [argument]
+    text = ""
+    for part in parts:
+        if isinstance(part, ast.Constant) and isinstance(part.value, str):
+            text += part.value
+        elif isinstance(part, ast.FormattedValue) and isinstance(part.value, ast.Name) and part.value.id == "__name__":
+            text += ".".join(package)
+        else:
+            break
+    if text.startswith("."):
+        text = ".".join(package) + text
+    return text.rstrip(".")
+
+
+@cache
+def own_imports(path: Path) -> frozenset[str]:
+    """The modules of aidgejax that a file imports: a name from a package counts for the submodule, if it is one."""
+    found = set()
+    for module, names, _ in imports(path):
+        if module.split(".")[0] == "aidgejax":
+            subs = {f"{module}.{n}" for n in names if f"{module}.{n}" in MODULES}
+            found |= subs
+            if module in MODULES and (not names or len(subs) < len(names)):
+                found.add(module)
+    return frozenset(found - {module_of(path)})
+
+
+def collects(path: Path) -> bool:
+    """A package that imports each of its families by name, as ops and reference do, is above them."""
+    return any(m == module_of(path) for m, names, _ in imports(path) if not names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
 def test_imports_go_down_only(path):
-    mine = room(path)
-    for module, names in imports(path):
-        top, _, rest = module.partition(".")
-        if top == "aidgejax" and rest:
-            theirs = rest.split(".")[0]
-            if mine == "reference":
-                assert theirs in ("reference", "errors", "graph"), f"the NumPy backend imports {module}"
-            elif theirs == "reference":
-                assert FLOOR[mine] >= 5, f"{mine} imports the NumPy backend"
-            elif theirs != mine:
-                assert FLOOR[theirs] <= FLOOR[mine], f"{mine} (floor {FLOOR[mine]}) imports {module}"
-                if FLOOR[mine] == 4 and theirs == "onnxio" or mine == "onnxio" and FLOOR[theirs] == 4:
-                    raise AssertionError(f"{mine} imports {module}: files and training know nothing of each other")
-        elif top in ("jax", "jaxlib"):
+    if module_of(path) == "aidgejax.cli.main":
+        pytest.xfail("the artifacts command lives in a front end")
+    mine = room(module_of(path))
+    for theirs in {room(m) for m in own_imports(path)} - {mine}:
+        if mine == "reference":
+            assert theirs in ("errors", "graph", "dtypes"), f"the NumPy backend imports {theirs}"
+        elif (mine, theirs) not in BESIDE:
+            assert FLOOR[theirs] < FLOOR[mine], f"{mine} (floor {FLOOR[mine]}) imports {theirs} ({FLOOR[theirs]})"
+        if theirs == "reference":
+            assert FLOOR[mine] >= 5, f"{mine} imports the NumPy backend"
+    for module, names, _ in imports(path):
+        top = module.split(".")[0]
+        if top in ("jax", "jaxlib"):
             assert mine not in WITHOUT_JAX, f"{mine} imports {module}"
-        elif top == "onnx":
+        if top == "onnx":
             assert mine in WITH_ONNX, f"{mine} imports onnx"
-        assert top not in ("torch", "optax", "flax", "tensorflow", "scipy", "sklearn"), f"{mine} imports {module}"
+        assert top not in ("optax", "flax", "tensorflow", "scipy", "sklearn"), f"{mine} imports {module}"
         assert not (top == "chex" and mine in ("errors", "graph", "reference")), names
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def circles() -> list[list[str]]:
+    """Strongly connected groups of more than one module (Tarjan, 1972)."""
+    edges = {m: own_imports(p) for m, p in MODULES.items()}
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(module: str) -> None:
+        index[module] = low[module] = len(index)
+        stack.append(module)
+        for other in edges[module]:
+            if other not in index:
+                visit(other)
+                low[module] = min(low[module], low[other])
+            elif other in stack:
+                low[module] = min(low[module], index[other])
+        if low[module] == index[module]:
+            group = [stack.pop()]
+            while group[-1] != module:
+                group.append(stack.pop())
+            if len(group) > 1:
+                found.append(sorted(group))
+
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(10_000)
+    for module in edges:
+        if module not in index:
+            visit(module)
+    sys.setrecursionlimit(limit)
+    return found
+
+
+@pytest.mark.xfail(strict=True, reason="front ends: to be opened")
+def test_no_circle_of_modules():
+    assert circles() == []
+
+
+def front_end(module: str) -> str | None:
+    parts = module.split(".")
+    return parts[2] if parts[1:2] == ["frontends"] and len(parts) > 2 else None
+
+
+def test_no_front_end_imports_another():
+    wrong = []
+    for module, path in MODULES.items():
+        mine = front_end(module)
+        for theirs in {front_end(m) for m in own_imports(path)} - {mine, None, "_shared"}:
+            if mine and not (mine.startswith("aidge_") and theirs == "aidge_core"):
+                wrong.append(f"{module} imports {theirs}")
+    assert wrong == []
+
+
+def package_of(module: str) -> str:
+    return front_end(module) or room(module)
+
+
+@pytest.mark.xfail(strict=True, reason="front ends: to be opened")
+def test_no_private_name_of_another_package():
+    """Neither `from ..other import _name` nor `thing._name` of something that another package defines."""
+    owners: dict[str, set[str]] = {}
+    for module, path in MODULES.items():
+        for node in ast.walk(tree_of(path)):
+            for name in _private_names(node):
+                owners.setdefault(name, set()).add(package_of(module))
+    wrong = []
+    for module, path in MODULES.items():
+        mine = package_of(module)
+        for other, names, line in imports(path):
+            if other.split(".")[0] == "aidgejax" and package_of(other) != mine:
+                wrong += [f"{module}:{line} imports {n}" for n in names if _is_private(n)]
+                wrong += [f"{module}:{line} imports {other}"] * any(map(_is_private, other.split(".")[2:]))
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.Attribute) and _is_private(node.attr):
+                if isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"):
+                    continue
+                if owners.get(node.attr, set()) and mine not in owners[node.attr]:
+                    wrong.append(f"{module}:{node.lineno} reaches for {node.attr}")
+    wrong = [w for w in wrong if "_shared" not in w]
+    assert wrong == [], "\n".join(wrong)
+
+
+def _is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def _private_names(node: ast.AST):
+    if isinstance(node, ast.FunctionDef | ast.ClassDef) and _is_private(node.name):
+        yield node.name
+    elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and _is_private(node.attr):
+        if isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"):
+            yield node.attr
+    elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and _is_private(node.target.id):
+        yield node.target.id
+    elif isinstance(node, ast.Assign):
+        yield from (t.id for t in node.targets if isinstance(t, ast.Name) and _is_private(t.id))
+
+
+def test_references_in_text_lead_somewhere():
+    """A module, file or `module.name` of this package that a docstring or comment names exists."""
+    stems: dict[str, list[Path]] = {}
+    for path in FILES:
+        stems.setdefault(path.parent.name if path.name == "__init__.py" else path.stem, []).append(path)
+    wrong = []
+    for path in FILES:
+        for line, text in prose(path):
+            for name in re.findall(r"\baidgejax(?:\.[a-zA-Z_]\w*)+", text):
+                if not _resolves(name):
+                    wrong.append(f"{module_of(path)}:{line} names {name}")
+            for name in re.findall(r"(?<![\w/.])((?:\w+/)*\w+\.py)\b", text):
+                near = [p for p in FILES if str(p.relative_to(ROOT.parent)).endswith(f"/{name}")]
+                outside = (ROOT.parent / name).exists()
+                if not near and not outside and "Source" not in text and "(" not in text.split(name)[0][-40:]:
+                    wrong.append(f"{module_of(path)}:{line} names the file {name}")
+            for where, name in re.findall(r"\bsee (?:also )?`?(\w+)\.([a-z_]\w*)`?(?![\w(/])", text):
+                if where in stems and name != "py" and not any(name in p.read_text() for p in stems[where]):
+                    wrong.append(f"{module_of(path)}:{line} names {where}.{name}")
+                elif where not in stems and name == "py":
+                    wrong.append(f"{module_of(path)}:{line} names {where}.{name}")
+    assert wrong == [], "\n".join(wrong)
+
+
+def prose(path: Path):
+    """(line, text) of comments and docstrings."""
+    for n, line in enumerate(path.read_text().splitlines(), 1):
+        if "#" in line:
+            yield n, line.split("#", 1)[1]
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and (text := ast.get_docstring(node)):
+            for k, line in enumerate(text.splitlines()):
+                yield getattr(node, "lineno", 1) + k, line
+
+
+def _resolves(name: str) -> bool:
+    thing = aidgejax
+    for part in name.split(".")[1:]:
+        try:
+            thing = getattr(thing, part, None) or importlib.import_module(f"{thing.__name__}.{part}")
+        except (ImportError, AttributeError):
+            return False
+    return True
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
 def test_jax_differentiates_nothing(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("jax", "ad"):
             assert node.attr not in DERIVATIVES, f"jax.{node.attr}, line {node.lineno}"
-            assert node.attr != "custom_vjp" or room(path) == "lower", f"jax.custom_vjp, line {node.lineno}"
-    for module, names in imports(path):
+            assert node.attr != "custom_vjp" or module_of(path) == "aidgejax.execution.program", node.lineno
+    for module, names, _ in imports(path):
         if module.split(".")[0] == "jax":
             assert not DERIVATIVES.intersection([*module.split("."), *names]), f"from {module} import {names}"
             assert "custom_vjp" not in names
@@ -108,6 +293,5 @@ def test_no_function_bears_the_name_of_a_module():
 
 def test_no_assert_and_nothing_unfinished():
     for path in FILES:
-        tree = ast.parse(path.read_text())
-        assert not [n.lineno for n in ast.walk(tree) if isinstance(n, ast.Assert)], path
+        assert not [n.lineno for n in ast.walk(tree_of(path)) if isinstance(n, ast.Assert)], path
         assert not any(word in path.read_text() for word in ("TODO", "FIXME", "raise NotImplementedError")), path

@@ -7,10 +7,19 @@
 
 `config` is one of aidgejax.frontends.aihwkit.simulator.configs, or anything with the same fields.  Everything is a
 pytree, goes through jax.jit and jax.lax.scan, and belongs in a checkpoint as it is.  Formulas stand in
-aidgejax/ops/analog.py, periphery.py and quantize.py; tile.py writes them into one graph per configuration.
+aidgejax/ops/analog.py, analog_quantizer.py and fake_quantize.py; tile.py writes them into one graph per configuration.
 """
 
 from .calibrate import CALIBRATIONS, calibrate
+from .config import (
+    AihwkitException,
+    AnalogBiasConfigError,
+    ConfigError,
+    PeripheryConfigError,
+    Settings,
+    TorchTileConfigError,
+    settings,
+)
 from .convert import (
     AnalogLayer,
     convert_to_analog,
@@ -33,15 +42,6 @@ from .functions import (
     uniform_quantize,
 )
 from .report import clipped_share, describe, picture, sweep, table
-from .settings import (
-    AihwkitException,
-    AnalogBiasConfigError,
-    ConfigError,
-    PeripheryConfigError,
-    Settings,
-    TorchTileConfigError,
-    settings,
-)
 
 __all__ = [
     "CALIBRATIONS", "AihwkitException", "AnalogBiasConfigError", "AnalogLayer", "ConfigError", "PeripheryConfigError",

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import GraphError, SettingError
+from ..execution.program import make_program
 from ..graph import Graph, Node
-from ..lower import make_program
 from ..ops.analog import spread
 
 Arrays = dict[str, Any]

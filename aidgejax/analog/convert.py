@@ -22,10 +22,10 @@ import numpy as np
 
 from ..errors import GraphError
 from ..graph import Graph, Node, Value
-from ..optim import Optimizer
-from ..walk import infer_shapes
+from ..interpreter.shape_inference import infer_shapes
+from ..training.optim import Optimizer
+from .config import ConfigError, Settings, settings
 from .functions import post_update
-from .settings import ConfigError, Settings, settings
 from .tile import Convolution, Linear, declare, tile_arrays, write_parts, write_tile
 
 Arrays = dict[str, Any]
@@ -275,14 +275,14 @@ def post_updated(layer: AnalogLayer, params: Arrays, buffers: Arrays) -> tuple[A
 def with_post_update(optimizer: Optimizer, graph: Graph) -> Optimizer:
     """The same optimizer, after whose steps weights are clipped and mapped anew, as each layer's config says."""
 
-    def finish(params: Arrays, buffers: Arrays) -> tuple[Arrays, Arrays]:
-        if optimizer.finish:
-            params, buffers = optimizer.finish(params, buffers)
+    def post_update(params: Arrays, buffers: Arrays) -> tuple[Arrays, Arrays]:
+        if optimizer.post_update:
+            params, buffers = optimizer.post_update(params, buffers)
         for layer in layers(graph):
             params, buffers = post_updated(layer, params, buffers)
         return params, buffers
 
-    return Optimizer(optimizer.init, optimizer.update, finish)
+    return Optimizer(optimizer.init, optimizer.update, post_update)
 
 
 # ---- back ---------------------------------------------------------------------------------------------

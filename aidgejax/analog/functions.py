@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import GraphError
+from ..execution.program import Program, make_program
 from ..graph import Graph
-from ..lower import Program, make_program
-from .settings import Settings, settings
+from .config import Settings, settings
 from .tile import Linear, declare, tile_arrays, write_tile
 
 Arrays = dict[str, Any]
@@ -165,7 +165,7 @@ def _quantizer(n_bits: int, symmetric: bool, *shapes: tuple[int, ...]) -> Progra
             names=["q"],
         )[0]
     )
-    return make_program(g, wrt=["v", "delta", "zero_float"], unreached="zeros")
+    return make_program(g, wrt=["v", "delta", "zero_float"], unreachable="zeros")
 
 
 # ---- inside -------------------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ def _layer(
 ) -> tuple[Program, dict[str, str]]:
     flat, held = ({k: np.zeros(shape, dtype) for k, shape, dtype in which} for which in (params, state))
     graph, moved = layer_graph(s, flat, held, rank=rank)
-    program = make_program(graph, seeds=["y"], wrt=[*flat, "x"], training=training, unreached="zeros")
+    program = make_program(graph, seeds=["y"], wrt=[*flat, "x"], training=training, unreachable="zeros")
     return program, moved
 
 

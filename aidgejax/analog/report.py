@@ -10,8 +10,8 @@ import jax
 import numpy as np
 
 from ..errors import GraphError
+from ..execution.program import make_program
 from ..graph import Graph
-from ..lower import make_program
 from .convert import input_ranges, layers
 
 Arrays = dict[str, Any]

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import Builder, Graph, Value
-from .settings import Periphery, Settings
+from .config import Periphery, Settings
 
 Arrays = dict[str, Any]
 CLIPPED = 0.999  # of out_bound: from there on an output counts as clipped.  Source: aihwkit

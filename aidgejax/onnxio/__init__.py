@@ -1,6 +1,6 @@
 """ONNX in and out.  The only room of the core that imports onnx."""
 
-from .reader import read
-from .writer import to_model, write
+from .exporter.writer import to_model, write
+from .importer.reader import read
 
 __all__ = ["read", "to_model", "write"]

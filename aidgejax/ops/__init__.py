@@ -1,87 +1,26 @@
 """Operators: one file per family, each with its forward, its gradient rule and its ONNX name side by side.
 
-To add one: (1) here, in the family where a reader would look for it; (2) its definition in aidgejax/reference, from the
-specification and not from (1); (3) a row per situation in tests/ops/cases.  A test fails while one is missing.
+To add one: (1) here, in the family where a reader would look for it, or in a new file, which is found by itself;
+(2) its definition in aidgejax/reference, from the specification and not from (1); (3) a row per situation in
+tests/ops/cases.  A test fails while one is missing.
 """
 
-from . import (
-    activation,
-    analog,
-    analog_weight,
-    attention,
-    cast,
-    compare,
-    conv,
-    cut,
-    elementwise,
-    grid_sample,
-    index,
-    loss,
-    loss_elementwise,
-    matmul,
-    movement,
-    norm,
-    norm_local,
-    periphery,
-    place,
-    pool,
-    qdq,
-    qlinear,
-    quantize,
-    random,
-    recurrent,
-    reduce,
-    resize,
-    roi,
-    select,
-    shapes,
-    signal,
-    spiking,
-    unary,
-    unfold,
-    unpool,
-)
-from ._operator import OPERATORS, Operator, check_known, lookup, operator
+import importlib
+import pkgutil
+
+from ._registry import OPERATORS, Operator, check_known, lookup, operator, positive_axes, shape_inference_only
+
+FAMILIES = tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")))
+for _family in FAMILIES:
+    importlib.import_module(f"{__name__}.{_family}")
 
 __all__ = [
+    "FAMILIES",
     "OPERATORS",
     "Operator",
-    "activation",
-    "analog",
-    "analog_weight",
-    "attention",
-    "cast",
     "check_known",
-    "compare",
-    "conv",
-    "cut",
-    "elementwise",
-    "grid_sample",
-    "index",
     "lookup",
-    "loss",
-    "loss_elementwise",
-    "matmul",
-    "movement",
-    "norm",
-    "norm_local",
     "operator",
-    "periphery",
-    "place",
-    "pool",
-    "qdq",
-    "qlinear",
-    "quantize",
-    "random",
-    "recurrent",
-    "reduce",
-    "resize",
-    "roi",
-    "select",
-    "shapes",
-    "signal",
-    "spiking",
-    "unary",
-    "unfold",
-    "unpool",
+    "positive_axes",
+    "shape_inference_only",
 ]

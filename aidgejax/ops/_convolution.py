@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ._folding import folding
-from ._settled import settled
+from ._materialize import materialize
+from ._pixel_packing import folding
 from ._windows import Windows, cover, gather, of_tiles, shifted, tap, widened
 
 # An input gradient of at most so many channels is a dot and shifted sums; of more, a convolution.
@@ -119,7 +119,7 @@ def _by_taps(x: Any, w: Any, win: Windows) -> Any:
         y = sum(_dot(_pixels(tap(wide, win, t)), w[t]) for t in win.taps).astype(x.dtype)
         return jnp.reshape(y, (-1, *win.out, w.shape[-1]))
 
-    return piece(x) if len(win.taps) == 1 else settled(piece, x)
+    return piece(x) if len(win.taps) == 1 else materialize(piece, x)
 
 
 def _folded(x: Any, w: Any, win: Windows) -> Any:
@@ -182,7 +182,7 @@ def _input_by_taps(group: int) -> Callable:
             beside = [axis for k in range(1, r + 1) for axis in (k, k + r)]  # out0, kernel0, out1, kernel1, ...
             return of_tiles(jnp.transpose(shares, (0, *beside, 2 * r + 1)), win).astype(dy.dtype)
         every = (slice(None),) * (dy.ndim - 1)
-        return settled(
+        return materialize(
             lambda shares: gather(lambda t, shift: shifted(shares[(*every, *t)], win, shift), win).astype(dy.dtype),
             shares,
         )
@@ -245,7 +245,7 @@ def _depthwise(x: Any, w: Any, win: Windows) -> Any:
         wide = cover(_repeated(x, w.shape[-1]), win)
         return sum(tap(wide, win, t) * w[(*t, 0)] for t in win.taps)
 
-    return settled(piece, x)
+    return materialize(piece, x)
 
 
 def _depthwise_input(group: int) -> Callable:
@@ -256,7 +256,7 @@ def _depthwise_input(group: int) -> Callable:
             each = dy.shape[-1] // group
             return jnp.sum(jnp.reshape(dx, (*dx.shape[:-1], group, each)), -1) if each > 1 else dx
 
-        return settled(piece, dy)
+        return materialize(piece, dy)
 
     return gradient
 

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from ..errors import GraphError
-from ._operator import lookup
+from ._registry import lookup
 
 # ---- loops --------------------------------------------------------------------------------------------
 

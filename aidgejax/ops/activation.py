@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from ..errors import GraphError
-from ._operator import operator, positive_axes
+from ._registry import operator, positive_axes
 
 # ---- the rectifiers -----------------------------------------------------------------------------------
 
@@ -26,7 +26,7 @@ def relu_onnx(op, x, *, slope_at_zero):
     return op.Relu(x)
 
 
-@operator("Relu", onnx=("", 14), vjp=relu_vjp, decompose=relu_onnx, images="same")
+@operator("Relu", onnx=("", 14), vjp=relu_vjp, decompose=relu_onnx, layout="same")
 def relu(x, *, slope_at_zero=0.0):
     """max(x, 0).  t[*s] -> t[*s].  ONNX Relu-14; slope_at_zero: 0.0, or 1.0 as in TVM."""
     return jnp.maximum(x, 0)
@@ -41,7 +41,7 @@ def leaky_relu_onnx(op, x, *, alpha, slope_at_zero):
     return op.LeakyRelu(x, alpha=alpha)
 
 
-@operator("LeakyRelu", onnx=("", 16), vjp=leaky_relu_vjp, decompose=leaky_relu_onnx, images="same")
+@operator("LeakyRelu", onnx=("", 16), vjp=leaky_relu_vjp, decompose=leaky_relu_onnx, layout="same")
 def leaky_relu(x, *, alpha=0.01, slope_at_zero=None):
     """x where x >= 0, else alpha * x.  f[*s] -> f[*s].  ONNX LeakyRelu-16.
 
@@ -55,7 +55,7 @@ def prelu_vjp(op, x, slope, y, dy):
     return op.Where(negative, op.Mul(dy, slope), dy), op.Where(negative, op.Mul(dy, x), 0.0)
 
 
-@operator("PRelu", onnx=("", 16), vjp=prelu_vjp, broadcasts=True, images="same")
+@operator("PRelu", onnx=("", 16), vjp=prelu_vjp, broadcasts=True, layout="same")
 def prelu(x, slope):
     """x where x >= 0, else slope * x.  t[*s], t[*r] -> t[*s]; slope broadcasts to x.  ONNX PRelu-16."""
     aligned = zip(reversed(jnp.shape(slope)), reversed(jnp.shape(x)), strict=False)
@@ -71,7 +71,7 @@ def thresholded_relu_vjp(op, x, y, dy, *, alpha):
     return (op.Where(op.Greater(x, alpha), dy, 0.0),)
 
 
-@operator("ThresholdedRelu", onnx=("", 10), vjp=thresholded_relu_vjp, images="same")
+@operator("ThresholdedRelu", onnx=("", 10), vjp=thresholded_relu_vjp, layout="same")
 def thresholded_relu(x, *, alpha=1.0):
     """x where x > alpha, else 0.  f[*s] -> f[*s].  ONNX ThresholdedRelu-10."""
     return jnp.where(x > alpha, x, 0)
@@ -82,7 +82,7 @@ def shrink_vjp(op, x, y, dy, *, lambd):
     return (op.Where(kept, dy, 0.0),)
 
 
-@operator("Shrink", onnx=("", 9), vjp=shrink_vjp, images="same")
+@operator("Shrink", onnx=("", 9), vjp=shrink_vjp, layout="same")
 def shrink(x, *, bias=0.0, lambd=0.5):
     """x - bias where x > lambd, x + bias where x < -lambd, else 0.  t[*s] -> t[*s].  ONNX Shrink-9."""
     x = jnp.asarray(x)
@@ -97,7 +97,7 @@ def elu_vjp(op, x, y, dy, *, alpha):
     return (op.Where(op.GreaterOrEqual(x, 0.0), dy, op.Mul(dy, op.Mul(exp_below(op, x), alpha))),)
 
 
-@operator("Elu", onnx=("", 6), vjp=elu_vjp, images="same")
+@operator("Elu", onnx=("", 6), vjp=elu_vjp, layout="same")
 def elu(x, *, alpha=1.0):
     """x where x >= 0, else alpha * (exp(x) - 1).  f[*s] -> f[*s].  ONNX Elu-6."""
     return jnp.where(x >= 0, x, alpha * jnp.expm1(jnp.minimum(x, 0)))
@@ -108,7 +108,7 @@ def selu_vjp(op, x, y, dy, *, alpha, gamma):
     return (op.Mul(dy, op.Where(op.Greater(x, 0.0), gamma, below)),)
 
 
-@operator("Selu", onnx=("", 6), vjp=selu_vjp, images="same")
+@operator("Selu", onnx=("", 6), vjp=selu_vjp, layout="same")
 def selu(x, *, alpha=1.67326319217681884765625, gamma=1.05070102214813232421875):
     """gamma * x where x > 0, else gamma * alpha * (exp(x) - 1).  f[*s] -> f[*s].  ONNX Selu-6."""
     return gamma * jnp.where(x > 0, x, alpha * jnp.expm1(jnp.minimum(x, 0)))
@@ -118,7 +118,7 @@ def celu_vjp(op, x, y, dy, *, alpha):
     return (op.Mul(dy, op.Exp(op.Div(op.Min(x, 0.0), alpha))),)
 
 
-@operator("Celu", onnx=("", 12), vjp=celu_vjp, images="same")
+@operator("Celu", onnx=("", 12), vjp=celu_vjp, layout="same")
 def celu(x, *, alpha=1.0):
     """max(x, 0) + min(0, alpha * (exp(x / alpha) - 1)).  f[*s] -> f[*s].  ONNX Celu-12 (float32 alone until 28)."""
     return jnp.where(x >= 0, x, alpha * jnp.expm1(jnp.minimum(x, 0) / alpha))
@@ -136,7 +136,7 @@ def sigmoid_vjp(op, x, y, dy):
     return (op.Mul(dy, op.Mul(y, op.Sub(1.0, y))),)
 
 
-@operator("Sigmoid", onnx=("", 13), vjp=sigmoid_vjp, images="same")
+@operator("Sigmoid", onnx=("", 13), vjp=sigmoid_vjp, layout="same")
 def sigmoid(x):
     """1 / (1 + exp(-x)).  f[*s] -> f[*s].  ONNX Sigmoid-13."""
     return jax.nn.sigmoid(x)
@@ -146,7 +146,7 @@ def tanh_vjp(op, x, y, dy):
     return (op.Mul(dy, op.Sub(1.0, op.Mul(y, y))),)
 
 
-@operator("Tanh", onnx=("", 13), vjp=tanh_vjp, images="same")
+@operator("Tanh", onnx=("", 13), vjp=tanh_vjp, layout="same")
 def tanh(x):
     """The hyperbolic tangent of x.  f[*s] -> f[*s].  ONNX Tanh-13."""
     return jnp.tanh(x)
@@ -156,7 +156,7 @@ def softplus_vjp(op, x, y, dy):
     return (op.Mul(dy, op.Sigmoid(x)),)
 
 
-@operator("Softplus", onnx=("", 1), vjp=softplus_vjp, images="same")
+@operator("Softplus", onnx=("", 1), vjp=softplus_vjp, layout="same")
 def softplus(x):
     """log(1 + exp(x)).  f[*s] -> f[*s].  ONNX Softplus-1."""
     return jax.nn.softplus(x)
@@ -167,7 +167,7 @@ def softsign_vjp(op, x, y, dy):
     return (op.Div(op.Div(dy, scale), scale),)
 
 
-@operator("Softsign", onnx=("", 1), vjp=softsign_vjp, images="same")
+@operator("Softsign", onnx=("", 1), vjp=softsign_vjp, layout="same")
 def softsign(x):
     """x / (1 + |x|).  f[*s] -> f[*s].  ONNX Softsign-1."""
     return x / (1 + jnp.abs(x))
@@ -178,7 +178,7 @@ def hard_sigmoid_vjp(op, x, y, dy, *, alpha):
     return (op.Where(inside, op.Mul(dy, alpha), 0.0),)
 
 
-@operator("HardSigmoid", onnx=("", 6), vjp=hard_sigmoid_vjp, images="same")
+@operator("HardSigmoid", onnx=("", 6), vjp=hard_sigmoid_vjp, layout="same")
 def hard_sigmoid(x, *, alpha=0.2, beta=0.5):
     """max(0, min(1, alpha * x + beta)).  f[*s] -> f[*s].  ONNX HardSigmoid-6.  The slope at both corners is 0."""
     return jnp.maximum(0, jnp.minimum(1, alpha * x + beta))
@@ -192,7 +192,7 @@ def hard_swish_vjp(op, x, y, dy):
     return (op.Where(op.Less(x, 3.0), op.Where(op.Greater(x, -3.0), between, 0.0), dy),)
 
 
-@operator("HardSwish", onnx=("", 14), vjp=hard_swish_vjp, images="same")
+@operator("HardSwish", onnx=("", 14), vjp=hard_swish_vjp, layout="same")
 def hard_swish(x):
     """x * max(0, min(1, x / 6 + 1/2)).  f[*s] -> f[*s].  ONNX HardSwish-14.  The slope is 0 at -3 and 1 at 3."""
     return x * jnp.maximum(0, jnp.minimum(1, x / 6 + 0.5))
@@ -204,7 +204,7 @@ def swish_vjp(op, x, y, dy, *, alpha):
     return (op.Mul(dy, op.Add(gate, bend if alpha == 1 else op.Mul(bend, alpha))),)
 
 
-@operator("Swish", onnx=("", 24), vjp=swish_vjp, images="same")
+@operator("Swish", onnx=("", 24), vjp=swish_vjp, layout="same")
 def swish(x, *, alpha=1.0):
     """x * sigmoid(alpha * x); SiLU with alpha 1.  f[*s] -> f[*s].  ONNX Swish-24."""
     return x * jax.nn.sigmoid(alpha * x)
@@ -219,7 +219,7 @@ def swiglu_onnx(op, a, b, *, alpha):
     return op.Mul(op.Mul(a, op.Sigmoid(a if alpha == 1 else op.Mul(a, alpha))), b)
 
 
-@operator("SwiGLU", onnx=("", 28), vjp=swiglu_vjp, decompose=swiglu_onnx, images="same")
+@operator("SwiGLU", onnx=("", 28), vjp=swiglu_vjp, decompose=swiglu_onnx, layout="same")
 def swiglu(a, b, *, alpha=1.0):
     """a * sigmoid(alpha * a) * b.  f[*s], f[*s] -> f[*s].  ONNX SwiGLU-28."""
     if jnp.shape(a) != jnp.shape(b):
@@ -233,7 +233,7 @@ def mish_vjp(op, x, y, dy):
     return (op.Mul(dy, op.Add(gate, op.Mul(x, slope))),)
 
 
-@operator("Mish", onnx=("", 18), vjp=mish_vjp, images="same")
+@operator("Mish", onnx=("", 18), vjp=mish_vjp, layout="same")
 def mish(x):
     """x * tanh(softplus(x)).  f[*s] -> f[*s].  ONNX Mish-18."""
     return x * jnp.tanh(jax.nn.softplus(x))
@@ -257,7 +257,7 @@ def gelu_vjp(op, x, y, dy, *, approximate):
     return (op.Mul(dy, op.Add(gate, op.Mul(z, density))),)
 
 
-@operator("Gelu", onnx=("", 20), vjp=gelu_vjp, images="same")
+@operator("Gelu", onnx=("", 20), vjp=gelu_vjp, layout="same")
 def gelu(x, *, approximate="none"):
     """x * P(normal variable < x).  f[*s] -> f[*s].  ONNX Gelu-20; approximate: "none", or "tanh" for its formula."""
     if approximate not in ("none", "tanh"):

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import GraphError
-from ._operator import operator
-from ._settled import settled
-from .quantize import round_to
+from ._materialize import materialize
+from ._registry import operator
+from .fake_quantize import round_to
 from .random import its_key
 
 # ---- input range --------------------------------------------------------------------------------------
@@ -63,9 +63,9 @@ def input_range_init_onnx(op, x, input_range, update_idx, *, init_from_data, ini
     vjp=input_range_init_vjp,
     decompose=input_range_init_onnx,
     updates={1: 0, 2: 1},
-    moves=True,
+    updates_parameters=True,
     outputs=2,
-    images=((0,), ()),
+    layout=((0,), ()),
 )
 def input_range_init(
     x, input_range, update_idx, *, init_from_data=100, init_std_alpha=3.0, training_mode=0, layout="NCHW"
@@ -130,7 +130,7 @@ def input_range_onnx(op, x, r, *, decay, input_min_percentage, gradient_scale, g
     return op.Min(op.Max(x, op.Neg(op.Abs(r))), op.Abs(r))
 
 
-@operator("InputRange", vjp=input_range_vjp, decompose=input_range_onnx, images="same")
+@operator("InputRange", vjp=input_range_vjp, decompose=input_range_onnx, layout="same")
 def input_range(
     x, r, *, decay=0.001, input_min_percentage=0.95, gradient_scale=1.0, gradient_relative=1, straight_through=0
 ):
@@ -153,7 +153,7 @@ def output_clipping_onnx(op, y, r, x, *, bound, output_min_percentage, share):
     return op.Identity(y)
 
 
-@operator("OutputClipping", vjp=output_clipping_vjp, decompose=output_clipping_onnx, images=((0, 2), (0,)))
+@operator("OutputClipping", vjp=output_clipping_vjp, decompose=output_clipping_onnx, layout=((0, 2), (0,)))
 def output_clipping(y, r, x, *, bound, output_min_percentage=0.95, share="output_size", layout="NCHW"):
     """y; its rule widens the range r where too many |y| >= bound.  f[*s], f[1], f[*t] -> f[*s].  Source: aihwkit."""
     if share not in ("output_size", "input_size"):
@@ -172,7 +172,7 @@ def stop_gradient_onnx(op, x):
     return op.Identity(x)
 
 
-@operator("StopGradient", vjp=stop_gradient_vjp, decompose=stop_gradient_onnx, images="same")
+@operator("StopGradient", vjp=stop_gradient_vjp, decompose=stop_gradient_onnx, layout="same")
 def stop_gradient(x):
     """x; no gradient passes.  t[*s] -> t[*s]."""
     return x
@@ -191,7 +191,7 @@ def gradient_through_onnx(op, for_input, for_weight, y, r, *, bound):
     return op.Identity(y)
 
 
-@operator("GradientThrough", vjp=gradient_through_vjp, decompose=gradient_through_onnx, images=((0, 1, 2), (0,)))
+@operator("GradientThrough", vjp=gradient_through_vjp, decompose=gradient_through_onnx, layout=((0, 1, 2), (0,)))
 def gradient_through(for_input, for_weight, y, r=None, *, bound=0.0, layout="NCHW"):
     """y, with the gradients of for_input and for_weight.  f[*s] three times, f[1] -> f[*s].
 
@@ -367,7 +367,7 @@ def gaussian_noise_onnx(op, like):
     return op.RandomNormalLike(like)
 
 
-@operator("GaussianNoise", vjp=gaussian_noise_vjp, decompose=gaussian_noise_onnx, images="same", random=True)
+@operator("GaussianNoise", vjp=gaussian_noise_vjp, decompose=gaussian_noise_onnx, layout="same", random=True)
 def gaussian_noise(like, *, key=None):
     """Draws from the standard normal distribution, cheaply.  f[*s] -> f[*s].  With images inside a program of layout
     "NHWC" they fall differently than in one of "NCHW"."""
@@ -397,4 +397,4 @@ def gaussian(key, shape, dtype):
         square = z * z
         return z * (np.float32(0.97150851) + square * (np.float32(8.80752e-4) + square * np.float32(2.33169e-3)))
 
-    return jnp.reshape(settled(drawn, words), shape).astype(dtype)
+    return jnp.reshape(materialize(drawn, words), shape).astype(dtype)

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from ..errors import GraphError
-from ._operator import operator
+from ._registry import operator
 from .analog import gaussian, scales_like, spread, spread_onnx
-from .quantize import round_to
+from .fake_quantize import round_to
 from .random import its_key
 
 MODIFIERS = ("NONE", "COPY", "ADD_NORMAL", "MULT_NORMAL", "DISCRETIZE", "DOREFA")

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import jax.numpy as jnp
 
 from ..errors import GraphError
-from ._now import Now
-from ._operator import operator
+from ._eager import EagerBuilder
+from ._registry import operator
 
 RAW, CAPPED, BIASED, WEIGHTS = range(4)  # what qk_matmul_output_mode asks for
 
@@ -283,7 +283,7 @@ def attention(
     if min(left_window_size, right_window_size) < -1:
         raise GraphError(f"windows of {left_window_size} and {right_window_size}: expected -1 (open) or more")
     return attention_words(
-        Now(),
+        EagerBuilder(),
         Q,
         K,
         V,
@@ -394,7 +394,7 @@ def rotary_embedding(X, cos_cache, sin_cache, position_ids=None, *, interleaved=
             f"half of the {dims} channels that turn"
         )
     return rotary_words(
-        Now(),
+        EagerBuilder(),
         X,
         cos_cache,
         sin_cache,

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..errors import GraphError
-from ._operator import operator
+from ._registry import operator
 
 # TensorProto.DataType of ONNX.
 DTYPES = {
@@ -86,7 +86,7 @@ def cast_vjp(op, x, y, dy):
     return (op.CastLike(dy, x) if x.is_float else dy,)  # an integer carries its gradient in floats
 
 
-@operator("Cast", onnx=("", 19), vjp=cast_vjp, images="same", straight="passes")
+@operator("Cast", onnx=("", 19), vjp=cast_vjp, layout="same", straight_through="passes")
 def cast(x, *, to, saturate=1, round_mode="up"):
     """x in another dtype; to: ONNX's number of it.  t[*s] -> u[*s].  ONNX Cast-19.
 

@@ -7,7 +7,7 @@ from jax import lax
 
 from ..errors import GraphError
 from ._convolution import convolve, convolve_input, convolve_weight
-from ._operator import operator
+from ._registry import operator
 from ._windows import Windows, channels_last, check_auto_pad, check_cotangent, in_layout, per_axis, windows
 
 
@@ -21,7 +21,7 @@ def conv_flops(inputs, outputs, attributes):
     return 2.0 * math.prod(outputs[0]) * math.prod(inputs[1][1:])
 
 
-@operator("Conv", onnx=("", 11), vjp=conv_vjp, images=((0,), (0,)), flops=conv_flops)
+@operator("Conv", onnx=("", 11), vjp=conv_vjp, layout=((0,), (0,)), flops=conv_flops)
 def conv(
     x,
     w,
@@ -73,7 +73,7 @@ def conv_grad_input_onnx(op, dy, w, x, *, auto_pad, dilations, group, pads, stri
     )
 
 
-@operator("ConvGradInput", vjp=conv_grad_input_vjp, decompose=conv_grad_input_onnx, images=((0, 2), (0,)))
+@operator("ConvGradInput", vjp=conv_grad_input_vjp, decompose=conv_grad_input_onnx, layout=((0, 2), (0,)))
 def conv_grad_input(dy, w, x, *, auto_pad="NOTSET", dilations=None, group=1, pads=None, strides=None, layout="NCHW"):
     """dL/dx of Conv, dy spread over the windows; of x only the shape is read.  f[n, o, *r], f[o, i / group, *k],
     f[n, i, *s] -> f[n, i, *s]."""
@@ -145,7 +145,7 @@ def weight_by_taps(op, x, dy, w, win, group):
     return op.Reshape(op.Transpose(op.Reshape(dw, (outputs, -1, channels)), perm=(0, 2, 1)), w.shape)
 
 
-@operator("ConvGradWeight", vjp=conv_grad_weight_vjp, decompose=conv_grad_weight_onnx, images=((0, 1), ()))
+@operator("ConvGradWeight", vjp=conv_grad_weight_vjp, decompose=conv_grad_weight_onnx, layout=((0, 1), ()))
 def conv_grad_weight(x, dy, w, *, auto_pad="NOTSET", dilations=None, group=1, pads=None, strides=None, layout="NCHW"):
     """dL/dw of Conv, x and dy met window by window; of w only the shape is read.  f[n, i, *s], f[n, o, *r],
     f[o, i / group, *k] -> f[o, i / group, *k]."""
@@ -186,7 +186,7 @@ def conv_transpose_flops(inputs, outputs, attributes):
     return 2.0 * math.prod(inputs[0]) * math.prod(inputs[1][1:])
 
 
-@operator("ConvTranspose", onnx=("", 11), vjp=conv_transpose_vjp, images=((0,), (0,)), flops=conv_transpose_flops)
+@operator("ConvTranspose", onnx=("", 11), vjp=conv_transpose_vjp, layout=((0,), (0,)), flops=conv_transpose_flops)
 def conv_transpose(
     x,
     w,

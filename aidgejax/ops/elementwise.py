@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from ..errors import GraphError
 from ..graph import Value
-from ._operator import operator
+from ._registry import operator
 
 # ---- sums and products --------------------------------------------------------------------------------
 
@@ -16,7 +16,7 @@ def add_vjp(op, a, b, y, dy):
     return dy, dy
 
 
-@operator("Add", onnx=("", 14), vjp=add_vjp, broadcasts=True, images="same")
+@operator("Add", onnx=("", 14), vjp=add_vjp, broadcasts=True, layout="same")
 def add(a, b):
     """a + b.  t[*s], t[*r] -> t[broadcast].  ONNX Add-14."""
     return jnp.add(a, b)
@@ -26,7 +26,7 @@ def sub_vjp(op, a, b, y, dy):
     return dy, op.Neg(dy)
 
 
-@operator("Sub", onnx=("", 14), vjp=sub_vjp, broadcasts=True, images="same")
+@operator("Sub", onnx=("", 14), vjp=sub_vjp, broadcasts=True, layout="same")
 def sub(a, b):
     """a - b.  t[*s], t[*r] -> t[broadcast].  ONNX Sub-14."""
     return jnp.subtract(a, b)
@@ -36,7 +36,7 @@ def mul_vjp(op, a, b, y, dy):
     return op.Mul(dy, b), op.Mul(dy, a)
 
 
-@operator("Mul", onnx=("", 14), vjp=mul_vjp, broadcasts=True, images="same")
+@operator("Mul", onnx=("", 14), vjp=mul_vjp, broadcasts=True, layout="same")
 def mul(a, b):
     """a * b.  t[*s], t[*r] -> t[broadcast].  ONNX Mul-14."""
     return jnp.multiply(a, b)
@@ -47,7 +47,7 @@ def div_vjp(op, a, b, y, dy):
     return da, op.Neg(op.Mul(da, y))
 
 
-@operator("Div", onnx=("", 14), vjp=div_vjp, broadcasts=True, images="same")
+@operator("Div", onnx=("", 14), vjp=div_vjp, broadcasts=True, layout="same")
 def div(a, b):
     """a / b; integers are cut off toward zero.  t[*s], t[*r] -> t[broadcast].  ONNX Div-14."""
     dtype = jnp.result_type(a, b)
@@ -61,7 +61,7 @@ def mod_vjp(op, a, b, y, dy):
     return dy, op.Neg(op.Mul(dy, op.Round(op.Div(op.Sub(a, y), b))))
 
 
-@operator("Mod", onnx=("", 13), vjp=mod_vjp, broadcasts=True, images="same")
+@operator("Mod", onnx=("", 13), vjp=mod_vjp, broadcasts=True, layout="same")
 def mod(a, b, *, fmod=0):
     """a - floor(a / b) * b, or with fmod a - trunc(a / b) * b.  t[*s], t[*r] -> t[broadcast].  ONNX Mod-13.
 
@@ -75,7 +75,7 @@ def sum_vjp(op, *args):
     return (dy,) * len(xs)
 
 
-@operator("Sum", onnx=("", 13), vjp=sum_vjp, broadcasts=True, images="same")
+@operator("Sum", onnx=("", 13), vjp=sum_vjp, broadcasts=True, layout="same")
 def sum_(*xs):
     """x0 + x1 + ...  f[*s], f[*r], ... -> f[broadcast].  ONNX Sum-13."""
     return reduce(jnp.add, at_least_one("Sum", xs))
@@ -86,7 +86,7 @@ def mean_vjp(op, *args):
     return (op.Div(dy, float(len(xs))),) * len(xs)
 
 
-@operator("Mean", onnx=("", 13), vjp=mean_vjp, broadcasts=True, images="same")
+@operator("Mean", onnx=("", 13), vjp=mean_vjp, broadcasts=True, layout="same")
 def mean(*xs):
     """(x0 + x1 + ...) / how many.  f[*s], f[*r], ... -> f[broadcast].  ONNX Mean-13."""
     return jnp.divide(reduce(jnp.add, at_least_one("Mean", xs)), len(xs))
@@ -122,7 +122,7 @@ def power_slope(op, x, e):
     return op.Mul(x if e == 2 else op.Pow(x, float(e - 1)), float(e))
 
 
-@operator("Pow", onnx=("", 13), vjp=pow_vjp, broadcasts=True, images="same")
+@operator("Pow", onnx=("", 13), vjp=pow_vjp, broadcasts=True, layout="same")
 def pow_(x, e):
     """x ** e, in the dtype of x.  t[*s], u[*r] -> t[broadcast].  ONNX Pow-13."""
     y = jnp.power(x, e)
@@ -153,7 +153,7 @@ def max_onnx(op, *xs, ties):
     return op.Max(*xs)
 
 
-@operator("Max", onnx=("", 13), vjp=extreme_vjp, decompose=max_onnx, broadcasts=True, images="same")
+@operator("Max", onnx=("", 13), vjp=extreme_vjp, decompose=max_onnx, broadcasts=True, layout="same")
 def max_(*xs, ties="split"):
     """The largest of x0, x1, ...; NaN where one is NaN.  t[*s], t[*r], ... -> t[broadcast].  ONNX Max-13.
 
@@ -168,7 +168,7 @@ def min_onnx(op, *xs, ties):
     return op.Min(*xs)
 
 
-@operator("Min", onnx=("", 13), vjp=extreme_vjp, decompose=min_onnx, broadcasts=True, images="same")
+@operator("Min", onnx=("", 13), vjp=extreme_vjp, decompose=min_onnx, broadcasts=True, layout="same")
 def min_(*xs, ties="split"):
     """The smallest of x0, x1, ...; NaN where one is NaN.  t[*s], t[*r], ... -> t[broadcast].  ONNX Min-13.
 
@@ -190,13 +190,13 @@ def where_vjp(op, condition, a, b, y, dy):
     return None, op.Where(condition, dy, 0.0), op.Where(condition, 0.0, dy)
 
 
-@operator("Where", onnx=("", 16), vjp=where_vjp, broadcasts=True, images="same")
+@operator("Where", onnx=("", 16), vjp=where_vjp, broadcasts=True, layout="same")
 def where(condition, a, b):
     """a where condition, else b.  bool[*s], t[*r], t[*q] -> t[broadcast].  ONNX Where-16."""
     return jnp.where(condition, a, b)
 
 
-@operator("BitShift", onnx=("", 11), broadcasts=True, images="same")
+@operator("BitShift", onnx=("", 11), broadcasts=True, layout="same")
 def bit_shift(x, y, *, direction):
     """x with its bits moved y places, direction "LEFT" or "RIGHT".  u[*s], u[*r] -> u[broadcast].  ONNX BitShift-11."""
     if direction not in ("LEFT", "RIGHT"):
@@ -204,25 +204,25 @@ def bit_shift(x, y, *, direction):
     return jnp.left_shift(x, y) if direction == "LEFT" else jnp.right_shift(x, y)
 
 
-@operator("BitwiseAnd", onnx=("", 18), broadcasts=True, images="same")
+@operator("BitwiseAnd", onnx=("", 18), broadcasts=True, layout="same")
 def bitwise_and(a, b):
     """a and b, bit by bit.  i[*s], i[*r] -> i[broadcast].  ONNX BitwiseAnd-18."""
     return jnp.bitwise_and(a, b)
 
 
-@operator("BitwiseOr", onnx=("", 18), broadcasts=True, images="same")
+@operator("BitwiseOr", onnx=("", 18), broadcasts=True, layout="same")
 def bitwise_or(a, b):
     """a or b, bit by bit.  i[*s], i[*r] -> i[broadcast].  ONNX BitwiseOr-18."""
     return jnp.bitwise_or(a, b)
 
 
-@operator("BitwiseXor", onnx=("", 18), broadcasts=True, images="same")
+@operator("BitwiseXor", onnx=("", 18), broadcasts=True, layout="same")
 def bitwise_xor(a, b):
     """Either a or b, bit by bit.  i[*s], i[*r] -> i[broadcast].  ONNX BitwiseXor-18."""
     return jnp.bitwise_xor(a, b)
 
 
-@operator("BitwiseNot", onnx=("", 18), images="same")
+@operator("BitwiseNot", onnx=("", 18), layout="same")
 def bitwise_not(x):
     """Every bit of x turned.  i[*s] -> i[*s].  ONNX BitwiseNot-18."""
     return jnp.bitwise_not(x)

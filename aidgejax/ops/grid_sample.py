@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import GraphError
-from ._operator import operator, shapes_alone
+from ._registry import only_shapes_wanted, operator
 
 MODES = ("linear", "nearest", "cubic")
 PADDINGS = ("zeros", "border", "reflection")
@@ -306,7 +306,7 @@ def affine_grid(theta, size, *, align_corners=0):
             f"theta has shape {list(jnp.shape(theta))} for an image of {[int(n) for n in size]}: expected "
             f"[n, 2, 3] for [n, c, h, w], [n, 3, 4] for [n, c, d, h, w]"
         )
-    if shapes_alone():
+    if only_shapes_wanted():
         return jnp.zeros((int(size[0]), *sizes, d), jnp.result_type(theta))
     at = jnp.asarray(places(sizes, align_corners), jnp.result_type(theta))
     return jnp.einsum("...k,nik->n...i", at, theta, precision=jax.lax.Precision.HIGHEST)
@@ -325,7 +325,7 @@ def affine_grid_grad_onnx(op, dy, *, align_corners):
 @operator("AffineGridGrad", decompose=affine_grid_grad_onnx)
 def affine_grid_grad(dy, *, align_corners=0):
     """dL/d theta of AffineGrid: dy (x, y, 1)^T summed over positions.  f[n, h, w, 2] -> f[n, 2, 3]."""
-    if shapes_alone():
+    if only_shapes_wanted():
         return jnp.zeros((dy.shape[0], dy.shape[-1], dy.shape[-1] + 1), dy.dtype)
     at = jnp.asarray(places(dy.shape[1:-1], align_corners), dy.dtype)
     return jnp.einsum("n...i,...k->nik", dy, at, precision=jax.lax.Precision.HIGHEST)

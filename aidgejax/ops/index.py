@@ -11,8 +11,8 @@ import numpy as np
 
 from ..errors import GraphError
 from ..graph import Value
-from ._operator import operator, positive_axes
-from .cut import positions_in, sent_back
+from ._registry import operator, positive_axes
+from .slice_concat_pad import positions_in, sent_back
 
 
 def check_indices(indices, size, where):
@@ -223,7 +223,7 @@ def top_k_vjp(op, x, k, values, indices, d_values, d_indices, *, axis):
     return op.ScatterElements(op.ZerosLike(x), indices, d_values, axis=axis % x.rank), None
 
 
-@operator("TopK", onnx=("", 11), vjp=top_k_vjp, static=("k",), outputs=2, saves=(1,))
+@operator("TopK", onnx=("", 11), vjp=top_k_vjp, static=("k",), outputs=2, residual_outputs=(1,))
 def top_k(x, k, *, axis=-1, largest=1, sorted=1):
     """The k largest (or smallest) along axis, in order, and where they were; of equal ones the first comes first.
     k: one number, [k] in ONNX.  t[*s], i64[1] -> t[*r], i64[*r].  ONNX TopK-11."""

@@ -6,14 +6,11 @@ independent yes-or-no outputs are in loss_elementwise.py.
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax.numpy as jnp
 import numpy as np
 
 from ..errors import GraphError
-from ..graph import Builder, Graph, Value
-from ._operator import lookup, operator, positive_axes
+from ._registry import operator, positive_axes
 from .loss_elementwise import check_reduction, reduced, reduced_onnx, share
 
 ONNX_REDUCTIONS = ("mean", "sum", "none")
@@ -166,7 +163,7 @@ def softmax_cross_entropy_vjp(op, scores, labels, weights, loss, logp, d_loss, d
     return dx, None, dw
 
 
-@operator("SoftmaxCrossEntropyLoss", onnx=("", 13), vjp=softmax_cross_entropy_vjp, outputs=2, saves=(1,))
+@operator("SoftmaxCrossEntropyLoss", onnx=("", 13), vjp=softmax_cross_entropy_vjp, outputs=2, residual_outputs=(1,))
 def softmax_cross_entropy_loss(scores, labels, weights=None, *, ignore_index=None, reduction="mean"):
     """-weights[label] * logp[label], logp = log softmax(scores).  f[n, c, *d], i[n, *d], f[c] -> f[], f[n, c, *d].
 
@@ -224,7 +221,7 @@ def soft_label_cross_entropy_onnx(op, scores, target, *, axis, reduction, assume
     decompose=soft_label_cross_entropy_onnx,
     vjp=soft_label_cross_entropy_vjp,
     outputs=2,
-    saves=(1,),
+    residual_outputs=(1,),
 )
 def soft_label_cross_entropy(scores, target, *, axis=1, reduction="mean", assume_normalized=0):
     """-sum over axis of target * log softmax(scores), reduced.  f[*s], f[*s] -> f[], f[*s].
@@ -244,156 +241,3 @@ def soft_label_cross_entropy(scores, target, *, axis=1, reduction="mean", assume
     logp = log_softmax(scores, axis)
     each = -jnp.sum(jnp.where(target == 0, 0, target * logp), axis=axis)
     return reduced(each, reduction), logp
-
-
-# ---- appending a loss to a graph ----------------------------------------------------------------------
-
-# name: (operator, its target: "values" like the prediction, or "classes", one index per row and position)
-LOSSES = {
-    "mse": ("MeanSquaredError", "values"),
-    "l1": ("MeanAbsoluteError", "values"),
-    "huber": ("HuberLoss", "values"),
-    "bce": ("BinaryCrossEntropy", "values"),
-    "bce_logits": ("BinaryCrossEntropyWithLogits", "values"),
-    "cross_entropy": ("SoftmaxCrossEntropyLoss", "classes"),
-    "nll": ("NegativeLogLikelihoodLoss", "classes"),
-    "soft_cross_entropy": ("SoftLabelCrossEntropy", "values"),
-    "distillation": ("SoftLabelCrossEntropy", "values"),
-}
-
-
-def with_loss(
-    graph: Graph,
-    loss: str,
-    *,
-    prediction: str | None = None,
-    target: str = "target",
-    reduction: str = "mean",
-    name: str = "loss",
-    **options: Any,
-) -> Graph:
-    """A copy of the graph with an input `target`, and a loss of its prediction as one more output, `name`.
-
-    loss: "mse", "l1", "huber", "bce" (probabilities), "bce_logits"; "cross_entropy" (scores, class indices i64[n]),
-        "nll" (log-probabilities, class indices), "soft_cross_entropy" (scores, one-hot or soft labels),
-        "distillation" (scores, a teacher's scores; temperature=2: the cross-entropy of softmax(scores / temperature)).
-    prediction: which tensor of the graph is compared; default: its only output.
-    target: the new input; it has the prediction's batch, so the same graph takes any.
-    reduction: "mean", "sum", "rows" (one number per row, the mean over everything else) or "none".
-    options: the operator's other attributes and inputs (ignore_index=, weights=, pos_weight=, delta=, epsilon= ...);
-        arrays become constants.
-    Raises GraphError for an unknown loss or option, a prediction whose shape is unknown, and names that clash.
-    """
-    if loss not in LOSSES:
-        raise GraphError(f"no loss {loss!r}; the losses are {', '.join(LOSSES)}")
-    check_reduction(reduction)
-    predicted = _prediction(graph, prediction)
-    for new in (target, name):
-        if graph.has(new):
-            raise GraphError(
-                f"graph {graph.name!r} has a tensor {new!r} already: give the {loss!r} loss another "
-                f"{'target' if new == target else 'name'}, e.g. {'target' if new == target else 'name'}="
-                f"{graph.copy().fresh(new)!r}"
-            )
-    twin = graph.copy()
-    wanted = _declare_target(twin, loss, predicted, target)
-    operator, operands, attrs = _call(Builder(twin, f"{name}/"), twin, loss, predicted, wanted, name, options)
-    each = wanted.shape  # of the loss before it is reduced
-    if operator == "SoftLabelCrossEntropy":
-        (axis,) = positive_axes((attrs.get("axis", 1),), len(each), f"axis of the {loss!r} loss")
-        each = each[:axis] + each[axis + 1 :]
-    attrs["reduction"] = reduction
-    if LOSSES[loss][1] == "classes" and reduction == "rows":  # ONNX's operators do not have it
-        attrs["reduction"] = "none"
-        if len(each) > 1:
-            (losses,) = twin.add(operator, operands, attrs, name=twin.fresh(f"{name}/{operator}"))
-            operator, operands, attrs = "ReduceMean", [losses, tuple(range(1, len(each)))], {"keepdims": 0}
-    twin.add(operator, operands, attrs, names=[name], name=f"{name}/{operator}")
-    twin.values[name] = Value(name, {"none": each, "rows": each[:1]}.get(reduction, ()), predicted.dtype)
-    twin.output(name)
-    return twin
-
-
-def _declare_target(graph: Graph, loss: str, predicted: Value, target: str) -> Value:
-    if LOSSES[loss][1] == "values":
-        return graph.input(target, predicted.shape, predicted.dtype)
-    if predicted.rank < 2:
-        raise GraphError(
-            f"the {loss!r} loss needs a prediction of shape [n, classes] or [n, classes, *positions]; "
-            f"{predicted} of graph {graph.name!r} has none for classes"
-        )
-    return graph.input(target, (predicted.shape[0], *predicted.shape[2:]), "int64")
-
-
-def _prediction(graph: Graph, name: str | None) -> Value:
-    if name is None:
-        if len(graph.outputs) != 1:
-            raise GraphError(
-                f"graph {graph.name!r} has {len(graph.outputs)} outputs"
-                f"{': ' if graph.outputs else ''}{', '.join(map(repr, graph.outputs))}; say which of its "
-                f"tensors the loss compares: prediction=..."
-            )
-        (name,) = graph.outputs
-    predicted = graph.value(name)
-    if predicted.shape is None or None in predicted.shape or predicted.dtype is None:
-        raise GraphError(
-            f"the shape of the prediction {predicted} of graph {graph.name!r} is unknown, so that its "
-            f"target cannot be declared; call aidgejax.infer_shapes(graph) first"
-        )
-    if not predicted.is_float:
-        raise GraphError(
-            f"the prediction {predicted} of graph {graph.name!r} is not floating-point: no gradient would start there"
-        )
-    return predicted
-
-
-def _call(
-    op: Builder, graph: Graph, loss: str, predicted: Value, wanted: Value, name: str, options: dict[str, Any]
-) -> tuple[str, list, dict[str, Any]]:
-    """(operator, inputs, attributes) of the loss; its arrays are put into the graph."""
-    operator = lookup(LOSSES[loss][0])
-    arrays = operator.inputs[2:]
-    known = [*arrays, *(a for a in operator.attributes if a != "reduction")]
-    options = dict(options)
-    if loss == "distillation":
-        known.append("temperature")
-        temperature = options.pop("temperature", 2.0)
-        if not temperature > 0:
-            raise GraphError(f"the distillation loss needs a temperature above 0, got {temperature}")
-    odd = [o for o in options if o not in known]
-    if odd:
-        raise GraphError(
-            f"the {loss!r} loss has no option {', '.join(map(repr, odd))}; it has {', '.join(known) or 'none'}"
-        )
-    operands: list[Any] = [predicted, wanted]
-    if loss == "distillation":
-        axis = options.get("axis", 1)
-        operands = [op.Div(predicted, float(temperature)), op.Softmax(op.Div(wanted, float(temperature)), axis=axis)]
-    for a in arrays:
-        given = options.pop(a, None)
-        operands.append(
-            None if given is None else graph.constant(graph.fresh(f"{name}.{a}"), np.asarray(given, predicted.dtype))
-        )
-    while operands[-1] is None:
-        operands.pop()
-    return operator.name, operands, {k: v for k, v in options.items() if v is not None}
-
-
-def _without(shape: tuple, axis: int) -> tuple:
-    kept = list(shape)
-    del kept[axis]
-    return tuple(kept)
-
-
-def label_inputs(graph: Graph) -> dict[str, int]:
-    """{input that holds class indices: how many classes}, as far as the graph's losses and their shapes tell.
-
-    Labels that may be ignored (ignore_index) are not among them.
-    """
-    found = {}
-    for node in graph.nodes:
-        if node.op in ("SoftmaxCrossEntropyLoss", "NegativeLogLikelihoodLoss") and node.inputs[1] in graph.inputs:
-            shape = graph.value(node.inputs[0]).shape
-            if node.attrs.get("ignore_index") is None and shape is not None and isinstance(shape[1], int):
-                found[node.inputs[1]] = shape[1]
-    return found

@@ -7,7 +7,7 @@ axes but the first, one number per row) or "none".
 import jax.numpy as jnp
 
 from ..errors import GraphError
-from ._operator import broadcasts_to, operator
+from ._registry import broadcasts_to, operator
 
 REDUCTIONS = ("mean", "sum", "rows", "none")
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from ..errors import GraphError
 from ..graph import Value
-from ._operator import operator
-from .movement import broadcast_shape
+from ._registry import operator
+from .reshape_transpose import broadcast_shape
 
 # ---- MatMul -------------------------------------------------------------------------------------------
 

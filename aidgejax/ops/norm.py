@@ -6,7 +6,7 @@ Statistics are computed in float32 where the data has fewer bits, in two passes,
 import jax.numpy as jnp
 
 from ..errors import GraphError
-from ._operator import broadcasts_to, operator, positive_axes
+from ._registry import broadcasts_to, operator, positive_axes
 
 
 def wide(x):
@@ -133,7 +133,7 @@ def check_channels(x, layout, **vectors):
     onnx=("", 15),
     vjp=batch_normalization_vjp,
     decompose=batch_normalization_onnx,
-    images=((0,), (0,)),
+    layout=((0,), (0,)),
     updates={3: 1, 4: 2},
     outputs=3,
 )
@@ -207,7 +207,7 @@ def _batch_statistics(op, x, like):
     return centred, op.ReshapeLike(mean, like), op.ReshapeLike(var, like)
 
 
-@operator("BatchNormalizationGrad", decompose=batch_normalization_grad_onnx, images=((0, 1), (0,)), outputs=3)
+@operator("BatchNormalizationGrad", decompose=batch_normalization_grad_onnx, layout=((0, 1), (0,)), outputs=3)
 def batch_normalization_grad(dy, x, scale, mean, var, *, epsilon=1e-5, training_mode=0, layout="NCHW"):
     """(dx, d scale, dB) of batch normalization.  f[n, c, *d], f[n, c, *d], 3 times f[c] -> f[n, c, *d], f[c], f[c].
 
@@ -270,7 +270,7 @@ def layer_normalization_vjp(op, x, scale, b, y, mean, inv, dy, d_mean, d_inv, *,
     return op.CastLike(dx, x), d_scale, db
 
 
-@operator("LayerNormalization", onnx=("", 17), vjp=layer_normalization_vjp, outputs=3, saves=(1, 2))
+@operator("LayerNormalization", onnx=("", 17), vjp=layer_normalization_vjp, outputs=3, residual_outputs=(1, 2))
 def layer_normalization(X, Scale, B=None, *, axis=-1, epsilon=1e-5, stash_type=1):
     """Scale * (X - Mean) * InvStdDev + B, over axis and all after it.  f[*s], f[*r], f[*r] -> f[*s], f[*m], f[*m].
 
@@ -337,7 +337,7 @@ def group_normalization_vjp(op, x, scale, bias, y, dy, *, num_groups, epsilon):
     return op.GroupNormalizationGrad(dy, x, scale, outputs=3, num_groups=num_groups, epsilon=epsilon)
 
 
-@operator("GroupNormalization", onnx=("", 21), vjp=group_normalization_vjp, images=((0,), (0,)))
+@operator("GroupNormalization", onnx=("", 21), vjp=group_normalization_vjp, layout=((0,), (0,)))
 def group_normalization(X, scale, bias, *, num_groups, epsilon=1e-5, stash_type=1, layout="NCHW"):
     """scale * (X - mean) / sqrt(var + epsilon) + bias, mean and var per row and group of channels.
 
@@ -363,7 +363,7 @@ def group_normalization_grad_onnx(op, dy, x, scale, *, num_groups, epsilon):
     return op.ReshapeLike(dx, x), d_scale, op.ReduceSum(dy, axes, keepdims=0)
 
 
-@operator("GroupNormalizationGrad", decompose=group_normalization_grad_onnx, images=((0, 1), (0,)), outputs=3)
+@operator("GroupNormalizationGrad", decompose=group_normalization_grad_onnx, layout=((0, 1), (0,)), outputs=3)
 def group_normalization_grad(dy, x, scale, *, num_groups, epsilon=1e-5, layout="NCHW"):
     """(dx, d scale, d bias) of group normalization.  f[n, c, *d], f[n, c, *d], f[c] -> f[n, c, *d], f[c], f[c]."""
     rank, d = jnp.ndim(x), wide(dy)
@@ -384,7 +384,7 @@ def instance_normalization_vjp(op, x, scale, b, y, dy, *, epsilon):
     return op.GroupNormalizationGrad(dy, x, scale, outputs=3, num_groups=x.shape[1], epsilon=epsilon)
 
 
-@operator("InstanceNormalization", onnx=("", 6), vjp=instance_normalization_vjp, images=((0,), (0,)))
+@operator("InstanceNormalization", onnx=("", 6), vjp=instance_normalization_vjp, layout=((0,), (0,)))
 def instance_normalization(input, scale, B, *, epsilon=1e-5, layout="NCHW"):
     """scale * (input - mean) / sqrt(var + epsilon) + B, mean and var per row and channel.
 

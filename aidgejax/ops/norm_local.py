@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import GraphError
-from ._operator import operator, positive_axes
+from ._registry import operator, positive_axes
 
 # ---- neighbouring channels ----------------------------------------------------------------------------
 
@@ -32,7 +32,7 @@ def lrn_vjp(op, x, y, dy, *, size, alpha, beta, bias):
     return (op.LRNGrad(dy, x, size=size, alpha=alpha, beta=beta, bias=bias),)
 
 
-@operator("LRN", onnx=("", 13), vjp=lrn_vjp, images=((0,), (0,)))
+@operator("LRN", onnx=("", 13), vjp=lrn_vjp, layout=((0,), (0,)))
 def lrn(X, *, size, alpha=1e-4, beta=0.75, bias=1.0, layout="NCHW"):
     """X / (bias + alpha / size * sum of X^2 over `size` neighbouring channels)^beta.  f[n, c, *d] -> f[n, c, *d].
 
@@ -57,7 +57,7 @@ def lrn_grad_onnx(op, dy, x, *, size, alpha, beta, bias):
     return op.Sub(op.Mul(dy, power), op.Mul(op.Mul(x, back), 2 * alpha * beta / size))
 
 
-@operator("LRNGrad", decompose=lrn_grad_onnx, images=((0, 1), (0,)))
+@operator("LRNGrad", decompose=lrn_grad_onnx, layout=((0, 1), (0,)))
 def lrn_grad(dy, x, *, size, alpha=1e-4, beta=0.75, bias=1.0, layout="NCHW"):
     """dy * s^-beta - 2 alpha beta / size * x * (sum of dy x s^(-beta - 1) over those that count x), s as in LRN.
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import GraphError
-from ._operator import operator, shapes_alone
-from ._settled import settled
+from ._materialize import materialize
+from ._registry import only_shapes_wanted, operator
 from ._windows import (
     Windows,
     channels_last,
@@ -22,7 +22,7 @@ from ._windows import (
     widened,
     windows,
 )
-from .cut import sent_back
+from .slice_concat_pad import sent_back
 
 # A maximum's gradient is put together tap by tap and phase by phase; of more, the compiler takes its time.
 MANY = 36
@@ -46,7 +46,7 @@ def max_pool_vjp(op, x, y, indices, dy, d_indices, *, auto_pad, ceil_mode, dilat
     )
 
 
-@operator("MaxPool", onnx=("", 12), vjp=max_pool_vjp, images=((0,), (0, 1)), outputs=2, saves=(0,))
+@operator("MaxPool", onnx=("", 12), vjp=max_pool_vjp, layout=((0,), (0, 1)), outputs=2, residual_outputs=(0,))
 def max_pool(
     x,
     *,
@@ -83,7 +83,7 @@ def max_pool_grad_onnx(op, dy, x, y, *, auto_pad, ceil_mode, dilations, kernel_s
     return sent_back(op, dy, x, indices)
 
 
-@operator("MaxPoolGrad", decompose=max_pool_grad_onnx, images=((0, 1, 2), (0,)))
+@operator("MaxPoolGrad", decompose=max_pool_grad_onnx, layout=((0, 1, 2), (0,)))
 def max_pool_grad(
     dy,
     x,
@@ -107,8 +107,8 @@ def max_pool_grad(
     if max(math.prod(win.kernel), math.prod(win.strides)) > MANY:
         dx = sent_to_winners(dy, x, win)
     else:
-        winner = settled(lambda x, y: equal_tap(x, y, win), x, y)
-        dx = settled(lambda dy, winner: sent_to_taps(dy, winner, win), dy, winner)
+        winner = materialize(lambda x, y: equal_tap(x, y, win), x, y)
+        dx = materialize(lambda dy, winner: sent_to_taps(dy, winner, win), dy, winner)
     return in_layout(dx, layout)
 
 
@@ -116,7 +116,7 @@ def global_max_pool_vjp(op, x, y, dy):
     return (op.GlobalMaxPoolGrad(dy, x),)
 
 
-@operator("GlobalMaxPool", onnx=("", 1), vjp=global_max_pool_vjp, images=((0,), (0,)))
+@operator("GlobalMaxPool", onnx=("", 1), vjp=global_max_pool_vjp, layout=((0,), (0,)))
 def global_max_pool(x, *, layout="NCHW"):
     """The largest element of each channel of each image.  f[n, c, *s] -> f[n, c, 1, ...].  ONNX GlobalMaxPool-1."""
     return jnp.max(x, spatial_axes(x, layout), keepdims=True)
@@ -128,7 +128,7 @@ def global_max_pool_grad_onnx(op, dy, x):
     return op.ReshapeLike(op.ScatterElements(op.ZerosLike(flat), first, op.Reshape(dy, (0, 0, 1)), axis=2), x)
 
 
-@operator("GlobalMaxPoolGrad", decompose=global_max_pool_grad_onnx, images=((0, 1), (0,)))
+@operator("GlobalMaxPoolGrad", decompose=global_max_pool_grad_onnx, layout=((0, 1), (0,)))
 def global_max_pool_grad(dy, x, *, layout="NCHW"):
     """dL/dx of GlobalMaxPool: dy goes to the largest element, on a tie to the first.  f[n, c, 1, ...], f[n, c, *s]
     -> f[n, c, *s]."""
@@ -157,7 +157,7 @@ def average_pool_vjp(op, x, y, dy, *, auto_pad, ceil_mode, count_include_pad, di
     )
 
 
-@operator("AveragePool", onnx=("", 19), vjp=average_pool_vjp, images=((0,), (0,)))
+@operator("AveragePool", onnx=("", 19), vjp=average_pool_vjp, layout=((0,), (0,)))
 def average_pool(
     x,
     *,
@@ -198,7 +198,7 @@ def average_pool_grad_onnx(
     return window_spread_onnx(op, op.Div(dy, op.CastLike(size, dy)), x, win)
 
 
-@operator("AveragePoolGrad", decompose=average_pool_grad_onnx, images=((0, 1), (0,)))
+@operator("AveragePoolGrad", decompose=average_pool_grad_onnx, layout=((0, 1), (0,)))
 def average_pool_grad(
     dy,
     x,
@@ -219,14 +219,14 @@ def average_pool_grad(
         x, kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations, pads=pads, strides=strides
     )
     check_cotangent(dy, win, x.shape[-1])
-    return in_layout(settled(lambda dy: window_spread(averaged(dy, win, count_include_pad), win), dy), layout)
+    return in_layout(materialize(lambda dy: window_spread(averaged(dy, win, count_include_pad), win), dy), layout)
 
 
 def global_average_pool_vjp(op, x, y, dy):
     return (op.GlobalAveragePoolGrad(dy, x),)
 
 
-@operator("GlobalAveragePool", onnx=("", 1), vjp=global_average_pool_vjp, images=((0,), (0,)))
+@operator("GlobalAveragePool", onnx=("", 1), vjp=global_average_pool_vjp, layout=((0,), (0,)))
 def global_average_pool(x, *, layout="NCHW"):
     """The mean of each channel of each image.  f[n, c, *s] -> f[n, c, 1, ...].  ONNX GlobalAveragePool-1."""
     return jnp.mean(x, spatial_axes(x, layout), keepdims=True)
@@ -236,7 +236,7 @@ def global_average_pool_grad_onnx(op, dy, x):
     return op.Div(op.ExpandLike(dy, x), op.CastLike(op.ReduceProd(op.Shape(x, start=2)), dy))
 
 
-@operator("GlobalAveragePoolGrad", decompose=global_average_pool_grad_onnx, images=((0, 1), (0,)))
+@operator("GlobalAveragePoolGrad", decompose=global_average_pool_grad_onnx, layout=((0, 1), (0,)))
 def global_average_pool_grad(dy, x, *, layout="NCHW"):
     """dL/dx of GlobalAveragePool: dy / prod(s) everywhere; of x only the shape is read.  f[n, c, 1, ...], f[n, c, *s]
     -> f[n, c, *s]."""
@@ -264,7 +264,7 @@ def lp_pool_vjp(op, x, y, dy, *, auto_pad, ceil_mode, dilations, kernel_shape, p
     )
 
 
-@operator("LpPool", onnx=("", 18), vjp=lp_pool_vjp, images=((0,), (0,)))
+@operator("LpPool", onnx=("", 18), vjp=lp_pool_vjp, layout=((0,), (0,)))
 def lp_pool(
     x, *, auto_pad="NOTSET", ceil_mode=0, dilations=None, kernel_shape=None, p=2, pads=None, strides=None, layout="NCHW"
 ):
@@ -291,7 +291,7 @@ def lp_pool_grad_onnx(op, dy, x, y, *, auto_pad, ceil_mode, dilations, kernel_sh
     return op.Mul(op.Mul(op.Sign(x), op.Pow(op.Abs(x), p - 1.0)), window_spread_onnx(op, scaled, x, win))
 
 
-@operator("LpPoolGrad", decompose=lp_pool_grad_onnx, images=((0, 1, 2), (0,)))
+@operator("LpPoolGrad", decompose=lp_pool_grad_onnx, layout=((0, 1, 2), (0,)))
 def lp_pool_grad(
     dy,
     x,
@@ -314,7 +314,7 @@ def lp_pool_grad(
     )
     check_cotangent(dy, win, x.shape[-1])
     scaled = jnp.where(y > 0, dy * jnp.where(y > 0, y, 1) ** (1 - p), 0)
-    spread = settled(lambda scaled: window_spread(scaled, win), scaled)
+    spread = materialize(lambda scaled: window_spread(scaled, win), scaled)
     return in_layout(jnp.sign(x) * jnp.abs(x) ** (p - 1) * spread, layout)
 
 
@@ -324,7 +324,7 @@ def global_lp_pool_vjp(op, x, y, dy, *, p):
     return (op.Mul(op.Mul(op.Sign(x), op.Pow(op.Abs(x), p - 1.0)), scaled),)
 
 
-@operator("GlobalLpPool", onnx=("", 2), vjp=global_lp_pool_vjp, images=((0,), (0,)))
+@operator("GlobalLpPool", onnx=("", 2), vjp=global_lp_pool_vjp, layout=((0,), (0,)))
 def global_lp_pool(x, *, p=2, layout="NCHW"):
     """(sum of |x| ** p) ** (1 / p) over each channel of each image.  f[n, c, *s] -> f[n, c, 1, ...].
     ONNX GlobalLpPool-2."""
@@ -380,7 +380,7 @@ def lowest(dtype):
 
 def window_reduce(combine, x, win, padding):
     """All elements of each window combined, axis by axis.  t[n, *sizes, c] -> t[n, *out, c]."""
-    if shapes_alone():
+    if only_shapes_wanted():
         return jnp.zeros((x.shape[0], *win.out, x.shape[-1]), x.dtype)
     for axis in reversed(range(win.rank)):
         one = win.along(axis)
@@ -391,7 +391,7 @@ def window_reduce(combine, x, win, padding):
 
 def window_spread(y, win):
     """The transpose of the sum of each window: y for all its elements.  f[n, *out, c] -> f[n, *sizes, c]."""
-    if shapes_alone():
+    if only_shapes_wanted():
         return jnp.zeros((y.shape[0], *win.sizes, y.shape[-1]), y.dtype)
     for axis in range(win.rank):
         one = win.along(axis)
@@ -466,7 +466,7 @@ def sent_to_taps(dy, winner, win):
 
 def winners(x, win):
     """The number of the first tap that is the largest of its window, never padding.  -> i[n, *out, c]"""
-    if shapes_alone():
+    if only_shapes_wanted():
         return jnp.zeros((x.shape[0], *win.out, x.shape[-1]), jnp.int32)
 
     def larger(a, b):

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import GraphError
-from ._operator import operator
+from ._registry import operator
 from .cast import dtype_of
 
 DRAW = "float32"  # masks are drawn in this precision, whatever that of the data, so that it does not change them
@@ -35,7 +35,7 @@ def dropout_vjp(op, data, ratio, training_mode, output, mask, dy, d_mask):
     return dx if training_mode is True else op.Where(training_mode, dx, dy), None, None
 
 
-@operator("Dropout", onnx=("", 13), vjp=dropout_vjp, images="same", random=True, outputs=2, saves=(1,))
+@operator("Dropout", onnx=("", 13), vjp=dropout_vjp, layout="same", random=True, outputs=2, residual_outputs=(1,))
 def dropout(data, ratio=None, training_mode=None, *, seed=None, key=None):
     """data / (1 - ratio) where the mask is true, else 0; the mask is false at random, with probability ratio.
 

@@ -5,9 +5,9 @@ outputs) and the gradients of the weights.  Inside the loops remain the products
 """
 
 from ..errors import GraphError
-from ._now import Now
-from ._operator import operator
+from ._eager import EagerBuilder
 from ._recurrence import DIRECTIONS, scanned, shares, unrolled, while_live
+from ._registry import operator
 
 # ---- around a cell ------------------------------------------------------------------------------------
 
@@ -48,7 +48,7 @@ def stacked(op, parts, axis):
 def forward(cell, X, W, R, B, sequence_lens, initial_h, initial_c, P, *, layout, hidden_size, direction, **setting):
     """(Y, Y_h, ...) by `cell.forward(op, loop, share) -> y, (h, ...)` of each direction."""
     check_sizes(X, W, R, B, sequence_lens, initial_h, initial_c, P, cell.gates, direction, layout, hidden_size)
-    op, extra = Now(), {k: setting.pop(k) for k in cell.settings}
+    op, extra = EagerBuilder(), {k: setting.pop(k) for k in cell.settings}
     parts = shares(
         op,
         X,
@@ -361,7 +361,7 @@ def rnn_vjp(op, X, W, R, B, sequence_lens, initial_h, Y, Y_h, dY, dY_h, **attrib
     return dx, dw, dr, db, None, dh
 
 
-@operator("RNN", onnx=("", 14), vjp=rnn_vjp, outputs=2, saves=(0,))
+@operator("RNN", onnx=("", 14), vjp=rnn_vjp, outputs=2, residual_outputs=(0,))
 def rnn(
     X,
     W,
@@ -427,7 +427,7 @@ def rnn_grad(
 ):
     """(dX, dW, dR, dB, d initial_h) of RNN, back through time; in a file, step by step."""
     return backward(
-        Now(),
+        EagerBuilder(),
         scanned,
         Rnn,
         dY,
@@ -456,7 +456,7 @@ def gru_vjp(op, X, W, R, B, sequence_lens, initial_h, Y, Y_h, dY, dY_h, **attrib
     return dx, dw, dr, db, None, dh
 
 
-@operator("GRU", onnx=("", 14), vjp=gru_vjp, outputs=2, saves=(0,))
+@operator("GRU", onnx=("", 14), vjp=gru_vjp, outputs=2, residual_outputs=(0,))
 def gru(
     X,
     W,
@@ -525,7 +525,7 @@ def gru_grad(
 ):
     """(dX, dW, dR, dB, d initial_h) of GRU, back through time; in a file, step by step."""
     return backward(
-        Now(),
+        EagerBuilder(),
         scanned,
         Gru,
         dY,
@@ -557,7 +557,7 @@ def lstm_vjp(op, X, W, R, B, sequence_lens, initial_h, initial_c, P, Y, Y_h, Y_c
     return dx, dw, dr, db, None, dh, dc, dp
 
 
-@operator("LSTM", onnx=("", 14), vjp=lstm_vjp, outputs=3, saves=(0,))
+@operator("LSTM", onnx=("", 14), vjp=lstm_vjp, outputs=3, residual_outputs=(0,))
 def lstm(
     X,
     W,
@@ -633,7 +633,7 @@ def lstm_grad(
 ):
     """(dX, dW, dR, dB, d initial_h, d initial_c, dP) of LSTM, back through time; in a file, step by step."""
     return backward(
-        Now(),
+        EagerBuilder(),
         scanned,
         Lstm,
         dY,

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from ..errors import GraphError
-from ._operator import operator, positive_axes
-from .cut import positions_in
+from ._registry import operator, positive_axes
+from .slice_concat_pad import positions_in
 
 
 def reduced_axes(x, axes, noop_with_empty_axes):

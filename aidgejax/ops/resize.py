@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import GraphError
-from ._operator import operator, positive_axes, shapes_alone
+from ._registry import only_shapes_wanted, operator, positive_axes
 
 TRANSFORMS = (
     "half_pixel",
@@ -198,7 +198,7 @@ def resize(
         nearest_mode=nearest_mode,
     )
     x = jnp.asarray(x)
-    if shapes_alone():
+    if only_shapes_wanted():
         return jnp.zeros(new_shape(x.shape, roi, scales, sizes, attrs), x.dtype)
     for axis, m, outside in matrices(jnp.shape(x), roi, scales, sizes, attrs):
         if mode == "nearest":
@@ -263,7 +263,7 @@ def resize_grad(
         mode=mode,
         nearest_mode=nearest_mode,
     )
-    if shapes_alone():
+    if only_shapes_wanted():
         return jnp.zeros(jnp.shape(like), dy.dtype)
     for axis, m, _ in matrices(jnp.shape(like), roi, scales, sizes, attrs):
         dy = apply(m.T, dy, axis)

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import GraphError
-from ._now import Now
-from ._operator import operator, shapes_alone
+from ._eager import EagerBuilder
+from ._registry import only_shapes_wanted, operator
 
 
 def positions(op, rois, along, size, out, *, half_pixel, sampling_ratio, spatial_scale):
@@ -116,10 +116,10 @@ def roi_align(
             f"{list(jnp.shape(batch_indices))}, for bins of {output_height} by {output_width} with "
             f"{sampling_ratio} samples; expected [n, c, h, w], [r, 4] and [r]"
         )
-    if shapes_alone():
+    if only_shapes_wanted():
         return jnp.zeros((*jnp.shape(rois)[:1], jnp.shape(x)[1], output_height, output_width), jnp.result_type(x))
     how = settings(coordinate_transformation_mode, sampling_ratio, spatial_scale)
-    (height, width), now = jnp.shape(x)[2:], Now()
+    (height, width), now = jnp.shape(x)[2:], EagerBuilder()
     rois = jnp.asarray(rois)
     if mode == "max":
         return largest(

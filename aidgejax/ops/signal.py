@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import GraphError
-from ._operator import operator, positive_axes
+from ._registry import operator, positive_axes
 from .cast import dtype_of
 
 LARGEST = 1 << 24  # of a frame, or of all frames of a signal

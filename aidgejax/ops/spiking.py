@@ -4,7 +4,7 @@ import math
 
 import jax.numpy as jnp
 
-from ._operator import operator
+from ._registry import operator
 
 
 def heaviside_vjp(op, x, y, dy):
@@ -18,7 +18,7 @@ def heaviside_onnx(op, x, *, value):
     return op.Where(op.Equal(x, 0.0), op.CastLike(float(value), x), step)
 
 
-@operator("Heaviside", vjp=heaviside_vjp, decompose=heaviside_onnx, images="same")
+@operator("Heaviside", vjp=heaviside_vjp, decompose=heaviside_onnx, layout="same")
 def heaviside(x, *, value=0.0):
     """0 where x < 0, `value` where x = 0, 1 where x > 0.  f[*s] -> f[*s].  Its gradient is a surrogate (the rule)."""
     kind = jnp.result_type(x)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from ..errors import GraphError
-from ._operator import operator
+from ._registry import operator
 
 # ---- exponentials and roots ---------------------------------------------------------------------------
 
@@ -15,7 +15,7 @@ def exp_vjp(op, x, y, dy):
     return (op.Mul(dy, y),)
 
 
-@operator("Exp", onnx=("", 13), vjp=exp_vjp, images="same")
+@operator("Exp", onnx=("", 13), vjp=exp_vjp, layout="same")
 def exp(x):
     """e ** x.  f[*s] -> f[*s].  ONNX Exp-13."""
     return jnp.exp(x)
@@ -25,7 +25,7 @@ def log_vjp(op, x, y, dy):
     return (op.Div(dy, x),)
 
 
-@operator("Log", onnx=("", 13), vjp=log_vjp, images="same")
+@operator("Log", onnx=("", 13), vjp=log_vjp, layout="same")
 def log(x):
     """The natural logarithm of x; NaN below 0.  f[*s] -> f[*s].  ONNX Log-13."""
     return jnp.log(x)
@@ -35,7 +35,7 @@ def sqrt_vjp(op, x, y, dy):
     return (op.Div(op.Mul(dy, 0.5), y),)
 
 
-@operator("Sqrt", onnx=("", 13), vjp=sqrt_vjp, images="same")
+@operator("Sqrt", onnx=("", 13), vjp=sqrt_vjp, layout="same")
 def sqrt(x):
     """The square root of x; NaN below 0.  f[*s] -> f[*s].  ONNX Sqrt-13.  Its slope at 0 is infinite."""
     return jnp.sqrt(x)
@@ -45,7 +45,7 @@ def reciprocal_vjp(op, x, y, dy):
     return (op.Neg(op.Mul(dy, op.Mul(y, y))),)
 
 
-@operator("Reciprocal", onnx=("", 13), vjp=reciprocal_vjp, images="same")
+@operator("Reciprocal", onnx=("", 13), vjp=reciprocal_vjp, layout="same")
 def reciprocal(x):
     """1 / x.  f[*s] -> f[*s].  ONNX Reciprocal-13."""
     return jnp.reciprocal(x)
@@ -55,7 +55,7 @@ def erf_vjp(op, x, y, dy):
     return (op.Mul(dy, op.Mul(op.Exp(op.Neg(op.Mul(x, x))), 2 / math.sqrt(math.pi))),)
 
 
-@operator("Erf", onnx=("", 13), vjp=erf_vjp, images="same")
+@operator("Erf", onnx=("", 13), vjp=erf_vjp, layout="same")
 def erf(x):
     """2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x.  f[*s] -> f[*s].  ONNX Erf-13."""
     return jax.lax.erf(jnp.asarray(x))
@@ -68,7 +68,7 @@ def neg_vjp(op, x, y, dy):
     return (op.Neg(dy),)
 
 
-@operator("Neg", onnx=("", 13), vjp=neg_vjp, images="same")
+@operator("Neg", onnx=("", 13), vjp=neg_vjp, layout="same")
 def neg(x):
     """-x.  t[*s] -> t[*s].  ONNX Neg-13."""
     return jnp.negative(x)
@@ -83,7 +83,7 @@ def abs_onnx(op, x, *, slope_at_zero):
     return op.Abs(x)
 
 
-@operator("Abs", onnx=("", 13), vjp=abs_vjp, decompose=abs_onnx, images="same")
+@operator("Abs", onnx=("", 13), vjp=abs_vjp, decompose=abs_onnx, layout="same")
 def abs_(x, *, slope_at_zero=0.0):
     """|x|.  t[*s] -> t[*s].  ONNX Abs-13; slope_at_zero: 0.0, or 1.0 as in TVM."""
     return jnp.abs(x)
@@ -97,7 +97,7 @@ def flat_vjp(op, x, y, dy):
     return (None,)
 
 
-@operator("Sign", onnx=("", 13), vjp=flat_vjp, images="same")
+@operator("Sign", onnx=("", 13), vjp=flat_vjp, layout="same")
 def sign(x):
     """1 above 0, -1 below, 0 at 0.  t[*s] -> t[*s].  ONNX Sign-13.  No gradient passes."""
     return jnp.sign(x)
@@ -106,13 +106,13 @@ def sign(x):
 # ---- rounding and clipping ----------------------------------------------------------------------------
 
 
-@operator("Floor", onnx=("", 13), vjp=flat_vjp, images="same")
+@operator("Floor", onnx=("", 13), vjp=flat_vjp, layout="same")
 def floor(x):
     """The largest integer not above x.  f[*s] -> f[*s].  ONNX Floor-13.  No gradient passes."""
     return jnp.floor(x)
 
 
-@operator("Ceil", onnx=("", 13), vjp=flat_vjp, images="same")
+@operator("Ceil", onnx=("", 13), vjp=flat_vjp, layout="same")
 def ceil(x):
     """The smallest integer not below x.  f[*s] -> f[*s].  ONNX Ceil-13.  No gradient passes."""
     return jnp.ceil(x)
@@ -125,7 +125,7 @@ def round_onnx(op, x, *, halves):
     return op.Mul(op.Sign(x), op.Add(whole, up))
 
 
-@operator("Round", onnx=("", 11), vjp=flat_vjp, decompose=round_onnx, images="same")
+@operator("Round", onnx=("", 11), vjp=flat_vjp, decompose=round_onnx, layout="same")
 def round_(x, *, halves="even"):
     """The integer nearest to x.  f[*s] -> f[*s].  ONNX Round-11.  No gradient passes.
 
@@ -152,7 +152,7 @@ def clip_vjp(op, x, low, high, y, dy):
     return dx, d_low, op.Where(above, dy, 0.0)
 
 
-@operator("Clip", onnx=("", 13), vjp=clip_vjp, broadcasts=True, images="same")
+@operator("Clip", onnx=("", 13), vjp=clip_vjp, broadcasts=True, layout="same")
 def clip(x, low=None, high=None):
     """min(max(x, low), high), each bound a scalar or absent.  t[*s], t[], t[] -> t[*s].  ONNX Clip-13.
 
@@ -174,7 +174,7 @@ def sin_vjp(op, x, y, dy):
     return (op.Mul(dy, op.Cos(x)),)
 
 
-@operator("Sin", onnx=("", 7), vjp=sin_vjp, images="same")
+@operator("Sin", onnx=("", 7), vjp=sin_vjp, layout="same")
 def sin(x):
     """The sine of x, in radians.  f[*s] -> f[*s].  ONNX Sin-7."""
     return jnp.sin(x)
@@ -184,7 +184,7 @@ def cos_vjp(op, x, y, dy):
     return (op.Neg(op.Mul(dy, op.Sin(x))),)
 
 
-@operator("Cos", onnx=("", 7), vjp=cos_vjp, images="same")
+@operator("Cos", onnx=("", 7), vjp=cos_vjp, layout="same")
 def cos(x):
     """The cosine of x, in radians.  f[*s] -> f[*s].  ONNX Cos-7."""
     return jnp.cos(x)
@@ -194,7 +194,7 @@ def tan_vjp(op, x, y, dy):
     return (op.Mul(dy, op.Add(op.Mul(y, y), 1.0)),)
 
 
-@operator("Tan", onnx=("", 7), vjp=tan_vjp, images="same")
+@operator("Tan", onnx=("", 7), vjp=tan_vjp, layout="same")
 def tan(x):
     """The tangent of x, in radians.  f[*s] -> f[*s].  ONNX Tan-7."""
     return jnp.tan(x)
@@ -204,7 +204,7 @@ def asin_vjp(op, x, y, dy):
     return (op.Div(dy, op.Sqrt(one_minus_square(op, x))),)
 
 
-@operator("Asin", onnx=("", 7), vjp=asin_vjp, images="same")
+@operator("Asin", onnx=("", 7), vjp=asin_vjp, layout="same")
 def asin(x):
     """The angle in [-pi/2, pi/2] whose sine is x.  f[*s] -> f[*s].  ONNX Asin-7."""
     return jnp.arcsin(x)
@@ -214,7 +214,7 @@ def acos_vjp(op, x, y, dy):
     return (op.Neg(op.Div(dy, op.Sqrt(one_minus_square(op, x)))),)
 
 
-@operator("Acos", onnx=("", 7), vjp=acos_vjp, images="same")
+@operator("Acos", onnx=("", 7), vjp=acos_vjp, layout="same")
 def acos(x):
     """The angle in [0, pi] whose cosine is x.  f[*s] -> f[*s].  ONNX Acos-7."""
     return jnp.arccos(x)
@@ -224,7 +224,7 @@ def atan_vjp(op, x, y, dy):
     return (op.Div(dy, op.Add(op.Mul(x, x), 1.0)),)
 
 
-@operator("Atan", onnx=("", 7), vjp=atan_vjp, images="same")
+@operator("Atan", onnx=("", 7), vjp=atan_vjp, layout="same")
 def atan(x):
     """The angle in (-pi/2, pi/2) whose tangent is x.  f[*s] -> f[*s].  ONNX Atan-7."""
     return jnp.arctan(x)
@@ -234,7 +234,7 @@ def sinh_vjp(op, x, y, dy):
     return (op.Mul(dy, op.Cosh(x)),)
 
 
-@operator("Sinh", onnx=("", 9), vjp=sinh_vjp, images="same")
+@operator("Sinh", onnx=("", 9), vjp=sinh_vjp, layout="same")
 def sinh(x):
     """(e^x - e^-x) / 2.  f[*s] -> f[*s].  ONNX Sinh-9."""
     return jnp.sinh(x)
@@ -244,7 +244,7 @@ def cosh_vjp(op, x, y, dy):
     return (op.Mul(dy, op.Sinh(x)),)
 
 
-@operator("Cosh", onnx=("", 9), vjp=cosh_vjp, images="same")
+@operator("Cosh", onnx=("", 9), vjp=cosh_vjp, layout="same")
 def cosh(x):
     """(e^x + e^-x) / 2.  f[*s] -> f[*s].  ONNX Cosh-9."""
     return jnp.cosh(x)
@@ -255,7 +255,7 @@ def asinh_vjp(op, x, y, dy):
     return (op.Div(dy, op.Cosh(y)),)
 
 
-@operator("Asinh", onnx=("", 9), vjp=asinh_vjp, images="same")
+@operator("Asinh", onnx=("", 9), vjp=asinh_vjp, layout="same")
 def asinh(x):
     """The y with sinh(y) = x.  f[*s] -> f[*s].  ONNX Asinh-9."""
     return jnp.arcsinh(x)
@@ -266,7 +266,7 @@ def acosh_vjp(op, x, y, dy):
     return (op.Div(op.Div(dy, op.Sqrt(op.Sub(x, 1.0))), op.Sqrt(op.Add(x, 1.0))),)
 
 
-@operator("Acosh", onnx=("", 9), vjp=acosh_vjp, images="same")
+@operator("Acosh", onnx=("", 9), vjp=acosh_vjp, layout="same")
 def acosh(x):
     """The y >= 0 with cosh(y) = x; NaN below 1.  f[*s] -> f[*s].  ONNX Acosh-9."""
     return jnp.arccosh(x)
@@ -276,7 +276,7 @@ def atanh_vjp(op, x, y, dy):
     return (op.Div(dy, one_minus_square(op, x)),)
 
 
-@operator("Atanh", onnx=("", 9), vjp=atanh_vjp, images="same")
+@operator("Atanh", onnx=("", 9), vjp=atanh_vjp, layout="same")
 def atanh(x):
     """The y with tanh(y) = x; NaN outside [-1, 1].  f[*s] -> f[*s].  ONNX Atanh-9."""
     return jnp.arctanh(x)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import GraphError
-from ._operator import operator
+from ._registry import operator
 
 
 def geometry(sizes, kernel, strides, dilations, pads):

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import GraphError
-from ._operator import operator
+from ._registry import operator
 from ._windows import image_rank, per_axis
 
 

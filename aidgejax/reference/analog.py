@@ -3,7 +3,7 @@
 import numpy as np
 
 from ._definition import backward, define
-from .quantize import round_to
+from .fake_quantize import round_to
 
 
 def std_of_sample(x):

@@ -10,39 +10,6 @@ import numpy as np
 
 from ..errors import GraphError, NoGradientRule, UnknownOperator
 from ..graph import Graph, Node
-from . import (  # noqa: F401  (they register their definitions)
-    activation,
-    analog,
-    attention,
-    cast,
-    compare,
-    conv,
-    cut,
-    elementwise,
-    grid_sample,
-    index,
-    loss,
-    matmul,
-    movement,
-    norm,
-    periphery,
-    place,
-    pool,
-    qdq,
-    quantize,
-    random,
-    recurrent,
-    reduce,
-    resize,
-    roi,
-    select,
-    shapes,
-    signal,
-    spiking,
-    unary,
-    unfold,
-    unpool,
-)
 from ._definition import BACKWARDS, DEFINITIONS
 
 Arrays = dict[str, Any]

@@ -7,7 +7,7 @@ from onnx import TensorProto, helper
 
 from aidgejax import onnxio, run
 from aidgejax.errors import AidgeJaxError, ModelFileError, UnknownOperator
-from aidgejax.lower import make_program
+from aidgejax.execution.program import make_program
 
 ort = pytest.importorskip("onnxruntime")
 RNG = np.random.default_rng(2)

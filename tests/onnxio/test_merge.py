@@ -5,9 +5,9 @@ import onnx.reference
 import pytest
 
 from aidgejax import onnxio
+from aidgejax.execution.program import make_program
 from aidgejax.graph import Graph
-from aidgejax.lower import make_program
-from aidgejax.onnxio.merge import merge_equals
+from aidgejax.onnxio.exporter.deduplicate import deduplicated
 
 TWICE = """<ir_version: 8, opset_import: ["": 17]> g (float[N,3] x) => (float[N,3] y, float[N,3] z)
 <float[3] w = {1, 2, 3}, float[3] v = {1, 2, 3}> {
@@ -19,7 +19,7 @@ def merged(*kept):
     model = onnx.parser.parse_model(TWICE)
     for t in model.graph.initializer:
         t.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(t), t.name))
-    merge_equals(model, kept)
+    deduplicated(model, kept)
     onnx.checker.check_model(model, full_check=True)
     return model
 

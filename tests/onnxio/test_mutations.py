@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from aidgejax import onnxio, zoo
+from aidgejax import onnxio
 from aidgejax.errors import AidgeJaxError
 from aidgejax.graph import Graph
+from aidgejax.tools import zoo
 
 from ._models import info, model, node
 

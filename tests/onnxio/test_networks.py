@@ -5,8 +5,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from aidgejax import make_program, onnxio, reference, run, zoo
-from aidgejax.gradient import grad_name
+from aidgejax import make_program, onnxio, reference, run
+from aidgejax.passes.gradient import grad_name
+from aidgejax.tools import zoo
 
 NETWORKS = {
     "mlp": lambda: zoo.mlp((12, 16, 5)),

@@ -50,7 +50,7 @@ def no_way_back(monkeypatch):
 
         return call
 
-    monkeypatch.setattr("aidgejax.backend.jax.jit", watched)
+    monkeypatch.setattr("aidgejax.execution.run.jax.jit", watched)
     yield seen
     assert seen, "nothing was compiled"
     assert [p for found in seen for p in found if "callback" in p or "python" in p] == []

@@ -1,4 +1,4 @@
-"""Spelling nodes in other nodes: names are kept, nothing stale is left behind."""
+"""Replacement nodes in other nodes: names are kept, nothing stale is left behind."""
 
 from dataclasses import replace
 
@@ -8,11 +8,11 @@ import pytest
 from aidgejax import onnxio, run
 from aidgejax.errors import GraphError, ModelFileError
 from aidgejax.graph import Graph, Node
-from aidgejax.onnxio.rewrite import respell
+from aidgejax.interpreter.shape_inference import infer_shapes
+from aidgejax.onnxio.exporter.decompose import decomposed, is_standard
 from aidgejax.onnxio.schemas import schema_for
-from aidgejax.onnxio.standard import in_standard_operators, is_standard
 from aidgejax.ops import OPERATORS, operator
-from aidgejax.walk import infer_shapes
+from aidgejax.passes.rewrite import replace_nodes
 
 X = np.float32([[1, -2, 3], [4, 5, -6]])
 
@@ -45,7 +45,7 @@ def graph_of(op, outputs=("y",), more=(), **attrs):
 
 def spelled(graph):
     """In standard operators, checked, and the same after being written and read."""
-    result = in_standard_operators(graph)
+    result = decomposed(graph)
     result.check()
     written = {o for n in result.nodes for o in n.output_names}
     assert set(result.values) == written, "values that nothing writes, or the other way round"
@@ -122,7 +122,7 @@ def test_an_output_in_the_middle_feeds_another(invent):
 def test_a_missing_output_is_reported(invent):
     invent("Odd", lambda op, x: (op.Neg(x), None), lambda x: (-x, x), outputs=2)
     with pytest.raises(GraphError, match=r"node 'odd' \(Odd\) .* gives no output 1, which the graph uses as 'b'"):
-        in_standard_operators(graph_of("Odd", ("a", "b")))
+        decomposed(graph_of("Odd", ("a", "b")))
 
 
 def test_several_passes(invent):
@@ -141,7 +141,7 @@ def test_several_passes(invent):
 def test_a_decomposition_without_end(invent):
     invent("Odd", lambda op, x: op.Odd(x))
     with pytest.raises(ModelFileError, match="the decompositions of Odd never end"):
-        in_standard_operators(graph_of("Odd"))
+        decomposed(graph_of("Odd"))
 
 
 def test_names_that_are_taken_already(invent):
@@ -207,7 +207,7 @@ def test_what_cannot_be_spelled_is_named(invent):
         match=r"node 'odd' \(Odd\) of graph 'g' cannot be written: ONNX does not have "
         r"it, and aidgejax/ops gives no decomposition",
     ):
-        in_standard_operators(graph_of("Odd"))
+        decomposed(graph_of("Odd"))
 
 
 def test_literals_and_absent_inputs_arrive_as_they_are(invent):
@@ -226,7 +226,7 @@ def test_the_graph_that_is_spelled_is_left_as_it_was(invent):
     invent("Odd", lambda op, x: op.Add(op.Neg(x), np.ones(3, np.float32)))
     g = graph_of("Odd")
     before = str(g)
-    in_standard_operators(g)
+    decomposed(g)
     assert str(g) == before
 
 
@@ -238,5 +238,5 @@ def test_shapes_known_before_are_known_to_the_function():
         shapes.append(y.shape)
         return op.Abs(y)
 
-    result = respell(g, lambda n: spell if n.name == "after" else None)
+    result = replace_nodes(g, lambda n: spell if n.name == "after" else None)
     assert shapes == [("N", 3)] and result.count() == {"Neg": 1, "Abs": 1}

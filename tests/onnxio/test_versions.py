@@ -9,7 +9,7 @@ from onnx import numpy_helper
 
 from aidgejax import onnxio, run
 from aidgejax.errors import ModelFileError
-from aidgejax.onnxio.versions import OLDER, OLDER_OF_RANK, RENAMED
+from aidgejax.onnxio.importer.opset_upgrade import OLDER, OLDER_OF_RANK, RENAMED
 from aidgejax.ops import OPERATORS
 
 from ._models import info, model, node

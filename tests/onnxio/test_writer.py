@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
-from aidgejax import onnxio, reference, run, zoo
+from aidgejax import onnxio, reference, run
 from aidgejax.errors import GraphError, ModelFileError, UnknownOperator
 from aidgejax.graph import Graph
-from aidgejax.onnxio import writer
+from aidgejax.onnxio.exporter import writer
 from aidgejax.ops import OPERATORS
+from aidgejax.tools import zoo
 
 X = np.float32([[1, -2, 3], [4, 5, -6]])
 

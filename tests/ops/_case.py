@@ -10,10 +10,10 @@ import jax
 import numpy as np
 
 from aidgejax import reference
-from aidgejax.gradient import grad_name
+from aidgejax.execution.program import Program, make_program
 from aidgejax.graph import Graph
-from aidgejax.lower import Program, make_program
 from aidgejax.ops import lookup
+from aidgejax.passes.gradient import grad_name
 
 KEY_SEED = 7
 
@@ -174,7 +174,7 @@ class Case:
         if self.operator.random:
             with jax.enable_x64(dtype == np.float64):
                 outputs, saved, _ = program.forward({}, {}, feeds, jax.random.key(KEY_SEED))
-                drawn = saved if self.operator.saves else outputs
+                drawn = saved if self.operator.residual_outputs else outputs
                 given = {k: np.asarray(v) for k, v in drawn.items() if k not in feeds}
         return reference.execute(program.graph, feeds, dtype=dtype, given=given)
 

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aidgejax.gradient import grad_name
+from aidgejax.interpreter.evaluate import IMAGE_RANKS, Evaluator
 from aidgejax.ops import lookup
-from aidgejax.walk import IMAGE_RANKS, Walker
+from aidgejax.passes.gradient import grad_name
 
 from .cases import TABLE
 
@@ -19,14 +19,14 @@ def rank(case):
 ROWS = [
     pytest.param(c, id=f"{n}-{c!r}")
     for n, c in enumerate(TABLE)
-    if c.operator.images == "same" and not c.operator.random and rank(c) in IMAGE_RANKS and c.fed
+    if c.operator.layout == "same" and not c.operator.random and rank(c) in IMAGE_RANKS and c.fed
 ]
 
 
 def walked(graph, feeds, given, layout):
     lying = {k: jnp.moveaxis(jnp.asarray(a), 1, -1) if k in given else a for k, a in feeds.items()}
-    found = Walker(graph, layout, given)(lying | graph.constants, jax.random.key(7), graph.outputs)
-    return found, {o: np.asarray(found.natural(o)) for o in graph.outputs}
+    found = Evaluator(graph, layout, given)(lying | graph.constants, jax.random.key(7), graph.outputs)
+    return found, {o: np.asarray(found.in_graph_layout(o)) for o in graph.outputs}
 
 
 @pytest.mark.parametrize("case", ROWS)
@@ -52,4 +52,4 @@ def test_channels_last(case):
 
 def test_rows_cover_the_operators_that_cut_and_join():
     assert {"Concat", "Split", "Slice", "Pad", "PadGrad", "SliceGrad"} <= {c.values[0].op for c in ROWS}
-    assert all(lookup(c.values[0].op).images == "same" for c in ROWS)
+    assert all(lookup(c.values[0].op).layout == "same" for c in ROWS)

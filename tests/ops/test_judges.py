@@ -8,8 +8,8 @@ import onnx.reference
 import pytest
 
 from aidgejax import onnxio, reference
-from aidgejax.gradient import grad_name
 from aidgejax.ops import OPERATORS
+from aidgejax.passes.gradient import grad_name
 from aidgejax.reference._definition import BACKWARDS, DEFINITIONS
 
 from .cases import TABLE

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from aidgejax.errors import GraphError
+from aidgejax.execution.program import make_program
 from aidgejax.graph import Graph
-from aidgejax.lower import make_program
 
 MISTAKES = [
     ("Max", ((3,), (3,)), {"ties": "second"}, "ties is 'second', expected 'split', 'first' or 'last'"),

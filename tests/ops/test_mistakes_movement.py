@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from aidgejax.errors import GraphError
-from aidgejax.gradient import make_gradient
+from aidgejax.execution.program import make_program
 from aidgejax.graph import Graph
-from aidgejax.lower import make_program
+from aidgejax.interpreter.shape_inference import infer_shapes
 from aidgejax.ops import lookup
-from aidgejax.walk import infer_shapes
+from aidgejax.passes.gradient import make_gradient
 
 OUTSIDE = "axis: axis 2 is outside a tensor of rank 2 (-2 to 1)"
 
@@ -33,9 +33,9 @@ MISTAKES = [
         ((2, 3),),
         {"to": 8},
         "no tensor type 8: it is one of 1 (float32), 2 (uint8), 3 (int8), 4 (uint16), "
-        "5 (int16), 6 (int32), 7 (int64), 9 (bool), 10 (float16), 11 (float64), 12 (uint32), 13 (uint64), 16 (bfloat16), "
-        "17 (float8_e4m3fn), 18 (float8_e4m3fnuz), 19 (float8_e5m2), 20 (float8_e5m2fnuz), 21 (uint4), 22 (int4), "
-        "23 (float4_e2m1fn), 24 (float8_e8m0fnu), 25 (uint2), 26 (int2), as ONNX numbers them",
+        "5 (int16), 6 (int32), 7 (int64), 9 (bool), 10 (float16), 11 (float64), 12 (uint32), 13 (uint64), "
+        "16 (bfloat16), 17 (float8_e4m3fn), 18 (float8_e4m3fnuz), 19 (float8_e5m2), 20 (float8_e5m2fnuz), 21 (uint4), "
+        "22 (int4), 23 (float4_e2m1fn), 24 (float8_e8m0fnu), 25 (uint2), 26 (int2), as ONNX numbers them",
     ),
     ("DepthToSpace", ((1, 3, 2, 2),), {"blocksize": 2}, "3 channels cannot be laid out as blocks of 2 by 2 pixels"),
     ("DepthToSpace", ((1, 4, 2, 2),), {"blocksize": 2, "mode": "RCD"}, "mode is 'RCD', expected 'DCR' or 'CRD'"),

@@ -7,10 +7,10 @@ import pytest
 
 from aidgejax import onnxio, reference
 from aidgejax.errors import GraphError
-from aidgejax.gradient import grad_name
+from aidgejax.execution.program import make_program
 from aidgejax.graph import Graph
-from aidgejax.lower import make_program
-from aidgejax.walk import infer_shapes
+from aidgejax.interpreter.shape_inference import infer_shapes
+from aidgejax.passes.gradient import grad_name
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(2, 3, (6, 4, 3, 3)).astype(np.float32)

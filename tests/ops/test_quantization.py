@@ -5,13 +5,14 @@ import numpy as np
 import onnx.reference
 import pytest
 
-from aidgejax import onnxio, optim, reference
+from aidgejax import onnxio, reference
 from aidgejax.errors import GraphError
-from aidgejax.gradient import make_gradient
+from aidgejax.execution.program import make_program
 from aidgejax.graph import Graph
-from aidgejax.lower import make_program
-from aidgejax.train import make_step, start
-from aidgejax.walk import infer_shapes
+from aidgejax.interpreter.shape_inference import infer_shapes
+from aidgejax.passes.gradient import make_gradient
+from aidgejax.training import optim
+from aidgejax.training.loop import make_step, start
 
 RNG = np.random.default_rng(5)
 X = np.float32([[-50.0, -3.1, -0.26, 0.14], [0.77, 1.21, 2.42, 49.0]])

@@ -6,8 +6,8 @@ import pytest
 
 from aidgejax import reference
 from aidgejax.errors import GraphError
+from aidgejax.execution.program import make_program
 from aidgejax.graph import Graph
-from aidgejax.lower import make_program
 
 ONES = np.ones((64, 32), np.float32)
 

@@ -5,10 +5,10 @@ import pytest
 
 from aidgejax import onnxio
 from aidgejax.errors import GraphError, ModelFileError
-from aidgejax.gradient import make_gradient
+from aidgejax.execution.program import make_program
 from aidgejax.graph import Graph
-from aidgejax.lower import make_program
-from aidgejax.walk import infer_shapes
+from aidgejax.interpreter.shape_inference import infer_shapes
+from aidgejax.passes.gradient import make_gradient
 
 RNG = np.random.default_rng(11)
 T, N, WIDTH, H = 4, 3, 2, 5

@@ -7,9 +7,9 @@ import onnx.reference
 import pytest
 
 from aidgejax import onnxio, reference
-from aidgejax.gradient import grad_name
+from aidgejax.execution.program import make_program
 from aidgejax.graph import Graph
-from aidgejax.lower import make_program
+from aidgejax.passes.gradient import grad_name
 
 from ._case import Case
 from .cases import activation, compare, elementwise, unary

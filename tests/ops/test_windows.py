@@ -9,14 +9,14 @@ import pytest
 
 from aidgejax import onnxio
 from aidgejax.errors import GraphError
-from aidgejax.gradient import grad_name, make_gradient
+from aidgejax.execution.program import make_program
 from aidgejax.graph import Graph
-from aidgejax.lower import make_program
+from aidgejax.interpreter.shape_inference import infer_shapes
 from aidgejax.ops import _convolution, lookup
-from aidgejax.ops._folding import folding
+from aidgejax.ops._pixel_packing import folding
 from aidgejax.ops._windows import windows
 from aidgejax.ops.conv import conv_windows
-from aidgejax.walk import infer_shapes
+from aidgejax.passes.gradient import grad_name, make_gradient
 
 from .cases import TABLE
 
@@ -106,8 +106,8 @@ MISTAKES = [
         (IMAGE, (4, 3, 3, 3)),
         {"strides": (2, 2), "output_shape": (19, 18)},
         "output_shape is [19, 18], "
-        "but an input of [8, 8] reaches only [17, 17], and at most stride - 1 more; use a smaller output_shape, or larger "
-        "strides",
+        "but an input of [8, 8] reaches only [17, 17], and at most stride - 1 more; use a smaller output_shape, "
+        "or larger strides",
     ),
     (
         "ConvTranspose",

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from ...backend import available_platforms
+from ...execution.devices import available_platforms
 from ._errors import MissingBackend
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from ._errors import AidgeError, GraphViewError, MissingAttribute, TensorTypeError
 from .node import Node
 from .operator import Data, Operator
-from .operator_table import ANY_NUMBER, FLT_MAX, NO_SEED, ONE_INPUT, TWO_INPUTS, TYPES
+from .operators import ANY_NUMBER, FLT_MAX, NO_SEED, ONE_INPUT, TWO_INPUTS, TYPES
 from .tensor import Tensor
 
 

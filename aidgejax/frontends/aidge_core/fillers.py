@@ -8,8 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from ... import fillers
 from ...errors import AidgeJaxError
+from ...training import fillers
 from ._errors import FillerError
 from .random import Generator
 from .tensor import Tensor, TensorTypeError

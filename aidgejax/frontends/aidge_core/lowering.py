@@ -11,16 +11,17 @@ from typing import Any
 import jax
 import numpy as np
 
-from ...backend import NumpyProgram, holds_64_bits
 from ...errors import NoGradientRule
+from ...execution.numpy_program import NumpyProgram
+from ...execution.program import Program, make_program
+from ...execution.run import holds_64_bits
 from ...graph import Graph, Value
-from ...lower import Program, make_program
+from ...interpreter.constant_folding import compile_time_values
 from ...ops.cast import DTYPES
-from ...walk import metadata
 from ._errors import GraphViewError, OrderError, TensorError
 from .node import Node
 from .operator import InputCategory
-from .operator_table import SAME_RANK
+from .operators import SAME_RANK
 from .tensor import Tensor
 
 CODES = {v: k for k, v in DTYPES.items()}
@@ -214,7 +215,7 @@ def _check_precision(low: Lowered, node: Node, inputs: list) -> None:
 
 def _make_static(low: Lowered, feeds: dict) -> None:
     """What decides a shape is a constant of the graph."""
-    known = metadata(low.graph)
+    known = compile_time_values(low.graph)
     for name in [n for n in low.graph.producers if n in known]:
         tensor = low.params.pop(name, None) or low.buffers.pop(name, None)
         if tensor is not None:
@@ -316,7 +317,7 @@ class Compiled:
             try:
                 fresh = numpy.backward(params, saved, seeds)
             except NoGradientRule:  # no plain backward for some operator: the rules, executed in NumPy
-                fresh = numpy.backward_by_rules({**params, **saved}, seeds)
+                fresh = numpy.backward_from_gradient_graph({**params, **saved}, seeds)
             return {w: g if before[w] is None else before[w] + g for w, g in fresh.items()}
         if plan not in self._backwards:
 

@@ -1,4 +1,4 @@
-"""Graph queries over a GraphView.  The language, and the search, stand in aidgejax.match."""
+"""Graph queries over a GraphView.  The language, and the search, stand in aidgejax.matches."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...errors import QueryError
-from ...match import Match, Vertex, matches
+from ...passes.pattern import Match, Vertex, matches
 from ._errors import BadQuery, TensorTypeError
 from .graphview import GraphView
 from .node import Node

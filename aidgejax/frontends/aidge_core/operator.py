@@ -1,5 +1,5 @@
 """What an operator is in this door: a type of Aidge's, its inputs, its attributes, and how it is written in the core's
-operators.  The table itself stands in operator_table.py."""
+operators.  The table itself stands in operators.py."""
 
 from __future__ import annotations
 

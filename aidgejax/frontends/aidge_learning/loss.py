@@ -14,11 +14,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from ...backend import NumpyProgram, holds_64_bits
-from ...data import check_labels
 from ...errors import AidgeJaxError, DataError, NoGradientRule
+from ...execution.numpy_program import NumpyProgram
+from ...execution.program import Program, make_program
+from ...execution.run import holds_64_bits
 from ...graph import Builder, Graph, Value
-from ...lower import Program, make_program
+from ...training.data import check_labels
 from ..aidge_core._errors import ProviderError as LabelError
 from ..aidge_core._errors import TensorError, TensorTypeError
 from ..aidge_core.execution import _gradient_of
@@ -82,7 +83,7 @@ def _by_numpy(program: Program, output: str, arrays: dict, scaling: float, shape
     try:
         return value.reshape(shape), numpy.backward({}, saved, seed)
     except NoGradientRule:  # no plain backward for some operator: the rules, executed in NumPy
-        return value.reshape(shape), numpy.backward_by_rules(saved, seed)
+        return value.reshape(shape), numpy.backward_from_gradient_graph(saved, seed)
 
 
 # ---- the losses in the core's words -----------------------------------------------------------------------

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ... import schedule
 from ...errors import SettingError
+from ...training import schedule
 from ..aidge_core._errors import AidgeError
 
 CHUNK = 1024  # rates are computed so many at a time

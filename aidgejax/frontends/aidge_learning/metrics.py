@@ -10,9 +10,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from ... import metrics
-from ...data import check_labels
 from ...errors import AidgeJaxError, DataError
+from ...training import metrics
+from ...training.data import check_labels
 from ..aidge_core._errors import ProviderError, TensorError, TensorTypeError
 from ..aidge_core.tensor import WIDE, Tensor, as_tensor
 

@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from ... import optim
 from ...errors import SettingError
+from ...training import optim
 from ..aidge_core._errors import AidgeError, OrderError, TensorTypeError
 from ..aidge_core.attributes import Attributes
 from ..aidge_core.execution import _gradient_of, _zeros_like

@@ -12,13 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ... import metrics as core_metrics
-from ...backend import NumpyProgram, holds_64_bits
-from ...data import check_labels
 from ...errors import DataError, SettingError
+from ...execution.numpy_program import NumpyProgram
+from ...execution.program import Program, make_program
+from ...execution.run import holds_64_bits
 from ...graph import Builder, Graph
-from ...lower import Program, make_program
-from ...train import Pending, TrainState, make_accumulating_step, make_epoch, make_step
+from ...training import metrics as core_metrics
+from ...training.data import check_labels
+from ...training.loop import Accumulator, TrainState, make_accumulating_step, make_epoch, make_step
 from ..aidge_core._errors import AidgeError, OrderError, ProviderError, TensorTypeError
 from ..aidge_core.graphview import GraphView, require_backend
 from ..aidge_core.lowering import Lowered, lower, signature
@@ -64,9 +65,11 @@ def fit(
     backend = require_backend(model)
     history = []
     for e in range(epochs):
-        began, records, pending = perf_counter(), [], None
+        began, records, accumulator = perf_counter(), [], None
         for batches, last in _chunks(dataprovider, len(model.get_ordered_inputs()), loss):
-            found, pending = _train(model, backend, opt, loss, accumulate, tuple(metrics), batches, last, pending)
+            found, accumulator = _train(
+                model, backend, opt, loss, accumulate, tuple(metrics), batches, last, accumulator
+            )
             records.append(found)
         if not records:
             raise ProviderError("fit: the dataprovider gave no batch")
@@ -146,7 +149,7 @@ def _train(
     metrics: tuple,
     columns: list[np.ndarray],
     last: bool,
-    pending: Any,
+    accumulator: Any,
 ) -> tuple[dict[str, Any], Any]:
     """The batches of one chunk: the state is taken from the tensors, and put back into them."""
     *inputs, target = columns
@@ -173,8 +176,8 @@ def _train(
         if accumulate > 1:
             names = ("loss", *(m.__name__ for m in metrics))
             state = state._replace(
-                pending=pending
-                or Pending(
+                accumulator=accumulator
+                or Accumulator(
                     {w: jnp.zeros_like(state.params[w]) for w in wrt},
                     jnp.float32(0),
                     {name: jnp.float32(0) for name in names},
@@ -191,7 +194,7 @@ def _train(
     rates._step = int(found.step)
     for node in opt.parameters():
         node.get_operator().get_output(0).grad.set_to_zero()
-    return records, found.pending
+    return records, found.accumulator
 
 
 def _as_target(loss: Callable, low: Lowered, target: np.ndarray) -> np.ndarray:
@@ -239,7 +242,7 @@ def _compile(
     backend: str,
     prediction: str,
 ) -> tuple[Callable, bool]:
-    program: Program = make_program(graph, seeds=["loss"], wrt=wrt, unreached="zeros")
+    program: Program = make_program(graph, seeds=["loss"], wrt=wrt, unreachable="zeros")
     chosen = {m.__name__: _metric(m, prediction) for m in metrics}
     given = NumpyProgram(program) if backend == "numpy" else program
     step = (

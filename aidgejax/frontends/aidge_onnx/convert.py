@@ -19,7 +19,7 @@ from ..aidge_core.graphview import GraphView
 from ..aidge_core.lowering import lower
 from ..aidge_core.node import Node as AidgeNode
 from ..aidge_core.operator import Attr, Data, Operator, OperatorType, OptionalData, Param
-from ..aidge_core.operator_table import ONE_INPUT, TYPES
+from ..aidge_core.operators import ONE_INPUT, TYPES
 from ..aidge_core.tensor import Tensor
 
 AIDGE_TYPE = {v: k for k, v in ONE_INPUT.items()} | {

@@ -1,6 +1,6 @@
 """aihwkit.exceptions: one family with aidgejax's own."""
 
-from aidgejax.analog.settings import (
+from aidgejax.analog.config import (
     AihwkitException,
     AnalogBiasConfigError,
     ConfigError,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from aidgejax import optim as rules
+from aidgejax.training import optim as rules
 
 
 class AnalogOptimizer:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ...execution.program import infer_shapes
 from ...graph import Graph, Node, Value
-from ...lower import infer_shapes
 from ._errors import NotATensor, Unsupported
 from ._operation import Built, Dummy, Operator
 from ._storage import DTYPES, CTensor

@@ -14,8 +14,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ...execution.program import Program, make_program
 from ...graph import Graph, Value
-from ...lower import Program, make_program
 from ...ops import lookup
 
 Spec = tuple[tuple[int, ...], str]
@@ -38,7 +38,7 @@ class Kernel:
         for value in written if isinstance(written, tuple) else (written,):
             graph.output(value)
         floats = [values[k].name for k in sources if values[k].is_float]
-        self.program: Program = make_program(graph, wrt=floats, unreached="zeros")
+        self.program: Program = make_program(graph, wrt=floats, unreachable="zeros")
         self.graph = self.program.graph
         self.outputs = tuple(self.graph.outputs)
         self.random = any(lookup(n.op).random for n in self.graph.nodes)

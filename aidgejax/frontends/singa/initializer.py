@@ -12,7 +12,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from ... import fillers
+from ...training import fillers
 from ._errors import DoesNotFit
 from .tensor import Tensor
 

@@ -154,7 +154,7 @@ class Model(Layer):
         """`forward` as an aidgejax Graph, with inputs "x" (or "x0", "x1", ...) and output "output".
 
         inputs: tensors of the right shapes; by default those of `compile`.  batch: the name of their first size, so
-        that the graph takes any; None fixes it.  Train the graph with aidgejax.train after aidgejax.ops.loss.with_loss,
+        that the graph takes any; None fixes it.  Train the graph with aidgejax.training after aidgejax.with_loss,
         export it with aidgejax.onnxio.write; hand trained arrays back with `set_states`.
         """
         given = list(inputs) if inputs is not None else self._placeholders()

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ... import optim, schedule
+from ...training import optim, schedule
 from . import autograd
 from ._dist import DistOpt
 from ._errors import BadSetting, BadType, DoesNotFit, NotATensor, StatesError, Unsupported
@@ -201,7 +201,7 @@ class Optimizer:
     # ---- for compiled epochs ----
 
     def core(self) -> tuple[optim.Optimizer, Callable[[Any], Any]]:
-        """(optimizer, schedule) for aidgejax.train: the same updates in compiled epochs.  Schedules of anything but the
+        """(optimizer, schedule) for aidgejax.fit: the same updates in compiled epochs.  Schedules of anything but the
         learning rate stay at their present value."""
         free = {k: float(v) for k, v in self._free().items()}
         return _rule(self.rule, {**self._fixed(), **free}), lambda step: self.lr(step).reshape(())

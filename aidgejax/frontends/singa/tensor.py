@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ... import fillers
+from ...training import fillers
 from ._errors import BadIndex, BadType, DoesNotFit, NotATensor, NotFilled, Unsupported
 from ._storage import DTYPES, CTensor, dtype_number, is_tracing, kBFloat16, kFloat16, kFloat32, kInt, raw
 from .device import Device, get_default_device

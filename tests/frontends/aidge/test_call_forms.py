@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from aidgejax import lower
+from aidgejax.execution import program as lower
 from aidgejax.frontends import aidge_core as ac
 from aidgejax.frontends import aidge_learning as al
 from aidgejax.frontends import aidge_onnx

@@ -7,7 +7,7 @@ import pytest
 from aidgejax import AidgeJaxError
 from aidgejax.frontends.onnxruntime.training import artifacts
 from aidgejax.frontends.onnxruntime.training.api import CheckpointState, LinearLRScheduler, Module, Optimizer
-from aidgejax.onnxio.ort_checkpoint import from_bytes
+from aidgejax.onnxio.artifacts.ort_checkpoint import from_bytes
 
 from ._golden import FOLDER, Case, first
 

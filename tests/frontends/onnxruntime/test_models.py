@@ -6,7 +6,7 @@ import pytest
 
 from aidgejax.frontends.onnxruntime.training import artifacts
 from aidgejax.frontends.onnxruntime.training.api import CheckpointState, Module
-from aidgejax.onnxio import ort_checkpoint
+from aidgejax.onnxio.artifacts import ort_checkpoint
 
 from ._golden import Case, first
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from aidgejax import AidgeJaxError, onnxio
-from aidgejax.gradient import grad_name
+from aidgejax.execution.program import make_program
 from aidgejax.graph import Graph
-from aidgejax.lower import make_program
-from aidgejax.onnxio.exportable import exportable, table
+from aidgejax.onnxio.exporter.coverage import exportable, table
+from aidgejax.passes.gradient import grad_name
 from tests.ops.cases import TABLE
 
 ort = pytest.importorskip("onnxruntime")

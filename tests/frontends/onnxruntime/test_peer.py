@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aidgejax.onnxio import ort_checkpoint
+from aidgejax.onnxio.artifacts import ort_checkpoint
 
 from ._golden import NAMES, Case
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from aidgejax.errors import AidgeJaxError
+from aidgejax.execution.program import make_program
 from aidgejax.frontends.singa import autograd, device, initializer, layer, model, opt, singa_wrap, sonnx, tensor
-from aidgejax.lower import make_program
 
 PREFIX = "aidgejax.frontends.singa"
 ROOT = Path(__file__).parents[3]

@@ -4,19 +4,22 @@ import jax
 import numpy as np
 import pytest
 
-from aidgejax import onnxio, optim, schedule, zoo
-from aidgejax.backend import NumpyProgram, run
+from aidgejax import onnxio
+from aidgejax.execution.numpy_program import NumpyProgram
+from aidgejax.execution.program import make_program
+from aidgejax.execution.run import run
 from aidgejax.frontends import tvm
 from aidgejax.frontends.tvm import relax
 from aidgejax.frontends.tvm.relax import training
 from aidgejax.frontends.tvm.relax.training import loss as losses
 from aidgejax.frontends.tvm.relax.training import optimizer as optimizers
-from aidgejax.lower import make_program
+from aidgejax.interpreter.shape_inference import infer_shapes
 from aidgejax.ops import OPERATORS
-from aidgejax.ops.loss import with_loss
+from aidgejax.passes.loss import with_loss
 from aidgejax.reference._definition import DEFINITIONS
-from aidgejax.train import make_epoch, make_step, start
-from aidgejax.walk import infer_shapes
+from aidgejax.tools import zoo
+from aidgejax.training import optim, schedule
+from aidgejax.training.loop import make_epoch, make_step, start
 
 from .programs import backbone, cases, mlp, setup, var
 

@@ -12,8 +12,8 @@ import numpy as np
 from aidgejax.analog import AnalogLayer, logical_weights, post_updated, settings
 from aidgejax.analog.convert import write_layer
 from aidgejax.errors import GraphError
+from aidgejax.execution.program import Program, make_program
 from aidgejax.graph import Graph, Node, Value
-from aidgejax.lower import Program, make_program
 
 from ..exceptions import ConfigError, TileError
 from ..simulator.configs import InferenceRPUConfig
@@ -141,11 +141,13 @@ class _Analog:
 
     def _compiled(self, x: jax.Array) -> tuple[Any, Any]:
         graph, _ = self._graph(x)
-        program = make_program(graph, seeds=["y"], wrt=[*graph.params, "x"], training=self.training, unreached="zeros")
+        program = make_program(
+            graph, seeds=["y"], wrt=[*graph.params, "x"], training=self.training, unreachable="zeros"
+        )
         held = [*graph.params, *graph.buffers]
         moved = {n: t for node in program.graph.nodes for n, t in _moved(node) if n in held}
         program = make_program(
-            _with_outputs(graph, moved), seeds=["y"], wrt=program.wrt, training=self.training, unreached="zeros"
+            _with_outputs(graph, moved), seeds=["y"], wrt=program.wrt, training=self.training, unreachable="zeros"
         )
 
         @jax.jit

@@ -6,8 +6,8 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from aidgejax.execution.program import make_program
 from aidgejax.graph import Graph
-from aidgejax.lower import make_program
 
 from ..exceptions import TileError
 

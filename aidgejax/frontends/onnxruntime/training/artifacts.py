@@ -20,12 +20,12 @@ from onnx import ModelProto
 
 from ....errors import AidgeJaxError
 from ....onnxio import read
-from ....onnxio.artifacts import opset_of
-from ....onnxio.large import bring_inside, bytes_of, is_outside
-from ....onnxio.opset import at_opset
-from ....onnxio.ort_checkpoint import OrtCheckpoint, write_checkpoint
+from ....onnxio.artifacts.ort_checkpoint import OrtCheckpoint, write_checkpoint
+from ....onnxio.artifacts.training_model import opset_of
+from ....onnxio.exporter.opset_downgrade import at_opset
+from ....onnxio.exporter.writer import LARGEST_MODEL, OLDEST_OPSET
+from ....onnxio.external_data import bring_inside, bytes_of, is_outside
 from ....onnxio.tensors import check_external
-from ....onnxio.writer import LARGEST_MODEL, OLDEST_OPSET
 from . import onnxblock
 from ._errors import LossArguments, NoFile, NotFound, OutOfRange, TrainingError, UnknownOptimizer
 from .onnxblock._block import check_names

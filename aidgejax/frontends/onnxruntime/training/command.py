@@ -10,7 +10,7 @@ import os
 
 from ....errors import SettingError
 from ....onnxio import read
-from ....onnxio.exportable import table
+from ....onnxio.exporter.coverage import table
 from ._errors import LossArguments
 from .artifacts import RUNTIMES, LossType, OptimType, generate_artifacts
 

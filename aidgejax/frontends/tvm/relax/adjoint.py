@@ -7,11 +7,11 @@ from collections.abc import Iterable
 import numpy as np
 
 from ....errors import NoGradientRule
-from ....gradient import grad_name, make_gradient
 from ....graph import Graph, Node, Value
-from ....lower import prepare
+from ....interpreter.shape_inference import infer_shapes
 from ....ops import lookup
-from ....walk import infer_shapes
+from ....passes.gradient import grad_name, make_gradient
+from ....passes.mode import normalized
 from ..errors import NoGradient
 from .function import Function, Structure, flat, refill
 from .graphs import renamed
@@ -23,13 +23,13 @@ def adjoint(function: Function, target: str, wanted: Structure) -> Function:
     The gradient starts from a constant 1.  A tensor that does not reach the target has a gradient of zeros.
     """
     twin = function.copy(f"{function.name}_adjoint")
-    forward, substitutes = _without_marks(infer_shapes(prepare(twin.graph)), function.starts | function.ends)
-    kept = _kept(infer_shapes(prepare(function.graph)), function.starts, function.ends)
+    forward, substitutes = _without_marks(infer_shapes(normalized(twin.graph)), function.starts | function.ends)
+    kept = _kept(infer_shapes(normalized(function.graph)), function.starts, function.ends)
     leaves = [substitutes.get(n, n) for n in flat(wanted)]
     floats = [n for n in dict.fromkeys(leaves) if forward.value(n).is_float]
     target = substitutes.get(target, target)
     try:
-        backward = infer_shapes(make_gradient(forward, [target], floats, unreached="zeros"))
+        backward = infer_shapes(make_gradient(forward, [target], floats, unreachable="zeros"))
     except NoGradientRule as e:
         raise NoGradient(str(e)) from None
     gradients = dict(zip(floats, backward.outputs, strict=True))

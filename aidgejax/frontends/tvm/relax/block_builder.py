@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ....graph import Builder, Graph
-from ....walk import infer_shapes
+from ....interpreter.shape_inference import infer_shapes
 from ..errors import NotReady, RelaxTypeError, RelaxValueError
 from .expr import Call, Constant, DataflowVar, Tuple, TupleGetItem, Var
 from .function import Function, IRModule, Structure, declare, flat, mapped, type_of_structure

@@ -11,8 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 from .... import onnxio
+from ....execution.program import make_program
 from ....graph import Graph
-from ....lower import make_program, prepare
+from ....passes.mode import normalized
 from ..errors import RelaxTypeError
 from .expr import Var
 from .function import Function, IRModule, type_of
@@ -43,7 +44,7 @@ def from_graph(graph: Graph, *, batch: int | None = None) -> IRModule:
         }
     program = make_program(graph, training=True, seeds=[], wrt=[])
     updates = program.updates
-    backbone = prepare(program.graph, training=False)
+    backbone = normalized(program.graph, training=False)
     params, states = graph.params, graph.buffers
     backbone.name = "backbone"
     for name in (*params, *states):

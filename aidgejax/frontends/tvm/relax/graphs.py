@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ....graph import Graph, Node, Producer, Value
-from ....lower import prepare
-from ....walk import infer_shapes
+from ....interpreter.shape_inference import infer_shapes
+from ....passes.mode import normalized
 from .function import Function
 
 
@@ -38,7 +38,7 @@ def inline(graph: Graph, other: Graph, given: Mapping[str, str]) -> dict[str, st
 def in_mode(function: Function, training: bool) -> Function:
     """The function with BatchNormalization and Dropout in training or in inference form."""
     twin = function.copy()
-    graph = prepare(twin.graph, training)
+    graph = normalized(twin.graph, training)
     if not training:
         graph.nodes = [n for node in graph.nodes for n in _handed_on(node)]
     twin.graph = infer_shapes(graph)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ....errors import UnknownOperator
 from ....ops import OPERATORS
-from ....reference._definition import DEFINITIONS
+from ....reference import DEFINITIONS
 from ..errors import InternalError, RelaxTypeError
 from .adjoint import adjoint
 from .expr import TensorType, TupleType, Var

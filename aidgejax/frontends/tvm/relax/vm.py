@@ -9,9 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ....lower import prepare
+from ....interpreter.evaluate import Evaluator
+from ....interpreter.shape_inference import infer_shapes
 from ....ops import lookup
-from ....walk import Walker, infer_shapes
+from ....passes.mode import normalized
 from ..errors import RelaxTypeError, RelaxValueError
 from ..runtime import Device, Tensor, check, cpu
 from .expr import TupleType
@@ -34,15 +35,15 @@ class LoweredFunction:
 
     def __init__(self, function: Function) -> None:
         self.function = function
-        self.graph = infer_shapes(prepare(function.graph))
+        self.graph = infer_shapes(normalized(function.graph))
         self.results = flat(function.result)
         self.is_random = any(lookup(n.op).random for n in self.graph.nodes)
-        self.walker = Walker(self.graph, "NHWC")
+        self.walker = Evaluator(self.graph, "NHWC")
 
     def __call__(self, arrays: Sequence[Any], key: Any = None) -> list[Any]:
         env = dict(zip(self.graph.inputs, map(jnp.asarray, arrays), strict=True)) | self.graph.constants
         found = self.walker(env, key, self.results)
-        return [jnp.asarray(found.natural(r)) for r in self.results]
+        return [jnp.asarray(found.in_graph_layout(r)) for r in self.results]
 
 
 class CompiledFunction:

@@ -11,8 +11,8 @@ import jax
 import numpy as np
 
 from ....graph import Graph, Node
+from ....interpreter.evaluate import Evaluator
 from ....ops import lookup
-from ....walk import Walker
 
 COLUMNS = ("Name", "Duration (us)", "Percent", "Device", "Count", "Argument Shapes")
 DURATION, PERCENT, COUNT = "Duration (us)", "Percent", "Count"
@@ -139,7 +139,7 @@ def _unpacked(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def profile(
-    walker: Walker,
+    walker: Evaluator,
     arrays: Mapping[str, Any],
     device: Any,
     beside: Mapping[str, Callable[[], Any]],
@@ -192,7 +192,7 @@ def _timed(f: Callable[[], Any], repeats: int = 5) -> float:
     return float(np.median(times) * 1e6)
 
 
-def _compiled_nodes(walker: Walker, arrays: Mapping[str, Any], key: Any) -> list[tuple[Node, Callable, list, str]]:
+def _compiled_nodes(walker: Evaluator, arrays: Mapping[str, Any], key: Any) -> list[tuple[Node, Callable, list, str]]:
     """(node, its compiled program, the arrays to call it with, their shapes), in order; executing each on the way.
 
     Nodes that do the same with tensors of the same shapes share a program.
@@ -225,7 +225,7 @@ def _compiled_nodes(walker: Walker, arrays: Mapping[str, Any], key: Any) -> list
         )
         run = programs.get(same) if not lookup(node.op).random else None
         if run is None:
-            run = programs[same] = _program(Walker(alone, "NHWC", given=walker.last), alone, node, key)
+            run = programs[same] = _program(Evaluator(alone, "NHWC", given=walker.last), alone, node, key)
         known |= dict(zip(node.output_names, run(*args), strict=True))
         shapes = ", ".join(_typed(known[i], i in walker.last) for i in dict.fromkeys(node.input_names))
         found.append((node, run, args, shapes))
@@ -238,7 +238,7 @@ def _typed(array: Any, last: bool) -> str:
     return f"{array.dtype}{[n, rest[-1], *rest[:-1]] if last else list(array.shape)}"
 
 
-def _program(walk: Walker, graph: Graph, node: Node, key: Any) -> Callable:
+def _program(walk: Evaluator, graph: Graph, node: Node, key: Any) -> Callable:
     names = list(graph.inputs)
 
     def run(*arrays: Any) -> list[Any]:

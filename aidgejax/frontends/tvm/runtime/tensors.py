@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from .... import backend
+from ....execution import devices
 from ..errors import TensorMismatch
 
 
@@ -22,7 +22,7 @@ class Device:
     @property
     def jax(self) -> Any:
         """The JAX device.  Raises BackendError naming the platforms there are."""
-        return backend.device(self.platform) if self.index == 0 else jax.devices(self.platform)[self.index]
+        return devices.device(self.platform) if self.index == 0 else jax.devices(self.platform)[self.index]
 
     def __str__(self) -> str:
         return f"{self.platform}:{self.index}"

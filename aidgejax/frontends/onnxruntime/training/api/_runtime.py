@@ -12,8 +12,8 @@ import onnx
 from onnx import ModelProto, helper, numpy_helper
 
 from .....errors import AidgeJaxError
-from .....lower import make_program
-from .....onnxio.targets import read_with_targets
+from .....execution.program import make_program
+from .....onnxio.artifacts.label_shapes import read_with_label_shapes
 from .._errors import NoFile, TrainingError
 
 BACKENDS = ("jax", "onnxruntime")
@@ -43,7 +43,7 @@ def runner(model: ModelProto, backend: str, options: Any = None) -> Runner:
 
 
 def _in_jax(model: ModelProto) -> Runner:
-    graph = read_with_targets(model)
+    graph = read_with_label_shapes(model)
     for p in graph.producers.values():
         p.role = "constant"  # what training changes is an input of the artifact
     program = make_program(graph, seeds=(), wrt=())

@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 
 from .....errors import AidgeJaxError
-from .....onnxio.ort_checkpoint import OptimizerState, OrtCheckpoint, read_checkpoint, write_checkpoint
+from .....onnxio.artifacts.ort_checkpoint import (
+    OptimizerState,
+    OrtCheckpoint,
+    read_checkpoint,
+    write_checkpoint,
+)
 from .._errors import NoFile, TrainingError, UnknownParameter, WrongType
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .....schedule import linear
+from .....training.schedule import linear
 from .._errors import WrongType
 from .optimizer import Optimizer
 

@@ -11,8 +11,14 @@ import onnx
 from onnx import ModelProto, numpy_helper
 
 from .....errors import AidgeJaxError
-from .....onnxio.artifacts import RESET, accumulated_name, buffer_name, training_model, updated_name
-from .....onnxio.writer import write_atomically
+from .....files import write_atomically
+from .....onnxio.artifacts.training_model import (
+    RESET,
+    accumulated_name,
+    buffer_name,
+    training_model,
+    updated_name,
+)
 from .._errors import NoFile, TrainingError, WrongType
 from ._runtime import Runner, inference_model, is_standard, load, runner, with_constants
 from .checkpoint_state import CheckpointState

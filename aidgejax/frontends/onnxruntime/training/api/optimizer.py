@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto
 
-from .....gradient import grad_name
 from .....graph import Value
-from .....onnxio.opset import at_opset
-from .....onnxio.optimizers import optimizer_graph, read_ort_optimizer
-from .....onnxio.ort_checkpoint import OptimizerState
+from .....onnxio.artifacts.optimizer_model import optimizer_graph, read_ort_optimizer
+from .....onnxio.artifacts.ort_checkpoint import OptimizerState
+from .....onnxio.exporter.opset_downgrade import at_opset
+from .....passes.gradient import grad_name
 from .._errors import TrainingError, WrongType
 from ._runtime import is_standard, load, runner
 from .module import Module

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import onnx
 from onnx import ModelProto, helper
 
+from .....onnxio.exporter.writer import IR_OF_OPSET
 from .....onnxio.schemas import NEWEST_OPSET
-from .....onnxio.writer import IR_OF_OPSET
 from .._errors import OutsideOfBase, TrainingError
 
 DEFAULT_OPSET = 17

@@ -15,9 +15,9 @@ from onnx import ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from .....errors import AidgeJaxError, NoGradientRule
 from .....onnxio import read
-from .....onnxio.artifacts import evaluation_model, training_model
-from .....onnxio.foreign import Foreign
-from .....onnxio.large import attached, detached
+from .....onnxio.artifacts.custom_ops import Foreign
+from .....onnxio.artifacts.training_model import evaluation_model, training_model
+from .....onnxio.external_data import attached, detached
 from .._errors import NoGradient, NotFound, TrainingError, WrongType
 from . import _accessor
 

@@ -10,8 +10,8 @@ import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from .....errors import AidgeJaxError
-from .....onnxio.large import array_of
-from .....onnxio.ort_checkpoint import OrtCheckpoint, read_checkpoint, write_checkpoint
+from .....onnxio.artifacts.ort_checkpoint import OrtCheckpoint, read_checkpoint, write_checkpoint
+from .....onnxio.external_data import array_of
 from .._errors import NoFile, NotFound, TrainingError, WrongType
 from ._block import check_tensors
 

@@ -16,8 +16,8 @@ from typing import Any
 from onnx import ModelProto, TensorProto, helper
 
 from .....graph import Value
-from .....onnxio.artifacts import opset_of
-from .....onnxio.optimizers import optimizer_model, ort_optimizer_model
+from .....onnxio.artifacts.optimizer_model import optimizer_model, ort_optimizer_model
+from .....onnxio.artifacts.training_model import opset_of
 from .._errors import TrainingError, WrongType
 from ._block import Block, check_tensors
 
@@ -40,7 +40,7 @@ class ClipGradNorm(Block):
 
 
 class _Optimizer(Block):
-    """settings: what aidgejax.onnxio.optimizers.optimizer_graph takes.  runtime: whose nodes it is written in."""
+    """settings: what onnxio/artifacts/optimizer_model.py takes.  runtime: whose nodes it is written in."""
 
     rule = ""
 

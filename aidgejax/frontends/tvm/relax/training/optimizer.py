@@ -12,8 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..... import optim
 from .....graph import Value
+from .....training import optim
 from ...errors import NotReady, RelaxValueError, SymbolicShape
 from ...runtime import Tensor, tensor
 from ..expr import TensorType, TupleType, Var

@@ -16,8 +16,8 @@ from jax.extend.core import Literal
 
 from .....errors import GraphError
 from .....graph import Graph, Value
+from .....interpreter.shape_inference import infer_shapes
 from .....ops.cast import DTYPES
-from .....walk import infer_shapes
 from ..graphs import renamed
 
 CODES = {name: code for code, name in DTYPES.items()}

@@ -1,0 +1,263 @@
+"""Graph -> pure JAX functions.
+
+    program = make_program(graph)
+    outputs, saved, buffers = program.forward(params, buffers, batch, key)
+    grads = program.backward(params, saved, d_outputs, grads=None)
+    print(program.gradient)                      # the backward pass is a Graph as well
+
+Both graphs are executed by one evaluator, see interpreter/evaluate.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..errors import GraphError
+from ..graph import Graph, Value
+from ..interpreter.evaluate import LAYOUTS, Arrays, Evaluator
+from ..interpreter.shape_inference import infer_shapes
+from ..passes.gradient import grad_name, make_gradient
+from ..passes.mode import normalized, state_updates
+
+WIDE = ("int64", "uint64", "float64", "complex128")
+
+
+@dataclass(frozen=True)
+class Program:
+    """Pure functions of one graph.  Make it with `make_program`.
+
+    graph: the graph that is executed, shapes inferred; gradient: its gradient (see gradient.make_gradient).
+    seeds: the outputs from which the gradient starts; wrt: the tensors it is taken for.
+    """
+
+    graph: Graph
+    seeds: tuple[str, ...]
+    wrt: tuple[str, ...]
+    layout: str = "NHWC"
+    unreachable: str = "raise"
+
+    @cached_property
+    def gradient(self) -> Graph:
+        backward = make_gradient(self.graph, self.seeds, self.wrt, unreachable=self.unreachable)
+        return infer_shapes(backward)
+
+    @cached_property
+    def saves(self) -> tuple[str, ...]:
+        """The forward's tensors that the gradient reads: what `forward` returns as `saved`."""
+        own = {*self.graph.params, *(grad_name(s) for s in self.seeds)}
+        read = (i for i in self.gradient.inputs if i not in own)
+        return tuple(dict.fromkeys([*read, *self.parameter_updates.values()]))
+
+    @property
+    def updates(self) -> dict[str, str]:
+        """{buffer: the tensor that is its next value}"""
+        return state_updates(self.graph, self.graph.buffers)
+
+    @property
+    def parameter_updates(self) -> dict[str, str]:
+        """{parameter that the forward itself moves, such as an input range: the tensor that takes its place}"""
+        return state_updates(self.graph, self.graph.params, moves=True)
+
+    def with_updated_params(self, params: Arrays, saved: Arrays) -> Arrays:
+        """The parameters as `forward` left them: what an optimizer is to start from."""
+        moves = self.parameter_updates
+        return {**params, **{p: saved[t] for p, t in moves.items()}} if moves else params
+
+    @cached_property
+    def _evaluate_forward(self) -> Evaluator:
+        return Evaluator(self.graph, self.layout)
+
+    @cached_property
+    def _evaluate_backward(self) -> Evaluator:
+        return Evaluator(self.gradient, self.layout, given=self._evaluate_forward.last)
+
+    def forward(
+        self, params: Arrays, buffers: Arrays, batch: Arrays, key: Any = None, save: bool = True
+    ) -> tuple[Arrays, Arrays, Arrays]:
+        """(outputs, saved, buffers): the graph's outputs, what `backward` wants back, and the updated buffers.
+
+        params, buffers: {producer: array}; batch: {input: array}; key: a PRNG key where the graph draws
+        random numbers (GraphError where it is missing).  `saved` is for `backward` alone: images in it may lie
+        channels-last.  save=False leaves it empty.
+        """
+        updates = self.updates
+        saves = self.saves if save else ()
+        with _wide(params, buffers, batch):
+            env = bind_inputs(self.graph, params, buffers, batch)
+            found = self._evaluate_forward(env, key, (*self.graph.outputs, *updates.values(), *saves))
+            outputs = {o: found.in_graph_layout(o) for o in self.graph.outputs}
+            saved = {s: found.in_storage_layout(s) for s in saves}
+            return (
+                outputs,
+                saved,
+                {b: found.in_graph_layout(updates[b]) if b in updates else v for b, v in buffers.items()},
+            )
+
+    def backward(self, params: Arrays, saved: Arrays, d_outputs: Arrays, grads: Arrays | None = None) -> Arrays:
+        """{name: dL/d name} for every name of `wrt`.
+
+        d_outputs: {seed: dL/d seed}, each of the seed's shape; a number for a seed that is one.
+        grads: what to add the result to (grad.no_reset); None starts from zero.
+        """
+        if set(d_outputs) != set(self.seeds):
+            raise GraphError(
+                f"backward of {self.graph.name!r} needs the cotangents of {list(self.seeds)}, got {list(d_outputs)}"
+            )
+        with _wide(params, saved, d_outputs):
+            env = {**params, **saved, **{grad_name(s): self._cotangent(s, d_outputs[s]) for s in self.seeds}}
+            env = {k: env[k] for k in self.gradient.inputs} | self.gradient.constants
+            found = self._evaluate_backward(env, None, self.gradient.outputs)
+            fresh = {w: found.in_graph_layout(o) for w, o in zip(self.wrt, self.gradient.outputs, strict=True)}
+            return fresh if grads is None else {w: grads[w] + g for w, g in fresh.items()}
+
+    def _cotangent(self, seed: str, d: Any) -> Any:
+        like = self.graph.value(seed)
+        if isinstance(d, int | float):
+            d = jnp.asarray(d, like.dtype)
+        shape = jnp.shape(d)
+        wrong = like.shape is not None and (
+            len(shape) != like.rank
+            or any(isinstance(want, int) and got != want for got, want in zip(shape, like.shape, strict=True))
+        )
+        if wrong:
+            raise GraphError(f"backward of {self.graph.name!r}: the cotangent of {like} has shape {list(shape)}")
+        return jnp.asarray(d)
+
+
+def make_program(
+    graph: Graph,
+    *,
+    seeds: Iterable[str] | None = None,
+    wrt: Iterable[str] | None = None,
+    training: bool | None = None,
+    layout: str = "NHWC",
+    unreachable: str = "raise",
+) -> Program:
+    """Lower a graph to a Program.
+
+    seeds: outputs from which the gradient starts; default: the output named "loss", or else all floating ones.
+    wrt: what the gradient is taken for; default: all parameters.
+    training: True or False puts BatchNormalization and Dropout into that mode, but for BatchNormalization whose
+        statistics are frozen (see freeze_statistics); None leaves the graph's own.
+    layout: how images lie inside: "NHWC" (fast in compiled loops on CPU) or "NCHW".
+    Raises UnknownOperator, NoGradientRule or GraphError, each naming the node.
+    """
+    if layout not in LAYOUTS:
+        raise GraphError(f"layout {layout!r}: expected one of {', '.join(LAYOUTS)}")
+    graph = infer_shapes(normalized(graph, training))
+    if seeds is None:
+        floats = [o for o in graph.outputs if graph.value(o).is_float]
+        seeds = ["loss"] if "loss" in floats else floats
+    wrt = list(graph.params) if wrt is None else list(wrt)
+    for name in (*seeds, *wrt):
+        graph.value(name)
+    return Program(graph, tuple(seeds), tuple(wrt), layout, unreachable)
+
+
+def as_jax(program: Program) -> Callable[..., tuple[Arrays, Arrays]]:
+    """f(params, buffers, batch, key=None) -> (outputs, buffers), differentiable by JAX through our rules.
+
+    A jax.custom_vjp function: jax.grad, jit and vmap work on it, and reverse mode walks program.gradient.  It is
+    differentiable with respect to params and to the floating inputs of the batch; buffers take no gradient.
+    """
+    inputs = [v.name for v in program.graph.inputs.values() if v.is_float]
+    wrt = list(dict.fromkeys([*program.wrt, *program.graph.params, *inputs]))
+    seeds = [o for o in program.graph.outputs if program.graph.value(o).is_float]
+    full = Program(program.graph, tuple(seeds), tuple(wrt), program.layout, unreachable="zeros")
+
+    @jax.custom_vjp
+    def call(params, buffers, batch, key):
+        outputs, _, buffers = full.forward(params, buffers, batch, key, save=False)
+        return outputs, buffers
+
+    def forward(params, buffers, batch, key):
+        outputs, saved, updated = full.forward(params, buffers, batch, key)
+        return (outputs, updated), (params, buffers, batch, key, saved)
+
+    def backward(residual, cotangents):
+        params, buffers, batch, key, saved = residual
+        grads = full.backward(params, saved, {s: cotangents[0][s] for s in seeds})
+        return (
+            {p: grads[p] if p in grads else _no_gradient(a) for p, a in params.items()},
+            {b: _no_gradient(a) for b, a in buffers.items()},
+            {i: grads[i] if i in grads else _no_gradient(a) for i, a in batch.items()},
+            None if key is None else _no_gradient(key),
+        )
+
+    call.defvjp(forward, backward)
+
+    def apply(params, buffers, batch, key=None):
+        return call(params, buffers, batch, key)
+
+    return apply
+
+
+def _wide(*trees: Arrays) -> Any:
+    """The context in which 64-bit arrays stay what they are; none where there are none."""
+    dtypes = (getattr(a, "dtype", None) for a in jax.tree.leaves(trees))
+    return jax.enable_x64(True) if any(str(d) in WIDE for d in dtypes) else nullcontext()
+
+
+def _no_gradient(x: Any) -> Any:
+    """JAX's zero cotangent for x: float0 for what is not floating."""
+    if jnp.issubdtype(jnp.result_type(x), jnp.inexact):
+        return jnp.zeros_like(x)
+    return np.zeros(jnp.shape(x), jax.dtypes.float0)
+
+
+# ---- preparing a graph --------------------------------------------------------------------------------
+
+
+def bind_inputs(graph: Graph, params: Arrays, buffers: Arrays, batch: Arrays) -> Arrays:
+    """Everything that executing the graph starts from, by name; wrong names, ranks, sizes and dtypes are refused."""
+    given = {**params, **buffers, **batch}
+    needed = {**graph.inputs, **{p.name: p.value for p in graph.producers.values() if p.role != "constant"}}
+    missing = [str(v) for k, v in needed.items() if k not in given]
+    if missing:
+        raise GraphError(
+            f"graph {graph.name!r} was not given {', '.join(missing)}; got {', '.join(given) or 'nothing'}"
+        )
+    sizes: dict[str, tuple[int, str]] = {}
+    env: Arrays = {}
+    for name, value in needed.items():
+        env[name] = _checked(graph, value, given[name], sizes)
+    return env | graph.constants
+
+
+def _checked(graph: Graph, value: Value, array: Any, sizes: dict[str, tuple[int, str]]) -> Any:
+    try:
+        shape, dtype = jnp.shape(array), getattr(array, "dtype", None) or jnp.result_type(array)
+    except TypeError:
+        raise GraphError(f"graph {graph.name!r}, {value}: got {type(array).__name__}, expected an array") from None
+    if value.shape is not None:
+        ok = len(shape) == len(value.shape)
+        for got, want in zip(shape, value.shape, strict=False):
+            if isinstance(want, str):
+                first, owner = sizes.setdefault(want, (got, value.name))
+                if first != got:
+                    raise GraphError(f"graph {graph.name!r}, {value}: {want} is {got} here but {first} in {owner!r}")
+            elif want is not None:
+                ok = ok and got == want
+        if not ok:
+            raise GraphError(f"graph {graph.name!r}, {value}: got an array of shape {list(shape)}")
+    declared = np.dtype(jnp.dtype(value.dtype or "float32"))
+    if np.dtype(dtype) != declared and not _same_kind(np.dtype(dtype), declared):
+        raise GraphError(
+            f"graph {graph.name!r}, {value}: got an array of dtype {np.dtype(dtype).name}; "
+            f"convert it with .astype({declared.name!r})"
+        )
+    return jnp.asarray(array)
+
+
+def _same_kind(got: np.dtype, want: np.dtype) -> bool:
+    """float64 for float32 and the like: the same program in another precision."""
+    kinds = [jnp.floating, jnp.signedinteger, jnp.unsignedinteger, jnp.bool_]
+    return any(jnp.issubdtype(got, k) and jnp.issubdtype(want, k) for k in kinds)

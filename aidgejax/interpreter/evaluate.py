@@ -1,0 +1,182 @@
+"""Evaluating a graph with JAX, node by node.
+
+Layout.  Graphs say NCHW, as ONNX does.  With layout "NHWC", convolutions and pools run channels-last and element-wise
+nodes between them follow; transposes are inserted only at the edges of such a region, and callers see NCHW.
+
+Shapes.  What decides a shape (a Reshape's target) must be known before the program is compiled: constant_folding.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..errors import AidgeJaxError, GraphError
+from ..graph import Graph, Node, Value
+from ..ops import Operator, lookup
+from .constant_folding import compile_time_values, fold, is_concrete
+
+Arrays = dict[str, Any]
+LAYOUTS = ("NHWC", "NCHW")
+IMAGE_RANKS = (3, 4, 5)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One node, with everything decided that can be: how each input is to lie, what the forward is called with.
+
+    reads: per input "natural", "last", "static" or "literal".
+    """
+
+    node: Node
+    operator: Operator
+    reads: tuple[str, ...]
+    keywords: dict[str, Any]
+    last: tuple[bool, ...]
+    rank: int
+    folded: bool
+
+
+class Evaluator:
+    """Executes the nodes of one graph in order.
+
+    given: inputs that arrive channels-last (what the forward stored for the backward).
+    last: all tensors that lie channels-last.
+    """
+
+    def __init__(self, graph: Graph, layout: str = "NCHW", given: Iterable[str] = ()) -> None:
+        self.graph = graph
+        self.metadata = compile_time_values(graph)
+        self.last = {g for g in given if g in graph.inputs}
+        self.steps: list[Step] = []
+        for node in graph.nodes:
+            step = self._plan(node, layout)
+            self.steps.append(step)
+            self.last.update(o for o, last in zip(node.outputs, step.last, strict=True) if last and o)
+
+    def __call__(self, env: Arrays, key: Any, read: Iterable[str]) -> Tensors:
+        """Execute.  env: {name: array} of all inputs and producers; read: what the caller takes from the result."""
+        tensors = Tensors(env, self.last)
+        read = {*read, *(i for n in self.graph.nodes for i in n.input_names)}
+        for k, step in enumerate(self.steps):
+            results = self._execute(step, k, tensors, key, read)
+            for name, array in zip(step.node.outputs, results, strict=False):
+                if name is not None:
+                    tensors.arrays[name] = array
+        return tensors
+
+    def _plan(self, node: Node, layout: str) -> Step:
+        operator = lookup(node.op)
+        shows = operator.layout if layout == "NHWC" else None
+        ranks = {n: self.graph.value(i).rank for n, i in enumerate(node.inputs) if isinstance(i, str)}
+        last, turned = [False] * len(node.outputs), set()
+        rank = max((r for r in ranks.values() if r is not None), default=0)
+        if shows == "same" and None not in ranks.values() and rank in IMAGE_RANKS:
+            if any(node.inputs[n] in self.last for n, r in ranks.items() if r == rank):
+                last, turned = [True] * len(node.outputs), set(ranks)
+        elif isinstance(shows, tuple):
+            ins, outs = shows
+            found = {ranks[n] for n in ins if n in ranks}
+            if len(found) == 1 and found <= set(IMAGE_RANKS):
+                last, turned = [k in outs for k in range(len(node.outputs))], set(ins)
+        reads = []
+        for n, i in enumerate(node.inputs):
+            named = operator.inputs[n] if n < len(operator.inputs) else None
+            if not isinstance(i, str):
+                reads.append("literal")
+            else:
+                reads.append("static" if named in operator.static else "last" if n in turned else "natural")
+        keywords = dict(node.attrs)
+        if "layout" in operator.keywords - operator.attributes.keys():
+            keywords["layout"] = "NHWC" if turned else "NCHW"
+        return Step(
+            node,
+            operator,
+            tuple(reads),
+            keywords,
+            tuple(last),
+            rank,
+            folded=any(o in self.metadata for o in node.output_names),
+        )
+
+    def _execute(self, step: Step, k: int, tensors: Tensors, key: Any, read: set[str]) -> tuple:
+        node, operator, keywords = step.node, step.operator, dict(step.keywords)
+        if operator.random:
+            keywords["key"] = None if key is None else jax.random.fold_in(key, k)
+        if "wanted" in operator.keywords:
+            keywords["wanted"] = tuple(o in read for o in operator.pad_outputs(node.outputs))
+        try:
+            args = [self._argument(step, n, tensors) for n in range(len(node.inputs))]
+            result = fold(operator, args, keywords) if step.folded else self._forward(operator, args, keywords)
+        except AidgeJaxError as e:
+            raise type(e)(f"{self._where(node, tensors)}: {e}") from None
+        except (TypeError, ValueError, IndexError, ZeroDivisionError) as e:
+            raise GraphError(f"{self._where(node, tensors)}: {_first_line(e)}") from e
+        return result if isinstance(result, tuple) else (result,)
+
+    def _forward(self, operator: Operator, args: list, keywords: dict[str, Any]) -> Any:
+        return operator.forward(*args, **keywords)
+
+    def _argument(self, step: Step, n: int, tensors: Tensors) -> Any:
+        i, how = step.node.inputs[n], step.reads[n]
+        if how == "literal":
+            return np.asarray(i, np.int64) if isinstance(i, tuple) else i
+        if how == "last":
+            return tensors.channels_last(i, step.rank if step.operator.layout == "same" else None)
+        value = tensors.in_graph_layout(i)
+        if (how == "static" or (step.folded and not step.operator.shape_only)) and not is_concrete(value):
+            raise GraphError(
+                f"its input {i!r} must be known when the graph is lowered, but it is computed from data; "
+                f"make it a constant, or compute it from shapes alone"
+            )
+        return np.asarray(value) if how == "static" else value
+
+    def _where(self, node: Node, tensors: Tensors) -> str:
+        took = []
+        for i in node.inputs:
+            if isinstance(i, str) and i in tensors.arrays:
+                a = tensors.in_graph_layout(i)
+                took.append(str(Value(i, tuple(np.shape(a)), jnp.result_type(a).name)))
+            else:
+                took.append(str(i))
+        return f"node {node.name!r} ({node.op}) of graph {self.graph.name!r} with inputs {', '.join(took)}"
+
+
+class Tensors:
+    """What a walk has computed; each tensor is turned at most once."""
+
+    def __init__(self, arrays: Arrays, last: set[str]) -> None:
+        self.arrays, self._last = dict(arrays), last
+        self._turned: dict[Any, Any] = {}
+
+    def in_storage_layout(self, name: str) -> Any:
+        """In storage layout."""
+        return self.arrays[name]
+
+    def in_graph_layout(self, name: str) -> Any:
+        """In the graph's layout, channels first."""
+        if name not in self._last:
+            return self.arrays[name]
+        if name not in self._turned:
+            self._turned[name] = jnp.moveaxis(self.arrays[name], -1, 1)
+        return self._turned[name]
+
+    def channels_last(self, name: str, rank: int | None = None) -> Any:
+        """Channels last; with `rank`, a smaller tensor is first given leading axes of size 1, as broadcasting would."""
+        array = self.arrays[name]
+        if name in self._last or jnp.ndim(array) == 0:
+            return array
+        if (name, rank) not in self._turned:
+            if rank is not None and jnp.ndim(array) < rank:
+                array = jnp.reshape(array, (1,) * (rank - jnp.ndim(array)) + jnp.shape(array))
+            self._turned[name, rank] = jnp.moveaxis(array, 1, -1)
+        return self._turned[name, rank]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0] or type(error).__name__

@@ -1,0 +1,312 @@
+"""Training artifacts: a training and an evaluation model that any ONNX runtime executes; see optimizer_model.py too.
+
+    training_model(base, loss, trainable, frozen)
+        user inputs, parameters, <p>_grad.accumulation.buffer, lazy_reset_grad
+        -> loss, <p>_grad.accumulation.out, <b>.updated
+    evaluation_model(base, loss, trainable, frozen)
+        user inputs, parameters -> loss
+
+`base` holds the forward pass and the loss.  The gradient is passes.gradient's, decomposed in standard operators;
+BatchNormalization trains in elementary operators, since plain onnxruntime computes its training mode wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from ...graph import Builder, Graph, Node, Value
+from ...interpreter.shape_inference import infer_shapes
+from ...ops import lookup
+from ...passes.gradient import grad_name, make_gradient
+from ...passes.mode import normalized
+from ...passes.rewrite import replace_nodes
+from ..exporter.deduplicate import deduplicated
+from ..exporter.opset_downgrade import at_opset
+from ..external_data import detached
+from .custom_ops import Foreign
+from .label_shapes import read_with_label_shapes
+
+RESET = "lazy_reset_grad"
+ONES_ARE_STORED = 1 << 10  # a larger loss (reduction "none") gets its ones from a node
+
+
+def buffer_name(parameter: str) -> str:
+    return f"{grad_name(parameter)}.accumulation.buffer"
+
+
+def accumulated_name(parameter: str) -> str:
+    return f"{grad_name(parameter)}.accumulation.out"
+
+
+def updated_name(buffer: str) -> str:
+    """The output that holds the next value of a running statistic."""
+    return f"{buffer}.updated"
+
+
+# ---- training and evaluation --------------------------------------------------------------------------
+
+
+def training_model(
+    base: ModelProto,
+    loss: str,
+    trainable: Sequence[str],
+    frozen: Sequence[str] = (),
+    extra: Sequence[str] = (),
+    *,
+    tail: str = "standard",
+) -> ModelProto:
+    """The model that computes the loss and adds the gradients to what is handed in.
+
+    trainable, frozen: initializers of base that become inputs; what is in neither list stays in the model.
+    extra: tensors to output beside the loss.
+    tail: "standard", or "onnxruntime-training": gradients and running statistics end in com.microsoft's
+        InPlaceAccumulatorV2, which writes into its input; the outputs say only that it is done.
+    Raises GraphError or NoGradientRule, each naming the parameter or the node.
+    """
+    foreign = Foreign(detached(base), (loss, *extra))
+    graph = _with_roles(read_with_label_shapes(foreign.rest), trainable, frozen)
+    foreign.check_gradient(graph, trainable, loss)
+    graph = training_graph(graph, loss, trainable, frozen, (*extra, *foreign.reads), tail=tail)
+    model = _as_inputs(_plain(graph, opset_of(base)), base, (*trainable, *frozen))
+    if tail == "onnxruntime-training":
+        model = _with_accumulators(model, trainable)
+    return foreign.rejoined(model)
+
+
+def evaluation_model(
+    base: ModelProto, loss: str, trainable: Sequence[str], frozen: Sequence[str] = (), extra: Sequence[str] = ()
+) -> ModelProto:
+    """The model that computes the loss as inference does: running statistics, no dropout."""
+    foreign = Foreign(detached(base), (loss, *extra))
+    graph = _with_roles(read_with_label_shapes(foreign.rest), trainable, frozen)
+    graph = evaluation_graph(graph, loss, (*extra, *foreign.reads))
+    return foreign.rejoined(_as_inputs(_plain(graph, opset_of(base)), base, (*trainable, *frozen)))
+
+
+def training_graph(
+    graph: Graph,
+    loss: str,
+    trainable: Sequence[str],
+    frozen: Sequence[str] = (),
+    extra: Sequence[str] = (),
+    *,
+    tail: str = "standard",
+) -> Graph:
+    """The graph with its gradient appended; parameters are still producers of it."""
+    whole = _with_outputs(infer_shapes(normalized(_with_batch_statistics(graph))), (loss, *extra))
+    statistics = _next_statistics(whole, frozen)
+    gradient = make_gradient(whole, [loss], trainable)
+    written = {o for n in whole.nodes for o in n.output_names}
+    for p in gradient.producers.values():
+        if not whole.has(p.name):
+            whole.constant(p.name, p.data)
+    _start_of_gradient(whole, whole.value(loss))
+    for node in gradient.nodes:
+        if not written.intersection(node.output_names):  # metadata that is computed again is the forward's
+            whole.nodes.append(node)
+            whole.values |= {o: gradient.values[o] for o in node.output_names}
+    found = dict(zip(trainable, gradient.outputs, strict=True))
+    if tail == "standard":
+        for p in trainable:
+            like = whole.value(p)
+            whole.input(buffer_name(p), like.shape, like.dtype)
+        whole.input(RESET, (1,), "bool")
+    for p, g in found.items():
+        whole.output(_accumulated(whole, p, g) if tail == "standard" else g)
+    for buffer, value in statistics.items():
+        whole.add("Identity", [value], names=[updated_name(buffer)], name=f"{updated_name(buffer)}/Identity")
+        whole.output(updated_name(buffer))
+    whole.prune()
+    return whole
+
+
+def evaluation_graph(graph: Graph, loss: str, extra: Sequence[str] = ()) -> Graph:
+    """The graph as it infers: BatchNormalization with its running statistics, Dropout as the identity."""
+    twin = graph.copy()
+    readers = graph.readers()
+    for k, node in enumerate(graph.nodes):
+        if node.op == "BatchNormalization":
+            attrs = {a: v for a, v in node.attrs.items() if a != "training_mode"}
+            twin.nodes[k] = replace(node, attrs=attrs, outputs=node.outputs[:1])
+            _pass_on(twin, node, readers)
+        elif node.op == "Dropout":
+            unread = len(node.outputs) < 2 or node.outputs[1] not in {*readers, loss, *extra}
+            twin.nodes[k] = replace(node, inputs=node.inputs[:2], outputs=node.outputs[: 1 if unread else 2])
+    return _with_outputs(twin, (loss, *extra))
+
+
+def _pass_on(graph: Graph, node: Node, readers: Mapping[str, Any]) -> None:
+    """Who reads a statistic that training would have updated gets the one that went in."""
+    for value, source in zip(node.outputs[1:3], node.inputs[3:5], strict=False):
+        if value in readers or value in graph.outputs:
+            at = next(k for k, n in enumerate(graph.nodes) if n.name == node.name)
+            graph.nodes.insert(at + 1, Node("Identity", (source,), (value,), {}, f"{node.name}/{value}"))
+
+
+def _with_roles(graph: Graph, trainable: Sequence[str], frozen: Sequence[str]) -> Graph:
+    twin = graph.copy()
+    for name, p in twin.producers.items():
+        floating = p.value.is_float
+        p.role = "parameter" if name in trainable else "buffer" if name in frozen and floating else "constant"
+    return twin
+
+
+def _with_batch_statistics(graph: Graph) -> Graph:
+    """BatchNormalization as it trains; Dropout is left as the model says."""
+    twin = graph.copy()
+    twin.nodes = [
+        replace(n, attrs={**n.attrs, "training_mode": 1}) if n.op == "BatchNormalization" else n for n in graph.nodes
+    ]
+    return twin
+
+
+def _with_outputs(graph: Graph, outputs: Iterable[str]) -> Graph:
+    twin = graph.copy()
+    twin.outputs = []
+    for o in dict.fromkeys(outputs):
+        twin.output(o)
+    twin.prune()
+    return twin
+
+
+def _next_statistics(graph: Graph, frozen: Sequence[str]) -> dict[str, str]:
+    """{running statistic that is handed in: the tensor that is its next value}"""
+    found = {}
+    for node in graph.nodes:
+        if node.op == "BatchNormalization":
+            for i, o in lookup(node.op).updates.items():
+                if node.inputs[i] in frozen:
+                    found[node.inputs[i]] = node.outputs[o]
+    return found
+
+
+def _start_of_gradient(graph: Graph, loss: Value) -> None:
+    """d loss / d loss: ones.  A loss of many numbers is differentiated as their sum."""
+    seed = grad_name(loss.name)
+    if all(isinstance(d, int) for d in loss.shape) and np.prod(loss.shape) <= ONES_ARE_STORED:
+        graph.constant(seed, np.ones(loss.shape, loss.dtype))
+    else:
+        zeros = Builder(graph, f"{seed}/").ZerosLike(loss)
+        graph.add("Add", [zeros, 1.0], names=[seed], name=f"{seed}/Add")
+
+
+def _accumulated(graph: Graph, parameter: str, gradient: str) -> str:
+    """reset ? gradient : buffer + gradient.  Nothing of the buffer gets through a reset, not even NaN."""
+    name = accumulated_name(parameter)
+    op = Builder(graph, f"{grad_name(parameter)}.accumulation/")
+    total = op.Add(buffer_name(parameter), gradient)
+    reset = RESET if graph.value(parameter).rank else op.Squeeze(RESET, (0,))
+    graph.add("Where", [reset, gradient, total], names=[name], name=f"{name}/Where")
+    return name
+
+
+# ---- from a graph to a model --------------------------------------------------------------------------
+
+
+def opset_of(model: ModelProto) -> int:
+    """The opset of the default domain."""
+    return next((i.version for i in model.opset_import if i.domain in ("", "ai.onnx")), 0)
+
+
+def _plain(graph: Graph, opset: int) -> ModelProto:
+    """The graph in standard operators, in this opset where that is possible."""
+    rectified = {f"{n.name}_Grad/Where" for n in graph.nodes if n.op == "Relu"}
+    graph = replace_nodes(graph, partial(_of_training, rectified))
+    graph = infer_shapes(graph)
+    graph.prune()
+    twin = graph.copy()
+    twin.metadata = {}
+    return at_opset(twin, opset)[0]
+
+
+def _of_training(rectified: Collection[str], node: Node) -> Callable[..., Any] | None:
+    """How onnxruntime computes a node correctly, or faster.  rectified: nodes that let a gradient through, or 0."""
+    if node.op == "Where" and node.name in rectified:  # a product takes half the time of a choice
+        return lambda op, condition, dy, zero: op.Mul(dy, op.CastLike(condition, dy))
+    if node.op != "BatchNormalization" or not node.attrs.get("training_mode"):
+        return None
+    operator = lookup(node.op)
+
+    def spell(op: Any, *inputs: Any, **attributes: Any) -> Any:
+        return operator.decompose(op, *operator.pad_inputs(inputs), **{**operator.attributes, **attributes})
+
+    return spell
+
+
+def _as_inputs(model: ModelProto, base: ModelProto, names: Sequence[str]) -> ModelProto:
+    """Initializers turned into inputs, after the model's own and before those of the accumulation."""
+    deduplicated(model, names)
+    del model.metadata_props[:]  # roles of what is an input now
+    wanted = [t for t in base.graph.initializer if t.name in set(names)]
+    kept = [t for t in model.graph.initializer if t.name not in set(names)]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    inputs = {i.name: i for i in model.graph.input}
+    ours = [inputs.pop(n) for n in (*map(buffer_name, (t.name for t in wanted)), RESET) if n in inputs]
+    late = [inputs.pop(n) for n in list(inputs) if n.endswith("_grad.accumulation.buffer")]
+    mine = {i.name for i in base.graph.input}
+    infos = [helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)) for t in wanted if t.name not in mine]
+    inputs = {n: i for n, i in inputs.items() if n in mine or n not in {t.name for t in wanted}}
+    reset = [i for i in ours if i.name == RESET]
+    ours = [i for i in ours if i.name != RESET]
+    del model.graph.input[:]
+    model.graph.input.extend([*inputs.values(), *infos, *ours, *late, *reset])
+    order = {accumulated_name(i.name): k for k, i in enumerate(model.graph.input)}
+    outputs = sorted(
+        model.graph.output,
+        key=lambda o: order.get(o.name, -1 if o.name not in order and not o.name.endswith(".updated") else len(order)),
+    )
+    del model.graph.output[:]
+    model.graph.output.extend(outputs)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _with_accumulators(model: ModelProto, trainable: Sequence[str]) -> ModelProto:
+    """The tail of ONNX Runtime's training build."""
+    body = model.graph
+    inputs = {i.name: i for i in body.input}
+    trainable = [n for n in inputs if n in trainable]
+    gradients = {grad_name(p): p for p in trainable}
+    statistics = [o.name for o in body.output if o.name.removesuffix(".updated") in inputs and o.name not in inputs]
+    outputs = [o for o in body.output if o.name not in gradients and o.name not in statistics]
+    if statistics:
+        body.initializer.append(numpy_helper.from_array(np.array([True]), "statistics.overwrite"))
+    for name in statistics:  # in place, as the gradients are
+        body.node.append(
+            helper.make_node(
+                "InPlaceAccumulatorV2",
+                [name.removesuffix(".updated"), name, "statistics.overwrite"],
+                [f"{name}.done"],
+                name=f"{name}/InPlaceAccumulatorV2",
+                domain="com.microsoft",
+            )
+        )
+    for p in trainable:
+        info = onnx.ValueInfoProto()
+        info.CopyFrom(inputs[p])
+        info.name = buffer_name(p)
+        body.input.append(info)
+    body.input.append(helper.make_tensor_value_info(RESET, TensorProto.BOOL, [1]))
+    for k, p in enumerate(trainable, start=len(outputs)):
+        body.node.append(
+            helper.make_node(
+                "InPlaceAccumulatorV2",
+                [buffer_name(p), grad_name(p), RESET],
+                [accumulated_name(p)],
+                name=f"GradientAccumulator{k}",
+                domain="com.microsoft",
+            )
+        )
+        outputs.append(helper.make_tensor_value_info(accumulated_name(p), TensorProto.BOOL, [1]))
+    del body.output[:]
+    body.output.extend(outputs)
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    return model

@@ -1,0 +1,1 @@
+"""From a Graph to an ONNX file: decomposition into standard operators, opset downgrades, deduplication."""

@@ -1,0 +1,226 @@
+"""ONNX model -> Graph.  Names survive; what cannot be read is refused with its name.
+
+Initializers become parameters (training changes them), buffers (BatchNormalization's statistics) or constants, as
+initializer_roles.py guesses or as the writer noted.  Nodes of older opsets are upgraded by opset_upgrade.py.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import ModelProto
+
+from ...errors import AidgeJaxError, GraphError, ModelFileError
+from ...graph import Graph, Value
+from ...passes.control_flow import DataDependent, is_dynamic, unrolled
+from ...passes.rewrite import with_shapes
+from ..initializer_roles import feeds_weight, guess_roles, is_float, noted_roles
+from ..tensors import check_external
+from .dynamic_batch import with_dynamic_batch
+from .function_inlining import expanded_by_onnx, inlined
+from .graph_builder import Shapes, build, check_nodes, checked
+from .limits import check_sizes
+from .opset_upgrade import upgraded_by_rank
+from .validate import check_operators, check_shape, check_type, check_versions
+
+LARGEST_FILE = (1 << 31) - 1  # what protobuf can hold; larger models keep their data in a second file
+
+
+def read(
+    source: Any,
+    *,
+    constants: Iterable[str] | None = None,
+    shapes: Shapes | None = None,
+    values: Mapping[str, Any] | None = None,
+    batch: str | None = None,
+) -> Graph:
+    """Read an ONNX model: a path, a ModelProto, or the bytes of a file.
+
+    constants: names of initializers that training is to leave alone.
+    shapes: {input: shape} where the model says less, or something else, than is meant.
+    values: {input: array} of inputs that are to be constants, such as a flag that decides which branch is taken.
+    batch: a name, such as "N", for axis 0 of the inputs of a model that was exported with a fixed batch.
+    Raises ModelFileError for a file that is no valid model, UnknownOperator listing all the operators that there
+    are not, GraphError where shapes do not fit; each message names the tensor or the node.
+    """
+    where = repr(os.fspath(source)) if isinstance(source, str | os.PathLike) else "the model"
+    try:
+        return _read(source, tuple(constants or ()), dict(shapes or {}), dict(values or {}), batch)
+    except AidgeJaxError as e:
+        raise type(e)(f"cannot read {where}: {e}") from e.__cause__
+    except Exception as e:  # a file may be damaged in ways that only protobuf, NumPy or JAX notice
+        raise ModelFileError(f"cannot read {where}: it is damaged: {type(e).__name__}: {e}") from e
+
+
+def _read(source: Any, constants: Sequence[str], shapes: Shapes, values: Mapping[str, Any], batch: str | None) -> Graph:
+    model = _load(source)
+    opsets = check_versions(model)
+    if check_external(model):
+        if isinstance(source, ModelProto | bytes):
+            raise ModelFileError(
+                "it keeps data in other files, which only a model read from a path may do: "
+                "give the path of the model instead"
+            )
+        model = _load_with_external_data(source)
+    body = checked(model.graph)
+    if model.functions:
+        model = inlined(model, body, opsets)
+        body = checked(model.graph)
+    check_nodes(body, opsets)
+    written = expanded_by_onnx(model, opsets)
+    if written is not model:
+        model, opsets, body = written, check_versions(written), checked(written.graph)
+        check_nodes(body, opsets)
+    check_operators(model.graph, body.names)
+    opset = opsets.get("", 0)
+    graph = build(body, opset, shapes)
+    graph.metadata |= {p.key: p.value for p in model.metadata_props}
+    graph = _written_out(_with_values(graph, values))
+    _assign_roles(graph, model, constants)
+    return _with_shapes(graph, model, opset, batch)
+
+
+def _with_values(graph: Graph, values: Mapping[str, Any]) -> Graph:
+    """The graph with these inputs turned into constants."""
+    for name, value in values.items():
+        if name not in graph.inputs:
+            raise GraphError(
+                f"`values` names {name!r}, but the inputs are {', '.join(map(repr, graph.inputs)) or 'none'}"
+            )
+        declared, array = graph.inputs.pop(name), np.asarray(value)
+        if not _fits(declared, array):
+            raise GraphError(f"`values` gives {declared} an array {array.dtype.name}{list(array.shape)}")
+        graph.constant(name, array)
+    return graph
+
+
+def _fits(declared: Value, array: np.ndarray) -> bool:
+    sizes = declared.shape if declared.shape is not None else array.shape
+    return (
+        declared.dtype == array.dtype.name
+        and len(sizes) == array.ndim
+        and all(not isinstance(d, int) or d == n for d, n in zip(sizes, array.shape, strict=True))
+    )
+
+
+def _written_out(graph: Graph) -> Graph:
+    """Without control flow and sequences, where all that decides about them is in the model; else as it is."""
+    if not is_dynamic(graph):
+        return graph
+    try:
+        flat, outputs = unrolled(graph)
+    except DataDependent:
+        return graph
+    return flat if all(isinstance(o, str) for o in outputs) else graph
+
+
+# ---- loading ------------------------------------------------------------------------------------------
+
+
+def _load(source: Any) -> ModelProto:
+    """The model as it is stored, without data in other files."""
+    if isinstance(source, ModelProto):
+        return source
+    data = source if isinstance(source, bytes) else _content(source)
+    try:
+        return onnx.load_model_from_string(data)
+    except Exception as e:
+        raise ModelFileError(f"its {len(data)} bytes are not an ONNX model ({e})") from None
+
+
+def _content(source: Any) -> bytes:
+    if not isinstance(source, str | os.PathLike):
+        raise ModelFileError(f"expected a path, a ModelProto or bytes, got {type(source).__name__}")
+    path = Path(source)
+    try:
+        if not path.exists():
+            raise ModelFileError("there is no such file")
+        if not path.is_file():
+            raise ModelFileError("it is not a file")
+        if path.stat().st_size > LARGEST_FILE:
+            raise ModelFileError(
+                f"the file has {path.stat().st_size} bytes; an ONNX file has at most {LARGEST_FILE}, "
+                f"and keeps the data of larger models beside it"
+            )
+        return path.read_bytes()
+    except (OSError, ValueError) as e:
+        if isinstance(e, AidgeJaxError):
+            raise
+        raise ModelFileError(f"the file cannot be opened: {e}") from None
+
+
+def _load_with_external_data(source: Any) -> ModelProto:
+    try:
+        return onnx.load(os.fspath(source), format="protobuf")
+    except Exception as e:  # onnx refuses paths that lead out of the folder, links, and what is too short
+        raise ModelFileError(f"its external data cannot be read: {e}") from None
+
+
+# ---- roles --------------------------------------------------------------------------------------------
+
+
+def _assign_roles(graph: Graph, model: ModelProto, constants: Sequence[str]) -> None:
+    stored = {*graph.producers, *(t.name for t in model.graph.initializer)}
+    missing = [c for c in constants if c not in stored]
+    if missing:
+        raise GraphError(
+            f"`constants` names {', '.join(map(repr, missing))}, but the initializers are "
+            f"{', '.join(map(repr, sorted(stored))) or 'none'}"
+        )
+    noted = noted_roles(graph.metadata)
+    guessed = guess_roles(graph)
+    weights = feeds_weight(graph)
+    for name, producer in graph.producers.items():
+        role = guessed[name] if producer.role == "parameter" or name in weights else "constant"
+        role = noted.get(name, role) if is_float(producer.data) else role
+        producer.role = "constant" if name in constants else role
+
+
+# ---- shapes -------------------------------------------------------------------------------------------
+
+
+def _with_shapes(graph: Graph, model: ModelProto, opset: int, batch: str | None) -> Graph:
+    declared = {
+        o.name: Value(o.name, check_shape(o, "output"), check_type(o, "output"))
+        for o in model.graph.output
+        if o.type.WhichOneof("value")
+    }
+    graph = _inferred(graph)
+    ranked = upgraded_by_rank(graph, opset)
+    graph = graph if ranked is graph else with_shapes(ranked)
+    check_sizes(graph)
+    for name, value in declared.items():
+        found = graph.value(name).dtype
+        if found is None:
+            graph.values[name] = value
+        elif found != value.dtype:
+            raise ModelFileError(f"output {name!r} is declared as {value.dtype}, but is computed as {found}")
+    return graph if batch is None else with_dynamic_batch(graph, batch)
+
+
+def _inferred(graph: Graph) -> Graph:
+    """Shapes, after sizes that the model leaves open have got names: each its own, or if that does not work, one
+    for each axis."""
+    opened = [(v.name, k) for v in graph.inputs.values() for k, d in enumerate(v.shape or ()) if d is None]
+    own = {(name, k): f"{name}_{k}" for name, k in opened}
+    common = {(name, k): "N" if k == 0 else f"size_{k}" for name, k in opened}
+    try:
+        return with_shapes(_with_sizes(graph, own))
+    except GraphError:
+        if len(opened) < 2:
+            raise
+    return with_shapes(_with_sizes(graph, common))
+
+
+def _with_sizes(graph: Graph, sizes: Mapping[tuple[str, int], str]) -> Graph:
+    twin = graph.copy()
+    for name, v in graph.inputs.items():
+        if v.shape is not None:
+            shape = tuple(sizes.get((name, k), d) for k, d in enumerate(v.shape))
+            twin.inputs[name] = Value(name, shape, v.dtype)
+    return twin

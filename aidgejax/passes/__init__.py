@@ -1,0 +1,1 @@
+"""Graph passes: `pass(graph, ...) -> Graph`, pure, each named after what it does."""

@@ -1,0 +1,1 @@
+"""Tools over whole models: compare two backends, inspect a graph, small networks to start from."""

@@ -1,0 +1,307 @@
+"""Is the JAX backend right?  Judged against the NumPy backend, node by node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import reference
+from ..errors import DataError, GraphError, NoGradientRule
+from ..execution.numpy_program import NumpyProgram
+from ..execution.program import Arrays, Program, make_program
+from ..execution.run import holds_64_bits, with_constant_shape_inputs
+from ..graph import Graph, Node
+from ..interpreter.evaluate import Evaluator
+from ..ops import lookup
+
+KINDS = ("forward", "gradient", "training")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One tensor, computed by both backends.  difference: max |a - b| relative to the tensor's largest element."""
+
+    kind: str
+    node: str
+    op: str
+    tensor: str
+    difference: float
+
+    def __str__(self) -> str:
+        return f"{self.kind:9} {self.difference:9.2e}  {self.op:24} {self.node:24} {self.tensor}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """rows: every comparison, in the order of execution (gradients backwards, then the trained parameters)."""
+
+    graph: str
+    rows: tuple[Difference, ...]
+    tolerance: float
+    steps: int
+    by_rules_only: tuple[str, ...]
+
+    @property
+    def first_bad(self) -> Difference | None:
+        """The first row above the tolerance: its node is the one to look at."""
+        return next((r for r in self.rows if not r.difference <= self.tolerance), None)
+
+    @property
+    def ok(self) -> bool:
+        return self.first_bad is None
+
+    def largest(self, kind: str) -> float:
+        return max((r.difference for r in self.rows if r.kind == kind), default=0.0)
+
+    def __str__(self) -> str:
+        lines = [f"{'':9} {'largest':>9}  {'operator':24} {'node':24} tensor", *map(str, self.rows)]
+        if self.by_rules_only:
+            lines.append(
+                f"gradients by the rules' own graph on both sides, since NumPy has no backward of its own for "
+                f"{', '.join(self.by_rules_only)}"
+            )
+        lines.append(
+            f"largest difference: forward {self.largest('forward'):.2e}, gradient "
+            f"{self.largest('gradient'):.2e}, after {self.steps} steps {self.largest('training'):.2e}"
+        )
+        bad = self.first_bad
+        lines.append(
+            f"{self.graph}: the backends agree within {self.tolerance:g}"
+            if bad is None
+            else f"{self.graph}: first bad node {bad.node!r} ({bad.op}), {bad.kind} of {bad.tensor!r}: "
+            f"{bad.difference:.2e} is above {self.tolerance:g}"
+        )
+        return "\n".join(lines)
+
+
+def compare(
+    graph: Graph,
+    params: Mapping[str, Any] | None = None,
+    batch: Mapping[str, Any] | None = None,
+    *,
+    steps: int = 10,
+    tolerance: float = 1e-4,
+    training: bool | None = True,
+    seed: int = 0,
+    lr: float = 1e-2,
+) -> Report:
+    """Run a graph on both backends and compare every tensor, every gradient, and the parameters after some steps.
+
+    params: arrays for the graph's parameters and buffers (default: its own).
+    batch: {input: array} (default: random, of 4 rows where the batch size is symbolic).
+    steps: of plain gradient descent at `lr`, on the output "loss", or else on a random combination of all outputs.
+    The JAX side takes its gradients by the rules in aidgejax/ops, the NumPy side by its own backwards.
+    Raises GraphError where the graph and the batch do not fit.
+    """
+    if steps < 0:
+        raise DataError(f"steps is {steps}: expected 0 or more")
+    graph = graph.with_params(dict(params)) if params else graph
+    batch = random_batch(graph, seed) if batch is None else {k: np.asarray(v) for k, v in batch.items()}
+    graph, batch = with_constant_shape_inputs(graph, batch)
+    with jax.enable_x64(holds_64_bits(graph)):
+        program = make_program(graph, training=training)
+        return _report(program, {k: np.asarray(batch[k]) for k in program.graph.inputs}, steps, tolerance, seed, lr)
+
+
+def _report(program: Program, batch: Arrays, steps: int, tolerance: float, seed: int, lr: float) -> Report:
+    graph = program.graph
+    key = jax.random.key(seed)
+    by_jax = _every_tensor(program, batch, key)
+    drawn = {
+        o: np.asarray(by_jax[o])
+        for n in graph.nodes
+        if lookup(n.op).random
+        for o in n.output_names
+        if graph.value(o).dtype == "bool"
+    }
+    by_numpy = reference.execute(graph, {**graph.params, **graph.buffers, **batch}, given=drawn)
+    rows = [
+        Difference("forward", n.name, n.op, o, _difference(by_jax[o], by_numpy[o], _size(by_numpy[o])))
+        for n in graph.nodes
+        for o in n.output_names
+        if o in by_jax
+    ]
+    rng = np.random.default_rng(seed)
+    cotangents = {
+        s: np.ones_like(by_numpy[s])
+        if s == "loss" and by_numpy[s].ndim == 0
+        else (rng.uniform(-1, 1, by_numpy[s].shape) / max(1, by_numpy[s].size)).astype(by_numpy[s].dtype)
+        for s in program.seeds
+    }
+    gradient_rows, own, by_rules_only = _gradients(program, batch, key, by_numpy, cotangents)
+    rows += gradient_rows
+    if steps and own:
+        rows += _after_steps(program, batch, key, cotangents, drawn, steps, lr)
+    return Report(graph.name, tuple(rows), tolerance, steps, by_rules_only)
+
+
+def _every_tensor(program: Program, batch: Arrays, key: Any) -> Arrays:
+    graph = program.graph
+    walker = Evaluator(graph, program.layout)
+    written = [o for n in graph.nodes for o in n.output_names if o not in walker.metadata]
+
+    @jax.jit
+    def everything(params, buffers, batch):
+        tensors = walker({**graph.constants, **params, **buffers, **batch}, key, written)
+        return {o: tensors.in_graph_layout(o) for o in written}
+
+    return everything(graph.params, graph.buffers, {k: jnp.asarray(v) for k, v in batch.items()})
+
+
+def _gradients(
+    program: Program, batch: Arrays, key: Any, found: Arrays, cotangents: Arrays
+) -> tuple[list[Difference], bool, tuple[str, ...]]:
+    """Gradients of every tensor between the parameters and the seeds, last node first."""
+    graph = program.graph
+    active = set(program.wrt)
+    for n in graph.nodes:
+        if active.intersection(n.input_names):
+            active.update(o for o in n.output_names if graph.value(o).is_float)
+    between = [t for t in [*graph.params, *(o for n in graph.nodes for o in n.output_names)] if t in active]
+    full = Program(graph, program.seeds, tuple(between), program.layout, unreachable="zeros")
+    _, saved, _ = full.forward(graph.params, graph.buffers, batch, key)
+    by_jax = jax.jit(lambda s, d: full.backward(graph.params, s, d))(saved, cotangents)
+    names: tuple[str, ...] = ()
+    own = True
+    try:
+        by_numpy = reference.gradients(graph, found, cotangents, between)
+    except NoGradientRule:
+        from ..reference import BACKWARDS
+
+        names, own = tuple(sorted({n.op for n in graph.nodes if lookup(n.op).vjp} - set(BACKWARDS))), False
+        by_numpy = NumpyProgram(full).backward_from_gradient_graph({**found, **graph.params}, cotangents)
+    floor = 1e-4 * max([float(np.max(np.abs(g), initial=0)) for g in by_numpy.values()], default=0.0)
+    order = {n.name: k for k, n in enumerate(graph.nodes)}
+    readers = {t: [n for n in found if n.name in order] for t, found in graph.readers().items()}
+    rows = []
+    for t in between:
+        if t not in readers:
+            continue  # an output that nothing reads: its gradient is the cotangent itself
+        gap = _difference(by_jax[t], by_numpy[t], max(_size(by_numpy[t]), floor))
+        # A gradient is complete at its first reader, which comes last in the backward pass.
+        rows.append((order[readers[t][0].name], t, gap))
+    rows.sort(key=lambda row: -row[0])
+    named = []
+    for _, t, gap in rows:
+        node = readers[t][0]
+        if len(readers[t]) > 1:
+            node = _worst_rule(program, readers[t], t, found, by_numpy, cotangents)
+        named.append(Difference("gradient", node.name, node.op, t, gap))
+    return named, own, names
+
+
+def _worst_rule(
+    program: Program, readers: list[Node], tensor: str, found: Arrays, by_numpy: Arrays, cotangents: Arrays
+) -> Node:
+    """Of several nodes that contribute to a tensor's gradient, the one whose rule differs most, each taken alone."""
+
+    def gap(node: Node) -> float:
+        if any(not program.graph.value(o).is_float for o in node.output_names) or lookup(node.op).random:
+            return 0.0
+        alone = Graph(node.name)
+        for i in dict.fromkeys(node.input_names):
+            if i in program.graph.constants:
+                alone.constant(i, program.graph.constants[i])
+            else:
+                alone.input(i, np.shape(found[i]), np.asarray(found[i]).dtype.name)
+        alone.add(node.op, node.inputs, node.attrs, names=node.outputs, name=node.name)
+        for o in node.output_names:
+            alone.output(o)
+        arriving = {o: by_numpy.get(o, cotangents.get(o, np.zeros_like(found[o]))) for o in node.output_names}
+        single = make_program(alone, wrt=[tensor], seeds=node.output_names, unreachable="zeros")
+        feeds = {i: found[i] for i in alone.inputs}
+        outputs, saved, _ = single.forward({}, {}, feeds)
+        mine = single.backward({}, saved, arriving)[tensor]
+        try:
+            theirs = reference.gradients(
+                single.graph, {**found, **{o: np.asarray(a) for o, a in outputs.items()}}, arriving, [tensor]
+            )[tensor]
+        except NoGradientRule:
+            return 0.0
+        return _difference(mine, theirs, _size(theirs))
+
+    return max(reversed(readers), key=gap)
+
+
+def _after_steps(
+    program: Program, batch: Arrays, key: Any, cotangents: Arrays, drawn: Arrays, steps: int, lr: float
+) -> list[Difference]:
+    """Plain gradient descent on both sides, from the same parameters, on the same batch."""
+
+    @jax.jit
+    def jax_step(params, buffers):
+        _, saved, buffers = program.forward(params, buffers, batch, key)
+        grads = program.backward(params, saved, cotangents)
+        return {k: p - lr * grads[k] if k in grads else p for k, p in params.items()}, buffers
+
+    plain = NumpyProgram(program)
+    mine, state = program.graph.params, program.graph.buffers
+    theirs, theirs_state = program.graph.params, program.graph.buffers
+    for _ in range(steps):
+        mine, state = jax_step(mine, state)
+        _, saved, theirs_state = plain.forward(theirs, theirs_state, batch, given=drawn)
+        grads = plain.backward(theirs, saved, cotangents)
+        theirs = {k: (p - lr * grads[k]).astype(p.dtype) if k in grads else p for k, p in theirs.items()}
+    users = {i: n for n in program.graph.nodes for i in n.input_names}
+    return [
+        Difference("training", users[k].name, users[k].op, k, _difference(a, b, max(_size(b), 1e-3)))
+        for k, a, b in [
+            *((k, mine[k], theirs[k]) for k in theirs),
+            *((k, state[k], theirs_state[k]) for k in theirs_state),
+        ]
+        if k in users
+    ]
+
+
+def random_batch(graph: Graph, seed: int = 0, rows: int = 4) -> Arrays:
+    """Numbers for every input: floats normal, integers small, symbolic sizes `rows`."""
+    rng = np.random.default_rng(seed)
+    batch = {}
+    limits = _index_limits(graph)
+    for v in graph.inputs.values():
+        if v.shape is None:
+            raise GraphError(f"graph {graph.name!r} does not say the shape of its input {v}; give a batch")
+        shape = tuple(d if isinstance(d, int) else rows for d in v.shape)
+        if v.is_float:
+            batch[v.name] = rng.normal(size=shape).astype(jnp.dtype(v.dtype))
+        elif v.dtype == "bool":
+            batch[v.name] = rng.integers(0, 2, shape).astype(bool)
+        else:
+            batch[v.name] = rng.integers(0, limits.get(v.name, 2), shape).astype(v.dtype)
+    return batch
+
+
+def _index_limits(graph: Graph) -> dict[str, int]:
+    """How many values an integer input may take: rows of the table that it picks from, or classes."""
+    limits: dict[str, int] = {}
+    for n in graph.nodes:
+        if n.op in ("Gather", "SoftmaxCrossEntropyLoss", "NegativeLogLikelihoodLoss") and isinstance(n.inputs[1], str):
+            shape = graph.value(n.inputs[0]).shape
+            axis = n.attrs.get("axis", 0) if n.op == "Gather" else 1
+            size = shape[axis] if shape else None
+            if isinstance(size, int):
+                limits[n.inputs[1]] = size
+    return limits
+
+
+def _size(b: Any) -> float:
+    b = np.asarray(b)
+    finite = np.abs(b[np.isfinite(b)].astype(np.float64)) if b.dtype.kind in "fiu" else np.ones(1)
+    return float(finite.max()) if finite.size and finite.max() > 0 else 1.0
+
+
+def _difference(a: Any, b: Any, size: float) -> float:
+    a, b = np.asarray(a), np.asarray(b)
+    if a.shape != b.shape:
+        return float("inf")
+    if b.dtype.kind not in "fiu" or not b.size:
+        return float(np.any(a != b))
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    both = (a == b) | (np.isnan(a) & np.isnan(b))
+    gap = np.where(both, 0.0, np.abs(a - b))
+    return float(np.nan_to_num(gap, nan=np.inf).max() / size)

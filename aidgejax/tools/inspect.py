@@ -1,0 +1,86 @@
+"""What a graph is, in words and numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..analog import describe, layers
+from ..execution.program import make_program
+from ..graph import Graph, Node
+from ..interpreter.shape_inference import infer_shapes, number_of
+from ..ops import OPERATORS, lookup
+
+
+def inspect(graph: Graph, *, gradient: bool = False, sizes: Mapping[str, int] | None = None) -> str:
+    """The graph printed, its parameters and floating-point operations counted; with `gradient`, its backward graph too.
+
+    sizes: numbers for symbolic sizes in the count; default 1 each.
+    """
+    graph = infer_shapes(graph)
+    params = sum(a.size for a in graph.params.values())
+    held = sum(a.nbytes for a in [*graph.params.values(), *graph.buffers.values()])
+    symbols = sorted({d for v in graph.inputs.values() for d in v.shape or () if isinstance(d, str)})
+    at = {s: (sizes or {}).get(s, 1) for s in symbols}
+    costs = [(n, flops(graph, n, at)) for n in graph.nodes]
+    total = sum(c for _, c in costs)
+    lines = [
+        str(graph),
+        "",
+        f"{params:,} parameters in {len(graph.params)} tensors, "
+        f"{sum(a.size for a in graph.buffers.values()):,} buffer elements, {held:,} bytes",
+    ]
+    lines.append(
+        f"{total:,.0f} floating-point operations forward"
+        + (f" at {', '.join(f'{s}={n}' for s, n in at.items())}" if at else "")
+    )
+    if layers(graph):
+        lines += ["", describe(graph), ""]
+    lines.append("operators: " + ", ".join(f"{op} {k}" for op, k in sorted(graph.count().items())))
+    heavy = sorted(costs, key=lambda c: -c[1])[:5]
+    lines.append("heaviest: " + ", ".join(f"{n.name} ({n.op}) {100 * c / max(total, 1):.0f} %" for n, c in heavy if c))
+    if gradient:
+        backward = make_program(graph).gradient
+        lines += [
+            "",
+            str(backward),
+            "",
+            f"{len(backward.nodes)} nodes backward for {len(graph.nodes)} forward: "
+            + ", ".join(f"{op} {k}" for op, k in sorted(backward.count().items())),
+        ]
+    return "\n".join(lines)
+
+
+def flops(graph: Graph, node: Node, sizes: Mapping[str, int]) -> float:
+    """Floating-point operations of a node; a multiply-add counts two.  Unknown sizes count as 1."""
+
+    def shape(name: Any) -> tuple[int, ...]:
+        dims = (graph.value(name).shape or ()) if isinstance(name, str) else np.shape(name) if name is not None else ()
+        return tuple(_number(d, sizes) for d in dims)
+
+    operator = lookup(node.op)
+    inputs = [None if i is None else shape(i) for i in operator.pad_inputs(node.inputs)]
+    outputs = [shape(o) for o in node.output_names]
+    if operator.flops is None:
+        return math.prod(outputs[0]) if outputs else 0
+    return operator.flops(inputs, outputs, {**operator.attributes, **node.attrs})
+
+
+def _number(size: Any, sizes: Mapping[str, int]) -> int:
+    try:
+        return max(1, number_of(size or 1, sizes))
+    except KeyError:
+        return 1
+
+
+def formula_sheet() -> str:
+    """Every operator with its formula, its ONNX name and whether it has a gradient rule."""
+    lines = []
+    for name in sorted(OPERATORS):
+        o = OPERATORS[name]
+        where = "aidgejax" if o.onnx is None else f"{o.onnx[0] or 'ONNX'} {o.onnx[1]}"
+        lines.append(f"{name:26} {where:14} {'rule' if o.vjp else '-':5} {o.formula}")
+    return "\n".join(lines + [f"{len(OPERATORS)} operators, {sum(1 for o in OPERATORS.values() if o.vjp)} with a rule"])

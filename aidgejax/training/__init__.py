@@ -1,0 +1,1 @@
+"""Training: steps and epochs, optimizers, schedules, data, metrics and checkpoints, as pure functions of a state."""

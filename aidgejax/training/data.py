@@ -1,0 +1,257 @@
+"""Data: named arrays with one row per example, the order of an epoch, and chunks for what does not fit the device."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from importlib import resources
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..errors import DataError
+
+Arrays = dict[str, Any]
+
+
+class Dataset:
+    """Named arrays of equally many rows.  Dataset(x=images, target=labels)
+
+    classes: {name: class count} of columns that are class indices; they are checked here, once, on the host.
+    Raises DataError naming the column, and for labels the row.
+    """
+
+    def __init__(self, columns: Arrays | None = None, *, classes: dict[str, int] | None = None, **more: Any) -> None:
+        self.columns = {k: np.asarray(v) for k, v in {**(columns or {}), **more}.items()}
+        if not self.columns:
+            raise DataError("a data set needs at least one column")
+        for name, a in self.columns.items():
+            if a.dtype.kind not in "fiub" and a.dtype.name != "bfloat16":
+                raise DataError(f"column {name!r} has dtype {a.dtype}: expected numbers")
+            if a.ndim == 0:
+                raise DataError(f"column {name!r} is a single number: expected one row per example")
+        rows = {name: len(a) for name, a in self.columns.items()}
+        if len(set(rows.values())) != 1:
+            raise DataError(
+                "columns have different numbers of rows: " + ", ".join(f"{k!r} {n}" for k, n in rows.items())
+            )
+        if not len(self):
+            raise DataError("the data set has no rows")
+        for name, count in (classes or {}).items():
+            check_labels(self.columns[name], count, name)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def __getitem__(self, rows: Any) -> Dataset:
+        return Dataset({k: v[rows] for k, v in self.columns.items()})
+
+    def split(self, fraction: float, seed: int = 0) -> tuple[Dataset, Dataset]:
+        """Two parts of a shuffled whole; the second holds `fraction` of the rows."""
+        order = np.random.default_rng(seed).permutation(len(self))
+        at = len(self) - round(fraction * len(self))
+        if not 0 < at < len(self):
+            raise DataError(f"a fraction of {fraction} of {len(self)} rows leaves one part empty")
+        return self[order[:at]], self[order[at:]]
+
+    def on_device(self) -> Arrays:
+        """The columns as JAX arrays; int64 becomes int32 unless jax_enable_x64 is on."""
+        return {k: jnp.asarray(_staged(v)) for k, v in self.columns.items()}
+
+    def __repr__(self) -> str:
+        return "Dataset(" + ", ".join(f"{k}: {v.dtype}{list(v.shape)}" for k, v in self.columns.items()) + ")"
+
+
+def _staged(a: np.ndarray) -> np.ndarray:
+    narrow = {"int64": np.int32, "uint64": np.uint32, "float64": np.float32}
+    return a if jax.config.read("jax_enable_x64") else a.astype(narrow.get(a.dtype.name, a.dtype), copy=False)
+
+
+def check_labels(labels: np.ndarray, classes: int, name: str = "target") -> None:
+    """Class indices are integers from 0 to classes - 1; DataError names the first row that is not."""
+    labels = np.asarray(labels)
+    if labels.dtype.kind not in "iu":
+        raise DataError(f"column {name!r} holds class indices, so it must be of an integer dtype, got {labels.dtype}")
+    bad = np.argwhere((labels < 0) | (labels >= classes))
+    if len(bad):
+        at = tuple(int(k) for k in bad[0])
+        raise DataError(
+            f"column {name!r}, row {at[0]}: label {labels[at]} with {classes} classes (0 to {classes - 1})"
+            + (f"; {len(bad)} labels are out of range" if len(bad) > 1 else "")
+        )
+
+
+def batch_order(
+    rows: int,
+    batch_size: int,
+    *,
+    seed: int | None = None,
+    epoch: int = 0,
+    last: str = "drop",
+    always_weigh: bool = False,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """(i32[steps, batch_size] row numbers, f32[steps, batch_size] weights or None) of one epoch.
+
+    seed: shuffled by (seed, epoch), a pure function of the two; None keeps the order.
+    last: a short last batch is left out ("drop"), or filled with row 0 at weight 0 ("pad").
+    """
+    if batch_size < 1:
+        raise DataError(f"batch size {batch_size}: expected 1 or more")
+    if last not in ("drop", "pad"):
+        raise DataError(f"last={last!r}: a short last batch is either 'drop' or 'pad'")
+    order = np.arange(rows) if seed is None else np.random.default_rng([seed, epoch]).permutation(rows)
+    short = rows % batch_size
+    if last == "drop":
+        if rows < batch_size:
+            raise DataError(
+                f"batch size {batch_size} with {rows} rows leaves no batch: take a smaller one, or last='pad'"
+            )
+        order, short = order[: rows - short], 0
+    padding = batch_size - short if short else 0
+    weights = None
+    if padding or always_weigh:
+        weights = np.concatenate([np.ones(len(order), np.float32), np.zeros(padding, np.float32)])
+        weights = weights.reshape(-1, batch_size)
+    order = np.concatenate([order, np.zeros(padding, order.dtype)])
+    return order.astype(np.int32).reshape(-1, batch_size), weights
+
+
+# ---- larger than the device ---------------------------------------------------------------------------
+
+
+def chunks(
+    batches: Iterable[Any], names: tuple[str, ...], steps: int, *, last: str = "drop"
+) -> Iterator[tuple[Arrays, np.ndarray]]:
+    """Groups batches into chunks for make_epoch: ({name: [steps, batch, ...]}, weights f32[steps, batch]).
+
+    batches: any iterable of tuples of array-likes (a torch DataLoader, an Aidge DataProvider), or of dicts; `names`
+        are the graph's inputs, in the order of the tuple.
+    Every chunk has the same shape, so that one compiled epoch serves them all; what the last one lacks has weight 0.
+    Raises DataError where a batch does not fit the first.
+    """
+    if steps < 1:
+        raise DataError(f"a chunk of {steps} steps: expected 1 or more")
+    held: list[tuple[Arrays, int]] = []
+    first: Arrays | None = None
+    for n, item in enumerate(batches):
+        batch = _named(item, names, n)
+        rows = len(batch[names[0]])
+        if first is None:
+            first = batch
+        size = len(first[names[0]])
+        for k in names:
+            if len(batch[k]) != rows or batch[k].shape[1:] != first[k].shape[1:] or batch[k].dtype != first[k].dtype:
+                raise DataError(
+                    f"batch {n}, {k!r}: {batch[k].dtype}{list(batch[k].shape)} does not fit the first "
+                    f"batch, {first[k].dtype}{list(first[k].shape)}"
+                )
+        if rows > size:
+            raise DataError(f"batch {n} has {rows} rows, the first had {size}: batches may only get shorter")
+        if rows < size:
+            if last == "drop":
+                continue
+            batch = {k: np.concatenate([v, np.zeros((size - rows, *v.shape[1:]), v.dtype)]) for k, v in batch.items()}
+        held.append((batch, rows))
+        if len(held) == steps:
+            yield _chunk(held, steps)
+            held = []
+    if held:
+        yield _chunk(held, steps)
+    if first is None:
+        raise DataError("the data provider gave no batch")
+
+
+def _named(item: Any, names: tuple[str, ...], n: int) -> Arrays:
+    if not isinstance(item, dict):
+        if not isinstance(item, tuple | list) or len(item) != len(names):
+            raise DataError(
+                f"batch {n} is {type(item).__name__}"
+                + (f" of {len(item)}" if isinstance(item, tuple | list) else "")
+                + f": expected a tuple of {len(names)} arrays ({', '.join(names)})"
+            )
+        item = dict(zip(names, item, strict=True))
+    return {k: _staged(np.asarray(item[k])) for k in names}
+
+
+def _chunk(held: list[tuple[Arrays, int]], steps: int) -> tuple[Arrays, np.ndarray]:
+    names, size = list(held[0][0]), len(next(iter(held[0][0].values())))
+    weights = np.zeros((steps, size), np.float32)
+    for k, (_, rows) in enumerate(held):
+        weights[k, :rows] = 1
+    filled = held + [held[-1]] * (steps - len(held))
+    return {k: np.stack([batch[k] for batch, _ in filled]) for k in names}, weights
+
+
+def prefetch(source: Iterable[Any], depth: int = 2, place: Callable[[Any], Any] = jax.device_put) -> Iterator[Any]:
+    """The same items, fetched and placed on the device by a thread that is at most `depth` ahead.
+
+    What the source raises is raised here; the thread ends when this iterator does.
+    """
+    waiting: queue.Queue = queue.Queue(maxsize=depth)
+    stop, end = threading.Event(), object()
+
+    def put(item: Any) -> None:
+        while not stop.is_set():
+            try:
+                return waiting.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for item in source:
+                put((place(item), None))
+                if stop.is_set():
+                    return
+            put((end, None))
+        except BaseException as e:  # carried over to the consumer
+            put((end, e))
+
+    thread = threading.Thread(target=work, daemon=True, name="aidgejax-prefetch")
+    thread.start()
+    try:
+        while True:
+            item, error = waiting.get()
+            if error is not None:
+                raise error
+            if item is end:
+                return
+            yield item
+    finally:
+        stop.set()
+        thread.join()
+
+
+# ---- sources ------------------------------------------------------------------------------------------
+
+
+def digits() -> Dataset:
+    """The 1797 handwritten digits of UCI: x f32[1797, 1, 8, 8] in 0 to 1, target i64[1797] in 0 to 9.
+
+    Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository
+    (1998), test part; licence CC BY 4.0 (aidgejax/assets/README.md).
+    """
+    with resources.files("aidgejax").joinpath("assets/digits.npz").open("rb") as f, np.load(f, allow_pickle=False) as z:
+        return Dataset(
+            x=z["x"].astype(np.float32)[:, None] / 16, target=z["target"].astype(np.int64), classes={"target": 10}
+        )
+
+
+def load_npz(path: Any) -> Dataset:
+    """The arrays of a .npz file, one column each.  Raises DataError for what is no such file (pickles are refused)."""
+    if not os.path.exists(path):
+        raise DataError(f"there is no file {os.fspath(path)!r}")
+    try:
+        with np.load(path, allow_pickle=False) as z:
+            if not hasattr(z, "files"):
+                raise DataError(f"{os.fspath(path)!r} holds a single array: save named ones with numpy.savez")
+            return Dataset({k: z[k] for k in z.files})
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError) as e:
+        if isinstance(e, DataError):
+            raise
+        raise DataError(f"{os.fspath(path)!r} cannot be read as .npz: {e}") from None

@@ -1,0 +1,38 @@
+"""Loss and metrics of a program over a whole data set, in one compiled scan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..execution.program import Arrays, Program
+from .loop import Metric, _averages, _in_python, weights_per_row
+
+
+def make_evaluation(
+    program: Program, *, loss: str | None = "loss", metrics: Mapping[str, Metric] | None = None, compiled: bool = True
+) -> Callable:
+    """evaluate(params, buffers, batches, weights=None, data=None) -> {"loss", metrics}: means over all rows.
+
+    program: lowered with training=False.  batches, weights and data as in make_epoch; one compiled scan.
+    """
+
+    def evaluate(params: Arrays, buffers: Arrays, batches: Any, weights: Any = None, data: Arrays | None = None):
+        def one(sums, item):
+            rows, weight = item
+            batch = rows if data is None else {k: v[rows] for k, v in data.items()}
+            outputs, _, _ = program.forward(params, buffers, batch, save=False)
+            per_row = outputs[loss] if loss else jnp.zeros(jax.tree.leaves(batch)[0].shape[0])
+            row_weights = weights_per_row(per_row, weight, divide=False)
+            found = _averages(outputs, batch, row_weights, loss, metrics)
+            return (jax.tree.map(jnp.add, sums[0], found), sums[1] + jnp.sum(row_weights)), None
+
+        zero = {n: jnp.float32(0) for n in (["loss"] if loss else []) + list(metrics or {})}
+        scan = jax.lax.scan if compiled else _in_python
+        (sums, row_weights), _ = scan(one, (zero, jnp.float32(0)), (batches, weights))
+        return {k: v / row_weights for k, v in sums.items()}
+
+    return jax.jit(evaluate) if compiled else evaluate

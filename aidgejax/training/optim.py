@@ -1,0 +1,346 @@
+"""Optimizers: what one update does to one array, lifted over all parameters once, by `per_leaf`.
+
+    optimizer = adamw(weight_decay=0.01)
+    state = optimizer.init(params)
+    params, state = optimizer.update(params, grads, state, lr)
+
+Params, gradients and state are pytrees; everything is pure.  A convention in which systems differ (what the first
+update does, where epsilon stands) is a named option.  Parameters keep their dtype; those of 16 bits are updated in
+float32, in which their state is kept as well.
+
+A hyper-parameter given as a number is checked and compiled in; given as an array, traced or not, it is an input.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ..errors import GraphError, SettingError
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """init(params) -> state;  update(params, grads, state, lr) -> (params, state).
+
+    state: the pytree of params with a NamedTuple in place of each array.  Its `seen` counts the updates: a fresh `init`
+    starts momentum and moments anew.  A gradient of None leaves its parameter, and its state, as they are.
+    post_update(params, buffers) -> (params, buffers): what follows each update of all parameters, if anything does:
+    weights that are clipped, say (see aidgejax.analog.with_post_update).
+    """
+
+    init: Callable[[Any], Any]
+    update: Callable[[Any, Any, Any, Any], tuple[Any, Any]]
+    post_update: Callable[[Any, Any], tuple[Any, Any]] | None = None
+
+
+class Momentum(NamedTuple):
+    """velocity: None where momentum is 0, when nobody reads it."""
+
+    velocity: Any
+    seen: Any
+
+
+class Moments(NamedTuple):
+    """Running means of g and g**2.  powers: beta1**seen and beta2**seen where they are kept as products, else None."""
+
+    mean: Any
+    square: Any
+    seen: Any
+    powers: Any
+
+
+class Squares(NamedTuple):
+    """Running mean (RMSProp) or sum (AdaGrad) of g**2."""
+
+    square: Any
+    seen: Any
+
+
+# ---- rules for one array ------------------------------------------------------------------------------
+
+
+def sgd(momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, *, first="whole", dampen_always=False):
+    """Stochastic gradient descent with momentum.
+
+        g <- g + weight_decay * p
+        v <- momentum * v + (1 - dampening) * g
+        p <- p - lr * v                               nesterov: p - lr * (g + momentum * v)
+
+    first: the first update takes v <- g ("whole", torch), follows the rule from v = 0 ("dampened", TVM and SINGA),
+        or takes v <- g before weight_decay is added ("bare", Aidge).
+    dampen_always: dampening acts even when momentum is 0 (Aidge, TVM's MomentumSGD).
+    """
+    momentum = _setting("sgd", "momentum", momentum, 0, math.inf)
+    dampening = _setting("sgd", "dampening", dampening, -math.inf, math.inf)
+    weight_decay = _setting("sgd", "weight_decay", weight_decay, 0, math.inf)
+    _choice("sgd", "first", first, ("whole", "dampened", "bare"))
+    remembers = not (isinstance(momentum, float) and momentum == 0)
+
+    def init(p):
+        return Momentum(jnp.zeros_like(p) if remembers else None, jnp.int32(0))
+
+    def update(p, g, s, lr):
+        decayed = _decayed(g, p, weight_decay)
+        v = (1 - dampening * (dampen_always or momentum != 0)) * decayed
+        if remembers:
+            v = momentum * s.velocity + v
+        if first != "dampened":
+            v = jnp.where(s.seen == 0, g if first == "bare" else decayed, v)
+        step = decayed + momentum * v if nesterov else v
+        return p - lr * step, Momentum(v if remembers else None, s.seen + 1)
+
+    return per_leaf(init, update)
+
+
+def adam(beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.0, *, bias_correction="moments"):
+    """Adam; weight_decay is L2, added to the gradient.
+
+        m <- beta1 * m + (1 - beta1) * g
+        v <- beta2 * v + (1 - beta2) * g**2           t: updates, this one included
+        p <- p - lr * m' / (sqrt(v') + epsilon)
+
+    bias_correction: "moments": m' = m / (1 - beta1**t), v' = v / (1 - beta2**t) (torch, Aidge, SINGA);
+        "products": the same with the powers kept as running products (TVM);
+        "rate": lr * sqrt(1 - beta2**t) / (1 - beta1**t) with m and v as they are, so that epsilon is not corrected
+        (ONNX Runtime, Hugging Face);  "none".
+    """
+    weight_decay = _setting("adam", "weight_decay", weight_decay, 0, math.inf)
+    descend, init = _adam("adam", beta1, beta2, epsilon, bias_correction)
+
+    def update(p, g, s, lr):
+        step, s = descend(_decayed(g, p, weight_decay), s, lr)
+        return p - step, s
+
+    return per_leaf(init, update)
+
+
+def adamw(beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.01, *, decay="before", bias_correction=None):
+    """Adam with decoupled decay: p <- p - lr * weight_decay * p, apart from the moments.
+
+    decay: "before" Adam's step, with bias_correction "moments" (torch), or "after" it, on the parameter already moved,
+        with bias_correction "rate" (ONNX Runtime, Hugging Face; theirs have epsilon=1e-6, weight_decay=0 by default).
+    bias_correction: one of adam's, if it is to be another than the one that belongs to `decay`.
+    """
+    weight_decay = _setting("adamw", "weight_decay", weight_decay, 0, math.inf)
+    _choice("adamw", "decay", decay, ("before", "after"))
+    correction = bias_correction or {"before": "moments", "after": "rate"}[decay]
+    descend, init = _adam("adamw", beta1, beta2, epsilon, correction)
+
+    def update(p, g, s, lr):
+        step, s = descend(g, s, lr)
+        if decay == "before":
+            return p * (1 - lr * weight_decay) - step, s
+        return (p - step) * (1 - lr * weight_decay), s
+
+    return per_leaf(init, update)
+
+
+def rmsprop(rho=0.99, epsilon=1e-8, weight_decay=0.0, *, epsilon_at="outside"):
+    """r <- rho * r + (1 - rho) * g**2;  p <- p - lr * g / (sqrt(r) + epsilon), and g includes weight_decay * p.
+
+    epsilon_at: "outside" the root, as written (torch), or "inside": sqrt(r + epsilon) (SINGA, whose rho is 0.9).
+    """
+    rho = _setting("rmsprop", "rho", rho, 0, 1)
+
+    def average(square, g):
+        return rho * square + (1 - rho) * g * g
+
+    return _squares("rmsprop", average, 0.0, epsilon, weight_decay, epsilon_at)
+
+
+def adagrad(epsilon=1e-10, weight_decay=0.0, *, initial=0.0, epsilon_at="outside"):
+    """h <- h + g**2, from h = initial;  p <- p - lr * g / (sqrt(h) + epsilon), and g includes weight_decay * p.
+
+    epsilon_at: "outside" the root, as written (torch), or "inside": sqrt(h + epsilon) (SINGA, whose epsilon is 1e-8).
+    """
+    initial = _setting("adagrad", "initial", initial, 0, math.inf)
+    return _squares("adagrad", lambda square, g: square + g * g, initial, epsilon, weight_decay, epsilon_at)
+
+
+def _decayed(g, p, weight_decay):
+    """g + weight_decay * p; without decay p is not read."""
+    return g if isinstance(weight_decay, float) and weight_decay == 0 else g + weight_decay * p
+
+
+def _adam(rule, beta1, beta2, epsilon, correction):
+    """(descend, init): descend(g, state, lr) -> (what to subtract from p, state)."""
+    beta1 = _setting(rule, "beta1", beta1, 0, 1, below=True)
+    beta2 = _setting(rule, "beta2", beta2, 0, 1, below=True)
+    epsilon = _setting(rule, "epsilon", epsilon, 0, math.inf)
+    _choice(rule, "bias_correction", correction, ("moments", "products", "rate", "none"))
+
+    def init(p):
+        one = jnp.ones((), p.dtype)
+        return Moments(
+            jnp.zeros_like(p), jnp.zeros_like(p), jnp.int32(0), (one, one) if correction == "products" else None
+        )
+
+    def descend(g, s, lr):
+        t, powers = s.seen + 1, s.powers
+        m = beta1 * s.mean + (1 - beta1) * g
+        v = beta2 * s.square + (1 - beta2) * g * g
+        if correction == "products":
+            powers = (powers[0] * beta1, powers[1] * beta2)
+            missing1, missing2 = 1 - powers[0], 1 - powers[1]
+        else:
+            missing1, missing2 = _missing(beta1, t, g.dtype), _missing(beta2, t, g.dtype)
+        if correction == "none":
+            step = lr * m / (jnp.sqrt(v) + epsilon)
+        elif correction == "rate":
+            step = lr * jnp.sqrt(missing2) / missing1 * m / (jnp.sqrt(v) + epsilon)
+        else:
+            step = lr * (m / missing1) / (jnp.sqrt(v / missing2) + epsilon)
+        return step, Moments(m, v, t, powers)
+
+    return descend, init
+
+
+def _missing(beta, t, dtype):
+    """1 - beta**t, the share of a running mean that has been filled; expm1 keeps its digits when t is small."""
+    if isinstance(beta, float):
+        return jnp.ones((), dtype) if beta == 0 else -jnp.expm1(t.astype(dtype) * math.log(beta))
+    return 1 - jnp.power(beta, t.astype(dtype))
+
+
+def _squares(rule, accumulate, initial, epsilon, weight_decay, epsilon_at):
+    epsilon = _setting(rule, "epsilon", epsilon, 0, math.inf)
+    weight_decay = _setting(rule, "weight_decay", weight_decay, 0, math.inf)
+    _choice(rule, "epsilon_at", epsilon_at, ("inside", "outside"))
+
+    def init(p):
+        return Squares(jnp.full_like(p, initial), jnp.int32(0))
+
+    def update(p, g, s, lr):
+        g = _decayed(g, p, weight_decay)
+        square = accumulate(s.square, g)
+        root = jnp.sqrt(square + epsilon) if epsilon_at == "inside" else jnp.sqrt(square) + epsilon
+        return p - lr * g / root, Squares(square, s.seen + 1)
+
+    return per_leaf(init, update)
+
+
+# ---- over all parameters ------------------------------------------------------------------------------
+
+
+def per_leaf(init, update) -> Optimizer:
+    """Lift a rule for one array, init(p) -> s and update(p, g, s, lr) -> (p, s), over a pytree of parameters.
+
+    The rule sees float32 or wider.  Results return to the dtypes that went in, so that a scan can carry them.
+    """
+
+    def init_all(params):
+        for path, p in jax.tree_util.tree_leaves_with_path(params):
+            if not jnp.issubdtype(jnp.result_type(p), jnp.floating):
+                raise GraphError(
+                    f"parameter {_named(path)} has dtype {jnp.result_type(p)}: only floating-point "
+                    f"parameters can be trained. Leave it out of the parameters, or freeze it"
+                )
+        return jax.tree.map(lambda p: init(_wide(p)), params)
+
+    def update_all(params, grads, state, lr):
+        paths, tree = jax.tree_util.tree_flatten_with_path(params)
+        grads = _aligned(tree, grads, "gradients", params)
+        states = _aligned(tree, state, "optimizer state", params)
+        results = [_update_one(update, path, p, g, s, lr) for (path, p), g, s in zip(paths, grads, states, strict=True)]
+        return tree.unflatten(p for p, _ in results), tree.unflatten(s for _, s in results)
+
+    return Optimizer(init_all, update_all)
+
+
+def clipped(optimizer, max_norm):
+    """The same optimizer, whose gradients pass `clip_by_global_norm` first."""
+
+    def update(params, grads, state, lr):
+        return optimizer.update(params, clip_by_global_norm(grads, max_norm), state, lr)
+
+    return Optimizer(optimizer.init, update, optimizer.post_update)
+
+
+def global_norm(tree):
+    """The Euclidean norm of all arrays taken as one vector, f[]; summed in float32 or wider."""
+    return jnp.sqrt(sum((jnp.sum(jnp.square(_wide(x))) for x in jax.tree.leaves(tree)), start=jnp.float32(0)))
+
+
+def clip_by_global_norm(grads, max_norm):
+    """grads * min(1, max_norm / (norm + 1e-6)), and norm is that of all gradients together.
+
+    NaN in one gradient makes all of them NaN.  Source: torch.nn.utils.clip_grad_norm_, ONNX Runtime's ClipGradNorm.
+    """
+    max_norm = _setting("clip_by_global_norm", "max_norm", max_norm, 0, math.inf, above=True)
+    factor = jnp.minimum(1, max_norm / (global_norm(grads) + 1e-6))
+    return jax.tree.map(lambda g: (_wide(g) * factor).astype(g.dtype), grads)
+
+
+# ---- inside -------------------------------------------------------------------------------------------
+
+
+def _update_one(update, path, p, g, s, lr):
+    if g is None:
+        return p, s
+    if jnp.shape(g) != jnp.shape(p):
+        raise GraphError(f"parameter {_named(path)} has shape {jnp.shape(p)}, but its gradient has {jnp.shape(g)}")
+    wide = _wide(p)
+    new, state = update(wide, jnp.asarray(g, wide.dtype), s, jnp.asarray(lr, wide.dtype))
+    return new.astype(p.dtype), jax.tree.map(lambda new, old: new.astype(old.dtype), state, s)
+
+
+def _wide(p):
+    p = jnp.asarray(p)
+    return p.astype(jnp.promote_types(p.dtype, jnp.float32))
+
+
+def _aligned(tree, other, what, params):
+    """The leaves of `other`, in the order of the parameters."""
+    try:
+        return tree.flatten_up_to(other)
+    except (ValueError, TypeError) as e:
+        raise GraphError(
+            f"the {what} do not have the structure of the parameters: expected {_outline(params)}, "
+            f"got {_outline(other)}"
+        ) from e
+
+
+def _outline(tree):
+    if isinstance(tree, dict):
+        shown = ", ".join(map(repr, list(tree)[:8])) + (", ..." if len(tree) > 8 else "")
+        return f"a dict of {shown}" if tree else "an empty dict"
+    if isinstance(tree, list | tuple):
+        return f"a {type(tree).__name__} of {len(tree)}"
+    return type(tree).__name__
+
+
+def _named(path):
+    return repr(path[0].key) if len(path) == 1 and hasattr(path[0], "key") else jax.tree_util.keystr(path) or "(alone)"
+
+
+def _setting(rule, name, value, least, most, *, above=False, below=False):
+    """The number as a float, checked; an array as it is.  above, below: the bound itself is refused."""
+    if isinstance(value, jax.Array):
+        return value
+    fits = (
+        isinstance(value, numbers.Real)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and least <= value <= most
+        and not (above and value == least)
+        and not (below and value == most)
+    )
+    if not fits:
+        low = "" if least == -math.inf else f"{'above' if above else 'at least'} {least}"
+        high = "" if most == math.inf else f"{'below' if below else 'at most'} {most}"
+        raise SettingError(
+            f"{rule}: {name} is {value!r}; expected a finite number {' and '.join(filter(None, (low, high)))}".rstrip()
+        )
+    return float(value)
+
+
+def _choice(rule, name, value, choices):
+    if value not in choices:
+        raise SettingError(f"{rule}: {name} is {value!r}; expected one of {', '.join(map(repr, choices))}")

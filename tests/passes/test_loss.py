@@ -1,0 +1,232 @@
+"""with_loss: one line from a model to a graph that can be trained."""
+
+import jax
+import numpy as np
+import pytest
+
+from aidgejax import onnxio, reference
+from aidgejax.errors import GraphError
+from aidgejax.execution.program import make_program
+from aidgejax.graph import Graph
+from aidgejax.interpreter.shape_inference import infer_shapes
+from aidgejax.passes.loss import LOSSES, with_loss
+
+RNG = np.random.default_rng(5)
+W = RNG.normal(size=4).astype(np.float32)
+
+
+def model(shape=("N", 4)):
+    g = Graph("model")
+    x, w = g.input("x", shape), g.parameter("w", W)
+    g.output(g.op.Mul(x, w, name="scores"))
+    return infer_shapes(g)
+
+
+def batch_for(loss, n):
+    x = RNG.normal(size=(n, 4)).astype(np.float32)
+    if LOSSES[loss][1] == "classes":
+        return {"x": x, "target": RNG.integers(0, 4, n)}
+    return {"x": x, "target": RNG.uniform(0.1, 0.9, (n, 4)).astype(np.float32)}
+
+
+def prediction_for(loss):
+    """A model whose output suits the loss: probabilities for bce, log-probabilities for nll."""
+    g = model()
+    if loss in ("bce", "nll"):
+        (scores,) = g.outputs
+        g.outputs = []
+        g.output(g.op.Sigmoid(scores) if loss == "bce" else g.op.LogSoftmax(scores, axis=-1))
+    return infer_shapes(g)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "rows", "none"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_trains_at_any_batch_size(loss, reduction):
+    graph = with_loss(prediction_for(loss), loss, reduction=reduction)
+    assert graph.outputs[-1] == "loss" and len(graph.outputs) == 2
+    program = make_program(graph)
+    assert program.seeds == ("loss",)
+    assert program.graph.value("loss") == graph.value("loss")  # what with_loss declares is what lowering finds
+    for n in (2, 5):
+        batch = batch_for(loss, n)
+        outputs, saved, _ = program.forward(program.graph.params, {}, batch)
+        found = reference.execute(program.graph, batch)
+        np.testing.assert_allclose(outputs["loss"], found["loss"], rtol=1e-5)
+        d = np.ones(np.shape(outputs["loss"]), np.float32)
+        grads = program.backward(program.graph.params, saved, {"loss": d})
+        plain = reference.gradients(program.graph, found, {"loss": d}, ["w"])
+        np.testing.assert_allclose(grads["w"], plain["w"], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_rows_average_to_the_mean(loss):
+    batch = batch_for(loss, 4)
+    values = {}
+    for reduction in ("mean", "rows", "none", "sum"):
+        program = make_program(with_loss(prediction_for(loss), loss, reduction=reduction))
+        values[reduction] = program.forward(program.graph.params, {}, batch)[0]["loss"]
+    assert values["rows"].shape == (4,)
+    np.testing.assert_allclose(np.mean(values["rows"]), values["mean"], rtol=1e-5)
+    np.testing.assert_allclose(np.mean(values["none"]), values["mean"], rtol=1e-5)
+    np.testing.assert_allclose(np.sum(values["none"]), values["sum"], rtol=1e-5)
+
+
+def test_rows_of_a_segmentation_are_means_over_positions():
+    g = Graph("segmentation")
+    g.output(g.op.Identity(g.input("x", ("N", 3, 2, 2))))
+    graph = with_loss(infer_shapes(g), "cross_entropy", reduction="rows")
+    assert str(graph.value("target")) == "target:int64[N, 2, 2]"
+    assert graph.value("loss").shape == ("N",)
+    batch = {"x": RNG.normal(size=(5, 3, 2, 2)).astype(np.float32), "target": RNG.integers(0, 3, (5, 2, 2))}
+    got = reference.execute(graph, batch)["loss"]
+    each = reference.execute(with_loss(infer_shapes(g), "cross_entropy", reduction="none"), batch)["loss"]
+    np.testing.assert_allclose(got, each.mean(axis=(1, 2)), rtol=1e-6)
+
+
+def test_the_graph_itself_stays_as_it_is():
+    g = model()
+    before = str(g)
+    with_loss(g, "mse")
+    assert str(g) == before
+
+
+def test_names_and_targets_are_the_callers():
+    g = model()
+    g.output(g.op.Relu("scores", name="extra"))
+    graph = with_loss(infer_shapes(g), "l1", prediction="extra", target="wanted", name="distance")
+    assert graph.outputs == ["scores", "extra", "distance"]
+    assert str(graph.inputs["wanted"]) == "wanted:float32[N, 4]"
+
+
+def test_class_weights_and_ignored_rows():
+    weights = [0.5, 1.0, 2.0, 4.0]
+    graph = with_loss(model(), "cross_entropy", weights=weights, ignore_index=-1)
+    assert graph.producers["loss.weights"].role == "constant"
+    x, labels = RNG.normal(size=(4, 4)).astype(np.float32), np.array([3, -1, 0, -1])
+    found = reference.execute(graph, {"x": x, "target": labels})
+    kept = reference.execute(graph, {"x": x[[0, 2]], "target": labels[[0, 2]]})
+    np.testing.assert_allclose(found["loss"], kept["loss"], rtol=1e-6)
+
+
+def test_distillation_is_what_aidge_documents():
+    graph = with_loss(model(), "distillation", target="teacher", temperature=4.0)
+    batch = {"x": RNG.normal(size=(5, 4)).astype(np.float32), "teacher": RNG.normal(size=(5, 4)).astype(np.float32)}
+    found = reference.execute(graph, batch)
+    soft = lambda z: np.exp(z / 4) / np.exp(z / 4).sum(axis=1, keepdims=True)  # noqa: E731
+    wanted = -np.sum(soft(batch["teacher"]) * np.log(soft(found["scores"]))) / 5
+    np.testing.assert_allclose(found["loss"], wanted, rtol=1e-6)
+
+
+def test_a_label_outside_the_classes_makes_nan_in_jax_and_an_error_in_numpy():
+    graph = with_loss(model(), "cross_entropy")
+    program = make_program(graph)
+    batch = {"x": np.ones((2, 4), np.float32), "target": np.array([1, 4])}
+    assert np.isnan(jax.jit(program.forward)(program.graph.params, {}, batch)[0]["loss"])
+    with pytest.raises(GraphError, match=r"label 4 at \[1\] is not one of the 4 classes"):
+        reference.execute(graph, batch)
+
+
+def test_bfloat16_stays_bfloat16():
+    g = Graph("small")
+    g.output(g.op.Relu(g.input("x", ("N", 4), "bfloat16")))
+    for loss in LOSSES:
+        graph = with_loss(infer_shapes(g), loss)
+        assert infer_shapes(graph).value("loss").dtype == "bfloat16", loss
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_loss_graph_can_be_written(loss):
+    graph = with_loss(prediction_for(loss), loss)
+    batch = batch_for(loss, 3)
+    again = onnxio.read(onnxio.to_model(graph))
+    assert again.outputs == graph.outputs
+    np.testing.assert_allclose(
+        reference.execute(again, batch)["loss"], reference.execute(graph, batch)["loss"], rtol=1e-5
+    )
+
+
+# ---- mistakes -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (
+            lambda g: with_loss(g, "hinge"),
+            r"no loss 'hinge'; the losses are mse, l1, huber, bce, bce_logits, "
+            r"cross_entropy, nll, soft_cross_entropy, distillation",
+        ),
+        (
+            lambda g: with_loss(g, "mse", reduction="median"),
+            r"reduction 'median': expected one of mean, sum, rows, none",
+        ),
+        (
+            lambda g: with_loss(g, "mse", target="x"),
+            r"graph 'model' has a tensor 'x' already: give the 'mse' loss another "
+            r"target, e.g. target='x_1'",
+        ),
+        (
+            lambda g: with_loss(g, "mse", name="scores"),
+            r"has a tensor 'scores' already: give the 'mse' loss another name",
+        ),
+        (lambda g: with_loss(g, "mse", prediction="nowhere"), r"graph 'model' has no tensor 'nowhere'"),
+        (lambda g: with_loss(g, "mse", delta=2.0), r"the 'mse' loss has no option 'delta'; it has none"),
+        (
+            lambda g: with_loss(g, "huber", width=2.0),
+            r"the 'huber' loss has no option 'width'; it has delta, normalized",
+        ),
+        (lambda g: with_loss(g, "distillation", temperature=0), r"needs a temperature above 0, got 0"),
+    ],
+)
+def test_mistakes_are_named(call, message):
+    with pytest.raises(GraphError, match=message):
+        call(model())
+
+
+def test_two_outputs_need_a_choice():
+    g = model()
+    g.output(g.op.Relu("scores", name="extra"))
+    with pytest.raises(
+        GraphError,
+        match=r"graph 'model' has 2 outputs: 'scores', 'extra'; say which of its tensors "
+        r"the loss compares: prediction=...",
+    ):
+        with_loss(infer_shapes(g), "mse")
+
+
+def test_an_unknown_shape_says_what_to_call():
+    g = Graph("model")
+    g.output(g.op.Relu(g.input("x", ("N", 3)), name="y"))
+    with pytest.raises(
+        GraphError,
+        match=r"the shape of the prediction y:\?\[\?\] of graph 'model' is unknown, .* "
+        r"call aidgejax.infer_shapes\(graph\) first",
+    ):
+        with_loss(g, "mse")
+
+
+def test_classes_need_an_axis():
+    g = Graph("model")
+    g.output(g.input("x", ("N",)))
+    with pytest.raises(GraphError, match=r"needs a prediction of shape \[n, classes\].* x:float32\[N\]"):
+        with_loss(g, "cross_entropy")
+
+
+def test_labels_of_another_shape_are_refused_by_name():
+    g = Graph("model")
+    scores, target = g.input("scores", (5, 4)), g.input("target", (5, 1), "int64")
+    g.output(g.op.SoftmaxCrossEntropyLoss(scores, target))
+    with pytest.raises(
+        GraphError,
+        match=r"node 'SoftmaxCrossEntropyLoss' .* labels have shape \[5, 1\], scores "
+        r"\[5, 4\]: expected one class index per row and position, \[5\]",
+    ):
+        infer_shapes(g)
+
+
+def test_one_hot_labels_are_sent_to_the_right_operator():
+    g = Graph("model")
+    scores, target = g.input("scores", (5, 4)), g.input("target", (5,), "float32")
+    g.output(g.op.SoftmaxCrossEntropyLoss(scores, target))
+    with pytest.raises(GraphError, match=r"dtype float32: expected class indices, .* use SoftLabelCrossEntropy"):
+        infer_shapes(g)

@@ -159,7 +159,7 @@ def _quantizer(n_bits: int, symmetric: bool, *shapes: tuple[int, ...]) -> Progra
     inputs = [g.input(n, s) for n, s in zip(("v", "delta", "zero_float"), shapes, strict=True)]
     g.output(
         g.add(
-            "FakeQuantize",
+            "AnalogQuantize",
             [*inputs, g.input("signed", (), "bool")],
             {"n_bits": n_bits, "symmetric": int(symmetric)},
             names=["q"],

@@ -317,7 +317,7 @@ class _Writer:
         self.move(
             **{f"{name}.delta": delta, f"{name}.zero_float": zero, f"{name}.signed": signed, f"{name}_update_idx": idx}
         )
-        return op.FakeQuantize(v, delta, zero, signed, n_bits=p.n_bits, symmetric=int(p.symmetric))
+        return op.AnalogQuantize(v, delta, zero, signed, n_bits=p.n_bits, symmetric=int(p.symmetric))
 
     def act_quantized(self, y: Value) -> Value:
         op, (n_bits, symmetric) = self.op, self.s.act_bits
@@ -326,4 +326,4 @@ class _Writer:
         )
         self.move(**{"act_quant.low": low, "act_quant.high": high, "act_quant.seen": seen})
         found = op.QuantizerRange(op.Concat(low, high, axis=0), outputs=3, n_bits=n_bits, symmetric=int(symmetric))
-        return op.FakeQuantize(y, *found, n_bits=n_bits, symmetric=int(symmetric))
+        return op.AnalogQuantize(y, *found, n_bits=n_bits, symmetric=int(symmetric))

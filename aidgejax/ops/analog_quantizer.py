@@ -1,7 +1,7 @@
 """The quantizer of an analog tile's digital scales and biases: one range for the whole tensor.
 
 Source of formulas and names: aihwkit (QuantizedTorchInferenceTile).  QuantizerState watches the tensor and decides on
-delta and zero point, FakeQuantize applies them.
+delta and zero point, AnalogQuantize applies them.
 """
 
 import jax.numpy as jnp
@@ -191,7 +191,7 @@ def running_range(v, low, high, seen, *, momentum=0.9, training_mode=0):
 # ---- quantizing ---------------------------------------------------------------------------------------
 
 
-def fake_quantize_vjp(op, v, delta, zero_float, signed, q, dq, *, n_bits, symmetric):
+def analog_quantize_vjp(op, v, delta, zero_float, signed, q, dq, *, n_bits, symmetric):
     """Not the derivative of the rounding, which is passed straight through; the rest is the derivative.
 
     delta: 0 below 1e-8; zero_float: 0 where it rounds to outside the levels.  Source: aihwkit (learned min-max)."""
@@ -218,7 +218,7 @@ def scalar(op, x):
     return op.Squeeze(x) if x.rank else x
 
 
-def fake_quantize_onnx(op, v, delta, zero_float, signed, *, n_bits, symmetric):
+def analog_quantize_onnx(op, v, delta, zero_float, signed, *, n_bits, symmetric):
     delta, zero_float, signed = (scalar(op, a) for a in (delta, zero_float, signed))
     lowest, highest = levels_onnx(op, n_bits, symmetric, signed, v)
     s = op.Max(delta, LEAST)
@@ -228,8 +228,8 @@ def fake_quantize_onnx(op, v, delta, zero_float, signed, *, n_bits, symmetric):
     return op.Mul(op.Sub(op.Clip(op.Add(op.Round(op.Div(v, s)), zero), 0.0, highest), zero), s)
 
 
-@operator("FakeQuantize", vjp=fake_quantize_vjp, decompose=fake_quantize_onnx)
-def fake_quantize(v, delta, zero_float, signed, *, n_bits, symmetric=1):
+@operator("AnalogQuantize", vjp=analog_quantize_vjp, decompose=analog_quantize_onnx)
+def analog_quantize(v, delta, zero_float, signed, *, n_bits, symmetric=1):
     """s (clip(round(v / s) + zp) - zp), s = max(delta, 1e-8).  f[*s], f[1], f[1], bool[1] -> f[*s].
 
     Clipped to the levels: 0 to 2^n_bits - 1, or symmetric and signed -2^(n_bits-1) to 2^(n_bits-1) - 1.  zp: 0 if

@@ -59,16 +59,16 @@ def running_range(v, low, high, seen, *, momentum=0.9, training_mode=0):
     return *now, np.ones_like(seen)
 
 
-@define("FakeQuantize")
-def fake_quantize(v, delta, zero_float, signed, *, n_bits, symmetric=1):
+@define("AnalogQuantize")
+def analog_quantize(v, delta, zero_float, signed, *, n_bits, symmetric=1):
     least, most = bounds(n_bits, symmetric, signed)
     s = np.maximum(delta, v.dtype.type(1e-8)).reshape(())
     zp = 0 if symmetric else np.clip(np.rint(zero_float), 0, most).reshape(())
     return (s * (np.clip(np.rint(v / s) + zp, least, most) - zp)).astype(v.dtype)
 
 
-@backward("FakeQuantize")
-def fake_quantize_backward(v, delta, zero_float, signed, q, dq, *, n_bits, symmetric=1):
+@backward("AnalogQuantize")
+def analog_quantize_backward(v, delta, zero_float, signed, q, dq, *, n_bits, symmetric=1):
     least, most = bounds(n_bits, symmetric, signed)
     s = max(float(np.reshape(delta, ())), 1e-8)
     middle = 0.0 if symmetric else float(np.rint(np.reshape(zero_float, ())))

@@ -66,11 +66,11 @@ CASES = [
         )
         for why, seen, training in [("first", 0, 1), ("later", 1, 1), ("outside training", 1, 0)]
     ),
-    Case("FakeQuantize", (BETWEEN, one(0.2), one(0), YES), n_bits=3, batch=(), excused=ROUNDS),
-    Case("FakeQuantize", (BETWEEN, one(0.2), one(0), NO), n_bits=3, batch=(), why="unsigned", excused=ROUNDS),
-    Case("FakeQuantize", (BETWEEN, one(0.2), one(2.3), NO), n_bits=3, symmetric=0, batch=(), excused=ROUNDS),
+    Case("AnalogQuantize", (BETWEEN, one(0.2), one(0), YES), n_bits=3, batch=(), excused=ROUNDS),
+    Case("AnalogQuantize", (BETWEEN, one(0.2), one(0), NO), n_bits=3, batch=(), why="unsigned", excused=ROUNDS),
+    Case("AnalogQuantize", (BETWEEN, one(0.2), one(2.3), NO), n_bits=3, symmetric=0, batch=(), excused=ROUNDS),
     Case(
-        "FakeQuantize",
+        "AnalogQuantize",
         (BETWEEN, one(0.2), one(9.3), NO),
         n_bits=3,
         symmetric=0,
@@ -78,6 +78,6 @@ CASES = [
         why="zero point cut off",
         excused=ROUNDS,
     ),
-    Case("FakeQuantize", (BETWEEN, one(-0.2), one(0), YES), n_bits=3, batch=(), why="no step", excused=ROUNDS),
-    Case("FakeQuantize", (BEYOND, one(0.2), one(0), YES), n_bits=3, batch=(), wrt=(1,), why="all cut off"),
+    Case("AnalogQuantize", (BETWEEN, one(-0.2), one(0), YES), n_bits=3, batch=(), why="no step", excused=ROUNDS),
+    Case("AnalogQuantize", (BEYOND, one(0.2), one(0), YES), n_bits=3, batch=(), wrt=(1,), why="all cut off"),
 ]

@@ -39,7 +39,7 @@ def test_without_matplotlib_training_succeeds(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(quick("--out", str(tmp_path / "run"))) == 0
     told = capsys.readouterr().out
-    assert 'matplotlib is missing; pip install "aidgejax[examples]"' in told
+    assert 'history.png not written: matplotlib is missing; pip install "aidgejax[examples]"' in told
     assert not (tmp_path / "run" / "history.png").exists()
 
 

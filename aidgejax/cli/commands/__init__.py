@@ -1,0 +1,1 @@
+"""One module per command; see aidgejax/cli/main.py for what it holds."""

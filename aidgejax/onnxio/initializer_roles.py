@@ -14,40 +14,6 @@ from ..ops import lookup
 from ..ops.control_flow import is_control_flow
 
 KEY = "aidgejax.roles"  # in the model's metadata: {role: [names]}, where it is not the guessed one
-# Inputs that are settings of a node and not weights, though they may be floating.
-SETTINGS = {
-    "Clip": (1, 2),
-    "Pad": (2,),
-    "Dropout": (1,),
-    "Resize": (1, 2),
-    "OneHot": (2,),
-    "Range": (0, 1, 2),
-    "RNN": (5,),
-    "GRU": (5,),
-    "LSTM": (5, 6),
-    "RotaryEmbedding": (1, 2),
-    "NonMaxSuppression": (3, 4),
-    "QuantizeLinear": (1, 2),
-    "DequantizeLinear": (1, 2),
-    "Where": (0,),
-}
-# Inputs that are weights wherever they are stored: exporters write some of them as Constant nodes.
-WEIGHTS = {
-    "Conv": (1, 2),
-    "ConvTranspose": (1, 2),
-    "Gemm": (1, 2),
-    "MatMul": (1,),
-    "Gather": (0,),
-    "PRelu": (1,),
-    "BatchNormalization": (1, 2, 3, 4),
-    "LayerNormalization": (1, 2),
-    "InstanceNormalization": (1, 2),
-    "GroupNormalization": (1, 2),
-    "RMSNormalization": (1,),
-    "RNN": (1, 2, 3),
-    "LSTM": (1, 2, 3),
-    "GRU": (1, 2, 3),
-}
 
 
 def guess_roles(graph: Graph) -> dict[str, str]:
@@ -60,7 +26,7 @@ def guess_roles(graph: Graph) -> dict[str, str]:
 
 def feeds_weight(graph: Graph) -> set[str]:
     """The producers that some node reads as its weight."""
-    return {name for name, uses in _uses(graph).items() if any(k in WEIGHTS.get(n.op, ()) for n, k in uses)}
+    return {name for name, uses in _uses(graph).items() if any(_reads(n, k, "weights") for n, k in uses)}
 
 
 def _uses(graph: Graph) -> dict[str, list[tuple[Node, int]]]:
@@ -84,9 +50,14 @@ def _guess(data: np.ndarray, fixed: bool, uses: list[tuple[Node, int]]) -> str:
         return "constant"
     if any(k in lookup(n.op).updates for n, k in uses):
         return "buffer"
-    if data.ndim == 0 or all(k in SETTINGS.get(n.op, ()) for n, k in uses):
+    if data.ndim == 0 or all(_reads(n, k, "settings") for n, k in uses):
         return "constant"
     return "parameter"
+
+
+def _reads(node: Node, position: int, kind: str) -> bool:
+    operator = lookup(node.op)
+    return operator.reads_as(position) in getattr(operator, kind)
 
 
 def is_float(data: np.ndarray) -> bool:

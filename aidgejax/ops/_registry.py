@@ -17,7 +17,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import GraphError, UnknownOperator
@@ -46,6 +46,16 @@ class Operator:
     attributes: dict[str, Any]
     updates_parameters: bool = False
     straight_through: str = ""
+    weights: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    index_of: dict[str, tuple[str, str | int]] = field(default_factory=dict)
+    limits: Callable[[dict[str, Any]], dict[str, int]] | None = None
+    gradient_exports: str = "yes"
+    formerly: tuple[str, ...] = ()
+
+    def reads_as(self, position: int) -> str | None:
+        """What the forward calls its input at a position; None where it only counts them."""
+        return self.inputs[position] if position < len(self.inputs) else None
 
     def pad_inputs(self, inputs: tuple) -> tuple:
         """A node's inputs, with None for the optional ones that it leaves off."""
@@ -80,6 +90,9 @@ def shape_inference_only() -> Iterator[None]:
 
 
 OPERATORS: dict[str, Operator] = {}
+# What more than one family says of `gradient_exports`.
+SPATIAL_NUMBERS = "yes, with spatial sizes that are numbers"
+STEP_BY_STEP = "yes, step by step: the number of time steps is a number"
 # Keywords of a forward that lowering fills in; they are not attributes.  wanted: (is output k read?, ...)
 LOWERING = ("key", "wanted")
 
@@ -101,6 +114,12 @@ def operator(
     flops: Callable[..., float] | None = None,
     updates_parameters: bool = False,
     straight_through: str = "",
+    weights: tuple[str, ...] = (),
+    settings: tuple[str, ...] = (),
+    index_of: dict[str, tuple[str, str | int]] | None = None,
+    limits: Callable[[dict[str, Any]], dict[str, int]] | None = None,
+    gradient_exports: str = "yes",
+    formerly: tuple[str, ...] = (),
 ):
     """Register a forward function as an operator.
 
@@ -118,6 +137,12 @@ def operator(
     updates_parameters: what `updates` names may be a parameter too, which the forward then moves (an input range).
     straight_through: "starts" where integers that stand for floats are made (QuantizeLinear), "passes" where they are
     handed on: such integers carry a gradient, in floats, straight through their rounding.
+    weights: inputs that are weights wherever they are stored: exporters write some as Constant nodes.
+    settings: inputs that are settings of the node and not weights, though they may be floating.
+    index_of: {input of integers: (what it picks from, along which axis: a number or an attribute's name)}.
+    limits(attributes): {input: the largest number that is believed of a file}, where more would cost time and memory.
+    gradient_exports: under which conditions its gradient can be written into a training artifact.
+    formerly: what older opsets called it.
     flops(inputs, outputs, attributes), shapes given: for `inspect`; without it one operation per output element.
     """
 
@@ -147,6 +172,12 @@ def operator(
             attributes={p.name: p.default for p in params if p.kind is p.KEYWORD_ONLY and p.name not in filled},
             updates_parameters=updates_parameters,
             straight_through=straight_through,
+            weights=weights,
+            settings=settings,
+            index_of=dict(index_of or {}),
+            limits=limits,
+            gradient_exports=gradient_exports,
+            formerly=formerly,
         )
         return forward
 

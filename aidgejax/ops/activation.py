@@ -55,7 +55,7 @@ def prelu_vjp(op, x, slope, y, dy):
     return op.Where(negative, op.Mul(dy, slope), dy), op.Where(negative, op.Mul(dy, x), 0.0)
 
 
-@operator("PRelu", onnx=("", 16), vjp=prelu_vjp, broadcasts=True, layout="same")
+@operator("PRelu", onnx=("", 16), weights=("slope",), vjp=prelu_vjp, broadcasts=True, layout="same")
 def prelu(x, slope):
     """x where x >= 0, else slope * x.  t[*s], t[*r] -> t[*s]; slope broadcasts to x.  ONNX PRelu-16."""
     aligned = zip(reversed(jnp.shape(slope)), reversed(jnp.shape(x)), strict=False)

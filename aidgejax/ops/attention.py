@@ -380,7 +380,7 @@ def rotary_vjp(op, X, cos_cache, sin_cache, position_ids, y, dy, *, interleaved,
     return dx, d_cos, d_sin, None
 
 
-@operator("RotaryEmbedding", onnx=("", 23), vjp=rotary_vjp, decompose=rotary_words)
+@operator("RotaryEmbedding", onnx=("", 23), settings=("cos_cache", "sin_cache"), vjp=rotary_vjp, decompose=rotary_words)
 def rotary_embedding(X, cos_cache, sin_cache, position_ids=None, *, interleaved=0, num_heads=0, rotary_embedding_dim=0):
     """Pairs of channels turned by an angle that depends on the position: (c a - s b, s a + c b).  f[b, h, l, d],
     f[p, r / 2], f[p, r / 2], i64[b, l] -> f[b, h, l, d]; without position_ids the caches are f[b, l, r / 2].

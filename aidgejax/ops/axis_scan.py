@@ -126,7 +126,13 @@ def cum_prod_vjp(op, x, axis, y, dy, *, exclusive, reverse):
     return op.CumProdGrad(dy, x, axis, exclusive=exclusive, reverse=reverse), None
 
 
-@operator("CumProd", onnx=("", 26), vjp=cum_prod_vjp, static=("axis",))
+@operator(
+    "CumProd",
+    onnx=("", 26),
+    gradient_exports="yes, step by step: the axis is a number in the node",
+    vjp=cum_prod_vjp,
+    static=("axis",),
+)
 def cum_prod(x, axis, *, exclusive=0, reverse=0):
     """Running products along axis, each with its own element (unless exclusive), or from the end.  t[*s], i64[] ->
     t[*s].  ONNX CumProd-26."""

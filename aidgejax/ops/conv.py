@@ -7,7 +7,7 @@ from jax import lax
 
 from ..errors import GraphError
 from ._convolution import convolve, convolve_input, convolve_weight
-from ._registry import operator
+from ._registry import SPATIAL_NUMBERS, operator
 from ._windows import Windows, channels_last, check_auto_pad, check_cotangent, in_layout, per_axis, windows
 
 
@@ -21,7 +21,15 @@ def conv_flops(inputs, outputs, attributes):
     return 2.0 * math.prod(outputs[0]) * math.prod(inputs[1][1:])
 
 
-@operator("Conv", onnx=("", 11), vjp=conv_vjp, layout=((0,), (0,)), flops=conv_flops)
+@operator(
+    "Conv",
+    onnx=("", 11),
+    weights=("w", "b"),
+    gradient_exports=SPATIAL_NUMBERS,
+    vjp=conv_vjp,
+    layout=((0,), (0,)),
+    flops=conv_flops,
+)
 def conv(
     x,
     w,
@@ -186,7 +194,14 @@ def conv_transpose_flops(inputs, outputs, attributes):
     return 2.0 * math.prod(inputs[0]) * math.prod(inputs[1][1:])
 
 
-@operator("ConvTranspose", onnx=("", 11), vjp=conv_transpose_vjp, layout=((0,), (0,)), flops=conv_transpose_flops)
+@operator(
+    "ConvTranspose",
+    onnx=("", 11),
+    weights=("w", "b"),
+    vjp=conv_transpose_vjp,
+    layout=((0,), (0,)),
+    flops=conv_transpose_flops,
+)
 def conv_transpose(
     x,
     w,

@@ -31,7 +31,7 @@ def constant_of_shape(shape, *, value=None):
     return jnp.full(tuple(int(d) for d in shape), jnp.reshape(jnp.asarray(value), ()))
 
 
-@operator("Range", onnx=("", 11), static=("start", "limit", "delta"))
+@operator("Range", onnx=("", 11), settings=("start", "limit", "delta"), static=("start", "limit", "delta"))
 def range_(start, limit, delta):
     """start, start + delta, ... up to limit, which is left out.  t[], t[], t[] -> t[n].  ONNX Range-11."""
     start, limit, delta = (np.reshape(v, ()) for v in (start, limit, delta))

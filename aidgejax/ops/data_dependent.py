@@ -58,6 +58,7 @@ def kept_boxes(low, high, scores, most, overlap, threshold):
 @operator(
     "NonMaxSuppression",
     onnx=("", 11),
+    settings=("iou_threshold", "score_threshold"),
     static=("boxes", "scores", "max_output_boxes_per_class", "iou_threshold", "score_threshold"),
 )
 def non_max_suppression(

@@ -190,7 +190,7 @@ def where_vjp(op, condition, a, b, y, dy):
     return None, op.Where(condition, dy, 0.0), op.Where(condition, 0.0, dy)
 
 
-@operator("Where", onnx=("", 16), vjp=where_vjp, broadcasts=True, layout="same")
+@operator("Where", onnx=("", 16), settings=("condition",), vjp=where_vjp, broadcasts=True, layout="same")
 def where(condition, a, b):
     """a where condition, else b.  bool[*s], t[*r], t[*q] -> t[broadcast].  ONNX Where-16."""
     return jnp.where(condition, a, b)

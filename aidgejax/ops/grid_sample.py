@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import GraphError
-from ._registry import only_shapes_wanted, operator
+from ._registry import SPATIAL_NUMBERS, only_shapes_wanted, operator
 
 MODES = ("linear", "nearest", "cubic")
 PADDINGS = ("zeros", "border", "reflection")
@@ -123,7 +123,7 @@ def grid_sample_vjp(op, x, grid, y, dy, *, mode, padding_mode, align_corners):
     return op.GridSampleGrad(dy, x, grid, mode=mode, padding_mode=padding_mode, align_corners=align_corners, outputs=2)
 
 
-@operator("GridSample", onnx=("", 20), vjp=grid_sample_vjp)
+@operator("GridSample", onnx=("", 20), gradient_exports=SPATIAL_NUMBERS, vjp=grid_sample_vjp)
 def grid_sample(x, grid, *, mode="linear", padding_mode="zeros", align_corners=0):
     """x read at grid, coordinates from -1 to 1, last axis first.  f[n, c, *d], f[n, *out, #d] -> f[n, c, *out].
 
@@ -295,7 +295,7 @@ def affine_grid_vjp(op, theta, size, y, dy, *, align_corners):
     return op.AffineGridGrad(dy, align_corners=align_corners), None
 
 
-@operator("AffineGrid", onnx=("", 20), vjp=affine_grid_vjp, static=("size",))
+@operator("AffineGrid", onnx=("", 20), gradient_exports=SPATIAL_NUMBERS, vjp=affine_grid_vjp, static=("size",))
 def affine_grid(theta, size, *, align_corners=0):
     """theta (x, y, 1) for every position of an image, -1 to 1 along each axis.  f[n, 2, 3], i64[4] -> f[n, h, w, 2], or
     f[n, 3, 4], i64[5] -> f[n, d, h, w, 3]; size: that of the image, [n, c, *s].  ONNX AffineGrid-20."""

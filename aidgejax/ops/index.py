@@ -64,7 +64,7 @@ def gather_vjp(op, x, indices, y, dy, *, axis):
     return op.GatherGrad(dy, x, indices, axis=axis), None
 
 
-@operator("Gather", onnx=("", 13), vjp=gather_vjp)
+@operator("Gather", onnx=("", 13), weights=("x",), index_of={"indices": ("x", "axis")}, vjp=gather_vjp)
 def gather(x, indices, *, axis=0):
     """x[..., indices, ...] along axis.  t[*s], i[*q] -> t[*s[:axis], *q, *s[axis+1:]].  ONNX Gather-13."""
     (axis,) = positive_axes((axis,), jnp.ndim(x), "axis")
@@ -167,7 +167,7 @@ def scatter_elements_vjp(op, x, indices, updates, y, dy, *, axis, reduction):
     return dx, None, d_updates
 
 
-@operator("ScatterElements", onnx=("", 18), vjp=scatter_elements_vjp)
+@operator("ScatterElements", onnx=("", 18), formerly=("Scatter",), vjp=scatter_elements_vjp)
 def scatter_elements(x, indices, updates, *, axis=0, reduction="none"):
     """x, and x[indices[i, j], j] = updates[i, j] for axis 0, and so on.  t[*s], i[*r], t[*r] -> t[*s].
     reduction: none, where an index may not come twice, or how an update joins what is there: add, mul, max, min.
@@ -256,7 +256,7 @@ def one_hot_vjp(op, indices, depth, values, y, dy, *, axis):
     return None, None, op.Concat(*(op.Reshape(d, (1,)) for d in (off, on)), axis=0)
 
 
-@operator("OneHot", onnx=("", 11), vjp=one_hot_vjp, static=("depth",))
+@operator("OneHot", onnx=("", 11), settings=("values",), vjp=one_hot_vjp, static=("depth",))
 def one_hot(indices, depth, values, *, axis=-1):
     """values[1] where the new axis's index is the one given, values[0] elsewhere (an index outside is nowhere).
     t[*s], i64[], u[2] -> u[*s, depth].  ONNX OneHot-11."""

@@ -117,7 +117,7 @@ def nll_vjp(op, input, target, weight, loss, d_loss, *, reduction, ignore_index)
     return dx, None, class_weights_vjp(op, input, target, weight, loss, d_loss, reduction, ignore_index)
 
 
-@operator("NegativeLogLikelihoodLoss", onnx=("", 13), vjp=nll_vjp)
+@operator("NegativeLogLikelihoodLoss", onnx=("", 13), index_of={"target": ("input", 1)}, vjp=nll_vjp)
 def negative_log_likelihood_loss(input, target, weight=None, *, ignore_index=None, reduction="mean"):
     """-weight[target] * input at target, reduced.  f[n, c, *d], i[n, *d], f[c] -> f[] or f[n, *d].
 
@@ -163,7 +163,14 @@ def softmax_cross_entropy_vjp(op, scores, labels, weights, loss, logp, d_loss, d
     return dx, None, dw
 
 
-@operator("SoftmaxCrossEntropyLoss", onnx=("", 13), vjp=softmax_cross_entropy_vjp, outputs=2, residual_outputs=(1,))
+@operator(
+    "SoftmaxCrossEntropyLoss",
+    onnx=("", 13),
+    index_of={"labels": ("scores", 1)},
+    vjp=softmax_cross_entropy_vjp,
+    outputs=2,
+    residual_outputs=(1,),
+)
 def softmax_cross_entropy_loss(scores, labels, weights=None, *, ignore_index=None, reduction="mean"):
     """-weights[label] * logp[label], logp = log softmax(scores).  f[n, c, *d], i[n, *d], f[c] -> f[], f[n, c, *d].
 

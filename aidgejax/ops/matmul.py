@@ -51,7 +51,7 @@ def matmul_flops(inputs, outputs, attributes):
     return 2 * math.prod(outputs[0]) * inputs[0][-1]
 
 
-@operator("MatMul", onnx=("", 13), vjp=matmul_vjp, flops=matmul_flops)
+@operator("MatMul", onnx=("", 13), weights=("b",), vjp=matmul_vjp, flops=matmul_flops)
 def matmul(a, b):
     """Matrix product, as numpy.matmul: leading axes broadcast, a vector is a row on the left and a column on the right.
     t[*s, n, k], t[*r, k, m] -> t[broadcast(s, r), n, m].  ONNX MatMul-13."""
@@ -91,7 +91,7 @@ def gemm_flops(inputs, outputs, attributes):
     return 2 * math.prod(outputs[0]) * inputs[0][0 if attributes["transA"] else 1]
 
 
-@operator("Gemm", onnx=("", 13), vjp=gemm_vjp, flops=gemm_flops)
+@operator("Gemm", onnx=("", 13), weights=("b", "c"), vjp=gemm_vjp, flops=gemm_flops)
 def gemm(a, b, c=None, *, alpha=1.0, beta=1.0, transA=0, transB=0):
     """alpha * A B + beta * C, where A is a or its transpose, B is b or its, and C is c broadcast (or 0).
     t[n, k], t[k, m], t[n or 1, m or 1] -> t[n, m].  ONNX Gemm-13."""
@@ -210,7 +210,7 @@ def det_vjp(op, x, y, dy):
     return (op.Mul(op.Mul(op.Det(minors), signs), dy),)
 
 
-@operator("Det", onnx=("", 11), vjp=det_vjp)
+@operator("Det", onnx=("", 11), gradient_exports="yes, with a size of the matrices that is known", vjp=det_vjp)
 def det(x):
     """The determinant of each matrix.  f[*s, n, n] -> f[*s].  ONNX Det-11."""
     if jnp.ndim(x) < 2 or x.shape[-1] != x.shape[-2]:

@@ -131,6 +131,7 @@ def check_channels(x, layout, **vectors):
 @operator(
     "BatchNormalization",
     onnx=("", 15),
+    weights=("scale", "B", "input_mean", "input_var"),
     vjp=batch_normalization_vjp,
     decompose=batch_normalization_onnx,
     layout=((0,), (0,)),
@@ -270,7 +271,14 @@ def layer_normalization_vjp(op, x, scale, b, y, mean, inv, dy, d_mean, d_inv, *,
     return op.CastLike(dx, x), d_scale, db
 
 
-@operator("LayerNormalization", onnx=("", 17), vjp=layer_normalization_vjp, outputs=3, residual_outputs=(1, 2))
+@operator(
+    "LayerNormalization",
+    onnx=("", 17),
+    weights=("Scale", "B"),
+    vjp=layer_normalization_vjp,
+    outputs=3,
+    residual_outputs=(1, 2),
+)
 def layer_normalization(X, Scale, B=None, *, axis=-1, epsilon=1e-5, stash_type=1):
     """Scale * (X - Mean) * InvStdDev + B, over axis and all after it.  f[*s], f[*r], f[*r] -> f[*s], f[*m], f[*m].
 
@@ -295,7 +303,7 @@ def rms_normalization_vjp(op, x, scale, y, dy, *, axis, epsilon):
     return op.CastLike(dx, x), op.SumLike(op.Mul(dy, op.CastLike(normal, dy)), scale)
 
 
-@operator("RMSNormalization", onnx=("", 23), vjp=rms_normalization_vjp)
+@operator("RMSNormalization", onnx=("", 23), weights=("scale",), vjp=rms_normalization_vjp)
 def rms_normalization(X, scale, *, axis=-1, epsilon=1e-5, stash_type=1):
     """scale * X / sqrt(mean(X^2) + epsilon), the mean over axis and all after it.  f[*s], f[*r] -> f[*s].
 
@@ -337,7 +345,9 @@ def group_normalization_vjp(op, x, scale, bias, y, dy, *, num_groups, epsilon):
     return op.GroupNormalizationGrad(dy, x, scale, outputs=3, num_groups=num_groups, epsilon=epsilon)
 
 
-@operator("GroupNormalization", onnx=("", 21), vjp=group_normalization_vjp, layout=((0,), (0,)))
+@operator(
+    "GroupNormalization", onnx=("", 21), weights=("scale", "bias"), vjp=group_normalization_vjp, layout=((0,), (0,))
+)
 def group_normalization(X, scale, bias, *, num_groups, epsilon=1e-5, stash_type=1, layout="NCHW"):
     """scale * (X - mean) / sqrt(var + epsilon) + bias, mean and var per row and group of channels.
 
@@ -384,7 +394,14 @@ def instance_normalization_vjp(op, x, scale, b, y, dy, *, epsilon):
     return op.GroupNormalizationGrad(dy, x, scale, outputs=3, num_groups=x.shape[1], epsilon=epsilon)
 
 
-@operator("InstanceNormalization", onnx=("", 6), vjp=instance_normalization_vjp, layout=((0,), (0,)))
+@operator(
+    "InstanceNormalization",
+    onnx=("", 6),
+    weights=("scale", "B"),
+    gradient_exports="yes, with a number of channels that is known",
+    vjp=instance_normalization_vjp,
+    layout=((0,), (0,)),
+)
 def instance_normalization(input, scale, B, *, epsilon=1e-5, layout="NCHW"):
     """scale * (input - mean) / sqrt(var + epsilon) + B, mean and var per row and channel.
 

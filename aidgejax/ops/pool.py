@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import GraphError
 from ._materialize import materialize
-from ._registry import only_shapes_wanted, operator
+from ._registry import SPATIAL_NUMBERS, only_shapes_wanted, operator
 from ._windows import (
     Windows,
     channels_last,
@@ -157,7 +157,7 @@ def average_pool_vjp(op, x, y, dy, *, auto_pad, ceil_mode, count_include_pad, di
     )
 
 
-@operator("AveragePool", onnx=("", 19), vjp=average_pool_vjp, layout=((0,), (0,)))
+@operator("AveragePool", onnx=("", 19), gradient_exports=SPATIAL_NUMBERS, vjp=average_pool_vjp, layout=((0,), (0,)))
 def average_pool(
     x,
     *,
@@ -264,7 +264,7 @@ def lp_pool_vjp(op, x, y, dy, *, auto_pad, ceil_mode, dilations, kernel_shape, p
     )
 
 
-@operator("LpPool", onnx=("", 18), vjp=lp_pool_vjp, layout=((0,), (0,)))
+@operator("LpPool", onnx=("", 18), gradient_exports=SPATIAL_NUMBERS, vjp=lp_pool_vjp, layout=((0,), (0,)))
 def lp_pool(
     x, *, auto_pad="NOTSET", ceil_mode=0, dilations=None, kernel_shape=None, p=2, pads=None, strides=None, layout="NCHW"
 ):

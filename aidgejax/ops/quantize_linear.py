@@ -150,7 +150,14 @@ def quantize_onnx(op, x, y_scale, y_zero_point, *, axis, block_size, output_dtyp
 CODES = {"uint8": 2, "int8": 3, "uint16": 4, "int16": 5, "int32": 6, "uint4": 21, "int4": 22, "uint2": 25, "int2": 26}
 
 
-@operator("QuantizeLinear", onnx=("", 13), vjp=quantize_vjp, decompose=quantize_onnx, straight_through="starts")
+@operator(
+    "QuantizeLinear",
+    onnx=("", 13),
+    settings=("y_scale", "y_zero_point"),
+    vjp=quantize_vjp,
+    decompose=quantize_onnx,
+    straight_through="starts",
+)
 def quantize_linear(x, y_scale, y_zero_point=None, *, axis=1, block_size=0, output_dtype=0, precision=0, saturate=1):
     """round(x / scale) + zero point, halves to even, cut to what the dtype of y holds.  f[*s], f[*r], q[*r] -> q[*s].
 
@@ -201,7 +208,14 @@ def dequantize_onnx(op, x, x_scale, x_zero_point, *, axis, block_size, output_dt
     return op.Mul(centred(op, x, x_zero_point, axis, block_size, s), s)
 
 
-@operator("DequantizeLinear", onnx=("", 13), vjp=dequantize_vjp, decompose=dequantize_onnx, straight_through="passes")
+@operator(
+    "DequantizeLinear",
+    onnx=("", 13),
+    settings=("x_scale", "x_zero_point"),
+    vjp=dequantize_vjp,
+    decompose=dequantize_onnx,
+    straight_through="passes",
+)
 def dequantize_linear(x, x_scale, x_zero_point=None, *, axis=1, block_size=0, output_dtype=0):
     """(x - zero point) scale.  q[*s], f[*r], q[*r] -> f[*s]; scales as in QuantizeLinear.  y is of the scale's dtype,
     or output_dtype (ONNX's number).  ONNX DequantizeLinear-13 (21: int4, int16, blocks)."""

@@ -35,7 +35,16 @@ def dropout_vjp(op, data, ratio, training_mode, output, mask, dy, d_mask):
     return dx if training_mode is True else op.Where(training_mode, dx, dy), None, None
 
 
-@operator("Dropout", onnx=("", 13), vjp=dropout_vjp, layout="same", random=True, outputs=2, residual_outputs=(1,))
+@operator(
+    "Dropout",
+    onnx=("", 13),
+    settings=("ratio",),
+    vjp=dropout_vjp,
+    layout="same",
+    random=True,
+    outputs=2,
+    residual_outputs=(1,),
+)
 def dropout(data, ratio=None, training_mode=None, *, seed=None, key=None):
     """data / (1 - ratio) where the mask is true, else 0; the mask is false at random, with probability ratio.
 

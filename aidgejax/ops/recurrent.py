@@ -7,7 +7,7 @@ outputs) and the gradients of the weights.  Inside the loops remain the products
 from ..errors import GraphError
 from ._eager import EagerBuilder
 from ._recurrence import DIRECTIONS, scanned, shares, unrolled, while_live
-from ._registry import operator
+from ._registry import STEP_BY_STEP, operator
 
 # ---- around a cell ------------------------------------------------------------------------------------
 
@@ -361,7 +361,16 @@ def rnn_vjp(op, X, W, R, B, sequence_lens, initial_h, Y, Y_h, dY, dY_h, **attrib
     return dx, dw, dr, db, None, dh
 
 
-@operator("RNN", onnx=("", 14), vjp=rnn_vjp, outputs=2, residual_outputs=(0,))
+@operator(
+    "RNN",
+    onnx=("", 14),
+    weights=("W", "R", "B"),
+    settings=("initial_h",),
+    gradient_exports=STEP_BY_STEP,
+    vjp=rnn_vjp,
+    outputs=2,
+    residual_outputs=(0,),
+)
 def rnn(
     X,
     W,
@@ -456,7 +465,16 @@ def gru_vjp(op, X, W, R, B, sequence_lens, initial_h, Y, Y_h, dY, dY_h, **attrib
     return dx, dw, dr, db, None, dh
 
 
-@operator("GRU", onnx=("", 14), vjp=gru_vjp, outputs=2, residual_outputs=(0,))
+@operator(
+    "GRU",
+    onnx=("", 14),
+    weights=("W", "R", "B"),
+    settings=("initial_h",),
+    gradient_exports=STEP_BY_STEP,
+    vjp=gru_vjp,
+    outputs=2,
+    residual_outputs=(0,),
+)
 def gru(
     X,
     W,
@@ -557,7 +575,16 @@ def lstm_vjp(op, X, W, R, B, sequence_lens, initial_h, initial_c, P, Y, Y_h, Y_c
     return dx, dw, dr, db, None, dh, dc, dp
 
 
-@operator("LSTM", onnx=("", 14), vjp=lstm_vjp, outputs=3, residual_outputs=(0,))
+@operator(
+    "LSTM",
+    onnx=("", 14),
+    weights=("W", "R", "B", "P"),
+    settings=("initial_h", "initial_c"),
+    gradient_exports=STEP_BY_STEP,
+    vjp=lstm_vjp,
+    outputs=3,
+    residual_outputs=(0,),
+)
 def lstm(
     X,
     W,

@@ -167,7 +167,20 @@ def resize_vjp(op, x, roi, scales, sizes, y, dy, **attrs):
     return op.ResizeGrad(dy, x, roi, scales, sizes, **attrs), None, None, None
 
 
-@operator("Resize", onnx=("", 19), vjp=resize_vjp, static=STATIC)
+def resize_limits(attributes):
+    return {"scales": 1 << 8, "sizes": 1 << 14}
+
+
+@operator(
+    "Resize",
+    onnx=("", 19),
+    settings=("roi", "scales"),
+    limits=resize_limits,
+    formerly=("Upsample",),
+    gradient_exports="yes, unless a keep_aspect_ratio_policy decides the sizes",
+    vjp=resize_vjp,
+    static=STATIC,
+)
 def resize(
     x,
     roi=None,

@@ -209,7 +209,20 @@ def pad_vjp(op, x, pads, constant_value, axes, y, dy, *, mode, border_gradient):
     return dx, None, op.SumLike(outside, constant_value), None
 
 
-@operator("Pad", onnx=("", 19), vjp=pad_vjp, decompose=pad_onnx, static=("pads", "axes"), layout="same")
+def pad_limits(attributes):
+    return {} if attributes.get("mode", "constant") == "constant" else {"pads": 1 << 12}  # constant: one operation
+
+
+@operator(
+    "Pad",
+    onnx=("", 19),
+    settings=("constant_value",),
+    limits=pad_limits,
+    vjp=pad_vjp,
+    decompose=pad_onnx,
+    static=("pads", "axes"),
+    layout="same",
+)
 def pad(x, pads, constant_value=None, axes=None, *, mode="constant", border_gradient=1, layout="NCHW"):
     """x with more elements around it, or fewer where a pad is negative; mode: constant, reflect (without repeating
     the border), edge (the border again and again), wrap.  t[*s], i64[2k], t[], i64[k] -> t[*r].  ONNX Pad-19.

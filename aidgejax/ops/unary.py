@@ -152,7 +152,7 @@ def clip_vjp(op, x, low, high, y, dy):
     return dx, d_low, op.Where(above, dy, 0.0)
 
 
-@operator("Clip", onnx=("", 13), vjp=clip_vjp, broadcasts=True, layout="same")
+@operator("Clip", onnx=("", 13), settings=("low", "high"), vjp=clip_vjp, broadcasts=True, layout="same")
 def clip(x, low=None, high=None):
     """min(max(x, low), high), each bound a scalar or absent.  t[*s], t[], t[] -> t[*s].  ONNX Clip-13.
 

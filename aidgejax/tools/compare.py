@@ -280,12 +280,14 @@ def _index_limits(graph: Graph) -> dict[str, int]:
     """How many values an integer input may take: rows of the table that it picks from, or classes."""
     limits: dict[str, int] = {}
     for n in graph.nodes:
-        if n.op in ("Gather", "SoftmaxCrossEntropyLoss", "NegativeLogLikelihoodLoss") and isinstance(n.inputs[1], str):
-            shape = graph.value(n.inputs[0]).shape
-            axis = n.attrs.get("axis", 0) if n.op == "Gather" else 1
+        operator = lookup(n.op)
+        for name, (table, along) in operator.index_of.items():
+            i, of = (n.inputs[operator.inputs.index(k)] for k in (name, table))
+            axis = n.attrs.get(along, operator.attributes[along]) if isinstance(along, str) else along
+            shape = graph.value(of).shape if isinstance(of, str) else None
             size = shape[axis] if shape else None
-            if isinstance(size, int):
-                limits[n.inputs[1]] = size
+            if isinstance(i, str) and isinstance(size, int):
+                limits[i] = size
     return limits
 
 

@@ -5,15 +5,6 @@ from __future__ import annotations
 from ...ops import OPERATORS
 
 WITHOUT_SLOPE = "constant or discrete: no gradient passes"
-SIZES, STEPS = "yes, with spatial sizes that are numbers", "yes, step by step: the number of time steps is a number"
-CONDITIONS = {
-    "Conv": SIZES, "AveragePool": SIZES, "LpPool": SIZES, "GridSample": SIZES, "AffineGrid": SIZES,
-    "RNN": STEPS, "GRU": STEPS, "LSTM": STEPS,
-    "CumProd": "yes, step by step: the axis is a number in the node",
-    "Det": "yes, with a size of the matrices that is known",
-    "InstanceNormalization": "yes, with a number of channels that is known",
-    "Resize": "yes, unless a keep_aspect_ratio_policy decides the sizes",
-}  # fmt: skip
 
 
 def exportable() -> dict[str, tuple[int, bool]]:
@@ -29,5 +20,5 @@ def table() -> str:
     """The same as a Markdown table."""
     rows = ["| operator | ONNX | gradient in artifacts |", "|---|---|---|"]
     for name, (opset, rule) in exportable().items():
-        rows.append(f"| {name} | {opset} | {CONDITIONS.get(name, 'yes') if rule else WITHOUT_SLOPE} |")
+        rows.append(f"| {name} | {opset} | {OPERATORS[name].gradient_exports if rule else WITHOUT_SLOPE} |")
     return "\n".join(rows)

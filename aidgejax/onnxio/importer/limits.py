@@ -19,8 +19,6 @@ from ...ops.control_flow import is_control_flow
 
 # {attribute: the largest product of its numbers}
 ATTRIBUTES = {"kernel_shape": 1 << 16, "strides": 1 << 16, "size": 1 << 16, "output_shape": 1 << 40}
-# {(operator, input): the largest of its numbers}, where they are constants
-INPUTS = {("Pad", "pads"): 1 << 12, ("Resize", "scales"): 1 << 8, ("Resize", "sizes"): 1 << 14}
 LARGEST_TENSOR = 1 << 40  # elements
 
 
@@ -49,14 +47,13 @@ def _settings(graph: Graph, node: Node) -> Iterator[tuple[str, int, tuple]]:
             yield f"the product of {name}", largest, (math.prod(value),)
         elif isinstance(value, int):
             yield name, largest, (value,)
-    for k, name in enumerate(lookup(node.op).inputs[: len(node.inputs)]):
-        if node.op == "Pad" and node.attrs.get("mode", "constant") == "constant":
-            continue  # one operation, however wide
-        if (node.op, name) in INPUTS:
-            i = node.inputs[k]
+    operator = lookup(node.op)
+    limits = operator.limits(node.attrs) if operator.limits else {}
+    for i, name in zip(node.inputs, operator.inputs, strict=False):
+        if name in limits:
             data = graph.producers[i].data if isinstance(i, str) and i in graph.producers else i
             if data is not None and not isinstance(data, str):
-                yield name, INPUTS[node.op, name], tuple(np.ravel(data).tolist())
+                yield name, limits[name], tuple(np.ravel(data).tolist())
 
 
 def check_sizes(graph: Graph) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 
 from ...errors import ModelFileError
 from ...graph import Graph, Node
+from ...ops import OPERATORS
 from ...passes.rewrite import Replacement, replace_nodes
 
 EVER = 1 << 30
@@ -26,7 +27,7 @@ EVER = 1 << 30
 OLDER: dict[str, list[tuple[int, Callable]]] = {}
 # Those that have to know the rank of their input, and in whose old form shapes can be inferred.
 OLDER_OF_RANK: dict[str, list[tuple[int, Callable]]] = {}
-RENAMED = {"Upsample": "Resize", "Scatter": "ScatterElements"}
+RENAMED = {old: o.name for o in OPERATORS.values() for old in o.formerly}
 
 
 def before(opset: int, *names: str, table: dict[str, list[tuple[int, Callable]]] = OLDER):

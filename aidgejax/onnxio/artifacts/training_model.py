@@ -21,10 +21,11 @@ import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from ...graph import Builder, Graph, Node, Value
+from ...graph import Builder, Graph, Node
 from ...interpreter.shape_inference import infer_shapes
 from ...ops import lookup
-from ...passes.gradient import grad_name, make_gradient
+from ...passes.gradient import grad_name
+from ...passes.joint import make_joint
 from ...passes.mode import normalized
 from ...passes.rewrite import replace_nodes
 from ..exporter.deduplicate import deduplicated
@@ -34,7 +35,6 @@ from .custom_ops import Foreign
 from .label_shapes import read_with_label_shapes
 
 RESET = "lazy_reset_grad"
-ONES_ARE_STORED = 1 << 10  # a larger loss (reduction "none") gets its ones from a node
 
 
 def buffer_name(parameter: str) -> str:
@@ -102,17 +102,7 @@ def training_graph(
     """The graph with its gradient appended; parameters are still producers of it."""
     whole = _with_outputs(infer_shapes(normalized(_with_batch_statistics(graph))), (loss, *extra))
     statistics = _next_statistics(whole, frozen)
-    gradient = make_gradient(whole, [loss], trainable)
-    written = {o for n in whole.nodes for o in n.output_names}
-    for p in gradient.producers.values():
-        if not whole.has(p.name):
-            whole.constant(p.name, p.data)
-    _start_of_gradient(whole, whole.value(loss))
-    for node in gradient.nodes:
-        if not written.intersection(node.output_names):  # metadata that is computed again is the forward's
-            whole.nodes.append(node)
-            whole.values |= {o: gradient.values[o] for o in node.output_names}
-    found = dict(zip(trainable, gradient.outputs, strict=True))
+    whole, found = make_joint(whole, loss, trainable)
     if tail == "standard":
         for p in trainable:
             like = whole.value(p)
@@ -185,16 +175,6 @@ def _next_statistics(graph: Graph, frozen: Sequence[str]) -> dict[str, str]:
                 if node.inputs[i] in frozen:
                     found[node.inputs[i]] = node.outputs[o]
     return found
-
-
-def _start_of_gradient(graph: Graph, loss: Value) -> None:
-    """d loss / d loss: ones.  A loss of many numbers is differentiated as their sum."""
-    seed = grad_name(loss.name)
-    if all(isinstance(d, int) for d in loss.shape) and np.prod(loss.shape) <= ONES_ARE_STORED:
-        graph.constant(seed, np.ones(loss.shape, loss.dtype))
-    else:
-        zeros = Builder(graph, f"{seed}/").ZerosLike(loss)
-        graph.add("Add", [zeros, 1.0], names=[seed], name=f"{seed}/Add")
 
 
 def _accumulated(graph: Graph, parameter: str, gradient: str) -> str:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import numpy as np
-
 from ....errors import NoGradientRule
-from ....graph import Graph, Node, Value
+from ....graph import Graph
 from ....interpreter.shape_inference import infer_shapes
 from ....ops import lookup
-from ....passes.gradient import grad_name, make_gradient
+from ....passes.edit import renamed
+from ....passes.joint import make_joint
 from ....passes.mode import normalized
 from ..errors import NoGradient
 from .function import Function, Structure, flat, refill
-from .graphs import renamed
 
 
 def adjoint(function: Function, target: str, wanted: Structure) -> Function:
@@ -29,11 +27,9 @@ def adjoint(function: Function, target: str, wanted: Structure) -> Function:
     floats = [n for n in dict.fromkeys(leaves) if forward.value(n).is_float]
     target = substitutes.get(target, target)
     try:
-        backward = infer_shapes(make_gradient(forward, [target], floats, unreachable="zeros"))
+        graph, gradients = make_joint(forward, target, floats, kept=kept, unreachable="zeros")
     except NoGradientRule as e:
         raise NoGradient(str(e)) from None
-    gradients = dict(zip(floats, backward.outputs, strict=True))
-    graph = _joined(forward, backward, target, kept)
     for n in dict.fromkeys(leaves):
         if n not in gradients:
             gradients[n] = graph.op.ZerosLike(n).name
@@ -44,50 +40,6 @@ def adjoint(function: Function, target: str, wanted: Structure) -> Function:
     graph.outputs = flat(result)
     graph = infer_shapes(graph) if len(gradients) > len(floats) else graph
     return Function(twin.name, graph, function.params, result, function.names, attrs={"global_symbol": twin.name})
-
-
-def _joined(forward: Graph, backward: Graph, target: str, kept: set[str] | None) -> Graph:
-    """The nodes of both, the cotangent of the target a constant, and what was not kept computed again."""
-    graph = forward.copy()
-    for p in backward.producers.values():
-        if not graph.has(p.name):
-            graph.constant(p.name, p.data)
-    seed = grad_name(target)
-    if seed in backward.inputs:
-        dtype = forward.value(target).dtype
-        ones = np.ones((), np.float32).astype(dtype if dtype != "bfloat16" else np.float32)
-        start = graph.constant(graph.fresh("one"), ones).name
-    again = _Again(forward, graph, kept)
-    for node in backward.nodes:
-        names = {seed: start} if seed in backward.inputs else {}
-        names |= {i: again(i) for i in node.input_names if i in forward.values}
-        graph.nodes.append(renamed(node, names))
-        graph.values.update({o: backward.value(o) for o in node.output_names})
-    return graph
-
-
-class _Again:
-    """Writes the nodes that compute again what was not kept, each once, where it is first needed."""
-
-    def __init__(self, forward: Graph, graph: Graph, kept: set[str] | None) -> None:
-        self._writer, self._graph, self._kept = forward.writer(), graph, kept
-        self._done: dict[str, str] = {}
-
-    def __call__(self, name: str) -> str:
-        node = self._writer.get(name)
-        if self._kept is None or node is None or name in self._kept:
-            return name
-        if name not in self._done:
-            names = {i: self(i) for i in node.input_names}
-            for o in node.output_names:
-                names[o] = self._done[o] = self._graph.fresh(f"{o}_cp")
-                v = self._graph.value(o)
-                self._graph.values[names[o]] = Value(names[o], v.shape, v.dtype)
-            copy = renamed(node, names)
-            self._graph.nodes.append(
-                Node(copy.op, copy.inputs, copy.outputs, copy.attrs, f"{node.name}_cp", copy.domain)
-            )
-        return self._done[name]
 
 
 def _without_marks(graph: Graph, marks: Iterable[str]) -> tuple[Graph, dict[str, str]]:

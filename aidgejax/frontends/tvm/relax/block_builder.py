@@ -11,10 +11,10 @@ import numpy as np
 
 from ....graph import Builder, Graph
 from ....interpreter.shape_inference import infer_shapes
+from ....passes.edit import renamed
 from ..errors import NotReady, RelaxTypeError, RelaxValueError
 from .expr import Call, Constant, DataflowVar, Tuple, TupleGetItem, Var
 from .function import Function, IRModule, Structure, declare, flat, mapped, type_of_structure
-from .graphs import renamed
 
 
 class BlockBuilder:

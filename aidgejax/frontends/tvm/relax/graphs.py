@@ -7,32 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ....graph import Graph, Node, Producer, Value
+from ....graph import Graph, Node, Producer
 from ....interpreter.shape_inference import infer_shapes
+from ....passes.edit import with_renamed_tensors
 from ....passes.mode import normalized
 from .function import Function
-
-
-def renamed(node: Node, names: Mapping[str, str]) -> Node:
-    """The node with other tensors."""
-    new = lambda i: names.get(i, i) if isinstance(i, str) else i  # noqa: E731
-    return Node(
-        node.op, tuple(map(new, node.inputs)), tuple(map(new, node.outputs)), node.attrs, node.name, node.domain
-    )
-
-
-def inline(graph: Graph, other: Graph, given: Mapping[str, str]) -> dict[str, str]:
-    """Append the nodes of `other`, whose inputs are `given` tensors of `graph`.  Returns {name there: name here}."""
-    names = dict(given)
-    for p in other.producers.values():
-        names[p.name] = graph.constant(graph.fresh(p.name), p.data).name
-    for node in other.nodes:
-        for o in node.output_names:
-            names[o] = graph.fresh(o)
-            v = other.value(o)
-            graph.values[names[o]] = Value(names[o], v.shape, v.dtype)
-        graph.nodes.append(renamed(node, names))
-    return names
 
 
 def in_mode(function: Function, training: bool) -> Function:
@@ -68,8 +47,7 @@ def with_producers(
             del graph.inputs[name]
             graph.producers[name] = Producer(name, np.asarray(data), role)
     names = {t: wanted for wanted, t in outputs.items() if t in graph.values and not graph.has(wanted)}
-    graph.nodes = [renamed(n, names) for n in graph.nodes]
-    graph.values = {names.get(k, k): Value(names.get(k, k), v.shape, v.dtype) for k, v in graph.values.items()}
+    graph = with_renamed_tensors(graph, names)
     graph.outputs = [names.get(t, t) for t in outputs.values()]
     graph.prune()
     return graph

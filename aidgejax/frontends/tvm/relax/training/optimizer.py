@@ -13,12 +13,12 @@ import jax
 import numpy as np
 
 from .....graph import Value
+from .....passes.from_jax import as_graph
 from .....training import optim
 from ...errors import NotReady, RelaxValueError, SymbolicShape
 from ...runtime import Tensor, tensor
 from ..expr import TensorType, TupleType, Var
 from ..function import Function
-from .traced import as_graph
 
 
 class Optimizer:

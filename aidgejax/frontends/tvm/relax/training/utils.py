@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from .....passes.edit import inline
 from ...errors import InternalError
 from ..expr import Var
 from ..function import Function, IRModule, declare, flat, mapped, type_of_structure
-from ..graphs import inline
 from ..transform import Pass
 
 

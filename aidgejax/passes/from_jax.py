@@ -14,11 +14,11 @@ import jax
 import numpy as np
 from jax.extend.core import Literal
 
-from .....errors import GraphError
-from .....graph import Graph, Value
-from .....interpreter.shape_inference import infer_shapes
-from .....ops.cast import DTYPES
-from ..graphs import renamed
+from ..errors import GraphError
+from ..graph import Graph, Value
+from ..interpreter.shape_inference import infer_shapes
+from ..ops.cast import DTYPES
+from .edit import renamed, with_renamed_tensors
 
 CODES = {name: code for code, name in DTYPES.items()}
 
@@ -79,8 +79,7 @@ def as_graph(name: str, f: Callable[..., Sequence[Any]], inputs: Sequence[Value]
             names[v.name] = wanted
         else:
             graph.add("Identity", [v], names=[wanted])
-    graph.nodes = [renamed(n, names) for n in graph.nodes]
-    graph.values = {names.get(k, k): Value(names.get(k, k), v.shape, v.dtype) for k, v in graph.values.items()}
+    graph = with_renamed_tensors(graph, names)
     for wanted in outputs:
         graph.output(wanted)
     graph.prune()

@@ -1,0 +1,42 @@
+"""Node surgery: tensors renamed in a node or a graph, and a graph written into another one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from ..graph import Graph, Node, Value
+
+
+def renamed(node: Node, names: Mapping[str, str]) -> Node:
+    """The node reading and writing `names[t]` where it read or wrote tensor t."""
+
+    def new(i: Any) -> Any:
+        return names.get(i, i) if isinstance(i, str) else i
+
+    return replace(node, inputs=tuple(map(new, node.inputs)), outputs=tuple(map(new, node.outputs)))
+
+
+def with_renamed_tensors(graph: Graph, names: Mapping[str, str]) -> Graph:
+    """The graph with node outputs called `names[t]` instead of t: in the nodes, in the outputs, in what is known."""
+    twin = graph.copy()
+    twin.nodes = [renamed(n, names) for n in graph.nodes]
+    twin.values = {names.get(k, k): Value(names.get(k, k), v.shape, v.dtype) for k, v in graph.values.items()}
+    twin.outputs = [names.get(o, o) for o in graph.outputs]
+    return twin
+
+
+def inline(graph: Graph, other: Graph, given: Mapping[str, str]) -> dict[str, str]:
+    """Append the nodes of `other`, whose inputs are `given` tensors of `graph`.  Returns {name there: name here}."""
+    names = dict(given)
+    for p in other.producers.values():
+        if p.name not in names:
+            names[p.name] = graph.producer(graph.fresh(p.name), p.data, p.role).name
+    for node in other.nodes:
+        for o in node.output_names:
+            names[o] = graph.fresh(o)
+            v = other.value(o)
+            graph.values[names[o]] = Value(names[o], v.shape, v.dtype)
+        graph.nodes.append(renamed(node, names))
+    return names

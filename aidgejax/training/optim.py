@@ -5,8 +5,8 @@
     params, state = optimizer.update(params, grads, state, lr)
 
 Params, gradients and state are pytrees; everything is pure.  A convention in which systems differ (what the first
-update does, where epsilon stands) is a named option.  Parameters keep their dtype; those of 16 bits are updated in
-float32, in which their state is kept as well.
+update does, where epsilon stands) is a named option.  Parameters keep their dtype; those of 16 bits have a
+float32 master in the optimizer's state, which is what the rule moves, so that no update is rounded away.
 
 A hyper-parameter given as a number is checked and compiled in; given as an array, traced or not, it is an input.
 """
@@ -61,6 +61,13 @@ class Squares(NamedTuple):
 
     square: Any
     seen: Any
+
+
+class Master(NamedTuple):
+    """The state of a parameter of 16 bits: its value in float32, and what the rule keeps."""
+
+    weights: Any
+    state: Any
 
 
 # ---- rules for one array ------------------------------------------------------------------------------
@@ -232,7 +239,9 @@ def _squares(rule, accumulate, initial, epsilon, weight_decay, epsilon_at):
 def per_leaf(init, update) -> Optimizer:
     """Lift a rule for one array, init(p) -> s and update(p, g, s, lr) -> (p, s), over a pytree of parameters.
 
-    The rule sees float32 or wider.  Results return to the dtypes that went in, so that a scan can carry them.
+    The rule sees float32 or wider: of a narrower parameter the Master, where that still rounds to the parameter; where
+    somebody else has changed the parameter since, the parameter holds.  Results return to the dtypes that went in, so
+    that a scan can carry them.
     """
 
     def init_all(params):
@@ -242,7 +251,7 @@ def per_leaf(init, update) -> Optimizer:
                     f"parameter {_named(path)} has dtype {jnp.result_type(p)}: only floating-point "
                     f"parameters can be trained. Leave it out of the parameters, or freeze it"
                 )
-        return jax.tree.map(lambda p: init(_wide(p)), params)
+        return jax.tree.map(lambda p: _started(init, p), params)
 
     def update_all(params, grads, state, lr):
         paths, tree = jax.tree_util.tree_flatten_with_path(params)
@@ -286,9 +295,17 @@ def _update_one(update, path, p, g, s, lr):
         return p, s
     if jnp.shape(g) != jnp.shape(p):
         raise GraphError(f"parameter {_named(path)} has shape {jnp.shape(p)}, but its gradient has {jnp.shape(g)}")
+    wide, kept = _wide(p), s
+    if isinstance(s, Master):
+        wide, kept = jnp.where(s.weights.astype(p.dtype) == p, s.weights, wide), s.state
+    new, state = update(wide, jnp.asarray(g, wide.dtype), kept, jnp.asarray(lr, wide.dtype))
+    state = jax.tree.map(lambda new, old: new.astype(old.dtype), state, kept)
+    return new.astype(p.dtype), Master(new, state) if isinstance(s, Master) else state
+
+
+def _started(init, p):
     wide = _wide(p)
-    new, state = update(wide, jnp.asarray(g, wide.dtype), s, jnp.asarray(lr, wide.dtype))
-    return new.astype(p.dtype), jax.tree.map(lambda new, old: new.astype(old.dtype), state, s)
+    return init(wide) if wide.dtype == jnp.result_type(p) else Master(wide, init(wide))
 
 
 def _wide(p):

@@ -278,7 +278,27 @@ def test_sixteen_bits_lose_nothing_inside():
     state = rule.init(params)
     for _ in range(200):
         params, state = rule.update(params, {"w": jnp.ones(1, "bfloat16")}, state, 1e-3)
-    np.testing.assert_allclose(state["w"].square, 1 - 0.999**200, rtol=1e-4)
+    np.testing.assert_allclose(state["w"].state.square, 1 - 0.999**200, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_sixteen_bit_parameters_move_as_float32_ones_do(rule, dtype):
+    """300 updates of 1e-4, each below half a step of the parameter at 1."""
+    narrow, wide = {"w": jnp.ones(3, dtype)}, {"w": jnp.ones(3, "float32")}
+    states, update = [rule.init(narrow), rule.init(wide)], jax.jit(rule.update)
+    for _ in range(300):
+        narrow, states[0] = update(narrow, {"w": jnp.ones(3, dtype)}, states[0], 1e-4)
+        wide, states[1] = update(wide, {"w": jnp.ones(3)}, states[1], 1e-4)
+    assert np.array_equal(narrow["w"], wide["w"].astype(dtype)) and not np.any(narrow["w"] == 1)
+
+
+def test_a_sixteen_bit_parameter_that_was_set_from_outside_holds():
+    rule = optim.sgd()
+    params, state = rule.update(
+        {"w": jnp.ones(2, "float16")}, {"w": jnp.ones(2)}, rule.init({"w": jnp.ones(2, "float16")}), 1e-5
+    )
+    params, state = rule.update({"w": jnp.full(2, 3, "float16")}, {"w": jnp.ones(2)}, state, 1e-5)
+    np.testing.assert_allclose(state["w"].weights, 3 - 1e-5, rtol=1e-7)
 
 
 def test_without_a_gradient_a_parameter_stays(rule):

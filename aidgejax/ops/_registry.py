@@ -57,6 +57,8 @@ class Operator:
         """What the forward calls its input at a position; None where it only counts them."""
         return self.inputs[position] if position < len(self.inputs) else None
 
+    full_precision: bool = False
+
     def pad_inputs(self, inputs: tuple) -> tuple:
         """A node's inputs, with None for the optional ones that it leaves off."""
         return inputs if self.variadic else inputs + (None,) * (len(self.inputs) - len(inputs))
@@ -120,6 +122,7 @@ def operator(
     limits: Callable[[dict[str, Any]], dict[str, int]] | None = None,
     gradient_exports: str = "yes",
     formerly: tuple[str, ...] = (),
+    full_precision: bool = False,
 ):
     """Register a forward function as an operator.
 
@@ -143,6 +146,7 @@ def operator(
     limits(attributes): {input: the largest number that is believed of a file}, where more would cost time and memory.
     gradient_exports: under which conditions its gradient can be written into a training artifact.
     formerly: what older opsets called it.
+    full_precision: in mixed precision it stays float32 (norms, softmax, losses, sums, quantizers).
     flops(inputs, outputs, attributes), shapes given: for `inspect`; without it one operation per output element.
     """
 
@@ -178,6 +182,7 @@ def operator(
             limits=limits,
             gradient_exports=gradient_exports,
             formerly=formerly,
+            full_precision=full_precision,
         )
         return forward
 

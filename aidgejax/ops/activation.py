@@ -273,7 +273,7 @@ def softmax_vjp(op, x, y, dy, *, axis):
     return (op.Mul(y, op.Sub(dy, mean)),)
 
 
-@operator("Softmax", onnx=("", 13), vjp=softmax_vjp)
+@operator("Softmax", full_precision=True, onnx=("", 13), vjp=softmax_vjp)
 def softmax(x, *, axis=-1):
     """exp(x) / its sum along axis.  f[*s] -> f[*s].  ONNX Softmax-13."""
     return jax.nn.softmax(x, axis=one_axis(x, axis))
@@ -284,7 +284,7 @@ def log_softmax_vjp(op, x, y, dy, *, axis):
     return (op.Sub(dy, op.Mul(op.Exp(y), total)),)
 
 
-@operator("LogSoftmax", onnx=("", 13), vjp=log_softmax_vjp)
+@operator("LogSoftmax", full_precision=True, onnx=("", 13), vjp=log_softmax_vjp)
 def log_softmax(x, *, axis=-1):
     """x - log of the sum of exp(x) along axis.  f[*s] -> f[*s].  ONNX LogSoftmax-13."""
     return jax.nn.log_softmax(x, axis=one_axis(x, axis))

@@ -35,7 +35,7 @@ def round_to_onnx(op, x, step):
     return op.Mul(op.Round(op.Div(x, step)), step)
 
 
-@operator("RoundTo", vjp=round_to_vjp, decompose=round_to_onnx, layout="same")
+@operator("RoundTo", full_precision=True, vjp=round_to_vjp, decompose=round_to_onnx, layout="same")
 def round_to(x, step):
     """round(x / step) step, halves to even.  f[*s], f[] -> f[*s].  The rule is straight through.  Source: aihwkit."""
     return jnp.round(true_quotient(x, step)) * step
@@ -63,7 +63,7 @@ def lsq_onnx(op, x, step, *, range):
     return op.Mul(op.Round(z, halves="away"), step)
 
 
-@operator("LSQ", vjp=lsq_vjp, decompose=lsq_onnx, layout="same")
+@operator("LSQ", full_precision=True, vjp=lsq_vjp, decompose=lsq_onnx, layout="same")
 def lsq(x, step, *, range):
     """round(min(max(x / step, low), high)) step, halves away from zero.  f[*s], f[1] -> f[*s].  range: (low, high).
 
@@ -87,7 +87,7 @@ def dorefa_onnx(op, x, *, range, mode):
     return op.Sub(op.Mul(op.Div(unit, r), 2.0), 1.0)
 
 
-@operator("DoReFa", vjp=dorefa_vjp, decompose=dorefa_onnx, layout="same")
+@operator("DoReFa", full_precision=True, vjp=dorefa_vjp, decompose=dorefa_onnx, layout="same")
 def dorefa(x, *, range=255, mode="Default"):
     """2 round((x/2 + 1/2) range) / range - 1 ("Default") or round(x range) / range ("Symmetric").  f[*s] -> f[*s].
 
@@ -117,7 +117,7 @@ def cgpact_onnx(op, x, alpha, *, range):
     return op.Mul(op.Div(op.Round(z, halves="away"), float(range)), alpha)
 
 
-@operator("CGPACT", vjp=cgpact_vjp, decompose=cgpact_onnx, layout="same")
+@operator("CGPACT", full_precision=True, vjp=cgpact_vjp, decompose=cgpact_onnx, layout="same")
 def cgpact(x, alpha, *, range=255):
     """round(min(max(x / alpha, 0), 1) range) / range alpha.  f[*s], f[1] -> f[*s].  Source: Aidge (CGPACT)."""
     if range <= 0:
@@ -139,7 +139,9 @@ def tanh_clamp_onnx(op, x):
     return op.Div(t, peak), peak
 
 
-@operator("TanhClamp", vjp=tanh_clamp_vjp, decompose=tanh_clamp_onnx, outputs=2, residual_outputs=(0, 1))
+@operator(
+    "TanhClamp", full_precision=True, vjp=tanh_clamp_vjp, decompose=tanh_clamp_onnx, outputs=2, residual_outputs=(0, 1)
+)
 def tanh_clamp(x):
     """tanh(x) / max |tanh(x)|, and that maximum.  f[*s] -> f[*s], f[1].  Source: Aidge (TanhClamp)."""
     t = jnp.tanh(x)
@@ -161,7 +163,14 @@ def scale_adjust_onnx(op, x):
     return op.Div(x, inverse), inverse
 
 
-@operator("ScaleAdjust", vjp=scale_adjust_vjp, decompose=scale_adjust_onnx, outputs=2, residual_outputs=(1,))
+@operator(
+    "ScaleAdjust",
+    full_precision=True,
+    vjp=scale_adjust_vjp,
+    decompose=scale_adjust_onnx,
+    outputs=2,
+    residual_outputs=(1,),
+)
 def scale_adjust(x):
     """x / a and a = sqrt(size / n var(x)), var as of a sample.  f[n, *s] -> f[n, *s], f[1].  Source: Aidge."""
     if jnp.ndim(x) == 0 or x.size < 2:
@@ -188,7 +197,7 @@ def fixed_q_onnx(op, x, *, nb_bits, span, is_output_unsigned):
     return op.Mul(op.Clip(op.Round(op.Div(x, step), halves="away"), float(low), float(high)), step)
 
 
-@operator("FixedQ", vjp=fixed_q_vjp, decompose=fixed_q_onnx, layout="same")
+@operator("FixedQ", full_precision=True, vjp=fixed_q_vjp, decompose=fixed_q_onnx, layout="same")
 def fixed_q(x, *, nb_bits=8, span=4.0, is_output_unsigned=False):
     """min(max(round(x / step), low), high) step, halves away from zero.  f[*s] -> f[*s].
 

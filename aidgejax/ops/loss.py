@@ -117,7 +117,9 @@ def nll_vjp(op, input, target, weight, loss, d_loss, *, reduction, ignore_index)
     return dx, None, class_weights_vjp(op, input, target, weight, loss, d_loss, reduction, ignore_index)
 
 
-@operator("NegativeLogLikelihoodLoss", onnx=("", 13), index_of={"target": ("input", 1)}, vjp=nll_vjp)
+@operator(
+    "NegativeLogLikelihoodLoss", full_precision=True, onnx=("", 13), index_of={"target": ("input", 1)}, vjp=nll_vjp
+)
 def negative_log_likelihood_loss(input, target, weight=None, *, ignore_index=None, reduction="mean"):
     """-weight[target] * input at target, reduced.  f[n, c, *d], i[n, *d], f[c] -> f[] or f[n, *d].
 
@@ -165,6 +167,7 @@ def softmax_cross_entropy_vjp(op, scores, labels, weights, loss, logp, d_loss, d
 
 @operator(
     "SoftmaxCrossEntropyLoss",
+    full_precision=True,
     onnx=("", 13),
     index_of={"labels": ("scores", 1)},
     vjp=softmax_cross_entropy_vjp,
@@ -225,6 +228,7 @@ def soft_label_cross_entropy_onnx(op, scores, target, *, axis, reduction, assume
 
 @operator(
     "SoftLabelCrossEntropy",
+    full_precision=True,
     decompose=soft_label_cross_entropy_onnx,
     vjp=soft_label_cross_entropy_vjp,
     outputs=2,

@@ -63,7 +63,7 @@ def mean_squared_error_onnx(op, p, t, *, reduction):
     return reduced_onnx(op, op.Mul(d, d), reduction, p.rank)
 
 
-@operator("MeanSquaredError", decompose=mean_squared_error_onnx, vjp=mean_squared_error_vjp)
+@operator("MeanSquaredError", full_precision=True, decompose=mean_squared_error_onnx, vjp=mean_squared_error_vjp)
 def mean_squared_error(p, t, *, reduction="mean"):
     """(p - t)^2, reduced.  f[*s], f[*s] -> f[]; reduction: mean, sum, rows (f[s0]) or none (f[*s])."""
     check_reduction(reduction)
@@ -84,7 +84,7 @@ def mean_absolute_error_onnx(op, p, t, *, reduction, slope_at_zero):
     return reduced_onnx(op, op.Abs(op.Sub(p, t)), reduction, p.rank)
 
 
-@operator("MeanAbsoluteError", decompose=mean_absolute_error_onnx, vjp=mean_absolute_error_vjp)
+@operator("MeanAbsoluteError", full_precision=True, decompose=mean_absolute_error_onnx, vjp=mean_absolute_error_vjp)
 def mean_absolute_error(p, t, *, reduction="mean", slope_at_zero=0.0):
     """|p - t|, reduced.  f[*s], f[*s] -> f[]; reduction: mean, sum, rows (f[s0]) or none (f[*s]).
 
@@ -109,7 +109,7 @@ def huber_loss_onnx(op, p, t, *, reduction, delta, normalized):
     return reduced_onnx(op, op.Div(each, delta) if normalized else each, reduction, p.rank)
 
 
-@operator("HuberLoss", decompose=huber_loss_onnx, vjp=huber_loss_vjp)
+@operator("HuberLoss", full_precision=True, decompose=huber_loss_onnx, vjp=huber_loss_vjp)
 def huber_loss(p, t, *, reduction="mean", delta=1.0, normalized=0):
     """d^2 / 2 where |d| <= delta, else delta * (|d| - delta / 2), d = p - t, reduced.  f[*s], f[*s] -> f[].
 
@@ -151,7 +151,7 @@ def binary_cross_entropy_onnx(op, p, t, *, reduction, epsilon, slope):
     return reduced_onnx(op, op.Neg(op.Add(yes, no)), reduction, p.rank)
 
 
-@operator("BinaryCrossEntropy", decompose=binary_cross_entropy_onnx, vjp=binary_cross_entropy_vjp)
+@operator("BinaryCrossEntropy", full_precision=True, decompose=binary_cross_entropy_onnx, vjp=binary_cross_entropy_vjp)
 def binary_cross_entropy(p, t, *, reduction="mean", epsilon=1e-12, slope="exact"):
     """-(t * log(c + epsilon) + (1 - t) * log(1 - c + epsilon)), c = clip(p, 0, 1), reduced.  f[*s], f[*s] -> f[].
 
@@ -202,6 +202,7 @@ def binary_cross_entropy_with_logits_onnx(op, x, t, weight, pos_weight, *, reduc
 
 @operator(
     "BinaryCrossEntropyWithLogits",
+    full_precision=True,
     decompose=binary_cross_entropy_with_logits_onnx,
     vjp=binary_cross_entropy_with_logits_vjp,
 )

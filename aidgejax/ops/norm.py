@@ -130,6 +130,7 @@ def check_channels(x, layout, **vectors):
 
 @operator(
     "BatchNormalization",
+    full_precision=True,
     onnx=("", 15),
     weights=("scale", "B", "input_mean", "input_var"),
     vjp=batch_normalization_vjp,
@@ -273,6 +274,7 @@ def layer_normalization_vjp(op, x, scale, b, y, mean, inv, dy, d_mean, d_inv, *,
 
 @operator(
     "LayerNormalization",
+    full_precision=True,
     onnx=("", 17),
     weights=("Scale", "B"),
     vjp=layer_normalization_vjp,
@@ -303,7 +305,7 @@ def rms_normalization_vjp(op, x, scale, y, dy, *, axis, epsilon):
     return op.CastLike(dx, x), op.SumLike(op.Mul(dy, op.CastLike(normal, dy)), scale)
 
 
-@operator("RMSNormalization", onnx=("", 23), weights=("scale",), vjp=rms_normalization_vjp)
+@operator("RMSNormalization", full_precision=True, onnx=("", 23), weights=("scale",), vjp=rms_normalization_vjp)
 def rms_normalization(X, scale, *, axis=-1, epsilon=1e-5, stash_type=1):
     """scale * X / sqrt(mean(X^2) + epsilon), the mean over axis and all after it.  f[*s], f[*r] -> f[*s].
 
@@ -346,7 +348,12 @@ def group_normalization_vjp(op, x, scale, bias, y, dy, *, num_groups, epsilon):
 
 
 @operator(
-    "GroupNormalization", onnx=("", 21), weights=("scale", "bias"), vjp=group_normalization_vjp, layout=((0,), (0,))
+    "GroupNormalization",
+    full_precision=True,
+    onnx=("", 21),
+    weights=("scale", "bias"),
+    vjp=group_normalization_vjp,
+    layout=((0,), (0,)),
 )
 def group_normalization(X, scale, bias, *, num_groups, epsilon=1e-5, stash_type=1, layout="NCHW"):
     """scale * (X - mean) / sqrt(var + epsilon) + bias, mean and var per row and group of channels.
@@ -396,6 +403,7 @@ def instance_normalization_vjp(op, x, scale, b, y, dy, *, epsilon):
 
 @operator(
     "InstanceNormalization",
+    full_precision=True,
     onnx=("", 6),
     weights=("scale", "B"),
     gradient_exports="yes, with a number of channels that is known",

@@ -32,7 +32,7 @@ def lrn_vjp(op, x, y, dy, *, size, alpha, beta, bias):
     return (op.LRNGrad(dy, x, size=size, alpha=alpha, beta=beta, bias=bias),)
 
 
-@operator("LRN", onnx=("", 13), vjp=lrn_vjp, layout=((0,), (0,)))
+@operator("LRN", full_precision=True, onnx=("", 13), vjp=lrn_vjp, layout=((0,), (0,)))
 def lrn(X, *, size, alpha=1e-4, beta=0.75, bias=1.0, layout="NCHW"):
     """X / (bias + alpha / size * sum of X^2 over `size` neighbouring channels)^beta.  f[n, c, *d] -> f[n, c, *d].
 
@@ -83,7 +83,7 @@ def lp_normalization_vjp(op, x, y, dy, *, p, axis):
     return (op.Where(op.Equal(norm, 0.0), 0.0, dx),)
 
 
-@operator("LpNormalization", onnx=("", 1), vjp=lp_normalization_vjp)
+@operator("LpNormalization", full_precision=True, onnx=("", 1), vjp=lp_normalization_vjp)
 def lp_normalization(input, *, p=2, axis=-1):
     """input / (its p-norm along axis), 0 where that is 0; p is 1 or 2.  f[*s] -> f[*s].  ONNX LpNormalization-1.
 
@@ -111,7 +111,7 @@ def mean_variance_normalization_vjp(op, x, y, dy, *, axes):
     return (op.Div(op.Sub(op.Sub(dy, average(dy)), along), outer),)
 
 
-@operator("MeanVarianceNormalization", onnx=("", 13), vjp=mean_variance_normalization_vjp)
+@operator("MeanVarianceNormalization", full_precision=True, onnx=("", 13), vjp=mean_variance_normalization_vjp)
 def mean_variance_normalization(X, *, axes=(0, 2, 3)):
     """(X - mean) / (standard deviation + 1e-9), both over axes.  f[*s] -> f[*s].  ONNX MeanVarianceNormalization-13."""
     over = positive_axes(axes, jnp.ndim(X))

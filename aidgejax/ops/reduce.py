@@ -84,7 +84,7 @@ def reduce_sum_vjp(op, x, axes, y, dy, **how):
     return op.SpreadLike(dy, x, axes, **how), None
 
 
-@operator("ReduceSum", onnx=("", 13), vjp=reduce_sum_vjp, static=("axes",))
+@operator("ReduceSum", full_precision=True, onnx=("", 13), vjp=reduce_sum_vjp, static=("axes",))
 def reduce_sum(x, axes=None, *, keepdims=1, noop_with_empty_axes=0):
     """Sum over axes; 0 where there is nothing.  t[*s], i64[k] -> t[*r].  ONNX ReduceSum-13."""
     return summed(x, axes, keepdims, noop_with_empty_axes)
@@ -104,7 +104,7 @@ def elements_per_element(x, y):
     return sizes[0] / sizes[1] if named[0] == named[1] and sizes[1] else None
 
 
-@operator("ReduceMean", onnx=("", 18), vjp=reduce_mean_vjp, static=("axes",))
+@operator("ReduceMean", full_precision=True, onnx=("", 18), vjp=reduce_mean_vjp, static=("axes",))
 def reduce_mean(x, axes=None, *, keepdims=1, noop_with_empty_axes=0):
     """Mean over axes; NaN where there is nothing; of integers, rounded towards 0.  t[*s], i64[k] -> t[*r].
     ONNX ReduceMean-18."""
@@ -119,7 +119,7 @@ def reduce_sum_square_vjp(op, x, axes, y, dy, **how):
     return op.Mul(op.Mul(x, 2.0), op.SpreadLike(dy, x, axes, **how)), None
 
 
-@operator("ReduceSumSquare", onnx=("", 18), vjp=reduce_sum_square_vjp, static=("axes",))
+@operator("ReduceSumSquare", full_precision=True, onnx=("", 18), vjp=reduce_sum_square_vjp, static=("axes",))
 def reduce_sum_square(x, axes=None, *, keepdims=1, noop_with_empty_axes=0):
     """Sum of x * x over axes; 0 where there is nothing.  t[*s], i64[k] -> t[*r].  ONNX ReduceSumSquare-18."""
     return summed(jnp.square(x), axes, keepdims, noop_with_empty_axes)
@@ -129,7 +129,7 @@ def reduce_l1_vjp(op, x, axes, y, dy, **how):
     return op.Mul(op.Sign(x), op.SpreadLike(dy, x, axes, **how)), None  # 0 has slope 0
 
 
-@operator("ReduceL1", onnx=("", 18), vjp=reduce_l1_vjp, static=("axes",))
+@operator("ReduceL1", full_precision=True, onnx=("", 18), vjp=reduce_l1_vjp, static=("axes",))
 def reduce_l1(x, axes=None, *, keepdims=1, noop_with_empty_axes=0):
     """Sum of |x| over axes; 0 where there is nothing.  t[*s], i64[k] -> t[*r].  ONNX ReduceL1-18."""
     return summed(jnp.abs(x), axes, keepdims, noop_with_empty_axes)
@@ -141,7 +141,7 @@ def reduce_l2_vjp(op, x, axes, y, dy, **how):
     return op.Mul(x, op.SpreadLike(slope, x, axes, **how)), None
 
 
-@operator("ReduceL2", onnx=("", 18), vjp=reduce_l2_vjp, static=("axes",))
+@operator("ReduceL2", full_precision=True, onnx=("", 18), vjp=reduce_l2_vjp, static=("axes",))
 def reduce_l2(x, axes=None, *, keepdims=1, noop_with_empty_axes=0):
     """sqrt(sum of x * x) over axes; 0 where there is nothing.  t[*s], i64[k] -> t[*r].  ONNX ReduceL2-18."""
     squares = summed(jnp.square(x), axes, keepdims, noop_with_empty_axes)
@@ -152,7 +152,7 @@ def reduce_log_sum_vjp(op, x, axes, y, dy, **how):
     return op.SpreadLike(op.Div(dy, op.Exp(y)), x, axes, **how), None
 
 
-@operator("ReduceLogSum", onnx=("", 18), vjp=reduce_log_sum_vjp, static=("axes",))
+@operator("ReduceLogSum", full_precision=True, onnx=("", 18), vjp=reduce_log_sum_vjp, static=("axes",))
 def reduce_log_sum(x, axes=None, *, keepdims=1, noop_with_empty_axes=0):
     """log(sum of x) over axes; -inf where there is nothing.  f[*s], i64[k] -> f[*r].  ONNX ReduceLogSum-18."""
     check_floating(x)
@@ -166,7 +166,7 @@ def reduce_log_sum_exp_vjp(op, x, axes, y, dy, **how):
     return op.Mul(share, op.SpreadLike(dy, x, axes, **how)), None
 
 
-@operator("ReduceLogSumExp", onnx=("", 18), vjp=reduce_log_sum_exp_vjp, static=("axes",))
+@operator("ReduceLogSumExp", full_precision=True, onnx=("", 18), vjp=reduce_log_sum_exp_vjp, static=("axes",))
 def reduce_log_sum_exp(x, axes=None, *, keepdims=1, noop_with_empty_axes=0):
     """log(sum of exp(x)) over axes, without overflow; -inf where there is nothing.  f[*s], i64[k] -> f[*r].
     ONNX ReduceLogSumExp-18."""
@@ -196,7 +196,7 @@ def reduce_prod_vjp(op, x, axes, y, dy, **how):
     return op.Where(op.Equal(zeros, zero), op.Div(product, others), 0.0), None
 
 
-@operator("ReduceProd", onnx=("", 18), vjp=reduce_prod_vjp, static=("axes",))
+@operator("ReduceProd", full_precision=True, onnx=("", 18), vjp=reduce_prod_vjp, static=("axes",))
 def reduce_prod(x, axes=None, *, keepdims=1, noop_with_empty_axes=0):
     """Product over axes; 1 where there is nothing.  t[*s], i64[k] -> t[*r].  ONNX ReduceProd-18."""
     over = reduced_axes(x, axes, noop_with_empty_axes)

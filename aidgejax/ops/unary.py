@@ -15,7 +15,7 @@ def exp_vjp(op, x, y, dy):
     return (op.Mul(dy, y),)
 
 
-@operator("Exp", onnx=("", 13), vjp=exp_vjp, layout="same")
+@operator("Exp", full_precision=True, onnx=("", 13), vjp=exp_vjp, layout="same")
 def exp(x):
     """e ** x.  f[*s] -> f[*s].  ONNX Exp-13."""
     return jnp.exp(x)
@@ -25,7 +25,7 @@ def log_vjp(op, x, y, dy):
     return (op.Div(dy, x),)
 
 
-@operator("Log", onnx=("", 13), vjp=log_vjp, layout="same")
+@operator("Log", full_precision=True, onnx=("", 13), vjp=log_vjp, layout="same")
 def log(x):
     """The natural logarithm of x; NaN below 0.  f[*s] -> f[*s].  ONNX Log-13."""
     return jnp.log(x)

@@ -1,1 +1,15 @@
 """Graph passes: `pass(graph, ...) -> Graph`, pure, each named after what it does."""
+
+from .freeze import cut_at, freeze_body, freeze_statistics
+from .gradient import make_gradient
+from .loss import with_loss
+from .precision import precision
+
+__all__ = [
+    "cut_at",
+    "freeze_body",
+    "freeze_statistics",
+    "make_gradient",
+    "precision",
+    "with_loss",
+]

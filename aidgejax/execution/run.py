@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,8 +15,9 @@ from ..graph import Graph, Node, Producer, Value
 from ..interpreter.constant_folding import compile_time_values
 from ..ops import lookup
 from ..passes.control_flow import flat_feeds, is_dynamic, unrolled
+from .cache import PROGRAMS, holds_64_bits, signature, without_data
 from .numpy_program import NumpyProgram
-from .program import Arrays, bind_inputs, make_program
+from .program import Arrays, Program, bind_inputs, make_program
 
 BACKENDS = ("jax", "numpy")
 
@@ -38,6 +39,7 @@ def run(
     left is one program.
     params: arrays that replace the graph's own parameters and buffers.
     training: see make_program; key: for graphs that draw random numbers.
+    The same graph called again, with inputs of the same shapes, is neither traced nor compiled again.
     Raises GraphError for inputs that do not fit, BackendError for a backend that there is not.
     """
     if backend not in BACKENDS:
@@ -50,18 +52,32 @@ def run(
         feeds = flat_feeds(feeds)
         graph.inputs = {k: v for k, v in graph.inputs.items() if k in feeds}
     graph, feeds = with_constant_shape_inputs(graph, feeds)
+    program, call = _compiled(graph, training)
     if backend == "numpy":
         with jax.enable_x64(True):
-            program = make_program(graph, wrt=[], training=training)
             bind_inputs(program.graph, graph.params, graph.buffers, feeds)  # refuses what does not fit
         outputs, _, _ = NumpyProgram(program).forward(graph.params, graph.buffers, feeds, key, save=False)
     else:
-        with jax.enable_x64(True):
-            program = make_program(graph, wrt=[], training=training)
-        with jax.enable_x64(holds_64_bits(program.graph)):
-            call = jax.jit(lambda p, b, x: program.forward(p, b, x, key, save=False)[0])
-            outputs = call(graph.params, graph.buffers, feeds)
+        outputs = call(graph.params, graph.buffers, feeds, key)
     return [_gathered(item, outputs) for item in items]
+
+
+def _compiled(graph: Graph, training: bool | None) -> tuple[Program, Callable[..., Arrays]]:
+    """The program of a graph, and its compiled forward: made once for all graphs that are alike."""
+
+    def make() -> tuple[Program, Callable[..., Arrays]]:
+        with jax.enable_x64(True):
+            program = make_program(without_data(graph), wrt=[], training=training)
+        compiled = jax.jit(lambda p, b, x, key: program.forward(p, b, x, key, save=False)[0])
+        wide = holds_64_bits(program.graph)
+
+        def call(params: Arrays, buffers: Arrays, feeds: Arrays, key: Any) -> Arrays:
+            with jax.enable_x64(wide):
+                return compiled(params, buffers, feeds, key)
+
+        return program, call
+
+    return PROGRAMS.get(("run", graph.name, signature(graph), training), make)
 
 
 def _compute(node: Node, args: Sequence[Any]) -> tuple:
@@ -79,17 +95,6 @@ def _gathered(item: Any, outputs: Arrays) -> Any:
     if isinstance(item, list):
         return [_gathered(i, outputs) for i in item]
     return None if item is None else np.asarray(outputs[item])
-
-
-def holds_64_bits(graph: Graph) -> bool:
-    """Does a call of this graph take, keep or return 64-bit data?  Shapes and other metadata do not count."""
-    known = compile_time_values(graph)
-    tensors = [
-        *graph.inputs.values(),
-        *(graph.value(o) for o in graph.outputs),
-        *(p.value for p in graph.producers.values() if p.role != "constant"),
-    ]
-    return any(v.dtype in ("int64", "uint64", "float64", "complex128") for v in tensors if v.name not in known)
 
 
 def with_constant_shape_inputs(graph: Graph, feeds: Arrays) -> tuple[Graph, Arrays]:

@@ -12,9 +12,10 @@ import numpy as np
 
 from .. import reference
 from ..errors import DataError, GraphError, NoGradientRule
+from ..execution.cache import holds_64_bits
 from ..execution.numpy_program import NumpyProgram
 from ..execution.program import Arrays, Program, make_program
-from ..execution.run import holds_64_bits, with_constant_shape_inputs
+from ..execution.run import with_constant_shape_inputs
 from ..graph import Graph, Node
 from ..interpreter.evaluate import Evaluator
 from ..ops import lookup

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 import aidgejax
+from aidgejax.execution.cache import PROGRAMS, ProgramCache
+from aidgejax.execution.program import Program
 
 BACKENDS = ("jax", "numpy")
 X = np.ones((2, 3), np.float32)
@@ -49,3 +51,57 @@ def test_what_cannot_be_run_is_refused(inputs, params, message, backend):
 def test_a_backend_that_is_not_there():
     with pytest.raises(aidgejax.BackendError, match="no backend 'torch'; there are jax, numpy"):
         aidgejax.run(dense(), [X], "torch")
+
+
+def traces_of(monkeypatch):
+    """A list that grows by one whenever a forward is traced."""
+    seen = []
+    forward = Program.forward
+
+    def counting(self, *args, **kwargs):
+        seen.append(self.graph.name)
+        return forward(self, *args, **kwargs)
+
+    monkeypatch.setattr(Program, "forward", counting)
+    return seen
+
+
+def test_a_loop_of_runs_traces_once_per_shape(monkeypatch):
+    seen = traces_of(monkeypatch)
+    PROGRAMS.clear()
+    for n in range(6):
+        (y,) = aidgejax.run(dense(), [X * n], params={"w": np.full((3, 2), n, np.float32)})  # a new, equal graph
+        np.testing.assert_array_equal(y, np.full((2, 2), 3 * n * n, np.float32))
+    assert seen == ["dense"]
+    aidgejax.run(dense(), [X[:1]])
+    aidgejax.run(dense(), [X[:1]])
+    assert seen == ["dense"] * 2  # another shape: one more
+
+
+def test_what_is_computed_otherwise_is_compiled_otherwise(monkeypatch):
+    seen = traces_of(monkeypatch)
+    PROGRAMS.clear()
+
+    def scaled(by, mode=None):
+        g = aidgejax.Graph("scaled")
+        g.output(g.op.Mul(g.input("x", (2, 3)), g.constant("by", np.full((300,), by, np.float32)[:3])))
+        return aidgejax.run(g, [X], training=mode)[0][0, 0]
+
+    assert [scaled(2), scaled(3), scaled(2), scaled(-0.0), scaled(0.0)] == [2, 3, 2, 0, 0]
+    assert np.signbit(scaled(-0.0)) and not np.signbit(scaled(0.0))
+    assert len(seen) == 4
+    scaled(2, mode=True)
+    assert len(seen) == 5
+
+
+def test_the_least_recently_used_entry_leaves_first():
+    cache, made = ProgramCache(kept=2), []
+
+    def entry(key):
+        return cache.get(key, lambda: made.append(key) or key)
+
+    assert [entry(k) for k in "abacab"] == list("abacab")
+    assert made == ["a", "b", "c", "b"] and len(cache) == 2
+    with pytest.raises(ZeroDivisionError):
+        cache.get("d", lambda: 1 / 0)
+    assert len(cache) == 2

@@ -3,7 +3,7 @@
 The tape that SINGA's programs write holds the same operators as every other Graph of aidgejax, so its gradients are
 their rules, a training step compiles into one program, and `Model.to_graph` gives a Graph.
 
-Where this door does better than SINGA (specs and measurements: Apache SINGA 5.1.0, CPU):
+Where this front end differs from SINGA on purpose (measured on Apache SINGA 5.1.0, CPU):
 
 * Right gradients of reduce_sum, softmax with any axis, gather with repeated indices, erf, max and min (which heed the
   gradient that arrives), sum, mean and add_all (which returns its sum), add_bias with axis=1, batched matmul.

@@ -13,6 +13,7 @@ import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ._errors import Unsupported
+from ._optimizers import SGD
 
 
 class DistOpt:
@@ -30,8 +31,6 @@ class DistOpt:
         buffSize: int = 4194304,
         devices: Any = None,
     ) -> None:
-        from .opt import SGD
-
         self.opt = opt or SGD()
         devices = list(devices or jax.devices())
         if world_size is not None and world_size > len(devices):

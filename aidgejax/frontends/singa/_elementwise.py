@@ -6,9 +6,67 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from ._ctensor import DTYPES, dtype_number
 from ._operation import apply
-from ._storage import DTYPES, dtype_number
-from .tensor import Tensor
+from ._tensor import Tensor
+
+__all__ = [
+    "_and",
+    "_not",
+    "_or",
+    "_xor",
+    "abs",
+    "acos",
+    "acosh",
+    "add",
+    "add_all",
+    "asin",
+    "asinh",
+    "atan",
+    "atanh",
+    "cast",
+    "ceil",
+    "clip",
+    "cos",
+    "cosh",
+    "div",
+    "elu",
+    "equal",
+    "erf",
+    "exp",
+    "floor",
+    "greater",
+    "hardsigmoid",
+    "identity",
+    "leakyrelu",
+    "less",
+    "log",
+    "max",
+    "mean",
+    "min",
+    "mul",
+    "negative",
+    "pow",
+    "prelu",
+    "reciprocal",
+    "relu",
+    "round",
+    "rounde",
+    "selu",
+    "sigmoid",
+    "sign",
+    "sin",
+    "sinh",
+    "softmax",
+    "softplus",
+    "softsign",
+    "sqrt",
+    "sub",
+    "sum",
+    "tan",
+    "tanh",
+    "where",
+]
 
 # ONNX's numbers for the dtypes that Cast names.
 ONNX_DTYPES = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "float16": 10, "float64": 11, "bfloat16": 16}
@@ -227,12 +285,3 @@ def add_all(*xs: Tensor) -> Tensor:
     for x in xs[1:]:
         total = add(total, x)
     return total
-
-
-__all__ = [
-    n
-    for n in dir()
-    if n not in ("Any", "annotations", "jnp", "apply", "DTYPES", "Tensor", "dtype_number")
-    and not n.startswith("__")
-    and (not n.startswith("_") or n in ("_and", "_or", "_xor", "_not"))
-]

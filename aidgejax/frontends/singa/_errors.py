@@ -1,10 +1,10 @@
-"""What this door refuses: the family's errors, and at once the exceptions that SINGA's users already catch."""
+"""Errors of this front end: of aidgejax's family, and at once the exceptions that SINGA's users already catch."""
 
 from ...errors import AidgeJaxError, BackendError, CheckpointError, GraphError, SettingError
 
 
 class SingaError(AidgeJaxError):
-    """What only this door says."""
+    """Base class of the errors of this front end."""
 
 
 class DoesNotFit(GraphError, SingaError, AssertionError):
@@ -36,7 +36,7 @@ class BadSetting(SettingError, SingaError, AssertionError):
 
 
 class Unsupported(SettingError, SingaError, NotImplementedError):
-    """A path that a user has to write himself, or that SINGA has and this door has not."""
+    """A method that a subclass has to write, or a part of SINGA that does not exist here."""
 
 
 class StatesError(CheckpointError, SingaError, AssertionError, KeyError):

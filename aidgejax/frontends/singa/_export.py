@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ...execution.program import infer_shapes
 from ...graph import Graph, Node, Value
+from ...interpreter.shape_inference import infer_shapes
+from ._ctensor import DTYPES, CTensor
 from ._errors import NotATensor, Unsupported
 from ._operation import Built, Dummy, Operator
-from ._storage import DTYPES, CTensor
-from .tensor import Tensor
+from ._tensor import Tensor
 
 
 def to_graph(
@@ -37,7 +37,7 @@ def to_graph(
     known = _Known()
     for label, t in inputs.items():
         _check(t, label)
-        shape = (batch, *t.shape[1:]) if batch and t.shape else t.shape
+        shape: tuple[int | str | None, ...] = (batch, *t.shape[1:]) if batch and t.shape else t.shape
         known.add(t, graph.input(label, shape, DTYPES[t.dtype]).name)
     for group, role in ((params, "parameter"), (buffers, "buffer")):
         for label, t in (group or {}).items():
@@ -174,20 +174,20 @@ def _is_read(graph: Graph, name: str) -> bool:
 
 def _without_identities(graph: Graph) -> Graph:
     """Output names moved onto the nodes that compute them."""
-    twin = graph.copy()
-    writers, readers = twin.writer(), twin.readers()
-    for node in list(twin.nodes):
+    moved = graph.copy()
+    writers, readers = moved.writer(), moved.readers()
+    for node in list(moved.nodes):
         (out,) = node.outputs[:1]
-        if node.op != "Identity" or out not in twin.outputs:
+        if node.op != "Identity" or out not in moved.outputs:
             continue
         inside = node.inputs[0]
         source = writers.get(inside)
-        if source is None or inside in twin.outputs or len(readers.get(inside, ())) > 1 or source not in twin.nodes:
+        if source is None or inside in moved.outputs or len(readers.get(inside, ())) > 1 or source not in moved.nodes:
             continue
-        at = twin.nodes.index(source)
+        at = moved.nodes.index(source)
         renamed = tuple(out if o == inside else o for o in source.outputs)
-        twin.nodes[at] = Node(source.op, source.inputs, renamed, source.attrs, source.name, source.domain)
-        twin.nodes.remove(node)
-        twin.values.pop(inside, None)
-        writers = twin.writer()
-    return twin
+        moved.nodes[at] = Node(source.op, source.inputs, renamed, source.attrs, source.name, source.domain)
+        moved.nodes.remove(node)
+        moved.values.pop(inside, None)
+        writers = moved.writer()
+    return moved

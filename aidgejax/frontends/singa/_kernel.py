@@ -1,6 +1,6 @@
 """One operation of SINGA's as a small Graph, compiled once per kind, attributes, shapes and dtypes.
 
-`write(op, *values, **attributes)` spells the operation in the graph's operators and returns its output, or several;
+`write(op, *values, **attributes)` writes the operation as nodes of a graph and returns its output, or several;
 its gradient comes from the rules that stand beside those operators.
 """
 
@@ -41,6 +41,7 @@ class Kernel:
         self.program: Program = make_program(graph, wrt=floats, unreachable="zeros")
         self.graph = self.program.graph
         self.outputs = tuple(self.graph.outputs)
+        self._seeds = {s: _spec(self.graph.value(s)) for s in self.program.seeds}
         self.random = any(lookup(n.op).random for n in self.graph.nodes)
         self.forward = jax.jit(self._forward, static_argnums=2)
         self.backward = jax.jit(self._backward, static_argnums=3)
@@ -58,15 +59,20 @@ class Kernel:
         return [grads.get(f"x{k}") for k in wanted]
 
     def _like(self, seed: str, d: Any) -> Any:
-        value = self.graph.value(seed)
+        shape, dtype = self._seeds[seed]
         if d is None:
-            return jnp.zeros(value.shape, value.dtype)
-        return jnp.broadcast_to(jnp.reshape(jnp.asarray(d, value.dtype), _fit(jnp.shape(d), value)), value.shape)
+            return jnp.zeros(shape, dtype)
+        return jnp.broadcast_to(jnp.reshape(jnp.asarray(d, dtype), _fit(jnp.shape(d), shape)), shape)
 
 
-def _fit(shape: tuple[int, ...], value: Value) -> tuple[int, ...]:
+def _spec(value: Value) -> Spec:
+    """Shape and dtype, which are known: every input of a kernel has its sizes."""
+    return tuple(d for d in value.shape or () if isinstance(d, int)), value.dtype or "float32"
+
+
+def _fit(shape: tuple[int, ...], known: tuple[int, ...]) -> tuple[int, ...]:
     """A cotangent of as many elements as its tensor has is taken for it, whatever its shape, as SINGA does."""
-    return value.shape if math.prod(shape) == math.prod(value.shape) else shape
+    return known if math.prod(shape) == math.prod(known) else shape
 
 
 @lru_cache(maxsize=8192)

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from .._shared.traced_step import concretely
 from ._errors import DoesNotFit, NotATensor, NotParticipating, StatesError, Unsupported
-from ._storage import concretely
-from .tensor import Tensor
+from ._tensor import Tensor
 
 
 class _WrapsMethods(type):
@@ -61,6 +61,7 @@ class Layer(metaclass=_WrapsMethods):
     """
 
     sep = "."
+    _layers: OrderedDict[str, Layer]
     state_names: tuple[str, ...] = ()
 
     def __init__(self) -> None:

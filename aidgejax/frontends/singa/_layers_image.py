@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from . import autograd
+from . import _functional as F
 from ._errors import BadSetting, BadType, DoesNotFit
 from ._layer_base import Layer
 from ._network import SAME, BatchNormHandle, ConvHandle, PoolingHandle, Window
-from .tensor import Tensor
+from ._tensor import Tensor
 
 PAD_MODES = ("NOTSET", "VALID", *SAME)
 
@@ -25,7 +25,8 @@ def _pair(value: Any, what: str) -> tuple[int, int]:
 def _padding(value: Any) -> tuple[int, int, int, int]:
     """(top, bottom, left, right)"""
     if isinstance(value, tuple | list) and len(value) == 4:
-        return tuple(int(v) for v in value)
+        top, bottom, left, right = (int(v) for v in value)
+        return top, bottom, left, right
     rows, columns = _pair(value, "padding")
     return rows, rows, columns, columns
 
@@ -87,8 +88,8 @@ class Conv2d(Layer):
             self.b.set_value(0.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = autograd.conv2d(self.handle, x, self.W, self.b if self.bias else None)
-        return autograd.relu(y) if self.activation == "RELU" else y
+        y = F.conv2d(self.handle, x, self.W, self.b if self.bias else None)
+        return F.relu(y) if self.activation == "RELU" else y
 
 
 class SeparableConv2d(Layer):
@@ -150,7 +151,7 @@ class BatchNorm2d(Layer):
             getattr(self, name).set_value(value)
 
     def forward(self, x: Tensor) -> Tensor:
-        return autograd.batchnorm_2d(self.handle, x, self.scale, self.bias, self.running_mean, self.running_var)
+        return F.batchnorm_2d(self.handle, x, self.scale, self.bias, self.running_mean, self.running_var)
 
 
 class Pooling2d(Layer):
@@ -165,7 +166,7 @@ class Pooling2d(Layer):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return autograd.pooling_2d(self.handle, x)
+        return F.pooling_2d(self.handle, x)
 
 
 class MaxPool2d(Pooling2d):

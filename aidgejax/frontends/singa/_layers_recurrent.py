@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import autograd
+from . import _functional as F
 from ._errors import BadSetting, DoesNotFit, Unsupported
 from ._layer_base import Layer
-from .tensor import Tensor
+from ._tensor import Tensor
 
 GATES = "ifog"
 
@@ -71,9 +71,9 @@ class RNN(RNN_Base):
         return out, h
 
     def step_forward(self, x: Tensor, h: Tensor, Wx: Tensor, Wh: Tensor, b: Tensor) -> Tensor:
-        from_input = autograd.matmul(x, Wx)
-        y = autograd.add_bias(autograd.add(autograd.matmul(h, Wh), from_input), b, axis=0)
-        return autograd.tanh(y) if self.nonlinearity == "tanh" else autograd.relu(y)
+        from_input = F.matmul(x, Wx)
+        y = F.add_bias(F.add(F.matmul(h, Wh), from_input), b, axis=0)
+        return F.tanh(y) if self.nonlinearity == "tanh" else F.relu(y)
 
 
 class LSTM(RNN_Base):
@@ -118,16 +118,16 @@ class LSTM(RNN_Base):
         return out, h, c
 
     def _gate(self, x: Tensor, h: Tensor, gate: str) -> Tensor:
-        part = lambda v, w, b: autograd.add_bias(  # noqa: E731
-            autograd.matmul(v, getattr(self, f"{w}_{gate}")), getattr(self, f"{b}_{gate}"), axis=0
+        part = lambda v, w, b: F.add_bias(  # noqa: E731
+            F.matmul(v, getattr(self, f"{w}_{gate}")), getattr(self, f"{b}_{gate}"), axis=0
         )
-        return autograd.add(part(x, "Wx", "Bx"), part(h, "Wh", "Bh"))
+        return F.add(part(x, "Wx", "Bx"), part(h, "Wh", "Bh"))
 
     def step_forward(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        i, f, o = (autograd.sigmoid(self._gate(x, h, gate)) for gate in "ifo")
-        g = autograd.tanh(self._gate(x, h, "g"))
-        c = autograd.add(autograd.mul(f, c), autograd.mul(i, g))
-        return autograd.mul(o, autograd.tanh(c)), c
+        i, f, o = (F.sigmoid(self._gate(x, h, gate)) for gate in "ifo")
+        g = F.tanh(self._gate(x, h, "g"))
+        c = F.add(F.mul(f, c), F.mul(i, g))
+        return F.mul(o, F.tanh(c)), c
 
 
 class CudnnRNN(Layer):

@@ -9,7 +9,7 @@ from ...errors import GraphError
 from ._elementwise import TO_FLOAT, TO_INT
 from ._errors import DoesNotFit, NotATensor
 from ._operation import Built, apply
-from .tensor import Tensor
+from ._tensor import Tensor
 
 __all__ = [
     "BinaryCrossEntropy",

@@ -10,8 +10,9 @@ from typing import Any
 
 from ...errors import GraphError
 from ._errors import BadSetting
-from ._operation import Built, apply, is_training
-from .tensor import Tensor
+from ._mode import is_training
+from ._operation import Built, apply
+from ._tensor import Tensor
 
 __all__ = ["batchnorm_2d", "conv2d", "dropout", "globalaveragepool", "pooling_2d"]
 
@@ -36,19 +37,23 @@ class Window:
     @property
     def reach(self) -> Pair:
         """From the first to the last element that it covers."""
-        return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
+        rows, columns = ((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
+        return rows, columns
 
     def pads(self, height: int, width: int) -> tuple[int, int, int, int]:
         """In ONNX's order: top, left, bottom, right."""
         if self.pad_mode not in SAME:
             top, bottom, left, right = self.padding
             return top, left, bottom, right
-        starts, ends = [], []
-        for size, k, s in zip((height, width), self.reach, self.stride, strict=True):
-            total = max((-(-size // s) - 1) * s + k - size, 0)
-            starts.append(total // 2 if self.pad_mode == "SAME_UPPER" else total - total // 2)
-            ends.append(total - starts[-1])
-        return (*starts, *ends)
+        (top, bottom), (left, right) = (
+            self._same(size, k, s) for size, k, s in zip((height, width), self.reach, self.stride, strict=True)
+        )
+        return top, left, bottom, right
+
+    def _same(self, size: int, kernel: int, stride: int) -> Pair:
+        total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+        start = total // 2 if self.pad_mode == "SAME_UPPER" else total - total // 2
+        return start, total - start
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,8 @@ def _pool(op: Any, x: Any, *, window: Window, is_max: bool, odd: tuple) -> Any:
     if window.pad_mode in SAME:
         # Of an odd padding the one that is left over repeats the border; the even part counts for nothing.
         low, high = pads[:2], pads[2:]
-        pads = tuple(min(a, b) for a, b in zip(low, high, strict=True)) * 2
+        rows, columns = (min(a, b) for a, b in zip(low, high, strict=True))
+        pads = (rows, columns, rows, columns)
         extra = lambda side: [side[k] - pads[k] for k in (0, 1)]  # noqa: E731
         (before, start), (after, end) = extra(low), extra(high)
     _fits(x, window, (x.shape[2] + before + after, x.shape[3] + start + end), pads)

@@ -16,18 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...errors import AidgeJaxError, GraphError, NoGradientRule
+from ._ctensor import DTYPES, CTensor, raw
 from ._errors import DoesNotFit, NotATensor, NotDifferentiable, Unsupported
 from ._kernel import add_up, hashable, kernel
-from ._storage import DTYPES, CTensor, raw
-from .tensor import Tensor
+from ._mode import is_training
+from ._tensor import Tensor, makes_leaves
 
 _counter = itertools.count()
-
-
-def is_training() -> bool:
-    from . import autograd
-
-    return bool(autograd.training)
 
 
 class Operator:
@@ -130,6 +125,7 @@ class Operator:
 Operation = Operator
 
 
+@makes_leaves
 class Dummy(Operator):
     """The creator of a tensor that no operation made: a parameter, or an input."""
 
@@ -149,7 +145,7 @@ class Dummy(Operator):
 
 
 class Built(Operator):
-    """An operation that is spelled in the graph's operators; see _kernel.py.
+    """An operation that is a few nodes of a graph; see _kernel.py.
 
     extras: further inputs that take no gradient (labels, indices, statistics): Tensors or arrays.
     differentiable: False for those whose backward SINGA refuses.
@@ -252,7 +248,8 @@ def _takes_gradient(source: Operator) -> bool:
 
 def infer_dependency(op: Operator) -> tuple[Counter, Counter]:
     """How often each operation, and each (operation, id of its output), is a source of what leads to `op`."""
-    operations, tensors = Counter(), Counter()
+    operations: Counter[Operator] = Counter()
+    tensors: Counter[tuple[Operator, int]] = Counter()
     pending = [op]
     while pending:
         for source, tensor, _, _ in pending.pop().src:

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...errors import GraphError
+from ._ctensor import raw
 from ._elementwise import TO_FLOAT, TO_INT
 from ._errors import DoesNotFit, NotATensor
 from ._operation import Built, Operator, apply
-from ._storage import raw
-from .tensor import Tensor
+from ._tensor import Tensor
 
 __all__ = [
     "add_bias",
@@ -311,11 +311,16 @@ def _slice(op: Any, x: Any, starts: tuple, ends: tuple, axes: tuple | None, step
 
 def slice(x: Tensor, starts: Any, ends: Any, axes: Any = None, steps: Any = None) -> Tensor:
     """x[starts:ends:steps] along axes, as ONNX's Slice."""
-    given = {
-        k: None if v is None or np.size(v) == 0 else _ints(v)
-        for k, v in {"starts": starts, "ends": ends, "axes": axes, "steps": steps}.items()
-    }
-    return apply("Slice", _slice, x, **given)
+    none_or_ints = lambda v: None if v is None or np.size(v) == 0 else _ints(v)  # noqa: E731
+    return apply(
+        "Slice",
+        _slice,
+        x,
+        starts=none_or_ints(starts),
+        ends=none_or_ints(ends),
+        axes=none_or_ints(axes),
+        steps=none_or_ints(steps),
+    )
 
 
 def _gather(op: Any, x: Any, indices: Any, axis: int) -> Any:

@@ -27,16 +27,18 @@ def write_states(path: str | os.PathLike, states: dict[str, tuple[int, Any]]) ->
     arrays = {
         k: a.astype(np.float32) if a.dtype.kind == "V" or "bfloat16" in str(a.dtype) else a for k, a in arrays.items()
     }
-    told = {name: {"state_type": kind, "shape": list(t.shape), "dtype": t.dtype} for name, (kind, t) in states.items()}
+    entries = {
+        name: {"state_type": kind, "shape": list(t.shape), "dtype": t.dtype} for name, (kind, t) in states.items()
+    }
     folder = os.path.dirname(os.path.abspath(path))
     handle, temporary = tempfile.mkstemp(dir=folder, prefix=".states-")
     try:
         with os.fdopen(handle, "wb") as f, zipfile.ZipFile(f, "w", zipfile.ZIP_DEFLATED) as z:
             with z.open(TENSORS, "w", force_zip64=True) as member:
                 content = io.BytesIO()
-                np.savez(content, **arrays)
+                np.savez(content, allow_pickle=False, **arrays)
                 member.write(content.getvalue())
-            z.writestr(ATTRIBUTES, json.dumps(told))
+            z.writestr(ATTRIBUTES, json.dumps(entries))
         os.link(temporary, path)  # refuses a file that has appeared meanwhile
     except FileExistsError:
         raise StatesError(f"Failed to save states, {os.fspath(path)} is already existed.") from None
@@ -48,7 +50,7 @@ def read_states(path: str | os.PathLike) -> dict[str, tuple[int, np.ndarray]]:
     """{name: (state_type, array)}.  Raises StatesError for anything that is not such a file."""
     try:
         with zipfile.ZipFile(path) as z:
-            told = json.loads(_member(z, ATTRIBUTES, path))
+            entries = json.loads(_member(z, ATTRIBUTES, path))
             arrays = _arrays(_member(z, TENSORS, path), path)
     except (
         zipfile.BadZipFile,
@@ -60,11 +62,11 @@ def read_states(path: str | os.PathLike) -> dict[str, tuple[int, np.ndarray]]:
         NotImplementedError,
     ) as e:
         raise StatesError(f"{os.fspath(path)} is not a file of states, or is damaged: {e}") from None
-    if not isinstance(told, dict) or set(told) != set(arrays):
+    if not isinstance(entries, dict) or set(entries) != set(arrays):
         raise StatesError(f"{os.fspath(path)}: {ATTRIBUTES} and {TENSORS} do not name the same tensors")
     found = {}
     for name, array in arrays.items():
-        entry = told[name]
+        entry = entries[name]
         kind = entry.get("state_type") if isinstance(entry, dict) else None
         if kind not in (0, 1) or entry.get("shape") != list(array.shape):
             raise StatesError(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import builtins
 import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from ._errors import BadSetting, BadType, DoesNotFit, NotATensor
-from ._storage import DTYPES, dtype_number
-from .tensor import Tensor, _new
+from ._ctensor import DTYPES, dtype_number
+from ._errors import DoesNotFit, NotATensor
+from ._tensor import Tensor, _new
 
 __all__ = [
     "abs",
@@ -155,23 +154,7 @@ def _concatenate(*arrays: Any, axis: int) -> Any:
 
 def repeat(t: Tensor, repeats: Any, axis: int | None = None) -> Tensor:
     """Each element, or each slice of an axis, again and again, as numpy.repeat."""
-    counts = [repeats] if isinstance(repeats, int) else repeats
-    if not all(isinstance(k, int) for k in counts):
-        raise BadType(f"repeat: repeats is {repeats!r}; expected an integer or a list of them")
-    if any(k < 0 for k in counts):
-        raise BadSetting(f"repeat: 'repeats' should not be negative: {repeats}")
-    return _new(
-        jnp.repeat,
-        t,
-        repeats=repeats if isinstance(repeats, int) else jnp.asarray(repeats),
-        axis=axis,
-        total_repeat_length=None if isinstance(repeats, int) else _total(t, counts, axis),
-    )
-
-
-def _total(t: Tensor, counts: Any, axis: int | None) -> int:
-    length = t.size() if axis is None else t.shape[axis]
-    return builtins.sum(counts) if len(counts) == length else counts[0] * length
+    return t.repeat(repeats, axis)
 
 
 # ---- element by element -------------------------------------------------------------------------------

@@ -13,42 +13,56 @@ Every operation is a few nodes of an aidgejax Graph, compiled once per shape; it
 operators.  `to_graph` puts the tape below a tensor together as one Graph.
 """
 
+import sys
 from functools import partial
+from types import ModuleType
 from typing import Any
 
-from ._elementwise import *
-from ._elementwise import WRITERS, _and, _not, _or, _xor
+import numpy as np
+
+from ._ctensor import raw
+from ._elementwise import WRITERS
 from ._export import to_graph
-from ._losses import *
-from ._network import *
+from ._functional import *
+from ._functional import _and, _not, _or, _xor
+from ._mode import is_training, set_training
 from ._operation import Built, Dummy, Operation, Operator, backward, gradients, infer_dependency
-from ._shaping import *
-from .tensor import Tensor
-
-training = False
-
-_LAYERS = (
-    "Layer",
-    "Linear",
-    "Conv2d",
-    "SeparableConv2d",
-    "BatchNorm2d",
-    "Pooling2d",
-    "MaxPool2d",
-    "AvgPool2d",
-    "MaxPool1d",
-    "AvgPool1d",
-    "RNN_Base",
-    "RNN",
-    "LSTM",
+from ._tensor import Tensor
+from .layer import (
+    LSTM,
+    RNN,
+    AvgPool1d,
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Layer,
+    Linear,
+    MaxPool1d,
+    MaxPool2d,
+    Pooling2d,
+    RNN_Base,
+    SeparableConv2d,
 )
+
+training: bool  # the flag, which _mode.py holds
+
+
+class _Autograd(ModuleType):
+    """This module, whose attribute `training` is the flag that operations look at."""
+
+    @property
+    def training(self) -> bool:
+        return is_training()
+
+    @training.setter
+    def training(self, on: bool) -> None:
+        set_training(on)
+
+
+sys.modules[__name__].__class__ = _Autograd
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAYERS:  # layers are made of operations, so they are looked up when they are asked for
-        from . import layer
-
-        return getattr(layer, name)
     if name in WRITERS:  # an operation as an object: ReLU()(x)[0]
         return partial(Built, name, WRITERS[name])
     raise AttributeError(f"singa.autograd has no {name!r}")
@@ -62,15 +76,9 @@ def axis_helper(y_shape: Any, x_shape: Any) -> tuple[int, ...]:
 
 def back_broadcast(y_shape: Any, x_shape: Any, x: Any) -> Any:
     """x, an array of shape y_shape, summed back to x_shape."""
-    from ._storage import raw
-
     return raw(x).sum(axis_helper(y_shape, x_shape)).reshape(tuple(x_shape))
 
 
 def ctensor2numpy(x: Any) -> Any:
     """A raw tensor as a NumPy array."""
-    import numpy as np
-
-    from ._storage import raw
-
     return np.array(raw(x))

@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from .._shared.traced_step import Stored, concretely, is_tracing
 from ._errors import NoDevice
-from ._storage import Stored, concretely, is_tracing
 
 
 class Device:
@@ -20,7 +20,7 @@ class Device:
         self._root: Any = None
         self._drawn, self._stream = 0, Stored()
 
-    # ---- what the rest of this door asks ----
+    # ---- what the rest of this front end asks ----
 
     def place(self, array: Any) -> Any:
         """The array on this device."""
@@ -33,9 +33,9 @@ class Device:
     def key(self) -> Any:
         """A fresh PRNG key; within a compiled step the stream is carried from call to call."""
         if is_tracing():
-            if self._stream._array is None:
+            if self._stream.held is None:
                 with concretely():
-                    self._stream._array = self.key()
+                    self._stream.held = self.key()
             self._stream.array, now = jax.random.split(self._stream.array)
             return now
         if self._root is None:
@@ -49,8 +49,8 @@ class Device:
         """The same seed gives the same numbers again."""
         with concretely():
             self._root, self._drawn = jax.random.key(int(seed)), 0
-            if self._stream._array is not None:
-                self._stream._array = jax.random.fold_in(self._root, 0)
+            if self._stream.held is not None:
+                self._stream.held = jax.random.fold_in(self._root, 0)
 
     def id(self) -> int:
         return self._index

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from ...training import fillers
 from ._errors import DoesNotFit
-from .tensor import Tensor
+from ._tensor import Tensor
 
 __all__ = [
     "eye",
@@ -78,7 +78,7 @@ def _matrix(t: Tensor, what: str) -> None:
 def eye(t: Tensor) -> Tensor:
     """Ones on the diagonal.  (SINGA refuses exactly the matrices that it is for.)"""
     _matrix(t, "eye")
-    return t._fill(jnp.eye(*t.shape))
+    return t._fill(jnp.eye(t.shape[0], t.shape[1]))
 
 
 def orthogonal(t: Tensor, gain: float = 1.0) -> Tensor:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import autograd
+from . import _functional as F
 from ._errors import BadSetting, BadType, DoesNotFit
 from ._layer_base import Layer
 from ._layers_image import (
@@ -25,7 +25,7 @@ from ._layers_image import (
     SeparableConv2d,
 )
 from ._layers_recurrent import LSTM, RNN, CudnnRNN, RNN_Base
-from .tensor import Tensor
+from ._tensor import Tensor
 
 __all__ = [
     "LSTM",
@@ -90,9 +90,9 @@ class Linear(Layer):
                 f"layer {self.name!r}: Linear layer expects input features size {self.W.shape[0]} "
                 f"received {_columns(x)} (from {x.name} of shape {list(x.shape)})"
             )
-        x = autograd.flatten(x) if x.ndim() > 2 else x
-        y = autograd.matmul(x, self.W)
-        return autograd.add_bias(y, self.b, axis=0) if self.bias else y
+        x = F.flatten(x) if x.ndim() > 2 else x
+        y = F.matmul(x, self.W)
+        return F.add_bias(y, self.b, axis=0) if self.bias else y
 
 
 def _columns(x: Tensor) -> int:
@@ -128,7 +128,7 @@ class Gemm(Layer):
             self.b.set_value(0.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        return autograd.gemm(x, self.W, self.b if self.bias else None, self.alpha, self.beta, self.transA, self.transB)
+        return F.gemm(x, self.W, self.b if self.bias else None, self.alpha, self.beta, self.transA, self.transB)
 
 
 class Embedding(Layer):
@@ -164,7 +164,7 @@ class Embedding(Layer):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        return autograd.embedding(x, self.W)
+        return F.embedding(x, self.W)
 
 
 # ---- without parameters ---------------------------------------------------------------------------------
@@ -172,17 +172,17 @@ class Embedding(Layer):
 
 class ReLU(Layer):
     def forward(self, x: Tensor) -> Tensor:
-        return autograd.relu(x)
+        return F.relu(x)
 
 
 class Sigmoid(Layer):
     def forward(self, x: Tensor) -> Tensor:
-        return autograd.sigmoid(x)
+        return F.sigmoid(x)
 
 
 class Add(Layer):
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        return autograd.add(a, b)
+        return F.add(a, b)
 
 
 class Flatten(Layer):
@@ -191,7 +191,7 @@ class Flatten(Layer):
         self.axis = axis
 
     def forward(self, x: Tensor) -> Tensor:
-        return autograd.flatten(x, self.axis)
+        return F.flatten(x, self.axis)
 
 
 class SoftMax(Layer):
@@ -200,27 +200,27 @@ class SoftMax(Layer):
         self.axis = axis
 
     def forward(self, x: Tensor) -> Tensor:
-        return autograd.softmax(x, self.axis)
+        return F.softmax(x, self.axis)
 
 
 class SoftMaxCrossEntropy(Layer):
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        return autograd.softmax_cross_entropy(x, t)
+        return F.softmax_cross_entropy(x, t)
 
 
 class MeanSquareError(Layer):
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        return autograd.mse_loss(x, t)
+        return F.mse_loss(x, t)
 
 
 class CrossEntropy(Layer):
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        return autograd.cross_entropy(x, t)
+        return F.cross_entropy(x, t)
 
 
 class BinaryCrossEntropy(Layer):
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        return autograd.binary_cross_entropy(x, t)
+        return F.binary_cross_entropy(x, t)
 
 
 class Dropout(Layer):
@@ -231,7 +231,7 @@ class Dropout(Layer):
         self.ratio = ratio
 
     def forward(self, x: Tensor) -> Tensor:
-        return autograd.dropout(x, ratio=self.ratio)
+        return F.dropout(x, ratio=self.ratio)
 
 
 class Cat(Layer):
@@ -240,12 +240,12 @@ class Cat(Layer):
         self.axis = axis
 
     def forward(self, xs: Any) -> Tensor:
-        return autograd.cat(xs, self.axis)
+        return F.cat(xs, self.axis)
 
 
 class Reshape(Layer):
     def forward(self, x: Tensor, shape: Any) -> Tensor:
-        return autograd.reshape(x, shape)
+        return F.reshape(x, shape)
 
 
 def refuse_keywords(kwargs: dict[str, Any]) -> None:

@@ -28,13 +28,15 @@ import jax
 import jax.numpy as jnp
 
 from ...graph import Graph
-from . import autograd
+from .._shared.traced_step import CompiledStep
+from ._ctensor import DTYPES, CTensor
 from ._dist import DistOpt
 from ._errors import NotATensor, StatesError, Unsupported
+from ._export import to_graph
 from ._layer_base import Layer
+from ._mode import set_training, training_set_to
 from ._states import read_states, write_states
-from ._storage import DTYPES, CompiledStep, CTensor
-from .tensor import Tensor
+from ._tensor import Tensor
 
 __all__ = ["Model"]
 
@@ -64,12 +66,9 @@ class Model(Layer):
             )
         self._steps.clear()
         self._examples = [(t.shape, DTYPES[t.dtype], t.device) for t in inputs]
-        before, autograd.training = autograd.training, False
         self.training = False
-        try:
+        with training_set_to(False):
             self.forward(*self._placeholders())
-        finally:
-            autograd.training = before
         self._initialized = True
         self.train(is_train)
         self.graph(use_graph, sequential)
@@ -96,7 +95,8 @@ class Model(Layer):
 
     def train(self, mode: bool = True) -> None:
         """Training mode, for this model and for autograd."""
-        self.training = autograd.training = bool(mode)
+        self.training = bool(mode)
+        set_training(mode)
 
     def eval(self) -> None:
         """Evaluation mode: calling the model runs forward."""
@@ -160,15 +160,15 @@ class Model(Layer):
         given = list(inputs) if inputs is not None else self._placeholders()
         if not given:
             raise Unsupported(f"{type(self).__name__}.to_graph: give inputs=[...], or compile the model first")
-        before, autograd.training = autograd.training, False
         mode, self.training = self.training, False
         try:
-            outputs = self.forward(*given)
+            with training_set_to(False):
+                outputs = self.forward(*given)
         finally:
-            autograd.training, self.training = before, mode
+            self.training = mode
         params = self.get_params()
         names = ["x"] if len(given) == 1 else [f"x{k}" for k in range(len(given))]
-        return autograd.to_graph(
+        return to_graph(
             outputs,
             dict(zip(names, given, strict=True)),
             params,

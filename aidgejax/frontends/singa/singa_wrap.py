@@ -11,8 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ._storage import CTensor as Tensor
-from ._storage import kBFloat16, kChar, kDouble, kFloat16, kFloat32, kInt, kUChar, raw
+from ._ctensor import CTensor as Tensor
+from ._ctensor import kBFloat16, kChar, kDouble, kFloat16, kFloat32, kInt, kUChar, raw
 from .device import Device, get_default_device
 
 __all__ = [

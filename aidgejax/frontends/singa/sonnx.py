@@ -21,8 +21,8 @@ from ...onnxio import read, to_model
 from ._errors import DoesNotFit, NotATensor, StatesError
 from ._export import to_graph
 from ._operation import Built
+from ._tensor import Tensor, from_numpy
 from .model import Model
-from .tensor import Tensor, from_numpy
 
 __all__ = ["SONNXModel", "SingaRep", "get_op", "prepare", "run_node", "save", "to_onnx"]
 
@@ -126,7 +126,7 @@ def _writer(graph: Graph, names: list[str], wanted: tuple[str, ...]) -> Any:
                 Node(
                     node.op,
                     tuple(known[i] if isinstance(i, str) else i for i in node.inputs),
-                    tuple(known.get(o) for o in node.outputs),
+                    tuple(None if o is None else known[o] for o in node.outputs),
                     node.attrs,
                     node.name,
                     node.domain,

@@ -6,8 +6,8 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from ._ctensor import CTensor, raw
 from ._network import Window
-from ._storage import CTensor, raw
 
 __all__ = [
     "force_unicode",

@@ -1,5 +1,5 @@
 """singa.proto.core_pb2: kFloat32, kInt and so on."""
 
-from .._storage import kChar, kDouble, kFloat16, kFloat32, kInt, kUChar
+from .._ctensor import kChar, kDouble, kFloat16, kFloat32, kInt, kUChar
 
 __all__ = ["kChar", "kDouble", "kFloat16", "kFloat32", "kInt", "kUChar"]

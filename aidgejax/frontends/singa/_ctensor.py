@@ -1,21 +1,15 @@
-"""Where arrays live, and how a Python function over them becomes one compiled program.
-
-A `Stored` holds one JAX array that is replaced, never changed.  `compiled(function)` runs a function that reads and
-writes such places (a training step) and finds out which: once abstractly, to list the places, and once more with
-traced arrays inside them.  After that a call is one XLA program over all of them.
-"""
+"""SINGA's raw tensor: an array with SINGA's names around it, and the numbers that stand for dtypes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._errors import DoesNotFit, NotFilled
+from .._shared.traced_step import Stored
+from ._errors import BadType, DoesNotFit, NotFilled
+from .device import Device, get_default_device
 
 # SINGA's numbers for dtypes (core.proto), and one more for what JAX has besides.
 kFloat32, kFloat16, kInt, kChar, kDouble, kUChar, kBFloat16 = range(7)
@@ -29,28 +23,6 @@ DTYPES = {
     kBFloat16: "bfloat16",
 }
 NUMBERS = {name: number for number, name in DTYPES.items()} | {"int64": kInt, "bool": kFloat32}
-
-
-class Stored:
-    """One array that outlives the calls that replace it."""
-
-    __slots__ = ("__weakref__", "_array", "_born")
-
-    def __init__(self, array: Any = None) -> None:
-        self._array = array
-        self._born = _active
-
-    @property
-    def array(self) -> Any:
-        if _active is not None and self._born is not _active:
-            _active.meet(self)
-        return self._array
-
-    @array.setter
-    def array(self, new: Any) -> None:
-        if _active is not None and self._born is not _active:
-            _active.meet(self)
-        self._array = new
 
 
 class CTensor(Stored):
@@ -67,11 +39,13 @@ class CTensor(Stored):
         self._shape, self._dtype = _sizes(shape), dtype_number(dtype)
         if array is not None:
             self._shape, self._dtype = tuple(np.shape(array)), dtype_number(jnp.result_type(array))
-        self._device, self.label, self.host = device, "", None
+        self._device: Device | None = device
+        self.label = ""
+        self.host: np.ndarray | None = None
 
     @property
     def array(self) -> Any:
-        found = Stored.array.fget(self)
+        found = self.read()
         if found is None:
             raise NotFilled(
                 f"tensor {self.label or '(unnamed)'} of shape {list(self._shape)} is read, but nothing has "
@@ -81,13 +55,9 @@ class CTensor(Stored):
 
     @array.setter
     def array(self, new: Any) -> None:
-        Stored.array.fset(self, new)
+        self.write(new)
         self.host = None
         self._shape, self._dtype = tuple(np.shape(new)), dtype_number(jnp.result_type(new))
-
-    @property
-    def filled(self) -> bool:
-        return self._array is not None
 
     # ---- SINGA's names ----
 
@@ -99,8 +69,6 @@ class CTensor(Stored):
 
     def device(self) -> Any:
         if self._device is None:
-            from .device import get_default_device
-
             self._device = get_default_device()
         return self._device
 
@@ -225,8 +193,6 @@ def dtype_number(dtype: Any) -> int:
             name = None
         if name in NUMBERS:
             return NUMBERS[name]
-    from ._errors import BadType
-
     raise BadType(
         f"dtype {dtype!r}: expected tensor.float32, tensor.int32 or tensor.float16 (or {', '.join(DTYPES.values())})"
     )
@@ -237,78 +203,3 @@ def _sizes(shape: Any) -> tuple[int, ...]:
         return (int(shape),) if isinstance(shape, int | np.integer) else tuple(int(d) for d in shape)
     except (TypeError, ValueError):
         raise DoesNotFit(f"a shape is a tuple of sizes, got {shape!r}") from None
-
-
-# ---- a step as one program ----------------------------------------------------------------------------
-
-_active: Trace | None = None
-
-
-class Trace:
-    """One run of a function: what it met of the places that were there before."""
-
-    def __init__(self) -> None:
-        self.met: dict[int, tuple[Stored, Any]] = {}
-
-    def meet(self, place: Stored) -> None:
-        self.met.setdefault(id(place), (place, place._array))
-
-    def undo(self) -> None:
-        for place, before in self.met.values():
-            place._array = before
-
-
-def is_tracing() -> bool:
-    return _active is not None
-
-
-@contextmanager
-def _tracing() -> Iterator[Trace]:
-    global _active
-    outer, _active = _active, Trace()
-    trace = _active
-    try:
-        yield trace
-    finally:
-        _active = outer
-        trace.undo()
-
-
-@contextmanager
-def concretely() -> Iterator[None]:
-    """Within a trace: what is computed and made here is real, and stays (parameters, optimizer state)."""
-    global _active
-    outer, _active = _active, None
-    try:
-        with jax.ensure_compile_time_eval():
-            yield
-    finally:
-        _active = outer
-
-
-class CompiledStep:
-    """function(*arrays) -> a pytree of arrays, compiled over those arrays and every place that it reads or writes."""
-
-    def __init__(self, function: Callable[..., Any], *arrays: Any) -> None:
-        with _tracing() as trace:
-            jax.eval_shape(function, *arrays)
-            met = list(trace.met.values())
-            written = [place for place, _ in met if place._array is not None]
-        self.read = [place for place, before in met if before is not None]
-        self.kept = written
-
-        def pure(values: list, *arrays: Any) -> tuple[Any, list]:
-            with _tracing() as trace:
-                for place, value in zip(self.read, values, strict=True):
-                    trace.meet(place)
-                    place._array = value
-                result = function(*arrays)
-                return result, [place._array for place in self.kept]
-
-        self._run = jax.jit(pure)
-
-    def __call__(self, *arrays: Any) -> Any:
-        result, values = self._run([place._array for place in self.read], *arrays)
-        for place, value in zip(self.kept, values, strict=True):
-            place._array = value
-        return result

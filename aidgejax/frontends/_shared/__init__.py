@@ -1,0 +1,1 @@
+"""Mechanisms that several front ends use."""

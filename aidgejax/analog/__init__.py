@@ -5,21 +5,12 @@
     grads, dx = analog_linear_backward(params, saved, dy, config)
     params, state = analog_post_update(params, state, config)         # after the optimizer's step
 
-`config` is one of aidgejax.frontends.aihwkit.simulator.configs, or anything with the same fields.  Everything is a
+`config` is one of the classes of config.py, or anything with the same fields.  Everything is a
 pytree, goes through jax.jit and jax.lax.scan, and belongs in a checkpoint as it is.  Formulas stand in
 aidgejax/ops/analog.py, analog_quantizer.py and fake_quantize.py; tile.py writes them into one graph per configuration.
 """
 
 from .calibrate import CALIBRATIONS, calibrate
-from .config import (
-    AihwkitException,
-    AnalogBiasConfigError,
-    ConfigError,
-    PeripheryConfigError,
-    Settings,
-    TorchTileConfigError,
-    settings,
-)
 from .convert import (
     AnalogLayer,
     convert_to_analog,
@@ -41,7 +32,17 @@ from .functions import (
     quantizer_range,
     uniform_quantize,
 )
-from .report import clipped_share, describe, picture, sweep, table
+from .report import clipped_share, describe
+from .settings import (
+    AihwkitException,
+    AnalogBiasConfigError,
+    ConfigError,
+    PeripheryConfigError,
+    Settings,
+    TorchTileConfigError,
+    settings,
+)
+from .sweep import picture, sweep, table
 
 __all__ = [
     "CALIBRATIONS", "AihwkitException", "AnalogBiasConfigError", "AnalogLayer", "ConfigError", "PeripheryConfigError",

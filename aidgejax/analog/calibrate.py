@@ -2,13 +2,14 @@
 
     state = calibrate(analog_graph, batches, "MAX", params=state.params, buffers=state.buffers)
 
-Data flows through the graph outside training, with ranges off (MAX, CACHE_QUANTILE: an ideal product) or moving as
-batches come; then each tile's range is set.
+Data flows through the graph outside training.  MAX, CACHE_QUANTILE: every product is ideal, and inputs are clipped only
+where a range is already set (a range that init_from_data has still to set clips nothing).  The other two: ranges move
+as batches come.  Then each tile's range is set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -58,7 +59,12 @@ def calibrate(
             f"graph {graph.name!r} has no tile with an input range to calibrate: convert it with a config "
             f"whose pre_post.input_range.enable is True"
         )
-    watch = _watching(graph, tiles, ideal=kind in ("MAX", "CACHE_QUANTILE"))
+    clipping = tuple(
+        t
+        for t, n in tiles.items()
+        if float(np.reshape(buffers[f"{t}input_range_update_idx"], ())) >= n.attrs["init_from_data"]
+    )
+    watch = _watching(graph, tiles, kind in ("MAX", "CACHE_QUANTILE"), clipping)
     alphas = {t: std_alpha if std_alpha is not None else n.attrs["init_std_alpha"] for t, n in tiles.items()}
     measure = _Measure(kind, quantile, max_samples, alphas)
     for b, batch in enumerate(batches):
@@ -124,12 +130,13 @@ class _Measure:
         return float(np.quantile(self.cache[tile], self.quantile)) if tile in self.cache else None
 
 
-def _watching(graph: Graph, tiles: dict[str, Node], ideal: bool):
+def _watching(
+    graph: Graph, tiles: dict[str, Node], ideal: bool, clipping: tuple[str, ...]
+) -> Callable[[Arrays, Arrays, Arrays, Any], Arrays]:
     """f(params, buffers, batch, key) -> {tile: its input, features last}, one compiled call."""
     twin = graph.copy()
     if ideal:
-        twin.nodes = [_ideal(n) for n in twin.nodes]
-        twin.nodes = [n for n in twin.nodes if n is not None]
+        twin.nodes = [_ideal(n, tuple(tiles), clipping) for n in twin.nodes]
     ins = {t: n.inputs[0] for t, n in tiles.items()}
     twin.outputs = list(dict.fromkeys([*ins.values()]))
     twin.prune()
@@ -150,13 +157,13 @@ def _features_last(x: Any, graph: Graph, node: Node) -> Any:
     return jnp.moveaxis(x, 1, -1) if weight.ndim > 2 and rank == weight.ndim else x
 
 
-def _ideal(node: Node) -> Node | None:
-    """The node without the converters, noise and clipping of a tile."""
-    keep = {"RoundTo": 0, "InputRange": 0}
-    if node.op in keep:
-        return replace(node, op="Identity", inputs=(node.inputs[0],), attrs={})
-    if node.op == "GaussianNoise":
-        return replace(node, op="ZerosLike", attrs={})
-    if node.op == "RandomUniformLike":
+def _ideal(node: Node, tiles: tuple[str, ...], clipping: tuple[str, ...]) -> Node:
+    """The node without what its tile does to a perfect product; a range is left to the tiles that clip."""
+    if not node.name.startswith(tiles) or (node.op == "InputRange" and node.name.startswith(clipping)):
+        return node
+    passed_on = {"RoundTo": 0, "InputRange": 0, "Clip": 0, "Where": 2}
+    if node.op in passed_on or node.name.endswith(".out_scale"):
+        return replace(node, op="Identity", inputs=(node.inputs[passed_on.get(node.op, 0)],), attrs={})
+    if node.op in ("GaussianNoise", "RandomUniformLike"):
         return replace(node, op="ZerosLike", attrs={})
     return node

@@ -24,8 +24,8 @@ from ..errors import GraphError
 from ..graph import Graph, Node, Value
 from ..interpreter.shape_inference import infer_shapes
 from ..training.optim import Optimizer
-from .config import ConfigError, Settings, settings
 from .functions import post_update
+from .settings import ConfigError, Settings, settings
 from .tile import Convolution, Linear, declare, tile_arrays, write_parts, write_tile
 
 Arrays = dict[str, Any]
@@ -136,7 +136,7 @@ def _bias_of(graph: Graph, node: Node, out: int) -> np.ndarray | None:
 
 
 def _convert(graph: Graph, twin: Graph, node: Node, weight: np.ndarray, s: Settings, unfold: bool) -> AnalogLayer:
-    x, y = graph.value(node.inputs[0]), graph.value(node.outputs[0])
+    x, y = graph.value(node.input_names[0]), graph.value(node.output_names[0])
     readers = [n.name for n in graph.readers()[node.inputs[1]]]
     if len(readers) > 1:
         raise GraphError(
@@ -180,7 +180,7 @@ def write_layer(
     spans_in, spans_out = spans(width, s.mapping.max_input_size), spans(len(weight), s.mapping.max_output_size)
     many = len(spans_in) * len(spans_out) > 1
     by_sample = s.modifier.per_batch_sample and s.modifier.type in ("ADD_NORMAL", "MULT_NORMAL")
-    unfold = conv and (unfold or s.io.by_row or s.io.w_noise > 0 or by_sample or many)
+    unfold = conv and (unfold or s.by_row or s.io.w_noise > 0 or by_sample or many)
     if unfold and group > 1:
         raise ConfigError(
             f"node {node.name!r}: a convolution in {group} groups can be analog where noise and bound "
@@ -212,7 +212,7 @@ def write_layer(
         declare(graph, prefix, *tile_arrays(weight, bias, s))
         result, _ = write_tile(graph, x, prefix, s, product)
     if unfold:
-        sizes = y.shape[2:]
+        sizes = (y.shape or ())[2:]
         if not all(isinstance(d, int) for d in sizes):
             raise GraphError(
                 f"node {node.name!r}: the windows of an image of unknown size cannot be laid out; give {y} its sizes"
@@ -228,7 +228,7 @@ def _split(
     s: Settings,
     weight: np.ndarray,
     bias: np.ndarray | None,
-    product: Linear,
+    product: Linear | Convolution,
     spans_in: list[slice],
     spans_out: list[slice],
     parts: tuple[Part, ...],

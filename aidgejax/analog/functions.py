@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import GraphError
 from ..execution.program import Program, make_program
 from ..graph import Graph
-from .config import Settings, settings
+from .settings import Settings, settings
 from .tile import Linear, declare, tile_arrays, write_tile
 
 Arrays = dict[str, Any]
@@ -97,13 +97,13 @@ def post_update(
 ) -> tuple[Arrays, Arrays]:
     """analog_post_update on the tensors of one tile; keep_shape: mapping_scales stay as large as they were."""
     w, m, alpha = (prefix + n for n in ("weight", "mapping_scales", "out_scaling_alpha"))
-    kind, sigma, fixed_value = s.clip
-    if kind != "NONE":
-        (clipped,) = _apply("ClipWeight", (params[w],), clip=kind, sigma=sigma, fixed_value=fixed_value)
+    c = s.clip
+    if c.type != "NONE":
+        (clipped,) = _apply("ClipWeight", (params[w],), clip=c.type, sigma=c.sigma, fixed_value=c.fixed_value)
         params = {**params, w: clipped}
-    if s.remap != "NONE":
+    if s.remap.type != "NONE":
         scales = state.get(m, jnp.ones(1, params[w].dtype))
-        weight, new, ones = _apply("RemapWeight", (params[w], scales, params.get(alpha)), outputs=3, remap=s.remap)
+        weight, new, ones = _apply("RemapWeight", (params[w], scales, params.get(alpha)), outputs=3, remap=s.remap.type)
         if keep_shape:
             new = jnp.broadcast_to(new, jnp.shape(scales))
         params = {**params, w: weight} | ({} if ones is None else {alpha: ones})

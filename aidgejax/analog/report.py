@@ -1,9 +1,7 @@
-"""What the tiles of a graph look like, and how accuracy falls with noise or bits."""
+"""What the tiles of a graph look like."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -72,9 +70,8 @@ def clipped_share(
     twin.outputs = list(dict.fromkeys(twin.outputs))
     program = make_program(twin, wrt=[], seeds=[], training=False)
     fed = {k: v for k, v in batch.items() if k in twin.inputs}
-    found, _, _ = jax.jit(lambda *a: program.forward(*a, key, save=False))(
-        {**graph.params, **(params or {})}, {**graph.buffers, **(buffers or {})}, fed
-    )
+    run = jax.jit(lambda params, buffers, batch: program.forward(params, buffers, batch, key, save=False))
+    found, _, _ = run({**graph.params, **(params or {})}, {**graph.buffers, **(buffers or {})}, fed)
 
     def share(pair: tuple | None) -> float | None:
         if pair is None:
@@ -83,65 +80,3 @@ def clipped_share(
         return float(np.mean(np.abs(x) > np.abs(np.reshape(np.asarray(bound), ()))))
 
     return {tile: (share(seen.get("in")), share(seen.get("out"))) for tile, seen in watched.items()}
-
-
-def sweep(
-    evaluate: Callable[[Any, Any], float],
-    config: Any,
-    field: str,
-    values: Iterable[Any],
-    *,
-    draws: int = 5,
-    seed: int = 0,
-) -> list[dict[str, float]]:
-    """How a figure changes with one field of a config: [{field: value, "mean", "low", "high"}], of `draws` noise keys.
-
-    evaluate(config, key) -> the figure, accuracy for example; field: dotted, such as "forward.out_noise".
-    """
-    told = []
-    for value in values:
-        changed = copy.deepcopy(config)
-        *where, last = field.split(".")
-        owner = changed
-        for w in where:
-            owner = getattr(owner, w)
-        if not hasattr(owner, last):
-            raise GraphError(f"the config has no field {field!r}")
-        setattr(owner, last, value)
-        found = [float(evaluate(changed, jax.random.fold_in(jax.random.key(seed), d))) for d in range(draws)]
-        told.append({field: value, "mean": float(np.mean(found)), "low": min(found), "high": max(found)})
-    return told
-
-
-def table(sweeps: Mapping[str, list[dict[str, float]]]) -> str:
-    """Sweeps of several models side by side: a row for each value, mean (low to high) for each model."""
-    field = next(iter(next(iter(sweeps.values()))[0]))
-    names = list(sweeps)
-    lines = [f"{field:24} " + " ".join(f"{n:>28}" for n in names)]
-    for k in range(len(sweeps[names[0]])):
-        rows = [sweeps[n][k] for n in names]
-        lines.append(
-            f"{rows[0][field]!s:24.24} "
-            + " ".join(f"{r['mean']:>9.4f} ({r['low']:.4f} to {r['high']:.4f})".rjust(28) for r in rows)
-        )
-    return "\n".join(lines)
-
-
-def picture(sweeps: Mapping[str, list[dict[str, float]]], path: str, ylabel: str = "accuracy") -> None:
-    """The same as a picture, mean and spread over the draws.  Needs matplotlib."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
-    for name, rows in sweeps.items():
-        field = next(iter(rows[0]))
-        x = [r[field] for r in rows]
-        (line,) = axes.plot(x, [r["mean"] for r in rows], marker="o", label=name)
-        axes.fill_between(x, [r["low"] for r in rows], [r["high"] for r in rows], alpha=0.2, color=line.get_color())
-        axes.set_xlabel(field)
-    axes.set_ylabel(ylabel)
-    axes.legend()
-    figure.savefig(path, dpi=150)
-    plt.close(figure)

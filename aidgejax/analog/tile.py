@@ -14,13 +14,12 @@ What a tile computes, z being the input and W the weight it holds:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from ..graph import Builder, Graph, Value
-from .config import Periphery, Settings
+from .settings import Settings, Snapshot
 
 Arrays = dict[str, Any]
 CLIPPED = 0.999  # of out_bound: from there on an output counts as clipped.  Source: aihwkit
@@ -68,11 +67,11 @@ def tile_arrays(weight: Any, bias: Any, s: Settings) -> tuple[Arrays, Arrays]:
     out = weight.shape[0]
     params: Arrays = {}
     state: Arrays = {}
-    if s.mapping.omega > 0:
-        axes = tuple(range(1 if s.mapping.columnwise else 0, weight.ndim))
-        scales = np.abs(weight).max(axis=axes).reshape(-1) / dtype.type(s.mapping.omega)
+    if s.mapping.weight_scaling_omega > 0:
+        axes = tuple(range(1 if s.mapping.weight_scaling_columnwise else 0, weight.ndim))
+        scales = np.abs(weight).max(axis=axes).reshape(-1) / dtype.type(s.mapping.weight_scaling_omega)
         state["mapping_scales"] = np.where(scales > 0, scales, 1).astype(dtype)
-    elif s.remap != "NONE":
+    elif s.remap.type != "NONE":
         state["mapping_scales"] = np.ones(1, dtype)
     if "mapping_scales" in state:
         weight = weight / state["mapping_scales"].reshape(-1, *[1] * (weight.ndim - 1))
@@ -80,9 +79,9 @@ def tile_arrays(weight: Any, bias: Any, s: Settings) -> tuple[Arrays, Arrays]:
     if bias is not None:
         params["bias"] = np.asarray(bias, dtype)
     if s.mapping.learn_out_scaling:
-        params["out_scaling_alpha"] = np.ones(out if s.mapping.out_columnwise else 1, dtype)
+        params["out_scaling_alpha"] = np.ones(out if s.mapping.out_scaling_columnwise else 1, dtype)
     if s.range:
-        (params if s.range.learn else state)["input_range"] = one(s.range.init_value)
+        (params if s.range.learn_input_range else state)["input_range"] = one(s.range.init_value)
         state["input_range_update_idx"] = one(0)
     if s.periphery:
         if s.range or "mapping_scales" in state or "out_scaling_alpha" in params:
@@ -97,8 +96,8 @@ def tile_arrays(weight: Any, bias: Any, s: Settings) -> tuple[Arrays, Arrays]:
     return params, state
 
 
-def _quantizer_arrays(name: str, p: Periphery, params: Arrays, state: Arrays, one: Callable) -> None:
-    where = params if p.learn else state
+def _quantizer_arrays(name: str, p: Snapshot, params: Arrays, state: Arrays, one: Callable) -> None:
+    where = params if p.learn_quant_params else state
     where[f"{name}.delta"] = one(0)  # nothing seen yet
     (where if not p.symmetric else state)[f"{name}.zero_float"] = one(0)
     state[f"{name}.signed"] = np.zeros(1, bool)
@@ -139,6 +138,10 @@ class _Writer:
         name = self.prefix + name
         return self.graph.value(name) if name in self.graph.producers else None
 
+    def needed(self, name: str) -> Value:
+        """A tensor that the tile has."""
+        return self.graph.value(self.prefix + name)
+
     def move(self, **new: Value) -> None:
         self.moved |= {name: v.name for name, v in new.items()}
 
@@ -155,7 +158,7 @@ class _Writer:
             y = op.GradientThrough(
                 self.multiply(z, op.StopGradient(w)), self.multiply(op.StopGradient(z), w), y, scale_r, bound=bound
             )
-        if r is not None and s.range.manage_output_clipping:
+        if r is not None and s.range and s.range.manage_output_clipping:
             y = op.OutputClipping(
                 y,
                 r,
@@ -174,7 +177,7 @@ class _Writer:
 
     def after(self, y: Value) -> Value:
         if self.held("bias") is not None:
-            y = self.op.Add(y, self.across(self.quantized("bias_quant", self.held("bias"))))
+            y = self.op.Add(y, self.across(self.quantized("bias_quant", self.needed("bias"))))
         return self.act_quantized(y) if self.s.act_bits else y
 
     def across(self, v: Value) -> Value:
@@ -207,17 +210,28 @@ class _Writer:
         return x, r, inside
 
     def weight(self, x: Value) -> Value:
-        w, scales, m, op = self.held("weight"), self.held("mapping_scales"), self.s.modifier, self.op
+        w, scales, m, op = self.needed("weight"), self.held("mapping_scales"), self.s.modifier, self.op
         if scales is not None:
             w = op.TileWeight(w, scales)
         if m.type not in ("NONE", "COPY"):
-            attrs = {k: int(v) if isinstance(v, bool) else v for k, v in asdict(m).items() if k != "type"}
-            w = op.WeightModifier(w, x if m.per_batch_sample else None, modifier=m.type, training_mode=0, **attrs)
+            w = op.WeightModifier(
+                w,
+                x if m.per_batch_sample else None,
+                modifier=m.type,
+                std_dev=m.std_dev,
+                res=m.res,
+                rel_to_actual_wmax=int(m.rel_to_actual_wmax),
+                assumed_wmax=m.assumed_wmax,
+                dorefa_clip=m.dorefa_clip,
+                sto_round=int(m.sto_round),
+                per_batch_sample=int(m.per_batch_sample),
+                training_mode=0,
+            )
         return w
 
     def multiply(self, u: Value, w: Value) -> Value:
         m = self.s.modifier
-        if m.per_batch_sample and m.type in ("ADD_NORMAL", "MULT_NORMAL"):
+        if m.per_batch_sample and m.type in ("ADD_NORMAL", "MULT_NORMAL") and isinstance(self.product, Linear):
             return self.product.per_sample(self.op, u, w)
         return self.product(self.op, u, w)
 
@@ -231,10 +245,9 @@ class _Writer:
         a = z if scale is None else op.Mul(z, op.Reciprocal(scale) if isinstance(scale, Value) else 1 / scale)
         inp_noise = self.noise(a, io.inp_noise)
         out_noise = None
-        if io.bound_management:
+        if io.bound_management != "NONE":
             # The noise is drawn before the search, so that what passes its test is what is computed in the end.
-            like = self.multiply(a, w) if io.out_noise else None
-            out_noise = self.noise(like, io.out_noise)
+            out_noise = self.noise(self.multiply(a, w), io.out_noise) if io.out_noise else None
             bm = op.BoundManagement(
                 a,
                 w,
@@ -263,7 +276,7 @@ class _Writer:
             o = op.Add(o, out_noise)
         y = self.converted(o, io.out_res, io.out_bound, io.out_sto_round)
         if io.out_scale != 1:
-            y = op.Mul(y, io.out_scale)
+            y = op.Mul(y, io.out_scale, name=f"{self.prefix}out_scale")
         if scale is not None:
             y = op.Mul(y, scale)
         return y
@@ -310,7 +323,7 @@ class _Writer:
             outputs=4,
             n_bits=p.n_bits,
             symmetric=int(p.symmetric),
-            learn=int(p.learn),
+            learn=int(p.learn_quant_params),
             init_learning_after=p.init_learning_after,
             training_mode=0,
         )
@@ -320,7 +333,7 @@ class _Writer:
         return op.AnalogQuantize(v, delta, zero, signed, n_bits=p.n_bits, symmetric=int(p.symmetric))
 
     def act_quantized(self, y: Value) -> Value:
-        op, (n_bits, symmetric) = self.op, self.s.act_bits
+        op, (n_bits, symmetric) = self.op, self.s.act_bits or (0, True)
         low, high, seen = op.RunningRange(
             y, *(self.held(f"act_quant.{k}") for k in ("low", "high", "seen")), outputs=3, training_mode=0
         )

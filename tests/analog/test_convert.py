@@ -240,3 +240,25 @@ def test_calibration(case):
         np.testing.assert_allclose(buffers[f"{name}.input_range_update_idx"], e[f"idx_{k}"])
     y = run(made.with_params(params, buffers), i["x"][0])
     np.testing.assert_allclose(y, e["y_eval_after"], rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize("kind", ["MAX", "CACHE_QUANTILE"])
+def test_a_second_tile_is_calibrated_beyond_the_bounds_of_the_first(kind):
+    """Ranges that data has still to set and converters of the first tile do not cut what the second one sees."""
+    g, eye = Graph("two"), np.eye(4, dtype=np.float32)
+    h = g.op.Gemm(g.input("x", ("N", 4)), g.parameter("w1", eye), transB=1, name="fc1")
+    g.output(g.op.Gemm(h, g.parameter("w2", eye.copy()), transB=1, name="fc2"))
+    rpu = config(
+        **{
+            "pre_post.input_range.enable": True,
+            "mapping.weight_scaling_omega": 1.0,
+            "forward.noise_management": configs.NoiseManagementType.NONE,
+            "forward.bound_management": configs.BoundManagementType.NONE,
+            "forward.inp_asymmetry": 0.1,
+            "forward.out_scale": 2.0,
+        }
+    )
+    x = np.full((2, 4), -50.0, np.float32) if kind == "MAX" else np.full((2, 4), 50.0, np.float32)
+    made = analog.convert_to_analog(g, rpu)
+    found = analog.input_ranges(made, *analog.calibrate(made, [{"x": x}], kind))
+    assert found == pytest.approx({"fc1": 50.0, "fc2": 50.0})

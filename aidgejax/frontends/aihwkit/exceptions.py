@@ -1,13 +1,13 @@
 """aihwkit.exceptions: one family with aidgejax's own."""
 
-from aidgejax.analog.config import (
+from ...analog.settings import (
     AihwkitException,
     AnalogBiasConfigError,
     ConfigError,
     PeripheryConfigError,
     TorchTileConfigError,
 )
-from aidgejax.errors import AidgeJaxError
+from ...errors import AidgeJaxError
 
 
 class ArgumentError(AihwkitException, ValueError):

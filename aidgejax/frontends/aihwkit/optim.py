@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from aidgejax.training import optim as rules
+from ...training import optim as rules
 
 
 class AnalogOptimizer:

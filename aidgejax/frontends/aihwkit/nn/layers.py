@@ -9,12 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aidgejax.analog import AnalogLayer, logical_weights, post_updated, settings
-from aidgejax.analog.convert import write_layer
-from aidgejax.errors import GraphError
-from aidgejax.execution.program import Program, make_program
-from aidgejax.graph import Graph, Node, Value
-
+from ....analog import AnalogLayer, logical_weights, post_updated, settings
+from ....analog.convert import write_layer
+from ....errors import GraphError
+from ....execution.program import Program, make_program
+from ....graph import Graph, Node, Value
 from ..exceptions import ConfigError, TileError
 from ..simulator.configs import InferenceRPUConfig
 
@@ -40,6 +39,20 @@ class _Analog:
             rng.uniform(-bound, bound, shape[0]).astype(np.float32) if bias else None,
         )
 
+    def _any_input(self) -> Any:
+        raise TileError(
+            f"{type(self).__name__} is not a layer by itself: take one of the kinds of convolution or linear"
+        )
+
+    def _sizes(self, x: Any) -> tuple:
+        return x.shape
+
+    def _output_sizes(self, sizes: tuple) -> tuple:
+        return sizes
+
+    def _node(self) -> Node:
+        return Node("Identity", ("x",), ("y",), {}, "layer")
+
     def set_weights(self, weight: Any, bias: Any = None) -> None:
         """Put a logical weight (and bias) into the tiles; ranges and scales start anew."""
         weight = np.asarray(weight, np.float32)
@@ -57,7 +70,7 @@ class _Analog:
         self.params = {k: jnp.asarray(kept.get(k, v)) for k, v in graph.params.items()}
         self.state = {k: jnp.asarray(kept.get(k, v)) for k, v in graph.buffers.items()}
         self._programs: dict[tuple, tuple[Any, Program]] = {}
-        self._saved = None
+        self._saved: tuple[Any, Any] | None = None
 
     def get_weights(self) -> tuple[np.ndarray, np.ndarray | None]:
         """(weight, bias): the logical ones, scales included."""
@@ -144,17 +157,11 @@ class _Analog:
         program = make_program(
             graph, seeds=["y"], wrt=[*graph.params, "x"], training=self.training, unreachable="zeros"
         )
-        held = [*graph.params, *graph.buffers]
-        moved = {n: t for node in program.graph.nodes for n, t in _moved(node) if n in held}
-        program = make_program(
-            _with_outputs(graph, moved), seeds=["y"], wrt=program.wrt, training=self.training, unreachable="zeros"
-        )
 
         @jax.jit
         def run(params: Arrays, state: Arrays, x: Any, key: Any):
-            outputs, saved, _ = program.forward(params, state, {"x": x}, key)
-            new = [{k: outputs[moved[k]] if k in moved else v for k, v in old.items()} for old in (params, state)]
-            return outputs["y"], saved, *new
+            outputs, saved, state = program.forward(params, state, {"x": x}, key)
+            return outputs["y"], saved, program.with_updated_params(params, saved), state
 
         @jax.jit
         def back(params: Arrays, saved: Any, dy: Any):
@@ -183,22 +190,6 @@ class _Analog:
         g.add("Identity", [out], names=["y"])
         g.output("y")
         return g, layer
-
-
-def _moved(node: Node) -> list[tuple[str, str]]:
-    updates = {
-        "InputRangeInit": {1: 0, 2: 1},
-        "QuantizerState": {1: 0, 2: 1, 3: 2, 4: 3},
-        "RunningRange": {1: 0, 2: 1, 3: 2},
-    }.get(node.op, {})
-    return [(node.inputs[i], node.outputs[o]) for i, o in updates.items() if node.outputs[o]]
-
-
-def _with_outputs(graph: Graph, moved: dict[str, str]) -> Graph:
-    twin = graph.copy()
-    for t in dict.fromkeys(moved.values()):
-        twin.output(t)
-    return twin
 
 
 class AnalogLinear(_Analog):

@@ -6,9 +6,8 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from aidgejax.execution.program import make_program
-from aidgejax.graph import Graph
-
+from ....execution.program import make_program
+from ....graph import Graph
 from ..exceptions import TileError
 
 
@@ -18,7 +17,7 @@ class _Function:
     op = "Identity"
 
     def __init__(self) -> None:
-        self._saved = None
+        self._saved: tuple[Any, Any] | None = None
         self._programs: dict[int, Any] = {}
 
     def __call__(self, x: Any) -> Any:

@@ -1,9 +1,15 @@
 """aihwkit.simulator.configs: the configs, and everything that is needed to fill them in."""
 
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
-
-from ..parameters.enums import (
+from .....analog.config import (
+    InferenceRPUConfig,
+    InferenceTile,
+    QuantConfig,
+    QuantizedTorchInferenceRPUConfig,
+    QuantizedTorchInferenceTile,
+    TorchInferenceRPUConfig,
+    TorchInferenceTile,
+)
+from .....analog.config_enums import (
     AnalogMVType,
     BoundManagementType,
     NoiseManagementType,
@@ -13,87 +19,41 @@ from ..parameters.enums import (
     WeightNoiseType,
     WeightRemapType,
 )
-from ..parameters.helpers import _PrintableMixin
-from ..parameters.inference import WeightClipParameter, WeightModifierParameter, WeightRemapParameter
-from ..parameters.io import IOParameters
-from ..parameters.mapping import MappingParameter
-from ..parameters.pre_post import (
+from .....analog.config_io import IOParameters, MappingParameter, RuntimeParameter
+from .....analog.config_pre_post import (
     InputRangeParameter,
     PeripheryQuantizationParameter,
     PrePostProcessingParameter,
     PrePostProcessingParameterQuant,
     PrePostProcessingRPU,
 )
-from ..parameters.runtime import RuntimeParameter
-
-
-class InferenceTile:
-    """The tile of InferenceRPUConfig: explicit gradients, as those of aihwkit's C++ tile."""
-
-
-class TorchInferenceTile:
-    """The tile of TorchInferenceRPUConfig: the gradients that autograd would give."""
-
-
-class QuantizedTorchInferenceTile(TorchInferenceTile):
-    """The same with a quantized periphery."""
-
-
-def _perfect() -> IOParameters:
-    return IOParameters(is_perfect=True)
-
-
-@dataclass(repr=False)
-class InferenceRPUConfig(PrePostProcessingRPU):
-    """Hardware-aware training with explicit gradients: the perfect product's, and the range's by rule.
-
-    A device is not simulated: noise_model and drift_compensation are kept and not used.
-    """
-
-    gradient_convention: ClassVar[str] = "explicit"
-
-    tile_class: type = InferenceTile
-    mapping: MappingParameter = field(default_factory=MappingParameter)
-    forward: IOParameters = field(default_factory=IOParameters)
-    backward: IOParameters = field(default_factory=_perfect)
-    noise_model: Any = None
-    drift_compensation: Any = None
-    clip: WeightClipParameter = field(default_factory=WeightClipParameter)
-    remap: WeightRemapParameter = field(default_factory=WeightRemapParameter)
-    modifier: WeightModifierParameter = field(default_factory=WeightModifierParameter)
-
-
-@dataclass(repr=False)
-class TorchInferenceRPUConfig(InferenceRPUConfig):
-    """Hardware-aware training with the gradients that autograd would give, the range's rule added."""
-
-    gradient_convention: ClassVar[str] = "autograd"
-
-    tile_class: type = TorchInferenceTile
-
-
-@dataclass(repr=False)
-class QuantConfig(_PrintableMixin):
-    """Quantization of a tile's outputs by a running range."""
-
-    n_bits: int = 0
-    symmetric: bool = True
-
-
-@dataclass(repr=False)
-class QuantizedTorchInferenceRPUConfig(TorchInferenceRPUConfig):
-    """The same with scales and biases quantized (pre_post.periph_quant), and outputs (act_quant_config)."""
-
-    tile_class: type = QuantizedTorchInferenceTile
-    pre_post: PrePostProcessingParameterQuant = field(default_factory=PrePostProcessingParameterQuant)
-    act_quant_config: QuantConfig | None = None
-
+from .....analog.config_weights import WeightClipParameter, WeightModifierParameter, WeightRemapParameter
 
 __all__ = [
-    "AnalogMVType", "BoundManagementType", "IOParameters", "InferenceRPUConfig", "InferenceTile",
-    "InputRangeParameter", "MappingParameter", "NoiseManagementType", "PeripheryQuantizationParameter",
-    "PrePostProcessingParameter", "PrePostProcessingParameterQuant", "PrePostProcessingRPU", "QuantConfig",
-    "QuantizedTorchInferenceRPUConfig", "QuantizedTorchInferenceTile", "RPUDataType", "RuntimeParameter",
-    "TorchInferenceRPUConfig", "TorchInferenceTile", "WeightClipParameter", "WeightClipType",
-    "WeightModifierParameter", "WeightModifierType", "WeightNoiseType", "WeightRemapParameter", "WeightRemapType",
-]  # fmt: skip
+    "AnalogMVType",
+    "BoundManagementType",
+    "IOParameters",
+    "InferenceRPUConfig",
+    "InferenceTile",
+    "InputRangeParameter",
+    "MappingParameter",
+    "NoiseManagementType",
+    "PeripheryQuantizationParameter",
+    "PrePostProcessingParameter",
+    "PrePostProcessingParameterQuant",
+    "PrePostProcessingRPU",
+    "QuantConfig",
+    "QuantizedTorchInferenceRPUConfig",
+    "QuantizedTorchInferenceTile",
+    "RPUDataType",
+    "RuntimeParameter",
+    "TorchInferenceRPUConfig",
+    "TorchInferenceTile",
+    "WeightClipParameter",
+    "WeightClipType",
+    "WeightModifierParameter",
+    "WeightModifierType",
+    "WeightNoiseType",
+    "WeightRemapParameter",
+    "WeightRemapType",
+]

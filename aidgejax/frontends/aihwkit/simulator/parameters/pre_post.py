@@ -1,107 +1,17 @@
-"""Digital processing before and after an analog product: input range and periphery quantization."""
+"""aihwkit.simulator.parameters.pre_post"""
 
-from dataclasses import dataclass, field
-from typing import ClassVar
+from .....analog.config_pre_post import (
+    InputRangeParameter,
+    PeripheryQuantizationParameter,
+    PrePostProcessingParameter,
+    PrePostProcessingParameterQuant,
+    PrePostProcessingRPU,
+)
 
-from .helpers import _PrintableMixin
-from .runtime import RuntimeParameter
-
-
-@dataclass(repr=False)
-class InputRangeParameter(_PrintableMixin):
-    """The learned range r of a tile's inputs: they are clipped to +-r and divided by r, outputs are multiplied by r.
-
-    Noise and bound management should be NONE with it, since the range takes their place; they are not refused.
-    """
-
-    enable: bool = field(default_factory=lambda: False)
-    """Whether there is a range; without one nothing is clipped.  forward.inp_bound is assumed to be 1 with it."""
-
-    learn_input_range: bool = True
-    """Whether the optimizer moves it; if not, calibrate it, or let init_from_data set it."""
-
-    init_value: float = 3.0
-    """The range before the first batch."""
-
-    init_from_data: int = 100
-    """The first so many batches set it: r <- (k r + init_std_alpha std(x)) / (k + 1).  0: they don't."""
-
-    init_std_alpha: float = 3.0
-    """How many standard deviations of the input the range is to hold in that phase."""
-
-    decay: float = 0.001
-    """grad += decay * r, where more than input_min_percentage of the inputs lie inside."""
-
-    input_min_percentage: float = 0.95
-    """The fraction (0 to 1) of inputs inside above which the decay acts."""
-
-    manage_output_clipping: bool = False
-    """grad -= (1 - p) * r, where the fraction p of outputs that are not clipped is below output_min_percentage.
-
-    Needs forward.out_bound, and noise and bound management NONE (ConfigError otherwise)."""
-
-    output_min_percentage: float = 0.95
-    """The fraction (0 to 1) of outputs inside the bound below which the range is widened."""
-
-    gradient_scale: float = 1.0
-    """Factor on the gradient that clipped inputs give; without effect unless gradient_relative."""
-
-    gradient_relative: bool = True
-    """Whether that gradient is multiplied by the range itself."""
-
-    calibration_info: str | None = None
-    """How the range was calibrated, if it was."""
-
-    output_clipping_share: ClassVar[str | None] = None
-    """What the clipped outputs are divided by: "output_size" (None), how many outputs there are, or "input_size", as
-    the original does.  Not one of aihwkit's fields: set it as an attribute."""
-
-
-@dataclass(repr=False)
-class PeripheryQuantizationParameter(_PrintableMixin):
-    """Quantization of a tile's digital scales and of the bias, one range for each tensor."""
-
-    n_bits: int = 0
-    """Bits; 0 or less: no quantization."""
-
-    symmetric: bool = True
-    """Whether the zero point is 0."""
-
-    learn_quant_params: bool = False
-    """Whether step (and zero point) are learned after init_learning_after batches, rather than taken from the data."""
-
-    init_learning_after: int = 100
-    """How many batches estimate them before they are learned; at least 1."""
-
-
-@dataclass(repr=False)
-class PrePostProcessingParameter(_PrintableMixin):
-    """Processing of inputs and outputs."""
-
-    input_range: InputRangeParameter = field(default_factory=InputRangeParameter)
-    """See InputRangeParameter."""
-
-
-@dataclass(repr=False)
-class PrePostProcessingParameterQuant(PrePostProcessingParameter):
-    """The same with the quantization of the periphery."""
-
-    periph_quant: PeripheryQuantizationParameter = field(default_factory=PeripheryQuantizationParameter)
-    """See PeripheryQuantizationParameter."""
-
-
-@dataclass(repr=False)
-class PrePostProcessingRPU(_PrintableMixin):
-    """What every config has that processes inputs and outputs; the concrete ones are in simulator.configs."""
-
-    tile_class: type
-    """The kind of tile; see simulator.configs."""
-
-    runtime: RuntimeParameter = field(default_factory=RuntimeParameter, compare=False)
-    """See RuntimeParameter; two configs that differ in it alone are equal."""
-
-    pre_post: PrePostProcessingParameter = field(default_factory=PrePostProcessingParameter)
-    """See PrePostProcessingParameter."""
-
-    output_clipping_share: ClassVar[str | None] = None
-    """See InputRangeParameter; here it holds where that says nothing."""
+__all__ = [
+    "InputRangeParameter",
+    "PeripheryQuantizationParameter",
+    "PrePostProcessingParameter",
+    "PrePostProcessingParameterQuant",
+    "PrePostProcessingRPU",
+]

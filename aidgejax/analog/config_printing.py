@@ -15,12 +15,16 @@ def default_of(field: Field) -> Any:
     return field.default
 
 
-class _PrintableMixin:
+def dataclass_fields(config: Any) -> tuple[Field, ...]:
+    return fields(config)
+
+
+class PrintableMixin:
     """str() shows the fields that are not at their default, and always `enable` and `type`."""
 
     def __str__(self) -> str:
         shown = []
-        for f in fields(self):
+        for f in dataclass_fields(self):
             value = getattr(self, f.name)
             if f.name in ALWAYS or value != default_of(f):
                 shown.append(f"{f.name}={_text(value)}")
@@ -35,4 +39,4 @@ class _PrintableMixin:
 def _text(value: Any) -> str:
     if isinstance(value, type):
         return value.__name__
-    return str(value) if isinstance(value, Enum | _PrintableMixin) else repr(value)
+    return str(value) if isinstance(value, Enum | PrintableMixin) else repr(value)

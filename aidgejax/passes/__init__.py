@@ -1,6 +1,7 @@
 """Graph passes: `pass(graph, ...) -> Graph`, pure, each named after what it does."""
 
 from .freeze import cut_at, freeze_body, freeze_statistics
+from .fuse import fuse
 from .gradient import make_gradient
 from .loss import with_loss
 from .precision import precision
@@ -9,6 +10,7 @@ __all__ = [
     "cut_at",
     "freeze_body",
     "freeze_statistics",
+    "fuse",
     "make_gradient",
     "precision",
     "with_loss",

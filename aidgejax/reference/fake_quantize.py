@@ -1,13 +1,8 @@
-"""Aidge's quantizers and rounding to steps in NumPy."""
+"""FakeQuantize, rounding to steps and powers of two in NumPy, from their definitions."""
 
 import numpy as np
 
 from ._definition import backward, define
-
-
-def half_away(x):
-    """C's round."""
-    return np.copysign(np.trunc(np.abs(x) + (np.abs(x) - np.trunc(np.abs(x)) >= 0.5)), x)
 
 
 @define("RoundTo")
@@ -20,76 +15,71 @@ def round_to_backward(x, step, y, dy):
     return dy, None
 
 
-@define("LSQ")
-def lsq(x, step, *, range):
-    return (half_away(np.clip(x / step, *range)) * step).astype(x.dtype)
+def repeated(v, x):
+    """A step or zero point for every element of x; an axis of a size between 1 and x's counts blocks."""
+    v = np.asarray(v, x.dtype)
+    for k in range(v.ndim):
+        if v.shape[k] not in (1, x.shape[k]):
+            v = np.repeat(v, -(-x.shape[k] // v.shape[k]), axis=k).take(range(x.shape[k]), axis=k)
+    return np.broadcast_to(v, x.shape)
 
 
-@backward("LSQ")
-def lsq_backward(x, step, y, dy, *, range):
-    low, high = range
-    z = x / step
-    inner = (z > low) & (z < high)
-    error = np.where(inner, half_away(z) - z, np.where(z <= low, low, high))
-    return dy * inner, np.reshape((dy * error).sum() / np.sqrt(x.size * high), np.shape(step))
+def summed_like(d, v):
+    """The sum of d over the elements that share a number of v."""
+    v = np.asarray(v)
+    owner = np.arange(v.size).reshape(v.shape)
+    for k in range(v.ndim):
+        if v.shape[k] not in (1, d.shape[k]):
+            owner = np.repeat(owner, -(-d.shape[k] // v.shape[k]), axis=k).take(range(d.shape[k]), axis=k)
+    total = np.zeros(v.size, d.dtype)
+    np.add.at(total, np.broadcast_to(owner, d.shape).reshape(-1), d.reshape(-1))
+    return total.reshape(v.shape)
 
 
-@define("DoReFa")
-def dorefa(x, *, range=255, mode="Default"):
-    one = x.dtype.type
-    if mode == "Symmetric":
-        return half_away(x * one(range)) / one(range)
-    return one(2) * (half_away((x * one(0.5) + one(0.5)) * one(range)) / one(range)) - one(1)
+def levels(low, high):
+    return -128 if low is None else low, 127 if high is None else high
 
 
-@backward("DoReFa")
-def dorefa_backward(x, y, dy):
-    return (dy,)
+def whole(zero, x, low, high):
+    return np.zeros_like(x) if zero is None else repeated(np.rint(np.minimum(np.maximum(zero, low), high)), x)
 
 
-@define("CGPACT")
-def cgpact(x, alpha, *, range=255):
-    return (half_away(np.clip(x / alpha, 0, 1) * range) / range * alpha).astype(x.dtype)
+@define("FakeQuantize")
+def fake_quantize(x, step, zero=None, low=None, high=None, *, slope="lsq"):
+    low, high = levels(low, high)
+    s, z = repeated(step, x), whole(zero, x, low, high)
+    q = np.minimum(np.maximum(np.rint(x / s) + z, low), high)
+    return ((q - z) * s).astype(x.dtype)
 
 
-@backward("CGPACT")
-def cgpact_backward(x, alpha, y, dy, *, range=255):
-    z = x / alpha
-    error = half_away(z * range) / range - z
-    slope = np.select([x <= 0, x >= alpha], [np.zeros_like(z), np.ones_like(z)], error)
-    return dy * ((x > 0) & (x <= alpha)), np.reshape((dy * slope).sum(), np.shape(alpha))
+@define("FakeQuantizeGrad")
+def fake_quantize_grad(dy, x, step, zero=None, low=None, high=None, *, slope="lsq"):
+    low, high = levels(low, high)
+    s, z = repeated(step, x), whole(zero, x, low, high)
+    v = x / s
+    q = np.rint(v) + z
+    under, over = q < low, q > high
+    out = under | over
+    error = np.zeros_like(v) if slope == "pact" else np.rint(v) - v
+    error = np.where(under, low - z, np.where(over, high - z, error)).astype(x.dtype)
+    d_step = summed_like(dy * error, step)
+    if slope == "lsq":
+        d_step = (d_step / np.sqrt(x.size / np.size(step) * max(float(high), 1.0))).astype(x.dtype)
+    d_zero = None if zero is None else summed_like(np.where(out, -dy * s, 0).astype(x.dtype), zero)
+    return np.where(out, 0, dy).astype(x.dtype), d_step, d_zero
 
 
-@define("TanhClamp")
-def tanh_clamp(x):
-    t = np.tanh(x)
-    return t / np.abs(t).max(), np.abs(t).max().reshape(1)
+@backward("FakeQuantize")
+def fake_quantize_backward(x, step, zero, low, high, y, dy, *, slope="lsq"):
+    return (*fake_quantize_grad(dy, x, step, zero, low, high, slope=slope), None, None)
 
 
-@backward("TanhClamp")
-def tanh_clamp_backward(x, y, scaling, dy, d_scaling):
-    return (dy * (1 - np.tanh(x) ** 2) / scaling,)
+@define("PowerOfTwo")
+def power_of_two(x):
+    fraction, exponent = np.frexp(x)  # fraction from 1/2 to 1
+    return np.ldexp(np.ones_like(x), exponent - (fraction <= np.sqrt(x.dtype.type(0.5)))).astype(x.dtype)
 
 
-@define("ScaleAdjust")
-def scale_adjust(x):
-    inverse = np.sqrt(x.size / x.shape[0] * x.var(ddof=1)).astype(x.dtype)
-    return x / inverse, inverse.reshape(1)
-
-
-@backward("ScaleAdjust")
-def scale_adjust_backward(x, y, inverse, dy, d_inverse):
-    return (dy / inverse,)
-
-
-@define("FixedQ")
-def fixed_q(x, *, nb_bits=8, span=4.0, is_output_unsigned=False):
-    levels = 2 ** (nb_bits if is_output_unsigned else nb_bits - 1)
-    step = x.dtype.type(span / levels)
-    low = 0 if is_output_unsigned else -levels
-    return np.clip(half_away(x / step), x.dtype.type(low), x.dtype.type(levels - 1)) * step
-
-
-@backward("FixedQ")
-def fixed_q_backward(x, y, dy):
-    return (dy,)
+@backward("PowerOfTwo")
+def power_of_two_backward(x, y, dy):
+    return (dy * y / x,)

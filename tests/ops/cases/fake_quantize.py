@@ -1,29 +1,66 @@
-"""Aidge's quantizers, rounding to steps."""
+"""FakeQuantize, rounding to steps, powers of two."""
 
 import numpy as np
 
 from .._case import Case, f
 
 ROUNDS = {"differences": "the rule passes through a rounding", "jax_agrees": "JAX finds no slope in a rounding"}
-CONSTANT = {"differences": "the scale is taken as a constant", "jax_agrees": "the scale is taken as a constant"}
+CUT = {"jax_agrees": "JAX finds no slope at an end of the range"}
 BETWEEN = np.array([[-3.2, -1.03, -0.26, 0.14], [0.77, 1.21, 2.42, 9.0]], np.float32)  # no halves
-LARGE = np.array([[40.0, -41.0], [50.3, -44.0]], np.float32)
-STEP, SCALAR = np.array([0.3], np.float32), np.array(0.3, np.float32)
+SCALAR = np.array(0.3, np.float32)
+ROWS, ZEROS = np.array([[0.3], [0.4]], np.float32), np.array([[1.2], [-2.7]], np.float32)
+BLOCKS = np.array([[0.3, 0.2], [0.5, 0.4]], np.float32)
+LOW, HIGH = np.array(-8, np.float32), np.array(7, np.float32)
 
 CASES = [
     Case("RoundTo", (f(3, 4), 0.25), why="a number", excused=ROUNDS),
     Case("RoundTo", (f(3, 4), SCALAR), why="a tensor", wrt=(0,), excused=ROUNDS),
     Case("RoundTo", (np.array([0.5, 1.5, 2.5, -0.5], np.float32), 1.0), why="halves to even", excused=ROUNDS),
     Case("RoundTo", (f(2, 2), 2.0**-40), why="steps too small to see", excused={"jax_agrees": ROUNDS["jax_agrees"]}),
-    Case("LSQ", (BETWEEN, STEP), range=(-8, 7), batch=(), excused=ROUNDS),
-    Case("LSQ", (BETWEEN, STEP), range=(0, 15), why="unsigned", batch=(), excused=ROUNDS),
-    Case("LSQ", (np.array([40.0], np.float32), STEP), range=(-1, 1), why="cut off", wrt=(1,), batch=()),
-    Case("DoReFa", (f(3, 4, lo=-1, hi=1),), range=15, excused=ROUNDS),
-    Case("DoReFa", (f(3, 4, lo=-1, hi=1),), range=15, mode="Symmetric", excused=ROUNDS),
-    Case("CGPACT", (BETWEEN, np.array([1.7], np.float32)), range=15, batch=(), excused=ROUNDS),
-    Case("CGPACT", (LARGE, np.array([0.6], np.float32)), range=255, why="all cut off", wrt=(1,), batch=()),
-    Case("TanhClamp", (f(3, 2, 2),), outputs=2, batch=(), excused=CONSTANT),
-    Case("ScaleAdjust", (f(3, 2, 2),), outputs=2, batch=(), excused=CONSTANT),
-    Case("FixedQ", (BETWEEN,), nb_bits=4, span=2.0, excused=ROUNDS),
-    Case("FixedQ", (BETWEEN,), nb_bits=8, span=4.0, is_output_unsigned=True, excused=ROUNDS),
+    Case("FakeQuantize", (BETWEEN, SCALAR), why="8 bits, one step", excused=ROUNDS),
+    Case("FakeQuantize", (BETWEEN, SCALAR, None, 0, 15), why="unsigned, 4 bits", excused=ROUNDS),
+    Case("FakeQuantize", (BETWEEN, ROWS, None, -8, 7), why="a step per row", batch=(), excused=ROUNDS),
+    Case("FakeQuantize", (BETWEEN, ROWS, ZEROS, -8, 7), why="zero points per row", batch=(), excused=ROUNDS),
+    Case("FakeQuantize", (BETWEEN, SCALAR, np.array(3.4, np.float32), 0, 255), why="a zero point", excused=ROUNDS),
+    Case("FakeQuantize", (BETWEEN, BLOCKS, None, -8, 7), why="blocks of 2", batch=(), excused=ROUNDS),
+    Case(
+        "FakeQuantize", (f(2, 5), f(2, 3, lo=0.1, hi=0.3), None, -8, 7), why="a short block", batch=(), excused=ROUNDS
+    ),
+    Case("FakeQuantize", (BETWEEN, SCALAR, None, LOW, HIGH), why="levels that are tensors", wrt=(0, 1), excused=ROUNDS),
+    Case("FakeQuantize", (BETWEEN, SCALAR, None, -32768, 32767), slope="plain", why="16 bits", excused=ROUNDS),
+    Case(
+        "FakeQuantize",
+        (np.array([0.5, 1.5, 2.5, -0.5], np.float32), np.array(1.0, np.float32)),
+        why="halves to even",
+        excused=ROUNDS,
+    ),
+    Case(
+        "FakeQuantize",
+        (f(2, 2), np.array(2.0**-20, np.float32), None, -(2**30), 2**30),
+        why="steps too small to see",
+        wrt=(0,),
+        excused=ROUNDS | {"differences": "steps of the size of the difference"},
+    ),
+    Case("FakeQuantize", (np.array([40.0], np.float32), SCALAR, None, -1, 1), why="cut off", wrt=(1,), batch=()),
+    Case(
+        "FakeQuantize",
+        (np.array([[40.0, -41.0]], np.float32), SCALAR, None, -7, 7),
+        slope="pact",
+        why="the clipping range",
+        wrt=(1,),
+        batch=(),
+    ),
+    Case(
+        "FakeQuantize",
+        (np.array([[-40.0, -41.0]], np.float32), SCALAR, np.array(2.0, np.float32), -8, 7),
+        slope="plain",
+        why="zero point of what is cut off",
+        wrt=(2,),
+        batch=(),
+        excused=ROUNDS,
+    ),
+    Case("FakeQuantizeGrad", (f(2, 4), BETWEEN, SCALAR, None, -8, 7), outputs=2, batch=()),
+    Case("FakeQuantizeGrad", (f(2, 4), BETWEEN, ROWS, ZEROS, -8, 7), outputs=3, batch=(), why="per row"),
+    Case("FakeQuantizeGrad", (f(2, 4), BETWEEN, BLOCKS, None, -8, 7), outputs=2, batch=(), slope="pact", why="blocks"),
+    Case("PowerOfTwo", (np.array([0.3, 1.0, 1.41, 1.42, 96.5, 2.0**-20], np.float32),), excused=ROUNDS),
 ]

@@ -1,5 +1,6 @@
 """Graph passes: `pass(graph, ...) -> Graph`, pure, each named after what it does."""
 
+from .fold_batchnorm import fold_batchnorm
 from .freeze import cut_at, freeze_body, freeze_statistics
 from .fuse import fuse
 from .gradient import make_gradient
@@ -8,6 +9,7 @@ from .precision import precision
 
 __all__ = [
     "cut_at",
+    "fold_batchnorm",
     "freeze_body",
     "freeze_statistics",
     "fuse",

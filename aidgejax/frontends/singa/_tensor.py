@@ -357,10 +357,10 @@ class Tensor:
     def __ge__(self, x: Any) -> Tensor:
         return _new(jnp.greater_equal, self, x)
 
-    def __eq__(self, x: Any) -> Tensor:
+    def __eq__(self, x: Any) -> Tensor:  # type: ignore[override]  # element by element, as SINGA
         return _new(jnp.equal, self, x)
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]  # as for everything that compares element by element
 
     def __iadd__(self, x: Any) -> Tensor:
         return self._in_place(self._or_zeros() + x)

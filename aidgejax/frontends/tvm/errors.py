@@ -1,4 +1,4 @@
-"""What this door refuses with: aidgejax's family, and what TVM raises in the same place."""
+"""Errors of this front end: of aidgejax's family, and what TVM raises in the same place."""
 
 from ...errors import AidgeJaxError, NoGradientRule
 

@@ -12,7 +12,8 @@ from ....passes.edit import renamed
 from ....passes.joint import make_joint
 from ....passes.mode import normalized
 from ..errors import NoGradient
-from .function import Function, Structure, flat, refill
+from .function import Function
+from .structure import Structure, flat, refill
 
 
 def adjoint(function: Function, target: str, wanted: Structure) -> Function:
@@ -20,8 +21,8 @@ def adjoint(function: Function, target: str, wanted: Structure) -> Function:
 
     The gradient starts from a constant 1.  A tensor that does not reach the target has a gradient of zeros.
     """
-    twin = function.copy(f"{function.name}_adjoint")
-    forward, substitutes = _without_marks(infer_shapes(normalized(twin.graph)), function.starts | function.ends)
+    changed = function.copy(f"{function.name}_adjoint")
+    forward, substitutes = _without_marks(infer_shapes(normalized(changed.graph)), function.starts | function.ends)
     kept = _kept(infer_shapes(normalized(function.graph)), function.starts, function.ends)
     leaves = [substitutes.get(n, n) for n in flat(wanted)]
     floats = [n for n in dict.fromkeys(leaves) if forward.value(n).is_float]
@@ -39,7 +40,7 @@ def adjoint(function: Function, target: str, wanted: Structure) -> Function:
     )
     graph.outputs = flat(result)
     graph = infer_shapes(graph) if len(gradients) > len(floats) else graph
-    return Function(twin.name, graph, function.params, result, function.names, attrs={"global_symbol": twin.name})
+    return Function(changed.name, graph, function.params, result, function.names, attrs={"global_symbol": changed.name})
 
 
 def _without_marks(graph: Graph, marks: Iterable[str]) -> tuple[Graph, dict[str, str]]:

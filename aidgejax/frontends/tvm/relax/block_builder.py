@@ -14,7 +14,8 @@ from ....interpreter.shape_inference import infer_shapes
 from ....passes.edit import renamed
 from ..errors import NotReady, RelaxTypeError, RelaxValueError
 from .expr import Call, Constant, DataflowVar, Tuple, TupleGetItem, Var
-from .function import Function, IRModule, Structure, declare, flat, mapped, type_of_structure
+from .function import Function, IRModule, declare, type_of_structure
+from .structure import Structure, flat, mapped
 
 
 class BlockBuilder:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ....graph import Value
 from ..errors import RelaxTypeError, RelaxValueError
 from ..runtime import unwrap
 
@@ -94,31 +95,31 @@ class Expr:
     """Anything that stands for a tensor or a tuple of them.  Arithmetic and indexing write relax.op calls."""
 
     def __add__(self, other: Any) -> Call:
-        return _arithmetic("add", self, other)
+        return add(self, other)
 
     def __radd__(self, other: Any) -> Call:
-        return _arithmetic("add", other, self)
+        return add(other, self)
 
     def __sub__(self, other: Any) -> Call:
-        return _arithmetic("subtract", self, other)
+        return subtract(self, other)
 
     def __rsub__(self, other: Any) -> Call:
-        return _arithmetic("subtract", other, self)
+        return subtract(other, self)
 
     def __mul__(self, other: Any) -> Call:
-        return _arithmetic("multiply", self, other)
+        return multiply(self, other)
 
     def __rmul__(self, other: Any) -> Call:
-        return _arithmetic("multiply", other, self)
+        return multiply(other, self)
 
     def __truediv__(self, other: Any) -> Call:
-        return _arithmetic("divide", self, other)
+        return divide(self, other)
 
     def __rtruediv__(self, other: Any) -> Call:
-        return _arithmetic("divide", other, self)
+        return divide(other, self)
 
     def __pow__(self, other: Any) -> Call:
-        return _arithmetic("power", self, other)
+        return power(self, other)
 
     def __neg__(self) -> Call:
         return Call("relax.negative", (self,), lambda op, x: op.Neg(x))
@@ -128,12 +129,6 @@ class Expr:
 
     def __iter__(self) -> Any:
         raise RelaxTypeError("an expression cannot be iterated over; take its fields by number, e.g. t[0], t[1]")
-
-
-def _arithmetic(name: str, a: Any, b: Any) -> Call:
-    from . import op  # the operators are written with these classes
-
-    return getattr(op, name)(a, b)
 
 
 class Var(Expr):
@@ -197,3 +192,43 @@ def const(value: Any, dtype: str | None = None) -> Constant:
     if dtype is None:
         dtype = {bool: "bool", int: "int32", float: "float32"}.get(type(value))
     return Constant(np.asarray(unwrap(value), dtype))
+
+
+# ---- how most operators are made ------------------------------------------------------------------------
+
+
+def one_tensor(name: str, onnx: str, **attrs: Any) -> Callable[[Any], Call]:
+    """The operator relax.<name> of one tensor: one node of the core operator `onnx`."""
+
+    def function(x: Any) -> Call:
+        return Call(f"relax.{name}", (x,), lambda op, x: getattr(op, onnx)(x, **attrs))
+
+    function.__name__ = function.__qualname__ = name.rsplit(".", 1)[-1]
+    function.__doc__ = f"{onnx} of x."
+    return function
+
+
+def two_tensors(name: str, onnx: str, **attrs: Any) -> Callable[[Any, Any], Call]:
+    """The same for two tensors that broadcast.  Two dtypes are refused, as in TVM."""
+
+    def write(op: Any, a: Any, b: Any) -> Value:
+        if isinstance(a, Value) and isinstance(b, Value) and a.dtype != b.dtype:
+            raise RelaxTypeError(
+                f"relax.{name} takes two tensors of one dtype, got {a} and {b}; convert one with relax.op.astype"
+            )
+        return getattr(op, onnx)(a, b, **attrs)
+
+    def function(x1: Any, x2: Any) -> Call:
+        return Call(f"relax.{name}", (x1, x2), write)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"{onnx} of x1 and x2."
+    return function
+
+
+# The operators that arithmetic of expressions writes; relax.op exports them.
+add = two_tensors("add", "Add")
+subtract = two_tensors("subtract", "Sub")
+multiply = two_tensors("multiply", "Mul")
+divide = two_tensors("divide", "Div")
+power = two_tensors("power", "Pow")

@@ -6,32 +6,15 @@ tensors or nested tuples.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ....graph import Graph, Value
 from ..errors import RelaxTypeError, RelaxValueError
+from ..runtime import Device
+from .compiled import CompiledFunction
 from .expr import TensorType, TupleType, Var
-
-Structure = Any  # str | tuple[Structure, ...]
-
-
-def flat(structure: Structure) -> list[Any]:
-    """The leaves of a structure, from left to right."""
-    if isinstance(structure, tuple | list):
-        return [leaf for s in structure for leaf in flat(s)]
-    return [structure]
-
-
-def mapped(f: Callable[[Any], Any], structure: Structure) -> Structure:
-    """The same structure with f of every leaf."""
-    return tuple(mapped(f, s) for s in structure) if isinstance(structure, tuple | list) else f(structure)
-
-
-def refill(structure: Structure, leaves: Iterable[Any]) -> Structure:
-    """The same structure with these leaves."""
-    given = iter(leaves)
-    return mapped(lambda _: next(given), structure)
+from .structure import Structure, flat
 
 
 def type_of(value: Value) -> TensorType:
@@ -75,6 +58,7 @@ class Function:
         self.name, self.graph, self.params, self.result = name, graph, list(params), result
         self.names, self.blocks, self.attrs = dict(names), list(blocks), dict(attrs or {})
         self.starts, self.ends = set(starts), set(ends)
+        self._compiled: CompiledFunction | None = None
         graph.outputs = flat(result)
 
     @property
@@ -114,21 +98,23 @@ class Function:
         )
 
     def with_attr(self, key: str | Mapping[str, Any], value: Any = None) -> Function:
-        twin = self.copy()
-        twin.attrs.update(key if isinstance(key, Mapping) else {key: value})
-        if "global_symbol" in twin.attrs:
-            twin.name = twin.graph.name = twin.attrs["global_symbol"]
-        return twin
+        changed = self.copy()
+        changed.attrs.update(key if isinstance(key, Mapping) else {key: value})
+        if "global_symbol" in changed.attrs:
+            changed.name = changed.graph.name = changed.attrs["global_symbol"]
+        return changed
 
     with_attrs = with_attr
 
     def __call__(self, *args: Any) -> Any:
         """Run it on the host; numbers, arrays, Tensors and nested tuples of them, as its parameters say."""
-        from .vm import CompiledFunction  # running is not needed to state a function
-
-        if not hasattr(self, "_compiled"):
-            self._compiled = CompiledFunction(self)
+        if self._compiled is None:
+            self._compiled = self.compiled()
         return self._compiled(*args)
+
+    def compiled(self, device: Device | None = None) -> CompiledFunction:
+        """The function, to be compiled for a device (the host) at its first call."""
+        return CompiledFunction(self.name, self.graph, self.params, self.result, device)
 
     def script(self) -> str:
         return str(self)
@@ -154,7 +140,7 @@ class GlobalVar:
 
 
 class Attrs(dict):
-    """Attributes of a module.  `optim_states`, as TVM's page spells it, is `optim_state`, as TVM does."""
+    """Attributes of a module.  `optim_states`, as TVM's page has it, is `optim_state`, as TVM does."""
 
     def __missing__(self, key: str) -> Any:
         if key == "optim_states" and "optim_state" in self:
@@ -187,9 +173,9 @@ class IRModule:
         return IRModule({function.attrs.get("global_symbol", function.name): function})
 
     def copy(self) -> IRModule:
-        twin = IRModule(self.functions, self.attrs)
-        twin.initial_params, twin.initial_states = self.initial_params, self.initial_states
-        return twin
+        changed = IRModule(self.functions, self.attrs)
+        changed.initial_params, changed.initial_states = self.initial_params, self.initial_states
+        return changed
 
     def __getitem__(self, name: Any) -> Function:
         name = getattr(name, "name_hint", name)
@@ -211,14 +197,14 @@ class IRModule:
         return self.with_attrs({key: value})
 
     def with_attrs(self, attrs: Mapping[str, Any]) -> IRModule:
-        twin = self.copy()
-        twin.attrs.update(attrs)
-        return twin
+        changed = self.copy()
+        changed.attrs.update(attrs)
+        return changed
 
     def without_attr(self, key: str) -> IRModule:
-        twin = self.copy()
-        twin.attrs.pop(key, None)
-        return twin
+        changed = self.copy()
+        changed.attrs.pop(key, None)
+        return changed
 
     def get_attr(self, key: str) -> Any:
         return self.attrs.get(key)

@@ -16,12 +16,12 @@ from .function import Function
 
 def in_mode(function: Function, training: bool) -> Function:
     """The function with BatchNormalization and Dropout in training or in inference form."""
-    twin = function.copy()
-    graph = normalized(twin.graph, training)
+    changed = function.copy()
+    graph = normalized(changed.graph, training)
     if not training:
         graph.nodes = [n for node in graph.nodes for n in _handed_on(node)]
-    twin.graph = infer_shapes(graph)
-    return twin
+    changed.graph = infer_shapes(graph)
+    return changed
 
 
 def _handed_on(node: Node) -> list[Node]:
@@ -37,7 +37,7 @@ def _handed_on(node: Node) -> list[Node]:
 def with_producers(
     function: Function, params: Mapping[str, Any], buffers: Mapping[str, Any], outputs: Mapping[str, str]
 ) -> Graph:
-    """The function as a graph that brings these arrays along, for the rest of the house.
+    """The function as a graph that brings these arrays along, for the rest of aidgejax.
 
     outputs: {name it is to have: tensor}, what it returns.
     """

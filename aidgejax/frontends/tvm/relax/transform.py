@@ -11,7 +11,8 @@ from ....reference import DEFINITIONS
 from ..errors import InternalError, RelaxTypeError
 from .adjoint import adjoint
 from .expr import TensorType, TupleType, Var
-from .function import Function, IRModule, flat, type_of_structure
+from .function import Function, IRModule, type_of_structure
+from .structure import flat
 
 
 class Pass:
@@ -48,9 +49,9 @@ class Gradient(Pass):
             )
         target = self._target(function)
         wanted = function.params if self._wanted is None else self._checked(function, self._wanted)
-        twin = mod.copy()
-        twin[f"{self._name}_adjoint"] = adjoint(function, target, tuple(function.names[v] for v in wanted))
-        return twin
+        changed = mod.copy()
+        changed[f"{self._name}_adjoint"] = adjoint(function, target, tuple(function.names[v] for v in wanted))
+        return changed
 
     def _target(self, function: Function) -> str:
         result, k = function.result, self._index

@@ -243,6 +243,6 @@ def _program(walk: Evaluator, graph: Graph, node: Node, key: Any) -> Callable:
 
     def run(*arrays: Any) -> list[Any]:
         tensors = walk(dict(zip(names, arrays, strict=True)) | graph.constants, key, node.output_names)
-        return [tensors.stored(o) for o in node.output_names]
+        return [tensors.in_storage_layout(o) for o in node.output_names]
 
     return jax.jit(run)

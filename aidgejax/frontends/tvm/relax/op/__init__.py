@@ -4,12 +4,12 @@ What each computes and its gradient stand in aidgejax/ops; here are TVM's names,
 abs and relu at 0 is 1, a tie of maximum goes to the first argument, one of minimum to the second.
 """
 
+from ..expr import add, divide, multiply, power, subtract
 from . import grad, nn
 from .elementwise import (
     abs,
     acos,
     acosh,
-    add,
     asin,
     asinh,
     astype,
@@ -19,7 +19,6 @@ from .elementwise import (
     clip,
     cos,
     cosh,
-    divide,
     equal,
     erf,
     exp,
@@ -34,10 +33,8 @@ from .elementwise import (
     logical_or,
     maximum,
     minimum,
-    multiply,
     negative,
     not_equal,
-    power,
     round,
     rsqrt,
     sigmoid,
@@ -46,7 +43,6 @@ from .elementwise import (
     sinh,
     sqrt,
     square,
-    subtract,
     tan,
     tanh,
     where,

@@ -3,43 +3,12 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from .....graph import Value
-from ...errors import RelaxTypeError, RelaxValueError
-from ..expr import Call, ShapeExpr
-
-
-def one_tensor(name: str, spell: str, **attrs: Any) -> Callable[[Any], Call]:
-    """The operator relax.<name> of one tensor: one node of the core operator `spell`."""
-
-    def function(x: Any) -> Call:
-        return Call(f"relax.{name}", (x,), lambda op, x: getattr(op, spell)(x, **attrs))
-
-    function.__name__ = function.__qualname__ = name.rsplit(".", 1)[-1]
-    function.__doc__ = f"{spell} of x."
-    return function
-
-
-def two_tensors(name: str, spell: str, **attrs: Any) -> Callable[[Any, Any], Call]:
-    """The same for two tensors that broadcast.  Two dtypes are refused, as in TVM."""
-
-    def write(op: Any, a: Any, b: Any) -> Value:
-        if isinstance(a, Value) and isinstance(b, Value) and a.dtype != b.dtype:
-            raise RelaxTypeError(
-                f"relax.{name} takes two tensors of one dtype, got {a} and {b}; convert one with relax.op.astype"
-            )
-        return getattr(op, spell)(a, b, **attrs)
-
-    def function(x1: Any, x2: Any) -> Call:
-        return Call(f"relax.{name}", (x1, x2), write)
-
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"{spell} of x1 and x2."
-    return function
+from ...errors import RelaxValueError
+from ..expr import ShapeExpr
 
 
 def axes_of(axis: Any) -> tuple[int, ...] | None:

@@ -7,16 +7,10 @@ from typing import Any
 from .....graph import Value
 from .....ops.cast import DTYPES
 from ...errors import RelaxTypeError, RelaxValueError
-from ..expr import Call
-from ._call import one_tensor, two_tensors
+from ..expr import Call, one_tensor, two_tensors
 
 CODES = {name: code for code, name in DTYPES.items()}
 
-add = two_tensors("add", "Add")
-subtract = two_tensors("subtract", "Sub")
-multiply = two_tensors("multiply", "Mul")
-divide = two_tensors("divide", "Div")
-power = two_tensors("power", "Pow")
 maximum = two_tensors("maximum", "Max", ties="first")
 minimum = two_tensors("minimum", "Min", ties="last")
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from .....graph import Value
 from ...errors import RelaxTypeError, RelaxValueError
-from ..expr import Call
-from ._call import axes_of, one_tensor, padding_of, pair
+from ..expr import Call, one_tensor
+from ._call import axes_of, padding_of, pair
 
 # ---- activations --------------------------------------------------------------------------------------
 
@@ -221,7 +221,7 @@ def avg_pool2d(
 
 def _pool(
     name: str,
-    spell: str,
+    onnx: str,
     data: Any,
     size: Any,
     strides: Any,
@@ -243,7 +243,7 @@ def _pool(
     return Call(
         f"relax.nn.{name}",
         (data,),
-        lambda op, x: _back(op, getattr(op, spell)(_first(op, x, layout), **window, **more), out_layout or layout),
+        lambda op, x: _back(op, getattr(op, onnx)(_first(op, x, layout), **window, **more), out_layout or layout),
     )
 
 

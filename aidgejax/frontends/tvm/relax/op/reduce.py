@@ -12,13 +12,13 @@ from ._call import axes_of
 from .elementwise import astype
 
 
-def _reduction(name: str, spell: str) -> Callable[..., Call]:
+def _reduction(name: str, onnx: str) -> Callable[..., Call]:
     def function(x: Any, axis: Any = None, keepdims: bool = False) -> Call:
         axes = axes_of(axis)
-        return Call(f"relax.{name}", (x,), lambda op, x: getattr(op, spell)(x, axes, keepdims=int(keepdims)))
+        return Call(f"relax.{name}", (x,), lambda op, x: getattr(op, onnx)(x, axes, keepdims=int(keepdims)))
 
     function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"{spell} over an axis, several, or (None) all."
+    function.__doc__ = f"{onnx} over an axis, several, or (None) all."
     return function
 
 
@@ -46,12 +46,12 @@ def std(x: Any, axis: Any = None, keepdims: bool = False) -> Call:
     return Call("relax.std", (x,), lambda op, x: op.Sqrt(biased_variance(op, x, axes, int(keepdims))))
 
 
-def _extreme_place(name: str, spell: str) -> Callable[..., Call]:
+def _extreme_place(name: str, onnx: str) -> Callable[..., Call]:
     def function(x: Any, axis: int | None = None, keepdims: bool = False) -> Call:
         def write(op: Any, x: Any) -> Value:
             if axis is None:
-                return getattr(op, spell)(op.Reshape(x, (-1,)), axis=0, keepdims=int(keepdims))
-            return getattr(op, spell)(x, axis=axis, keepdims=int(keepdims))
+                return getattr(op, onnx)(op.Reshape(x, (-1,)), axis=0, keepdims=int(keepdims))
+            return getattr(op, onnx)(x, axis=axis, keepdims=int(keepdims))
 
         return Call(f"relax.{name}", (x,), write)
 

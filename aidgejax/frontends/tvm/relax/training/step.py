@@ -6,8 +6,8 @@ from typing import Any
 
 import jax
 
-from ..function import flat
-from ..vm import LoweredFunction
+from ..compiled import LoweredFunction
+from ..structure import flat
 
 
 class TrainingStep:
@@ -19,7 +19,7 @@ class TrainingStep:
 
     def __init__(self, adjoint: LoweredFunction, optimizer: LoweredFunction, counts: tuple[int, int, int]) -> None:
         self.adjoint, self.optimizer, self._counts = adjoint, optimizer, counts
-        self._returned = len(flat(adjoint.function.result[0]))
+        self._returned = len(flat(adjoint.result[0]))
         self.undonated = jax.jit(self._pure)
         self._jitted = jax.jit(self._pure, donate_argnums=2)
         self.scanned = jax.jit(self._scan, donate_argnums=2)

@@ -14,8 +14,9 @@ from ...errors import NotReady, RelaxTypeError, RelaxValueError, SymbolicShape
 from ...runtime import Device, Tensor, check, profiling, unwrap
 from ...runtime.profiling import Report
 from ..expr import Var
-from ..function import IRModule, flat
+from ..function import IRModule
 from ..graphs import with_producers
+from ..structure import flat
 from ..vm import VirtualMachine
 from .setup_trainer import SetupTrainer
 from .step import TrainingStep

@@ -5,7 +5,8 @@ from __future__ import annotations
 from .....passes.edit import inline
 from ...errors import InternalError
 from ..expr import Var
-from ..function import Function, IRModule, declare, flat, mapped, type_of_structure
+from ..function import Function, IRModule, declare, type_of_structure
+from ..structure import flat, mapped
 from ..transform import Pass
 
 
@@ -37,8 +38,8 @@ class AppendLoss(Pass):
         names = inline(function.graph, loss.graph, given)
         found = mapped(lambda n: names[n], loss.result)
         rest = results[self._taken :]
-        twin = mod.copy()
-        twin[self._new_name] = Function(
+        after = mod.copy()
+        after[self._new_name] = Function(
             self._new_name,
             function.graph,
             [*backbone.params, *more],
@@ -48,7 +49,7 @@ class AppendLoss(Pass):
             starts=function.starts,
             ends=function.ends,
         )
-        return twin
+        return after
 
     def _check(self, backbone: Function) -> None:
         loss, taken = self._loss, self._taken

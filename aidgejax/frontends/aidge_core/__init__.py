@@ -17,10 +17,19 @@ Where it differs from Aidge on purpose (Aidge's side in specs/aidge.md):
 """
 
 from . import random
-from ._errors import AidgeError
 from .attributes import Attributes, DynamicAttributes
+from .building import (
+    generate_graph,
+    get_connected_graph_view,
+    parallel,
+    producers,
+    residual,
+    sequential,
+    set_producers_constant,
+)
 from .data import Database, DataProvider
 from .dtypes import aidge_to_numpy_dtype, dformat, dtype, numpy_to_aidge_dtype
+from .errors import AidgeError
 from .execution import ParallelScheduler, Scheduler, SequentialScheduler
 from .factories import *  # noqa: F403
 from .factories import __all__ as _factories
@@ -35,24 +44,16 @@ from .fillers import (
     xavier_normal_filler,
     xavier_uniform_filler,
 )
-from .graphview import (
-    GraphView,
-    generate_graph,
-    get_connected_graph_view,
-    parallel,
-    producers,
-    residual,
-    sequential,
-    set_producers_constant,
-)
+from .graphview import GraphView
 from .matching import MatchingResult, SinglePassGraphMatching, init_producer
-from .node import Connector, Node
-from .operator import InputCategory, Operator
+from .node import Connector, Node, Port
+from .operator import InputCategory, Operator, OperatorTensor
 from .tensor import Tensor
 
 __all__ = [
     "AidgeError", "Attributes", "Connector", "DataProvider", "Database", "DynamicAttributes", "GraphView",
-    "InputCategory", "MatchingResult", "Node", "Operator", "ParallelScheduler", "Scheduler", "SequentialScheduler",
+    "InputCategory", "MatchingResult", "Node", "Operator", "OperatorTensor", "ParallelScheduler", "Port", "Scheduler",
+    "SequentialScheduler",
     "SinglePassGraphMatching", "Tensor", "VarianceNorm", "aidge_to_numpy_dtype", "constant_filler", "dformat", "dtype",
     "generate_graph", "get_connected_graph_view", "he_filler", "ibp_normal_filler", "init_producer", "normal_filler",
     "numpy_to_aidge_dtype", "parallel", "producers", "random", "residual", "sequential", "set_producers_constant",

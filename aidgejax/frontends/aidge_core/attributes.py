@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._errors import MissingAttribute
+from .errors import MissingAttribute, TensorTypeError
 
 edits = 0  # counts every change that may alter what a graph computes; what was derived from a graph compares it
 
@@ -20,6 +20,8 @@ def current_edits() -> int:
 
 class Attributes:
     """op.attr: attr.axis, attr.axis = 1, attr.dict().  Unknown names are refused."""
+
+    _values: dict[str, Any]
 
     def __init__(self, values: dict[str, Any]) -> None:
         object.__setattr__(self, "_values", dict(values))
@@ -58,24 +60,29 @@ class DynamicAttributes(Attributes):
     def __init__(self, values: dict[str, Any] | None = None) -> None:
         super().__init__(values or {})
 
-    def _walk(self, name: str, create: bool = False) -> tuple[dict | None, str]:
+    def _walk(self, name: str, create: bool = False) -> tuple[dict, str]:
+        """(the dictionary that holds the last part of a dotted name, that part); an empty one where there is none."""
         *path, last = name.split(".")
         level = self._values
         for step in path:
             if step not in level or not isinstance(level[step], dict):
                 if not create:
-                    return None, last
+                    return {}, last
                 level[step] = {}
             level = level[step]
         return level, last
 
     def has_attr(self, name: str) -> bool:
         level, last = self._walk(name)
-        return level is not None and last in level
+        return last in level
+
+    def copy(self) -> DynamicAttributes:
+        """The same names and values; nested dictionaries are copied, too."""
+        return DynamicAttributes(_copied(self._values))
 
     def get_attr(self, name: str) -> Any:
         level, last = self._walk(name)
-        if level is None or last not in level:
+        if last not in level:
             raise MissingAttribute(f'attribute "{name}" not found; there are {", ".join(self._values) or "none"}')
         found = level[last]
         return _Nested(self, name) if isinstance(found, dict) else found
@@ -94,6 +101,10 @@ class DynamicAttributes(Attributes):
         edited()
 
 
+def _copied(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: _copied(v) if isinstance(v, dict) else v for k, v in values.items()}
+
+
 class _Nested(DynamicAttributes):
     """annotations().grad: the attributes below a name."""
 
@@ -104,4 +115,5 @@ class _Nested(DynamicAttributes):
     def __eq__(self, other: Any) -> bool:
         return self._values == (other._values if isinstance(other, Attributes) else other)
 
-    __hash__ = None
+    def __hash__(self) -> int:
+        raise TensorTypeError("attributes change, so they have no hash")

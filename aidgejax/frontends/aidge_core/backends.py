@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from ...execution.devices import available_platforms
-from ._errors import MissingBackend
+from .errors import MissingBackend
 
 
 @cache

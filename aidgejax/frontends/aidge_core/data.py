@@ -8,8 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from ._errors import ProviderError, TensorTypeError
 from .backends import place_of
+from .errors import ProviderError, TensorTypeError
 from .random import Generator
 from .tensor import Tensor, as_tensor
 
@@ -48,8 +48,8 @@ class DataProvider:
         if not isinstance(database, Database):
             raise TensorTypeError(f"DataProvider: expected a Database, got {type(database).__name__}")
         place_of(backend)
-        self._database, self._size, self._backend = database, int(batch_size), backend
-        self._shuffle, self._drop_last, self._transforms = shuffle, drop_last, {}
+        self._database, self._size, self.backend_name = database, int(batch_size), backend
+        self._shuffle, self._drop_last = shuffle, drop_last
 
     def __len__(self) -> int:
         items = self._database.len()
@@ -60,7 +60,7 @@ class DataProvider:
 
     def set_backend(self, backend: str, device: int = 0) -> None:
         place_of(backend, device)
-        self._backend = backend
+        self.backend_name = backend
 
     def dims(self, modality: int) -> list[list[int]]:
         return [self._item(0)[modality].dims]
@@ -81,7 +81,7 @@ class DataProvider:
         items = [self._item(int(i)) for i in rows]
         found = []
         for m in range(self._database.get_nb_modalities()):
-            parts = [item[m]._look() for item in items]
+            parts = [item[m].cell.read() for item in items]
             odd = next((k for k, p in enumerate(parts) if p.shape != parts[0].shape or p.dtype != parts[0].dtype), None)
             if odd is not None:
                 kinds = [f"{p.dtype}{list(p.shape)}" for p in (parts[odd], parts[0])]
@@ -90,7 +90,7 @@ class DataProvider:
                     f"of item {int(rows[0])}"
                 )
             batch = Tensor(np.stack(parts))
-            batch.set_backend(self._backend)
+            batch.set_backend(self.backend_name)
             found.append(batch)
         return found
 

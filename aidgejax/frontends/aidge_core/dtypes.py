@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from ._errors import TensorError
+from .errors import TensorError
 
 
 class dtype(enum.Enum):  # noqa: N801  (Aidge's name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from ...errors import AidgeJaxError
-from ._errors import GraphViewError, OrderError, TensorError, TensorTypeError
+from .._shared.tensor_cell import on_device
 from .attributes import current_edits
+from .errors import OrderError, TensorError, TensorTypeError
 from .graphview import GraphView, require_backend
-from .lowering import Lowered, lower
-from .node import Node
+from .lowering import Lowered, lower, static_shape
+from .node import Node, Port
 from .random import Generator
-from .tensor import Gradient, Tensor, as_tensor, on_device
+from .tensor import Gradient, Tensor, as_tensor
 
 
 @dataclass
@@ -68,7 +68,7 @@ class Scheduler:
         self._view = graph_view
         self._run: Run | None = None
         self._lowered: tuple[Any, Lowered] | None = None
-        self._learned: dict[int, Any] = {}  # id of a compiled graph -> the plan of its last backward pass
+        self._learned: dict[Any, Any] = {}  # signature of a compiled graph -> the plan of its last backward pass
         self._largest: dict[Any, int] = {}
         self._counter = itertools.count()
 
@@ -88,14 +88,14 @@ class Scheduler:
         feeds = self._connected(data)
         low = self._lower(feeds, backend)
         self._check_batch(low, feeds, forward_dims)
-        take = (lambda t: t._look()) if backend == "numpy" else (lambda t: t.array())
+        take = (lambda t: t.cell.read()) if backend == "numpy" else (lambda t: t.array())
         params = {k: self._producer(low, k, t, take) for k, t in low.params.items()}
         buffers = {k: self._producer(low, k, t, take) for k, t in low.buffers.items()}
-        tensors = {name: feeds[node, k] for name, node, k in low.inputs}
+        tensors = {name: feeds[Port(node, k)] for name, node, k in low.inputs}
         batch = {name: take(t) for name, t in tensors.items()}
         for tensor in low.resets:
-            if tensor._grad is not None:
-                tensor._grad.set_to_zero()
+            if tensor.gradient is not None:
+                tensor.gradient.set_to_zero()
         run = Run(low, backend, params, buffers, batch, tensors, Generator.draw() if low.compiled.random else 0)
         run.plan = self._expected(low)
         outputs, run.saved, updated = run.again(run.plan or ((), (), ()), run.plan is not None)
@@ -107,23 +107,23 @@ class Scheduler:
                 tensor.put(outputs[name])
             else:
                 known = low.compiled.graph.value(name)
-                tensor.promise(known.shape, known.dtype, partial(run.value, name))
-            tensor._on_touch = self._touched
+                tensor.cell.defer(static_shape(known), known.dtype, partial(run.value, name))
+            tensor.on_grad_access = self._touched
         return [low.values[o] for o in low.outputs]
 
-    def _connected(self, data: Sequence[Any]) -> dict[tuple[Node, int], Tensor]:
+    def _connected(self, data: Sequence[Any]) -> dict[Port, Tensor]:
         """{(node, input): tensor} of all graph inputs."""
         if isinstance(data, Tensor) or not isinstance(data, list | tuple):
             raise TensorTypeError(f"data is {type(data).__name__}: expected a list with one Tensor per graph input")
         ports = self._view.get_ordered_inputs()
-        feeds = {}
+        feeds: dict[Port, Tensor] = {}
         for n, (node, k) in enumerate(ports):
             if n < len(data):
-                tensor = _input(data[n], n, node._op)
-                node._op._given[k] = tensor
+                tensor = _input(data[n], n, node.operator)
+                node.operator.given_inputs[k] = tensor
             else:
-                parent = node._parents[k]
-                tensor = node._op._given.get(k) or (parent and parent[0]._op.get_output(parent[1]))
+                parent = node.sources[k]
+                tensor = node.operator.given_inputs.get(k) or (parent and parent[0].operator.get_output(parent[1]))
                 if tensor is None:
                     raise OrderError(
                         f"the graph has {len(ports)} input(s), data gives {len(data)}: input {k} of node "
@@ -134,11 +134,11 @@ class Scheduler:
                     f"data[{n}], for input {k} of node {node.name()!r} ({node.type()}), is an empty "
                     f"Tensor: it has no data"
                 )
-            feeds[node, k] = tensor
-        for node in self._view._nodes:  # optional inputs that somebody set
-            for k, tensor in node._op._given.items():
-                if node._parents[k] is None and (node, k) not in feeds:
-                    feeds[node, k] = tensor
+            feeds[Port(node, k)] = tensor
+        for node in self._view.members:  # optional inputs that somebody set
+            for k, tensor in node.operator.given_inputs.items():
+                if node.sources[k] is None and (node, k) not in feeds:
+                    feeds[Port(node, k)] = tensor
         return feeds
 
     def connect_inputs(self, data: Sequence[Any]) -> None:
@@ -158,11 +158,11 @@ class Scheduler:
         static = [n for n, p in low.graph.producers.items() if p.role == "constant" and n in low.owners]
         return (
             current_edits(),
-            tuple((n.id(), k, t._dims, t._kind) for (n, k), t in feeds.items()),
-            tuple((t._dims, t._kind) for t in (*low.params.values(), *low.buffers.values())),
-            tuple(low.owners[n]._op.get_output(0)._look().tobytes() for n in static),
+            tuple((n.id(), k, t.cell.shape, t.cell.dtype) for (n, k), t in feeds.items()),
+            tuple((t.cell.shape, t.cell.dtype) for t in (*low.params.values(), *low.buffers.values())),
+            tuple(low.owners[n].operator.get_output(0).cell.read().tobytes() for n in static),
             tuple(
-                t._look().tobytes()
+                t.cell.read().tobytes()
                 for (n, k), t in feeds.items()
                 if (n, k) not in {(node, i) for _, node, i in low.inputs}
             ),
@@ -170,9 +170,9 @@ class Scheduler:
 
     def _check_batch(self, low: Lowered, feeds: dict, forward_dims: bool) -> None:
         for (node, k), tensor in feeds.items():
-            rows = tensor._dims[0] if tensor._dims else 1
-            port = (node, k)
-            known = self._largest.get(port) or getattr(self._view, "_dims_known", {}).get(port, 0)
+            rows = tensor.cell.shape[0] if tensor.cell.shape else 1
+            port = Port(node, k)
+            known = self._largest.get(port) or (self._view.known_shapes.get(port) or (0,))[0]
             if not forward_dims and known and rows > known:
                 raise TensorError(
                     f"forward(False): the batch has {rows} rows, the largest so far had {known}; "
@@ -189,7 +189,7 @@ class Scheduler:
 
     def _expected(self, low: Lowered) -> Any:
         """The plan that the coming backward pass will probably have, so that the forward saves what it reads."""
-        learned = self._learned.get(id(low.compiled))
+        learned = self._learned.get(low.compiled.signature)
         if learned is not None:
             return learned
         if not low.kept or not low.compiled.differentiable:
@@ -217,48 +217,43 @@ class Scheduler:
         tensors = {**low.params, **low.values, **run.inputs}
         if not seeds:
             for t in low.params.values():
-                _gradient_of(t)
+                t.own_gradient()
             return
-        before, own = {}, {}
+        before: dict[str, Any] = {}
         for w in plan[1]:
-            grad = _gradient_of(tensors[w])
+            grad = tensors[w].own_gradient()
             if w in seeds:  # its seed is part of what the pass gives
-                own[w], before[w] = seeds[w], None if grad._collected is None else grad.array() - seeds[w]
+                before[w] = None if grad.collected is None else grad.array() - seeds[w]
             elif grad.is_zero() and w not in low.kept:
                 before[w] = None
             else:
-                before[w] = _zeros_like(grad, run.backend) if grad.is_zero() else grad.array()
+                before[w] = zeros_like(grad, run.backend) if grad.is_zero() else grad.array()
         if run.plan != plan:
-            run.plan, (_, run.saved, _) = plan, run.again(plan, True)
-            self._learned[id(low.compiled)] = plan
-        found = low.compiled.backward(plan, run.backend, run.params, run.saved, seeds, before)
+            run.plan, run.saved = plan, run.again(plan, True)[1]
+            self._learned[low.compiled.signature] = plan
+        found = low.compiled.backward(plan, run.backend, run.params, run.saved or {}, seeds, before)
         for w, total in found.items():
-            tensors[w]._grad.collect(total, total)
+            tensors[w].own_gradient().collect(total, total)
         run.passes.append(seeds)
 
     def _seeds(self, low: Lowered) -> dict[str, Any]:
         found = {}
         for name, tensor in low.values.items():
-            if tensor._grad is not None and (start := tensor._grad.start()) is not None:
+            if tensor.gradient is not None and (start := tensor.gradient.start()) is not None:
                 found[name] = start
         return found
 
     def _wrt(self, low: Lowered, inputs: dict[str, Tensor] | None = None) -> tuple[str, ...]:
         wanted = list(low.params)
-        for name, t in (inputs or {}).items():
-            if t._grad is not None and t._kind.kind == "f":
-                wanted.append(name)
         if inputs is None:
-            wanted += [
-                name
-                for name, node, k in low.inputs
-                if (t := node._op._given.get(k)) is not None and t._grad is not None and t._kind.kind == "f"
-            ]
+            given = ((name, node.operator.given_inputs.get(k)) for name, node, k in low.inputs)
+            inputs = {name: t for name, t in given if t is not None}
+        wanted += [name for name, t in inputs.items() if t.gradient is not None and t.cell.dtype.kind == "f"]
         outputs = set(low.outputs)
         wanted += [
             name
             for name, t in low.values.items()
-            if t._grad is not None and t._grad._touched and (name not in outputs or name in low.read)
+            if t.gradient is not None and t.gradient.accessed and (name not in outputs or name in low.read)
         ]
         return tuple(dict.fromkeys(wanted))
 
@@ -275,12 +270,12 @@ class Scheduler:
             plan = (tuple(seeds), (name,), ())
             saved = run.again(plan, True)[1]
             total = run.low.compiled.backward(plan, run.backend, run.params, saved, seeds, {name: total})[name]
-        tensor._grad.collect(total, total)
+        tensor.own_gradient().collect(total, total)
 
     # ---- schedules --------------------------------------------------------------------------------------
 
     def generate_scheduling(self) -> None:
-        self._view._execution_order()
+        self._view.execution_order()
 
     def reset_scheduling(self) -> None:
         self._run = None
@@ -288,7 +283,7 @@ class Scheduler:
     clear_scheduling = reset_scheduling
 
     def get_sequential_static_scheduling(self, step: int = 0) -> list[Node]:
-        return self._view._execution_order()
+        return self._view.execution_order()
 
 
 class SequentialScheduler(Scheduler):
@@ -305,69 +300,24 @@ def _input(data: Any, n: int, op: Any) -> Tensor:
     if data is None or isinstance(data, list | tuple | str) or not hasattr(data, "__array__"):
         return as_tensor(data, f"data[{n}]")
     array = np.asarray(data)
-    if op._backend == "numpy":
+    if op.backend_name == "numpy":
         return Tensor(array)
     tensor = Tensor(dims=array.shape, kind=array.dtype)
-    tensor._backend, tensor._device = "cpu", on_device(array, op._place)
+    tensor.backend_name, tensor.cell.place = "cpu", op.place
+    tensor.put(on_device(array, op.place))
     return tensor
-
-
-def _gradient_of(tensor: Tensor) -> Gradient:
-    if tensor._grad is None:
-        tensor._grad = Gradient(tensor)
-    return tensor._grad
 
 
 _ZEROS: dict[Any, Any] = {}
 
 
-def _zeros_like(grad: Gradient, backend: str) -> Any:
+def zeros_like(grad: Gradient, backend: str) -> Any:
     """One array of zeros per shape, shared: nothing writes into it."""
     if backend == "numpy":
-        return np.zeros(grad._owner._dims, grad._owner._kind)
-    key = (grad._owner._dims, grad._owner._kind, grad._place)
+        return np.zeros(grad.owner.cell.shape, grad.owner.cell.dtype)
+    key = (grad.owner.cell.shape, grad.owner.cell.dtype, grad.cell.place)
     if key not in _ZEROS:
         if len(_ZEROS) > 1000:
             _ZEROS.clear()
-        _ZEROS[key] = on_device(np.zeros(key[0], key[1]), grad._place)
+        _ZEROS[key] = on_device(np.zeros(key[0], key[1]), grad.cell.place)
     return _ZEROS[key]
-
-
-def forward_dims(view: GraphView, dims: list[tuple[int, ...]]) -> bool:
-    """GraphView.forward_dims."""
-    ports = view.get_ordered_inputs()
-    kinds = {
-        t._kind
-        for n in view._nodes
-        if n.type() == "Producer"
-        for t in [n.get_operator().get_output(0)]
-        if t._kind.kind == "f"
-    }
-    feeds: dict[Any, Any] = {}
-    for n, (node, k) in enumerate(ports):
-        given = node._op._given.get(k)
-        parent = node._parents[k]
-        if n < len(dims) and dims[n]:
-            feeds[node, k] = given if given is not None and given._dims == dims[n] and given.has_data() else dims[n]
-        elif given is not None:
-            feeds[node, k] = given
-        elif parent and parent[0]._op.get_output(parent[1])._dims:
-            feeds[node, k] = parent[0]._op.get_output(parent[1])
-        else:
-            return False
-    if any(math.prod(f) <= 0 for f in feeds.values() if isinstance(f, tuple)):
-        raise GraphViewError(f"forward_dims: {dims} has a size below 1")
-    low = lower(view, feeds, kinds.pop() if len(kinds) == 1 else None)
-    graph = low.compiled.graph
-    for name, tensor in low.values.items():
-        known = graph.value(name)
-        if tensor._dims != known.shape or not tensor.has_data():
-            tensor._host = tensor._device = tensor._promise = tensor._grad = None
-            tensor._dims, tensor._kind = tuple(known.shape), np.dtype(known.dtype)
-    view._shapes_known = {port: f._dims if isinstance(f, Tensor) else f for port, f in feeds.items()}
-    view._dims_known = {
-        port: (f._dims if isinstance(f, Tensor) else f)[0]
-        for port, f in feeds.items()
-        if (f._dims if isinstance(f, Tensor) else f)
-    }
-    return True

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...errors import AidgeJaxError
 from ...training import fillers
-from ._errors import FillerError
+from .errors import FillerError
 from .random import Generator
 from .tensor import Tensor, TensorTypeError
 
@@ -29,13 +29,13 @@ FANS = {VarianceNorm.FanIn: "fan_in", VarianceNorm.FanOut: "fan_out", VarianceNo
 def _fill(name: str, tensor: Any, rule: Any, *settings: Any, kind: str = "f", **options: Any) -> None:
     if not isinstance(tensor, Tensor):
         raise TensorTypeError(f"{name}: expected a Tensor, got {type(tensor).__name__}")
-    if tensor._backend is None:
+    if tensor.backend_name is None:
         raise FillerError(
             f"{name}: Tensor got no implementation, cannot fill it. Call set_backend first, on the graph "
             f"or on the tensor"
         )
-    dtype = tensor._kind.name
-    if tensor._kind.kind not in kind and not (dtype == "bfloat16" and "f" in kind):
+    dtype = tensor.cell.dtype.name
+    if tensor.cell.dtype.kind not in kind and not (dtype == "bfloat16" and "f" in kind):
         raise FillerError(f"{name}: a tensor of {dtype} cannot be filled; set_datatype to a floating one")
     if "fan" in options:
         norm = options["fan"]
@@ -45,7 +45,7 @@ def _fill(name: str, tensor: Any, rule: Any, *settings: Any, kind: str = "f", **
     try:
         with jax.enable_x64(dtype in ("float64", "int64", "uint64")):
             key = None if rule is fillers.constant else Generator.key()
-            tensor.fill(np.asarray(rule(key, tuple(tensor._dims), *settings, dtype=dtype, **options)))
+            tensor.fill(np.asarray(rule(key, tuple(tensor.cell.shape), *settings, dtype=dtype, **options)))
     except FillerError:
         raise
     except (AidgeJaxError, TypeError, OverflowError, ValueError) as e:

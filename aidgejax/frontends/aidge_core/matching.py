@@ -7,7 +7,7 @@ from typing import Any
 
 from ...errors import QueryError
 from ...passes.pattern import Match, Vertex, matches
-from ._errors import BadQuery, TensorTypeError
+from .errors import BadQuery, TensorTypeError
 from .graphview import GraphView
 from .node import Node
 from .tensor import Tensor
@@ -21,7 +21,7 @@ class MatchingResult:
         self.root_node: Node | None = None
         self.anchors: dict[str, Node] = {}
         if match is not None:
-            self.graph._nodes = {v.node: None for v in match.vertices}
+            self.graph.members = {v.node: None for v in match.vertices}
             self.root_node = match.vertices[0].node
             self.anchors = {k: v.node for k, v in match.anchors.items()}
 
@@ -57,10 +57,10 @@ class SinglePassGraphMatching:
         return next((m for m in self.match(query) if m.root_node is start_node), MatchingResult())
 
     def _vertices(self) -> list[Vertex]:
-        order = self._graph._execution_order()
+        order = self._graph.execution_order()
         at = {n: k for k, n in enumerate(order)}
         return [
-            Vertex(n.type(), n.name(), tuple((at[p[0]], p[1]) if p and p[0] in at else None for p in n._parents), n)
+            Vertex(n.type(), n.name(), tuple((at[p[0]], p[1]) if p and p[0] in at else None for p in n.sources), n)
             for n in order
         ]
 
@@ -76,7 +76,8 @@ def init_producer(graph: GraphView, query: str, filler: Callable[[Tensor], Any])
             f"init_producer(graph, query, filler): filler is {filler!r}; expected a function of one "
             f"Tensor, such as aidge_core.he_filler"
         )
-    roots = dict.fromkeys(m.root_node for m in SinglePassGraphMatching(graph).match(query))
+    matched = SinglePassGraphMatching(graph).match(query)
+    roots = dict.fromkeys(m.root_node for m in matched if m.root_node is not None)
     for node in roots:
         if node.type() != "Producer":
             raise BadQuery(

@@ -3,15 +3,45 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ._errors import GraphViewError, TensorTypeError
 from .attributes import DynamicAttributes, edited
+from .errors import GraphViewError, TensorTypeError
 from .operator import InputCategory, Operator
+from .operators import make_operator
+from .operators.producer import ProducerOp
 from .tensor import Tensor
 
 FREE = 65535  # Aidge's "the next free input"
 _ids = itertools.count()
+
+
+class Port:
+    """(node, index): port.node, port.index, port[0], port[1]; equal to the tuple.  An unconnected one has no node."""
+
+    __slots__ = ("index", "node")
+
+    def __init__(self, node: Any, index: int = FREE) -> None:
+        self.node, self.index = node, index
+
+    def __getitem__(self, key: Any) -> Any:
+        return (self.node, self.index)[key]
+
+    def __len__(self) -> int:
+        return 2
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.node, self.index))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Port | tuple) and (self.node, self.index) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash((self.node, self.index))
+
+    def __repr__(self) -> str:
+        return f"Port({self.node.name() if self.node is not None else None}, {self.index})"
 
 
 class Node:
@@ -20,11 +50,11 @@ class Node:
     def __init__(self, op: Operator, name: str = "") -> None:
         if not isinstance(op, Operator):
             raise TensorTypeError(f"Node(operator, name): expected an operator such as FCOp(), got {op!r}")
-        self._op, self._name, self._id = op, str(name), next(_ids)
+        self.operator, self._name, self._id = op, str(name), next(_ids)
         op.node = self
-        self._parents: list[tuple[Node, int] | None] = [None] * op.nb_inputs()
-        self._children: list[list[tuple[Node, int]]] = [[] for _ in range(op.nb_outputs())]
-        self._views: list[Any] = []
+        self.sources: list[Port | None] = [None] * op.nb_inputs()
+        self.readers: list[list[Port]] = [[] for _ in range(op.nb_outputs())]
+        self.views: list[Any] = []
         self._annotations = DynamicAttributes({"name": self._name})
 
     # ---- itself -----------------------------------------------------------------------------------------
@@ -37,13 +67,13 @@ class Node:
         self._annotations.set_attr("name", self._name)
 
     def type(self) -> str:
-        return self._op.type()
+        return self.operator.type()
 
     def id(self) -> int:
         return self._id
 
     def get_operator(self) -> Operator:
-        return self._op
+        return self.operator
 
     def annotations(self) -> DynamicAttributes:
         return self._annotations
@@ -55,7 +85,7 @@ class Node:
         return self._annotations
 
     def create_unique_name(self, base_name: str) -> str:
-        taken = {n.name() for v in self._views for n in v._nodes}
+        taken = {n.name() for v in self.views for n in v.members}
         return unique_name(base_name, taken)
 
     # ---- connections ------------------------------------------------------------------------------------
@@ -66,27 +96,27 @@ class Node:
         An input that is fed already gets the new parent instead.
         """
         if not isinstance(other, Node):
-            other, other_in_id = other._entry(other_in_id)
-        self._op.get_output(out_id)
+            other, other_in_id = other.entry(other_in_id)
+        self.operator.get_output(out_id)
         if other_in_id in (FREE, None):
-            other_in_id = other._first_free_input()
-        if not 0 <= other_in_id < len(other._parents):
+            other_in_id = other.first_free_input()
+        if not 0 <= other_in_id < len(other.sources):
             raise GraphViewError(
                 f"node {other.name()!r} ({other.type()}) has no input {other_in_id}; it has "
-                f"{len(other._parents)} (0 to {len(other._parents) - 1})"
+                f"{len(other.sources)} (0 to {len(other.sources) - 1})"
             )
         other._disconnect(other_in_id)
-        other._parents[other_in_id] = (self, out_id)
-        self._children[out_id].append((other, other_in_id))
-        for view in list(other._views):
-            if self not in view._nodes and self.type() == "Producer":
+        other.sources[other_in_id] = Port(self, out_id)
+        self.readers[out_id].append(Port(other, other_in_id))
+        for view in list(other.views):
+            if self not in view.members and self.type() == "Producer":
                 view.add(self)
         edited()
 
-    def _first_free_input(self) -> int:
+    def first_free_input(self) -> int:
         for optional in (False, True):
-            for k, parent in enumerate(self._parents):
-                category = self._op.input_category(k)
+            for k, parent in enumerate(self.sources):
+                category = self.operator.input_category(k)
                 if (
                     parent is None
                     and category & InputCategory.Data
@@ -95,98 +125,98 @@ class Node:
                     return k
         raise GraphViewError(
             f"node {self._name!r} ({self.type()}) has no free data input left; it has "
-            f"{len(self._parents)} inputs. Say which one is to be replaced"
+            f"{len(self.sources)} inputs. Say which one is to be replaced"
         )
 
     def _disconnect(self, k: int) -> None:
-        if self._parents[k] is not None:
-            old, out = self._parents[k]
-            old._children[out].remove((self, k))
-            self._parents[k] = None
+        source = self.sources[k]
+        if source is not None:
+            source.node.readers[source.index].remove((self, k))
+            self.sources[k] = None
 
     def remove_child(self, node_ptr: Node, out_id: int = 0) -> bool:
-        found = [(n, k) for n, k in self._children[out_id] if n is node_ptr]
+        found = [(n, k) for n, k in self.readers[out_id] if n is node_ptr]
         for n, k in found:
             n._disconnect(k)
         edited()
         return bool(found)
 
     def reset_connections(self, include_learnable_param: bool = False) -> None:
-        for k, parent in enumerate(self._parents):
+        for k, parent in enumerate(self.sources):
             if parent and (include_learnable_param or parent[0].type() != "Producer"):
                 self._disconnect(k)
-        for out in self._children:
+        for out in self.readers:
             for n, k in list(out):
                 n._disconnect(k)
         edited()
 
     def get_parent(self, in_id: int) -> Node | None:
-        if not 0 <= in_id < len(self._parents):
+        if not 0 <= in_id < len(self.sources):
             raise GraphViewError(
-                f"node {self._name!r} ({self.type()}) has no input {in_id}; it has {len(self._parents)}"
+                f"node {self._name!r} ({self.type()}) has no input {in_id}; it has {len(self.sources)}"
             )
-        return self._parents[in_id][0] if self._parents[in_id] else None
+        source = self.sources[in_id]
+        return source.node if source else None
 
     def get_parents(self) -> list[Node | None]:
-        return [p[0] if p else None for p in self._parents]
+        return [p[0] if p else None for p in self.sources]
 
     def get_children(self, out_id: int | None = None) -> set[Node]:
-        chosen = self._children if out_id is None else [self._children[out_id]]
+        chosen = self.readers if out_id is None else [self.readers[out_id]]
         return {n for out in chosen for n, _ in out}
 
     def get_ordered_children(self) -> list[list[Node]]:
-        return [[n for n, _ in out] for out in self._children]
+        return [[n for n, _ in out] for out in self.readers]
 
     def get_nb_inputs(self) -> int:
-        return len(self._parents)
+        return len(self.sources)
 
     def get_nb_outputs(self) -> int:
-        return len(self._children)
+        return len(self.readers)
 
     def get_nb_free_inputs(self) -> int:
-        return sum(p is None for p in self._parents)
+        return sum(p is None for p in self.sources)
 
     def get_nb_free_outputs(self) -> int:
-        return sum(not c for c in self._children)
+        return sum(not c for c in self.readers)
 
-    def input(self, in_id: int) -> tuple[Node | None, int]:
-        return self._parents[in_id] or (None, FREE)
+    def input(self, in_id: int) -> Port:
+        return self.sources[in_id] or Port(None)
 
-    def inputs(self) -> list[tuple[Node | None, int]]:
-        return [self.input(k) for k in range(len(self._parents))]
+    def inputs(self) -> list[Port]:
+        return [self.input(k) for k in range(len(self.sources))]
 
-    def output(self, out_id: int) -> list[tuple[Node, int]]:
-        return list(self._children[out_id])
+    def output(self, out_id: int) -> list[Port]:
+        return list(self.readers[out_id])
 
-    def outputs(self) -> list[list[tuple[Node, int]]]:
-        return [list(c) for c in self._children]
+    def outputs(self) -> list[list[Port]]:
+        return [list(c) for c in self.readers]
 
     def input_category(self, idx: int) -> InputCategory:
-        return self._op.input_category(idx)
+        return self.operator.input_category(idx)
 
     def is_optional_input(self, idx: int) -> bool:
-        return self._op.is_optional_input(idx)
+        return self.operator.is_optional_input(idx)
 
     def input_name(self, in_id: int) -> str:
-        parent = self._parents[in_id]
+        parent = self.sources[in_id]
         if parent:
             return parent[0].output_name(parent[1])
-        return "" if self._op.is_optional_input(in_id) else f"{self._name}_in{in_id}"
+        return "" if self.operator.is_optional_input(in_id) else f"{self._name}_in{in_id}"
 
     def inputs_names(self) -> list[str]:
-        return [self.input_name(k) for k in range(len(self._parents))]
+        return [self.input_name(k) for k in range(len(self.sources))]
 
     def output_name(self, out_id: int) -> str:
         return f"{self._name}_out{out_id}"
 
     def outputs_names(self) -> list[str]:
-        return [self.output_name(k) for k in range(len(self._children))]
+        return [self.output_name(k) for k in range(len(self.readers))]
 
     def clone(self) -> Node:
         """The same operator under the same name, connected to nothing."""
-        twin = Node(self._op.clone(), self._name)
-        for k, v in self._annotations.dict().items():
-            twin._annotations._values[k] = dict(v) if isinstance(v, dict) else v
+        twin = Node(self.operator.clone(), self._name)
+        twin._annotations = self._annotations.copy()
         return twin
 
     # ---- functional building ----------------------------------------------------------------------------
@@ -209,8 +239,6 @@ class Connector:
 
     def __init__(self, node: Any = None) -> None:
         if node is not None and not isinstance(node, Node):
-            from .factories import Producer
-
             node = Producer(Tensor(node), "")
         self._node, self._output = node, 0
 
@@ -229,9 +257,28 @@ class Connector:
         return self._output
 
     def __add__(self, other: Any) -> Connector:
-        from .factories import Add
+        return Node(make_operator("Add"))(self, other if isinstance(other, Connector) else Connector(float(other)))
 
-        return Add()(self, other if isinstance(other, Connector) else Connector(float(other)))
+
+def Producer(tensor: Any, name: str = "", constant: bool = False) -> Node:  # noqa: N802
+    """A tensor of the graph: Producer(Tensor(array), "w"), or Producer([2, 3], "w") for a shape that a filler fills.
+
+    constant=True hides it from `producers()`; it has a gradient all the same.
+    """
+    if tensor is None:
+        raise TensorTypeError(f"Producer {name!r} was given None: expected a Tensor or a shape")
+    return Node(ProducerOp(tensor, constant), name)
+
+
+def with_producers(op: Operator, name: str, shapes: Mapping[str, Iterable[int] | None], first: int = 1) -> Node:
+    """A node whose inputs from `first` on are fed by Producers of these shapes, named <name>_<key>."""
+    node = Node(op, name)
+    for k, (suffix, shape) in enumerate(shapes.items(), start=first):
+        if shape is not None:
+            made = Producer(list(shape), f"{name}_{suffix}" if name else "")
+            made.annotations().add_attr("AttachedProducer", True)
+            made.add_child(node, 0, k)
+    return node
 
 
 def unique_name(name: str, taken: Any) -> str:

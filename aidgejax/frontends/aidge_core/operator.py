@@ -1,17 +1,20 @@
-"""What an operator is in this door: a type of Aidge's, its inputs, its attributes, and how it is written in the core's
-operators.  The table itself stands in operators.py."""
+"""What an operator is here: a type of Aidge's, its inputs, its attributes, and how it is written in the core's
+operators.  The table itself is the package `operators`."""
 
 from __future__ import annotations
 
 import enum
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ._errors import GraphViewError, OrderError
+import numpy as np
+
 from .attributes import Attributes, edited
 from .backends import place_of
 from .dtypes import to_numpy_dtype
+from .errors import GraphViewError, OrderError
 from .tensor import Tensor, as_tensor
 
 
@@ -34,8 +37,9 @@ OptionalData, OptionalParam = InputCategory.OptionalData, InputCategory.Optional
 class OperatorType:
     """name: Aidge's.  inputs: (name, category) each; variadic: its one input is repeated `nb_inputs` times.
 
-    emit(c, a, *inputs) writes the operator through `c` (see lowering.Emission), given its attributes, and returns its
-    output or outputs.  defaults: its attributes.  rank: of the output, "same" as input 0's, a number, or None.
+    emit(c, *inputs, **attributes) writes the operator through `c` (an Emission) and returns its output or outputs.
+    defaults: its attributes.  rank: of the output, "same" as input 0's, a number, or None.
+    signature, weights: of the function that makes a node, see operators/definition.py.
     """
 
     name: str
@@ -45,40 +49,50 @@ class OperatorType:
     defaults: dict[str, Any] = field(default_factory=dict)
     variadic: bool = False
     rank: Any = "same"
+    signature: inspect.Signature = field(default_factory=inspect.Signature)
+    weights: Callable[..., dict[str, Any]] | None = None
 
 
 class Operator:
-    """An operator of a node: type, attributes, input categories, and the tensors that it wrote last."""
+    """An operator of a node: type, attributes, input categories, and the tensors that it wrote last.
+
+    For the library: `kind` is its row of the table, `tensors` its outputs, `given_inputs` what set_input gave.
+    """
 
     def __init__(
         self,
         kind: OperatorType,
         attrs: dict[str, Any],
         *,
-        inputs: tuple | None = None,
+        inputs: tuple[tuple[str, InputCategory], ...] | None = None,
         outputs: tuple[str, ...] | None = None,
     ) -> None:
         self.kind = kind
         self.attr = Attributes({**kind.defaults, **attrs})
-        self._input_spec = tuple(kind.inputs if inputs is None else inputs)
-        self._output_names = tuple(kind.outputs if outputs is None else outputs)
-        self._outputs = [Tensor() for _ in self._output_names]
-        self._given: dict[int, Tensor] = {}
-        self._backend = self._place = None
-        self._datatype = None
+        self.input_spec = tuple(kind.inputs if inputs is None else inputs)
+        self.output_names = tuple(kind.outputs if outputs is None else outputs)
+        self.tensors = [Tensor() for _ in self.output_names]
+        self.given_inputs: dict[int, Tensor] = {}
+        self.backend_name: str | None = None
+        self.place: Any = None
+        self.datatype: np.dtype | None = None
         self.node: Any = None
+
+    def emit(self, c: Any, *inputs: Any) -> Any:
+        """Write it into the core's graph; its output or outputs."""
+        return self.kind.emit(c, *inputs, **self.attr.dict())
 
     def type(self) -> str:
         return self.kind.name
 
     def nb_inputs(self) -> int:
-        return len(self._input_spec)
+        return len(self.input_spec)
 
     def nb_outputs(self) -> int:
-        return len(self._outputs)
+        return len(self.tensors)
 
     def input_category(self, idx: int | None = None) -> Any:
-        found = [c for _, c in self._input_spec]
+        found = [c for _, c in self.input_spec]
         return found if idx is None else found[self._checked(idx, len(found), "input")]
 
     def is_optional_input(self, inputIdx: int) -> bool:  # noqa: N803
@@ -92,13 +106,15 @@ class Operator:
             raise GraphViewError(f"operator {self.type()} has no {what} {idx}; it has {count}")
         return idx
 
+    # ---- tensors ----------------------------------------------------------------------------------------
+
     def get_output(self, outputIdx: int = 0) -> Tensor:  # noqa: N803
-        return self._outputs[self._checked(outputIdx, len(self._outputs), "output")]
+        return self.tensors[self._checked(outputIdx, len(self.tensors), "output")]
 
     get_raw_output = get_output
 
     def get_outputs(self) -> list[Tensor]:
-        return list(self._outputs)
+        return list(self.tensors)
 
     def set_output(self, outputIdx: int, data: Any) -> None:  # noqa: N803
         """The output tensor becomes a copy of `data`; the tensor object stays the same."""
@@ -107,8 +123,8 @@ class Operator:
 
     def get_input(self, inputIdx: int = 0) -> Tensor | None:  # noqa: N803
         self._checked(inputIdx, self.nb_inputs(), "input")
-        parent = self.node._parents[inputIdx] if self.node is not None else None
-        return parent[0].get_operator().get_output(parent[1]) if parent else self._given.get(inputIdx)
+        parent = self.node.sources[inputIdx] if self.node is not None else None
+        return parent[0].get_operator().get_output(parent[1]) if parent else self.given_inputs.get(inputIdx)
 
     get_raw_input = get_input
 
@@ -117,53 +133,59 @@ class Operator:
 
     def set_input(self, inputIdx: int, data: Any) -> None:  # noqa: N803
         self._checked(inputIdx, self.nb_inputs(), "input")
-        self._given[inputIdx] = as_tensor(data, f"input {inputIdx} of {self.type()}")
+        self.given_inputs[inputIdx] = as_tensor(data, f"input {inputIdx} of {self.type()}")
         edited()
 
     associate_input = set_input
 
     def reset_input(self, inputIdx: int) -> None:  # noqa: N803
-        self._given.pop(inputIdx, None)
+        self.given_inputs.pop(inputIdx, None)
         edited()
 
+    # ---- backend, dtype, shapes -------------------------------------------------------------------------
+
     def backend(self) -> str:
-        return self._backend or ""
+        return self.backend_name or ""
 
     def set_backend(self, name: str, device: int = 0) -> None:
-        self._place, self._backend = place_of(name, device), name
-        for t in self._outputs:
+        self.place, self.backend_name = place_of(name, device), name
+        for t in self.tensors:
             t.set_backend(name, device)
         edited()
 
     def set_datatype(self, dataType: Any) -> None:  # noqa: N803
-        self._datatype = to_numpy_dtype(dataType)
-        for t in self._outputs:
+        self.datatype = to_numpy_dtype(dataType)
+        for t in self.tensors:
             t.set_datatype(dataType)
         edited()
 
     def set_device(self, device: int) -> None:
-        if self._backend is None:
+        if self.backend_name is None:
             raise OrderError(f"operator {self.type()}: call set_backend before set_device")
-        self.set_backend(self._backend, device)
+        self.set_backend(self.backend_name, device)
 
     def set_dataformat(self, dataFormat: Any) -> None:  # noqa: N803
-        for t in self._outputs:
+        for t in self.tensors:
             t.set_data_format(dataFormat)
 
     def dims_forwarded(self) -> bool:
-        return all(t._dims or t.has_data() for t in self._outputs)
+        return all(t.cell.shape or t.has_data() for t in self.tensors)
 
     def clone(self) -> Operator:
-        twin = Operator(self.kind, self.attr.dict(), inputs=self._input_spec, outputs=self._output_names)
-        if self.kind.name == "Producer":
-            twin._outputs = [t.clone() for t in self._outputs]
-        else:
-            twin._outputs = [Tensor(dims=t._dims, kind=t._kind) for t in self._outputs]
-        for t, old in zip(twin._outputs, self._outputs, strict=True):
-            t._backend, t._place, t._format = old._backend, old._place, old._format
-            t._grad = None
-        twin._backend, twin._place, twin._datatype = self._backend, self._place, self._datatype
+        """The same operator, connected to nothing; a Producer's tensor is copied."""
+        twin = object.__new__(type(self))
+        Operator.__init__(twin, self.kind, self.attr.dict(), inputs=self.input_spec, outputs=self.output_names)
+        for k, old in enumerate(self.tensors):
+            twin.tensors[k] = (
+                old.clone() if self.kind.name == "Producer" else Tensor(dims=old.dims, kind=old.cell.dtype)
+            )
+            twin.tensors[k].made_like(old).gradient = None
+        twin.backend_name, twin.place, twin.datatype = self.backend_name, self.place, self.datatype
         return twin
 
     def __repr__(self) -> str:
         return f"Operator(type = '{self.type()}', attr = {self.attr.dict()})"
+
+
+class OperatorTensor(Operator):
+    """An operator that reads and writes tensors, as all do; FCOp, Conv2DOp ... are its subclasses."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import itertools
 import secrets
+from typing import Any
 
-from ._errors import FillerError
+import jax
+
+from .errors import FillerError
 
 
 class Generator:
@@ -30,10 +33,8 @@ class Generator:
         return next(cls._count) % 2**32
 
     @classmethod
-    def key(cls):
+    def key(cls) -> Any:
         """A fresh JAX key."""
-        import jax
-
         return jax.random.fold_in(jax.random.key(cls._seed), cls.draw())
 
 

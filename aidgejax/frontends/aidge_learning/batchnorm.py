@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ..aidge_core import factories
-from ..aidge_core._errors import TensorTypeError
+from ..aidge_core.errors import TensorTypeError
+from ..aidge_core.factories import FACTORIES
 from ..aidge_core.graphview import GraphView
-from ..aidge_core.lowering import STATISTICS
+from ..aidge_core.operators.normalization import STATISTICS
 
 CONVOLUTIONS = {f"{p}Conv{k}{d}D": d for p in ("", "Padded") for k in ("", "DepthWise") for d in (1, 2, 3)}
 
@@ -34,7 +34,7 @@ def init_batchnorm_producers(network: GraphView) -> int:
     for n in found:
         for k, value in enumerate((1.0, 0.0, 0.0, 1.0), start=1):
             tensor = n.get_operator().get_input(k)
-            tensor.fill(np.full(tensor._dims, value, tensor._kind))
+            tensor.fill(np.full(tensor.cell.shape, value, tensor.cell.dtype))
     return len(found)
 
 
@@ -44,14 +44,14 @@ def insert_batchnorm_nodes(
     """A BatchNorm behind every convolution; how many."""
     found = _nodes(network, CONVOLUTIONS)
     for n in found:
-        channels = n.get_operator().get_input(1)._dims[0]
-        make = getattr(factories, f"BatchNorm{CONVOLUTIONS[n.type()]}D")
+        channels = n.get_operator().get_input(1).cell.shape[0]
+        make = FACTORIES[f"BatchNorm{CONVOLUTIONS[n.type()]}D"]
         bn = make(channels, epsilon, momentum, training_mode, name=f"{n.name()}_bn")
         op = n.get_operator()
-        if op._backend is not None:
-            for m in (bn, *bn.get_parents()[1:]):
-                m.get_operator().set_backend(op._backend)
+        if op.backend_name is not None:
+            for m in (bn, *(p for p in bn.get_parents() if p is not None)):
+                m.get_operator().set_backend(op.backend_name)
         network.insert_child(n, bn, 0, 0, 0)
-        if n in network._nodes and network._outputs is not None:
-            network._outputs = [(bn, 0) if p == (n, 0) else p for p in network._outputs]
+        if network.chosen_outputs is not None:
+            network.set_ordered_outputs([(bn, 0) if p == (n, 0) else p for p in network.chosen_outputs])
     return len(found)

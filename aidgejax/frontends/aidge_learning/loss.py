@@ -8,21 +8,20 @@ indices.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import jax
 import numpy as np
 
 from ...errors import AidgeJaxError, DataError, NoGradientRule
+from ...execution.cache import PROGRAMS, holds_64_bits
 from ...execution.numpy_program import NumpyProgram
 from ...execution.program import Program, make_program
-from ...execution.run import holds_64_bits
 from ...graph import Builder, Graph, Value
 from ...training.data import check_labels
-from ..aidge_core._errors import ProviderError as LabelError
-from ..aidge_core._errors import TensorError, TensorTypeError
-from ..aidge_core.execution import _gradient_of
+from ..aidge_core.errors import ProviderError as LabelError
+from ..aidge_core.errors import TensorError, TensorTypeError
+from ..aidge_core.lowering import static_shape
 from ..aidge_core.tensor import Tensor, as_tensor
 
 
@@ -36,23 +35,26 @@ class Loss:
         first = next(iter(tensors.values()))
         call = _compiled(
             self,
-            tuple((k, t._dims, t._kind.name) for k, t in tensors.items()),
+            tuple((k, t.cell.shape, t.cell.dtype.name) for k, t in tensors.items()),
             wrt,
             tuple(options.items()),
             first.backend == "numpy",
         )
-        arrays = {k: t._look() if first.backend == "numpy" else t.array() for k, t in tensors.items()}
+        arrays = {k: t.cell.read() if first.backend == "numpy" else t.array() for k, t in tensors.items()}
         value, grads = call(arrays, scaling)
         for w in wrt:
-            _gradient_of(tensors[w]).seed(grads[w])
-        result = Tensor(dims=self.shape, kind=first._kind)
-        result._backend, result._place = first._backend, first._place
+            tensors[w].own_gradient().seed(grads[w])
+        result = Tensor(dims=self.shape, kind=first.cell.dtype)
+        result.made_like(first)
         result.put(value)
         return result
 
 
-@lru_cache(maxsize=512)
-def _compiled(loss: Loss, tensors: tuple, wrt: tuple[str, ...], options: tuple, by_numpy: bool) -> Callable:
+def _compiled(loss: Loss, *settings: Any) -> Callable:
+    return PROGRAMS.get(("aidge loss", loss.name, *settings), lambda: _compile(loss, *settings))
+
+
+def _compile(loss: Loss, tensors: tuple, wrt: tuple[str, ...], options: tuple, by_numpy: bool) -> Callable:
     graph = Graph(loss.name)
     values = [graph.input(name, shape, kind) for name, shape, kind in tensors]
     graph.output(loss.emit(graph.op, *values, **dict(options)))
@@ -105,8 +107,9 @@ def _multi_step(op: Builder, p: Value, t: Value, steps: int) -> Value:
     if t.is_float:
         mean = op.SoftLabelCrossEntropy(p, op.ExpandLike(t, p), axis=2, assume_normalized=1)
     else:
-        rows = op.Reshape(p, (-1, p.shape[2]))
-        mean = op.SoftmaxCrossEntropyLoss(rows, op.Reshape(op.Expand(t, p.shape[:2]), (-1,)))
+        times, n, classes = static_shape(p)
+        rows = op.Reshape(p, (-1, classes))
+        mean = op.SoftmaxCrossEntropyLoss(rows, op.Reshape(op.Expand(t, (times, n)), (-1,)))
     return op.Mul(mean, float(steps))
 
 
@@ -162,16 +165,16 @@ def multiStepCELoss(graph: Tensor, target: Tensor, nbTimeSteps: int, scaling: fl
     t = _target("multiStepCELoss", target, p)
     if isinstance(nbTimeSteps, bool) or not isinstance(nbTimeSteps, int | np.integer) or nbTimeSteps < 1:
         raise TensorError(f"multiStepCELoss: nbTimeSteps is {nbTimeSteps!r}; expected 1 or more")
-    if p.ndim == 2 and p._dims[0] % nbTimeSteps == 0:
+    if p.ndim == 2 and p.cell.shape[0] % nbTimeSteps == 0:
         raise TensorError(
             f"multiStepCELoss: the prediction has shape {p.dims}; expected [steps, batch, classes]: "
-            f"reshape it to [{nbTimeSteps}, {p._dims[0] // nbTimeSteps}, {p._dims[1]}]"
+            f"reshape it to [{nbTimeSteps}, {p.cell.shape[0] // nbTimeSteps}, {p.cell.shape[1]}]"
         )
-    if p.ndim != 3 or p._dims[0] != nbTimeSteps:
+    if p.ndim != 3 or p.cell.shape[0] != nbTimeSteps:
         raise TensorError(
             f"multiStepCELoss: the prediction has shape {p.dims}; expected [{nbTimeSteps}, batch, classes]"
         )
-    t = _fitting("multiStepCELoss", p._dims[1:], p, t, classes=True)
+    t = _fitting("multiStepCELoss", p.cell.shape[1:], p, t, classes=True)
     return LOSSES["multiStepCELoss"](
         {"prediction": p, "target": t},
         ("prediction",),
@@ -184,10 +187,10 @@ def RobustCELoss(lower_bound: Tensor, upper_bound: Tensor, target: Tensor, scali
     """Mean over rows of logsumexp(upper) - t . lower.  f[n, c] three times -> f[1, 1]; both bounds get a gradient."""
     low = _tensor("RobustCELoss", "lower_bound", lower_bound)
     tensors = _pair("RobustCELoss", upper_bound, target, ("upper_bound", "target"))
-    if low._dims != tensors["upper_bound"]._dims or low._kind != tensors["upper_bound"]._kind:
+    if low.cell.shape != tensors["upper_bound"].cell.shape or low.cell.dtype != tensors["upper_bound"].cell.dtype:
         raise TensorError(
-            f"RobustCELoss: 'lower_bound' ({low._kind.name}{low.dims}) and 'upper_bound' "
-            f"({tensors['upper_bound']._kind.name}{tensors['upper_bound'].dims}) must be alike"
+            f"RobustCELoss: 'lower_bound' ({low.cell.dtype.name}{low.dims}) and 'upper_bound' "
+            f"({tensors['upper_bound'].cell.dtype.name}{tensors['upper_bound'].dims}) must be alike"
         )
     ordered = {"lower_bound": low, **tensors}
     return LOSSES["RobustCELoss"](ordered, ("lower_bound", "upper_bound"), _number("RobustCELoss", "scaling", scaling))
@@ -203,8 +206,8 @@ def _tensor(loss: str, what: str, given: Any) -> Tensor:
         )
     if not given.has_data():
         raise TensorError(f"{loss}: '{what}' is an empty Tensor: run a forward first")
-    if given._kind.kind != "f" and given._kind.name != "bfloat16":
-        raise TensorError(f"{loss}: '{what}' has dtype {given._kind.name}; expected a floating-point Tensor")
+    if given.cell.dtype.kind != "f" and given.cell.dtype.name != "bfloat16":
+        raise TensorError(f"{loss}: '{what}' has dtype {given.cell.dtype.name}; expected a floating-point Tensor")
     return given
 
 
@@ -222,7 +225,7 @@ def _pair(
     t = _target(loss, t, p, names[1])
     if p.ndim != 2:
         raise TensorError(f"{loss}: '{names[0]}' (shape {p.dims}) must be of 2 dimensions, [batch, classes]")
-    return {names[0]: p, names[1]: _fitting(loss, p._dims, p, t, names, classes)}
+    return {names[0]: p, names[1]: _fitting(loss, p.cell.shape, p, t, names, classes)}
 
 
 def _fitting(
@@ -234,23 +237,23 @@ def _fitting(
     classes: bool = False,
 ) -> Tensor:
     """The target as the loss takes it: rows of the prediction's dtype, or int32 class indices, checked."""
-    if classes and t._kind.kind in "iu" and t._dims in (rows[:1], (rows[0], 1)) and t._dims != rows:
-        labels = t._look().reshape(-1)
+    if classes and t.cell.dtype.kind in "iu" and t.cell.shape in (rows[:1], (rows[0], 1)) and t.cell.shape != rows:
+        labels = t.cell.read().reshape(-1)
         try:
             check_labels(labels, rows[1], names[1])
         except DataError as e:
             raise LabelError(f"{loss}: {e}") from None
         return Tensor(labels.astype(np.int32))
-    if t._dims != rows:
+    if t.cell.shape != rows:
         also = f"; class indices would have shape {[rows[0]]} and an integer dtype" if classes else ""
         raise TensorError(
             f"{loss}: '{names[0]}' (shape {p.dims}) and '{names[1]}' (shape {t.dims}) Tensors must have "
             f"the same dimensions{also}."
         )
-    if t._kind != p._kind:
+    if t.cell.dtype != p.cell.dtype:
         raise TensorError(
-            f"{loss}: '{names[0]}' ({p._kind.name}) and '{names[1]}' ({t._kind.name}) Tensors must have "
-            f"the same data type; convert the target with .astype({p._kind.name!r})."
+            f"{loss}: '{names[0]}' ({p.cell.dtype.name}) and '{names[1]}' ({t.cell.dtype.name}) Tensors must have "
+            f"the same data type; convert the target with .astype({p.cell.dtype.name!r})."
         )
     return t
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...errors import SettingError
 from ...training import schedule
-from ..aidge_core._errors import AidgeError
+from ..aidge_core.errors import AidgeError
 
 CHUNK = 1024  # rates are computed so many at a time
 
@@ -54,6 +54,10 @@ class LRScheduler:
 
     def update(self) -> None:
         self._step += 1
+
+    def continue_from(self, step: int) -> None:
+        """So many updates were made elsewhere."""
+        self._step = step
 
     def set_nb_warmup_steps(self, nb_warmup_steps: int) -> None:
         self._rate = _checked(schedule.warmup, self._plain, nb_warmup_steps) if nb_warmup_steps else self._plain

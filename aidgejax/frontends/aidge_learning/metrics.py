@@ -11,10 +11,11 @@ import jax
 import numpy as np
 
 from ...errors import AidgeJaxError, DataError
+from ...execution.program import WIDE
 from ...training import metrics
 from ...training.data import check_labels
-from ..aidge_core._errors import ProviderError, TensorError, TensorTypeError
-from ..aidge_core.tensor import WIDE, Tensor, as_tensor
+from ..aidge_core.errors import ProviderError, TensorError, TensorTypeError
+from ..aidge_core.tensor import Tensor, as_tensor
 
 _count = partial(jax.jit, static_argnames="axis")(metrics.correct_count)
 
@@ -32,16 +33,22 @@ def Accuracy(prediction: Tensor, target: Tensor, axis: int) -> Tensor:  # noqa: 
     if isinstance(axis, bool) or not isinstance(axis, int | np.integer):
         raise TensorTypeError(f"Accuracy: axis is {axis!r}; expected an integer")
     labels = target.array()
-    if target._kind.kind in "iu" and target._dims == (prediction._dims[0], 1) and prediction._dims[1] > 1:
+    if (
+        target.cell.dtype.kind in "iu"
+        and target.cell.shape == (prediction.cell.shape[0], 1)
+        and prediction.cell.shape[1] > 1
+    ):
         labels = labels.reshape(-1)
     try:
-        with jax.enable_x64(prediction._kind in WIDE or target._kind in WIDE):
+        with jax.enable_x64(prediction.cell.dtype.name in WIDE or target.cell.dtype.name in WIDE):
             found = _count(prediction.array(), labels, axis=int(axis))
     except AidgeJaxError as e:
         raise ProviderError(f"Accuracy: {e}") from None
-    result = Tensor(dims=(1, 1), kind=prediction._kind)
-    result._backend = prediction._backend
-    result.promise((1, 1), prediction._kind, lambda: np.asarray(found).astype(prediction._kind).reshape(1, 1))
+    result = Tensor(dims=(1, 1), kind=prediction.cell.dtype)
+    result.backend_name = prediction.backend_name
+    result.cell.defer(
+        (1, 1), prediction.cell.dtype, lambda: np.asarray(found).astype(prediction.cell.dtype).reshape(1, 1)
+    )
     return result
 
 
@@ -134,7 +141,7 @@ class ConfusionMatrix:
         if given is None:
             raise TensorTypeError(f"ConfusionMatrix.aggregate: {name} is None")
         classes = len(self._counts)
-        a = given._look() if isinstance(given, Tensor) else np.asarray(given)
+        a = given.cell.read() if isinstance(given, Tensor) else np.asarray(given)
         if a.ndim == 2 and a.shape[1] == classes and (a.dtype.kind == "f" or a.shape[1] > 1):
             a = np.argmax(np.where(np.isnan(a), -np.inf, a) if a.dtype.kind == "f" else a, axis=1)
         a = a.reshape(-1)

@@ -10,13 +10,14 @@ import jax
 import numpy as np
 
 from ...errors import SettingError
+from ...execution.program import WIDE
 from ...training import optim
-from ..aidge_core._errors import AidgeError, OrderError, TensorTypeError
 from ..aidge_core.attributes import Attributes
-from ..aidge_core.execution import _gradient_of, _zeros_like
-from ..aidge_core.lowering import STATISTICS
+from ..aidge_core.errors import AidgeError, OrderError, TensorTypeError
+from ..aidge_core.execution import zeros_like
+from ..aidge_core.lowering import is_statistics
 from ..aidge_core.node import Node
-from ..aidge_core.tensor import WIDE, Tensor
+from ..aidge_core.tensor import Tensor
 from .lr import LRScheduler, constant_lr
 
 DEFAULT_RATE = 1e-5  # Aidge's, where no scheduler was set
@@ -29,7 +30,7 @@ class OptimizerError(SettingError, AidgeError):
 @cache
 def _rule(kind: str, settings: tuple[tuple[str, Any], ...]) -> tuple[optim.Optimizer, Any, Any]:
     """(the core's optimizer, its init and its update, each compiled)"""
-    make = {"SGD": _sgd, "Adam": optim.adam}[kind]
+    make: Any = {"SGD": _sgd, "Adam": optim.adam}[kind]
     try:
         rule = make(**dict(settings))
     except SettingError as e:
@@ -72,7 +73,7 @@ class Optimizer:
         for node in self._parameters:
             if not (node.annotations().has_attr("grad.no_reset") and node.annotations().get_attr("grad.no_reset")):
                 node.annotations().add_attr("grad.no_reset", True)
-            _gradient_of(_tensor(node))
+            _tensor(node).own_gradient()
 
     def learning_rate(self) -> float:
         """What the next update uses."""
@@ -91,7 +92,7 @@ class Optimizer:
     def reset_grad(self) -> None:
         """Zero the gradients of the parameters."""
         for node in self._parameters:
-            _gradient_of(_tensor(node)).set_to_zero()
+            _tensor(node).own_gradient().set_to_zero()
 
     def update(self) -> None:
         """One step of the rule for every parameter, then one of the scheduler."""
@@ -100,7 +101,9 @@ class Optimizer:
 
     def trained(self) -> list[Tensor]:
         """The tensors that update() changes: floating ones that are no running statistics."""
-        return [_tensor(n) for n in self._parameters if _tensor(n)._kind.kind not in "iub" and not is_statistics(n)]
+        return [
+            _tensor(n) for n in self._parameters if _tensor(n).cell.dtype.kind not in "iub" and not is_statistics(n)
+        ]
 
     def rule(self) -> tuple[optim.Optimizer, Any, Any]:
         return _rule(self.kind, tuple(self.attr.dict().items()))
@@ -111,10 +114,9 @@ class Optimizer:
             return self.rule()[1](params)
         return self._state
 
-
-def is_statistics(node: Node) -> bool:
-    """Is it a running mean or variance of a BatchNorm?"""
-    return any(c.type() in STATISTICS and k in (3, 4) for out in node._children for c, k in out)
+    def continue_from(self, state: Any) -> None:
+        """The state that updates made elsewhere have left."""
+        self._state = state
 
 
 def _tensor(node: Node) -> Tensor:
@@ -133,9 +135,9 @@ class _Rule(Optimizer):
                 )
         rule = self.rule()[2]
         lr = np.float32(self._scheduler.learning_rate())
-        with jax.enable_x64(any(t._kind in WIDE for t in tensors)):
+        with jax.enable_x64(any(t.cell.dtype.name in WIDE for t in tensors)):
             params = [t.array() for t in tensors]
-            grads = [_zeros_like(g, t.backend) if (g := _gradient_of(t)).is_zero() else g.array() for t in tensors]
+            grads = [zeros_like(g, t.backend) if (g := t.own_gradient()).is_zero() else g.array() for t in tensors]
             new, self._state = rule(params, grads, self.state_of(params), lr)
         for t, array in zip(tensors, new, strict=True):
             t.put(array)

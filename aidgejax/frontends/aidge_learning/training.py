@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -13,16 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...errors import DataError, SettingError
+from ...execution.cache import PROGRAMS, holds_64_bits, signature
 from ...execution.numpy_program import NumpyProgram
 from ...execution.program import Program, make_program
-from ...execution.run import holds_64_bits
 from ...graph import Builder, Graph
 from ...training import metrics as core_metrics
 from ...training.data import check_labels
 from ...training.loop import Accumulator, TrainState, make_accumulating_step, make_epoch, make_step
-from ..aidge_core._errors import AidgeError, OrderError, ProviderError, TensorTypeError
+from ..aidge_core.errors import AidgeError, OrderError, ProviderError, TensorTypeError
 from ..aidge_core.graphview import GraphView, require_backend
-from ..aidge_core.lowering import Lowered, lower, signature
+from ..aidge_core.lowering import Lowered, lower, static_shape
 from ..aidge_core.random import Generator
 from ..aidge_core.tensor import Tensor
 from . import loss as losses
@@ -30,8 +30,6 @@ from . import metrics as door_metrics
 from .optimizer import Optimizer
 
 CHUNK_BYTES = 256 << 20  # what is stacked on the host, and put on the device, at once
-EPOCHS: OrderedDict[Any, Any] = OrderedDict()
-KEPT = 32
 
 
 class FitError(SettingError, AidgeError):
@@ -134,7 +132,7 @@ def _columns(item: Any, inputs: int, n: int) -> list[np.ndarray]:
             f"{f' of {len(item)}' if isinstance(item, list | tuple) else ''}; expected {inputs} "
             f"input(s) and a target"
         )
-    return [t._look() if isinstance(t, Tensor) else np.asarray(t) for t in item]
+    return [t.cell.read() if isinstance(t, Tensor) else np.asarray(t) for t in item]
 
 
 # ---- compiled ---------------------------------------------------------------------------------------------
@@ -165,22 +163,19 @@ def _train(
     wrt = tuple(names[id(t)] for t in opt.trained())
     rates = opt.learning_rate_scheduler()
     key = (signature(graph), wrt, opt.kind, tuple(opt.attr.dict().items()), rates.rate, accumulate, metrics, backend)
-    if key not in EPOCHS:
-        EPOCHS[key] = _compile(graph, wrt, opt, rates.rate, accumulate, metrics, backend, low.outputs[0])
-        while len(EPOCHS) > KEPT:
-            EPOCHS.popitem(last=False)
-    epoch, wide = EPOCHS[key]
+    make = partial(_compile, graph, wrt, opt, rates.rate, accumulate, metrics, backend, low.outputs[0])
+    epoch, wide = PROGRAMS.get(("aidge fit", *key), make)
     batches = dict(zip([name for name, _, _ in low.inputs], inputs, strict=True)) | {"target": target}
     with jax.enable_x64(True) if wide else nullcontext():
         state = _state(low, opt, wrt, rates.step())
         if accumulate > 1:
-            names = ("loss", *(m.__name__ for m in metrics))
+            reported = ("loss", *(m.__name__ for m in metrics))
             state = state._replace(
                 accumulator=accumulator
                 or Accumulator(
                     {w: jnp.zeros_like(state.params[w]) for w in wrt},
                     jnp.float32(0),
-                    {name: jnp.float32(0) for name in names},
+                    {name: jnp.float32(0) for name in reported},
                     jnp.int32(0),
                 )
             )
@@ -190,8 +185,8 @@ def _train(
     for name, tensor in {**low.params, **low.buffers}.items():
         if name in wrt or name in low.buffers:
             tensor.put(found.params[name] if name in found.params else found.buffers[name])
-    opt._state = [found.opt[w] for w in wrt]
-    rates._step = int(found.step)
+    opt.continue_from([found.opt[w] for w in wrt])
+    rates.continue_from(int(found.step))
     for node in opt.parameters():
         node.get_operator().get_output(0).grad.set_to_zero()
     return records, found.accumulator
@@ -200,7 +195,7 @@ def _train(
 def _as_target(loss: Callable, low: Lowered, target: np.ndarray) -> np.ndarray:
     if loss.__name__ != "CELoss" or target.dtype.kind not in "iu":
         return target
-    classes = low.compiled.graph.value(low.outputs[0]).shape[-1]
+    classes = static_shape(low.compiled.graph.value(low.outputs[0]))[-1]
     flat = target.reshape(*target.shape[:2]) if target.ndim == 3 and target.shape[2] == 1 else target
     if flat.ndim == 2:
         try:
@@ -217,8 +212,9 @@ def _with_loss(low: Lowered, loss: Callable, target: np.ndarray) -> Graph:
     graph = known.copy()
     prediction = known.value(low.outputs[0])
     graph.outputs = [prediction.name]
-    want = prediction.shape[:1] if target.dtype.kind in "iu" else prediction.shape
-    if target.shape != tuple(want) or (target.dtype.kind == "f" and target.dtype.name != prediction.dtype):
+    shape = static_shape(prediction)
+    want = shape[:1] if target.dtype.kind in "iu" else shape
+    if target.shape != want or (target.dtype.kind == "f" and target.dtype.name != prediction.dtype):
         raise ProviderError(
             f"fit: the model's prediction is {prediction}, the target "
             f"{target.dtype}{list(target.shape)}; {loss.__name__} needs them alike"
@@ -244,7 +240,7 @@ def _compile(
 ) -> tuple[Callable, bool]:
     program: Program = make_program(graph, seeds=["loss"], wrt=wrt, unreachable="zeros")
     chosen = {m.__name__: _metric(m, prediction) for m in metrics}
-    given = NumpyProgram(program) if backend == "numpy" else program
+    given: Any = NumpyProgram(program) if backend == "numpy" else program
     step = (
         make_step(given, opt.rule()[0], rate, metrics=chosen)
         if accumulate == 1

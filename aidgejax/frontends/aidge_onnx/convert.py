@@ -13,13 +13,14 @@ from ... import onnxio
 from ...errors import AidgeJaxError, ModelFileError
 from ...graph import Graph, Node
 from ...ops import lookup
-from ..aidge_core._errors import AidgeError, GraphViewError
-from ..aidge_core.factories import Producer
+from ..aidge_core.errors import AidgeError, GraphViewError
 from ..aidge_core.graphview import GraphView
 from ..aidge_core.lowering import lower
 from ..aidge_core.node import Node as AidgeNode
-from ..aidge_core.operator import Attr, Data, Operator, OperatorType, OptionalData, Param
-from ..aidge_core.operators import ONE_INPUT, TYPES
+from ..aidge_core.node import Port, Producer
+from ..aidge_core.operator import Attr, Data, OperatorTensor, OperatorType, OptionalData, Param
+from ..aidge_core.operators import TYPES, make_operator
+from ..aidge_core.operators.elementwise import ONE_INPUT
 from ..aidge_core.tensor import Tensor
 
 AIDGE_TYPE = {v: k for k, v in ONE_INPUT.items()} | {
@@ -78,7 +79,8 @@ def view_of(graph: Graph) -> GraphView:
     made: dict[str, tuple[AidgeNode, int]] = {}
     for p in graph.producers.values():
         made[p.name] = (Producer(Tensor(np.array(p.data)), p.name, constant=p.role == "constant"), 0)
-    view, ports = GraphView(graph.name), {}
+    view = GraphView(graph.name)
+    ports: dict[str, list[tuple[AidgeNode, int]]] = {}
     for node in graph.nodes:
         twin = _node_of(graph, node, made)
         for k, i in enumerate(_sources(node)):
@@ -92,14 +94,16 @@ def view_of(graph: Graph) -> GraphView:
         view.add(twin)
     odd = [k for k, readers in ports.items() if len(readers) > 1]
     for name in odd:  # one input, several readers: an Identity stands for it
-        entry = AidgeNode(Operator(TYPES["Identity"], {}), f"{name}_entry")
+        entry = AidgeNode(make_operator("Identity"), f"{name}_entry")
         for twin, k in ports[name]:
             entry.add_child(twin, 0, k)
         ports[name] = [(entry, 0)]
         view.add(entry)
     view.set_ordered_inputs([ports[i][0] for i in graph.inputs if i in ports])
     view.set_ordered_outputs([made[o] for o in graph.outputs])
-    view._input_shapes = {ports[i][0]: v.shape for i, v in graph.inputs.items() if i in ports}
+    view.declared_shapes = {
+        Port(*ports[i][0]): v.shape for i, v in graph.inputs.items() if i in ports and v.shape is not None
+    }
     return view
 
 
@@ -125,16 +129,14 @@ def _node_of(graph: Graph, node: Node, made: dict) -> AidgeNode:
         if kind in TYPES and len(TYPES[kind].outputs) >= len(node.outputs)
         else [f"data_output_{k}" for k in range(len(node.outputs))]
     )[: len(node.outputs)]
-    op = Operator(OperatorType(kind, spec.forward, defaults=attrs), {}, inputs=tuple(categories), outputs=outputs)
     literals = {k: i for k, i in enumerate(node.inputs) if not isinstance(i, str)}
 
-    def emit(c: Any, a: Any, *inputs: Any) -> Any:
+    def emit(c: Any, *inputs: Any, **now: Any) -> Any:
         given = [literals.get(k) if v is None else v for k, v in enumerate(inputs)]
-        return c.named(node.op, *given, outputs=len(node.outputs), **_changed(node, a, attrs))
+        return c.named(node.op, *given, outputs=len(node.outputs), **_changed(node, now, attrs))
 
-    op.emit = emit
-    op.core = node
-    return AidgeNode(op, node.name)
+    row = OperatorType(kind, emit, inputs=tuple(categories), outputs=outputs, defaults=attrs)
+    return AidgeNode(OperatorTensor(row, {}), node.name)
 
 
 def _type(graph: Graph, node: Node) -> str:
@@ -172,7 +174,7 @@ def _shown(kind: str, attrs: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _changed(node: Node, a: Any, before: dict[str, Any]) -> dict[str, Any]:
+def _changed(node: Node, now: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
     """The node's attributes, with what was changed since (BatchNorm's mode, a LeakyReLU's alpha ...)."""
     back = {
         "kernel_dims": "kernel_shape",
@@ -182,7 +184,7 @@ def _changed(node: Node, a: Any, before: dict[str, Any]) -> dict[str, Any]:
         "dilation_dims": "dilations",
     }
     found = dict(node.attrs)
-    for k, v in a.dict().items():
+    for k, v in now.items():
         name = back.get(k, k)
         if name in found or v != before.get(k):
             found[name] = int(v) if isinstance(v, bool) else tuple(v) if isinstance(v, list) else v
@@ -229,23 +231,23 @@ def graph_of(view: GraphView, inputs_dims: Mapping[str, Sequence[Sequence[int]]]
         raise GraphViewError(f"expected a GraphView, got {type(view).__name__}")
     feeds: dict[Any, Any] = {}
     kinds = {
-        t._kind
-        for n in view._nodes
+        t.cell.dtype
+        for n in view.members
         if n.type() == "Producer"
         for t in [n.get_operator().get_output(0)]
-        if t._kind.kind == "f"
+        if t.cell.dtype.kind == "f"
     }
     for node, k in view.get_ordered_inputs():
         asked = (inputs_dims or {}).get(node.name())
-        known = node._op._given.get(k)
-        read = getattr(view, "_input_shapes", {}).get((node, k))
-        dims = getattr(view, "_shapes_known", {}).get((node, k))
+        known = node.operator.given_inputs.get(k)
+        read = view.declared_shapes.get(Port(node, k))
+        dims = view.known_shapes.get(Port(node, k))
         if asked:
             feeds[node, k] = tuple(asked[0] if isinstance(asked[0], list | tuple) else asked)
         elif known is not None:
             feeds[node, k] = known
         elif dims or read:
-            feeds[node, k] = tuple(dims or read)
+            feeds[node, k] = tuple(dims or read or ())
         else:
             raise GraphViewError(
                 f"the shape of input {k} of node {node.name()!r} ({node.type()}) is not known; give "
@@ -257,7 +259,7 @@ def graph_of(view: GraphView, inputs_dims: Mapping[str, Sequence[Sequence[int]]]
     for name, tensor in {**low.params, **low.buffers}.items():
         if not tensor.has_data():
             raise GraphViewError(f"Producer {name!r} has no data: call set_backend, and fill it")
-        graph.producers[name].data = np.array(tensor._look())
+        graph.producers[name].data = np.array(tensor.cell.read())
         if low.owners[name].get_operator().attr.constant and name in trained:
             graph.producers[name].role = "constant"
     return graph
@@ -268,10 +270,7 @@ def graph_of(view: GraphView, inputs_dims: Mapping[str, Sequence[Sequence[int]]]
 
 def has_native_coverage(graph: GraphView) -> bool:
     """True: what cannot be computed is not loaded in the first place."""
-    return all(
-        n.type() == "Producer" or getattr(n.get_operator(), "emit", None) or n.type() in TYPES
-        for n in graph.get_nodes()
-    )
+    return all(n.type() in TYPES or n.get_operator().kind.emit is not None for n in graph.get_nodes())
 
 
 def native_coverage_report(graph: GraphView) -> dict[str, int]:

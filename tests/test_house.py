@@ -162,7 +162,6 @@ def circles() -> list[list[str]]:
     return found
 
 
-@pytest.mark.xfail(strict=True, reason="front ends: to be opened")
 def test_no_circle_of_modules():
     assert circles() == []
 
@@ -186,7 +185,6 @@ def package_of(module: str) -> str:
     return front_end(module) or room(module)
 
 
-@pytest.mark.xfail(strict=True, reason="front ends: to be opened")
 def test_no_private_name_of_another_package():
     """Neither `from ..other import _name` nor `thing._name` of something that another package defines."""
     owners: dict[str, set[str]] = {}

@@ -109,8 +109,6 @@ def collects(path: Path) -> bool:
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)
 def test_imports_go_down_only(path):
-    if module_of(path) == "aidgejax.cli.commands.artifacts":
-        pytest.xfail("the artifacts command lives in a front end")
     mine = room(module_of(path))
     for theirs in {room(m) for m in own_imports(path)} - {mine}:
         if mine == "reference":

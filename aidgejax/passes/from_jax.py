@@ -1,7 +1,7 @@
 """A pure jax.numpy function of numbers and arrays of one shape each, written down as an explicit Graph.
 
-This is how an optimizer of aidgejax.optim becomes the `optimizer` function of a module: its formula stands once, there.
-JAX traces the function, and each primitive is spelled as a node.  Element by element only: a scalar meets an array
+This is how an optimizer or a schedule becomes nodes: its formula stands once, in the package of training.
+JAX traces the function, and each primitive becomes a node.  Element by element, and sums: a scalar meets an array
 without being broadcast first, so the graph serves arrays of any shape.
 """
 
@@ -54,13 +54,14 @@ NODES = {
     "erf": "Erf",
     "logistic": "Sigmoid",
 }
+REDUCTIONS = {"reduce_sum": "ReduceSum", "reduce_max": "ReduceMax", "reduce_min": "ReduceMin"}
 INNER = ("jaxpr", "call_jaxpr")  # where a primitive that wraps a function keeps it
 
 
 def as_graph(name: str, f: Callable[..., Sequence[Any]], inputs: Sequence[Value], outputs: Sequence[str]) -> Graph:
     """The graph of `outputs = f(*inputs)`.  A symbolic size may stand for any number.
 
-    Raises GraphError naming a primitive that is not spelled here.
+    Raises GraphError naming a primitive that has no form here.
     """
     graph = Graph(name)
     values = [graph.input(v.name, v.shape, v.dtype or "float32") for v in inputs]
@@ -133,8 +134,9 @@ class _Writer:
 
     def _node(self, eqn: Any, name: str, args: list[Any]) -> Any:
         op, params = self.op, eqn.params
-        if name == "mul" and any(_is_one(a) for a in args):
-            return args[1] if _is_one(args[0]) else args[0]
+        neutral = {"mul": 1, "add": 0}.get(name)
+        if neutral is not None and any(_is(a, neutral) for a in args):
+            return args[1] if _is(args[0], neutral) else args[0]
         operands = [self._operand(a) for a in args]
         first = operands[0]
         if name in NODES:
@@ -146,6 +148,8 @@ class _Writer:
             return first if eqn.invars[0].aval.dtype == to else op.Cast(first, to=CODES[to])
         if name == "select_n" and len(operands) == 3:
             condition, otherwise, value = operands
+            if isinstance(value, Value) and isinstance(otherwise, Value) and value.name == otherwise.name:
+                return value
             if not isinstance(otherwise, Value) and not isinstance(value, Value):
                 otherwise = self.graph.constant(self.graph.fresh("const"), args[1])
             return op.Where(condition, value, otherwise)
@@ -159,14 +163,24 @@ class _Writer:
             return op.Not(op.Equal(*operands))
         if name == "rsqrt":
             return op.Reciprocal(op.Sqrt(first))
-        if name == "expm1":
-            return op.Sub(op.Exp(first), 1.0)
-        if name == "log1p":
-            return op.Log(op.Add(first, 1.0))
+        if name == "expm1":  # tanh(x / 2) (e^x + 1) keeps its digits near 0
+            return op.Mul(op.Tanh(op.Mul(first, 0.5)), op.Add(op.Exp(first), 1.0))
+        if name == "log1p":  # 2 artanh(x / (x + 2)) keeps them too
+            return op.Mul(op.Atanh(op.Div(first, op.Add(first, 2.0))), 2.0)
+        if name in REDUCTIONS:
+            axes = tuple(params["axes"])
+            whole = len(axes) == len(eqn.invars[0].aval.shape)
+            return getattr(op, REDUCTIONS[name])(first, *([] if whole else [axes]), keepdims=0) if axes else first
+        if name == "squeeze" or name == "reshape" and not params["new_sizes"]:
+            return op.Squeeze(
+                first, tuple(params["dimensions"] if name == "squeeze" else range(len(eqn.invars[0].aval.shape)))
+            )
+        if name == "reshape" and params["new_sizes"] == (1,) and not eqn.invars[0].aval.shape:
+            return op.Unsqueeze(first, (0,))
         if name == "clamp":
             return op.Min(op.Max(operands[1], operands[0]), operands[2])
         raise GraphError(
-            f"the function {self.graph.name!r} uses JAX's {name!r}, which is not spelled as a node; use "
+            f"the function {self.graph.name!r} uses JAX's {name!r}, which has no form as a node; use "
             f"sums, products, powers, roots, comparisons and choices"
         )
 
@@ -179,5 +193,5 @@ class _Writer:
         return float(str(a)) if a.dtype.kind == "f" else a.item()
 
 
-def _is_one(a: Any) -> bool:
-    return not isinstance(a, Value) and a.ndim == 0 and a == 1
+def _is(a: Any, number: int) -> bool:
+    return not isinstance(a, Value) and a.ndim == 0 and bool(a == number)

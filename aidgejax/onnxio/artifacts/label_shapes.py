@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from onnx import ModelProto
+from onnx import ModelProto, NodeProto
 
 from ...errors import GraphError
 from ...graph import Dim, Graph
@@ -49,7 +49,7 @@ def _of_targets(model: ModelProto) -> dict[str, tuple[Dim, ...]]:
                 found |= {target: (shape[0], *shape[2:])} if shape else {}
             elif node.op_type in ELEMENTWISE:
                 shape = _shape(model, prediction)
-                found |= {target: shape} if shape and len(shape) == len(declared[target]) else {}
+                found |= {target: shape} if shape and len(shape) == len(declared[target] or ()) else {}
     return found
 
 
@@ -57,7 +57,8 @@ def _shape(model: ModelProto, name: str) -> tuple[Dim, ...] | None:
     """The shape of a tensor as the nodes before it give it."""
     part = ModelProto()
     part.CopyFrom(model)
-    needed, kept = {name}, []
+    needed = {name}
+    kept: list[NodeProto] = []
     for node in reversed(model.graph.node):
         if needed.intersection(node.output):
             kept.insert(0, node)

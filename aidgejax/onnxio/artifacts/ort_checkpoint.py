@@ -124,9 +124,9 @@ def _optimizer_group(b: Any, state: OptimizerState) -> int:
     for name, momentums in state.momentums.items():
         tensors = _vector(b, [_tensor(b, f"momentum{k}", m) for k, m in enumerate(momentums)])
         states.append(_table(b, 2, {0: b.CreateString(name), 1: tensors}))
-    states = _vector(b, states)
+    every = _vector(b, states)
     return _table(
-        b, 4, {0: b.CreateString("group0"), 1: ("Int64", state.step), 2: ("Float32", state.learning_rate), 3: states}
+        b, 4, {0: b.CreateString("group0"), 1: ("Int64", state.step), 2: ("Float32", state.learning_rate), 3: every}
     )
 
 

@@ -106,7 +106,7 @@ def training_graph(
     if tail == "standard":
         for p in trainable:
             like = whole.value(p)
-            whole.input(buffer_name(p), like.shape, like.dtype)
+            whole.input(buffer_name(p), like.shape, like.dtype or "float32")
         whole.input(RESET, (1,), "bool")
     for p, g in found.items():
         whole.output(_accumulated(whole, p, g) if tail == "standard" else g)
@@ -168,12 +168,12 @@ def _with_outputs(graph: Graph, outputs: Iterable[str]) -> Graph:
 
 def _next_statistics(graph: Graph, frozen: Sequence[str]) -> dict[str, str]:
     """{running statistic that is handed in: the tensor that is its next value}"""
-    found = {}
+    found: dict[str, str] = {}
     for node in graph.nodes:
         if node.op == "BatchNormalization":
             for i, o in lookup(node.op).updates.items():
-                if node.inputs[i] in frozen:
-                    found[node.inputs[i]] = node.outputs[o]
+                if node.inputs[i] in frozen and (value := node.outputs[o]) is not None:
+                    found[node.inputs[i]] = value
     return found
 
 
@@ -213,9 +213,12 @@ def _of_training(rectified: Collection[str], node: Node) -> Callable[..., Any] |
     if node.op != "BatchNormalization" or not node.attrs.get("training_mode"):
         return None
     operator = lookup(node.op)
+    decompose = operator.decompose
+    if decompose is None:
+        return None
 
     def spell(op: Any, *inputs: Any, **attributes: Any) -> Any:
-        return operator.decompose(op, *operator.pad_inputs(inputs), **{**operator.attributes, **attributes})
+        return decompose(op, *operator.pad_inputs(inputs), **{**operator.attributes, **attributes})
 
     return spell
 

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import io
-import logging
 import os
-import secrets
-import shutil
-import tempfile
 import warnings
-from collections.abc import Sequence
-from contextlib import nullcontext, redirect_stdout
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-import onnx
 from onnx import ModelProto
 
 from ....errors import AidgeJaxError
-from ....onnxio import read
-from ....onnxio.artifacts.ort_checkpoint import OrtCheckpoint, write_checkpoint
+from ....onnxio.artifacts.forward_model import (
+    check_is_number,
+    check_parameters,
+    load,
+    prepared,
+    with_constants_inside,
+)
+from ....onnxio.artifacts.generate import RUNTIMES, ort_converter, write_files
+from ....onnxio.artifacts.ort_checkpoint import OrtCheckpoint
 from ....onnxio.artifacts.training_model import opset_of
-from ....onnxio.exporter.opset_downgrade import at_opset
-from ....onnxio.exporter.writer import LARGEST_MODEL, OLDEST_OPSET
-from ....onnxio.external_data import bring_inside, bytes_of, is_outside
-from ....onnxio.tensors import check_external
+from ....onnxio.exporter.writer import LARGEST_MODEL
 from . import onnxblock
 from ._errors import LossArguments, NoFile, NotFound, OutOfRange, TrainingError, UnknownOptimizer
-from .onnxblock._block import check_names
 from .onnxblock._checkpoint import checkpoint_of
-
-RUNTIMES = ("standard", "onnxruntime-training")
 
 
 class LossType(Enum):
@@ -99,10 +94,10 @@ def generate_artifacts(
             "leave out the optimizer"
         )
     if ort_format:
-        _converter()
-    asked, base = opset_of(base), _in_todays_opset(base)
-    check_names(base, trainable, frozen)
-    _with_constants(base, (*trainable, *frozen), path)
+        _ours(ort_converter)
+    asked, base = opset_of(base), _ours(prepared, base, (*trainable, *frozen))
+    _ours(check_parameters, base, trainable, frozen)
+    _ours(with_constants_inside, base, (*trainable, *frozen), path)
 
     block = _Training(loss_block, isinstance(loss, LossType), loss_input_names or None, extra)
     block._tail = runtime
@@ -128,7 +123,7 @@ def generate_artifacts(
     files["checkpoint"] = checkpoint_of(parameters, folder=os.path.dirname(os.path.abspath(path or "")))
     if nominal_checkpoint:
         files["nominal_checkpoint"] = checkpoint_of(parameters, nominal=True)
-    _write({f"{prefix}{name}": content for name, content in files.items()}, folder, ort_format)
+    _ours(write_files, {f"{prefix}{name}": content for name, content in files.items()}, folder, ort_format)
 
 
 class _Training(onnxblock.TrainingBlock):
@@ -156,7 +151,7 @@ class _Training(onnxblock.TrainingBlock):
                 f"loss_input_names=[...], or write a block that takes them all"
             )
         if isinstance(self._loss, onnxblock.blocks.PassThrough):
-            self._check_scalar(inputs[0])
+            _ours(check_is_number, self._info(inputs[0]))
             inputs = inputs[:1]
         try:
             loss = self._loss(*inputs)
@@ -169,15 +164,6 @@ class _Training(onnxblock.TrainingBlock):
             ) from e
         return (loss, *self._extra)
 
-    def _check_scalar(self, name: str) -> None:
-        dims = self._info(name).type.tensor_type.shape.dim
-        if any(not d.HasField("dim_value") or d.dim_value != 1 for d in dims):
-            shape = [d.dim_param or (d.dim_value if d.HasField("dim_value") else "?") for d in dims]
-            raise TrainingError(
-                f"without a loss the first output is taken for the loss, and {name!r} has the shape "
-                f"{shape}: expected a single number. Give a loss"
-            )
-
 
 # ---- arguments ----------------------------------------------------------------------------------------
 
@@ -187,7 +173,7 @@ def _load(model: Any) -> tuple[ModelProto, str | None]:
         if not os.path.exists(model):
             raise NoFile(f"there is no model {model!r}")
         try:
-            return _from_file(model), model
+            return load(model), model
         except Exception as e:  # protobuf's own kinds, and ours
             raise TrainingError(f"{model!r} is not an ONNX model: {e}") from None
     if not isinstance(model, ModelProto):
@@ -197,30 +183,6 @@ def _load(model: Any) -> tuple[ModelProto, str | None]:
     if sum(len(t.raw_data) for t in model.graph.initializer) > LARGEST_MODEL:
         raise TrainingError("This model is > 2GB. Please pass in a path to the ONNX file instead.")
     return model, None
-
-
-def _from_file(path: str) -> ModelProto:
-    """The model; of more than 2 GiB, with its initializers left in their second file."""
-    model = onnx.load(path, load_external_data=False)
-    check_external(model)
-    if sum(bytes_of(t) for t in model.graph.initializer if is_outside(t)) > LARGEST_MODEL:
-        return model
-    return onnx.load(path)
-
-
-def _with_constants(base: ModelProto, parameters: Sequence[str], path: str | None) -> None:
-    """What stays in the models is needed with its numbers; what becomes an input is not."""
-    stay = [t for t in base.graph.initializer if is_outside(t) and t.name not in parameters]
-    if sum(map(bytes_of, stay)) > LARGEST_MODEL:
-        raise TrainingError(
-            f"the artifacts would hold more than 2 GiB of constants, {stay[0].name!r} among them; name "
-            f"them in frozen_params: then they go to the checkpoint"
-        )
-    try:
-        for t in stay:
-            bring_inside(t, os.path.dirname(os.path.abspath(path or "")))
-    except AidgeJaxError as e:
-        raise TrainingError(str(e)) from None
 
 
 def _folder(artifact_directory: Any) -> Path:
@@ -287,76 +249,19 @@ def _library(path: Any) -> str | None:
     return path
 
 
-def _in_todays_opset(base: ModelProto) -> ModelProto:
-    """Blocks, and the gradient, are written for opset 13 and later; an older model is brought there."""
-    opset = opset_of(base)
-    if opset >= OLDEST_OPSET:
-        return base
-    try:
-        newer = at_opset(read(base), OLDEST_OPSET)[0]
-    except AidgeJaxError as e:
-        raise TrainingError(str(e)) from None
-    del newer.metadata_props[:]
-    return newer
-
-
 def _optimizer_model(block: onnxblock.Block, parameters: Any, opset: int, runtime: str) -> ModelProto:
-    if hasattr(block, "runtime"):
+    if isinstance(block, onnxblock.optim.BuiltinOptimizer):
         block.runtime = runtime
+        if runtime != "standard":
+            return block.model(parameters, opset)
     with onnxblock.empty_base(opset) as opened:
-        if getattr(block, "runtime", "standard") == "standard":
-            block(parameters)
-            return opened.model
-        return block.model(parameters, opset)
+        block(parameters)
+        return opened.model
 
 
-# ---- files --------------------------------------------------------------------------------------------
-
-
-def _converter() -> Any:
-    """onnxruntime's converter to its own format, where it is installed."""
+def _ours(f: Callable[..., Any], *args: Any) -> Any:
+    """f(*args); what it refuses is a RuntimeError here."""
     try:
-        from onnxruntime.tools import convert_onnx_models_to_ort
-    except ImportError as e:
-        raise TrainingError(
-            f"ort_format needs onnxruntime's converter, and it cannot be imported ({e}): "
-            f"pip install onnxruntime, or leave out ort_format"
-        ) from None
-    return convert_onnx_models_to_ort
-
-
-def _write(files: dict[str, ModelProto | OrtCheckpoint], folder: Path, ort_format: bool) -> None:
-    """All files or none: they are made in a folder beside the others and moved when all are there."""
-    scratch = Path(tempfile.mkdtemp(prefix=f".artifacts_{secrets.token_hex(4)}_", dir=folder))
-    try:
-        for name, content in files.items():
-            if isinstance(content, OrtCheckpoint):
-                write_checkpoint(content, str(scratch / name))
-            else:
-                (scratch / name).write_bytes(content.SerializeToString())
-        if ort_format:
-            _convert(scratch)
-        for made in sorted(scratch.iterdir()):
-            if (folder / made.name).is_dir():
-                raise TrainingError(f"cannot write {str(folder / made.name)!r}: it is a folder")
-        for made in sorted(scratch.iterdir()):
-            os.replace(made, folder / made.name)
+        return f(*args)
     except AidgeJaxError as e:
         raise e if isinstance(e, TrainingError) else TrainingError(str(e)) from None
-    except OSError as e:
-        raise TrainingError(f"the artifacts cannot be written to {str(folder)!r}: {e}") from e
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _convert(folder: Path) -> None:
-    """Beside each model; the converter prints, logs, and leaves files for the collector to close."""
-    converter = _converter()
-    logging.getLogger("ort_format_model.utils").setLevel(logging.WARNING)
-    for path in sorted(folder.glob("*.onnx")):
-        with redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)
-            try:
-                converter.convert_onnx_models_to_ort(path, optimization_styles=[converter.OptimizationStyle.Fixed])
-            except Exception as e:  # onnxruntime's own kinds
-                raise TrainingError(f"onnxruntime could not convert {path.name} to its own format: {e}") from None

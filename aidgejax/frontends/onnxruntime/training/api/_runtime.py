@@ -120,7 +120,8 @@ def inference_model(model: ModelProto, outputs: Iterable[str], arrays: Mapping[s
     if any(o not in known for o in outputs):
         known |= {v.name: v for v in onnx.shape_inference.infer_shapes(model).graph.value_info}
     twin = with_constants(model, arrays)
-    needed, kept = set(outputs), []
+    needed = set(outputs)
+    kept: list[onnx.NodeProto] = []
     for node in reversed(model.graph.node):
         if needed.intersection(node.output):
             kept.insert(0, node)

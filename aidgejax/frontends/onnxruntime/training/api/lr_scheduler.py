@@ -23,5 +23,4 @@ class LinearLRScheduler:
 
     def step(self) -> None:
         """Set the learning rate of the next update."""
-        done = self._optimizer._checkpoint._optimizer.step
-        self._optimizer.set_learning_rate(float(self._schedule(done)))
+        self._optimizer.set_learning_rate(float(self._schedule(self._optimizer.steps_done)))

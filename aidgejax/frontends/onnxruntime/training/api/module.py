@@ -124,6 +124,8 @@ class Module:
     def _runner(self) -> Runner:
         if self.training not in self._runners:
             model = self._train_model if self.training else self._eval_model
+            if model is None:
+                raise TrainingError("the module is in eval mode and has no evaluation model: give eval_model_uri")
             fixed = {n: np.asarray(a) for n, a in self._state._arrays.items() if np.dtype(a.dtype).kind in "iub"}
             self._runners[self.training] = runner(
                 with_constants(model, fixed) if self._backend == "jax" else model, self._backend, self._options

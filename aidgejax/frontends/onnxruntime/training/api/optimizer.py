@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto
 
-from .....graph import Value
-from .....onnxio.artifacts.optimizer_model import optimizer_graph, read_ort_optimizer
+from .....onnxio.artifacts.optimizer_model import optimizer_model, read_ort_optimizer
 from .....onnxio.artifacts.ort_checkpoint import OptimizerState
-from .....onnxio.exporter.opset_downgrade import at_opset
 from .....passes.gradient import grad_name
 from .._errors import TrainingError, WrongType
+from ..onnxblock.optim import rule_of
 from ._runtime import is_standard, load, runner
 from .module import Module
 
@@ -45,6 +44,8 @@ class Optimizer:
         self._momentums = {
             n: [m for m in (f"{n}_momentum0", f"{n}_momentum1") if m in inputs] for n in self._parameters
         }
+        self._masters = {n: f"{n}_master" for n in self._parameters if f"{n}_master" in inputs}
+        self._kept: dict[str, np.ndarray] = {}  # the float32 weights of 16-bit parameters
         self._run = runner(proto, model._backend, model._options)
         self._init_state()
 
@@ -56,8 +57,9 @@ class Optimizer:
                 f"{', '.join(sorted({n.op_type for n in proto.graph.node}))}"
             )
         names = self._module._train_names
-        values = {n: Value(n, names.shapes[n]) for n in names.accumulated if n in self._checkpoint._trainable}
-        return at_opset(optimizer_graph(found[0], values, **found[1]), 17)[0]
+        held = self._checkpoint._arrays
+        like = {n: (names.shapes[n], held[n].dtype) for n in names.accumulated if n in self._checkpoint._trainable}
+        return optimizer_model(rule_of(*found), like, opset=17)
 
     def _init_state(self) -> None:
         state, arrays = self._checkpoint, self._checkpoint._arrays
@@ -66,12 +68,24 @@ class Optimizer:
             held = kept.momentums.get(n, ())
             shape = self._module._train_names.shapes[n]
             if n not in kept.momentums or [m.shape for m in held[: len(wanted)]] != [shape] * len(wanted):
-                kept.momentums[n] = tuple(np.zeros(shape, arrays[n].dtype) for _ in wanted)
+                kept.momentums[n] = tuple(np.zeros(shape, _wide(arrays[n].dtype)) for _ in wanted)
         state._optimizer = kept
+
+    @property
+    def _held(self) -> OptimizerState:
+        """Step, rate and momenta, which a checkpoint keeps."""
+        if self._checkpoint._optimizer is None:
+            self._init_state()
+        return self._checkpoint._optimizer or OptimizerState()
+
+    @property
+    def steps_done(self) -> int:
+        """Updates made so far."""
+        return self._held.step
 
     def step(self) -> None:
         """One update."""
-        state, kept = self._checkpoint, self._checkpoint._optimizer
+        state, kept = self._checkpoint, self._held
         state._check_loaded("the optimizer")
         feeds: dict[str, Any] = {
             "learning_rate": np.float32(kept.learning_rate),
@@ -82,14 +96,23 @@ class Optimizer:
             feeds[n] = state._arrays[n]
             feeds[grad_name(n)] = np.zeros_like(feeds[n]) if grad is None else grad
             feeds |= dict(zip(self._momentums[n], kept.momentums[n], strict=False))
+            if n in self._masters:
+                feeds[self._masters[n]] = self._kept.get(n, np.zeros(feeds[n].shape, np.float32))
         found = self._run(feeds)
         for n in self._parameters:
             state._arrays[n] = found[f"{n}_out"]
             kept.momentums[n] = tuple(found[f"{m}_out"] for m in self._momentums[n])
+            if n in self._masters:
+                self._kept[n] = found[f"{self._masters[n]}_out"]
         kept.step += 1
 
     def set_learning_rate(self, learning_rate: float) -> None:
-        self._checkpoint._optimizer.learning_rate = float(learning_rate)
+        self._held.learning_rate = float(learning_rate)
 
     def get_learning_rate(self) -> float:
-        return self._checkpoint._optimizer.learning_rate
+        return self._held.learning_rate
+
+
+def _wide(dtype: np.dtype) -> np.dtype:
+    """In which momentum is kept: float32, or float64."""
+    return np.dtype(np.float64 if dtype == np.float64 else np.float32)

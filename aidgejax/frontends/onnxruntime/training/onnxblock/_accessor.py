@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import onnx
 from onnx import ModelProto, helper
 
+from .....onnxio.artifacts.model_builder import ModelBuilder
 from .....onnxio.exporter.writer import IR_OF_OPSET
 from .....onnxio.schemas import NEWEST_OPSET
 from .._errors import OutsideOfBase, TrainingError
@@ -16,27 +17,8 @@ from .._errors import OutsideOfBase, TrainingError
 DEFAULT_OPSET = 17
 
 
-class ModelAccessor:
+class ModelAccessor(ModelBuilder):
     """model: what blocks change; path: where it was read from, if it was."""
-
-    def __init__(self, model: ModelProto, path: str | None = None) -> None:
-        self.model, self.path = model, path
-        self._count = 0
-
-    @property
-    def has_path(self) -> bool:
-        return self.path is not None
-
-    def fresh(self, stem: str) -> str:
-        """A name for a tensor or a node that nothing in the model bears."""
-        graph = self.model.graph
-        taken = {n.name for n in graph.node} | {o for n in graph.node for o in n.output}
-        taken |= {v.name for v in (*graph.input, *graph.output, *graph.initializer)}
-        while True:
-            name = f"onnx::{stem}::{self._count}"
-            self._count += 1
-            if name not in taken:
-                return name
 
 
 _current: ModelAccessor | None = None

@@ -6,12 +6,11 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, numpy_helper
 
 from .....errors import AidgeJaxError
+from .....onnxio.artifacts.generate import checkpoint_of as artifacts_checkpoint
 from .....onnxio.artifacts.ort_checkpoint import OrtCheckpoint, read_checkpoint, write_checkpoint
-from .....onnxio.external_data import array_of
 from .._errors import NoFile, NotFound, TrainingError, WrongType
 from ._block import check_tensors
 
@@ -33,13 +32,8 @@ def checkpoint_of(parameters: Any, nominal: bool = False, folder: str | None = N
     if twice:
         raise TrainingError(f"a checkpoint holds each parameter once; {', '.join(map(repr, twice))} is given twice")
 
-    def arrays(tensors: Sequence[TensorProto]) -> dict[str, np.ndarray]:
-        if nominal:
-            return {t.name: np.zeros(0, helper.tensor_dtype_to_np_dtype(t.data_type)) for t in tensors}
-        return {t.name: array_of(t, folder) for t in tensors}
-
     try:
-        return OrtCheckpoint(arrays(trainable), arrays(frozen), nominal)
+        return artifacts_checkpoint(trainable, frozen, nominal=nominal, folder=folder)
     except AidgeJaxError as e:
         raise TrainingError(str(e)) from None
 

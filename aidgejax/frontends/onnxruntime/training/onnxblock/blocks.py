@@ -108,7 +108,7 @@ class Constant(Block):
         super().__init__()
         if not isinstance(value_float, Real):
             raise WrongType(f"Constant takes a number, got {value_float!r}")
-        self._value = value_float
+        self._value: float = float(value_float)
 
     def build(self) -> str:
         return self._constant([self._value], "constant")
@@ -198,7 +198,7 @@ class Cast(Block):
         super().__init__()
         if not isinstance(to, Integral):
             raise WrongType(f"Cast takes the number of an element type, onnx.TensorProto.FLOAT say; got {to!r}")
-        self._to = int(to)
+        self._to: int = int(to)
 
     def build(self, cast_input_name: str) -> str:
         return self._node("Cast", cast_input_name, to=self._to)

@@ -4,7 +4,7 @@
         onnxblock.optim.AdamW(weight_decay=0.01)(trainable_params)
         model = accessor.model
 
-The formulas are those of aidgejax.optim; onnxio.optimizers spells them in standard operators.
+The formulas are those of aidgejax.optim, written as nodes by onnxio/artifacts/optimizer_model.py.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 
 from onnx import ModelProto, TensorProto, helper
 
-from .....graph import Value
 from .....onnxio.artifacts.optimizer_model import optimizer_model, ort_optimizer_model
 from .....onnxio.artifacts.training_model import opset_of
+from .....training import optim
 from .._errors import TrainingError, WrongType
 from ._block import Block, check_tensors
 
@@ -29,7 +29,7 @@ class ClipGradNorm(Block):
         super().__init__()
         if not isinstance(max_norm, Real) or not max_norm > 0:
             raise TrainingError(f"ClipGradNorm: max_norm is {max_norm!r}; expected a number above 0")
-        self.max_norm = float(max_norm)
+        self.max_norm: float = float(max_norm)
 
     def build(self, *gradient_names: str) -> list[str]:
         squares = [self._node("ReduceSum", self._node("Mul", g, g), keepdims=0) for g in gradient_names]
@@ -39,7 +39,7 @@ class ClipGradNorm(Block):
         return [self._node("Mul", g, factor) for g in gradient_names]
 
 
-class _Optimizer(Block):
+class BuiltinOptimizer(Block):
     """settings: what onnxio/artifacts/optimizer_model.py takes.  runtime: whose nodes it is written in."""
 
     rule = ""
@@ -48,7 +48,7 @@ class _Optimizer(Block):
         super().__init__()
         if clip_grad is not None and not isinstance(clip_grad, ClipGradNorm):
             raise WrongType(f"clip_grad is {clip_grad!r}; expected a ClipGradNorm")
-        self.settings = settings | {"max_norm": clip_grad.max_norm if clip_grad else None}
+        self.settings: dict[str, Any] = settings | {"max_norm": clip_grad.max_norm if clip_grad else None}
         self.runtime = "standard"
 
     def build(self, parameters: Sequence[TensorProto]) -> list[str]:
@@ -65,13 +65,11 @@ class _Optimizer(Block):
         check_tensors(parameters, f"the parameters of {type(self).__name__}")
         if self.runtime != "standard":
             return ort_optimizer_model(self.rule, opset, **self.settings)
-        values = {
-            p.name: Value(p.name, tuple(p.dims), helper.tensor_dtype_to_np_dtype(p.data_type).name) for p in parameters
-        }
-        return optimizer_model(self.rule, values, opset=opset, **self.settings)
+        like = {p.name: (tuple(p.dims), helper.tensor_dtype_to_np_dtype(p.data_type)) for p in parameters}
+        return optimizer_model(rule_of(self.rule, self.settings), like, opset=opset)
 
 
-class AdamW(_Optimizer):
+class AdamW(BuiltinOptimizer):
     """Adam with decoupled decay after the step (Hugging Face): aidgejax.optim.adamw(decay="after")."""
 
     rule = "adamw"
@@ -100,7 +98,7 @@ class AdamW(_Optimizer):
         )
 
 
-class SGD(_Optimizer):
+class SGD(BuiltinOptimizer):
     """p - learning_rate * gradient."""
 
     rule = "sgd"
@@ -109,8 +107,16 @@ class SGD(_Optimizer):
         super().__init__(clip_grad)
 
 
+def rule_of(name: str, settings: dict[str, Any]) -> optim.Optimizer:
+    """The optimizer of aidgejax.optim that one of ONNX Runtime's is; settings as read_ort_optimizer gives them."""
+    settings = dict(settings)
+    max_norm = settings.pop("max_norm", None)
+    rule = optim.adamw(**{"decay": "after", **settings}) if name == "adamw" else optim.sgd()
+    return optim.clipped(rule, max_norm) if max_norm is not None else rule
+
+
 def _check_number(name: str, value: Any, below: float = float("inf")) -> None:
-    if not isinstance(value, Real) or not 0 <= value < below:
+    if not isinstance(value, Real) or not 0 <= float(value) < below:
         raise TrainingError(f"AdamW: {name} is {value!r}; expected a number of at least 0 and below {below}")
 
 

@@ -17,12 +17,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..dtypes import is_wide
 from ..errors import NoGradientRule
 from ..graph import Graph, Producer
 from ..interpreter.constant_folding import compile_time_values
 from ..ops import lookup
 from .numpy_program import NumpyProgram
-from .program import WIDE, Arrays, Program, make_program
+from .program import Arrays, Program, make_program
 
 KEPT = 256  # entries; the one that was not used for longest is dropped
 DIGEST_BYTES = 256  # larger arrays are known by a digest, so that a key does not hold them
@@ -110,7 +111,7 @@ def holds_64_bits(graph: Graph) -> bool:
         *(graph.value(o) for o in graph.outputs),
         *(p.value for p in graph.producers.values() if p.role != "constant"),
     ]
-    return any(v.dtype in WIDE for v in tensors if v.name not in known)
+    return any(is_wide(v.dtype) for v in tensors if v.name not in known)
 
 
 def is_random(graph: Graph) -> bool:

@@ -11,7 +11,6 @@ Both graphs are executed by one evaluator, see interpreter/evaluate.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -20,14 +19,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..dtypes import x64_for_arrays
 from ..errors import GraphError
 from ..graph import Graph, Value
 from ..interpreter.evaluate import LAYOUTS, Arrays, Evaluator
 from ..interpreter.shape_inference import infer_shapes
 from ..passes.gradient import grad_name, make_gradient
 from ..passes.mode import normalized, state_updates
-
-WIDE = ("int64", "uint64", "float64", "complex128")
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ class Program:
         """
         updates = self.updates
         saves = self.saves if save else ()
-        with _wide(params, buffers, batch):
+        with x64_for_arrays(params, buffers, batch):
             env = bind_inputs(self.graph, params, buffers, batch)
             found = self._evaluate_forward(env, key, (*self.graph.outputs, *updates.values(), *saves))
             outputs = {o: found.in_graph_layout(o) for o in self.graph.outputs}
@@ -111,7 +109,7 @@ class Program:
             raise GraphError(
                 f"backward of {self.graph.name!r} needs the cotangents of {list(self.seeds)}, got {list(d_outputs)}"
             )
-        with _wide(params, saved, d_outputs):
+        with x64_for_arrays(params, saved, d_outputs):
             env = {**params, **saved, **{grad_name(s): self._cotangent(s, d_outputs[s]) for s in self.seeds}}
             env = {k: env[k] for k in self.gradient.inputs} | self.gradient.constants
             found = self._evaluate_backward(env, None, self.gradient.outputs)
@@ -198,12 +196,6 @@ def as_jax(program: Program) -> Callable[..., tuple[Arrays, Arrays]]:
         return call(params, buffers, batch, key)
 
     return apply
-
-
-def _wide(*trees: Arrays) -> Any:
-    """The context in which 64-bit arrays stay what they are; none where there are none."""
-    dtypes = (getattr(a, "dtype", None) for a in jax.tree.leaves(trees))
-    return jax.enable_x64(True) if any(str(d) in WIDE for d in dtypes) else nullcontext()
 
 
 def _no_gradient(x: Any) -> Any:

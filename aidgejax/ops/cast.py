@@ -4,55 +4,29 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ..dtypes import ONNX_NAMES, SUB_BYTE, bits
 from ..errors import GraphError
 from ._registry import operator
 
-# TensorProto.DataType of ONNX.
-DTYPES = {
-    1: "float32",
-    2: "uint8",
-    3: "int8",
-    4: "uint16",
-    5: "int16",
-    6: "int32",
-    7: "int64",
-    9: "bool",
-    10: "float16",
-    11: "float64",
-    12: "uint32",
-    13: "uint64",
-    16: "bfloat16",
-    17: "float8_e4m3fn",
-    18: "float8_e4m3fnuz",
-    19: "float8_e5m2",
-    20: "float8_e5m2fnuz",
-    21: "uint4",
-    22: "int4",
-    23: "float4_e2m1fn",
-    24: "float8_e8m0fnu",
-    25: "uint2",
-    26: "int2",
-}
-BITS = {"uint4": 4, "int4": 4, "uint2": 2, "int2": 2}
 ROUND_MODES = ("up", "down", "nearest")
 
 
 def dtype_of(code):
     """The dtype that ONNX numbers `code`; a 64-bit one only where JAX has 64 bits."""
-    if code not in DTYPES:
+    if code not in ONNX_NAMES:
         raise GraphError(
             f"no tensor type {code}: it is one of "
-            f"{', '.join(f'{k} ({v})' for k, v in DTYPES.items())}, as ONNX numbers them"
+            f"{', '.join(f'{k} ({v})' for k, v in ONNX_NAMES.items())}, as ONNX numbers them"
         )
-    return jax.dtypes.canonicalize_dtype(jnp.dtype(DTYPES[code]))
+    return jax.dtypes.canonicalize_dtype(jnp.dtype(ONNX_NAMES[code]))
 
 
 def convert(x, dtype, saturate, round_mode="up"):
     """x in another dtype, as ONNX wants it: what a float 8 cannot hold becomes its largest number, or with
     saturate=0 NaN or infinity; of what an integer cannot hold the low bits stay."""
     x, name = jnp.asarray(x), jnp.dtype(dtype).name
-    if name in BITS:
-        return lax.convert_element_type(low_bits(x, BITS[name], name.startswith("int")), dtype)
+    if name in SUB_BYTE and "int" in name:
+        return lax.convert_element_type(low_bits(x, SUB_BYTE[name], name.startswith("int")), dtype)
     if name == "float8_e8m0fnu" and jnp.issubdtype(x.dtype, jnp.floating):
         return power_of_two(x.astype(jnp.float32), saturate, round_mode)
     if name == "float4_e2m1fn" or saturate and name.startswith("float8"):
@@ -61,10 +35,10 @@ def convert(x, dtype, saturate, round_mode="up"):
     return x.astype(dtype)
 
 
-def low_bits(x, bits, signed):
-    """The lowest bits of x rounded towards zero, as an int32."""
-    wide = x.astype(jnp.int32) & ((1 << bits) - 1)
-    half = 1 << (bits - 1)
+def low_bits(x, count, signed):
+    """The lowest `count` bits of x rounded towards zero, as an int32."""
+    wide = x.astype(jnp.int32) & ((1 << count) - 1)
+    half = 1 << (count - 1)
     return (wide ^ half) - half if signed else wide
 
 
@@ -109,17 +83,10 @@ def bit_cast(x, *, to):
     """The bits of x read as another dtype of the same width; to: ONNX's number of it.  t[*s] -> u[*s].  ONNX
     BitCast-26.  No gradient passes."""
     x, dtype = jnp.asarray(x), dtype_of(to)
-    if width(x.dtype) != width(dtype):
+    if bits(x.dtype) != bits(dtype):
         raise GraphError(
-            f"{x.dtype} has {width(x.dtype)} bits and {jnp.dtype(dtype).name} has {width(dtype)}: "
-            f"expected the same width"
+            f"{x.dtype} has {bits(x.dtype)} bits and {jnp.dtype(dtype).name} has {bits(dtype)}: expected the same width"
         )
     if "bool" in (x.dtype.name, jnp.dtype(dtype).name):
         return x.view(dtype)
     return lax.bitcast_convert_type(x, dtype)
-
-
-def width(dtype):
-    """Bits of a number."""
-    name = jnp.dtype(dtype).name
-    return BITS.get(name) or (4 if name.startswith("float4") else 8 * jnp.dtype(dtype).itemsize)

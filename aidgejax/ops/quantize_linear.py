@@ -11,6 +11,7 @@ from dataclasses import replace
 import jax.numpy as jnp
 import numpy as np
 
+from ..dtypes import ONNX_CODES
 from ..errors import GraphError
 from ._eager import EagerBuilder
 from ._registry import operator, positive_axes
@@ -144,10 +145,7 @@ def quantize_onnx(op, x, y_scale, y_zero_point, *, axis, block_size, output_dtyp
         v = op.Add(v, spread_floats(op, y_zero_point, x, axis, block_size, x))
     low, high = LEVELS[name]
     v = op.Clip(v, float(low), float(high))
-    return op.Cast(v, to=CODES[name]) if y_zero_point is None else op.CastLike(v, y_zero_point)
-
-
-CODES = {"uint8": 2, "int8": 3, "uint16": 4, "int16": 5, "int32": 6, "uint4": 21, "int4": 22, "uint2": 25, "int2": 26}
+    return op.Cast(v, to=ONNX_CODES[name]) if y_zero_point is None else op.CastLike(v, y_zero_point)
 
 
 @operator(

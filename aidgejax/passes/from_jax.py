@@ -14,13 +14,11 @@ import jax
 import numpy as np
 from jax.extend.core import Literal
 
+from ..dtypes import ONNX_CODES
 from ..errors import GraphError
 from ..graph import Graph, Value
 from ..interpreter.shape_inference import infer_shapes
-from ..ops.cast import DTYPES
 from .edit import renamed, with_renamed_tensors
-
-CODES = {name: code for code, name in DTYPES.items()}
 
 NODES = {
     "add": "Add",
@@ -145,7 +143,7 @@ class _Writer:
             return first
         if name == "convert_element_type":
             to = np.dtype(params["new_dtype"]).name
-            return first if eqn.invars[0].aval.dtype == to else op.Cast(first, to=CODES[to])
+            return first if eqn.invars[0].aval.dtype == to else op.Cast(first, to=ONNX_CODES[to])
         if name == "select_n" and len(operands) == 3:
             condition, otherwise, value = operands
             if isinstance(value, Value) and isinstance(otherwise, Value) and value.name == otherwise.name:

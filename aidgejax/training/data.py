@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import queue
 import threading
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from importlib import resources
 from typing import Any
@@ -14,7 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..dtypes import NARROWED
 from ..errors import DataError
+from ..files import read_npz
 
 Arrays = dict[str, Any]
 
@@ -68,8 +69,7 @@ class Dataset:
 
 
 def _staged(a: np.ndarray) -> np.ndarray:
-    narrow = {"int64": np.int32, "uint64": np.uint32, "float64": np.float32}
-    return a if jax.config.read("jax_enable_x64") else a.astype(narrow.get(a.dtype.name, a.dtype), copy=False)
+    return a if jax.config.read("jax_enable_x64") else a.astype(NARROWED.get(a.dtype.name, a.dtype), copy=False)
 
 
 def check_labels(labels: np.ndarray, classes: int, name: str = "target") -> None:
@@ -247,11 +247,7 @@ def load_npz(path: Any) -> Dataset:
     if not os.path.exists(path):
         raise DataError(f"there is no file {os.fspath(path)!r}")
     try:
-        with np.load(path, allow_pickle=False) as z:
-            if not hasattr(z, "files"):
-                raise DataError(f"{os.fspath(path)!r} holds a single array: save named ones with numpy.savez")
-            return Dataset({k: z[k] for k in z.files})
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError) as e:
-        if isinstance(e, DataError):
-            raise
+        columns = read_npz(path, DataError, ".npz file")
+    except DataError as e:
         raise DataError(f"{os.fspath(path)!r} cannot be read as .npz: {e}") from None
+    return Dataset(columns)

@@ -67,7 +67,7 @@ def test_a_training_state(tmp_path):
     save(path, state, {"epoch": 3, "best": 0.5, "seen": [1, 2]})
     back = load(path, like=state)
     same(back, state)
-    assert isinstance(back.params["b"], jax.Array) and isinstance(back.opt["b"], optim.Moments)
+    assert isinstance(back.params["b"], jax.Array) and isinstance(back.opt["b"].state, optim.Moments)
     np.testing.assert_array_equal(jax.random.uniform(back.key), jax.random.uniform(state.key))
     assert describe(path)["meta"] == {"epoch": 3, "best": 0.5, "seen": [1, 2]}
     assert str(describe(path)["leaves"]["params['b']"]) == "bfloat16[3]"
@@ -400,7 +400,7 @@ def test_deep_json_is_refused(tmp_path, intact):
         intact,
         members={"manifest.json": text, "manifest.sha256": hashlib.sha256(text).hexdigest().encode()},
     )
-    with pytest.raises(CheckpointError, match="damaged"):
+    with pytest.raises(CheckpointError, match="damaged|lists far more"):
         load(tmp_path / "c")
 
 

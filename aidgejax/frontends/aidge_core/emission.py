@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ...dtypes import ONNX_CODES
 from ...graph import Graph, Value
-from ...ops.cast import DTYPES
 from .errors import GraphViewError
-
-CODES = {v: k for k, v in DTYPES.items()}
 
 
 class Emission:
@@ -54,4 +52,4 @@ class Emission:
 
     @staticmethod
     def onnx_dtype(kind: np.dtype) -> int:
-        return CODES[kind.name]
+        return ONNX_CODES[kind.name]

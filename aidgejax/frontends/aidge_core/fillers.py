@@ -5,9 +5,9 @@ from __future__ import annotations
 import enum
 from typing import Any
 
-import jax
 import numpy as np
 
+from ...dtypes import x64_for
 from ...errors import AidgeJaxError
 from ...training import fillers
 from .errors import FillerError
@@ -43,7 +43,7 @@ def _fill(name: str, tensor: Any, rule: Any, *settings: Any, kind: str = "f", **
             raise FillerError(f"{name}: varianceNorm is {norm!r}; expected VarianceNorm.FanIn, FanOut or Average")
         options["fan"] = FANS[norm]
     try:
-        with jax.enable_x64(dtype in ("float64", "int64", "uint64")):
+        with x64_for([dtype]):
             key = None if rule is fillers.constant else Generator.key()
             tensor.fill(np.asarray(rule(key, tuple(tensor.cell.shape), *settings, dtype=dtype, **options)))
     except FillerError:

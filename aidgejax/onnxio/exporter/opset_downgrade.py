@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto, helper, numpy_helper
 
+from ...dtypes import DTYPES, ONNX_CODES
 from ...graph import Graph, Node
 from ...passes.rewrite import Replacement, replace_nodes
 from .decompose import decomposed
@@ -45,14 +46,13 @@ def _casts(graph: Graph) -> Graph:
 
     def spelling(node: Node) -> Replacement | None:
         dtype = graph.value(node.inputs[1]).dtype if node.op == "CastLike" and not node.attrs else None
-        if dtype is None:
+        if dtype not in ONNX_CODES:
             return None
-        code = next(t for t in helper.get_all_tensor_dtypes() if helper.tensor_dtype_to_np_dtype(t).name == dtype)
 
         def spell(op: Any, x: Any, like: Any) -> Any:
             if isinstance(x, int | float):
-                return op.Identity(np.asarray(x, helper.tensor_dtype_to_np_dtype(code)))
-            return op.Cast(x, to=int(code))
+                return op.Identity(np.asarray(x, DTYPES[dtype]))
+            return op.Cast(x, to=ONNX_CODES[dtype])
 
         return spell
 

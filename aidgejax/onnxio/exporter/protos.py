@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
+from ...dtypes import DTYPES, ONNX_CODES
 from ...errors import ModelFileError
 from ...graph import Graph, Node, Value
 from ...ops import lookup
@@ -127,9 +128,10 @@ def _numpy_dtype(graph: Graph, value: Value) -> np.dtype:
             f"the dtype of {value.name!r} in graph {graph.name!r} is not known: give the shapes of "
             f"the graph's inputs, so that it can be inferred"
         )
-    for tensor_type in helper.get_all_tensor_dtypes():
-        if (found := helper.tensor_dtype_to_np_dtype(tensor_type)).name == value.dtype:
-            return found
+    if value.dtype in ONNX_CODES:
+        return DTYPES[value.dtype]
+    if value.dtype == "object":  # text
+        return np.dtype(object)
     raise ModelFileError(f"{value} of graph {graph.name!r} has a dtype that ONNX does not have")
 
 

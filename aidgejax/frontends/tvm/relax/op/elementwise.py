@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from .....dtypes import ONNX_CODES
 from .....graph import Value
-from .....ops.cast import DTYPES
 from ...errors import RelaxTypeError, RelaxValueError
 from ..expr import Call, one_tensor, two_tensors
-
-CODES = {name: code for code, name in DTYPES.items()}
 
 maximum = two_tensors("maximum", "Max", ties="first")
 minimum = two_tensors("minimum", "Min", ties="last")
@@ -66,9 +64,9 @@ def clip(x: Any, min: float, max: float) -> Call:
 
 
 def astype(x: Any, dtype: str) -> Call:
-    if str(dtype) not in CODES:
-        raise RelaxValueError(f"relax.astype knows no dtype {str(dtype)!r}; the dtypes are {', '.join(CODES)}")
-    return Call("relax.astype", (x,), lambda op, x: op.Cast(x, to=CODES[str(dtype)]))
+    if str(dtype) not in ONNX_CODES:
+        raise RelaxValueError(f"relax.astype knows no dtype {str(dtype)!r}; the dtypes are {', '.join(ONNX_CODES)}")
+    return Call("relax.astype", (x,), lambda op, x: op.Cast(x, to=ONNX_CODES[str(dtype)]))
 
 
 def where(condition: Any, x1: Any, x2: Any) -> Call:

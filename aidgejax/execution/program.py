@@ -26,6 +26,7 @@ from ..interpreter.evaluate import LAYOUTS, Arrays, Evaluator
 from ..interpreter.shape_inference import infer_shapes
 from ..passes.gradient import grad_name, make_gradient
 from ..passes.mode import normalized, state_updates
+from ..passes.recompute import with_recomputation
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Program:
     @cached_property
     def gradient(self) -> Graph:
         backward = make_gradient(self.graph, self.seeds, self.wrt, unreachable=self.unreachable)
-        return infer_shapes(backward)
+        return infer_shapes(with_recomputation(self.graph, infer_shapes(backward)))
 
     @cached_property
     def saves(self) -> tuple[str, ...]:

@@ -4,8 +4,10 @@ import math
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from ..errors import GraphError
+from ._materialize import materialize
 from ._registry import operator, positive_axes
 
 # ---- nothing moves ------------------------------------------------------------------------------------
@@ -19,6 +21,19 @@ def identity_vjp(op, x, y, dy):
 def identity(x):
     """x.  t[*s] -> t[*s].  ONNX Identity-14."""
     return x
+
+
+def barrier_onnx(op, x, after=None):
+    return op.Identity(x)
+
+
+@operator("Barrier", decompose=barrier_onnx, layout=((0, 1), (0,)))
+def barrier(x, after=None, *, layout="NCHW"):
+    """x, of which a compiler may assume nothing, once `after` is there.  t[*s], u[*r] -> t[*s].
+
+    What is computed from it is not merged with the same computation elsewhere: recomputation relies on it."""
+    waited = () if after is None else (jnp.ravel(after)[:1],)
+    return materialize(lambda *arrays: lax.optimization_barrier(arrays)[0], x, *waited)
 
 
 def zeros_like_onnx(op, x):

@@ -6,6 +6,7 @@ from .fuse import fuse
 from .gradient import make_gradient
 from .loss import with_loss
 from .precision import precision
+from .recompute import recompute
 
 __all__ = [
     "cut_at",
@@ -15,5 +16,6 @@ __all__ = [
     "fuse",
     "make_gradient",
     "precision",
+    "recompute",
     "with_loss",
 ]

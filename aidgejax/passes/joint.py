@@ -5,16 +5,16 @@ This is the graph of a training model, of a training step in one file, and of TV
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Iterable
 
 import jax.numpy as jnp
 import numpy as np
 
-from ..graph import Builder, Graph, Node, Value
+from ..graph import Builder, Graph, Value
 from ..interpreter.shape_inference import infer_shapes
 from .edit import renamed
 from .gradient import grad_name, make_gradient
+from .recompute import Again
 
 ONES_ARE_STORED = 1 << 10  # a larger loss (reduction "none") gets its ones from a node
 
@@ -44,7 +44,7 @@ def make_joint(
     if (seed := grad_name(loss)) in backward.inputs:
         _start(whole, seed, whole.value(loss))
     written = graph.writer()
-    again = _Again(written, whole, kept)
+    again = Again(written, whole, kept)
     for node in backward.nodes:
         if any(o in written for o in node.output_names):
             continue  # metadata that the gradient computes for itself is there already
@@ -63,24 +63,3 @@ def _start(graph: Graph, seed: str, loss: Value) -> None:
             return
     zeros = Builder(graph, f"{seed}/").ZerosLike(loss)
     graph.add("Add", [zeros, 1.0], names=[seed], name=f"{seed}/Add")
-
-
-class _Again:
-    """Writes the nodes that compute again what was not kept, each once, where it is first needed."""
-
-    def __init__(self, writer: Mapping[str, Node], graph: Graph, kept: Collection[str] | None) -> None:
-        self._writer, self._graph, self._kept = writer, graph, kept
-        self._done: dict[str, str] = {}
-
-    def __call__(self, name: str) -> str:
-        node = self._writer.get(name)
-        if self._kept is None or node is None or name in self._kept:
-            return name
-        if name not in self._done:
-            names = {i: self(i) for i in node.input_names}
-            for o in node.output_names:
-                names[o] = self._done[o] = self._graph.fresh(f"{o}_cp")
-                v = self._graph.value(o)
-                self._graph.values[names[o]] = Value(names[o], v.shape, v.dtype)
-            self._graph.nodes.append(replace(renamed(node, names), name=f"{node.name}_cp"))
-        return self._done[name]

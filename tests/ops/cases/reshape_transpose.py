@@ -4,6 +4,8 @@ from .._case import Case, f
 
 CASES = [
     Case("Identity", (f(3, 4),)),
+    Case("Barrier", (f(3, 4),), why="alone"),
+    Case("Barrier", (f(2, 3, 4, 4), f(5)), why="an image that waits"),
     Case("ZerosLike", (f(3, 4),), wrt=()),
     Case("Reshape", (f(2, 3, 4), (0, -1)), why="0 keeps, -1 is the rest"),
     Case("Reshape", (f(2, 3, 4), np.array([4, 6])), why="the target is a constant tensor", batch=()),

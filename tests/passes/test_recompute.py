@@ -1,0 +1,106 @@
+"""Recomputation: what the gradient no longer keeps, that results stay, and that memory really falls."""
+
+import jax
+import numpy as np
+import pytest
+
+import aidgejax as aj
+from aidgejax.passes import recompute
+from aidgejax.passes.recompute import boundaries, kept_tensors
+
+ROWS, WIDTH, BLOCKS = 512, 64, 6
+
+
+def residual_network(dropout=False):
+    rng = np.random.default_rng(0)
+    g = aj.Graph("residual")
+    h = g.input("x", ("N", WIDTH))
+    weight = lambda name: g.parameter(name, rng.normal(0, 0.1, (WIDTH, WIDTH)).astype(np.float32))  # noqa: E731
+    for k in range(BLOCKS):
+        y = g.op.Tanh(g.op.MatMul(h, weight(f"w{k}"), name=f"product{k}"), name=f"tanh{k}")
+        y = g.op.Dropout(y, 0.2, name=f"dropout{k}") if dropout else y
+        h = g.op.Add(h, g.op.Sigmoid(g.op.MatMul(y, weight(f"v{k}"), name=f"second{k}")), name=f"block{k}")
+    g.output(h)
+    return aj.with_loss(aj.infer_shapes(g), "mse")
+
+
+def compiled(graph):
+    """(gradients, temporary bytes) of one compiled forward and backward."""
+    rng = np.random.default_rng(1)
+    x, target = rng.normal(size=(2, ROWS, WIDTH)).astype(np.float32)
+    program = aj.make_program(graph, training=True)
+
+    def step(params, batch):
+        _, saved, _ = program.forward(params, {}, batch, jax.random.key(0))
+        return program.backward(params, saved, {"loss": 1.0})
+
+    call = jax.jit(step).lower(graph.params, {"x": x, "target": target}).compile()
+    return call(graph.params, {"x": x, "target": target}), call.memory_analysis().temp_size_in_bytes
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return compiled(residual_network())
+
+
+@pytest.mark.parametrize(
+    ("policy", "options", "share"), [("blocks", {}, 0.7), ("blocks", {"every": 3}, 0.7), ("products", {}, 1.0)]
+)
+def test_equal_gradients_in_less_memory(plain, policy, options, share):
+    grads, temporaries = compiled(recompute(residual_network(), policy, **options))
+    for name, exact in plain[0].items():
+        np.testing.assert_allclose(grads[name], exact, rtol=1e-5, atol=1e-7, err_msg=name)
+    assert temporaries <= share * plain[1]
+
+
+def test_the_gradient_reads_only_what_is_kept():
+    graph = residual_network()
+    assert boundaries(graph) == [f"block{k}" for k in range(BLOCKS)]
+    program = aj.make_program(recompute(graph, "blocks", every=2))
+    own = {*graph.params, *graph.inputs}
+    assert {s for s in program.saves if s not in own} == {"block1", "block3", "block5"}
+    # Each product of the blocks is there once more, behind a barrier.
+    assert sum(n.name.endswith("_cp") and n.op == "MatMul" for n in program.gradient.nodes) >= 2 * BLOCKS - 3
+    assert program.gradient.count()["Barrier"] > 0
+
+
+def test_random_draws_are_kept():
+    graph = residual_network(dropout=True)
+    program = aj.make_program(recompute(graph, "blocks"), training=True)
+    assert not any(n.op == "Dropout" for n in program.gradient.nodes)
+    (grads, _), (exact, _) = compiled(recompute(graph, "blocks")), compiled(graph)
+    for name in exact:
+        np.testing.assert_allclose(grads[name], exact[name], rtol=1e-5, atol=1e-7)
+
+
+def test_a_number_of_bytes_buys_the_least_recomputation():
+    graph = residual_network()
+    one = ROWS * WIDTH * 4
+
+    def kept(g):
+        program = aj.make_program(g)
+        names = kept_tensors(program.graph, program.gradient, set())
+        return one * sum(program.graph.value(n).shape == ("N", WIDTH) for n in names)
+
+    everything = kept(graph)
+    assert kept(recompute(graph, everything, sizes={"N": ROWS})) == everything
+    half = recompute(graph, everything // 2, sizes={"N": ROWS})
+    assert kept(half) <= everything // 2 and kept(half) >= kept(recompute(graph, "blocks", every=2))
+    with pytest.raises(aj.SettingError, match=r"within 10 bytes: the least is \d+"):
+        recompute(graph, 10, sizes={"N": ROWS})
+    with pytest.raises(aj.SettingError, match=r"sizes=\{'N'"):
+        recompute(graph, one)
+
+
+def test_other_policies_are_refused_and_none_forgets():
+    with pytest.raises(aj.SettingError, match="none, blocks, products and a number of bytes, got 'all'"):
+        recompute(residual_network(), "all")
+    graph = recompute(residual_network(), "blocks")
+    assert str(aj.make_program(recompute(graph, "none")).gradient) == str(aj.make_program(residual_network()).gradient)
+
+
+def test_the_choice_survives_a_file(tmp_path):
+    graph = recompute(residual_network(), "blocks")
+    aj.onnxio.write(graph, graph.params, tmp_path / "m.onnx")
+    back = aj.onnxio.read(str(tmp_path / "m.onnx"))
+    assert aj.make_program(back).gradient.count()["Barrier"] > 0

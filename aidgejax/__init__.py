@@ -13,7 +13,7 @@ lowered to pure JAX functions; a whole epoch is one compiled program; a NumPy ba
 `python -m aidgejax` does the same from the command line.
 """
 
-from . import analog, errors, onnxio, ops, passes, reference
+from . import analog, errors, onnxio, ops, passes, quant, reference
 from .errors import (
     AidgeJaxError,
     BackendError,
@@ -93,6 +93,7 @@ __all__ = [
     "prefetch",
     "Producer",
     "Program",
+    "quant",
     "QueryError",
     "reference",
     "run",

@@ -78,7 +78,9 @@ class Evaluator:
         rank = max((r for r in ranks.values() if r is not None), default=0)
         if shows == "same" and None not in ranks.values() and rank in IMAGE_RANKS:
             if any(node.inputs[n] in self.last for n, r in ranks.items() if r == rank):
-                last, turned = [True] * len(node.outputs), set(ranks)
+                # An output of another rank, such as a sum over everything, is no image.
+                last = [o is None or self.graph.value(o).rank in (rank, None) for o in node.outputs]
+                turned = set(ranks)
         elif isinstance(shows, tuple):
             ins, outs = shows
             found = {ranks[n] for n in ins if n in ranks}

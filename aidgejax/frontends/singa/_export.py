@@ -12,6 +12,7 @@ from ...interpreter.shape_inference import infer_shapes
 from ._ctensor import DTYPES, CTensor
 from ._errors import NotATensor, Unsupported
 from ._operation import Built, Dummy, Operator
+from ._parts import NonZero
 from ._tensor import Tensor
 
 
@@ -49,7 +50,21 @@ def to_graph(
             inside = graph.add("Identity", [inside], names=[label])[0].name
         graph.output(inside)
     graph.producers = {k: p for k, p in graph.producers.items() if p.role != "constant" or _is_read(graph, k)}
-    return infer_shapes(_without_identities(graph))
+    return _inferred(_without_identities(graph))
+
+
+def _inferred(graph: Graph) -> Graph:
+    """The graph with all shapes; how many positions NonZero finds is a symbol."""
+    by_value = [n for n in graph.nodes if n.op == "NonZero"]
+    if not by_value:
+        return infer_shapes(graph)
+    rest = graph.copy()
+    rest.nodes = [n for n in graph.nodes if n.op != "NonZero"]
+    for node in by_value:
+        for o in node.output_names:
+            rest.inputs[o] = rest.values.pop(o)
+    graph.values |= infer_shapes(rest).values
+    return graph
 
 
 def _named(outputs: Any) -> dict[str, Tensor]:
@@ -116,6 +131,10 @@ class _Writer:
         )
 
     def _write(self, op: Operator) -> None:
+        if isinstance(op, NonZero):
+            (source,) = (self._source(source, ident) for source, ident, _, _ in op.src)
+            self.written[id(op), 0] = op.in_graph(self.graph, source)
+            return
         if not isinstance(op, Built):
             raise Unsupported(
                 f"operation {op.name} was written by hand, so it cannot stand in a Graph; use operations "

@@ -5,4 +5,6 @@ from ._elementwise import *
 from ._elementwise import _and, _not, _or, _xor
 from ._losses import *
 from ._network import *
+from ._parts import *
+from ._products import *
 from ._shaping import *

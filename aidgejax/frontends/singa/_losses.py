@@ -8,7 +8,7 @@ from typing import Any
 from ...errors import GraphError
 from ._elementwise import TO_FLOAT, TO_INT
 from ._errors import DoesNotFit, NotATensor
-from ._operation import Built, apply
+from ._operation import Built
 from ._tensor import Tensor
 
 __all__ = [
@@ -73,7 +73,7 @@ def _cross_entropy(op: Any, p: Any, t: Any) -> Any:
 
 def cross_entropy(x: Tensor, t: Tensor) -> Tensor:
     """-sum t * log x / n: x are probabilities, and n is the number of rows."""
-    return apply("CrossEntropy", _cross_entropy, x, extras=(_target("cross_entropy", t),))
+    return CrossEntropy(t)(x)[0]
 
 
 def _binary_cross_entropy(op: Any, p: Any, t: Any) -> Any:
@@ -85,18 +85,25 @@ def _binary_cross_entropy(op: Any, p: Any, t: Any) -> Any:
 
 def binary_cross_entropy(x: Tensor, t: Tensor) -> Tensor:
     """-sum (t * log(x + 1e-4) + (1 - t) * log(1.0001 - x)) / n, n the number of rows."""
-    return apply("BinaryCrossEntropy", _binary_cross_entropy, x, extras=(_target("binary_cross_entropy", t),))
+    return BinaryCrossEntropy(t)(x)[0]
 
 
 def _mse(op: Any, x: Any, t: Any) -> Any:
-    if x.shape != t.shape:
-        raise GraphError(f"input and target shape different: {x} and {t}")
-    return op.Reshape(op.MeanSquaredError(x, op.CastLike(t, x)), (1,))
+    if x.shape == t.shape:
+        return op.Reshape(op.MeanSquaredError(x, op.CastLike(t, x)), (1,))
+    padded = (1,) * (x.rank - t.rank) + t.shape if t.rank <= x.rank else None
+    if padded is None or any(d not in (1, n) for d, n in zip(padded, x.shape, strict=True)):
+        raise GraphError(f"input and target shape different: {x} and {t}, which does not broadcast to it")
+    return op.Reshape(op.MeanSquaredError(x, op.Expand(op.CastLike(t, x), x.shape)), (1,))
 
 
 def mse_loss(x: Tensor, t: Tensor) -> Tensor:
     """The mean over all elements of (x - t)^2."""
-    return apply("MeanSquareError", _mse, x, extras=(_target("mse_loss", t),))
+    if isinstance(x, Tensor) and isinstance(t, Tensor) and x.shape != t.shape:
+        raise DoesNotFit(
+            f"mse_loss: input and target shape different: {x.name}:{list(x.shape)} and {t.name}:{list(t.shape)}"
+        )
+    return MeanSquareError(t)(x)[0]
 
 
 def _ranking(op: Any, pos: Any, neg: Any, margin: float) -> Any:
@@ -107,15 +114,23 @@ def _ranking(op: Any, pos: Any, neg: Any, margin: float) -> Any:
 
 def ranking_loss(pos: Tensor, neg: Tensor, M: float = 0.2) -> Tensor:
     """The mean of max(0, M - pos + neg)."""
-    return apply("RankingLoss", _ranking, pos, neg, margin=float(M))
+    return RankingLoss(M)(pos, neg)[0]
 
 
 # ---- the same as operations that hold their target: MeanSquareError(t)(x)[0] -----------------------------
 
 
-class SoftMaxCrossEntropy(Built):
+class _AgainstTarget(Built):
+    """A loss that holds its target."""
+
     def __init__(self, t: Tensor) -> None:
-        super().__init__("SoftMaxCrossEntropy", _softmax_cross_entropy, (_target("SoftMaxCrossEntropy", t),))
+        super().__init__((_target(type(self).__name__, t),))
+
+
+class SoftMaxCrossEntropy(_AgainstTarget):
+    """See softmax_cross_entropy."""
+
+    write = staticmethod(_softmax_cross_entropy)
 
     def _do_forward(self, *xs: Tensor) -> tuple[Tensor, ...]:
         t, labels = self.extras[0], self.extras[0].data.host
@@ -129,17 +144,28 @@ class SoftMaxCrossEntropy(Built):
         return super()._do_forward(*xs)
 
 
-def CrossEntropy(t: Tensor) -> Built:
-    return Built("CrossEntropy", _cross_entropy, (_target("CrossEntropy", t),))
+class CrossEntropy(_AgainstTarget):
+    """See cross_entropy."""
+
+    write = staticmethod(_cross_entropy)
 
 
-def BinaryCrossEntropy(t: Tensor) -> Built:
-    return Built("BinaryCrossEntropy", _binary_cross_entropy, (_target("BinaryCrossEntropy", t),))
+class BinaryCrossEntropy(_AgainstTarget):
+    """See binary_cross_entropy."""
+
+    write = staticmethod(_binary_cross_entropy)
 
 
-def MeanSquareError(t: Tensor) -> Built:
-    return Built("MeanSquareError", _mse, (_target("MeanSquareError", t),))
+class MeanSquareError(_AgainstTarget):
+    """The mean over the elements of x of (x - t)^2; unlike for mse_loss, t may broadcast to x, as in SINGA."""
+
+    write = staticmethod(_mse)
 
 
-def RankingLoss(M: float = 0.2) -> Built:
-    return Built("RankingLoss", _ranking, margin=float(M))
+class RankingLoss(Built):
+    """See ranking_loss."""
+
+    write = staticmethod(_ranking)
+
+    def __init__(self, M: float = 0.2) -> None:
+        super().__init__(margin=float(M))

@@ -11,10 +11,18 @@ from typing import Any
 from ...errors import GraphError
 from ._errors import BadSetting
 from ._mode import is_training
-from ._operation import Built, apply
+from ._operation import Built
 from ._tensor import Tensor
 
-__all__ = ["batchnorm_2d", "conv2d", "dropout", "globalaveragepool", "pooling_2d"]
+__all__ = [
+    "Dropout",
+    "GlobalAveragePool",
+    "batchnorm_2d",
+    "conv2d",
+    "dropout",
+    "globalaveragepool",
+    "pooling_2d",
+]
 
 SAME = ("SAME_UPPER", "SAME_LOWER")
 Pair = tuple[int, int]
@@ -101,20 +109,20 @@ def _conv(op: Any, x: Any, w: Any, b: Any = None, *, window: Window, group: int,
     return op.Conv(x, w, b, pads=pads, strides=window.stride, dilations=window.dilation, group=group)
 
 
+class _Conv2d(Built):
+    """Convolution with W [out, in / group, kh, kw]; odd_padding adds to the handle's (top, bottom, left, right)."""
+
+    write = staticmethod(_conv)
+
+    def __init__(self, handle: ConvHandle, odd_padding: Any = (0, 0, 0, 0)) -> None:
+        super().__init__(window=handle.window, group=handle.group, odd=tuple(odd_padding))
+
+
 def conv2d(
     handle: ConvHandle, x: Tensor, W: Tensor, b: Tensor | None = None, odd_padding: Any = (0, 0, 0, 0)
 ) -> Tensor:
     """Convolution with W [out, in / group, kh, kw]; odd_padding adds to the handle's (top, bottom, left, right)."""
-    return apply(
-        "_Conv2d",
-        _conv,
-        x,
-        W,
-        *(() if b is None else (b,)),
-        window=handle.window,
-        group=handle.group,
-        odd=tuple(odd_padding),
-    )
+    return _Conv2d(handle, odd_padding)(x, W, *(() if b is None else (b,)))[0]
 
 
 def _pool(op: Any, x: Any, *, window: Window, is_max: bool, odd: tuple) -> Any:
@@ -135,9 +143,18 @@ def _pool(op: Any, x: Any, *, window: Window, is_max: bool, odd: tuple) -> Any:
     return pool(x, kernel_shape=window.kernel, strides=window.stride, pads=pads)
 
 
+class _Pooling2d(Built):
+    """The largest, or the mean, of each window."""
+
+    write = staticmethod(_pool)
+
+    def __init__(self, handle: PoolingHandle, odd_padding: Any = (0, 0, 0, 0)) -> None:
+        super().__init__(window=handle.window, is_max=handle.is_max, odd=tuple(odd_padding))
+
+
 def pooling_2d(handle: PoolingHandle, x: Tensor, odd_padding: Any = (0, 0, 0, 0)) -> Tensor:
     """The largest, or the mean, of each window; of equal ones the first gets the gradient."""
-    return apply("_Pooling2d", _pool, x, window=handle.window, is_max=handle.is_max, odd=tuple(odd_padding))
+    return _Pooling2d(handle, odd_padding)(x)[0]
 
 
 def _batch_norm(op: Any, x: Any, scale: Any, bias: Any, mean: Any, var: Any, *, factor: float, training: int) -> Any:
@@ -158,35 +175,63 @@ def _batch_norm(op: Any, x: Any, scale: Any, bias: Any, mean: Any, var: Any, *, 
     )
 
 
+class _BatchNorm2d(Built):
+    """See batchnorm_2d."""
+
+    write = staticmethod(_batch_norm)
+
+    def __init__(self, handle: BatchNormHandle, running_mean: Tensor, running_var: Tensor, training: bool) -> None:
+        super().__init__((running_mean, running_var), factor=float(handle.factor), training=int(training))
+
+
 def batchnorm_2d(
     handle: BatchNormHandle, x: Tensor, scale: Tensor, bias: Tensor, running_mean: Tensor, running_var: Tensor
 ) -> Tensor:
     """Normalized per channel: by the batch, whose statistics the running ones follow, or outside training by those."""
     training = is_training()
-    op = Built(
-        "_BatchNorm2d", _batch_norm, (running_mean, running_var), factor=float(handle.factor), training=int(training)
-    )
-    y, *statistics = op(x, scale, bias)
+    y, *statistics = _BatchNorm2d(handle, running_mean, running_var, training)(x, scale, bias)
     for running, new in zip((running_mean, running_var), statistics, strict=False):
         running.data.array = new.data.array
     return y
 
 
 def _global_average(op: Any, x: Any, *, data_format: str) -> Any:
-    if data_format == "channels_last":
+    if data_format == "channel_last":
         x = op.Transpose(x, perm=(0, 3, 1, 2))
     return op.GlobalAveragePool(x)
 
 
+class GlobalAveragePool(Built):
+    """The mean of each channel, [n, channels, 1, 1].  data_format: channels_first or channel_last."""
+
+    write = staticmethod(_global_average)
+
+    def __init__(self, data_format: str = "channels_first") -> None:
+        if data_format not in ("channels_first", "channel_last", "channels_last"):
+            raise BadSetting(
+                f"globalaveragepool: data_format is {data_format!r}; expected channels_first or channel_last"
+            )
+        super().__init__(data_format=data_format.replace("channels_last", "channel_last"))
+
+
 def globalaveragepool(x: Tensor, data_format: str = "channels_first") -> Tensor:
-    """The mean of each channel, [n, channels, 1, 1]."""
-    if data_format not in ("channels_first", "channels_last"):
-        raise BadSetting(f"globalaveragepool: data_format is {data_format!r}; expected channels_first or channels_last")
-    return apply("GlobalAveragePool", _global_average, x, data_format=data_format)
+    """The mean of each channel, [n, channels, 1, 1]; channel_last: of images [n, height, width, channels]."""
+    return GlobalAveragePool(data_format)(x)[0]
 
 
 def _dropout(op: Any, x: Any, *, ratio: float, seed: int | None, training: bool) -> Any:
     return op.Dropout(x, ratio, True if training else None, seed=seed)
+
+
+class Dropout(Built):
+    """In training, zero with probability ratio and the rest divided by 1 - ratio; otherwise x."""
+
+    write = staticmethod(_dropout)
+
+    def __init__(self, seed: int = 0, ratio: float = 0.5) -> None:
+        if not 0 <= ratio < 1:
+            raise BadSetting(f"dropout: ratio is {ratio!r}; expected the fraction to drop, from 0 to below 1")
+        super().__init__(ratio=float(ratio), seed=int(seed) or None, training=is_training())
 
 
 def dropout(x: Tensor, seed: int = 0, ratio: float = 0.5) -> Tensor:
@@ -194,6 +239,4 @@ def dropout(x: Tensor, seed: int = 0, ratio: float = 0.5) -> Tensor:
 
     The mask comes from the stream of x's device (see Device.SetRandSeed); another seed gives another mask.
     """
-    if not 0 <= ratio < 1:
-        raise BadSetting(f"dropout: ratio is {ratio!r}; expected the fraction to drop, from 0 to below 1")
-    return apply("Dropout", _dropout, x, ratio=float(ratio), seed=int(seed) or None, training=is_training())
+    return Dropout(seed, ratio)(x)[0]

@@ -17,7 +17,7 @@ import numpy as np
 
 from ...errors import AidgeJaxError, GraphError, NoGradientRule
 from ._ctensor import DTYPES, CTensor, raw
-from ._errors import DoesNotFit, NotATensor, NotDifferentiable, Unsupported
+from ._errors import DoesNotFit, NotATensor, NotDifferentiable, NotFilled, Unsupported
 from ._kernel import add_up, hashable, kernel
 from ._mode import is_training
 from ._tensor import Tensor, makes_leaves
@@ -147,65 +147,65 @@ class Dummy(Operator):
 class Built(Operator):
     """An operation that is a few nodes of a graph; see _kernel.py.
 
+    A subclass says how: `write(op, *values, **attributes)`, with the attributes that its constructor hands on.
     extras: further inputs that take no gradient (labels, indices, statistics): Tensors or arrays.
     differentiable: False for those whose backward SINGA refuses.
     """
 
-    def __init__(
-        self, kind: str, write: Callable[..., Any], extras: tuple = (), differentiable: bool = True, **attributes: Any
-    ) -> None:
+    write: Callable[..., Any]
+    differentiable = True
+
+    def __init__(self, extras: tuple = (), **attributes: Any) -> None:
         super().__init__()
-        self._kind, self._write, self._attributes = kind, write, hashable(attributes)
-        self.extras, self.differentiable = extras, differentiable
+        self._attributes, self.extras = hashable(attributes), extras
         self._saved: Any = None
 
-    @property
-    def kind(self) -> str:
-        return self._kind
-
     def forward(self, *xs: Any) -> Any:
-        return self._run([raw(x) for x in xs], None)
+        return self._run([CTensor(array=jnp.asarray(raw(x))) for x in xs], None)
 
     def _outputs(self, xs: tuple[Tensor, ...]) -> tuple:
-        return self._run([x.data.array for x in xs], xs)
+        return self._run([x.data for x in xs], xs)
 
-    def _run(self, arrays: list, xs: Any) -> tuple:
-        count = len(arrays)
-        arrays = [*arrays, *(jnp.asarray(raw(e)) for e in self.extras)]
+    def _run(self, places: list[CTensor], xs: Any) -> tuple:
+        count = len(places)
+        places = [*places, *map(_place, self.extras)]
         training = is_training() and self.differentiable
-        try:
+        try:  # shapes are looked at before contents, which may not be there yet
             self.kernel = kernel(
-                self._kind,
-                self._write,
+                self.kind,
+                self.write,
                 self._attributes,
-                tuple((tuple(a.shape), a.dtype.name) for a in arrays),
+                tuple(map(_spec, places)),
                 tuple(range(count)) if self.differentiable else (),
             )
+            arrays = [p.array for p in places]
             key = xs[0].device.key() if self.kernel.random else None
             outputs, saved = self.kernel.forward(arrays, key, training)
-        except NoGradientRule:
+        except (NoGradientRule, NotFilled):
             raise
         except GraphError as e:
-            raise DoesNotFit(f"operation {self.name} with inputs {self._shown(arrays, xs)}: {e}") from None
+            raise DoesNotFit(f"operation {self.name} with inputs {self._shown(places, xs)}: {e}") from None
         self._saved = (arrays, saved) if training else None
         return tuple(outputs)
 
-    def _shown(self, arrays: list, xs: Any) -> str:
+    def _shown(self, places: list[CTensor], xs: Any) -> str:
         names = [x.name for x in xs or ()]
         names += [getattr(e, "name", None) or f"input {k}" for k, e in enumerate(self.extras, len(names))]
-        return ", ".join(f"{n}:{a.dtype.name}{list(a.shape)}" for n, a in zip(names, arrays, strict=False))
+        return ", ".join(f"{n}:{DTYPES[p.data_type()]}{list(p.shape())}" for n, p in zip(names, places, strict=False))
 
     def backward(self, *dys: Any) -> Any:
-        """The gradients of all inputs; CTensors, unless the gradients given are arrays.  None is given: it is 1."""
+        """The gradients of all inputs, zeros for those that take none; CTensors, unless the gradients given are arrays.
+        Without a gradient it is 1."""
         dxs = self._do_backward([raw(d) for d in dys or (1.0,)], tuple(range(len(self.src))))
+        dxs = [jnp.zeros_like(a) if d is None else d for d, a in zip(dxs, self._saved[0], strict=False)]
         if not any(isinstance(d, jax.Array | np.ndarray) for d in dys):
-            dxs = [None if d is None else CTensor(array=d) for d in dxs]
+            dxs = [CTensor(array=d) for d in dxs]
         return dxs[0] if len(dxs) == 1 else tuple(dxs)
 
     def _do_backward(self, dys: list, like: Any) -> list:
         if not self.differentiable:
             raise NotDifferentiable(
-                f"operation {self.name} has no gradient: {self._kind} is not differentiable. Set "
+                f"operation {self.name} has no gradient: {self.kind} is not differentiable. Set "
                 f"requires_grad=False on its result to stop there"
             )
         if self._saved is None:
@@ -227,16 +227,19 @@ class Built(Operator):
         return dxs
 
 
-def apply(
-    kind: str,
-    write: Callable[..., Any],
-    *xs: Tensor,
-    extras: tuple = (),
-    differentiable: bool = True,
-    **attributes: Any,
-) -> Tensor:
-    """Run an operation; the first of its outputs."""
-    return Built(kind, write, extras, differentiable, **attributes)(*xs)[0]
+def _spec(place: CTensor) -> tuple[tuple[int, ...], str]:
+    return place.shape(), place.held.dtype.name if place.filled else DTYPES[place.data_type()]
+
+
+def _place(extra: Any) -> CTensor:
+    if isinstance(extra, Tensor):
+        return extra.data
+    return extra if isinstance(extra, CTensor) else CTensor(array=jnp.asarray(extra))
+
+
+def takes_gradient(tensor: Any) -> bool:
+    """Would a gradient of this tensor reach a tensor that stores it?"""
+    return isinstance(tensor, Tensor) and _takes_gradient(tensor.creator)
 
 
 # ---- backward -----------------------------------------------------------------------------------------

@@ -182,7 +182,7 @@ class Tensor:
     def bernoulli(self, p: float, inplace: bool = True) -> Tensor:
         """1 with probability p, else 0."""
         _only_in_place(inplace)
-        return self._fill(jax.random.bernoulli(self.device.key(), p, self.shape))
+        return self._fill(jax.random.bernoulli(self.device.key(), float(p), self.shape))
 
     def copy_from_numpy(self, np_array: Any, offset: int = 0) -> None:
         """Take the values of an array of as many elements; the shape stays."""

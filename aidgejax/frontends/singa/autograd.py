@@ -14,19 +14,17 @@ operators.  `to_graph` puts the tape below a tensor together as one Graph.
 """
 
 import sys
-from functools import partial
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from ._ctensor import raw
-from ._elementwise import WRITERS
 from ._export import to_graph
 from ._functional import *
 from ._functional import _and, _not, _or, _xor
 from ._mode import is_training, set_training
-from ._operation import Built, Dummy, Operation, Operator, backward, gradients, infer_dependency
+from ._operation import Dummy, Operation, Operator, backward, gradients, infer_dependency
 from ._tensor import Tensor
 from .layer import (
     LSTM,
@@ -60,12 +58,6 @@ class _Autograd(ModuleType):
 
 
 sys.modules[__name__].__class__ = _Autograd
-
-
-def __getattr__(name: str) -> Any:
-    if name in WRITERS:  # an operation as an object: ReLU()(x)[0]
-        return partial(Built, name, WRITERS[name])
-    raise AttributeError(f"singa.autograd has no {name!r}")
 
 
 def axis_helper(y_shape: Any, x_shape: Any) -> tuple[int, ...]:

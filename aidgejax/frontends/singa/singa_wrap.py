@@ -50,7 +50,7 @@ def Uniform(low: float, high: float, t: Tensor) -> None:
 
 def Bernoulli(p: float, t: Tensor) -> None:
     """Fill t, in place."""
-    t.array = jax.random.bernoulli(_device(t).key(), p, t.shape()).astype("float32")
+    t.array = jax.random.bernoulli(_device(t).key(), float(p), t.shape()).astype("float32")
 
 
 def _device(t: Tensor) -> Device:

@@ -11,6 +11,12 @@ aidgejax/ops/analog.py, analog_quantizer.py and fake_quantize.py; tile.py writes
 """
 
 from .calibrate import CALIBRATIONS, calibrate
+from .compensation import (
+    BaseDriftCompensation,
+    GlobalDriftCompensation,
+    GlobalDriftCompensationWithExactReference,
+    PerColumnDriftCompensation,
+)
 from .convert import (
     AnalogLayer,
     convert_to_analog,
@@ -20,6 +26,13 @@ from .convert import (
     post_updated,
     to_digital,
     with_post_update,
+)
+from .errors import (
+    AihwkitException,
+    AnalogBiasConfigError,
+    ConfigError,
+    PeripheryConfigError,
+    TorchTileConfigError,
 )
 from .functions import (
     analog_linear,
@@ -32,22 +45,18 @@ from .functions import (
     quantizer_range,
     uniform_quantize,
 )
+from .inference import drift_analog_weights, drift_tile, over_time, program_analog_weights, program_tile
 from .report import clipped_share, describe
-from .settings import (
-    AihwkitException,
-    AnalogBiasConfigError,
-    ConfigError,
-    PeripheryConfigError,
-    Settings,
-    TorchTileConfigError,
-    settings,
-)
+from .settings import Settings, settings
 from .sweep import picture, sweep, table
 
 __all__ = [
-    "CALIBRATIONS", "AihwkitException", "AnalogBiasConfigError", "AnalogLayer", "ConfigError", "PeripheryConfigError",
-    "Settings", "TorchTileConfigError", "analog_linear", "analog_linear_backward", "analog_linear_init",
-    "analog_post_update", "calibrate", "clipped_share", "convert_to_analog", "describe", "fake_quantize",
-    "fake_quantize_backward", "input_ranges", "layer_graph", "layers", "logical_weights", "picture", "post_updated",
-    "quantizer_range", "settings", "sweep", "table", "to_digital", "uniform_quantize", "with_post_update",
+    "AihwkitException", "AnalogBiasConfigError", "AnalogLayer", "BaseDriftCompensation", "CALIBRATIONS",
+    "ConfigError", "GlobalDriftCompensation", "GlobalDriftCompensationWithExactReference",
+    "PerColumnDriftCompensation", "PeripheryConfigError", "Settings", "TorchTileConfigError", "analog_linear",
+    "analog_linear_backward", "analog_linear_init", "analog_post_update", "calibrate", "clipped_share",
+    "convert_to_analog", "describe", "drift_analog_weights", "drift_tile", "fake_quantize",
+    "fake_quantize_backward", "input_ranges", "layer_graph", "layers", "logical_weights", "over_time", "picture",
+    "post_updated", "program_analog_weights", "program_tile", "quantizer_range", "settings", "sweep", "table",
+    "to_digital", "uniform_quantize", "with_post_update",
 ]  # fmt: skip

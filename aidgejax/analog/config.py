@@ -1,12 +1,15 @@
 """The configs: what kind of tile, and all its parts."""
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
+from .compensation import BaseDriftCompensation, GlobalDriftCompensation
 from .config_io import IOParameters, MappingParameter
 from .config_pre_post import PrePostProcessingParameterQuant, PrePostProcessingRPU
 from .config_printing import PrintableMixin
 from .config_weights import WeightClipParameter, WeightModifierParameter, WeightRemapParameter
+from .noise_model import BaseNoiseModel
+from .noise_pcm import PCMLikeNoiseModel
 
 
 class InferenceTile:
@@ -29,7 +32,7 @@ def _perfect() -> IOParameters:
 class InferenceRPUConfig(PrePostProcessingRPU):
     """Hardware-aware training with explicit gradients: the perfect product's, and the range's by rule.
 
-    A device is not simulated: noise_model and drift_compensation are kept and not used.
+    noise_model and drift_compensation: what programming and drift do, see inference.py; None: neither.
     """
 
     gradient_convention: ClassVar[str] = "explicit"
@@ -38,8 +41,8 @@ class InferenceRPUConfig(PrePostProcessingRPU):
     mapping: MappingParameter = field(default_factory=MappingParameter)
     forward: IOParameters = field(default_factory=IOParameters)
     backward: IOParameters = field(default_factory=_perfect)
-    noise_model: Any = None
-    drift_compensation: Any = None
+    noise_model: BaseNoiseModel | None = field(default_factory=PCMLikeNoiseModel)
+    drift_compensation: BaseDriftCompensation | None = field(default_factory=GlobalDriftCompensation)
     clip: WeightClipParameter = field(default_factory=WeightClipParameter)
     remap: WeightRemapParameter = field(default_factory=WeightRemapParameter)
     modifier: WeightModifierParameter = field(default_factory=WeightModifierParameter)

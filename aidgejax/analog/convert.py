@@ -24,8 +24,9 @@ from ..errors import GraphError
 from ..graph import Graph, Node, Value
 from ..interpreter.shape_inference import infer_shapes
 from ..training.optim import Optimizer
+from .errors import ConfigError
 from .functions import post_update
-from .settings import ConfigError, Settings, settings
+from .settings import Settings, settings
 from .tile import Convolution, Linear, declare, tile_arrays, write_parts, write_tile
 
 Arrays = dict[str, Any]
@@ -50,6 +51,7 @@ class AnalogLayer:
     parts: tuple[Part, ...]
     shape: tuple[int, ...]
     unfolded: bool
+    analog_bias: bool = False
 
 
 def layers(graph: Graph) -> tuple[AnalogLayer, ...]:
@@ -179,8 +181,11 @@ def write_layer(
     width = math.prod(weight.shape[1:])
     spans_in, spans_out = spans(width, s.mapping.max_input_size), spans(len(weight), s.mapping.max_output_size)
     many = len(spans_in) * len(spans_out) > 1
-    by_sample = s.modifier.per_batch_sample and s.modifier.type in ("ADD_NORMAL", "MULT_NORMAL")
-    unfold = conv and (unfold or s.by_row or s.io.w_noise > 0 or by_sample or many)
+    by_sample = not s.explicit and s.modifier.per_batch_sample and s.modifier.type in ("ADD_NORMAL", "MULT_NORMAL")
+    # The bias of several tiles is digital, whatever the config says, as in aihwkit.
+    analog_bias = bias is not None and not s.mapping.digital_bias and not many
+    by_window = s.by_row or s.io.w_noise > 0 or s.io.ir_drop > 0 or by_sample or many or analog_bias
+    unfold = conv and (unfold or by_window)
     if unfold and group > 1:
         raise ConfigError(
             f"node {node.name!r}: a convolution in {group} groups can be analog where noise and bound "
@@ -209,8 +214,8 @@ def write_layer(
     if many:
         result = _split(graph, x, prefix, s, weight, bias, product, spans_in, spans_out, parts)
     else:
-        declare(graph, prefix, *tile_arrays(weight, bias, s))
-        result, _ = write_tile(graph, x, prefix, s, product)
+        declare(graph, prefix, *tile_arrays(weight, bias, s, analog_bias))
+        result, _ = write_tile(graph, x, prefix, s, product, analog_bias)
     if unfold:
         sizes = (y.shape or ())[2:]
         if not all(isinstance(d, int) for d in sizes):
@@ -218,7 +223,7 @@ def write_layer(
                 f"node {node.name!r}: the windows of an image of unknown size cannot be laid out; give {y} its sizes"
             )
         result = op.Reshape(op.Transpose(result, perm=(0, 2, 1)), (0, len(weight), *sizes))
-    return result, AnalogLayer(node, prefix, s, parts, shape, unfold)
+    return result, AnalogLayer(node, prefix, s, parts, shape, unfold, analog_bias)
 
 
 def _split(
@@ -293,14 +298,17 @@ def logical_weights(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """(weight f[out, in, ...], bias) that a layer stands for: tile weight * mapping_scales * out_scaling_alpha."""
     held = {k: np.asarray(v) for k, v in {**graph.params, **graph.buffers, **(params or {}), **(buffers or {})}.items()}
-    flat = np.zeros((layer.shape[0], math.prod(layer.shape[1:])), held[f"{layer.parts[0].prefix}weight"].dtype)
+    width = math.prod(layer.shape[1:]) + layer.analog_bias
+    flat = np.zeros((layer.shape[0], width), held[f"{layer.parts[0].prefix}weight"].dtype)
     for part in layer.parts:
         w = held[f"{part.prefix}weight"]
         w = w.reshape(len(w), -1)
         for name in ("mapping_scales", "out_scaling_alpha"):
             if part.prefix + name in held:
                 w = w * held[part.prefix + name].reshape(-1, 1)
-        flat[part.outputs, part.inputs] = w
+        flat[part.outputs, slice(0, width) if layer.analog_bias else part.inputs] = w
+    if layer.analog_bias:
+        return flat[:, :-1].reshape(layer.shape), flat[:, -1]
     return flat.reshape(layer.shape), held.get(f"{layer.prefix}bias")
 
 

@@ -33,7 +33,7 @@ def analog_linear_init(weight: Any, bias: Any, config: Any) -> tuple[Arrays, Arr
             f"a linear layer has a weight [out, in] and a bias [out] or None; got {list(np.shape(weight))}"
             f" and {None if bias is None else list(np.shape(bias))}"
         )
-    params, state = tile_arrays(np.asarray(weight), bias, s)
+    params, state = tile_arrays(np.asarray(weight), bias, s, bias is not None and not s.mapping.digital_bias)
     return nested(jax.tree.map(jnp.asarray, params)), nested(jax.tree.map(jnp.asarray, state))
 
 
@@ -56,12 +56,15 @@ def analog_linear(
     "input_size" as the original does; also a field of the same name of config or config.pre_post.input_range.
     """
     x = jnp.asarray(x)
-    program, moved = _layer(settings(config, output_clipping_share), *_shapes(params, state, x), bool(training))
+    s = settings(config, output_clipping_share)
     flat, held = flattened(params), flattened(state)
+    analog_bias = not s.mapping.digital_bias and jnp.shape(flat["weight"])[1] == x.shape[-1] + 1
+    program, moved = _layer(s, _names(flat), _names(held), x.shape[-1], x.ndim, bool(training), analog_bias)
     outputs, saved, _ = program.forward(flat, held, {"x": x}, key)
     after = {name: outputs[tensor] for name, tensor in moved.items()}
     new = [{k: after.get(k, v) for k, v in old.items()} for old in (flat, held)]
-    return outputs["y"], nested(new[0]), nested(new[1]), {"tensors": saved, "state": held}
+    kept = {"tensors": saved, "state": held} | ({"analog_bias": ()} if analog_bias else {})
+    return outputs["y"], nested(new[0]), nested(new[1]), kept
 
 
 def analog_linear_backward(
@@ -76,8 +79,9 @@ def analog_linear_backward(
     dy = jnp.asarray(dy)
     flat = flattened(params)
     held = saved["state"]
-    width = flat["weight"].shape
-    program, _ = _layer(s, _names(flat), _names(held), width[1], dy.ndim, True)
+    analog_bias = "analog_bias" in saved
+    width = flat["weight"].shape[1] - analog_bias
+    program, _ = _layer(s, _names(flat), _names(held), width, dy.ndim, True, analog_bias)
     grads = program.backward(flat, saved["tensors"], {"y": dy})
     dx = grads.pop("x")
     return nested(grads), dx
@@ -103,11 +107,22 @@ def post_update(
         params = {**params, w: clipped}
     if s.remap.type != "NONE":
         scales = state.get(m, jnp.ones(1, params[w].dtype))
-        weight, new, ones = _apply("RemapWeight", (params[w], scales, params.get(alpha)), outputs=3, remap=s.remap.type)
+        how = {k: getattr(s.remap, k) for k in ("remapped_wmax", "max_scale_range", "max_scale_ref") if s.explicit}
+        weight, new, ones = _apply(
+            "RemapWeight",
+            (params[w], scales, params.get(alpha)),
+            outputs=3,
+            remap=s.remap.type,
+            relative=int(s.explicit),
+            **how,
+        )
         if keep_shape:
             new = jnp.broadcast_to(new, jnp.shape(scales))
         params = {**params, w: weight} | ({} if ones is None else {alpha: ones})
         state = {**state, m: new}
+    if prefix + "modifier_draw" in state:
+        drawn = state[prefix + "modifier_draw"]
+        state = {**state, prefix + "modifier_draw": jnp.asarray(drawn) + jnp.array([0, 1], jnp.int32)}
     return params, state
 
 
@@ -171,14 +186,16 @@ def _quantizer(n_bits: int, symmetric: bool, *shapes: tuple[int, ...]) -> Progra
 # ---- inside -------------------------------------------------------------------------------------------
 
 
-def layer_graph(config: Any, params: Arrays, state: Arrays, *, rank: int = 2) -> tuple[Graph, dict[str, str]]:
+def layer_graph(
+    config: Any, params: Arrays, state: Arrays, *, rank: int = 2, analog_bias: bool = False
+) -> tuple[Graph, dict[str, str]]:
     """The graph of one tile, and {tensor of the tile: its next value}; its producers are those of params and state."""
     flat, held = flattened(params), flattened(state)
     g = Graph("analog_linear")
     batch = [f"N{k}" for k in range(rank - 1)]
-    x = g.input("x", (*batch, np.shape(flat["weight"])[1]))
+    x = g.input("x", (*batch, np.shape(flat["weight"])[1] - analog_bias))
     declare(g, "", {k: np.asarray(v) for k, v in flat.items()}, {k: np.asarray(v) for k, v in held.items()})
-    y, moved = write_tile(g, x, "", settings(config), Linear(rank))
+    y, moved = write_tile(g, x, "", settings(config), Linear(rank), analog_bias)
     (named,) = g.add("Identity", [y], names=["y"])
     for o in dict.fromkeys([named.name, *moved.values()]):
         g.output(o)
@@ -189,17 +206,12 @@ def _names(flat: Arrays) -> tuple[tuple[str, tuple[int, ...], str], ...]:
     return tuple((k, tuple(jnp.shape(v)), jnp.result_type(v).name) for k, v in flat.items())
 
 
-def _shapes(params: Arrays, state: Arrays, x: Any) -> tuple:
-    flat, held = flattened(params), flattened(state)
-    return _names(flat), _names(held), jnp.shape(flat["weight"])[1], jnp.ndim(x)
-
-
 @lru_cache(maxsize=256)
 def _layer(
-    s: Settings, params: tuple, state: tuple, width: int, rank: int, training: bool
+    s: Settings, params: tuple, state: tuple, width: int, rank: int, training: bool, analog_bias: bool
 ) -> tuple[Program, dict[str, str]]:
     flat, held = ({k: np.zeros(shape, dtype) for k, shape, dtype in which} for which in (params, state))
-    graph, moved = layer_graph(s, flat, held, rank=rank)
+    graph, moved = layer_graph(s, flat, held, rank=rank, analog_bias=analog_bias)
     program = make_program(graph, seeds=["y"], wrt=[*flat, "x"], training=training, unreachable="zeros")
     return program, moved
 

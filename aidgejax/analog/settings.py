@@ -8,35 +8,23 @@ from __future__ import annotations
 
 import math
 import numbers
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from ..errors import AidgeJaxError
+from .compensation import BaseDriftCompensation
 from .config_io import IOParameters, MappingParameter
 from .config_pre_post import InputRangeParameter, PeripheryQuantizationParameter
 from .config_printing import dataclass_fields, default_of
 from .config_weights import WeightClipParameter, WeightModifierParameter, WeightRemapParameter
-
-
-class AihwkitException(AidgeJaxError):
-    """The family of aihwkit's errors."""
-
-
-class ConfigError(AihwkitException, ValueError):
-    """A field of a config that cannot be, or that this tile does not support; the message names the field."""
-
-
-class TorchTileConfigError(ConfigError):
-    """A setting that the torch tile does not support."""
-
-
-class AnalogBiasConfigError(ConfigError):
-    """The bias of a torch tile is always digital."""
-
-
-class PeripheryConfigError(ConfigError, AssertionError):
-    """Bits or batches of the periphery quantizer that cannot be; aihwkit asserts them."""
+from .errors import (
+    AnalogBiasConfigError,
+    ConfigError,
+    ExplicitTileConfigError,
+    PeripheryConfigError,
+    TorchTileConfigError,
+)
+from .noise_model import BaseNoiseModel
 
 
 class Snapshot:
@@ -89,6 +77,13 @@ class Settings:
     clip: Snapshot
     remap: Snapshot
     act_bits: tuple[int, bool] | None  # n_bits, symmetric of the outputs' quantizer
+    compensation: BaseDriftCompensation | None = None
+    noise_model: Any = field(default=None, compare=False)
+
+    @property
+    def tile(self) -> str:
+        """The tile's name for messages."""
+        return "explicit tile" if self.explicit else "torch tile"
 
     @property
     def by_row(self) -> bool:
@@ -112,7 +107,7 @@ def settings(config: Any, share: str | None = None) -> Settings:
         _periphery(periph),
         io,
         _modifier(config, explicit),
-        _mapping(config.mapping),
+        _mapping(config.mapping, explicit),
         Snapshot(
             WeightClipParameter,
             config.clip,
@@ -121,7 +116,18 @@ def settings(config: Any, share: str | None = None) -> Settings:
         ),
         Snapshot(WeightRemapParameter, config.remap),
         _act_bits(getattr(config, "act_quant_config", None)),
+        _of_kind(config, "drift_compensation", BaseDriftCompensation),
+        _of_kind(config, "noise_model", BaseNoiseModel),
     )
+
+
+def _of_kind(config: Any, name: str, kind: type) -> Any:
+    found = getattr(config, name, None)
+    if found is not None and not isinstance(found, kind):
+        raise ConfigError(
+            f"{name} is {found!r}: expected None or a {kind.__name__}, such as those of aihwkit.inference"
+        )
+    return found
 
 
 def named(member: Any) -> str:
@@ -207,7 +213,7 @@ def _resolution(where: str, value: Any) -> float:
 
 def _io(p: Any, explicit: bool) -> Snapshot:
     at = "forward."
-    tile = "the C++ tile of aidgejax" if explicit else "torch tile"
+    tile = "explicit tile" if explicit else "torch tile"
 
     def get(name: str, default: Any = 0.0) -> Any:
         return getattr(p, name, default)
@@ -228,10 +234,10 @@ def _io(p: Any, explicit: bool) -> Snapshot:
     w_noise = named(get("w_noise_type", "NONE"))
     if not explicit and (get("w_noise") > 0 or w_noise != "NONE"):
         raise ConfigError(f"{at}w_noise not supported in torch tile, nor is {at}w_noise_type")
-    if w_noise not in ("NONE", "ADDITIVE_CONSTANT"):
-        raise ConfigError(f"{at}w_noise_type is {w_noise}: expected NONE or ADDITIVE_CONSTANT")
+    if w_noise not in ("NONE", "ADDITIVE_CONSTANT", "PCM_READ"):
+        raise ConfigError(f"{at}w_noise_type is {w_noise}: expected NONE, ADDITIVE_CONSTANT or PCM_READ")
     for fields, what in [
-        (("ir_drop",), "IR drop"),
+        ((() if explicit else ("ir_drop",)), "IR drop"),
         (("out_nonlinearity", "out_nonlinearity_std"), "S-shaped non-linearity"),
         (("slope_calibration",), "Slope calibration"),
         (("v_offset_std", "r_series"), "Voltage offset or R-series"),
@@ -271,15 +277,46 @@ def _io(p: Any, explicit: bool) -> Snapshot:
         max_bm_factor=number(f"{at}max_bm_factor", get("max_bm_factor", 1000)),
         max_bm_res=number(f"{at}max_bm_res", get("max_bm_res", 0.25)),
         w_noise=float(get("w_noise")) if w_noise != "NONE" else 0.0,
+        ir_drop=number(f"{at}ir_drop", get("ir_drop"), 0),
     )
+
+
+OF_TORCH_TILE = ("NONE", "COPY", "ADD_NORMAL", "MULT_NORMAL", "DISCRETIZE")
+OF_EXPLICIT_TILE = (*OF_TORCH_TILE, "DISCRETIZE_ADD_NORMAL", "DOREFA", "POLY", "PROG_NOISE", "DROP_CONNECT")
 
 
 def _modifier(config: Any, explicit: bool) -> Snapshot:
     p, at = config.modifier, "modifier."
     kind = named(p.type)
-    if kind not in ("NONE", "COPY", "ADD_NORMAL", "MULT_NORMAL", "DISCRETIZE", *(["DOREFA"] if explicit else [])):
+    if explicit:
+        if kind not in OF_EXPLICIT_TILE:
+            raise ExplicitTileConfigError(
+                f"{at}type is {kind}: expected one of {', '.join(OF_EXPLICIT_TILE)} in the explicit tile"
+            )
+        if p.per_batch_sample:
+            raise ExplicitTileConfigError(f"{at}per_batch_sample: the explicit tile draws once for each step")
+        number(f"{at}pdrop", p.pdrop, 0)
+        if p.pdrop > 1:
+            raise ConfigError(f"{at}pdrop is {p.pdrop!r}: expected a probability, 0 to 1")
+        number(f"{at}g_max", p.g_max, above=0)
+    else:
+        _check_torch_modifier(p, kind)
+    return Snapshot(
+        WeightModifierParameter,
+        p,
+        std_dev=number(f"{at}std_dev", p.std_dev, 0),
+        res=max(number(f"{at}res", p.res), 0.0) if explicit else _resolution(f"{at}res", p.res),
+        assumed_wmax=number(f"{at}assumed_wmax", p.assumed_wmax),
+        dorefa_clip=number(f"{at}dorefa_clip", p.dorefa_clip),
+    )
+
+
+def _check_torch_modifier(p: Any, kind: str) -> None:
+    at = "modifier."
+    if kind not in OF_TORCH_TILE:
         raise TorchTileConfigError(
-            f"The given modifier noise type is not supported in the torch tile: {at}type is {kind}"
+            f"The given modifier noise type is not supported in the torch tile: {at}type is {kind}; "
+            f"InferenceRPUConfig's explicit tile has it"
         )
     if p.enable_during_test:
         raise TorchTileConfigError(f"Modifier noise is currently always off in the torch tile: {at}enable_during_test")
@@ -287,18 +324,10 @@ def _modifier(config: Any, explicit: bool) -> Snapshot:
         raise TorchTileConfigError(f"Bias is assumed to be in digital only for torch tile: {at}copy_last_column")
     if p.pdrop > 0:
         raise TorchTileConfigError(f"Drop connect is not supported in the torch tile: {at}pdrop is {p.pdrop!r}")
-    return Snapshot(
-        WeightModifierParameter,
-        p,
-        std_dev=number(f"{at}std_dev", p.std_dev, 0),
-        res=_resolution(f"{at}res", p.res),
-        assumed_wmax=number(f"{at}assumed_wmax", p.assumed_wmax),
-        dorefa_clip=number(f"{at}dorefa_clip", p.dorefa_clip),
-    )
 
 
-def _mapping(p: Any) -> Snapshot:
-    if not getattr(p, "digital_bias", True):
+def _mapping(p: Any, explicit: bool) -> Snapshot:
+    if not explicit and not getattr(p, "digital_bias", True):
         raise AnalogBiasConfigError("Analog bias is not supported in the torch tile: mapping.digital_bias is False")
     for f in ("max_input_size", "max_output_size"):
         if not isinstance(getattr(p, f), numbers.Integral) or getattr(p, f) < 0:
@@ -312,18 +341,29 @@ def _mapping(p: Any) -> Snapshot:
     )
 
 
+_REMAP = (("remapped_wmax", 1.0), ("max_scale_range", 0.0), ("max_scale_ref", 0.0))
+
+
 def _check_other_fields(config: Any, explicit: bool) -> None:
-    if named(config.clip.type) not in ("NONE", "FIXED_VALUE", "LAYER_GAUSSIAN"):
-        raise TorchTileConfigError(
-            f"The given weight clip type is not supported in the torch tile: clip.type is {named(config.clip.type)}"
+    tile = "explicit tile" if explicit else "torch tile"
+    refused = ExplicitTileConfigError if explicit else TorchTileConfigError
+    clip, remap, p = named(config.clip.type), named(config.remap.type), config.remap
+    if clip not in ("NONE", "FIXED_VALUE", "LAYER_GAUSSIAN"):
+        raise refused(f"The given weight clip type is not supported in the {tile}: clip.type is {clip}")
+    if remap not in ("NONE", "LAYERWISE_SYMMETRIC", "CHANNELWISE_SYMMETRIC"):
+        raise refused(
+            f"remap.type is {remap}: expected NONE, LAYERWISE_SYMMETRIC or CHANNELWISE_SYMMETRIC in the {tile}"
         )
-    if named(config.remap.type) not in ("NONE", "LAYERWISE_SYMMETRIC", "CHANNELWISE_SYMMETRIC"):
-        raise TorchTileConfigError(
-            f"remap.type is {named(config.remap.type)}: expected NONE, LAYERWISE_SYMMETRIC or CHANNELWISE_SYMMETRIC"
-        )
-    for f, only in (("remapped_wmax", 1.0), ("max_scale_range", 0.0), ("max_scale_ref", 0.0)):
-        if getattr(config.remap, f, only) != only:
-            raise TorchTileConfigError(f"Remap parameter {f} must be {only}. remap.{f} is {getattr(config.remap, f)!r}")
+    wmax, most = (getattr(p, f, d) for f, d in _REMAP[:2])
+    if explicit:
+        number("remap.remapped_wmax", wmax, above=0)
+        number("remap.max_scale_range", most)
+        if remap == "CHANNELWISE_SYMMETRIC" and most > 0 and wmax != 1:
+            raise refused(f"remap.max_scale_range is {most!r}, so remap.remapped_wmax must be 1: it is {wmax!r}")
+    else:
+        for f, only in _REMAP:
+            if getattr(p, f, only) != only:
+                raise refused(f"Remap parameter {f} must be {only} in the {tile}. remap.{f} is {getattr(p, f)!r}")
     backward = getattr(config, "backward", None)
     if explicit and backward is not None and not backward.is_perfect:
         raise ConfigError("backward.is_perfect is False: the backward pass of aidgejax is always the perfect product")

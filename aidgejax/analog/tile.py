@@ -13,15 +13,18 @@ What a tile computes, z being the input and W the weight it holds:
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ..graph import Builder, Graph, Value
+from .config_weights import WeightModifierParameter
 from .settings import Settings, Snapshot
 
 Arrays = dict[str, Any]
+DEFAULT_COEFFS = tuple(WeightModifierParameter().coeffs)
 CLIPPED = 0.999  # of out_bound: from there on an output counts as clipped.  Source: aihwkit
 
 
@@ -59,9 +62,14 @@ class Convolution:
 # ---- what a tile holds --------------------------------------------------------------------------------
 
 
-def tile_arrays(weight: Any, bias: Any, s: Settings) -> tuple[Arrays, Arrays]:
-    """(params, state) of a new tile that holds this logical weight f[out, *k]; flat, by name."""
+def tile_arrays(weight: Any, bias: Any, s: Settings, analog_bias: bool = False) -> tuple[Arrays, Arrays]:
+    """(params, state) of a new tile that holds this logical weight f[out, *k]; flat, by name.
+
+    analog_bias: the bias is the weight's last column, f[out, in + 1]."""
     weight = np.asarray(weight)
+    if analog_bias:
+        weight = np.concatenate([weight, np.asarray(bias, weight.dtype)[:, None]], axis=1)
+        bias = None
     dtype = weight.dtype
     one = lambda v: np.full(1, v, dtype)  # noqa: E731
     out = weight.shape[0]
@@ -71,8 +79,8 @@ def tile_arrays(weight: Any, bias: Any, s: Settings) -> tuple[Arrays, Arrays]:
         axes = tuple(range(1 if s.mapping.weight_scaling_columnwise else 0, weight.ndim))
         scales = np.abs(weight).max(axis=axes).reshape(-1) / dtype.type(s.mapping.weight_scaling_omega)
         state["mapping_scales"] = np.where(scales > 0, scales, 1).astype(dtype)
-    elif s.remap.type != "NONE":
-        state["mapping_scales"] = np.ones(1, dtype)
+    if s.remap.type != "NONE":
+        state["mapping_scales"] = np.broadcast_to(state.get("mapping_scales", np.ones(1, dtype)), out).copy()
     if "mapping_scales" in state:
         weight = weight / state["mapping_scales"].reshape(-1, *[1] * (weight.ndim - 1))
     params["weight"] = weight.astype(dtype)
@@ -93,6 +101,10 @@ def tile_arrays(weight: Any, bias: Any, s: Settings) -> tuple[Arrays, Arrays]:
     if s.io.out_noise > 0 and s.io.out_noise_std > 0 and not s.io.is_perfect:
         spread = np.random.default_rng(out).normal(size=out)
         state["out_noise_values"] = np.maximum(s.io.out_noise * (1 + s.io.out_noise_std * spread), 0).astype(dtype)
+    if s.compensation is not None:
+        state["alpha"] = np.ones(out if s.compensation.by_output else 1, dtype)
+    if s.explicit and s.modifier.type != "NONE":
+        state["modifier_draw"] = np.array([zlib.crc32(weight.tobytes()) >> 1, 0], np.int32)
     return params, state
 
 
@@ -116,10 +128,16 @@ def declare(graph: Graph, prefix: str, params: Arrays, state: Arrays) -> None:
 
 
 def write_tile(
-    graph: Graph, x: Value, prefix: str, s: Settings, product: Linear | Convolution
+    graph: Graph, x: Value, prefix: str, s: Settings, product: Linear | Convolution, analog_bias: bool = False
 ) -> tuple[Value, dict[str, str]]:
     """(y, {tensor of the tile: the tensor that is its next value}).  The tile's tensors must be declared."""
-    return _Writer(graph, prefix, s, product).write(x)
+    return _Writer(graph, prefix, s, product, analog_bias).write(x)
+
+
+def write_product(graph: Graph, x: Value, prefix: str, s: Settings, product: Linear) -> Value:
+    """The product with its converters and noise alone, as a test pass computes it: what reads a tile out."""
+    writer = _Writer(graph, prefix, s, product)
+    return writer.analog(x, writer.needed("weight"))
 
 
 def write_parts(graph: Graph, y: Value, prefix: str, s: Settings, product: Linear | Convolution) -> Value:
@@ -128,8 +146,10 @@ def write_parts(graph: Graph, y: Value, prefix: str, s: Settings, product: Linea
 
 
 class _Writer:
-    def __init__(self, graph: Graph, prefix: str, s: Settings, product: Linear | Convolution) -> None:
-        self.graph, self.prefix, self.s, self.product = graph, prefix, s, product
+    def __init__(
+        self, graph: Graph, prefix: str, s: Settings, product: Linear | Convolution, analog_bias: bool = False
+    ) -> None:
+        self.graph, self.prefix, self.s, self.product, self.analog_bias = graph, prefix, s, product, analog_bias
         self.op = Builder(graph, prefix)
         self.moved: dict[str, str] = {}
 
@@ -151,6 +171,9 @@ class _Writer:
         scale_r = op.StopGradient(r) if r is not None and s.explicit else r
         if r is not None:
             z = op.Div(inside, scale_r)
+        if self.analog_bias:
+            # Not divided by the range, which multiplies the outputs: the effective bias is r b, as in aihwkit.
+            z = op.Concat(z, op.Add(op.ZerosLike(op.Slice(z, (0,), (1,), (-1,))), 1.0), axis=-1)
         w = self.weight(x)
         y = self.analog(z, w)
         if s.explicit:
@@ -173,6 +196,8 @@ class _Writer:
             for v in scales[1:]:
                 scale = op.Mul(scale, v)
             y = op.Mul(y, self.across(self.quantized("scale_quant", scale)))
+        if self.held("alpha") is not None:
+            y = op.DriftCompensation(y, self.across(self.needed("alpha")), training_mode=0)
         return self.after(y), self.moved
 
     def after(self, y: Value) -> Value:
@@ -213,6 +238,26 @@ class _Writer:
         w, scales, m, op = self.needed("weight"), self.held("mapping_scales"), self.s.modifier, self.op
         if scales is not None:
             w = op.TileWeight(w, scales)
+        if self.held("modifier_draw") is not None:
+            # The default coefficients are relative; aihwkit divides them by g_max nevertheless.
+            g_max = 1.0 if m.coeffs == DEFAULT_COEFFS else m.g_max
+            return op.HeldWeightModifier(
+                w,
+                self.needed("modifier_draw"),
+                modifier=m.type,
+                std_dev=m.std_dev,
+                res=m.res,
+                rel_to_actual_wmax=int(m.rel_to_actual_wmax),
+                assumed_wmax=m.assumed_wmax,
+                dorefa_clip=m.dorefa_clip,
+                sto_round=int(m.sto_round),
+                pdrop=float(m.pdrop),
+                copy_last_column=int(m.copy_last_column),
+                coeffs=m.coeffs,
+                g_max=g_max,
+                enable_during_test=int(m.enable_during_test),
+                training_mode=0,
+            )
         if m.type not in ("NONE", "COPY"):
             w = op.WeightModifier(
                 w,
@@ -231,7 +276,12 @@ class _Writer:
 
     def multiply(self, u: Value, w: Value) -> Value:
         m = self.s.modifier
-        if m.per_batch_sample and m.type in ("ADD_NORMAL", "MULT_NORMAL") and isinstance(self.product, Linear):
+        if (
+            not self.s.explicit
+            and m.per_batch_sample
+            and m.type in ("ADD_NORMAL", "MULT_NORMAL")
+            and isinstance(self.product, Linear)
+        ):
             return self.product.per_sample(self.op, u, w)
         return self.product(self.op, u, w)
 
@@ -268,9 +318,15 @@ class _Writer:
         if inp_noise is not None:
             u = op.Add(u, inp_noise)
         o = self.asymmetric(self.multiply(self.asymmetric(u, io.inp_asymmetry), w), io.out_asymmetry)
+        if io.ir_drop:
+            o = op.Sub(o, self.ir_drop(u, w))
         if io.w_noise:
-            norm = op.Sqrt(op.ReduceSum(op.Mul(u, u), (-1,), keepdims=1))
-            o = op.Add(o, op.Mul(op.StopGradient(norm), self.noise(o, io.w_noise)))
+            square = op.Mul(u, u)
+            if io.w_noise_type == "PCM_READ":
+                power = self.multiply(square, op.Abs(w))
+            else:
+                power = op.ReduceSum(square, (-1,), keepdims=1)
+            o = op.Add(o, op.Mul(op.StopGradient(op.Sqrt(power)), op.Mul(op.GaussianNoise(o), float(io.w_noise))))
         out_noise = self.noise(o, io.out_noise) if out_noise is None else out_noise
         if out_noise is not None:
             o = op.Add(o, out_noise)
@@ -280,6 +336,22 @@ class _Writer:
         if scale is not None:
             y = op.Mul(y, scale)
         return y
+
+    def ir_drop(self, u: Value, w: Value) -> Value:
+        """What the wires' resistance takes from each output.
+
+        With a = n sum_j |w_j u_j| / ir_drop_g_ratio for n inputs: (0.05 a^3 - 0.2 a^2 + 0.5 a) times
+        sum_j w_j u_j (1 - (1 - j / n)^2).  Source: Rasch et al., "Hardware-aware training for large-scale and diverse
+        deep learning inference workloads using in-memory computing-based accelerators" (2023)."""
+        op, n = self.op, self.graph_width(w)
+        a = op.Mul(self.multiply(op.Abs(u), op.Abs(w)), n / float(self.s.io.ir_drop_g_ratio))
+        share = op.Mul(op.Add(op.Mul(op.Add(op.Mul(a, 0.05), -0.2), a), 0.5), a)
+        position = np.arange(n, dtype=np.float32) / n
+        near = self.multiply(op.Mul(u, op.constant(1 - (1 - position) ** 2)), w)
+        return op.Mul(op.Mul(share, near), float(self.s.io.ir_drop))
+
+    def graph_width(self, w: Value) -> int:
+        return int(np.prod(self.graph.producers[f"{self.prefix}weight"].data.shape[1:]))
 
     def managed(self, z: Value) -> Value | float | None:
         io = self.s.io

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from ..errors import GraphError
 from ._registry import operator
 from .analog import gaussian, scales_like, spread, spread_onnx
-from .fake_quantize import round_to
+from .fake_quantize import round_to, true_quotient
 from .random import its_key
 
 MODIFIERS = ("NONE", "COPY", "ADD_NORMAL", "MULT_NORMAL", "DISCRETIZE", "DOREFA")
@@ -125,30 +125,61 @@ def clip_weight(w, *, clip="LAYER_GAUSSIAN", sigma=2.5, fixed_value=-1.0):
     return jnp.minimum(jnp.maximum(w, -bound), bound)
 
 
-def remap_weight_onnx(op, w, scales, alpha, *, remap):
-    whole = op.Mul(w, scales_like(op, scales, w.rank))
-    if alpha is not None:
-        whole = op.Mul(whole, scales_like(op, alpha, w.rank))
-    axes = tuple(range(1, w.rank)) if remap == "CHANNELWISE_SYMMETRIC" else tuple(range(w.rank))
+def remap_weight_onnx(op, w, scales, alpha, *, remap, relative, remapped_wmax, max_scale_range, max_scale_ref):
+    by_row = remap == "CHANNELWISE_SYMMETRIC"
+    merged = scales if alpha is None else op.Mul(scales, alpha)
+    whole = w if relative else op.Mul(w, scales_like(op, merged, w.rank))
+    axes = tuple(range(1, w.rank)) if by_row else tuple(range(w.rank))
     peak = op.ReduceMax(op.Abs(whole), axes, keepdims=1)
+    if remapped_wmax != 1:
+        peak = op.Div(peak, float(remapped_wmax))
     peak = op.Where(op.Greater(peak, 0.0), peak, 1.0)
     ones = None if alpha is None else op.Add(op.ZerosLike(alpha), 1.0)
-    return op.Div(whole, peak), op.Reshape(peak, (-1,)), ones
+    new = op.Reshape(peak, (-1,))
+    if not relative:
+        return op.Div(whole, peak), new, ones
+    new = op.Mul(merged, new)
+    if not by_row or max_scale_range <= 0:
+        return op.Div(w, peak), new, ones
+    low = op.Max(op.ReduceMin(merged, keepdims=0), max(max_scale_ref, 0.0))
+    new = op.Min(new, op.Mul(low, float(max_scale_range)))
+    return op.Mul(w, scales_like(op, op.Div(merged, new), w.rank)), new, ones
 
 
 @operator("RemapWeight", decompose=remap_weight_onnx, outputs=3)
-def remap_weight(w, scales, alpha=None, *, remap="LAYERWISE_SYMMETRIC"):
-    """W / max |W|, max |W| and ones, where W = w scales alpha.  f[o, *k], f[o or 1] twice -> f[o, *k], f[o or 1] twice.
+def remap_weight(
+    w,
+    scales,
+    alpha=None,
+    *,
+    remap="LAYERWISE_SYMMETRIC",
+    relative=0,
+    remapped_wmax=1.0,
+    max_scale_range=0.0,
+    max_scale_ref=0.0,
+):
+    """The weight spread over the tile's range, its new scales, and ones for alpha, which the scales take up.
 
-    The maximum is of all of W ("LAYERWISE_SYMMETRIC", one scale), or of each row ("CHANNELWISE_SYMMETRIC"); 1 where it
-    is 0.  After an optimizer's step.  Source: aihwkit."""
+    f[o, *k], f[o or 1] twice -> f[o, *k], f[o or 1] twice.  M is the maximum of all of |W|, or of each row
+    ("CHANNELWISE_SYMMETRIC"), divided by remapped_wmax; 1 where it is 0.  After an optimizer's step.
+    W = w scales alpha: W / M and M.  relative (the explicit tile's): W = w: W / M and M scales alpha, so that rows keep
+    their relative scales.  max_scale_range > 0 (relative, by rows): no new scale exceeds max_scale_range times the
+    smallest old one (or max_scale_ref if that is larger); the weight takes the rest.  Source: aihwkit."""
     if remap not in ("LAYERWISE_SYMMETRIC", "CHANNELWISE_SYMMETRIC"):
         raise GraphError(f"remap is {remap!r}, expected 'LAYERWISE_SYMMETRIC' or 'CHANNELWISE_SYMMETRIC'")
     ones = (1,) * (jnp.ndim(w) - 1)
-    whole = w * jnp.reshape(scales, (-1, *ones))
-    if alpha is not None:
-        whole = whole * jnp.reshape(alpha, (-1, *ones))
-    axes = tuple(range(1 if remap == "CHANNELWISE_SYMMETRIC" else 0, jnp.ndim(w)))
-    peak = jnp.max(jnp.abs(whole), axis=axes, keepdims=True)
+    by_row = remap == "CHANNELWISE_SYMMETRIC"
+    merged = scales if alpha is None else scales * alpha
+    whole = w if relative else w * jnp.reshape(merged, (-1, *ones))
+    peak = jnp.max(jnp.abs(whole), axis=tuple(range(1 if by_row else 0, jnp.ndim(w))), keepdims=True) / remapped_wmax
     peak = jnp.where(peak > 0, peak, 1)
-    return whole / peak, jnp.reshape(peak, (-1,)), None if alpha is None else jnp.ones_like(alpha)
+    new = jnp.reshape(peak, (-1,))
+    alpha = None if alpha is None else jnp.ones_like(alpha)
+    if not relative:
+        return true_quotient(whole, peak), new, alpha
+    new = merged * new
+    if not by_row or max_scale_range <= 0:
+        return true_quotient(w, peak), new, alpha
+    low = jnp.maximum(jnp.min(merged), max(max_scale_ref, 0.0))
+    new = jnp.minimum(new, low * max_scale_range)
+    return w * jnp.reshape(merged / new, (-1, *ones)), new, alpha

@@ -179,10 +179,28 @@ def clip_weight(w, *, clip="LAYER_GAUSSIAN", sigma=2.5, fixed_value=-1.0):
 
 
 @define("RemapWeight")
-def remap_weight(w, scales, alpha=None, *, remap="LAYERWISE_SYMMETRIC"):
+def remap_weight(
+    w,
+    scales,
+    alpha=None,
+    *,
+    remap="LAYERWISE_SYMMETRIC",
+    relative=0,
+    remapped_wmax=1.0,
+    max_scale_range=0.0,
+    max_scale_ref=0.0,
+):
     rows = lambda v: v.reshape(-1, *[1] * (w.ndim - 1))  # noqa: E731
-    whole = w * rows(scales) * (1 if alpha is None else rows(alpha))
-    new = np.abs(whole).reshape(len(w), -1).max(axis=1)
-    new = new if remap == "CHANNELWISE_SYMMETRIC" else new.max().reshape(1)
-    new = np.where(new > 0, new, new.dtype.type(1))
-    return whole / rows(new), new, None if alpha is None else np.ones_like(alpha)
+    old = scales * (1 if alpha is None else alpha)
+    whole = w if relative else w * rows(old)
+    most = np.abs(whole).reshape(len(w), -1).max(axis=1) / w.dtype.type(remapped_wmax)
+    most = most if remap == "CHANNELWISE_SYMMETRIC" else most.max().reshape(1)
+    most = np.where(most > 0, most, most.dtype.type(1))
+    ones = None if alpha is None else np.ones_like(alpha)
+    if not relative:
+        return whole / rows(most), most, ones
+    new = most * old
+    if remap == "CHANNELWISE_SYMMETRIC" and max_scale_range > 0:
+        new = np.minimum(new, w.dtype.type(max_scale_range) * max(old.min(), w.dtype.type(max_scale_ref), 0))
+        return w * rows(old / new), new, ones
+    return w / rows(most), new, ones

@@ -1,30 +1,22 @@
 """aihwkit.exceptions: one family with aidgejax's own."""
 
-from ...analog.settings import (
+from ...analog.errors import (
     AihwkitException,
     AnalogBiasConfigError,
+    ArgumentError,
     ConfigError,
+    CudaError,
+    ExplicitTileConfigError,
+    ModuleError,
     PeripheryConfigError,
+    TileError,
+    TileModuleError,
     TorchTileConfigError,
 )
 from ...errors import AidgeJaxError
 
-
-class ArgumentError(AihwkitException, ValueError):
-    """An argument that does not fit, e.g. a model without analog layers."""
-
-
-class TileError(AihwkitException, ValueError):
-    """A tile used in a way that it does not allow."""
-
-
 __all__ = [
-    "AidgeJaxError",
-    "AihwkitException",
-    "AnalogBiasConfigError",
-    "ArgumentError",
-    "ConfigError",
-    "PeripheryConfigError",
-    "TileError",
+    "AidgeJaxError", "AihwkitException", "AnalogBiasConfigError", "ArgumentError", "ConfigError", "CudaError",
+    "ExplicitTileConfigError", "ModuleError", "PeripheryConfigError", "TileError", "TileModuleError",
     "TorchTileConfigError",
-]
+]  # fmt: skip

@@ -13,11 +13,21 @@ CONFIGS = {
 }
 
 
-def family(name):
+INFERENCE = HERE.parent / "aihwkit_inference"  # of aihwkit at git 4545f11b
+
+
+def table(name, folder=INFERENCE):
+    """A family that is a table rather than cases."""
+    return json.loads((folder / f"{name}.json").read_text())
+
+
+def family(name, folder=HERE):
     """The cases of a family with their arrays; those that hang on the last bit, and documented oddities, left out."""
-    told = json.loads((HERE / f"{name}.json").read_text())
-    with np.load(HERE / f"{name}.npz", allow_pickle=False) as arrays:
-        found = {k: arrays[k] for k in arrays.files}
+    told = table(name, folder)
+    found = {}
+    if (folder / f"{name}.npz").exists():
+        with np.load(folder / f"{name}.npz", allow_pickle=False) as arrays:
+            found = {k: arrays[k] for k in arrays.files}
 
     def filled(v):
         if isinstance(v, dict):

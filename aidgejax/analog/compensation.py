@@ -1,0 +1,54 @@
+"""Drift compensation: how much weaker a tile answers than just after programming, and the factor that makes up for it.
+
+A compensation reads the outputs of all unit vectors; alpha = baseline / readout.  Classes of aihwkit's names.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+
+LEAST = 1e-4  # of a readout, so that alpha is finite
+
+
+class BaseDriftCompensation:
+    """by_output: one factor for each output; exact: the baseline is that of the ideal, unprogrammed weights."""
+
+    by_output = False
+    exact = False
+
+    def readout(self, outputs: Any) -> Any:
+        """f[1] or f[out] of the outputs f[in, out] that the unit vectors give."""
+        return jnp.ones(1, jnp.asarray(outputs).dtype)
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other)
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+class GlobalDriftCompensation(BaseDriftCompensation):
+    """One factor for the tile: from the mean magnitude of all outputs."""
+
+    def readout(self, outputs: Any) -> Any:
+        return jnp.maximum(jnp.reshape(jnp.mean(jnp.abs(outputs)), (1,)), LEAST)
+
+
+class GlobalDriftCompensationWithExactReference(GlobalDriftCompensation):
+    """The same, relative to the weights that were to be programmed, without converters."""
+
+    exact = True
+
+
+class PerColumnDriftCompensation(BaseDriftCompensation):
+    """One factor for each output: from the mean magnitude over the unit vectors."""
+
+    by_output = True
+
+    def readout(self, outputs: Any) -> Any:
+        return jnp.maximum(jnp.mean(jnp.abs(outputs), axis=0), LEAST)

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import jax.numpy as jnp
 
 from ..errors import GraphError
+from . import _blockwise_attention as blockwise
 from ._eager import EagerBuilder
 from ._registry import operator
 
@@ -125,7 +126,7 @@ def weights(
     q, k, v = (as_heads(op, t, n) if flat else t for t, n in ((Q, heads), (K, kv), (V, kv)))
     if past_key is not None:
         k, v = op.Concat(past_key, k, axis=2), op.Concat(past_value, v, axis=2)
-    root = math.sqrt(1 / math.sqrt(size) if scale is None else scale)
+    root = root_of(scale, size)
     mask = None if attn_mask is None else padded_mask(op, attn_mask, total)
     may = allowed(
         op,
@@ -180,7 +181,7 @@ def attention_words(op, *inputs, qk_matmul_output_mode, **setting):
     return from_heads(op, y) if w.flat else y, w.k, w.v, w.stages[qk_matmul_output_mode]
 
 
-def attention_vjp(
+def through_weights(
     op,
     Q,
     K,
@@ -202,7 +203,7 @@ def attention_vjp(
     softcap,
     **setting,
 ):
-    """Through the weights, which are computed again: only Q, K, V and the mask are kept from the forward."""
+    """Gradients in elementary nodes; the weights are computed again from Q, K, V and the mask."""
     w = weights(op, Q, K, V, attn_mask, past_key, past_value, nonpad_kv_seqlen, softcap=softcap, **setting)
     group = lambda t: t if w.heads == w.kv else op.Reshape(t, (0, w.kv, -1, 0))  # noqa: E731
     ungroup = lambda t: t if w.heads == w.kv else op.Reshape(t, (0, w.heads, -1, 0))  # noqa: E731
@@ -236,6 +237,99 @@ def attention_vjp(
     return *shares, d_mask, *d_past, None
 
 
+def is_plain(past_key, valid, softcap, left_window_size, right_window_size):
+    """No cache, no cap, no windows: what AttentionGrad and the blockwise form know."""
+    return past_key is None and valid is None and not softcap and max(left_window_size, right_window_size) < 0
+
+
+def attention_vjp(
+    op,
+    Q,
+    K,
+    V,
+    attn_mask,
+    past_key,
+    past_value,
+    nonpad_kv_seqlen,
+    Y,
+    present_key,
+    present_value,
+    qk,
+    dY,
+    d_key,
+    d_value,
+    d_qk,
+    *,
+    qk_matmul_output_mode,
+    softcap,
+    left_window_size,
+    right_window_size,
+    **setting,
+):
+    """One operator for the plain form; elementary nodes otherwise.  Only Q, K, V and the mask are kept."""
+    plain = is_plain(past_key, nonpad_kv_seqlen, softcap, left_window_size, right_window_size)
+    if plain and d_key is None and d_value is None and d_qk is None:
+        trained = attn_mask is not None and attn_mask.dtype != "bool"
+        found = op.AttentionGrad(dY, Q, K, V, attn_mask, outputs=4 if trained else 3, **setting)
+        return *found, *[None] * (7 - len(found))
+    return through_weights(
+        op, Q, K, V, attn_mask, past_key, past_value, nonpad_kv_seqlen, Y, present_key, present_value, qk,
+        dY, d_key, d_value, d_qk, qk_matmul_output_mode=qk_matmul_output_mode, softcap=softcap,
+        left_window_size=left_window_size, right_window_size=right_window_size, **setting,
+    )  # fmt: skip
+
+
+def attention_grad_onnx(op, dY, Q, K, V, attn_mask=None, **setting):
+    return through_weights(
+        op, Q, K, V, attn_mask, None, None, None, None, None, None, None, dY, None, None, None,
+        qk_matmul_output_mode=0, softcap=0.0, left_window_size=-1, right_window_size=-1, **setting,
+    )[:4]  # fmt: skip
+
+
+@operator("AttentionGrad", decompose=attention_grad_onnx, outputs=4)
+def attention_grad(
+    dY,
+    Q,
+    K,
+    V,
+    attn_mask=None,
+    *,
+    is_causal=0,
+    kv_num_heads=None,
+    q_num_heads=None,
+    scale=None,
+    softmax_precision=None,
+    wanted=(True,) * 4,
+):
+    """Gradients of Attention's first four inputs.  f[b, h, l, e], f[b, h, l, d], f[b, k, s, d], f[b, k, s, e] -> the
+    same shapes; that of a mask is summed to its shape.  Long sequences go block by block: no [l, s] is held."""
+    setting = {"is_causal": is_causal, "scale": scale}
+    heads, kv, size = head_counts(Q, K, V, q_num_heads, kv_num_heads)
+    want_mask = attn_mask is not None and attn_mask.dtype != jnp.bool_ and wanted[3]
+    if not blockwise.is_large(Q.shape[-2], K.shape[-2]):
+        setting |= {"kv_num_heads": kv_num_heads, "q_num_heads": q_num_heads, "softmax_precision": softmax_precision}
+        found = attention_grad_onnx(EagerBuilder(), dY, Q, K, V, attn_mask, **setting)
+        return tuple(None if g is None else jnp.asarray(g, t.dtype) for g, t in zip(found, (Q, K, V, dY), strict=True))
+    op, flat = EagerBuilder(), Q.ndim == 3
+    dy, q = (as_heads(op, t, heads) if flat else t for t in (dY, Q))
+    k, v = (as_heads(op, t, kv) if flat else t for t in (K, V))
+    mask = None if attn_mask is None else blockwise.grouped_mask(padded_mask(op, attn_mask, k.shape[2]), heads, kv)
+    shape = blockwise.Setting(root_of(scale, size), bool(is_causal))
+    split = [blockwise.grouped(t, kv) for t in (dy, q)]
+    dq, dk, dv, d_mask = blockwise.attend_backward(*split, k, v, mask, shape, want_mask)
+    found = [jnp.reshape(dq, q.shape), dk, dv]
+    found = [from_heads(op, t) if flat else t for t in found]
+    if d_mask is not None:
+        d_mask = jnp.reshape(d_mask, (q.shape[0], heads, *d_mask.shape[3:]))
+        d_mask = op.SumLike(d_mask[..., : attn_mask.shape[-1]], attn_mask)
+    like = (Q, K, V, attn_mask)
+    return tuple(None if g is None else g.astype(t.dtype) for g, t in zip((*found, d_mask), like, strict=True))
+
+
+def root_of(scale, size):
+    return math.sqrt(1 / math.sqrt(size) if scale is None else scale)
+
+
 def attention_flops(inputs, outputs, attributes):
     q, k, v = inputs[:3]
     heads = attributes["q_num_heads"] or 1
@@ -264,6 +358,7 @@ def attention(
     scale=None,
     softcap=0.0,
     softmax_precision=None,
+    wanted=(True,) * 4,
 ):
     """softmax(Q K^T scale + mask) V by heads.  f[b, h, l, d], f[b, k, s, d], f[b, k, s, e] -> f[b, h, l, e].
 
@@ -282,6 +377,9 @@ def attention(
         raise GraphError(f"scale is {scale}, expected a number above 0")
     if min(left_window_size, right_window_size) < -1:
         raise GraphError(f"windows of {left_window_size} and {right_window_size}: expected -1 (open) or more")
+    plain = is_plain(past_key, nonpad_kv_seqlen, softcap, left_window_size, right_window_size)
+    if plain and not any(wanted[1:]) and blockwise.is_large(Q.shape[-2], K.shape[-2]):
+        return attention_by_blocks(Q, K, V, attn_mask, is_causal, kv_num_heads, q_num_heads, scale), None, None, None
     return attention_words(
         EagerBuilder(),
         Q,
@@ -301,6 +399,17 @@ def attention(
         softcap=softcap,
         softmax_precision=softmax_precision,
     )
+
+
+def attention_by_blocks(Q, K, V, attn_mask, is_causal, kv_num_heads, q_num_heads, scale):
+    op, flat = EagerBuilder(), Q.ndim == 3
+    heads, kv, size = head_counts(Q, K, V, q_num_heads, kv_num_heads)
+    q, k, v = (as_heads(op, t, n) if flat else t for t, n in ((Q, heads), (K, kv), (V, kv)))
+    mask = None if attn_mask is None else blockwise.grouped_mask(padded_mask(op, attn_mask, k.shape[2]), heads, kv)
+    setting = blockwise.Setting(root_of(scale, size), bool(is_causal))
+    y, _ = blockwise.attend(blockwise.grouped(q, kv), k, v, mask, setting)
+    y = jnp.reshape(y, (*q.shape[:3], v.shape[3])).astype(Q.dtype)
+    return from_heads(op, y) if flat else y
 
 
 # ---- rotation -----------------------------------------------------------------------------------------

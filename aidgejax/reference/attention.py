@@ -86,6 +86,38 @@ def attention(
     return y, k, v, (raw, capped, biased, p)[qk_matmul_output_mode]
 
 
+@define("AttentionGrad")
+def attention_grad(
+    dy, q, k, v, mask=None, *, is_causal=0, kv_num_heads=None, q_num_heads=None, scale=None, softmax_precision=None
+):
+    """Through the weights p: dv = p^T dy, d scores = p (dy v^T - sum(p dy v^T)), query by query."""
+    flat = q.ndim == 3
+    kind, shapes = q.dtype, (q.shape, k.shape, v.shape)
+    setting = {"is_causal": is_causal, "kv_num_heads": kv_num_heads, "q_num_heads": q_num_heads, "scale": scale}
+    p = attention(q, k, v, mask, qk_matmul_output_mode=3, softmax_precision=softmax_precision, **setting)[3]
+    if flat:
+        dy, q = heads_of(dy, q_num_heads), heads_of(q, q_num_heads)
+        k, v = heads_of(k, kv_num_heads), heads_of(v, kv_num_heads)
+    factor = 1 / np.sqrt(q.shape[3]) if scale is None else scale
+    dq, dk, dv, ds = (np.zeros(s, np.float64) for s in (q.shape, k.shape, v.shape, p.shape))
+    shared = q.shape[1] // k.shape[1]
+    for b, h, i in np.ndindex(*q.shape[:3]):
+        at = (b, h // shared)
+        dv[at] += np.outer(p[b, h, i], dy[b, h, i])
+        dp = v[at] @ dy[b, h, i]
+        ds[b, h, i] = p[b, h, i] * (dp - np.sum(p[b, h, i] * dp))
+        dq[b, h, i] = factor * (ds[b, h, i] @ k[at])
+        dk[at] += factor * np.outer(ds[b, h, i], q[b, h, i])
+    found = [dq, dk, dv]
+    if flat:
+        found = [t.transpose(0, 2, 1, 3).reshape(s) for t, s in zip(found, shapes, strict=True)]
+    if mask is None or mask.dtype == bool:
+        return tuple(t.astype(kind) for t in found)
+    ds = ds[..., : mask.shape[-1]]
+    extra = tuple(range(4 - mask.ndim)) + tuple(4 - mask.ndim + n for n, d in enumerate(mask.shape) if d == 1)
+    return *(t.astype(kind) for t in found), ds.sum(axis=extra).reshape(mask.shape).astype(mask.dtype)
+
+
 @define("RotaryEmbedding")
 def rotary_embedding(x, cos, sin, position_ids=None, *, interleaved=0, num_heads=0, rotary_embedding_dim=0):
     y = (x.transpose(0, 2, 1, 3) if x.ndim == 4 else x.reshape(*x.shape[:2], num_heads, -1)).copy()

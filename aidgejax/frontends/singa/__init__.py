@@ -17,6 +17,7 @@ Where this front end differs from SINGA on purpose (measured on Apache SINGA 5.1
 * Layers take any batch size at any time; convolutions take groups and dilation everywhere.
 * A compiled step takes the tensors that are passed to it, and returns new ones.
 * initializer.eye and orthogonal fill matrices (SINGA refuses exactly those).
+* CudnnRNN runs on every device; DistOpt's forms that send less (half, partial, sparse) are the plain update.
 * save_states refuses an aux state with a state's name; load_states refuses to load before `compile`.
 * What ends SINGA's process (unfilled tensors, shapes that do not fit) raises an exception of aidgejax.errors, which is
   also of the kind that SINGA raises where it does (AssertionError, TypeError, ValueError, NotImplementedError).

@@ -7,12 +7,15 @@ would compute for the whole batch.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ._errors import Unsupported
+from ._operation import backward
 from ._optimizers import SGD
 
 
@@ -39,6 +42,7 @@ class DistOpt:
                 f"several machines start jax.distributed first"
             )
         devices = devices[:world_size] if world_size else devices
+        self._warned: set[str] = set()
         self.world_size, self.local_rank, self.global_rank = len(devices), 0, 0
         self._rows = NamedSharding(Mesh(devices, ("batch",)), PartitionSpec("batch"))
 
@@ -60,12 +64,46 @@ class DistOpt:
     def wait(self) -> None:
         """Nothing to do."""
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("backward_and_"):
-            raise Unsupported(
-                f"DistOpt.{name} sends part of the gradients, or in half precision, over NCCL; here XLA "
-                f"reduces them: call the optimizer with the loss"
+    # ---- forms that save on what is sent between processes: nothing is sent here, so each is the plain update ----
+
+    def backward_and_update_half(
+        self, loss: Any, threshold: int = 2097152, clipping: bool = False, clip_Value: float = 100
+    ) -> None:
+        """Backward and update; clipping: with every element of the gradients kept within clip_Value."""
+        self._as_plain("backward_and_update_half", "gradients in half precision")
+        if not clipping:
+            self.opt(loss)
+            return
+        for p, g in backward(loss):
+            g.data = jnp.clip(g.array, -clip_Value, clip_Value)
+            self.opt.apply(p.name, p, g)
+        self.opt.step()
+
+    def backward_and_partial_update(self, loss: Any, threshold: int = 2097152) -> None:
+        """Backward and update of all parameters."""
+        self._as_plain("backward_and_partial_update", "the gradients of some parameters in turn")
+        self.opt(loss)
+
+    def backward_and_sparse_update(self, loss: Any, spars: float = 0.05, topK: bool = False, corr: bool = True) -> None:
+        """Backward and update with whole gradients."""
+        self._as_plain("backward_and_sparse_update", "the largest elements of the gradients")
+        self.opt(loss)
+
+    def fused_all_reduce(self, tensor: Any, send: bool = True) -> None:
+        """Nothing to do, as for all_reduce."""
+
+    all_reduce_half, fused_all_reduce_half = all_reduce, fused_all_reduce
+
+    def _as_plain(self, name: str, what: str) -> None:
+        if name not in self._warned:
+            self._warned.add(name)
+            warnings.warn(
+                f"DistOpt.{name} sends {what} between processes in SINGA; here one process holds the model and "
+                f"nothing is sent, so it is the plain update",
+                stacklevel=3,
             )
-        if name == "opt":
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "opt":
             raise AttributeError(name)
         return getattr(self.opt, name)

@@ -128,10 +128,3 @@ class LSTM(RNN_Base):
         g = F.tanh(self._gate(x, h, "g"))
         c = F.add(F.mul(f, c), F.mul(i, g))
         return F.mul(o, F.tanh(c)), c
-
-
-class CudnnRNN(Layer):
-    """SINGA's binding to cuDNN's recurrent layers.  Use RNN or LSTM, which run on a GPU as well."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        raise Unsupported("CudnnRNN does not exist here: RNN and LSTM are compiled for whatever device there is")

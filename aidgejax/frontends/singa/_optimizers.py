@@ -63,6 +63,10 @@ class Optimizer:
         """The same under its older name."""
         self(loss)
 
+    def call(self, loss: Tensor) -> None:
+        """The same as calling it."""
+        self(loss)
+
     def update(self, param: Tensor, grad: Tensor) -> None:
         """Update one parameter; no step is counted, so schedules stand still until `step`."""
         self.apply(param.name, param, grad)

@@ -212,6 +212,32 @@ class Tensor:
         else:
             raise DoesNotFit(f"tensor {self.name}: t should be Tensor or numpy array., got {type(t).__name__}")
 
+    # Rows and columns of a matrix, in place, by a vector.
+
+    def add_column(self, v: Tensor) -> None:
+        """v added to each column."""
+        self._in_place(self + v.reshape((v.size(), 1)))
+
+    def add_row(self, v: Tensor) -> None:
+        """v added to each row."""
+        self._in_place(self + v.reshape((1, v.size())))
+
+    def div_column(self, v: Tensor) -> None:
+        """Each column divided by v."""
+        self._in_place(self / v.reshape((v.size(), 1)))
+
+    def div_row(self, v: Tensor) -> None:
+        """Each row divided by v."""
+        self._in_place(self / v.reshape((1, v.size())))
+
+    def mult_column(self, v: Tensor) -> None:
+        """Each column times v."""
+        self._in_place(self * v.reshape((v.size(), 1)))
+
+    def mult_row(self, v: Tensor) -> None:
+        """Each row times v."""
+        self._in_place(self * v.reshape((1, v.size())))
+
     def to_device(self, device: Device) -> Tensor:
         self.device = device
         self.data.ToDevice(device)

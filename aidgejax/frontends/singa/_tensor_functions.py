@@ -24,6 +24,7 @@ __all__ = [
     "concatenate",
     "contiguous",
     "copy_data_to_from",
+    "copy_from_numpy",
     "div",
     "einsum",
     "eltwise_mult",
@@ -127,6 +128,11 @@ def reshape(tensor: Tensor, shape: Any) -> Tensor:
 
 def transpose(t: Tensor, axes: Any = None) -> Tensor:
     return t.transpose(axes)
+
+
+def copy_from_numpy(data: Any, np_array: Any) -> None:
+    """Fill a raw tensor with the values of an array of as many elements."""
+    data.array = jnp.asarray(np_array, DTYPES[data.data_type()]).reshape(data.shape())
 
 
 def copy_data_to_from(dst: Tensor, src: Tensor, size: int, dst_offset: int = 0, src_offset: int = 0) -> None:

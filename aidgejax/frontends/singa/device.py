@@ -24,7 +24,12 @@ class Device:
 
     def place(self, array: Any) -> Any:
         """The array on this device."""
-        return array if self._platform is None else jax.device_put(array, jax.devices(self._platform)[self._number])
+        return array if self._platform is None else jax.device_put(array, self.jax_device)
+
+    @property
+    def jax_device(self) -> Any:
+        """JAX's own device."""
+        return jax.devices(self._platform)[self._number]
 
     @property
     def _number(self) -> int:
@@ -144,6 +149,38 @@ def enable_lazy_alloc(enable: bool) -> None:
     """Accepted; JAX allocates when it computes."""
     global enable_flag
     enable_flag = bool(enable)
+
+
+def get_gpu_ids() -> list[int]:
+    """The numbers of the GPUs that JAX can use."""
+    return list(range(get_num_gpus()))
+
+
+def get_gpu_mem_size(device_id: int) -> tuple[int, int]:
+    """(free bytes, all bytes) that JAX may use on a GPU."""
+    (gpu,) = create_cuda_gpus_on([device_id])
+    stats = gpu.jax_device.memory_stats() or {}
+    limit = int(stats.get("bytes_limit", 0))
+    return limit - int(stats.get("bytes_in_use", 0)), limit
+
+
+def device_query(device_id: int, verbose: bool = False) -> str:
+    """The name of a GPU; printed too with verbose."""
+    (gpu,) = create_cuda_gpus_on([device_id])
+    text = f"{gpu.jax_device.device_kind} (number {device_id})"
+    if verbose:
+        print(text)
+    return text
+
+
+def get_num_opencl_platforms() -> int:
+    """0: JAX has no OpenCL."""
+    return 0
+
+
+def get_num_opencl_devices() -> int:
+    """0: JAX has no OpenCL."""
+    return 0
 
 
 def get_num_gpus() -> int:

@@ -14,6 +14,7 @@ from typing import Any
 from . import _functional as F
 from ._errors import BadSetting, BadType, DoesNotFit
 from ._layer_base import Layer
+from ._layers_cudnn import CudnnRNN
 from ._layers_image import (
     AvgPool1d,
     AvgPool2d,
@@ -24,7 +25,7 @@ from ._layers_image import (
     Pooling2d,
     SeparableConv2d,
 )
-from ._layers_recurrent import LSTM, RNN, CudnnRNN, RNN_Base
+from ._layers_recurrent import LSTM, RNN, RNN_Base
 from ._tensor import Tensor
 
 __all__ = [

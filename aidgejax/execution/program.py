@@ -24,6 +24,8 @@ from ..errors import GraphError
 from ..graph import Graph, Value
 from ..interpreter.evaluate import LAYOUTS, Arrays, Evaluator
 from ..interpreter.shape_inference import infer_shapes
+from ..interpreter.sizes import Size, parse, symbol
+from ..interpreter.sizes import value as expression_value
 from ..passes.gradient import grad_name, make_gradient
 from ..passes.mode import normalized, state_updates
 from ..passes.recompute import with_recomputation
@@ -222,7 +224,20 @@ def bind_inputs(graph: Graph, params: Arrays, buffers: Arrays, batch: Arrays) ->
     env: Arrays = {}
     for name, value in needed.items():
         env[name] = _checked(graph, value, given[name], sizes)
+    _check_expressions(graph, env, {name: n for name, (n, _) in sizes.items()})
     return env | graph.constants
+
+
+def _check_expressions(graph: Graph, env: Arrays, sizes: dict[str, int]) -> None:
+    """Sizes that are computed from others, such as "2*((H+1)//2)", where those are known."""
+    for v in graph.inputs.values():
+        for k, d in enumerate(v.shape or ()):
+            size = parse(d) if isinstance(d, str) else d
+            if isinstance(size, Size) and size != symbol(str(d)) and set(size.symbols) <= set(sizes):
+                wanted, got = expression_value(size, sizes), jnp.shape(env[v.name])[k]
+                if wanted != got:
+                    given = ", ".join(f"{s} = {sizes[s]}" for s in size.symbols)
+                    raise GraphError(f"graph {graph.name!r}, {v}: axis {k} is {got}; {d} is {wanted} at {given}")
 
 
 def _checked(graph: Graph, value: Value, array: Any, sizes: dict[str, tuple[int, str]]) -> Any:
@@ -233,7 +248,7 @@ def _checked(graph: Graph, value: Value, array: Any, sizes: dict[str, tuple[int,
     if value.shape is not None:
         ok = len(shape) == len(value.shape)
         for got, want in zip(shape, value.shape, strict=False):
-            if isinstance(want, str):
+            if isinstance(want, str):  # a size that is computed from others is compared afterwards
                 first, owner = sizes.setdefault(want, (got, value.name))
                 if first != got:
                     raise GraphError(f"graph {graph.name!r}, {value}: {want} is {got} here but {first} in {owner!r}")

@@ -73,16 +73,16 @@ def memoized(question: Any, answer: Callable[[], Any]) -> Any:
 
 def cache_key(operator: Operator, args: list, keywords: dict[str, Any], structs: dict[int, str]) -> Any:
     """Something hashable that is equal where the answer is; None where that cannot be told."""
-    told = [structs[k] if k in structs else _key_of(a) for k, a in enumerate(args)]
-    told += [_key_of(v) for v in keywords.values()]
+    told = [structs[k] if k in structs else key_of(a) for k, a in enumerate(args)]
+    told += [key_of(v) for v in keywords.values()]
     return None if None in told else (operator.forward, *keywords, *told)
 
 
-def _key_of(value: Any) -> str | None:
+def key_of(value: Any) -> str | None:
     if value is None or isinstance(value, bool | int | float | str):
         return repr(value)
     if isinstance(value, tuple | list):
-        parts = [_key_of(v) for v in value]
+        parts = [key_of(v) for v in value]
         return None if None in parts else f"({','.join(map(str, parts))})"
     plain = isinstance(value, np.ndarray | np.generic | jax.Array) and isinstance(value.dtype, np.dtype)
     if plain and is_concrete(value) and value.dtype != object and np.size(value) <= SMALL:

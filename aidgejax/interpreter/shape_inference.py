@@ -1,33 +1,40 @@
-"""The shape and dtype of every tensor, symbolic sizes included."""
+"""The shape and dtype of every tensor, symbolic sizes included.
+
+A walk asks every node at two points, which are numbers for the symbols, and explains the sizes that it writes from the
+sizes that it reads (size_explaining.py).  Where a node refuses the numbers, its own constants say which ones it allows;
+what can only be one number, or the same as another size, is written into the inputs (size_repair.py).
+"""
 
 from __future__ import annotations
 
-import itertools
-import math
-import re
-from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..errors import GraphError
-from ..graph import Graph, Node, Value
-from ..ops import Operator, shape_inference_only
+from ..errors import AidgeJaxError, GraphError
+from ..graph import Graph, Value
 from ..ops.control_flow import check_unrolled
-from .constant_folding import SMALL, cache_key, is_concrete, memoized
-from .evaluate import Evaluator, Tensors
+from .size_explaining import Dims, explained, other_numbers
+from .size_repair import Findings, Refused, repaired
+from .symbolic_walk import Point, Walk, symbols_of
 
-# Symbolic sizes are replaced by numbers, twice, and what changes in the results tells how a size depends on them.
-# The first pair has many divisors, so that a Reshape that splits a symbolic axis goes through; a graph that
-# cannot take sizes so large (a table of positions) gets the smaller ones.
-TRIAL_SIZES = (840, 48, 16, 4, 2)
+SIZES = "aidgejax.sizes"  # in a graph's metadata: what was found out about the sizes of its inputs, in sentences
+MOST_REPAIRS = 24
+PRIMES = (11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 101, 103, 107, 109, 113)
+OTHERS = (53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 127, 131, 137, 139, 149, 151)
+# Many divisors, so that a Reshape that splits a symbolic size goes through; and none of them.
+DIVISIBLE, ODD = 840, 121
+ANSWERS: dict[Any, dict[int, tuple[Dims, Any]]] = {}
+MOST_ANSWERS = 1 << 13
 
 
 def infer_shapes(graph: Graph) -> Graph:
     """The same graph, knowing the shape and dtype of every tensor; symbolic sizes stay symbolic.
 
+    A symbolic size of an input for which the graph allows one number only becomes this number, and one that has to be
+    the same as another becomes that one.  graph.metadata["aidgejax.sizes"] says so, in sentences.
     Raises GraphError naming the node whose inputs do not fit.
     """
     check_unrolled(graph.nodes, f"graph {graph.name!r}")
@@ -37,124 +44,59 @@ def infer_shapes(graph: Graph) -> Graph:
             f"graph {graph.name!r} does not say the shape of its input {', '.join(unknown)}; "
             f"give every size as a number or a name"
         )
-    symbols = symbols_of(graph)
-    primes = (1, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47)
-    prober = ShapeInference(graph)
-    for n, probe in enumerate(TRIAL_SIZES):
-        first = {s: probe * primes[k % len(primes)] for k, s in enumerate(symbols)}
-        second = {s: 2 * v for s, v in first.items()}
+    findings = Findings()
+    with jax.enable_x64(True):
+        for _ in range(MOST_REPAIRS):
+            try:
+                return _walked(graph, findings)
+            except Refused as refused:
+                graph = repaired(graph, refused, findings)
+        return _walked(graph, findings)
+
+
+def _walked(graph: Graph, findings: Findings) -> Graph:
+    walk, symbols = Walk(graph), symbols_of(graph)
+    first, second = _numbers(symbols, findings)
+    points = [Point(walk, first), Point(walk, second)] if symbols else [Point(walk, {})]
+    checks = [Point(walk, other_numbers(symbols, findings.allowed, k)) for k in range(3)] if symbols else []
+    context = (tuple(first.items()), tuple(second.items()), findings.key)
+    for k, step in enumerate(walk.steps):
+        question = None
         try:
-            small = prober.probe(first)
-            large = prober.probe(second) if symbols else small
-            break
-        except GraphError:
-            if not symbols or n == len(TRIAL_SIZES) - 1:
+            if not step.folded and (question := walk.question(k, points)) is not None:
+                question = (context, question)
+                if question in ANSWERS:
+                    named = step.node.outputs
+                    walk.learn(k, {named[n]: a for n, a in ANSWERS[question].items() if named[n] is not None})  # type: ignore[misc]  # filtered
+                    continue
+            for p in points:
+                p.run(k)
+        except AidgeJaxError as e:
+            if not symbols:
                 raise
+            raise Refused(walk, k, points, e) from e
+        dims = explained(walk, k, points, checks)
+        arrays = points[0].tensors.arrays
+        outputs = {o: (d, np.dtype(jnp.result_type(arrays[o]))) for o, d in dims.items()}
+        walk.learn(k, outputs)
+        if question is not None and not any(o in {n for n, _ in walk.own.values()} for o in outputs):
+            if len(ANSWERS) >= MOST_ANSWERS:
+                ANSWERS.clear()
+            ANSWERS[question] = {n: outputs[o] for n, o in enumerate(step.node.outputs) if o in outputs}
     twin = graph.copy()
-    for node in graph.nodes:
-        for o in node.output_names:
-            a, b = small[o], large[o]
-            shape = tuple(_size(p, q, first, second) for p, q in zip(a.shape, b.shape, strict=True))
-            twin.values[o] = Value(o, shape, a.dtype.name)
+    for o in walk.at:
+        twin.values[o] = Value(o, walk.dims[o], walk.dtypes[o].name)
+    if findings.sentences:
+        twin.metadata[SIZES] = tuple(dict.fromkeys((*graph.metadata.get(SIZES, ()), *findings.sentences)))
     return twin
 
 
-def symbols_of(graph: Graph) -> list[str]:
-    """The symbols that the sizes of a graph's inputs are made of."""
-    return list(
-        dict.fromkeys(
-            s for v in graph.inputs.values() for d in v.shape or () if isinstance(d, str) for s in _parsed(d)[1]
-        )
-    )
-
-
-class ShapeInference(Evaluator):
-    """Walks through shapes and dtypes instead of arrays; what decides a shape is computed as ever."""
-
-    def start(self, sizes: Mapping[str, int]) -> Tensors:
-        """What there is before the first node, symbolic sizes being these numbers."""
-        env = {k: _struct(v, sizes) for k, v in self.graph.inputs.items()}
-        env |= {p.name: _struct(p.value, sizes) for p in self.graph.producers.values() if p.role != "constant"}
-        return Tensors(env | self.graph.constants, self.last)
-
-    def visit(self, node: Node, tensors: Tensors) -> None:
-        """Add the outputs of one node, which need not be the graph's."""
-        with jax.enable_x64(True):
-            results = self._execute(self._plan(node, "NCHW"), 0, tensors, jax.random.key(0), set(node.output_names))
-        tensors.arrays |= {o: a for o, a in zip(node.outputs, results, strict=False) if o is not None}
-
-    def probe(self, sizes: Mapping[str, int]) -> dict[str, jax.ShapeDtypeStruct]:
-        """What every node writes."""
-        written = [o for n in self.graph.nodes for o in n.output_names]
-        with jax.enable_x64(True):
-            found = self(self.start(sizes).arrays, jax.random.key(0), written).arrays
-            return {o: jax.ShapeDtypeStruct(np.shape(found[o]), jnp.result_type(found[o])) for o in written}
-
-    def _forward(self, operator: Operator, args: list, keywords: dict[str, Any]) -> Any:
-        static = {k for k, name in enumerate(operator.inputs) if name in operator.static}
-        abstract = [k for k, a in enumerate(args) if not is_concrete(a) or np.size(a) > SMALL and k not in static]
-        structs = [
-            jax.ShapeDtypeStruct(np.shape(args[k]), args[k].dtype, weak_type=getattr(args[k], "weak_type", False))
-            for k in abstract
-        ]
-        key = keywords.pop("key", None)
-
-        def call(key: Any, *arrays: Any) -> Any:
-            full = list(args)
-            for k, a in zip(abstract, arrays, strict=True):
-                full[k] = a
-            with shape_inference_only():
-                return operator.forward(*full, **keywords, **({} if key is None else {"key": key}))
-
-        question = cache_key(operator, args, keywords, {k: str(s) for k, s in zip(abstract, structs, strict=True)})
-        return memoized(question, lambda: jax.eval_shape(call, key, *structs))
-
-
-def _struct(v: Value, sizes: Mapping[str, int]) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct([number_of(d, sizes) for d in v.shape or ()], jnp.dtype(v.dtype))
-
-
-# A size as `_size` spells it: "3*N*M", "2*N+1", "N-1", "N/2".
-DERIVED = re.compile(r"(?:(\d+)\*)?([A-Za-z_]\w*)(?:\*([A-Za-z_]\w*))?(?:/([1-9]\d*))?([+-]\d+)?")
-
-
-def _parsed(size: str) -> tuple[int, tuple[str, ...], int, int]:
-    """(factor, symbols, divisor, offset); any other string is a symbol of its own."""
-    match = DERIVED.fullmatch(size)
-    if match is None:
-        return 1, (size,), 1, 0
-    factor, one, other, divisor, offset = match.groups()
-    return int(factor or 1), (one, other) if other else (one,), int(divisor or 1), int(offset or 0)
-
-
-def number_of(size: Any, sizes: Mapping[str, int]) -> int:
-    """A size as a number, symbols looked up in `sizes`; KeyError for one that is not there."""
-    if not isinstance(size, str):
-        return size
-    factor, symbols, divisor, offset = _parsed(size)
-    return factor * math.prod(sizes[s] for s in symbols) // divisor + offset
-
-
-def _size(a: int, b: int, first: dict[str, int], second: dict[str, int]) -> int | str:
-    if a == b:
-        return a
-    for s in first:
-        if (a, b) == (first[s], second[s]):
-            return s
-    multiples = []
-    for s in first:
-        factor, rest = divmod(b - a, second[s] - first[s])
-        offset = a - factor * first[s]
-        if rest == 0 and factor > 0 and abs(offset) < first[s]:
-            multiples.append((offset != 0, factor, s, offset))
-    if multiples:
-        _, factor, s, offset = min(multiples)
-        return (f"{factor}*{s}" if factor > 1 else s) + (f"{offset:+d}" if offset else "")
-    for s, t in itertools.combinations_with_replacement(first, 2):
-        factor, rest = divmod(a, first[s] * first[t])
-        if rest == 0 and factor and b == factor * second[s] * second[t]:
-            return f"{factor}*{s}*{t}" if factor > 1 else f"{s}*{t}"
-    for s in first:
-        if first[s] % a == 0 and second[s] % b == 0 and first[s] // a == second[s] // b:
-            return f"{s}/{first[s] // a}"
-    return f"?{a}"
+def _numbers(symbols: list[str], findings: Findings) -> tuple[dict[str, int], dict[str, int]]:
+    first, second = {}, {}
+    for k, s in enumerate(symbols):
+        far = k // len(PRIMES) + 1
+        first[s] = DIVISIBLE * PRIMES[k % len(PRIMES)] * far
+        second[s] = (DIVISIBLE if s in findings.divisible else ODD) * OTHERS[k % len(OTHERS)] * far
+        if s in findings.allowed:
+            first[s], second[s] = findings.points(s)
+    return first, second

@@ -58,7 +58,8 @@ def plan(
     old = np.array([shape[a] for a in axes])
     if sizes is None:
         scales = scales.astype(np.float64)
-        new = np.floor(old * (ends - starts) * scales).astype(int)
+        # ONNX Runtime multiplies in float32, where 10 * 1.3 is 13; with the float64 of 1.3 it would be 12.
+        new = np.floor(old.astype(np.float32) * ((ends - starts) * scales).astype(np.float32)).astype(int)
     else:
         new, scales = sizes.astype(int), sizes / old
         if keep_aspect_ratio_policy != "stretch":

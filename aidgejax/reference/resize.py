@@ -73,7 +73,8 @@ def lines(shape, roi, scales, sizes, axes, policy, mode, nearest_mode, a, antial
     else:
         factors = [float(s) for s in scales]
         news = [
-            math.floor(shape[axis] * (roi[k + n] - roi[k] if crop else 1) * factors[k]) for k, axis in enumerate(axes)
+            math.floor(np.float32(shape[axis]) * np.float32((roi[k + n] - roi[k] if crop else 1) * factors[k]))
+            for k, axis in enumerate(axes)
         ]
     for k, axis in enumerate(axes):
         start, end = (float(roi[k]), float(roi[k + n])) if crop else (0.0, 1.0)

@@ -25,7 +25,8 @@ import numpy as np
 from ...errors import GraphError
 from ...graph import Graph, Node, Value
 from ...interpreter.evaluate import Tensors
-from ...interpreter.shape_inference import ShapeInference, infer_shapes, symbols_of
+from ...interpreter.shape_inference import infer_shapes
+from ...interpreter.symbolic_walk import ShapeInference, symbols_of
 from ...ops import lookup
 
 PROBE = 1009  # a prime that no other size is a multiple of

@@ -17,6 +17,7 @@ from onnx import ModelProto
 
 from ...errors import AidgeJaxError, GraphError, ModelFileError
 from ...graph import Graph, Value
+from ...interpreter.symbolic_walk import symbols_of
 from ...passes.control_flow import DataDependent, is_dynamic, unrolled
 from ...passes.rewrite import with_shapes
 from ..initializer_roles import feeds_weight, guess_roles, is_float, noted_roles
@@ -204,17 +205,16 @@ def _with_shapes(graph: Graph, model: ModelProto, opset: int, batch: str | None)
 
 
 def _inferred(graph: Graph) -> Graph:
-    """Shapes, after sizes that the model leaves open have got names: each its own, or if that does not work, one
-    for each axis."""
+    """Shapes, after sizes that the model leaves open have got names: each its own, and where the first axes turn out to
+    be the same size, that is "N"."""
     opened = [(v.name, k) for v in graph.inputs.values() for k, d in enumerate(v.shape or ()) if d is None]
-    own = {(name, k): f"{name}_{k}" for name, k in opened}
-    common = {(name, k): "N" if k == 0 else f"size_{k}" for name, k in opened}
-    try:
-        return with_shapes(_with_sizes(graph, own))
-    except GraphError:
-        if len(opened) < 2:
-            raise
-    return with_shapes(_with_sizes(graph, common))
+    found = with_shapes(_with_sizes(graph, {(name, k): f"{name}_{k}" for name, k in opened}))
+    first = [(name, k) for name, k in opened if k == 0]
+    same = {(found.inputs[name].shape or (None,))[0] for name, _ in first}
+    if len(first) > 1 and len(same) == 1 and isinstance(*same, str) and "N" not in symbols_of(found):
+        sizes = {(name, k): "N" if k == 0 else f"{name}_{k}" for name, k in opened}
+        return with_shapes(_with_sizes(graph, sizes))
+    return found
 
 
 def _with_sizes(graph: Graph, sizes: Mapping[tuple[str, int], str]) -> Graph:

@@ -34,7 +34,7 @@ def infer_shapes(graph: Graph) -> Graph:
     """The same graph, knowing the shape and dtype of every tensor; symbolic sizes stay symbolic.
 
     A symbolic size of an input for which the graph allows one number only becomes this number, and one that has to be
-    the same as another becomes that one.  graph.metadata["aidgejax.sizes"] says so, in sentences.
+    the same as another becomes that one; the metadata say so, under SIZES.
     Raises GraphError naming the node whose inputs do not fit.
     """
     check_unrolled(graph.nodes, f"graph {graph.name!r}")

@@ -2,5 +2,7 @@
 
 from .exporter.writer import to_model, write
 from .importer.reader import read
+from .step.targets import Target, outside
+from .step.write import read_step, write_step
 
-__all__ = ["read", "to_model", "write"]
+__all__ = ["Target", "outside", "read", "read_step", "to_model", "write", "write_step"]

@@ -9,6 +9,7 @@ import importlib
 import pkgutil
 
 from ._registry import OPERATORS, Operator, check_known, lookup, operator, positive_axes, shape_inference_only
+from ._windows import Windows, windows
 
 FAMILIES = tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")))
 for _family in FAMILIES:
@@ -18,9 +19,11 @@ __all__ = [
     "FAMILIES",
     "OPERATORS",
     "Operator",
+    "Windows",
     "check_known",
     "lookup",
     "operator",
     "positive_axes",
     "shape_inference_only",
+    "windows",
 ]

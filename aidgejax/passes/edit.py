@@ -33,10 +33,16 @@ def inline(graph: Graph, other: Graph, given: Mapping[str, str]) -> dict[str, st
     for p in other.producers.values():
         if p.name not in names:
             names[p.name] = graph.producer(graph.fresh(p.name), p.data, p.role).name
+    taken = {n.name for n in graph.nodes}
     for node in other.nodes:
         for o in node.output_names:
             names[o] = graph.fresh(o)
             v = other.value(o)
             graph.values[names[o]] = Value(names[o], v.shape, v.dtype)
-        graph.nodes.append(renamed(node, names))
+        name, k = node.name, 0
+        while name in taken:
+            k += 1
+            name = f"{node.name}_{k}"
+        taken.add(name)
+        graph.nodes.append(replace(renamed(node, names), name=name))
     return names

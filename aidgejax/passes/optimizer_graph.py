@@ -14,6 +14,7 @@ from ..errors import SettingError
 from ..graph import Graph, Value
 from .from_jax import as_graph
 from .gradient import grad_name
+from .gradient_norm import scaled_to_norm
 
 COUNTER = "seen"  # the field of a state that counts the updates made
 MASTER = "master"  # what the float32 weights of a 16-bit parameter are called here
@@ -60,6 +61,7 @@ def optimizer_graph(
     rate: str = "learning_rate",
     rate_dtype: str = "float32",
     schedule: Callable[[Any], Any] | None = None,
+    max_norm: float | None = None,
     counter: str = "updates",
     counter_type: tuple[str, bool] = ("int32", False),
     name_of: Callable[[str | None, str, int], str] | None = None,
@@ -68,12 +70,15 @@ def optimizer_graph(
 
     rate, counter: names of the inputs that hold the learning rate, f[], and the updates made so far, i[].
     schedule: a function of the updates made so far; the graph then computes the rate and has no input for it.
+    max_norm: gradients are clipped to this common norm first.
     counter_type: (dtype, one_based).  one_based: the counter is i[1] and is the number of this update, as in ONNX
         Runtime's optimizer models; 0 means 1 too.
     name_of(parameter, field, k): what the k-th state tensor of a parameter is called; default "<parameter>.<field>".
         A tensor that all parameters share, a running power of beta, has None for its parameter.
     Raises GraphError where the rule uses what has no form as a node, SettingError without parameters.
     """
+    if max_norm is not None and not (isinstance(max_norm, int | float) and 0 < max_norm < float("inf")):
+        raise SettingError(f"the norm to clip gradients to is {max_norm!r}; expected a number above 0")
     if not parameters:
         raise SettingError("an optimizer's graph needs parameters to update, and there are none")
     name_of = name_of or (lambda p, field, k: f"{p}.{field}" if p is not None else f"optimizer.{field}")
@@ -113,9 +118,10 @@ def optimizer_graph(
         this = jnp.maximum(given[counter], 1) if one_based else given[counter]
         seen = (this - 1).reshape(()) if one_based else this
         state = tree.unflatten([seen if n is None else given[n] for n in called])
+        grads = {p: given[grad_name(p)] for p in order}
         params, state = rule.update(
             {p: given[p] for p in order},
-            {p: given[grad_name(p)] for p in order},
+            grads if max_norm is None else scaled_to_norm(grads, max_norm),
             state,
             schedule(seen) if schedule else given[rate],
         )

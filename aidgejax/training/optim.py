@@ -23,6 +23,20 @@ import jax
 import jax.numpy as jnp
 
 from ..errors import GraphError, SettingError
+from ..passes.gradient_norm import global_norm, scaled_to_norm
+
+__all__ = [
+    "Optimizer",
+    "adagrad",
+    "adam",
+    "adamw",
+    "clip_by_global_norm",
+    "clipped",
+    "global_norm",
+    "per_leaf",
+    "rmsprop",
+    "sgd",
+]
 
 
 @dataclass(frozen=True)
@@ -89,6 +103,7 @@ def sgd(momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, *, first=
     weight_decay = _setting("sgd", "weight_decay", weight_decay, 0, math.inf)
     _choice("sgd", "first", first, ("whole", "dampened", "bare"))
     remembers = not (isinstance(momentum, float) and momentum == 0)
+    whole_already = isinstance(dampening, float) and dampening == 0  # the first v is momentum * 0 + g
 
     def init(p):
         return Momentum(jnp.zeros_like(p) if remembers else None, jnp.int32(0))
@@ -98,7 +113,7 @@ def sgd(momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, *, first=
         v = (1 - dampening * (dampen_always or momentum != 0)) * decayed
         if remembers:
             v = momentum * s.velocity + v
-        if first != "dampened":
+        if first == "bare" or first == "whole" and not whole_already:
             v = jnp.where(s.seen == 0, g if first == "bare" else decayed, v)
         step = decayed + momentum * v if nesterov else v
         return p - lr * step, Momentum(v if remembers else None, s.seen + 1)
@@ -272,19 +287,13 @@ def clipped(optimizer, max_norm):
     return Optimizer(optimizer.init, update, optimizer.post_update)
 
 
-def global_norm(tree):
-    """The Euclidean norm of all arrays taken as one vector, f[]; summed in float32 or wider."""
-    return jnp.sqrt(sum((jnp.sum(jnp.square(_wide(x))) for x in jax.tree.leaves(tree)), start=jnp.float32(0)))
-
-
 def clip_by_global_norm(grads, max_norm):
     """grads * min(1, max_norm / (norm + 1e-6)), and norm is that of all gradients together.
 
     NaN in one gradient makes all of them NaN.  Source: torch.nn.utils.clip_grad_norm_, ONNX Runtime's ClipGradNorm.
     """
     max_norm = _setting("clip_by_global_norm", "max_norm", max_norm, 0, math.inf, above=True)
-    factor = jnp.minimum(1, max_norm / (global_norm(grads) + 1e-6))
-    return jax.tree.map(lambda g: (_wide(g) * factor).astype(g.dtype), grads)
+    return scaled_to_norm(grads, max_norm)
 
 
 # ---- inside -------------------------------------------------------------------------------------------

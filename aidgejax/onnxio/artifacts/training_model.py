@@ -12,7 +12,7 @@ BatchNormalization trains in elementary operators, since plain onnxruntime compu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -28,6 +28,7 @@ from ...passes.gradient import grad_name
 from ...passes.joint import make_joint
 from ...passes.mode import normalized
 from ...passes.rewrite import replace_nodes
+from ..exporter.decompose import decomposed
 from ..exporter.deduplicate import deduplicated
 from ..exporter.opset_downgrade import at_opset
 from ..external_data import detached
@@ -197,19 +198,29 @@ def opset_of(model: ModelProto) -> int:
 
 def _plain(graph: Graph, opset: int) -> ModelProto:
     """The graph in standard operators, in this opset where that is possible."""
-    rectified = {f"{n.name}_Grad/Where" for n in graph.nodes if n.op == "Relu"}
-    graph = replace_nodes(graph, partial(_of_training, rectified))
-    graph = infer_shapes(graph)
-    graph.prune()
-    twin = graph.copy()
+    twin = infer_shapes(_as_trained(graph))
+    twin.prune()
+    twin = twin.copy()
     twin.metadata = {}
     return at_opset(twin, opset)[0]
 
 
-def _of_training(rectified: Collection[str], node: Node) -> Callable[..., Any] | None:
-    """How onnxruntime computes a node correctly, or faster.  rectified: nodes that let a gradient through, or 0."""
+def for_onnxruntime(graph: Graph) -> Graph:
+    """A joint graph in standard operators, each in the form that plain onnxruntime computes correctly, and fast."""
+    return decomposed(infer_shapes(_as_trained(graph)))
+
+
+def _as_trained(graph: Graph) -> Graph:
+    rectified = {f"{n.name}_Grad/Where": n.output_names[0] for n in graph.nodes if n.op == "Relu"}
+    return replace_nodes(graph, partial(_of_training, rectified))
+
+
+def _of_training(rectified: Mapping[str, str], node: Node) -> Callable[..., Any] | None:
+    """How onnxruntime computes a node correctly, or faster.  rectified: {node that lets a gradient through, or 0: the
+    Relu's output, whose sign says which}."""
     if node.op == "Where" and node.name in rectified:  # a product takes half the time of a choice
-        return lambda op, condition, dy, zero: op.Mul(dy, op.CastLike(condition, dy))
+        y = rectified[node.name]
+        return lambda op, condition, dy, zero: op.Mul(dy, op.Sign(y))
     if node.op != "BatchNormalization" or not node.attrs.get("training_mode"):
         return None
     operator = lookup(node.op)

@@ -1,0 +1,69 @@
+"""A training step in one ONNX file.
+
+python -m aidgejax step model.onnx --loss CrossEntropyLoss --optimizer sgd --momentum 0.9 --out step.onnx
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from ... import onnxio
+from ...errors import SettingError
+from ...onnxio.step.targets import TARGETS
+from ...onnxio.step.write import ORT_LOSSES
+from ...passes.loss import LOSSES
+from ..arguments import count, number
+from ..optimizers import add_settings, optimizer, rules
+
+HELP = "write forward, loss, gradient and optimizer of an ONNX model as one file, which any ONNX runtime can train"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("model", help="the forward model, an ONNX file")
+    add(
+        "--loss",
+        default="loss",
+        help=f"a tensor of the model, or a loss to append: {', '.join((*LOSSES, *ORT_LOSSES))}",
+    )
+    names = {name.lower(): name for name in rules()}
+    add("--optimizer", choices=sorted(rules()), type=lambda text: names.get(text.lower(), text), default="sgd")
+    add_settings(parser)
+    add("--train", nargs="+", metavar="NAME", help="parameters to train; default: all")
+    add("--frozen", nargs="+", default=[], metavar="NAME", help="parameters to leave alone")
+    add("--clip-norm", type=number(0), metavar="NORM", help="clip the gradients to this common norm")
+    add("--accumulate", type=count(1), default=1, help="batches per update")
+    add("--batch", type=count(1), help="the batch size, for which shapes are folded; default: it stays symbolic")
+    add("--target", choices=list(TARGETS), help="whose operators the file is to hold; default: all of ONNX's own")
+    add("--opset", type=count(13), default=17)
+    add("--output", nargs="+", default=[], metavar="NAME", help="tensors to output beside the loss")
+    add("--out", metavar="STEP.onnx", default="step.onnx", help="the file; .npz and .bin of the state go beside it")
+
+
+def run(args: argparse.Namespace) -> int:
+    folder = os.path.dirname(os.path.abspath(args.out))
+    if not os.path.isdir(folder):
+        raise SettingError(f"--out {args.out!r}: there is no folder {folder!r}")
+    graph = onnxio.read(args.model)
+    step = onnxio.write_step(
+        graph,
+        None,
+        args.out,
+        optimizer=optimizer(args.optimizer, args),
+        loss=args.loss,
+        train=args.train,
+        frozen=args.frozen,
+        clip_norm=args.clip_norm,
+        accumulate=args.accumulate,
+        batch=args.batch,
+        target=args.target,
+        opset=args.opset,
+        outputs=args.output,
+    )
+    state = sum(a.nbytes for a in step.initial.values())
+    print(f"{step.path}  {os.path.getsize(step.path)} bytes, {len(step.model.graph.node)} nodes")
+    print(f"batch: {', '.join(step.batch)}; scalars: {', '.join(step.scalars) or 'none'}; loss: {step.loss}")
+    print(f"trained: {', '.join(step.parameters)}")
+    print(f"state: {len(step.state)} tensors, {state} bytes; each comes back as <name>.next")
+    return 0

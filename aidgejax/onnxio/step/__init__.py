@@ -1,0 +1,1 @@
+"""A training step in one ONNX file, for any runtime that can infer."""

@@ -1,0 +1,282 @@
+"""write_step: forward, loss, gradient and optimizer in one ONNX file of standard operators.
+
+    step = write_step(graph, None, "step.onnx", loss="cross_entropy", optimizer=aj.optim.sgd(momentum=0.9))
+
+A step maps (batch, scalars, state) to (loss, next state); a loop feeds each next state back.  All that a loop must know
+stands in the model's metadata, as JSON under `KEY`: see `description`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import ModelProto, helper
+
+from ...errors import ModelFileError, SettingError
+from ...files import write_atomically
+from ...graph import Graph
+from ...interpreter.shape_inference import infer_shapes
+from ...passes.fold import folded
+from ...passes.loss import LOSSES, with_loss
+from ...passes.optimizer_graph import Rule
+from ...passes.training_step import StepGraph, make_step_graph
+from ..artifacts.training_model import for_onnxruntime
+from ..exporter.opset_downgrade import at_opset
+from ..importer.reader import read
+from .respell import respelled
+from .targets import Target, outside_graph, target_named
+
+KEY = "aidgejax.step"
+ORT_LOSSES = {"MSELoss": "mse", "CrossEntropyLoss": "cross_entropy", "BCEWithLogitsLoss": "bce_logits", "L1Loss": "l1"}
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step that was written.
+
+    path: the file.  state: {input: the output that is its next value}.  initial: {input: array}.  scalars: inputs
+    that are one number, "learning_rate" and "seed".  batch: the inputs of data.  loss: the output that is minimized.
+    parameters, buffers: the part of the state that is the trained model.
+    """
+
+    path: str
+    model: ModelProto
+    state: dict[str, str]
+    initial: dict[str, np.ndarray]
+    scalars: tuple[str, ...]
+    batch: tuple[str, ...]
+    loss: str
+    outputs: tuple[str, ...]
+    parameters: tuple[str, ...]
+    buffers: tuple[str, ...]
+
+
+def write_step(
+    graph: Graph,
+    params: Mapping[str, Any] | None,
+    path: str | os.PathLike,
+    *,
+    optimizer: Rule,
+    loss: str = "loss",
+    train: Iterable[str] | None = None,
+    frozen: Iterable[str] = (),
+    clip_norm: float | None = None,
+    accumulate: int = 1,
+    schedule: Callable | None = None,
+    batch: int | str | None = None,
+    target: str | Target | Iterable[str] | None = None,
+    opset: int = 17,
+    outputs: Sequence[str] = (),
+    raw: bool = True,
+) -> Step:
+    """Write the training step of `graph` to `path`, its initial state beside it (.npz, and .bin for C and JavaScript).
+
+    params: arrays in place of the graph's own, by name; None for these.
+    optimizer: one of training.optim.  loss: a tensor of the graph, or the name of a loss to append to its output (as
+        passes.loss has them, or ONNX Runtime's), whose target becomes the input "target".
+    train: the parameters to train; default all but `frozen`.  clip_norm, accumulate, schedule: as
+        passes.training_step.make_step_graph takes them; with a schedule the file computes the rate itself.
+    batch: a number, for which shapes are folded; None or a name leaves a symbolic batch symbolic.
+    target: "webnn", "webgpu", "elementary", or what targets.target_named takes: nodes outside of it are written in
+        others; what cannot be is refused with ModelFileError, node by node, and nothing is written.
+    opset: the least; a step that needs a later one has it.  outputs: tensors to output beside the loss.
+    raw: write `<path>.bin` too: the arrays of the initial state one after another, little-endian, in the state's order.
+    """
+    path = os.fspath(path)
+    step = make_step(
+        graph,
+        params,
+        optimizer=optimizer,
+        loss=loss,
+        train=train,
+        frozen=frozen,
+        clip_norm=clip_norm,
+        accumulate=accumulate,
+        schedule=schedule,
+        batch=batch,
+        outputs=outputs,
+    )
+    model = to_model(step, opset=opset, target=target)
+    stem = os.path.splitext(path)[0]
+    stored = BytesIO()
+    np.savez(stored, **step.initial)  # type: ignore[arg-type]  # arrays by name, none of them called `file`
+    files = {path: model.SerializeToString(), f"{stem}.npz": stored.getvalue()}
+    if raw:
+        files[f"{stem}.bin"] = b"".join(_little(a).tobytes() for a in step.initial.values())
+    try:
+        for name, data in files.items():
+            write_atomically(data, name)
+    except OSError as e:
+        raise ModelFileError(f"cannot write {path!r}: {e}") from e
+    return _step_of(path, model, step)
+
+
+def make_step(
+    graph: Graph,
+    params: Mapping[str, Any] | None = None,
+    *,
+    optimizer: Rule,
+    loss: str = "loss",
+    train: Iterable[str] | None = None,
+    frozen: Iterable[str] = (),
+    clip_norm: float | None = None,
+    accumulate: int = 1,
+    schedule: Callable | None = None,
+    batch: int | str | None = None,
+    outputs: Sequence[str] = (),
+) -> StepGraph:
+    """The step as a graph, which `run` executes on both backends; arguments as write_step has them."""
+    if params:
+        graph = graph.with_params(dict(params))
+    graph = infer_shapes(_with_batch(graph, batch))
+    loss = ORT_LOSSES.get(loss, loss)
+    if not graph.has(loss):
+        if loss not in LOSSES:
+            raise SettingError(
+                f"graph {graph.name!r} has no tensor {loss!r}, and there is no loss of that name: the losses are "
+                f"{', '.join((*LOSSES, *ORT_LOSSES))}"
+            )
+        graph, loss = infer_shapes(with_loss(graph, loss)), "loss"
+    if frozen := list(frozen):
+        unknown = [n for n in frozen if n not in graph.params]
+        if unknown:
+            raise SettingError(
+                f"frozen: graph {graph.name!r} has no parameter {', '.join(map(repr, unknown))}; it has "
+                f"{', '.join(map(repr, graph.params))}"
+            )
+        train = [p for p in (graph.params if train is None else train) if p not in frozen]
+    return make_step_graph(
+        graph,
+        optimizer,
+        loss=loss,
+        train=train,
+        outputs=outputs,
+        accumulate=accumulate,
+        schedule=schedule,
+        clip_norm=clip_norm,
+    )
+
+
+def to_model(step: StepGraph, *, opset: int = 17, target: str | Target | Iterable[str] | None = None) -> ModelProto:
+    """The step as a model in ONNX's own operators, folded."""
+    graph = infer_shapes(for_onnxruntime(step.graph))
+    if target is not None:
+        table = target_named(target, graph)
+        graph = respelled(step.graph, table)
+        graph = folded(infer_shapes(graph))
+        if found := outside_graph(graph, table):
+            listed = "; ".join(f"{node} ({op}): {reason}" for node, op, reason in found[:12])
+            more = f"; and {len(found) - 12} more" if len(found) > 12 else ""
+            raise ModelFileError(
+                f"the step of graph {step.graph.name!r} has {len(found)} nodes outside the target "
+                f"{table.name}: {listed}{more}"
+            )
+    else:
+        graph = folded(graph)
+    graph.metadata = {}
+    model = at_opset(graph, opset)[0]
+    del model.metadata_props[:]
+    helper.set_model_props(model, {KEY: json.dumps(description(step))})
+    return model
+
+
+def description(step: StepGraph) -> dict[str, Any]:
+    """What a loop needs to know, for the metadata.
+
+    state: [{input, output, dtype, shape, offset, bytes}], offset and bytes in the .bin file of the initial state.
+    """
+    state, offset = [], 0
+    for name, array in step.initial.items():
+        state.append(
+            {
+                "input": name,
+                "output": step.state[name],
+                "dtype": array.dtype.name,
+                "shape": list(array.shape),
+                "offset": offset,
+                "bytes": array.nbytes,
+            }
+        )
+        offset += array.nbytes
+    graph = step.graph
+    return {
+        "version": 1,
+        "loss": step.loss,
+        "outputs": list(step.outputs),
+        "batch": [_typed(graph, n) for n in step.batch],
+        "scalars": [_typed(graph, n) for n in step.scalars],
+        "state": state,
+        "parameters": list(step.parameters),
+        "buffers": list(step.buffers),
+    }
+
+
+def read_step(path: str | os.PathLike) -> Step:
+    """A step that write_step wrote, its initial state included.  Raises ModelFileError for another file."""
+    path = os.fspath(path)
+    try:
+        model = onnx.load(path)
+        known = json.loads(next(p.value for p in model.metadata_props if p.key == KEY))
+        with np.load(f"{os.path.splitext(path)[0]}.npz", allow_pickle=False) as stored:
+            initial = {s["input"]: stored[s["input"]] for s in known["state"]}
+        state = {s["input"]: s["output"] for s in known["state"]}
+        names = {k: tuple(v["name"] for v in known[k]) for k in ("scalars", "batch")}
+        rest = {k: tuple(known[k]) for k in ("outputs", "parameters", "buffers")}
+        return Step(path, model, state, initial, loss=known["loss"], **names, **rest)
+    except (OSError, StopIteration, KeyError, TypeError, ValueError) as e:
+        raise ModelFileError(
+            f"{path!r} is no training step that write_step wrote, or its .npz is missing: {e}"
+        ) from None
+    except Exception as e:  # protobuf's own kind
+        raise ModelFileError(f"{path!r} is no ONNX file: {e}") from None
+
+
+def step_graph(step: Step) -> Graph:
+    """The file's graph, for `run` on either backend."""
+    return read(step.model.SerializeToString())
+
+
+def _typed(graph: Graph, name: str) -> dict[str, Any]:
+    value = graph.value(name)
+    return {"name": name, "dtype": value.dtype, "shape": [None if d is None else d for d in value.shape or ()]}
+
+
+def _little(array: np.ndarray) -> np.ndarray:
+    return array.astype(array.dtype.newbyteorder("<")) if array.dtype.byteorder == ">" else array
+
+
+def _with_batch(graph: Graph, batch: int | str | None) -> Graph:
+    """The symbolic batch as a number."""
+    if batch is None or isinstance(batch, str):
+        return graph
+    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+        raise SettingError(f"batch is {batch!r}; expected a number of rows, or a name")
+    symbols = {v.shape[0] for v in graph.inputs.values() if v.shape and isinstance(v.shape[0], str)}
+    twin = graph.copy()
+    for name, v in graph.inputs.items():
+        shape = tuple(batch if d in symbols else d for d in v.shape or ())
+        twin.inputs[name] = replace(v, shape=shape if v.shape is not None else None)
+    twin.values = {k: replace(v, shape=None) for k, v in graph.values.items()}
+    return twin
+
+
+def _step_of(path: str, model: ModelProto, step: StepGraph) -> Step:
+    return Step(
+        path,
+        model,
+        step.state,
+        step.initial,
+        step.scalars,
+        step.batch,
+        step.loss,
+        step.outputs,
+        step.parameters,
+        step.buffers,
+    )

@@ -33,6 +33,17 @@ class SettingError(AidgeJaxError, ValueError):
     """A hyper-parameter or an option outside the values that make sense."""
 
 
+class NonFiniteError(AidgeJaxError, ArithmeticError):
+    """Training met a loss, a gradient or a weight that is NaN or infinite.
+
+    state: the last one that was sound; step: the update that failed, counted from 1; history: the records up to it.
+    """
+
+    def __init__(self, message: str, state: object = None, step: int = 0, history: list[dict] | None = None) -> None:
+        super().__init__(message)
+        self.state, self.step, self.history = state, step, history or []
+
+
 class ModelFileError(AidgeJaxError, ValueError):
     """A model file that cannot be read or written."""
 

@@ -29,6 +29,8 @@ class Dataset:
 
     def __init__(self, columns: Arrays | None = None, *, classes: dict[str, int] | None = None, **more: Any) -> None:
         self.columns = {k: np.asarray(v) for k, v in {**(columns or {}), **more}.items()}
+        self.source: str | None = None  # the file that it came from, and the rows there; None: all, in order
+        self.rows: np.ndarray | None = None
         if not self.columns:
             raise DataError("a data set needs at least one column")
         for name, a in self.columns.items():
@@ -50,7 +52,15 @@ class Dataset:
         return len(next(iter(self.columns.values())))
 
     def __getitem__(self, rows: Any) -> Dataset:
-        return Dataset({k: v[rows] for k, v in self.columns.items()})
+        part = Dataset({k: v[rows] for k, v in self.columns.items()})
+        part.source, part.rows = self.source, (np.arange(len(self)) if self.rows is None else self.rows)[rows]
+        return part
+
+    def with_columns(self, columns: Arrays, classes: dict[str, int] | None = None) -> Dataset:
+        """The same rows under other columns."""
+        other = Dataset(columns, classes=classes)
+        other.source, other.rows = self.source, self.rows
+        return other
 
     def split(self, fraction: float, seed: int = 0) -> tuple[Dataset, Dataset]:
         """Two parts of a shuffled whole; the second holds `fraction` of the rows."""
@@ -61,8 +71,11 @@ class Dataset:
         return self[order[:at]], self[order[at:]]
 
     def on_device(self) -> Arrays:
-        """The columns as JAX arrays; int64 becomes int32 unless jax_enable_x64 is on."""
-        return {k: jnp.asarray(_staged(v)) for k, v in self.columns.items()}
+        """The columns as JAX arrays; int64 becomes int32 unless jax_enable_x64 is on.
+
+        Raises DataError where a number would become another one by it.
+        """
+        return {k: jnp.asarray(_narrowed(v, f"column {k!r}")) for k, v in self.columns.items()}
 
     def __repr__(self) -> str:
         return "Dataset(" + ", ".join(f"{k}: {v.dtype}{list(v.shape)}" for k, v in self.columns.items()) + ")"
@@ -72,16 +85,21 @@ def _staged(a: np.ndarray) -> np.ndarray:
     return a if jax.config.read("jax_enable_x64") else a.astype(NARROWED.get(a.dtype.name, a.dtype), copy=False)
 
 
-def check_labels(labels: np.ndarray, classes: int, name: str = "target") -> None:
-    """Class indices are integers from 0 to classes - 1; DataError names the first row that is not."""
+def check_labels(labels: np.ndarray, classes: int, name: str = "target", where: str = "") -> None:
+    """Class indices are integers from 0 to classes - 1; DataError names the first row that is not.
+
+    where: what stands before the column in a message.
+    """
     labels = np.asarray(labels)
     if labels.dtype.kind not in "iu":
-        raise DataError(f"column {name!r} holds class indices, so it must be of an integer dtype, got {labels.dtype}")
+        raise DataError(
+            f"{where}column {name!r} holds class indices, so it must be of an integer dtype, got {labels.dtype}"
+        )
     bad = np.argwhere((labels < 0) | (labels >= classes))
     if len(bad):
         at = tuple(int(k) for k in bad[0])
         raise DataError(
-            f"column {name!r}, row {at[0]}: label {labels[at]} with {classes} classes (0 to {classes - 1})"
+            f"{where}column {name!r}, row {at[0]}: label {labels[at]} with {classes} classes (0 to {classes - 1})"
             + (f"; {len(bad)} labels are out of range" if len(bad) > 1 else "")
         )
 
@@ -125,31 +143,40 @@ def batch_order(
 
 
 def chunks(
-    batches: Iterable[Any], names: tuple[str, ...], steps: int, *, last: str = "drop"
+    batches: Iterable[Any],
+    names: tuple[str, ...],
+    steps: int,
+    *,
+    last: str = "drop",
+    classes: dict[str, int] | None = None,
 ) -> Iterator[tuple[Arrays, np.ndarray]]:
     """Groups batches into chunks for make_epoch: ({name: [steps, batch, ...]}, weights f32[steps, batch]).
 
     batches: any iterable of tuples of array-likes (a torch DataLoader, an Aidge DataProvider), or of dicts; `names`
         are the graph's inputs, in the order of the tuple.
+    classes: {name: class count} of inputs that are class indices; each batch is checked, as Dataset checks its columns.
     Every chunk has the same shape, so that one compiled epoch serves them all; what the last one lacks has weight 0.
-    Raises DataError where a batch does not fit the first.
+    Raises DataError, with the batch's number, where a batch does not fit the first, holds no numbers, or holds one
+    that the 32 bits of the device would change.
     """
     if steps < 1:
         raise DataError(f"a chunk of {steps} steps: expected 1 or more")
+    try:
+        numbered = enumerate(batches)
+    except TypeError:
+        raise DataError(f"the data provider is a {type(batches).__name__}, which cannot be iterated over") from None
     held: list[tuple[Arrays, int]] = []
     first: Arrays | None = None
-    for n, item in enumerate(batches):
+    for n, item in numbered:
         batch = _named(item, names, n)
         rows = len(batch[names[0]])
         if first is None:
             first = batch
         size = len(first[names[0]])
         for k in names:
-            if len(batch[k]) != rows or batch[k].shape[1:] != first[k].shape[1:] or batch[k].dtype != first[k].dtype:
-                raise DataError(
-                    f"batch {n}, {k!r}: {batch[k].dtype}{list(batch[k].shape)} does not fit the first "
-                    f"batch, {first[k].dtype}{list(first[k].shape)}"
-                )
+            _check_batch(batch[k], first[k], k, n, rows, names[0])
+            if classes and k in classes:
+                check_labels(batch[k], classes[k], k, f"batch {n}, ")
         if rows > size:
             raise DataError(f"batch {n} has {rows} rows, the first had {size}: batches may only get shorter")
         if rows < size:
@@ -166,6 +193,16 @@ def chunks(
         raise DataError("the data provider gave no batch")
 
 
+def _check_batch(a: np.ndarray, first: np.ndarray, name: str, n: int, rows: int, lead: str) -> None:
+    if len(a) != rows:
+        raise DataError(f"batch {n}: {name!r} has {len(a)} rows, {lead!r} has {rows}")
+    if a.shape[1:] != first.shape[1:] or a.dtype != first.dtype:
+        raise DataError(
+            f"batch {n}, {name!r}: {a.dtype}{list(a.shape)} does not fit the first batch, "
+            f"{first.dtype}{list(first.shape)}"
+        )
+
+
 def _named(item: Any, names: tuple[str, ...], n: int) -> Arrays:
     if not isinstance(item, dict):
         if not isinstance(item, tuple | list) or len(item) != len(names):
@@ -175,7 +212,37 @@ def _named(item: Any, names: tuple[str, ...], n: int) -> Arrays:
                 + f": expected a tuple of {len(names)} arrays ({', '.join(names)})"
             )
         item = dict(zip(names, item, strict=True))
-    return {k: _staged(np.asarray(item[k])) for k in names}
+    missing = [k for k in names if k not in item]
+    if missing:
+        raise DataError(
+            f"batch {n} lacks {', '.join(map(repr, missing))}; it has {', '.join(map(repr, item)) or 'nothing'}"
+        )
+    return {k: _narrowed(_as_numbers(item[k], f"batch {n}, {k!r}"), f"batch {n}, {k!r}") for k in names}
+
+
+def _as_numbers(values: Any, what: str) -> np.ndarray:
+    try:
+        a = np.asarray(values)
+    except (ValueError, TypeError) as e:
+        raise DataError(f"{what} is no array: {e}") from None
+    if a.dtype.kind not in "fiub" and "float" not in a.dtype.name:
+        raise DataError(f"{what} has dtype {a.dtype}: expected numbers")
+    if a.ndim == 0 or not len(a):
+        raise DataError(f"{what} has no rows: its shape is {list(a.shape)}")
+    return a
+
+
+def _narrowed(a: np.ndarray, what: str) -> np.ndarray:
+    """As the device will hold it; DataError where a number would become another one."""
+    with np.errstate(over="ignore"):
+        narrow = _staged(a)
+    if narrow.dtype == a.dtype:
+        return narrow
+    lost = np.isfinite(a) & ~np.isfinite(narrow) if a.dtype.kind == "f" else narrow != a
+    if lost.any():
+        at = tuple(int(k) for k in np.argwhere(lost)[0])
+        raise DataError(f"{what}, row {at[0]}: {a[at]} does not fit {narrow.dtype}, which the device computes in")
+    return narrow
 
 
 def _chunk(held: list[tuple[Arrays, int]], steps: int) -> tuple[Arrays, np.ndarray]:
@@ -188,11 +255,12 @@ def _chunk(held: list[tuple[Arrays, int]], steps: int) -> tuple[Arrays, np.ndarr
 
 
 def prefetch(source: Iterable[Any], depth: int = 2, place: Callable[[Any], Any] = jax.device_put) -> Iterator[Any]:
-    """The same items, fetched and placed on the device by a thread that is at most `depth` ahead.
+    """The same items, fetched and placed on the device by a thread that is at most `depth` (1 or more) ahead.
 
-    What the source raises is raised here; the thread ends when this iterator does.
+    What the source raises is raised here, with a note of how many items came before; the thread ends when this
+    iterator does, or, where the source hangs, as soon as it comes back.
     """
-    waiting: queue.Queue = queue.Queue(maxsize=depth)
+    waiting: queue.Queue = queue.Queue(maxsize=max(1, depth))
     stop, end = threading.Event(), object()
 
     def put(item: Any) -> None:
@@ -203,13 +271,16 @@ def prefetch(source: Iterable[Any], depth: int = 2, place: Callable[[Any], Any] 
                 continue
 
     def work() -> None:
+        count = 0
         try:
             for item in source:
                 put((place(item), None))
+                count += 1
                 if stop.is_set():
                     return
             put((end, None))
         except BaseException as e:  # carried over to the consumer
+            e.add_note(f"raised while item {count} was fetched")
             put((end, e))
 
     thread = threading.Thread(target=work, daemon=True, name="aidgejax-prefetch")
@@ -224,7 +295,7 @@ def prefetch(source: Iterable[Any], depth: int = 2, place: Callable[[Any], Any] 
             yield item
     finally:
         stop.set()
-        thread.join()
+        thread.join(timeout=1.0)  # a source that hangs is left alone; the thread is a daemon
 
 
 # ---- sources ------------------------------------------------------------------------------------------
@@ -250,4 +321,6 @@ def load_npz(path: Any) -> Dataset:
         columns = read_npz(path, DataError, ".npz file")
     except DataError as e:
         raise DataError(f"{os.fspath(path)!r} cannot be read as .npz: {e}") from None
-    return Dataset(columns)
+    found = Dataset(columns)
+    found.source = os.fspath(path)
+    return found

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
-from ..errors import DataError, SettingError
+from ..errors import DataError, NonFiniteError, SettingError
 from ..execution.program import Arrays, Program
 from ..graph import Graph
 from ..passes.loss import label_inputs
+from .callbacks import STOP, Callback, EverySteps
 from .data import Dataset, batch_order
 from .evaluation import make_evaluation
-from .loop import Metric, TrainState, make_accumulating_step, make_epoch, make_step, start
+from .guard import first_bad_number
+from .loop import ON_NONFINITE, Metric, TrainState, make_accumulating_step, make_epoch, make_step, start
 from .optim import Optimizer
 
 
@@ -34,21 +39,32 @@ def fit(
     test: Dataset | None = None,
     test_program: Program | None = None,
     on_epoch: Callable[[dict], Any] | None = None,
+    callbacks: Sequence[Callback] = (),
     state: TrainState | None = None,
     compiled: bool = True,
+    on_nonfinite: str = "raise",
 ) -> tuple[TrainState, list[dict[str, Any]]]:
     """Train on data that fits the device: it is put there once, and each epoch is one call of one compiled program.
 
     last: what happens to a last batch that is short: "drop" it, or "pad" it with rows of weight 0.
     test: evaluated after each epoch with `test_program` (the same graph lowered with training=False).
     on_epoch: called with a record of the epoch: epoch, seconds, loss, metrics, test_loss, test_...
+    callbacks: f(record, state) after each epoch, and those of `callbacks.every_steps` after every n updates besides;
+        one that returns callbacks.STOP ends the training there.  The state may be read and saved, not kept: the next
+        step takes its memory (copy what is to stay).
+    state: where to go on, `epochs` more: epoch, step, position in the data and order follow from it.  From inside an
+        epoch the rest of it comes first and counts as one.  It is copied, so the caller's stays usable.
+    on_nonfinite: "raise" NonFiniteError, with the last sound state, where the loss, the gradients or the weights of a
+        step are not finite; "skip" such steps; or "ignore" them.
     The rows of epoch e come in the order that (seed, e) gives, so a resumed run sees what an uninterrupted one would.
     Returns the state and the history: one record per update with step, epoch, loss, metrics, learning_rate,
     gradient_norm; the last record of an epoch holds the test figures too.
     """
     if epochs < 1:
         raise SettingError(f"epochs is {epochs}: expected 1 or more")
-    batch_order(len(data), batch_size, last=last)  # raises where batch size and policy do not fit the data
+    if on_nonfinite not in ON_NONFINITE:
+        raise SettingError(f"on_nonfinite is {on_nonfinite!r}; expected one of {', '.join(map(repr, ON_NONFINITE))}")
+    per_epoch = len(batch_order(len(data), batch_size, last=last)[0])  # raises where the batch size does not fit
     _check_padding(program, last, len(data), batch_size)
     data, test = fitting(program.graph, data), test and fitting(program.graph, test)
     step = (
@@ -56,31 +72,109 @@ def fit(
         if accumulate == 1
         else make_accumulating_step(program, optimizer, schedule, accumulate, loss=loss, metrics=metrics)
     )
-    epoch = make_epoch(step, compiled=compiled)
+    run_steps = make_epoch(step, compiled=compiled, on_nonfinite=on_nonfinite)
     resident = data.on_device()
     if state is None:
         state = start(program, optimizer, jax.random.key(seed), accumulate=metrics or () if accumulate > 1 else None)
+    else:
+        state = _taken_up(state, per_epoch, accumulate)
     evaluate = None
     if test is not None:
         evaluate = make_evaluation(test_program or program, loss=loss, metrics=metrics, compiled=compiled)
         test_rows, test_weights = batch_order(len(test), min(batch_size, len(test)), last="pad", always_weigh=True)
         test_resident = test.on_device()
+    piece = _piece_length(callbacks, per_epoch, accumulate)
+    first, at = divmod(int(state.batches), per_epoch)
     history: list[dict[str, Any]] = []
-    for e in range(epochs):
+    for e in range(first, first + epochs):
         began = perf_counter()
         rows, weights = batch_order(len(data), batch_size, seed=seed, epoch=e, last=last)
-        state, records = epoch(state, rows, weights, resident)
-        records = jax.device_get(records)
+        told: list[dict[str, Any]] = []
+        skipped, stop = 0, False
+        while at < per_epoch:
+            upto = min(per_epoch, at - at % piece + piece)
+            part = slice(at, upto)
+            taken = rows[part], None if weights is None else weights[part]
+            state, records = run_steps(state, *taken, resident, upto == per_epoch)
+            records = {k: np.asarray(v) for k, v in jax.device_get(records).items()}
+            bad = records.pop("nonfinite", np.zeros(1, bool))
+            if on_nonfinite == "raise" and bad.any():
+                found = _as_history({k: v[: bad.argmax()] for k, v in records.items()}, e, int(state.step))
+                at += int(bad.argmax())
+                failed = {k: float(v[bad.argmax()]) for k, v in records.items() if k in ("loss", "gradient_norm")}
+                raise _failure(program, state, data, rows[at], weights, at, e, loss, failed, history + told + found)
+            skipped += int(bad.sum()) if on_nonfinite == "skip" else 0
+            if bad.any():
+                records = {k: v[~bad] for k, v in records.items()}
+            found = _as_history(records, e, int(state.step))
+            told += found
+            at = upto
+            if at < per_epoch and found:
+                stop = _call([c for c in callbacks if isinstance(c, EverySteps)], found[-1], state)
+                if stop:
+                    break
         seconds = perf_counter() - began
-        told = _as_history(records, e, int(state.step))
-        if evaluate:
-            found = jax.device_get(evaluate(state.params, state.buffers, test_rows, test_weights, test_resident))
-            told[-1] |= {f"test_{k}": float(v) for k, v in found.items()}
+        if on_nonfinite == "skip" and skipped and not told:
+            raise NonFiniteError(
+                f"epoch {e}: not one of its {skipped} steps was finite", state, int(state.step), history
+            )
         history += told
-        if on_epoch:
-            means = {k: sum(r[k] for r in told) / len(told) for k in ("loss", *(metrics or {}))}
-            on_epoch({**told[-1], **means, "epoch": e, "seconds": seconds, "rows": int(rows.size)})
+        if at < per_epoch:
+            break
+        at = 0
+        if evaluate:
+            found_here = jax.device_get(evaluate(state.params, state.buffers, test_rows, test_weights, test_resident))
+            if told:
+                told[-1] |= {f"test_{k}": float(v) for k, v in found_here.items()}
+        figures = {"rows": per_epoch * batch_size, "seconds": seconds} | ({"skipped": skipped} if skipped else {})
+        if told and on_epoch:
+            on_epoch(told[-1] | figures)
+        if told and _call(callbacks, told[-1] | figures, state):
+            break
     return state, history
+
+
+def _taken_up(state: TrainState, per_epoch: int, accumulate: int) -> TrainState:
+    """A copy of the state that a caller brings, with its counters; what has none counts from its updates."""
+    state = jax.tree.map(_copied, state)
+    if state.batches is None:
+        updates = -(-per_epoch // accumulate)
+        whole, more = divmod(int(state.step), updates)
+        state = state._replace(batches=jnp.asarray(np.uint32(whole * per_epoch + more * accumulate)))
+    return state._replace(step=jnp.asarray(np.asarray(state.step).astype(np.uint32)))
+
+
+def _copied(x: Any) -> Any:
+    """The array again, where it lies; by the runtime, so that nothing is compiled for it."""
+    return jax.device_put(x, x.sharding, may_alias=False) if isinstance(x, jax.Array) else jnp.array(x)
+
+
+def _piece_length(callbacks: Sequence[Callback], per_epoch: int, accumulate: int) -> int:
+    """How many batches are run at once: an epoch, or what divides the intervals that callbacks ask for."""
+    wanted = [c.steps * accumulate for c in callbacks if isinstance(c, EverySteps)]
+    return min(per_epoch, math.gcd(*wanted)) if wanted else per_epoch
+
+
+def _call(callbacks: Sequence[Callback], record: dict[str, Any], state: TrainState) -> bool:
+    """Whether one of them wants to stop; all are called."""
+    return any([f(record, state) is STOP for f in callbacks])
+
+
+def _failure(
+    program: Any, state: TrainState, data: Dataset, rows: Any, weights: Any, at: int, epoch: int, loss: str,
+    failed: dict[str, float], history: list[dict[str, Any]],
+) -> NonFiniteError:  # fmt: skip
+    batch = {k: v[rows] for k, v in data.columns.items()}
+    where = first_bad_number(program, state, batch, None if weights is None else weights[at], loss, rows, data)
+    step = int(state.step) + 1
+    said = ", ".join(f"{k.replace('_', ' ')} {v:g}" for k, v in failed.items())
+    return NonFiniteError(
+        f"step {step} (epoch {epoch}, batch {at}) is not finite: {said}; {where}. The weights of the step before are "
+        f"kept. Lower the learning rate, clip the gradients, mend the data, or pass on_nonfinite='skip'",
+        state,
+        step,
+        history,
+    )
 
 
 def fitting(graph: Graph, data: Dataset) -> Dataset:
@@ -103,7 +197,7 @@ def fitting(graph: Graph, data: Dataset) -> Dataset:
             raise DataError(
                 f"graph {graph.name!r}, {v}: got an array of dtype {a.dtype}; convert it with .astype({v.dtype!r})"
             )
-    return Dataset({k: data.columns[k] for k in graph.inputs}, classes=label_inputs(graph))
+    return data.with_columns({k: data.columns[k] for k in graph.inputs}, label_inputs(graph))
 
 
 def _as_history(records: Arrays, epoch: int, steps_made: int) -> list[dict[str, Any]]:

@@ -17,16 +17,25 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ..errors import GraphError, SettingError
 from ..execution.program import Arrays, Program
+from ..passes.loss import label_inputs
+from .data import check_labels
 from .optim import Optimizer, global_norm
 
 Metric = Callable[[Arrays, Arrays], Any]
+ON_NONFINITE = ("raise", "skip", "ignore")
 
 
 class TrainState(NamedTuple):
-    """All that training changes.  accumulator is what gradient accumulation holds back, None without it."""
+    """All that training changes.
+
+    step: the updates made; batches: the batches seen, those without an update included, from which the position in
+    the data follows.  Both are u32[], and stand still at the end instead of wrapping.
+    accumulator: what gradient accumulation holds back, None without it.
+    """
 
     params: Arrays
     buffers: Arrays
@@ -34,6 +43,7 @@ class TrainState(NamedTuple):
     key: Any
     step: Any
     accumulator: Any = None
+    batches: Any = None
 
 
 class Accumulator(NamedTuple):
@@ -67,9 +77,9 @@ def start(
         accumulator = Accumulator(
             {w: jnp.zeros_like(params[w]) for w in program.wrt}, jnp.float32(0), record, jnp.int32(0)
         )
-    return TrainState(
-        params, buffers, optimizer.init({w: params[w] for w in program.wrt}), jnp.array(key), jnp.int32(0), accumulator
-    )
+    opt = optimizer.init({w: params[w] for w in program.wrt})
+    opt = jax.tree.map(jnp.copy, opt)  # no array twice: each is donated
+    return TrainState(params, buffers, opt, jnp.array(key), jnp.uint32(0), accumulator, jnp.uint32(0))
 
 
 def make_step(
@@ -91,15 +101,21 @@ def make_step(
     _check_loss(program, loss)
 
     def step(state: TrainState, batch: Arrays, weights: Any = None, last: Any = False) -> tuple[TrainState, Arrays]:
+        before = state
         key, now = jax.random.split(state.key)
         outputs, saved, buffers = program.forward(state.params, state.buffers, batch, now)
         state = state._replace(params=program.with_updated_params(state.params, saved))
         row_weights = weights_per_row(outputs[loss], weights)
         grads = program.backward(state.params, saved, {loss: row_weights}, grads=None)  # None: start from zero
         record = _averages(outputs, batch, row_weights, loss, metrics)
-        state, update = _update(program, optimizer, schedule, state._replace(key=key, buffers=buffers), grads)
-        return state, record | update
+        state = state._replace(key=key, buffers=buffers, batches=counted(state.batches))
+        new, update = _update(program, optimizer, schedule, state, grads)
+        if weights is not None:  # a batch of nothing but padding leaves everything as it is
+            something = jnp.any(weights > 0)
+            new = jax.tree.map(lambda a, b: jnp.where(something, a, b), new, before)
+        return new, record | update
 
+    step.labels = label_inputs(program.graph)  # type: ignore[attr-defined]  # for make_epoch, on the host
     return step
 
 
@@ -138,7 +154,7 @@ def make_accumulating_step(
         held = Accumulator(
             grads, state.accumulator.row_weights + jnp.sum(row_weights), record, state.accumulator.batches + 1
         )
-        return state._replace(key=key, buffers=buffers, accumulator=held)
+        return state._replace(key=key, buffers=buffers, accumulator=held, batches=counted(state.batches))
 
     def step(state: TrainState, batch: Arrays, weights: Any = None, last: Any = False) -> tuple[TrainState, Arrays]:
         if state.accumulator is None:
@@ -161,12 +177,14 @@ def make_accumulating_step(
         state, told = jax.lax.cond(now, update, hold, state)
         return state, record | told | {"updated": jnp.asarray(now)}
 
+    step.labels = label_inputs(program.graph)  # type: ignore[attr-defined]  # for make_epoch, on the host
     return step
 
 
-def make_epoch(step: Callable, *, gaps: bool = False, compiled: bool = True) -> Callable:
+def make_epoch(step: Callable, *, gaps: bool = False, compiled: bool = True, on_nonfinite: str = "ignore") -> Callable:
     """epoch(state, batches, weights=None, data=None, last=True) -> (state, history), one compiled program.
 
+    step: any function (state, batch, weights, last) -> (state, record), such as make_step's.
     batches: {input: [steps, batch, ...]}; or, with data = {input: [rows, ...]} resident on the device,
         i32[steps, batch], the rows that make each batch.
     weights: f[steps, batch], see make_step.
@@ -176,31 +194,91 @@ def make_epoch(step: Callable, *, gaps: bool = False, compiled: bool = True) -> 
     gaps: leave out the steps whose weights are all 0, as the last chunk of data.chunks has them; history["updated"]
         then tells which steps were taken.
     compiled: False walks through the steps in Python instead, for programs that are not JAX's and for debugging.
+    on_nonfinite: what a step does whose loss or gradient norm is not finite: "ignore" it; "skip" it, so that
+        parameters, buffers, optimizer state and the number of updates stay, and what was accumulated is dropped; or
+        "raise", which leaves the state of the step before and takes no further step: what a jitted function can do
+        towards raising.  history["nonfinite"] tells which steps it was, for `fit`, or you, to raise.
     """
+    if on_nonfinite not in ON_NONFINITE:
+        raise SettingError(f"on_nonfinite is {on_nonfinite!r}; expected one of {', '.join(map(repr, ON_NONFINITE))}")
 
-    def one(data: Any, last: Any, state: TrainState, item: Any):
+    def taken(carry: Any, batch: Arrays, weights: Any, ends: Any):
+        state, halted = carry
+        new, record = step(state, batch, weights, ends)
+        if on_nonfinite == "ignore":
+            return (new, halted), record
+        bad = nonfinite(record) | ~_all_finite(getattr(new, "params", ()))
+        stay, left = state, bad
+        if on_nonfinite == "raise":
+            left = bad | halted
+            record |= {"nonfinite": bad & ~halted, "updated": record.get("updated", True) & ~halted}
+            halted = left
+        else:
+            record |= {"nonfinite": bad}
+            if isinstance(state, TrainState):
+                held = jax.tree.map(jnp.zeros_like, state.accumulator)
+                stay = state._replace(key=new.key, batches=new.batches, accumulator=held)
+        return (jax.tree.map(lambda a, b: jnp.where(left, a, b), stay, new), halted), record
+
+    def one(data: Any, last: Any, carry: Any, item: Any):
         rows, weights, ends = item
         batch = rows if data is None else {k: v[rows] for k, v in data.items()}
         if not gaps:
-            return step(state, batch, weights, ends & last)
+            return taken(carry, batch, weights, ends & last)
 
-        def taken(state: TrainState):
-            state, record = step(state, batch, weights, ends & last)
-            return state, {"updated": jnp.bool_(True)} | record
+        def counted_in(carry: Any):
+            carry, record = taken(carry, batch, weights, ends & last)
+            return carry, {"updated": jnp.bool_(True)} | record
 
-        def left_out(state: TrainState):
-            return state, jax.tree.map(lambda r: jnp.zeros(r.shape, r.dtype), jax.eval_shape(taken, state)[1])
+        def left_out(carry: Any):
+            return carry, jax.tree.map(lambda r: jnp.zeros(r.shape, r.dtype), jax.eval_shape(counted_in, carry)[1])
 
-        return jax.lax.cond(jnp.any(weights > 0), taken, left_out, state)
+        return jax.lax.cond(jnp.any(weights > 0), counted_in, left_out, carry)
 
     def epoch(state: TrainState, batches: Any, weights: Any = None, data: Arrays | None = None, last: Any = True):
         steps = jax.tree.leaves(batches)[0].shape[0]
         count = jnp.arange(steps)
         ends = count == (jnp.max(jnp.where(jnp.any(weights > 0, axis=1), count, 0)) if gaps else steps - 1)
         scan = jax.lax.scan if compiled else _in_python
-        return scan(partial(one, data, last), state, (batches, weights, ends))
+        halted = jnp.bool_(False) if on_nonfinite == "raise" else None
+        (state, _), history = scan(partial(one, data, last), (state, halted), (batches, weights, ends))
+        return state, history
 
-    return jax.jit(epoch, donate_argnums=0) if compiled else epoch
+    labels = getattr(step, "labels", {})
+    return _CheckedEpoch(jax.jit(epoch, donate_argnums=0) if compiled else epoch, labels)
+
+
+class _CheckedEpoch:
+    """An epoch that looks at class indices on the host before it takes them; all else is the jitted function's.
+
+    What a device gathers for an index out of range is no error there, but NaN or another row.
+    """
+
+    def __init__(self, epoch: Any, labels: Mapping[str, int]) -> None:
+        self._epoch, self._labels = epoch, labels
+
+    def __call__(self, state: Any, batches: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(batches, dict):
+            for name, classes in self._labels.items():
+                a = batches.get(name)
+                if isinstance(a, np.ndarray) and a.ndim > 1:
+                    for n, batch in enumerate(a):
+                        check_labels(batch, classes, name, f"batch {n} of these, ")
+        return self._epoch(state, batches, *args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._epoch, name)
+
+
+def nonfinite(record: Arrays) -> Any:
+    """Whether the loss of a step, or the norm of its gradients, is NaN or infinite; bool[]."""
+    finite = [jnp.isfinite(record[k]) for k in ("loss", "gradient_norm") if k in record]
+    return ~jnp.all(jnp.stack(finite)) if finite else jnp.bool_(False)
+
+
+def _all_finite(tree: Any) -> Any:
+    floats = [a for a in jax.tree.leaves(tree) if jnp.issubdtype(jnp.result_type(a), jnp.floating)]
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(a)) for a in floats])) if floats else jnp.bool_(True)
 
 
 def weights_per_row(loss: Any, weights: Any, divide: bool = True) -> Any:
@@ -214,7 +292,19 @@ def weights_per_row(loss: Any, weights: Any, divide: bool = True) -> Any:
             )
         return jnp.ones_like(loss)
     row_weights = jnp.ones_like(loss) if weights is None else weights.astype(loss.dtype)
-    return row_weights / jnp.sum(row_weights) if divide else row_weights
+    if not divide:
+        return row_weights
+    whole = jnp.sum(row_weights)
+    return row_weights / jnp.where(whole == 0, 1, whole)
+
+
+def counted(count: Any) -> Any:
+    """count + 1, or count where that is the largest number of its dtype: a counter that would wrap stands still."""
+    if count is None:
+        return None
+    count = jnp.asarray(count)
+    most = jnp.asarray(jnp.iinfo(count.dtype).max, count.dtype)
+    return jnp.where(count == most, count, count + 1).astype(count.dtype)
 
 
 # ---- inside -------------------------------------------------------------------------------------------
@@ -230,13 +320,13 @@ def _in_python(f: Callable, carry: Any, xs: Any) -> tuple[Any, Any]:
 
 
 def _update(program: Program, optimizer: Optimizer, schedule: Callable, state: TrainState, grads: Arrays):
-    lr = schedule(state.step)
+    lr = schedule(jnp.minimum(state.step, 2**31 - 1).astype(jnp.int32))
     trained, opt = optimizer.update({w: state.params[w] for w in program.wrt}, grads, state.opt, lr)
     told = {"learning_rate": jnp.float32(lr), "gradient_norm": global_norm(grads).astype(jnp.float32)}
     params, buffers = {**state.params, **trained}, state.buffers
     if optimizer.post_update:
         params, buffers = optimizer.post_update(params, buffers)
-    return state._replace(params=params, buffers=buffers, opt=opt, step=state.step + 1), told
+    return state._replace(params=params, buffers=buffers, opt=opt, step=counted(state.step)), told
 
 
 def _averages(outputs: Arrays, batch: Arrays, row_weights: Any, loss: str | None, metrics: Any) -> Arrays:

@@ -116,7 +116,7 @@ def sgd(momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, *, first=
         if first == "bare" or first == "whole" and not whole_already:
             v = jnp.where(s.seen == 0, g if first == "bare" else decayed, v)
         step = decayed + momentum * v if nesterov else v
-        return p - lr * step, Momentum(v if remembers else None, s.seen + 1)
+        return p - lr * step, Momentum(v if remembers else None, _one_more(s.seen))
 
     return per_leaf(init, update)
 
@@ -205,7 +205,7 @@ def _adam(rule, beta1, beta2, epsilon, correction):
         )
 
     def descend(g, s, lr):
-        t, powers = s.seen + 1, s.powers
+        t, powers = _one_more(s.seen), s.powers
         m = beta1 * s.mean + (1 - beta1) * g
         v = beta2 * s.square + (1 - beta2) * g * g
         if correction == "products":
@@ -222,6 +222,11 @@ def _adam(rule, beta1, beta2, epsilon, correction):
         return step, Moments(m, v, t, powers)
 
     return descend, init
+
+
+def _one_more(seen):
+    """The count after this update; it stands still at its largest value, where nothing depends on it any more."""
+    return jnp.minimum(seen, jnp.iinfo(seen.dtype).max - 1) + 1
 
 
 def _missing(beta, t, dtype):
@@ -243,7 +248,7 @@ def _squares(rule, accumulate, initial, epsilon, weight_decay, epsilon_at):
         g = _decayed(g, p, weight_decay)
         square = accumulate(s.square, g)
         root = jnp.sqrt(square + epsilon) if epsilon_at == "inside" else jnp.sqrt(square) + epsilon
-        return p - lr * g / root, Squares(square, s.seen + 1)
+        return p - lr * g / root, Squares(square, _one_more(s.seen))
 
     return per_leaf(init, update)
 

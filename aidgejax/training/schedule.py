@@ -141,7 +141,7 @@ def lr_profile(schedule, steps):
 
 
 def _int(step):
-    return jnp.asarray(step, jnp.int32)
+    return jnp.minimum(step, 2**31 - 1).astype(jnp.int32)
 
 
 def _float(step):

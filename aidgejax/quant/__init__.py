@@ -3,26 +3,42 @@
     scheme = quant.bits(4)                                   # or Scheme(weights=Grid(...), activations=Grid(...), ...)
     q = quant.calibrate(quant.convert(graph, scheme), data)
     rule = quant.with_steps(optim.adam(), q)                 # trains the steps too; then `fit`, as ever
+    integers = quant.to_integer(q)                           # integer weights, 32-bit biases
+    print(quant.verify(q, integers, data))                   # NumPy, JAX, onnxruntime, layer by layer
+    quant.write(integers, "net.onnx", graph=q, data=data)    # verified first
 
 Pure functions on graphs.  What a graph remembers of its quantizers is in its nodes, and survives ONNX (notes.py).
 """
 
 from .calibrate import calibrate, is_calibrated
 from .convert import Layer, convert, layers, step_names
+from .deploy import to_integer
+from .forms import FORMS, in_form
 from .notes import restored
 from .optimizer import with_steps
+from .proof import largest_sums, unproved
 from .scheme import Grid, Scheme, bits
+from .verify import Report, verify
+from .write import write
 
 __all__ = [
     "bits",
     "calibrate",
     "convert",
+    "FORMS",
     "Grid",
+    "in_form",
     "is_calibrated",
     "Layer",
     "layers",
+    "largest_sums",
+    "Report",
     "restored",
     "Scheme",
     "step_names",
+    "to_integer",
+    "unproved",
+    "verify",
     "with_steps",
+    "write",
 ]

@@ -55,6 +55,7 @@ def calibrate(
         held, shifts = _step_parameter(graph, step)
         if held is None:
             continue
+        nodes.sort(key=lambda n: n.inputs[2] is None)  # those with a zero point first
         tries = [(found[n.name], int(n.inputs[3]), int(n.inputs[4])) for n in nodes]
         chosen, zero = choose(tries, method, shifts, nodes[0].inputs[2] is not None, percentile, sigmas)
         twin.producers[held].data = np.asarray(chosen, np.float32).reshape(twin.producers[held].data.shape)

@@ -129,9 +129,9 @@ class _Converter:
             start = np.float32(1.0 / high if scheme.method == "dorefa" and pact else FIRST_RANGE / high)
             learned = scheme.learned and not (scheme.method == "dorefa" and pact)
             self.steps[first] = self._step(f"{first}.step", np.asarray(start, np.float32), learned, scheme)
-            if asymmetric:
-                role = "parameter" if scheme.method == "lsq+" and learned else "constant"
-                self.new.producer(f"{first}.zero", np.asarray(0, np.float32), role)
+        if asymmetric and f"{first}.zero" not in self.new.producers:
+            role = "parameter" if scheme.method == "lsq+" and scheme.learned else "constant"
+            self.new.producer(f"{first}.zero", np.asarray(0, np.float32), role)
         written = tensor if raw else self.new.fresh(f"{tensor}.quant")
         self.new.values.pop(written, None)
         zero = f"{first}.zero" if asymmetric else None

@@ -1,0 +1,185 @@
+"""Is what was trained what is deployed?  Counted, layer by layer, in every runtime that there is.
+
+report = verify(q, integers, batches)
+report.exact, report.first_bad
+print(report)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import GraphError
+from ..graph import Graph
+from .batches import Batches, each_batch
+from .deploy import OnGrid
+from .notes import restored
+from .proof import unproved
+from .reading import grids_of
+from .runtimes import RUNTIMES, expanded, instructions, runner, saturates
+
+GRADES = ("proved", "counted")
+MOST_STEPS, MOST_SHARE = 1.0, 1e-5  # what the grade "counted" allows
+
+
+@dataclass(frozen=True)
+class Row:
+    """One tensor in one runtime: how many values were compared, how many differ, and by how many steps at most."""
+
+    runtime: str
+    tensor: str
+    node: str
+    values: int
+    differing: int
+    largest: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `verify` found.
+
+    rows: per runtime and tensor, in the order of the graph.  reasons: why the equality is not proved (proof.py).
+    missing: runtimes that are not installed here.  instructions: the processor's, for products of 8-bit integers.
+    """
+
+    rows: tuple[Row, ...]
+    reasons: tuple[str, ...]
+    missing: tuple[str, ...]
+    instructions: str
+
+    @property
+    def values(self) -> int:
+        """How many values of outputs were compared in each runtime."""
+        last = self.rows[-1].runtime if self.rows else ""
+        return sum(r.values for r in self.rows if r.runtime == last)
+
+    @property
+    def differing(self) -> int:
+        return sum(r.differing for r in self.rows)
+
+    @property
+    def largest(self) -> float:
+        return max((r.largest for r in self.rows), default=0.0)
+
+    @property
+    def exact(self) -> bool:
+        """Not one value differs anywhere."""
+        return self.differing == 0
+
+    @property
+    def grade(self) -> str:
+        """'proved': equal on any data, by steps and bounds of sums.  'counted': as equal as the data show."""
+        return "counted" if self.reasons else "proved"
+
+    @property
+    def first_bad(self) -> Row | None:
+        """The first row with a difference, in the order of the graph."""
+        return next((r for r in self.rows if r.differing), None)
+
+    @property
+    def passes(self) -> bool:
+        """Nothing differs; or, where the equality is counted, few values, by a step."""
+        total = sum(r.values for r in self.rows)
+        few = self.differing <= MOST_SHARE * total and self.largest <= MOST_STEPS
+        return self.exact or (self.grade == "counted" and few)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        rows = [asdict(r) for r in self.rows]
+        return {"grade": self.grade, "exact": self.exact, "reasons": list(self.reasons), "missing": list(self.missing),
+                "instructions": self.instructions, "rows": rows}  # fmt: skip
+
+    def __str__(self) -> str:
+        names = list(dict.fromkeys(r.runtime for r in self.rows))
+        wide = max((len(r.tensor) for r in self.rows), default=6)
+        lines = [f"{'tensor':{wide}}  {'values':>9}  " + "  ".join(f"{n:>15}" for n in names)]
+        for tensor in dict.fromkeys(r.tensor for r in self.rows):
+            cells = {r.runtime: r for r in self.rows if r.tensor == tensor}
+            shown = [
+                f"{c.differing} ({c.largest:g})" if (c := cells.get(n)) and c.differing else "0" if n in cells else "-"
+                for n in names
+            ]
+            lines.append(
+                f"{tensor:{wide}}  {next(iter(cells.values())).values:>9}  " + "  ".join(f"{s:>15}" for s in shown)
+            )
+        lines.append(f"values that differ: {self.differing}; at most {self.largest:g} steps; equality {self.grade}")
+        lines += [f"  not proved: {r}" for r in self.reasons[:5]]
+        if len(self.reasons) > 5:
+            lines.append(f"  and {len(self.reasons) - 5} more")
+        lines.append(f"processor: {self.instructions}")
+        if saturates(self.instructions):
+            lines.append("without VNNI uint8 x int8 may overflow in onnxruntime: nothing is claimed of it here")
+        lines += [f"{m}: not installed, not checked" for m in self.missing]
+        return "\n".join(lines)
+
+
+def verify(
+    graph: Graph,
+    integers: Graph,
+    data: Batches,
+    runtimes: Iterable[str] = RUNTIMES,
+    *,
+    form: Graph | None = None,
+    reasons: Iterable[str] | None = None,
+) -> Report:
+    """Compare a quantized graph (JAX, as it was trained) with the deployed one, in levels, tensor by tensor.
+
+    graph: the converted graph, or the deployed one itself (then NumPy's integers are what is compared with).
+    runtimes: of "numpy", "jax", "onnxruntime" (asked twice, without and with all optimizations).
+    form: another arrangement of `integers` (forms.py), which is then what runs; reasons: why that is not proved.
+    Raises GraphError where the two have no tensor in common.
+    """
+    graph = restored(graph)
+    there, missing = expanded(runtimes)
+    grids = {t: g for t, g in grids_of(integers).items() if g.integers not in integers.producers}
+    for o in (o for n in integers.nodes if n.op == "QLinearConv" for o in n.output_names):
+        grids.setdefault(o, OnGrid(o, np.ones((), np.float32), np.zeros((), np.int32), 0, 255))
+    common = [t for n in integers.nodes for t in n.output_names if t in grids and graph.has(t)]
+    if not common:
+        raise GraphError(f"graphs {graph.name!r} and {integers.name!r} have no quantized tensor in common")
+    runs = integers if form is None else form
+    held = {t: grids[t].integers if runs.has(grids[t].integers) else t for t in common}
+    common = [t for t in common if runs.has(held[t])]
+    float_outputs = [o for o in integers.outputs if o not in grids and runs.has(o)]
+    fake = any(n.op == "FakeQuantize" for n in graph.nodes)
+    trained = runner(graph, [*common, *float_outputs], "jax" if fake else "numpy")
+    watched = list(dict.fromkeys(held[t] for t in common))
+    asked = {r: runner(runs, [*watched, *float_outputs], r) for r in there}
+    written = {o: n.name for n in integers.nodes for o in n.output_names}
+    counts: dict[tuple[str, str], list[float]] = {}
+    for batch in each_batch(integers, data):
+        want = trained(batch)
+        for r, call in asked.items():
+            got = call(batch)
+            for t in common:
+                step = grids[t].step.astype(np.float64)
+                level = np.rint(want[t].astype(np.float64) / step) + grids[t].zero
+                found = got[held[t]].astype(np.float64)
+                if got[held[t]].dtype == np.uint8 and grids[t].low < 0:
+                    found -= 128  # the same levels in an unsigned container
+                _count(counts, (r, t), level, np.rint(found / step) + grids[t].zero if held[t] == t else found)
+            for t in float_outputs:
+                scale = max(float(np.abs(want[t]).max(initial=0)), 1e-30)
+                _count(counts, (r, t), want[t] / scale, got[t] / scale)
+    rows = [
+        Row(r, t, written[t], int(n), int(bad), most)
+        for r in there
+        for t in (*common, *float_outputs)
+        for n, bad, most in [counts[r, t]]
+    ]
+    why = unproved(integers) if reasons is None else reasons
+    return Report(tuple(rows), tuple(why), tuple(missing), instructions())
+
+
+def _count(counts: dict[tuple[str, str], list[float]], key: tuple[str, str], want: np.ndarray, got: np.ndarray) -> None:
+    held = counts.setdefault(key, [0, 0, 0.0])
+    if want.shape != got.shape:
+        raise GraphError(f"{key[1]!r} has shape {list(got.shape)} in {key[0]}, {list(want.shape)} in training")
+    away = np.abs(want - got)
+    held[0] += away.size
+    held[1] += int(np.count_nonzero(~(away == 0)))
+    held[2] = max(held[2], float(np.nan_to_num(away, nan=np.inf).max(initial=0)))

@@ -1,0 +1,103 @@
+"""Writing what is deployed, and nothing that was not compared first."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from .. import onnxio
+from ..errors import GraphError, SettingError
+from ..graph import Graph
+from .batches import Batches
+from .forms import FORMS, in_form, qoperator_reasons
+from .reading import grids_of
+from .runtimes import RUNTIMES
+from .verify import Report, verify
+
+DRAWN = 64  # rows, where no data are given
+
+
+def write(
+    integers: Graph,
+    path: Any,
+    form: str = "qdq",
+    *,
+    graph: Graph | None = None,
+    data: Batches | None = None,
+    runtimes: Iterable[str] = RUNTIMES,
+    grade: str = "counted",
+    packed: bool = False,
+    unverified: bool = False,
+) -> Report | None:
+    """Verify, then write: the file, or GraphError that names the first layer that differs, and no file.
+
+    integers: what `to_integer` made.  form: "qdq", "qoperator", "qonnx", "aidge", or "c" (path is then a folder).
+    graph: the converted graph that was trained, to be compared with; default: NumPy's execution of `integers`.
+    data: as for `calibrate`; default: 64 rows drawn over the range of each input.
+    grade: "proved" also asks for the proof (proof.py); "counted" is content with at most 1 step in 1e-5 of the values.
+    packed: weights of at most 4 bits two to a byte (int4).  unverified: write without any comparison; None comes back.
+    """
+    if form not in FORMS:
+        raise SettingError(f"form {form!r}: expected one of {', '.join(FORMS)}")
+    if grade not in ("proved", "counted"):
+        raise SettingError(f"grade {grade!r}: expected 'proved' or 'counted'")
+    data = _drawn(integers) if data is None else data
+    made = in_form(integers, form, packed=packed)
+    report = None
+    if not unverified:
+        asked = [r for r in runtimes if form != "qonnx" or r != "onnxruntime"]  # it has no Quant
+        reasons = qoperator_reasons(made) if form == "qoperator" else None
+        if form == "qoperator":  # its own arithmetic: a product of steps is rounded before it is used
+            report = verify(made, made, data, asked, reasons=reasons)
+        else:
+            report = verify(graph or integers, integers, data, asked, form=made)
+        refuse(report, grade, f"{os.fspath(path)} was not written")
+    onnxio.write(made, None, path)
+    return report
+
+
+def refuse(report: Report, grade: str, consequence: str) -> None:
+    """Raise GraphError unless a report is good enough."""
+    if not report.passes:
+        bad = report.first_bad
+        what = (
+            ""
+            if bad is None
+            else (
+                f"{bad.tensor!r} (node {bad.node!r}) is the first: {bad.differing} of {bad.values} values differ in "
+                f"{bad.runtime}, by up to {bad.largest:g} steps"
+            )
+        )
+        raise GraphError(
+            f"what is deployed is not what was trained: {what}; {consequence}. Steps that are powers of two "
+            f"(step='power_of_two') make every runtime agree, and so does form 'qoperator'"
+        )
+    if grade == "proved" and report.reasons:
+        raise GraphError(
+            f"nothing differs on these data, but that is not proved: {report.reasons[0]}; {consequence}. Train with "
+            f"step='power_of_two', or ask for grade 'counted'"
+        )
+
+
+def _drawn(graph: Graph) -> dict[str, np.ndarray]:
+    grids, rng = grids_of(graph), np.random.default_rng(0)
+    readers, found = graph.readers(), {}
+    for name, value in graph.inputs.items():
+        sizes = [DRAWN if not isinstance(d, int) and k == 0 else d for k, d in enumerate(value.shape or ())]
+        shape = [d for d in sizes if isinstance(d, int)]
+        if len(shape) < len(sizes):
+            raise GraphError(f"{value} of graph {graph.name!r} has sizes that are not known: give data to compare with")
+        if not value.is_float:
+            found[name] = np.zeros(shape, np.dtype(value.dtype or "int64"))
+            continue
+        low, high = -1.0, 1.0
+        for n in readers.get(name, []):
+            if n.op in ("QuantizeLinear", "Clip"):
+                grid = next((g for t, g in grids.items() if t.startswith(f"{name}.")), None)
+                if grid is not None:
+                    low, high = (float((level - grid.zero) * grid.step) for level in (grid.low, grid.high))
+        found[name] = rng.uniform(low, high, shape).astype(np.float32)
+    return found

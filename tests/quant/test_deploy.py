@@ -1,0 +1,147 @@
+"""What is trained is what is deployed: 0 values differ, or the difference is found and named."""
+
+import numpy as np
+import pytest
+
+import aidgejax as aj
+from aidgejax import quant
+from aidgejax.errors import BackendError, GraphError, SettingError
+
+from ._drawn import drawn
+
+SHIFTS = {"step": "power_of_two"}
+
+
+def data(graph, rows=16, seed=0):
+    shape = (rows, *graph.inputs["x"].shape[1:])
+    return {"x": np.random.default_rng(seed).normal(size=shape).astype(np.float32)}
+
+
+def deployed(graph, scheme, rows=16):
+    x = data(graph, rows)
+    q = quant.calibrate(quant.convert(graph, scheme), x)
+    return q, quant.to_integer(q), x
+
+
+LENET = {b: deployed(aj.zoo.lenet(8), quant.bits(b, **SHIFTS)) for b in (4,)}
+
+
+def test_the_deployed_graph_holds_integers():
+    _, integers, _ = LENET[4]
+    kinds = {k: p.data.dtype.name for k, p in integers.producers.items()}
+    assert kinds["conv2.weight"] == "int8" and kinds["conv2.bias"] == "int32"
+    assert np.abs(integers.producers["conv2.weight"].data).max() <= 8
+    assert [k for k, d in kinds.items() if d == "float32" and not k.endswith("scale")] == []
+    assert integers.count()["FakeQuantize"] == 0 and not integers.params
+    for t in ("relu1.quant", "pool1", "flatten", "logits"):
+        assert integers.writer()[t].op == "DequantizeLinear", t
+
+
+@pytest.mark.parametrize(
+    ("net", "scheme"),
+    [
+        (aj.zoo.lenet(8), quant.Scheme(quant.Grid(2), quant.Grid(2), **SHIFTS)),
+        pytest.param(aj.zoo.resnet8(size=8), quant.bits(4, **SHIFTS), marks=pytest.mark.slow),
+        pytest.param(aj.zoo.mobilenet_v1(0.125, size=24), quant.bits(8, **SHIFTS), marks=pytest.mark.slow),
+        (aj.zoo.mlp((6, 8, 3)), quant.bits(8, 16, ends=8, **SHIFTS)),
+        (drawn(1), quant.Scheme(quant.Grid(8), quant.Grid(8, symmetric=False), step="fixed_point")),
+    ],
+    ids=["lenet, 2 bits", "resnet8, 4 bits", "mobilenet, 8 bits", "mlp, 16 bits", "zero points"],
+)
+def test_with_powers_of_two_nothing_differs_anywhere(net, scheme):
+    q, integers, x = deployed(net, scheme)
+    report = quant.verify(q, integers, x)
+    assert report.exact and report.grade == "proved", str(report)
+    assert {r.runtime for r in report.rows} == {"numpy", "jax", "onnxruntime off", "onnxruntime all"}
+    assert report.rows[-1].tensor == "logits" and report.values > 0
+
+
+@pytest.mark.parametrize("seed", [2, 3, *(pytest.param(s, marks=pytest.mark.slow) for s in range(200))])
+def test_drawn_networks(seed):
+    bits = (8, 4, 2)[seed % 3]
+    scheme = quant.bits(bits, **SHIFTS)
+    if seed % 2:
+        scheme = quant.Scheme(quant.Grid(bits), quant.Grid(bits), ends=8, **SHIFTS)
+    q, integers, x = deployed(drawn(seed), scheme)
+    report = quant.verify(q, integers, x)
+    assert report.exact and report.grade == "proved", str(report)
+
+
+def test_free_steps_are_counted_not_proved(tmp_path):
+    q, integers, x = deployed(aj.zoo.mlp((6, 8, 3)), quant.bits(8))
+    report = quant.write(integers, tmp_path / "q.onnx", graph=q, data=x)
+    assert report.grade == "counted" and report.passes and "no power of two" in report.reasons[0]
+    assert "not proved" in str(report) and "processor: " in str(report)
+    with pytest.raises(GraphError, match="not proved.*was not written.*power_of_two"):
+        quant.write(integers, tmp_path / "p.onnx", graph=q, data=x, grade="proved")
+    assert not (tmp_path / "p.onnx").exists()
+
+
+def test_a_difference_stops_the_write_and_names_the_first_layer(tmp_path):
+    q, integers, x = LENET[4]
+    integers = integers.copy()
+    integers.producers["conv2.bias"].data = integers.producers["conv2.bias"].data + 40
+    report = quant.verify(q, integers, x, ["numpy"])
+    assert not report.exact and report.first_bad.tensor == "relu2.quant" and report.largest >= 1
+    with pytest.raises(GraphError, match="'relu2.quant'.* is the first: .* steps; .*q.onnx was not written"):
+        quant.write(integers, tmp_path / "q.onnx", graph=q, data=x, runtimes=["numpy"])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("form", ["qdq", "qoperator", "qonnx"])
+def test_forms_are_verified_and_read_back(form, tmp_path):
+    q, integers, x = LENET[4]
+    path = tmp_path / f"{form}.onnx"
+    report = quant.write(integers, path, form, graph=q, data=x, grade="proved")
+    assert report.exact and report.grade == "proved"
+    back = aj.onnxio.read(path)
+    want = aj.run(q, x, "numpy")[0]
+    np.testing.assert_array_equal(aj.run(back, x, "numpy")[0], want)
+    wanted = {"qdq": ("DequantizeLinear", 19), "qoperator": ("QLinearConv", 5), "qonnx": ("Quant", 19)}[form]
+    assert back.count()[wanted[0]] >= wanted[1]
+
+
+def test_the_form_for_aidge_has_one_step_per_tensor_and_no_rectifier(tmp_path):
+    q, integers, x = deployed(aj.zoo.lenet(8), quant.Scheme(quant.Grid(8), **SHIFTS), rows=4)
+    report = quant.write(integers, tmp_path / "a.onnx", "aidge", graph=q, data=x)
+    assert report.exact
+    back = aj.onnxio.read(tmp_path / "a.onnx")
+    assert back.count()["Relu"] == 0 and back.count()["Conv"] == 2
+    with pytest.raises(GraphError, match="has 6 steps: Aidge loads one per tensor"):
+        quant.in_form(LENET[4][1], "aidge")
+
+
+def test_packed_weights_take_half_the_bytes(tmp_path):
+    q, integers, x = deployed(aj.zoo.mlp((64, 96, 96, 3)), quant.bits(4, **SHIFTS))
+    aj.onnxio.write(q, None, tmp_path / "float.onnx")
+    sizes = {}
+    for packed in (False, True):
+        assert quant.write(integers, tmp_path / "q.onnx", graph=q, data=x, packed=packed).exact
+        sizes[packed] = (tmp_path / "q.onnx").stat().st_size
+    assert sizes[True] < 0.85 * sizes[False]
+
+
+def test_without_onnxruntime_the_report_says_so(monkeypatch):
+    q, integers, x = LENET[4]
+    monkeypatch.setattr("aidgejax.quant.runtimes.has_onnxruntime", lambda: False)
+    report = quant.verify(q, integers, x)
+    assert report.exact and str(report).splitlines()[-1] == "onnxruntime: not installed, not checked"
+
+
+def test_mistakes_are_named(tmp_path):
+    g = aj.zoo.mlp((6, 8, 3))
+    with pytest.raises(GraphError, match="not calibrated"):
+        quant.to_integer(quant.convert(g))
+    with pytest.raises(GraphError, match="no quantizer"):
+        quant.to_integer(g)
+    q, integers, x = deployed(g, quant.bits(8))
+    with pytest.raises(SettingError, match="form 'tflite'"):
+        quant.write(integers, tmp_path / "x", "tflite")
+    with pytest.raises(BackendError, match="runtime 'tvm'"):
+        quant.verify(q, integers, x, ["tvm"])
+
+
+def test_a_sum_that_may_leave_24_bits_is_not_proved():
+    q, integers, _ = deployed(aj.zoo.mlp((600, 3)), quant.Scheme(quant.Grid(8), quant.Grid(16), **SHIFTS))
+    assert quant.largest_sums(integers)["fc1"] >= 2**24
+    assert any("sums may reach" in r for r in quant.unproved(integers))

@@ -82,11 +82,16 @@ class Node:
 
 @dataclass
 class Producer:
-    """A tensor that the graph brings along: trained ("parameter"), updated ("buffer") or neither ("constant")."""
+    """A tensor that the graph brings along: trained ("parameter"), updated ("buffer") or neither ("constant").
+
+    why: how its role was decided, where the builder did not say.  kind: what it is, where the role does not tell.
+    """
 
     name: str
     data: np.ndarray
     role: str = "parameter"
+    why: str = ""
+    kind: str = ""
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
@@ -213,6 +218,10 @@ class Graph:
     @property
     def constants(self) -> dict[str, np.ndarray]:
         return self._of_role("constant")
+
+    def roles(self) -> dict[str, tuple[str, str]]:
+        """{producer: (what it is, why)}: a "parameter", a "buffer", a "constant", a "quantized weight"."""
+        return {p.name: (p.kind or p.role, p.why) for p in self.producers.values()}
 
     def writer(self) -> dict[str, Node]:
         """{tensor name: the node that writes it}"""

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from ..errors import GraphError
 from ..graph import Graph, Node
 from ..ops import lookup
+from .roles import with_decided_roles
 
 
 def freeze_statistics(graph: Graph, nodes: Iterable[str] | None = None, *, scale_and_bias: bool = False) -> Graph:
@@ -55,7 +56,10 @@ def freeze_body(graph: Graph, up_to: str) -> Graph:
 
 
 def cut_at(graph: Graph, tensor: str) -> Graph:
-    """The part of a graph that computes this tensor, its only output; a new head can be built on it."""
+    """The part of a graph that computes this tensor, its only output; a new head can be built on it.
+
+    Roles that were decided by the structure of the whole are decided again.
+    """
     graph.value(tensor)
     twin = graph.copy()
     twin.outputs = [tensor]
@@ -63,7 +67,7 @@ def cut_at(graph: Graph, tensor: str) -> Graph:
     read = {tensor, *(i for n in twin.nodes for i in n.input_names)}
     twin.producers = {k: p for k, p in twin.producers.items() if k in read}
     twin.inputs = {k: v for k, v in twin.inputs.items() if k in read}
-    return twin
+    return with_decided_roles(twin)
 
 
 def _statistics(node: Node) -> list[str]:

@@ -15,7 +15,7 @@ from onnx import numpy_helper
 from aidgejax import onnxio, reference, run
 from aidgejax.errors import GraphError, ModelFileError, UnknownOperator
 from aidgejax.graph import Graph
-from aidgejax.onnxio.exporter import writer
+from aidgejax.onnxio.exporter import protos, writer
 from aidgejax.ops import OPERATORS
 from aidgejax.tools import zoo
 
@@ -231,7 +231,7 @@ def test_attributes_that_onnx_cannot_hold_are_named():
         match=r"node 'act' \(LeakyRelu\) cannot be written: its attribute 'alpha' is "
         r"\[1, 2\], expected FLOAT",
     ):
-        writer._attribute(g.nodes[0], "alpha", (1, 2), onnx.defs.get_schema("LeakyRelu"))
+        protos._attribute(g.nodes[0], "alpha", (1, 2), onnx.defs.get_schema("LeakyRelu"))
 
 
 def test_absent_inputs_and_outputs():

@@ -17,6 +17,7 @@ from ...files import write_atomically
 from ...graph import Graph, Node, Value
 from ...ops import check_known, lookup
 from ...passes.rewrite import with_shapes
+from ...passes.widen import narrowed
 from ..initializer_roles import KEY, note_roles
 from ..schemas import NEWEST_OPSET, schema_for, schema_of
 from .decompose import decomposed
@@ -132,7 +133,7 @@ def _model(
 ) -> onnx.ModelProto:
     check_known(graph.nodes, f"graph {graph.name!r}")
     graph = graph.with_params(dict(params or {}), dict(buffers or {})) if params or buffers else graph
-    graph = _with_required_outputs(decomposed(with_shapes(graph.check())))
+    graph = _with_required_outputs(decomposed(with_shapes(narrowed(graph.check()))))
     opset = _opset(graph, opset)
     maker = _Maker(graph)
     nodes = [maker.node(n) for n in graph.nodes]

@@ -1,13 +1,13 @@
 """ONNX model -> Graph.  Names survive; what cannot be read is refused with its name.
 
 Initializers become parameters (training changes them), buffers (BatchNormalization's statistics) or constants, as
-initializer_roles.py guesses or as the writer noted.  Nodes of older opsets are upgraded by opset_upgrade.py.
+passes/roles.py decides or as the writer noted.  Nodes of older opsets are upgraded by opset_upgrade.py.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,17 @@ from ...graph import Graph, Value
 from ...interpreter.symbolic_walk import symbols_of
 from ...passes.control_flow import DataDependent, is_dynamic, unrolled
 from ...passes.rewrite import with_shapes
-from ..initializer_roles import feeds_weight, guess_roles, is_float, noted_roles
+from ...passes.roles import ANYWHERE, ASKED, Decided, decide_roles, is_float, with_roles
+from ...passes.widen import widened
+from ..initializer_roles import noted_roles
 from ..tensors import check_external
+from .cutting import cut
 from .dynamic_batch import with_dynamic_batch
 from .function_inlining import expanded_by_onnx, inlined
 from .graph_builder import Shapes, build, check_nodes, checked
 from .limits import check_sizes
 from .opset_upgrade import upgraded_by_rank
+from .pipelines import plain_pipeline
 from .validate import check_operators, check_shape, check_type, check_versions
 
 LARGEST_FILE = (1 << 31) - 1  # what protobuf can hold; larger models keep their data in a second file
@@ -35,14 +39,22 @@ LARGEST_FILE = (1 << 31) - 1  # what protobuf can hold; larger models keep their
 def read(
     source: Any,
     *,
+    parameters: Any = None,
     constants: Iterable[str] | None = None,
+    inputs: Iterable[str] | None = None,
+    outputs: Iterable[str] | None = None,
     shapes: Shapes | None = None,
     values: Mapping[str, Any] | None = None,
     batch: str | None = None,
+    dtype: str | None = None,
 ) -> Graph:
     """Read an ONNX model: a path, a ModelProto, or the bytes of a file.
 
-    constants: names of initializers that training is to leave alone.
+    parameters: names or patterns ("head.*") of what training changes, exactly; also torch's
+        dict(model.named_parameters()).  Default: decided by structure, see `Graph.roles`.
+    constants: names or patterns of initializers that training is to leave alone.
+    inputs, outputs: tensors at which the graph is cut before its operators are checked; the rest is not read.
+    dtype: "float32" widens what the file holds in 16 bits; what is written has the file's types again.
     shapes: {input: shape} where the model says less, or something else, than is meant.
     values: {input: array} of inputs that are to be constants, such as a flag that decides which branch is taken.
     batch: a name, such as "N", for axis 0 of the inputs of a model that was exported with a fixed batch.
@@ -51,15 +63,23 @@ def read(
     """
     where = repr(os.fspath(source)) if isinstance(source, str | os.PathLike) else "the model"
     try:
-        return _read(source, tuple(constants or ()), dict(shapes or {}), dict(values or {}), batch)
+        graph = _read(source, (parameters, constants), (inputs, outputs), dict(shapes or {}), dict(values or {}), batch)
+        return graph if dtype is None else with_shapes(widened(graph, dtype))
     except AidgeJaxError as e:
         raise type(e)(f"cannot read {where}: {e}") from e.__cause__
     except Exception as e:  # a file may be damaged in ways that only protobuf, NumPy or JAX notice
         raise ModelFileError(f"cannot read {where}: it is damaged: {type(e).__name__}: {e}") from e
 
 
-def _read(source: Any, constants: Sequence[str], shapes: Shapes, values: Mapping[str, Any], batch: str | None) -> Graph:
-    model = _load(source)
+def _read(
+    source: Any,
+    roles: tuple[Any, Any],
+    ends: tuple[Any, Any],
+    shapes: Shapes,
+    values: Mapping[str, Any],
+    batch: str | None,
+) -> Graph:
+    model = plain_pipeline(cut(_load(source), *ends, shapes))
     opsets = check_versions(model)
     if check_external(model):
         if isinstance(source, ModelProto | bytes):
@@ -67,7 +87,7 @@ def _read(source: Any, constants: Sequence[str], shapes: Shapes, values: Mapping
                 "it keeps data in other files, which only a model read from a path may do: "
                 "give the path of the model instead"
             )
-        model = _load_with_external_data(source)
+        model = plain_pipeline(cut(_load_with_external_data(source), *ends, shapes))
     body = checked(model.graph)
     if model.functions:
         model = inlined(model, body, opsets)
@@ -82,8 +102,7 @@ def _read(source: Any, constants: Sequence[str], shapes: Shapes, values: Mapping
     graph = build(body, opset, shapes)
     graph.metadata |= {p.key: p.value for p in model.metadata_props}
     graph = _written_out(_with_values(graph, values))
-    _assign_roles(graph, model, constants)
-    return _with_shapes(graph, model, opset, batch)
+    return _with_shapes(_with_decided_roles(graph, *roles), model, opset, batch)
 
 
 def _with_values(graph: Graph, values: Mapping[str, Any]) -> Graph:
@@ -165,21 +184,17 @@ def _load_with_external_data(source: Any) -> ModelProto:
 # ---- roles --------------------------------------------------------------------------------------------
 
 
-def _assign_roles(graph: Graph, model: ModelProto, constants: Sequence[str]) -> None:
-    stored = {*graph.producers, *(t.name for t in model.graph.initializer)}
-    missing = [c for c in constants if c not in stored]
-    if missing:
-        raise GraphError(
-            f"`constants` names {', '.join(map(repr, missing))}, but the initializers are "
-            f"{', '.join(map(repr, sorted(stored))) or 'none'}"
-        )
+def _with_decided_roles(graph: Graph, parameters: Any, constants: Any) -> Graph:
     noted = noted_roles(graph.metadata)
-    guessed = guess_roles(graph)
-    weights = feeds_weight(graph)
+    decided = decide_roles(graph)
     for name, producer in graph.producers.items():
-        role = guessed[name] if producer.role == "parameter" or name in weights else "constant"
-        role = noted.get(name, role) if is_float(producer.data) else role
-        producer.role = "constant" if name in constants else role
+        found = decided[name]
+        if producer.role == "constant" and found.role == "parameter" and found.why not in ANYWHERE:
+            found = Decided("constant", "is what a Constant node holds")
+        producer.role, producer.why, producer.kind = found.role, found.why, found.kind
+        if name in noted and is_float(producer.data):
+            producer.role, producer.why = noted[name], ASKED
+    return with_roles(graph, parameters, constants)
 
 
 # ---- shapes -------------------------------------------------------------------------------------------
@@ -211,7 +226,7 @@ def _inferred(graph: Graph) -> Graph:
     found = with_shapes(_with_sizes(graph, {(name, k): f"{name}_{k}" for name, k in opened}))
     first = [(name, k) for name, k in opened if k == 0]
     same = {(found.inputs[name].shape or (None,))[0] for name, _ in first}
-    if len(first) > 1 and len(same) == 1 and isinstance(*same, str) and "N" not in symbols_of(found):
+    if len(first) > 1 and len(same) == 1 and isinstance(next(iter(same)), str) and "N" not in symbols_of(found):
         sizes = {(name, k): "N" if k == 0 else f"{name}_{k}" for name, k in opened}
         return with_shapes(_with_sizes(graph, sizes))
     return found

@@ -11,6 +11,7 @@ with the seed, the counter of steps and the node's place among the random nodes 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -141,7 +142,7 @@ def _bernoulli(source: _Source, op: Builder, x: Value, *, dtype: Any = None, see
     return _in_type(op, op.Less(source.uniform(x), op.Cast(x, to=FLOAT)), x, dtype)
 
 
-DRAWS = {
+DRAWS: dict[str, Callable[..., Any]] = {
     "Dropout": _dropout,
     "RandomNormalLike": _normal_like,
     "RandomUniformLike": _uniform_like,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import onnx
-from onnx import ModelProto, NodeProto
+from onnx import ModelProto, NodeProto, TensorProto
 
 from ...errors import ModelFileError, NoGradientRule
 from ...graph import Graph
@@ -56,7 +56,10 @@ class Foreign:
         kept = [n for n in model.graph.node if n not in self.nodes]
         del rest.graph.node[:]
         rest.graph.node.extend(kept)
-        rest.graph.input.extend(known[o] for o in self.outputs)
+        read = {i for n in kept for i in n.input}
+        inputs = [i for i in model.graph.input if i.name in read or i.type.tensor_type.elem_type != TensorProto.STRING]
+        del rest.graph.input[:]
+        rest.graph.input.extend([*inputs, *(known[o] for o in self.outputs)])
         outputs = [o for o in rest.graph.output if o.name not in self.outputs]
         if not outputs:
             raise ModelFileError("every output of the model comes straight from a node of a custom domain")
@@ -99,6 +102,9 @@ class Foreign:
                 read.update(node.input)
         nodes, written = [], {t.name for t in model.graph.initializer}
         inputs = [i for i in model.graph.input if i.name not in self.outputs]
+        there = {i.name for i in inputs}
+        needed = {i for n in wanted for i in n.input}
+        inputs = [i for i in self.model.graph.input if i.name in needed and i.name not in there] + inputs
         stored = {t.name: t for t in self.model.graph.initializer}
         for name in [i for n in wanted for i in n.input if i in stored]:
             if name not in written and name not in {i.name for i in inputs}:

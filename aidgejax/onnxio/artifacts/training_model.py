@@ -88,7 +88,19 @@ def evaluation_model(
     foreign = Foreign(detached(base), (loss, *extra))
     graph = _with_roles(read_with_label_shapes(foreign.rest), trainable, frozen)
     graph = evaluation_graph(graph, loss, (*extra, *foreign.reads))
-    return foreign.rejoined(_as_inputs(_plain(graph, opset_of(base)), base, (*trainable, *frozen)))
+    model = _as_inputs(_plain(graph, opset_of(base)), base, (*trainable, *frozen))
+    return foreign.rejoined(_in_plain_inference_mode(model))
+
+
+def _in_plain_inference_mode(model: ModelProto) -> ModelProto:
+    """Say it where a default would: Dropout's third input is there and empty, training_mode is 0."""
+    for node in model.graph.node:
+        if node.op_type == "Dropout":
+            node.input.extend([""] * (3 - len(node.input)))
+        elif node.op_type == "BatchNormalization" and opset_of(model) >= 14:
+            if not any(a.name == "training_mode" for a in node.attribute):
+                node.attribute.append(helper.make_attribute("training_mode", 0))
+    return model
 
 
 def training_graph(

@@ -109,7 +109,7 @@ def _gather_grad(takes: Takes, op: Any, dy: Value, like: Value, indices: Any, *,
     """The product with the one-hot matrix of the indices: what each row was given is added up where it came from."""
     rank = like.rank or 0
     axis %= rank
-    size = (like.shape or ())[axis]
+    size = _static(like)[axis]
     known = not isinstance(indices, Value)
     gathered = np.ndim(indices) if known else indices.rank
     order = (*range(axis, axis + gathered), *range(axis), *range(axis + gathered, dy.rank or 0))

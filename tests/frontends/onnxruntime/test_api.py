@@ -167,7 +167,7 @@ def test_modes_names_and_sizes(small):
     assert module.output_names()[1:] == case.additional_output_names
     assert module.get_parameters_size() == sum(state.parameters[p].data.size for p in case.requires_grad)
     vector = module.get_contiguous_parameters(trainable_only=True)
-    module.copy_buffer_to_parameters(vector * 0)
+    module.copy_buffer_to_parameters(vector.numpy() * 0)
     assert not state.parameters[case.requires_grad[0]].data.any()
     with pytest.raises(RuntimeError, match="the buffer holds 3 numbers"):
         module.copy_buffer_to_parameters(np.zeros(3, np.float32))

@@ -6,7 +6,7 @@ import pytest
 
 from aidgejax.frontends.onnxruntime.training import artifacts
 from aidgejax.frontends.onnxruntime.training.api import CheckpointState, Module
-from aidgejax.onnxio.artifacts import ort_checkpoint
+from aidgejax.onnxio.artifacts import forward_model, ort_checkpoint
 
 from ._golden import Case, first
 
@@ -161,7 +161,7 @@ def test_constants_that_are_listed_as_frozen(tmp_path):
 
 
 def limit(monkeypatch, size):
-    monkeypatch.setattr(artifacts, "LARGEST_MODEL", size)
+    monkeypatch.setattr(forward_model, "LARGEST_MODEL", size)
     monkeypatch.setattr(ort_checkpoint, "LARGEST", size)
     monkeypatch.setattr(ort_checkpoint, "SMALL", 16)
 

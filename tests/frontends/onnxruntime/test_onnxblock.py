@@ -397,7 +397,7 @@ def test_a_wrong_argument_is_named(name, tmp_path):
 
 def test_an_optimizer_is_given_tensors():
     with onnxblock.empty_base(), pytest.raises(TypeError, match="the parameters of SGD must be a list of TensorProtos"):
-        onnxblock.optim.SGD()((list(TENSORS), []))
+        onnxblock.optim.SGD()(["fc.weight"])
 
 
 def test_a_name_that_is_nearly_right_comes_first():

@@ -43,6 +43,7 @@ def runner(model: ModelProto, backend: str, options: Any = None) -> Runner:
 
 
 def _in_jax(model: ModelProto) -> Runner:
+    model, encoders = _without_label_encoders(model)
     graph = read_with_label_shapes(model)
     for p in graph.producers.values():
         p.role = "constant"  # what training changes is an input of the artifact
@@ -57,11 +58,58 @@ def _in_jax(model: ModelProto) -> Runner:
     def run(feeds: Mapping[str, Any]) -> dict[str, Any]:
         nonlocal calls
         calls += 1
+        if encoders:
+            feeds = {**feeds, **{node.output[0]: _encoded(node, feeds[node.input[0]]) for node in encoders}}
         wide = any(getattr(a, "dtype", None) == np.float64 for a in feeds.values())
         with jax.enable_x64(True) if wide else nullcontext():
             return call({k: feeds[k] for k in program.graph.inputs}, np.uint32(calls))
 
     return run
+
+
+def _without_label_encoders(model: ModelProto) -> tuple[ModelProto, list[onnx.NodeProto]]:
+    """The model in which what a LabelEncoder makes of an input is an input, and these nodes.
+
+    Strings never reach JAX: they are looked up before a call.
+    """
+    inputs = {i.name: i for i in model.graph.input}
+    found = [
+        n for n in model.graph.node if n.op_type == "LabelEncoder" and n.domain == "ai.onnx.ml" and n.input[0] in inputs
+    ]
+    if not found:
+        return model, []
+    twin = ModelProto()
+    twin.CopyFrom(model)
+    kept = [n for n in model.graph.node if n not in found]
+    read = {i for n in kept for i in n.input}
+    del twin.graph.node[:]
+    twin.graph.node.extend(kept)
+    left = [i for i in model.graph.input if i.name in read or i.name not in {n.input[0] for n in found}]
+    del twin.graph.input[:]
+    twin.graph.input.extend(left)
+    for node in found:
+        info = onnx.ValueInfoProto()
+        info.CopyFrom(inputs[node.input[0]])
+        info.name = node.output[0]
+        info.type.tensor_type.elem_type = helper.np_dtype_to_tensor_dtype(_encoded(node, np.zeros(0, object)).dtype)
+        twin.graph.input.append(info)
+    return twin, found
+
+
+def _encoded(node: onnx.NodeProto, keys: Any) -> np.ndarray:
+    """ONNX ai.onnx.ml LabelEncoder-2."""
+    attrs = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    kind = next(k for k in ("int64", "float", "string") if f"values_{k}s" in attrs)
+    asked = next(attrs[f"keys_{k}s"] for k in ("int64", "float", "string") if f"keys_{k}s" in attrs)
+
+    def plain(v: Any) -> Any:
+        return v.decode() if isinstance(v, bytes) else v
+
+    table = dict(zip(map(plain, asked), map(plain, attrs[f"values_{kind}s"]), strict=True))
+    default = plain(attrs.get(f"default_{kind}", {"int64": -1, "float": 0.0, "string": "_Unused"}[kind]))
+    dtype = {"int64": np.int64, "float": np.float32, "string": object}[kind]
+    array = np.asarray(keys)
+    return np.array([table.get(plain(k), default) for k in array.ravel().tolist()], dtype).reshape(array.shape)
 
 
 def _in_onnxruntime(model: ModelProto, options: Any) -> Runner:
@@ -85,6 +133,20 @@ def _in_onnxruntime(model: ModelProto, options: Any) -> Runner:
             raise TrainingError(f"onnxruntime could not execute the model: {e}") from None
 
     return run
+
+
+def is_ortvalue(value: Any) -> bool:
+    """Is it one of onnxruntime's OrtValues?"""
+    return type(value).__name__ == "OrtValue" and type(value).__module__.startswith("onnxruntime")
+
+
+def ortvalue(array: np.ndarray) -> Any:
+    """The array as an OrtValue of its own memory; as it is where onnxruntime is not installed."""
+    try:
+        from onnxruntime import OrtValue
+    except ImportError:
+        return array
+    return OrtValue.ortvalue_from_numpy(np.array(array))
 
 
 def with_constants(model: ModelProto, arrays: Mapping[str, np.ndarray]) -> ModelProto:

@@ -80,10 +80,11 @@ class Parameters:
             raise UnknownParameter(
                 f"Parameter {name} does not exist in the state; it has {', '.join(self._state._arrays) or 'none'}"
             )
+        self._state._check_loaded(f"parameter {name!r}")
         return Parameter(self._state, name)
 
     def __setitem__(self, name: str, value: Any) -> None:
-        self[name].data = value
+        Parameter(self._state, name).data = value
 
     def __contains__(self, name: object) -> bool:
         return name in self._state._arrays

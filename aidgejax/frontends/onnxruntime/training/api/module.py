@@ -20,7 +20,7 @@ from .....onnxio.artifacts.training_model import (
     updated_name,
 )
 from .._errors import NoFile, TrainingError, WrongType
-from ._runtime import Runner, inference_model, is_standard, load, runner, with_constants
+from ._runtime import Runner, inference_model, is_ortvalue, is_standard, load, ortvalue, runner, with_constants
 from .checkpoint_state import CheckpointState
 
 
@@ -85,6 +85,8 @@ class Module:
             self._state._arrays |= {b: found[updated_name(b)] for b in names.updated}
             self._reset = False
         outputs = [np.asarray(found[o]) for o in names.outputs]
+        if any(is_ortvalue(a) for a in user_inputs):
+            outputs = [ortvalue(a) for a in outputs]
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     def _buffers(self, names: _Names, feeds: dict[str, Any]) -> dict[str, Any]:
@@ -150,11 +152,12 @@ class Module:
         """How many numbers the parameters hold."""
         return sum(int(np.prod(self._train_names.shapes[n])) for n in self._chosen(trainable_only))
 
-    def get_contiguous_parameters(self, trainable_only: bool = False) -> np.ndarray:
-        """All parameters as one vector, in the order of the training model's inputs."""
+    def get_contiguous_parameters(self, trainable_only: bool = False) -> Any:
+        """All parameters as one vector, in the order of the training model's inputs: an OrtValue, as ONNX Runtime
+        has it; a NumPy array where onnxruntime is not installed."""
         self._state._check_loaded("the module")
         parts = [np.ravel(self._state._arrays[n]) for n in self._chosen(trainable_only)]
-        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+        return ortvalue(np.concatenate(parts) if parts else np.zeros(0, np.float32))
 
     def copy_buffer_to_parameters(self, buffer: Any, trainable_only: bool = True) -> None:
         """The inverse of get_contiguous_parameters."""

@@ -164,31 +164,45 @@ class InputLike(Block):
 
 
 class LabelEncoder(Block):
-    """ai.onnx.ml's LabelEncoder: keys to values."""
+    """ai.onnx.ml's LabelEncoder: keys to values; what is no key becomes the default of the values' kind."""
 
-    def __init__(self, default_value: Any, keys: list, values: list, default_key: Any = None) -> None:
+    def __init__(
+        self,
+        default_float: float = 0.0,
+        default_int64: int = -1,
+        default_string: str = "_Unused",
+        keys_floats: list[float] | None = None,
+        keys_int64s: list[int] | None = None,
+        keys_strings: list[str] | None = None,
+        values_floats: list[float] | None = None,
+        values_int64s: list[int] | None = None,
+        values_strings: list[str] | None = None,
+    ) -> None:
         super().__init__()
+        self._keys = self._only("keys", keys_floats, keys_int64s, keys_strings)
+        self._values = self._only("values", values_floats, values_int64s, values_strings)
+        (_, keys), (kind, values) = self._keys, self._values
         if len(keys) != len(values):
             raise TrainingError(
                 f"LabelEncoder needs as many values as keys, got {len(keys)} keys and {len(values)} values"
             )
-        self._default, self._keys, self._values = default_value, list(keys), list(values)
+        defaults = {"float": float(default_float), "int64": int(default_int64), "string": default_string}
+        self._default = {f"default_{kind}": defaults[kind]}
+
+    @staticmethod
+    def _only(what: str, floats: Any, int64s: Any, strings: Any) -> tuple[str, list[Any]]:
+        given = [(k, list(v)) for k, v in (("float", floats), ("int64", int64s), ("string", strings)) if v is not None]
+        if len(given) != 1:
+            names = ", ".join(f"{what}_{k}s" for k in ("float", "int64", "string"))
+            raise TrainingError(f"LabelEncoder needs one of {names}, and was given {len(given)}")
+        return given[0]
 
     def build(self, label_encoder_input_name: str) -> str:
         opened = accessor()
         if not any(i.domain == "ai.onnx.ml" for i in opened.model.opset_import):
             opened.model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 2))
-        attrs = {
-            f"keys_{_kind(self._keys)}s": self._keys,
-            f"values_{_kind(self._values)}s": self._values,
-            f"default_{_kind(self._values)}": self._default,
-        }
-        return self._node("LabelEncoder", label_encoder_input_name, domain="ai.onnx.ml", **attrs)
-
-
-def _kind(values: list) -> str:
-    kinds = {str: "string", float: "float"}
-    return next((kinds[type(v)] for v in values if type(v) in kinds), "int64")
+        attrs = {f"{what}_{kind}s": held for what, (kind, held) in (("keys", self._keys), ("values", self._values))}
+        return self._node("LabelEncoder", label_encoder_input_name, domain="ai.onnx.ml", **attrs, **self._default)
 
 
 class Cast(Block):

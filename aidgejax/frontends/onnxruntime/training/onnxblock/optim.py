@@ -13,13 +13,15 @@ from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from .....onnxio.artifacts.optimizer_model import optimizer_model, ort_optimizer_model
 from .....onnxio.artifacts.training_model import opset_of
 from .....training import optim
 from .._errors import TrainingError, WrongType
 from ._block import Block, check_tensors
+
+Parameters = Sequence[TensorProto] | tuple[Sequence[TensorProto], Sequence[TensorProto]]
 
 
 class ClipGradNorm(Block):
@@ -31,18 +33,68 @@ class ClipGradNorm(Block):
             raise TrainingError(f"ClipGradNorm: max_norm is {max_norm!r}; expected a number above 0")
         self.max_norm: float = float(max_norm)
 
-    def build(self, *gradient_names: str) -> list[str]:
+    def build(self, *gradient_names: str) -> list[str] | str:
+        if len(gradient_names) == 1 and self._info(gradient_names[0]).type.HasField("sequence_type"):
+            return self._of_sequence(gradient_names[0])
         squares = [self._node("ReduceSum", self._node("Mul", g, g), keepdims=0) for g in gradient_names]
         total = squares[0] if len(squares) == 1 else self._node("Sum", *squares)
-        norm = self._node("Add", self._node("Sqrt", total), self._constant(1e-6))
-        factor = self._node("Min", self._node("Div", self._constant(self.max_norm), norm), self._constant(1.0))
+        factor = self._factor(total)
         return [self._node("Mul", g, factor) for g in gradient_names]
+
+    def _factor(self, squares: str) -> str:
+        norm = self._node("Add", self._node("Sqrt", squares), self._constant(1e-6))
+        return self._node("Min", self._node("Div", self._constant(self.max_norm), norm), self._constant(1.0))
+
+    def _of_sequence(self, gradients: str) -> str:
+        """The same of a sequence of gradients, however many they are: two loops, for the norm and for the products."""
+        count = self._node("SequenceLength", gradients)
+        number = helper.make_tensor_value_info("total", TensorProto.FLOAT, [])
+        squares = self._loop(
+            count,
+            self._constant(0.0),
+            number,
+            [
+                helper.make_node("SequenceAt", [gradients, "i"], ["g"]),
+                helper.make_node("Mul", ["g", "g"], ["gg"]),
+                helper.make_node("ReduceSum", ["gg"], ["square"], keepdims=0),
+                helper.make_node("Add", ["total", "square"], ["next"]),
+            ],
+        )
+        factor = self._factor(squares)
+        tensor = helper.make_tensor_type_proto(TensorProto.FLOAT, None)
+        clipped = helper.make_value_info("total", helper.make_sequence_type_proto(tensor))
+        return self._loop(
+            count,
+            self._node("SequenceEmpty", dtype=TensorProto.FLOAT),
+            clipped,
+            [
+                helper.make_node("SequenceAt", [gradients, "i"], ["g"]),
+                helper.make_node("Mul", ["g", factor], ["scaled"]),
+                helper.make_node("SequenceInsert", ["total", "scaled"], ["next"]),
+            ],
+        )
+
+    def _loop(self, count: str, start: str, carried: ValueInfoProto, nodes: list[NodeProto]) -> str:
+        """`nodes` for each i below `count`: they read "i" and "total", and write "next", which is the next total."""
+        after = ValueInfoProto()
+        after.CopyFrom(carried)
+        after.name = "next"
+        goes = helper.make_tensor_value_info("goes", TensorProto.BOOL, [])
+        on = helper.make_tensor_value_info("on", TensorProto.BOOL, [])
+        body = helper.make_graph(
+            [*nodes, helper.make_node("Identity", ["goes"], ["on"])],
+            "body",
+            [helper.make_tensor_value_info("i", TensorProto.INT64, []), goes, carried],
+            [on, after],
+        )
+        return self._node("Loop", count, "", start, body=body)
 
 
 class BuiltinOptimizer(Block):
     """settings: what onnxio/artifacts/optimizer_model.py takes.  runtime: whose nodes it is written in."""
 
     rule = ""
+    _model: ModelProto | None = None
 
     def __init__(self, clip_grad: ClipGradNorm | None, **settings: Any) -> None:
         super().__init__()
@@ -51,14 +103,24 @@ class BuiltinOptimizer(Block):
         self.settings: dict[str, Any] = settings | {"max_norm": clip_grad.max_norm if clip_grad else None}
         self.runtime = "standard"
 
-    def build(self, parameters: Sequence[TensorProto]) -> list[str]:
+    def build(self, parameters: Parameters) -> list[str]:
+        """parameters: what `parameters()` of a TrainingBlock returns, or those to train alone."""
+        if isinstance(parameters, tuple) and len(parameters) == 2 and not isinstance(parameters[0], TensorProto):
+            parameters = parameters[0]
         model, made = self.base, self.model(parameters, opset_of(self.base))
         if len(model.graph.node) or len(model.graph.input):
             raise TrainingError(f"{type(self).__name__} writes a whole model: call it in an onnxblock.empty_base()")
         model.CopyFrom(made)
+        self._model = made
         return [o.name for o in model.graph.output]
 
-    def model(self, parameters: Sequence[TensorProto], opset: int) -> ModelProto:
+    def to_model_proto(self) -> ModelProto:
+        """The optimizer model; RuntimeError before it was built."""
+        if self._model is None:
+            raise TrainingError("Please build the optimizer model first before trying to retrieve it.")
+        return self._model
+
+    def model(self, parameters: Any, opset: int) -> ModelProto:
         """The optimizer model of these parameters."""
         if not parameters:
             raise TrainingError(f"{type(self).__name__} was given no parameters to train")

@@ -54,6 +54,7 @@ def rows(x, indices, batch_dims=0):
     batch = jnp.indices(jnp.shape(indices)[:-1], sparse=True)[:batch_dims]
     for k in range(depth):
         check_indices(indices[..., k], jnp.shape(x)[batch_dims + k], f"axis {batch_dims + k}")
+    indices = jnp.asarray(indices)
     return (*batch, *(indices[..., k] for k in range(depth)))
 
 
@@ -96,7 +97,8 @@ def gather_grad_vjp(op, dy, like, indices, dx, ddx, *, axis):
 def gather_grad(dy, like, indices, *, axis=0):
     """dy added where Gather took it from.  f[*s[:axis], *q, *s[axis+1:]], f[*s], i[*q] -> f[*s]."""
     (axis,) = positive_axes((axis,), jnp.ndim(like), "axis")
-    return jnp.zeros(jnp.shape(like), jnp.result_type(dy)).at[(slice(None),) * axis + (indices,)].add(dy)
+    place = (*[slice(None)] * axis, jnp.asarray(indices))  # as a NumPy int64 it would meet sizes of 32 bits
+    return jnp.zeros(jnp.shape(like), jnp.result_type(dy)).at[place].add(dy)
 
 
 def gather_elements_vjp(op, x, indices, y, dy, *, axis):

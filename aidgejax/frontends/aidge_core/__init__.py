@@ -16,6 +16,8 @@ Where it differs from Aidge on purpose (Aidge's side in specs/aidge.md):
 * dtypes below 8 bits are names only.  A node inside the graph computes its output when somebody looks at it.
 """
 
+from functools import partial as _partial
+
 from . import random
 from .attributes import Attributes, DynamicAttributes
 from .building import (
@@ -28,7 +30,20 @@ from .building import (
     set_producers_constant,
 )
 from .data import Database, DataProvider
-from .dtypes import aidge_to_numpy_dtype, dformat, dtype, numpy_to_aidge_dtype
+from .dtypes import (
+    aidge_to_numpy_dtype,
+    dformat,
+    dtype,
+    dtype_bit_width,
+    finfo,
+    get_datatype_range,
+    get_range,
+    iinfo,
+    is_floating_point,
+    is_integer,
+    is_unsigned,
+    numpy_to_aidge_dtype,
+)
 from .errors import AidgeError
 from .execution import ParallelScheduler, Scheduler, SequentialScheduler
 from .factories import *  # noqa: F403
@@ -44,22 +59,58 @@ from .fillers import (
     xavier_normal_filler,
     xavier_uniform_filler,
 )
+from .generic import GenericOperator, GenericOperatorOp
 from .graphview import GraphView
+from .implementation import OperatorImpl
+from .implementation import register as _register
+from .implementation import registered as _registered
+from .log import Level, Log
 from .matching import MatchingResult, SinglePassGraphMatching, init_producer
+from .meta import MetaOperatorOp, meta_operator
 from .node import Connector, Node, Port
 from .operator import InputCategory, Operator, OperatorTensor
+from .operators import CLASSES as _CLASSES
+from .operators.recurrent import leaky_reset
+from .quantizers import Dequantizer, Quantizer
+from .scheduling import SchedulingElement
+from .static_analysis import StaticAnalysis
 from .tensor import Tensor
+from .tensor_functions import (
+    all,
+    approx_eq,
+    asarray,
+    astype,
+    equal,
+    greater,
+    isfinite,
+    isnan,
+    ones,
+    ones_like,
+    reshape,
+    zeros,
+    zeros_like,
+)
+from .version import get_git_hash, get_project_version, show_version
 
 __all__ = [
-    "AidgeError", "Attributes", "Connector", "DataProvider", "Database", "DynamicAttributes", "GraphView",
-    "InputCategory", "MatchingResult", "Node", "Operator", "OperatorTensor", "ParallelScheduler", "Port", "Scheduler",
-    "SequentialScheduler",
-    "SinglePassGraphMatching", "Tensor", "VarianceNorm", "aidge_to_numpy_dtype", "constant_filler", "dformat", "dtype",
-    "generate_graph", "get_connected_graph_view", "he_filler", "ibp_normal_filler", "init_producer", "normal_filler",
-    "numpy_to_aidge_dtype", "parallel", "producers", "random", "residual", "sequential", "set_producers_constant",
-    "uniform_filler", "xavier_normal_filler", "xavier_uniform_filler", *_factories,
+    "AidgeError", "Attributes", "Connector", "DataProvider", "Database", "Dequantizer", "DynamicAttributes",
+    "GenericOperator", "GenericOperatorOp", "GraphView", "InputCategory", "Level", "Log", "MatchingResult",
+    "MetaOperatorOp", "Node", "Operator", "OperatorImpl", "OperatorTensor", "ParallelScheduler", "Port", "Quantizer",
+    "Scheduler", "SchedulingElement", "SequentialScheduler", "SinglePassGraphMatching", "StaticAnalysis", "Tensor",
+    "VarianceNorm", "aidge_to_numpy_dtype", "all", "approx_eq", "asarray", "astype", "constant_filler", "dformat",
+    "dtype", "dtype_bit_width", "equal", "finfo", "generate_graph", "get_connected_graph_view", "get_datatype_range",
+    "get_git_hash", "get_project_version", "get_range", "greater", "he_filler", "ibp_normal_filler", "iinfo",
+    "init_producer", "is_floating_point", "is_integer", "is_unsigned", "isfinite", "isnan", "leaky_reset",
+    "meta_operator", "normal_filler", "numpy_to_aidge_dtype", "ones", "ones_like", "parallel", "producers", "random",
+    "reshape", "residual", "sequential", "set_producers_constant", "show_version", "uniform_filler",
+    "xavier_normal_filler", "xavier_uniform_filler", "zeros", "zeros_like", *_factories,
 ]  # fmt: skip
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
+    """register_<type>Op(backend, class) and get_keys_<type>Op() of every operator; other names are refused."""
+    for prefix, function in (("register_", _register), ("get_keys_", _registered)):
+        kind = name.removeprefix(prefix).removesuffix("Op")
+        if name == f"{prefix}{kind}Op" and (kind in _CLASSES or kind == "GenericOperator"):
+            return _partial(function, kind)
     raise _absent(name)

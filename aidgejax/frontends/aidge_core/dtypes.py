@@ -86,3 +86,59 @@ def of_numpy_dtype(kind: Any) -> dtype:
 
 
 aidge_to_numpy_dtype, numpy_to_aidge_dtype = to_numpy_dtype, of_numpy_dtype
+
+
+# ---- what a data type can hold ------------------------------------------------------------------------------
+
+BITS = {"binary": 1, "ternary": 2, "bfloat16": 16, "bool": 8}
+
+
+def _kind(kind: dtype) -> str:
+    if not isinstance(kind, dtype):
+        raise TensorError(f"expected a dtype, such as dtype.int8, got {kind!r}")
+    return kind.value
+
+
+def dtype_bit_width(kind: dtype) -> int:
+    """How many bits one element has, e.g. 4 for int4."""
+    name = _kind(kind)
+    if name in BITS:
+        return BITS[name]
+    digits = name.lstrip("abcdefghijklmnopqrstuvwxyz")
+    if not digits:
+        raise TensorError(f"{kind} has no width")
+    return int(digits)
+
+
+def is_floating_point(kind: dtype) -> bool:
+    return "float" in _kind(kind)
+
+
+def is_integer(kind: dtype) -> bool:
+    return _kind(kind).startswith(("int", "uint")) or _kind(kind) in ("binary", "ternary")
+
+
+def is_unsigned(kind: dtype) -> bool:
+    return _kind(kind).startswith("uint") or _kind(kind) == "bool"
+
+
+def get_range(nb_bits: int, is_signed: bool = True) -> list[int]:
+    """[lowest, highest] of the integers of so many bits."""
+    if isinstance(nb_bits, bool) or not isinstance(nb_bits, int) or nb_bits < 1:
+        raise TensorError(f"get_range: nb_bits is {nb_bits!r}; expected 1 or more")
+    return [-(2 ** (nb_bits - 1)), 2 ** (nb_bits - 1) - 1] if is_signed else [0, 2**nb_bits - 1]
+
+
+def get_datatype_range(kind: dtype) -> list[int]:
+    """[lowest, highest] of an integer data type."""
+    if not is_integer(kind):
+        raise TensorError(f"get_datatype_range: {kind} is no integer type")
+    return get_range(dtype_bit_width(kind), not is_unsigned(kind))
+
+
+def iinfo(kind: dtype) -> np.iinfo:
+    return np.iinfo(to_numpy_dtype(kind))
+
+
+def finfo(kind: dtype) -> Any:
+    return jnp.finfo(to_numpy_dtype(kind))

@@ -21,6 +21,7 @@ class Emission:
     def __init__(self, graph: Graph, ranks: dict[str, int | None]) -> None:
         self.graph, self.ranks = graph, ranks
         self.name, self.outputs = "", 1
+        self.sequences: dict[str, Value] = {}  # {an element: the sequence that a Pop takes it from}
 
     def named(self, core: str, *inputs: Any, outputs: int = 1, **attrs: Any) -> Any:
         """The node that gives the result; it bears the Aidge node's name."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,14 @@ import numpy as np
 from ...errors import AidgeJaxError
 from .._shared.tensor_cell import on_device
 from .attributes import current_edits
+from .diagrams import write_gantt
 from .errors import OrderError, TensorError, TensorTypeError
-from .graphview import GraphView, require_backend
-from .lowering import Lowered, lower, static_shape
+from .graphview import GraphView
+from .lowering import Lowered, is_kept, lower, require_backend, static_shape
 from .node import Node, Port
+from .node_by_node import EagerRun, is_opaque
 from .random import Generator
+from .scheduling import SchedulingElement, in_order, sharing
 from .tensor import Gradient, Tensor, as_tensor
 
 
@@ -70,7 +73,8 @@ class Scheduler:
         self._lowered: tuple[Any, Lowered] | None = None
         self._learned: dict[Any, Any] = {}  # signature of a compiled graph -> the plan of its last backward pass
         self._largest: dict[Any, int] = {}
-        self._counter = itertools.count()
+        self._eager: EagerRun | None = None
+        self._seconds: dict[str, float] = {}
 
     def graph_view(self) -> GraphView:
         return self._view
@@ -84,8 +88,17 @@ class Scheduler:
         batch is fine); a larger one is refused.  Without data the inputs of the last call are used again.
         Returns the output tensors: live ones, which the next forward overwrites.
         """
+        began = perf_counter()
+        found = self._forward(forward_dims, data)
+        self._seconds = {"forward": perf_counter() - began}
+        return found
+
+    def _forward(self, forward_dims: bool, data: Sequence[Any]) -> list[Tensor]:
         backend = require_backend(self._view)
         feeds = self._connected(data)
+        if is_opaque(self._view):
+            return self._node_by_node()
+        self._eager = None
         low = self._lower(feeds, backend)
         self._check_batch(low, feeds, forward_dims)
         take = (lambda t: t.cell.read()) if backend == "numpy" else (lambda t: t.array())
@@ -110,6 +123,17 @@ class Scheduler:
                 tensor.cell.defer(static_shape(known), known.dtype, partial(run.value, name))
             tensor.on_grad_access = self._touched
         return [low.values[o] for o in low.outputs]
+
+    def _node_by_node(self) -> list[Tensor]:
+        """The forward of a graph of which Python computes a part."""
+        for node in self._view.members:
+            if not is_kept(node):
+                for tensor in node.operator.get_outputs():
+                    if tensor.gradient is not None:
+                        tensor.gradient.set_to_zero()
+        self._run, self._eager = None, EagerRun(self._view.execution_order())
+        self._eager.forward()
+        return [n.operator.get_output(k) for n, k in self._view.get_ordered_outputs()]
 
     def _connected(self, data: Sequence[Any]) -> dict[Port, Tensor]:
         """{(node, input): tensor} of all graph inputs."""
@@ -208,6 +232,14 @@ class Scheduler:
 
         Raises OrderError before any forward, NoGradientRule where an operator has no gradient.
         """
+        began = perf_counter()
+        if self._eager is not None:
+            self._eager.backward()
+        else:
+            self._backward()
+        self._seconds["backward"] = perf_counter() - began
+
+    def _backward(self) -> None:
         run = self._run
         if run is None:
             raise OrderError("backward() before forward(): there is nothing to go back through")
@@ -278,12 +310,40 @@ class Scheduler:
         self._view.execution_order()
 
     def reset_scheduling(self) -> None:
-        self._run = None
+        self._run = self._eager = None
+        self._seconds.clear()
 
     clear_scheduling = reset_scheduling
 
     def get_sequential_static_scheduling(self, step: int = 0) -> list[Node]:
         return self._view.execution_order()
+
+    def get_static_scheduling(self, step: int = 0) -> list[SchedulingElement]:
+        """The nodes in the order in which they run, one per unit of time."""
+        return in_order(self._view.execution_order())
+
+    def get_forward_scheduling(self) -> list[SchedulingElement]:
+        """The nodes of the last forward, with their times; empty before any."""
+        return self._timed("forward", self._view.execution_order())
+
+    def get_backward_scheduling(self) -> list[SchedulingElement]:
+        """The same for the last backward, in its order."""
+        return self._timed("backward", self._view.execution_order()[::-1])
+
+    def _timed(self, which: str, order: list[Node]) -> list[SchedulingElement]:
+        return sharing(order, self._seconds[which]) if which in self._seconds else []
+
+    def save_scheduling_diagram(self, file_name: str) -> None:
+        """Gantt diagrams of the last passes: <file_name>_forward.mmd, and <file_name>_backward.mmd if there was one."""
+        write_gantt(f"{file_name}_forward", self.get_forward_scheduling())
+        if "backward" in self._seconds:
+            write_gantt(f"{file_name}_backward", self.get_backward_scheduling())
+
+    def save_static_scheduling_diagram(self, file_name: str) -> None:
+        """A Gantt diagram of the static scheduling: <file_name>.mmd."""
+        write_gantt(file_name, self.get_static_scheduling())
+
+    save_factorized_static_scheduling_diagram = save_static_scheduling_diagram
 
 
 class SequentialScheduler(Scheduler):

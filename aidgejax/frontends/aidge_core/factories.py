@@ -16,7 +16,7 @@ from .operator import OperatorType
 from .operators import CLASSES, TYPES, checked_channels
 from .operators.definition import bound
 
-COUNTS = ("in_channels", "out_channels", "nb_channels", "nb_features")
+COUNTS = ("in_channels", "out_channels", "nb_channels", "nb_features", "hidden_channels")
 
 
 def _factory(kind: OperatorType) -> Callable[..., Node]:
@@ -50,9 +50,9 @@ globals().update({f"{k}Op": c for k, c in CLASSES.items()})
 
 # What Aidge has and this front end has not.
 ABSENT = (
-    "BitErrorRate ComplexToInnerPair ConnectedComponentLabeling CryptoHash Cusum DFT Dequantizer DropBlock "
-    "FixedNBitFlip GRU HannWindow InnerPairToComplex LSTM Lapicque Leaky Memorize NBitFlip NonMaxSuppression Pop "
-    "Quantizer RLeaky RSynaptic RandomNormalLike SConv2DLSTM SDLayerNorm SDShiftGELU SDShiftSiLU SDShiftmax SLSTM STFT "
+    "BitErrorRate ComplexToInnerPair ConnectedComponentLabeling CryptoHash Cusum DFT DropBlock "
+    "FixedNBitFlip HannWindow InnerPairToComplex Lapicque Memorize NBitFlip NonMaxSuppression "
+    "RLeaky RSynaptic RandomNormalLike SConv2DLSTM SDLayerNorm SDShiftGELU SDShiftSiLU SDShiftmax SLSTM STFT "
     "SVMRegressor Select SpikGRU Synaptic WeightInterleaving"
 ).split()
 

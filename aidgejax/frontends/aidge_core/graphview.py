@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from . import node_by_node
 from .attributes import edited
-from .backends import available, place_of
-from .errors import GraphViewError, OrderError, TensorTypeError
+from .backends import place_of
+from .diagrams import write_flowchart
+from .errors import GraphViewError, TensorTypeError
 from .lowering import forward_dims
 from .node import FREE, Connector, Node, Port, unique_name
 from .operator import InputCategory
 
-SECONDARY = ("indices_output", "mask_output")  # outputs that are no outputs of a graph unless somebody says so
+SECONDARY = (
+    "indices_output",
+    "mask_output",
+    "cell_state",
+    "hidden_states",
+)  # outputs that are no outputs of a graph unless somebody says so
 
 
 class GraphView:
@@ -141,12 +148,7 @@ class GraphView:
         for n in self.members:
             for k, p in enumerate(n.sources):
                 if p is None or p[0] not in self.members:
-                    category = n.operator.input_category(k)
-                    if (
-                        not mandatory
-                        or (category & InputCategory.Data and not category & InputCategory.Optional)
-                        or (p is not None)
-                    ):
+                    if not mandatory or n.operator.is_graph_input(k) or p is not None:
                         found.append(Port(n, k))
         return found
 
@@ -364,7 +366,8 @@ class GraphView:
 
         Raises GraphViewError naming the node whose inputs do not fit.
         """
-        return forward_dims(self, [tuple(int(k) for k in d) for d in dims])
+        shapes = [tuple(int(k) for k in d) for d in dims]
+        return node_by_node.forward_dims(self, shapes) if node_by_node.is_opaque(self) else forward_dims(self, shapes)
 
     def forward_dtype(self, dtypes: Any = ()) -> bool:
         return True
@@ -377,19 +380,7 @@ class GraphView:
 
     def save(self, path: str, verbose: bool = False, show_producers: bool = True) -> None:
         """Write a Mermaid diagram to <path>.mmd."""
-        names = {n: f"n{k}" for k, n in enumerate(self.execution_order())}
-        lines = ["flowchart TB"]
-        for n, key in names.items():
-            if show_producers or n.type() != "Producer":
-                lines.append(f'    {key}["{n.type()} {n.name()}"]')
-                lines += [
-                    f"    {key} -->|{k}->{i}| {names[c]}"
-                    for k, out in enumerate(n.readers)
-                    for c, i in out
-                    if c in names
-                ]
-        with open(path if path.endswith(".mmd") else f"{path}.mmd", "w") as f:
-            f.write("\n".join(lines) + "\n")
+        write_flowchart(path, self, show_producers)
 
 
 def _loose(nodes: Iterable[Node]) -> GraphView:
@@ -397,21 +388,3 @@ def _loose(nodes: Iterable[Node]) -> GraphView:
     view = GraphView()
     view.members = dict.fromkeys(nodes)
     return view
-
-
-def require_backend(view: GraphView) -> str:
-    """The backend of the graph's nodes; OrderError where set_backend was forgotten or they disagree."""
-    operators = [n.get_operator() for n in view.members if n.type() != "Producer"]
-    found = {op.backend_name for op in operators if op.backend_name is not None}
-    if not found or any(op.backend_name is None for op in operators):
-        bare = next((n for n in view.members if n.type() != "Producer" and n.get_operator().backend_name is None), None)
-        where = f"node {bare.name()!r} ({bare.type()})" if bare else "the graph"
-        raise OrderError(
-            f"{where} has no backend: call set_backend first; available backends: {', '.join(available())}"
-        )
-    if len(found) > 1:
-        raise GraphViewError(
-            f"the nodes of this graph are on different backends: {', '.join(sorted(found))}; "
-            f"call set_backend on the whole graph"
-        )
-    return found.pop()

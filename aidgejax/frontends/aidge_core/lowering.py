@@ -12,6 +12,7 @@ import numpy as np
 from ...execution.cache import CompiledGraph, compiled_graph
 from ...graph import Graph, Value
 from ...interpreter.constant_folding import compile_time_values
+from .backends import available
 from .emission import Emission
 from .errors import GraphViewError, OrderError, TensorError
 from .node import Node, Port
@@ -141,6 +142,10 @@ def _emit(low: Lowered, view: Any, node: Node, name: str, where: dict, emission:
                 f"({op.input_spec[k][0]}); give it in data=[...], connect a Producer, or call set_input"
             )
     _check_precision(low, node, inputs)
+    micro = getattr(op, "micro_graph", None)
+    if micro is not None:
+        _inline(low, node, name, inputs, where, emission)
+        return
     graph = low.graph
     emission.name, emission.outputs = graph.fresh(name), op.nb_outputs()
     found = op.emit(emission, *inputs)
@@ -153,6 +158,25 @@ def _emit(low: Lowered, view: Any, node: Node, name: str, where: dict, emission:
         if rank == SAME_RANK:
             rank = emission.rank(inputs[0]) if inputs and inputs[0] is not None else None
         emission.ranks[value.name] = rank
+
+
+def _inline(low: Lowered, node: Node, name: str, inputs: list, where: dict, emission: Emission) -> None:
+    """The nodes inside a meta-operator, named <node>/<inner node>."""
+    op: Any = node.get_operator()
+    micro = op.micro_graph
+    for (inner, k), value in zip(op.ports, inputs, strict=True):
+        if value is not None:
+            where[inner, ~k] = value
+    for inner in micro.execution_order():
+        if inner.type() == "Producer":
+            where[inner, 0] = _add_producer(low, inner, f"{name}/{graph_name(inner)}", emission.ranks)
+    for inner in micro.execution_order():
+        if inner.type() != "Producer":
+            _emit(low, micro, inner, f"{name}/{graph_name(inner)}", where, emission)
+    for k, (inner, i) in enumerate(micro.get_ordered_outputs()):
+        value = where[inner, i]
+        where[node, k] = value
+        low.values[value.name], low.owners[value.name] = op.get_output(k), node
 
 
 def _check_precision(low: Lowered, node: Node, inputs: list) -> None:
@@ -224,7 +248,8 @@ def forward_dims(view: Any, dims: list[tuple[int, ...]]) -> bool:
             return False
     if any(math.prod(f) <= 0 for f in feeds.values() if isinstance(f, tuple)):
         raise GraphViewError(f"forward_dims: {dims} has a size below 1")
-    low = lower(view, feeds, kinds.pop() if len(kinds) == 1 else None)
+    kind = kinds.pop() if len(kinds) == 1 else None
+    low = lower(view, feeds, kind)
     graph = low.compiled.graph
     for name, tensor in low.values.items():
         known = graph.value(name)
@@ -233,3 +258,24 @@ def forward_dims(view: Any, dims: list[tuple[int, ...]]) -> bool:
             tensor.gradient = None
     view.known_shapes = {port: f.cell.shape if isinstance(f, Tensor) else f for port, f in feeds.items()}
     return True
+
+
+def require_backend(view: Any) -> str:
+    """The backend of the graph's nodes; OrderError where set_backend was forgotten or they disagree."""
+    operators = [n.get_operator() for n in view.members if n.type() != "Producer"]
+    if operators and all(op.is_opaque for op in operators):
+        return "cpu"
+    operators = [op for op in operators if not op.is_opaque]
+    found = {op.backend_name for op in operators if op.backend_name is not None}
+    if not found or any(op.backend_name is None for op in operators):
+        bare = next((n for n in view.members if n.type() != "Producer" and n.get_operator().backend_name is None), None)
+        where = f"node {bare.name()!r} ({bare.type()})" if bare else "the graph"
+        raise OrderError(
+            f"{where} has no backend: call set_backend first; available backends: {', '.join(available())}"
+        )
+    if len(found) > 1:
+        raise GraphViewError(
+            f"the nodes of this graph are on different backends: {', '.join(sorted(found))}; "
+            f"call set_backend on the whole graph"
+        )
+    return found.pop()

@@ -219,6 +219,10 @@ class Node:
         twin._annotations = self._annotations.copy()
         return twin
 
+    def forward(self) -> None:
+        """Compute this node alone, from what its inputs hold."""
+        self.operator.forward()
+
     # ---- functional building ----------------------------------------------------------------------------
 
     def __call__(self, *args: Any) -> Connector:

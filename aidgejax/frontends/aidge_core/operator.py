@@ -14,7 +14,8 @@ import numpy as np
 from .attributes import Attributes, edited
 from .backends import place_of
 from .dtypes import to_numpy_dtype
-from .errors import GraphViewError, OrderError
+from .errors import GraphViewError, OrderError, TensorTypeError
+from .implementation import OperatorImpl, implementation_for, run_alone
 from .tensor import Tensor, as_tensor
 
 
@@ -77,10 +78,35 @@ class Operator:
         self.place: Any = None
         self.datatype: np.dtype | None = None
         self.node: Any = None
+        self.impl: OperatorImpl | None = None
+        self.back_edges: set[int] = set()
 
     def emit(self, c: Any, *inputs: Any) -> Any:
         """Write it into the core's graph; its output or outputs."""
         return self.kind.emit(c, *inputs, **self.attr.dict())
+
+    @property
+    def is_opaque(self) -> bool:
+        """Is it computed by Python, outside any compiled program?"""
+        return self.impl is not None
+
+    def output_dims(self, dims: list[list[int]]) -> list[list[int]] | None:
+        """The shapes of its outputs, where no graph of the core's gives them; None where they are unknown."""
+        return None
+
+    def forward(self) -> None:
+        """Compute this operator alone, from what its inputs hold."""
+        run_alone(self)
+
+    def set_impl(self, implementation: OperatorImpl) -> None:
+        """Let implementation.forward() and .backward() compute this operator."""
+        if not isinstance(implementation, OperatorImpl):
+            raise TensorTypeError(f"set_impl: expected an OperatorImpl, got {type(implementation).__name__}")
+        self.impl = implementation
+        edited()
+
+    def get_impl(self) -> OperatorImpl | None:
+        return self.impl
 
     def type(self) -> str:
         return self.kind.name
@@ -100,6 +126,18 @@ class Operator:
 
     def is_atomic(self) -> bool:
         return not self.kind.name.startswith("Padded")
+
+    def set_back_edges(self, input_indexes: Any) -> None:
+        """Inputs that a later node feeds, as in a recurrent graph."""
+        self.back_edges = set(input_indexes)
+
+    def is_back_edge(self, inputIdx: int) -> bool:  # noqa: N803
+        return inputIdx in self.back_edges
+
+    def is_graph_input(self, idx: int) -> bool:
+        """Is the input one of the graph's, where nothing feeds it?"""
+        category = self.input_category(idx)
+        return bool(category & InputCategory.Data and not category & InputCategory.Optional)
 
     def _checked(self, idx: int, count: int, what: str) -> int:
         if not isinstance(idx, int) or not 0 <= idx < count:
@@ -151,6 +189,7 @@ class Operator:
         self.place, self.backend_name = place_of(name, device), name
         for t in self.tensors:
             t.set_backend(name, device)
+        self.impl = implementation_for(self, self.type(), name) or self.impl
         edited()
 
     def set_datatype(self, dataType: Any) -> None:  # noqa: N803

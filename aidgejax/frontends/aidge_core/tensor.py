@@ -11,7 +11,7 @@ from ...errors import AidgeJaxError
 from .._shared.tensor_cell import TensorCell
 from .backends import available, place_of
 from .dtypes import dformat, dtype, of_numpy_dtype, to_numpy_dtype
-from .errors import TensorError, TensorIndexError, TensorTypeError
+from .errors import TensorError, TensorTypeError
 from .tensor_math import TensorMath
 
 
@@ -75,28 +75,28 @@ class Tensor(TensorMath):
     def __len__(self) -> int:
         return self.size
 
-    def _position(self, key: Any) -> Any:
-        shape = self.cell.shape
-        if isinstance(key, tuple | list):
-            if len(key) != len(shape) or any(not 0 <= k < d for k, d in zip(key, shape, strict=False)):
-                raise TensorIndexError(f"coordinates {list(key)} are outside a tensor of shape {self.shape}")
-            return tuple(int(k) for k in key)
-        if isinstance(key, bool) or not isinstance(key, int | np.integer):
-            raise TensorTypeError(f"a tensor is indexed by a flat position or by coordinates, got {key!r}")
-        if not 0 <= key < self.size:
-            raise TensorIndexError(f"element {key} of a tensor with {self.size} elements (0 to {self.size - 1})")
-        return np.unravel_index(int(key), shape)
-
     def __getitem__(self, key: Any) -> Any:
-        return self.cell.read()[self._position(key)].item()
+        return self.cell.read()[self.position(key)].item()
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        where = self._position(key)
+        where = self.position(key)
         self.cell.host()[where] = value
         self.written()
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.cell.read().ravel().tolist())
+
+    def __eq__(self, other: object) -> bool:
+        """The same shape, data type and elements?"""
+        if not isinstance(other, Tensor):
+            return NotImplemented
+        if self is other:
+            return True
+        mine, theirs = self.cell, other.cell
+        alike = (mine.shape, mine.dtype, mine.has_data) == (theirs.shape, theirs.dtype, theirs.has_data)
+        return alike and (not mine.has_data or bool(np.array_equal(mine.read(), theirs.read())))
+
+    __hash__ = object.__hash__
 
     def __float__(self) -> float:
         if self.size != 1:
@@ -124,15 +124,6 @@ class Tensor(TensorMath):
         return int(np.prod(self.cell.shape)) if self.cell.shape or self.has_impl() else 0
 
     capacity = size
-
-    @property
-    def strides(self) -> list[int]:
-        return [int(np.prod(self.cell.shape[k + 1 :])) for k in range(self.ndim)]
-
-    def stride(self, axis: int) -> int:
-        if not 0 <= axis < self.ndim:
-            raise TensorIndexError(f"axis {axis} of a tensor with {self.ndim} axes")
-        return self.strides[axis]
 
     @property
     def dtype(self) -> dtype:
@@ -236,6 +227,16 @@ class Tensor(TensorMath):
             self.cell.put(np.zeros(dims, self.cell.dtype))
         self.cell.shape, self.gradient = dims, None
 
+    def reshape(self, dims: Sequence[int], copy: str = "if_necessary") -> Tensor:
+        """Another shape of as many elements (one size may be -1): the tensor itself is changed, and returned."""
+        old = self.cell.read()
+        try:
+            self.cell.replace(np.array(old.reshape([int(d) for d in dims])))
+        except ValueError:
+            raise TensorError(f"a tensor of shape {self.dims} cannot be reshaped to {list(dims)}") from None
+        self.gradient = None
+        return self
+
     def fill(self, array: Any) -> None:
         """New data by hand, of the shape and dtype that the tensor has."""
         array = np.asarray(array)
@@ -261,6 +262,10 @@ class Tensor(TensorMath):
             self.backend_name, self.cell.place = src.backend_name, src.cell.place
         self.written()
 
+    def copy_cast(self, src: Tensor) -> None:
+        """Become a copy of src in this tensor's own data type."""
+        self.copy_from(Tensor(as_tensor(src, "copy_cast").cell.read().astype(self.cell.dtype)))
+
     def clone(self) -> Tensor:
         """An independent copy; of the gradient too, where there is one."""
         twin = Tensor().made_like(self)
@@ -268,18 +273,6 @@ class Tensor(TensorMath):
         if self.gradient is not None:
             twin.grad.fill(np.array(self.gradient))
         return twin
-
-    # ---- coordinates ------------------------------------------------------------------------------------
-
-    def as_coord(self, flatIdx: int) -> list[int]:  # noqa: N803
-        return [int(k) for k in self._position(flatIdx)]
-
-    get_coord = as_coord
-
-    def as_idx(self, coords: Sequence[int]) -> int:
-        return int(np.ravel_multi_index(self._position(list(coords)), self.cell.shape))
-
-    get_idx = as_idx
 
 
 class GradientCell(Cell):
@@ -309,13 +302,18 @@ class Gradient(Tensor):
         self.accessed = False
         self._start: Any = None  # None: zeros, or the gradient as it stands
         self._by_hand = False
+        self._shown = False  # a view was handed out, through which somebody may have written
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        self._shown = self._shown or not copy
+        return super().__array__(dtype, copy)
 
     def written(self) -> None:
         self._by_hand, self.collected = True, None
 
     def set_to_zero(self) -> None:
         """Zeros, without computing anything until somebody looks."""
-        self._by_hand, self._start, self.collected = False, None, None
+        self._by_hand, self._start, self.collected, self._shown = False, None, None, False
         if self.cell.shape == self.owner.cell.shape and self.cell.fill_view(0):
             return
         self.cell.clear(self.owner.cell.shape, self.owner.cell.dtype)
@@ -332,9 +330,10 @@ class Gradient(Tensor):
     def start(self) -> Any:
         """What a backward pass starts from here, or None.
 
-        A view that is alive may have been written through at any time, so its buffer counts as written by hand.
+        A view may have been written through at any time, so its buffer counts as written by hand.
         """
-        if self._by_hand or (self.cell.has_view and self.collected is None and np.any(self.cell.host())):
+        shown = self._shown or self.cell.has_view
+        if self._by_hand or (shown and self.collected is None and self.cell.has_data and np.any(self.cell.read())):
             self._start, self._by_hand = self.array(), False
         return self._start
 

@@ -1,4 +1,4 @@
-"""Arithmetic of a Tensor, element by element, in NumPy: what scripts do by hand with small tensors."""
+"""Arithmetic and coordinates of a Tensor, in NumPy: what scripts do by hand with small tensors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._shared.tensor_cell import TensorCell
-from .errors import TensorError, TensorTypeError
+from .errors import TensorError, TensorIndexError, TensorTypeError
 
 if TYPE_CHECKING:
     from typing import Self
@@ -17,7 +17,7 @@ FLT_MAX = 3.4028234663852886e38
 
 
 class TensorMath:
-    """The operators + - * /, and functions that give a new tensor."""
+    """The operators + - * /, functions that give a new tensor, and positions in it."""
 
     cell: TensorCell
 
@@ -59,9 +59,6 @@ class TensorMath:
     def clip(self, min: float = -FLT_MAX, max: float = FLT_MAX) -> Self:
         return self._new(np.clip(self.cell.read(), min, max).astype(self.cell.dtype))
 
-    def reshape(self, dims: Sequence[int], copy: str = "if_necessary") -> Self:
-        return self._new(self.cell.read().reshape(list(dims)))
-
     def extract(self, coords: Sequence[int], dims: Sequence[int] | None = None) -> Self:
         """The part that starts at coords, of shape dims; without dims, all that lies behind these leading axes."""
         shape = self.cell.shape
@@ -71,3 +68,39 @@ class TensorMath:
         if dims is None:
             return self._new(np.array(self.cell.read()[tuple(coords)]))
         return self._new(np.array(self.cell.read()[tuple(slice(c, c + d) for c, d in zip(coords, dims, strict=True))]))
+
+    # ---- coordinates ------------------------------------------------------------------------------------
+
+    @property
+    def strides(self) -> list[int]:
+        return [int(np.prod(self.cell.shape[k + 1 :])) for k in range(len(self.cell.shape))]
+
+    def stride(self, axis: int) -> int:
+        if not 0 <= axis < len(self.cell.shape):
+            raise TensorIndexError(f"axis {axis} of a tensor with {len(self.cell.shape)} axes")
+        return self.strides[axis]
+
+    def position(self, key: Any) -> Any:
+        """The coordinates of a flat position, or of coordinates; others are refused."""
+        shape = self.cell.shape
+        if isinstance(key, tuple | list):
+            if len(key) != len(shape) or any(not 0 <= k < d for k, d in zip(key, shape, strict=False)):
+                raise TensorIndexError(f"coordinates {list(key)} are outside a tensor of shape {list(shape)}")
+            return tuple(int(k) for k in key)
+        if isinstance(key, bool) or not isinstance(key, int | np.integer):
+            raise TensorTypeError(f"a tensor is indexed by a flat position or by coordinates, got {key!r}")
+        if not 0 <= key < int(np.prod(shape)):
+            raise TensorIndexError(
+                f"element {key} of a tensor with {int(np.prod(shape))} elements (0 to {int(np.prod(shape)) - 1})"
+            )
+        return np.unravel_index(int(key), shape)
+
+    def as_coord(self, flatIdx: int) -> list[int]:  # noqa: N803
+        return [int(k) for k in self.position(flatIdx)]
+
+    get_coord = as_coord
+
+    def as_idx(self, coords: Sequence[int]) -> int:
+        return int(np.ravel_multi_index(self.position(list(coords)), self.cell.shape))
+
+    get_idx = as_idx

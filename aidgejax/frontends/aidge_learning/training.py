@@ -21,8 +21,8 @@ from ...training import metrics as core_metrics
 from ...training.data import check_labels
 from ...training.loop import Accumulator, TrainState, make_accumulating_step, make_epoch, make_step
 from ..aidge_core.errors import AidgeError, OrderError, ProviderError, TensorTypeError
-from ..aidge_core.graphview import GraphView, require_backend
-from ..aidge_core.lowering import Lowered, lower, static_shape
+from ..aidge_core.graphview import GraphView
+from ..aidge_core.lowering import Lowered, lower, require_backend, static_shape
 from ..aidge_core.random import Generator
 from ..aidge_core.tensor import Tensor
 from . import loss as losses

@@ -81,5 +81,37 @@ def test_what_is_absent_says_so():
 
     for name in ABSENT:
         assert not hasattr(ac, name)
-    with pytest.raises(AttributeError, match="aidge_core.GRU is an operator of Aidge's that aidgejax does not have"):
-        ac.GRU  # noqa: B018
+    with pytest.raises(AttributeError, match="aidge_core.STFT is an operator of Aidge's that aidgejax does not have"):
+        ac.STFT  # noqa: B018
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("where", ["attribute", "producer", "input"])
+def test_int64_indices_are_differentiated_through(where, backend):
+    """Each row gets the gradients of all places that it was copied to."""
+    table = ac.Producer(ac.Tensor(np.arange(12, dtype=np.float32).reshape(4, 3)), "table")
+    indices = np.array([1, 1, 3])
+    view = ac.GraphView()
+    fed = []
+    if where == "attribute":
+        node = ac.Gather(0, [1, 1, 3], [3], name="g")
+    else:
+        node = ac.Gather(0, name="g")
+        source = ac.Identity(name="i")
+        if where == "producer":
+            source = ac.Producer(ac.Tensor(indices), "i", True)
+        else:
+            fed = [ac.Tensor(indices)]
+        source.add_child(node, 0, 1)
+        view.add(source)
+    table.add_child(node, 0, 0)
+    for n in (table, node):
+        view.add(n)
+    view.set_backend(backend)
+    scheduler = ac.SequentialScheduler(view)
+    y = scheduler.forward(data=fed)[0]
+    np.testing.assert_array_equal(np.array(y), np.arange(12.0).reshape(4, 3)[indices])
+    np.array(y.grad, copy=False)[...] = 1
+    scheduler.backward()
+    got = np.array(table.get_operator().get_output(0).grad)
+    np.testing.assert_array_equal(got, np.array([0, 2, 0, 1.0])[:, None] * np.ones(3))

@@ -250,8 +250,8 @@ def test_tensors_and_nodes():
         ac.Conv2D(1, 2, [3, 3], stride_dims=[0, 1])
     with refused("in_channels is 0; expected 1 or more"):
         ac.FC(0, 2)
-    with pytest.raises(AttributeError, match="LSTM is an operator of Aidge's that aidgejax does not have"):
-        ac.LSTM  # noqa: B018
+    with pytest.raises(AttributeError, match="DFT is an operator of Aidge's that aidgejax does not have"):
+        ac.DFT  # noqa: B018
     with refused("has a cycle through node"):
         a, b = ac.ReLU("a"), ac.ReLU("b")
         a.add_child(b)

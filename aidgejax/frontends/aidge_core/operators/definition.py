@@ -23,7 +23,7 @@ from ..operator import Attr, Data, InputCategory, Operator, OperatorTensor, Oper
 FLT_MAX = 3.4028234663852886e38
 NO_SEED = -9223372036854775808
 SAME_RANK = "same"
-PLACES = ("name", "no_bias")  # arguments of the factory that are no attributes
+PLACES = ("name", "no_bias", "nobias")  # arguments of the factory that are no attributes
 
 TYPES: dict[str, OperatorType] = {}
 CLASSES: dict[str, type[OperatorTensor]] = {}

@@ -1,0 +1,90 @@
+"""Functions of tensors: zeros, ones, asarray, astype, reshape, and comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .dtypes import dtype as dtypes
+from .dtypes import to_numpy_dtype
+from .errors import TensorTypeError
+from .tensor import Tensor, as_tensor
+
+
+def _filled(shape: Sequence[int], value: int, dtype: Any, backend: str) -> Tensor:
+    made = Tensor(np.full(tuple(int(d) for d in shape), value, to_numpy_dtype(dtype)))
+    made.set_backend(backend)
+    return made
+
+
+def zeros(shape: Sequence[int], dtype: Any = dtypes.float32, device: Any = 0, backend: str = "cpu") -> Tensor:
+    return _filled(shape, 0, dtype, backend)
+
+
+def ones(shape: Sequence[int], dtype: Any = dtypes.float32, device: Any = 0, backend: str = "cpu") -> Tensor:
+    return _filled(shape, 1, dtype, backend)
+
+
+def zeros_like(tensor: Tensor, dtype: Any = None) -> Tensor:
+    return zeros(tensor.dims, tensor.dtype if dtype is None else dtype, backend=tensor.backend or "cpu")
+
+
+def ones_like(tensor: Tensor, dtype: Any = None) -> Tensor:
+    return ones(tensor.dims, tensor.dtype if dtype is None else dtype, backend=tensor.backend or "cpu")
+
+
+def asarray(obj: Any, dtype: Any = None) -> Tensor:
+    """A tensor of a number (float32), of nested lists (int64 or float64), of an array, or of a tensor."""
+    if isinstance(obj, Tensor):
+        return obj if dtype is None else astype(obj, dtype)
+    kind = None if dtype is None else to_numpy_dtype(dtype)
+    if isinstance(obj, list | tuple):
+        array = np.asarray(obj)
+        if array.dtype == object:
+            raise TensorTypeError("asarray: rows of different lengths make no tensor")
+        return Tensor(array if kind is None else array.astype(kind))
+    if isinstance(obj, bool | int | float):
+        return Tensor(np.asarray(obj, kind or (np.float32 if isinstance(obj, float) else None)))
+    made = as_tensor(obj, "asarray")
+    return made if kind is None else astype(made, dtype)
+
+
+def astype(tensor: Tensor, dtype: Any, copy: bool = True) -> Tensor:
+    """A copy in another data type; floats lose what is behind the point where it is an integer."""
+    made = Tensor(tensor.cell.read().astype(to_numpy_dtype(dtype)))
+    return made.made_like(tensor) if tensor.backend_name else made
+
+
+def reshape(tensor: Tensor, shape: Sequence[int], copy: Any = None) -> Tensor:
+    """The tensor itself in another shape, as in Aidge."""
+    return tensor.reshape(shape)
+
+
+def approx_eq(t1: Tensor, t2: Tensor, relative: float = 1e-5, absolute: float = 1e-8) -> bool:
+    """Is |t1 - t2| <= absolute + relative * |t2| everywhere?  False for other shapes."""
+    a, b = (as_tensor(t, "approx_eq").cell.read() for t in (t1, t2))
+    return a.shape == b.shape and bool(np.all(np.abs(a - b) <= absolute + relative * np.abs(b)))
+
+
+def equal(t1: Tensor, t2: Tensor) -> Tensor:
+    """Element by element, a boolean tensor."""
+    return Tensor(np.equal(t1.cell.read(), t2.cell.read()))
+
+
+def greater(t1: Tensor, t2: Tensor) -> Tensor:
+    return Tensor(np.greater(t1.cell.read(), t2.cell.read()))
+
+
+def isnan(tensor: Tensor) -> Tensor:
+    return Tensor(np.isnan(tensor.cell.read()))
+
+
+def isfinite(tensor: Tensor) -> Tensor:
+    return Tensor(np.isfinite(tensor.cell.read()))
+
+
+def all(obj: Tensor) -> bool:  # noqa: A001  (Aidge's name)
+    """Is every element true?"""
+    return bool(np.all(obj.cell.read()))

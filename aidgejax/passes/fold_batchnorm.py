@@ -36,6 +36,20 @@ def fold_batchnorm(graph: Graph) -> Graph:
     return infer_shapes(twin.check())
 
 
+def affine_of(
+    gain: np.ndarray, shift: np.ndarray, mean: np.ndarray, var: np.ndarray, epsilon: float, where: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """(factor, offset) per channel, f64[c]: a normalization by running statistics is factor * x + offset.
+
+    Raises GraphError, naming `where`, for a variance of -epsilon or below.
+    """
+    gain, shift, mean, var = (np.asarray(a, np.float64).reshape(-1) for a in (gain, shift, mean, var))
+    if np.any(var + epsilon <= 0):
+        raise GraphError(f"{where} has a variance below -epsilon: it cannot be folded")
+    factor = gain / np.sqrt(var + epsilon)
+    return factor, shift - mean * factor
+
+
 def _layer_before(graph: Graph, norm: Node) -> Node | None:
     layer = graph.writer().get(norm.inputs[0])
     if layer is None or layer.op not in LAYERS or norm.attrs.get("training_mode"):
@@ -59,12 +73,9 @@ def _layer_before(graph: Graph, norm: Node) -> Node | None:
 
 def _fold(graph: Graph, layer: Node, norm: Node) -> None:
     epsilon = norm.attrs.get("epsilon", 1e-5)
-    gain, shift, mean, var = (graph.producers[i].data.astype(np.float64).reshape(-1) for i in norm.inputs[1:5])
-    if np.any(var + epsilon <= 0):
-        raise GraphError(
-            f"node {norm.name!r} of graph {graph.name!r} has a variance below -epsilon: it cannot be folded"
-        )
-    factor = gain / np.sqrt(var + epsilon)
+    gain, shift, mean, var = (graph.producers[i].data for i in norm.inputs[1:5])
+    where = f"node {norm.name!r} of graph {graph.name!r}"
+    factor, offset = affine_of(gain, shift, mean, var, epsilon, where)
     producer = graph.producers[layer.inputs[1]]
     weight = producer.data.astype(np.float64)
     groups = layer.attrs.get("group", 1)
@@ -78,7 +89,7 @@ def _fold(graph: Graph, layer: Node, norm: Node) -> None:
         weight = weight * factor.reshape(-1, *[1] * (weight.ndim - 1))
     old = layer.inputs[2] if len(layer.inputs) > 2 else None
     bias = 0.0 if old is None else graph.producers[old].data.astype(np.float64).reshape(-1)
-    bias = np.broadcast_to((bias - mean) * factor + shift, factor.shape)
+    bias = np.broadcast_to(bias * factor + offset, factor.shape)
     name = old or graph.fresh(f"{layer.name}.bias")
     role = graph.producers[norm.inputs[2]].role if old is None else graph.producers[old].role
     graph.producers[layer.inputs[1]] = replace(producer, data=weight.astype(producer.data.dtype))

@@ -10,16 +10,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ...dtypes import x64_for
 from ...errors import AidgeJaxError, GraphError
 
-WIDE = ("float64", "int64", "uint64", "complex128")
 OWN_REFERENCES = 2  # the attribute and getrefcount's argument; anything above is a view that somebody holds
 
 
 def on_device(array: Any, device: Any = None) -> jax.Array:
     """A copy on the device (None: JAX's own choice), 64-bit data kept as it is."""
     array = np.asarray(array)
-    with jax.enable_x64(array.dtype.name in WIDE):
+    with x64_for((array.dtype,)):
         placed = jnp.array(array)
         return placed if device is None else jax.device_put(placed, device)
 

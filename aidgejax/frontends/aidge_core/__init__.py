@@ -18,7 +18,7 @@ Where it differs from Aidge on purpose (Aidge's side in specs/aidge.md):
 
 from functools import partial as _partial
 
-from . import random
+from . import random, recipes, show_graphview
 from .attributes import Attributes, DynamicAttributes
 from .building import (
     generate_graph,
@@ -60,6 +60,7 @@ from .fillers import (
     xavier_uniform_filler,
 )
 from .generic import GenericOperator, GenericOperatorOp
+from .graph_json import gview_to_json
 from .graphview import GraphView
 from .implementation import OperatorImpl
 from .implementation import register as _register
@@ -72,6 +73,16 @@ from .operator import InputCategory, Operator, OperatorTensor
 from .operators import CLASSES as _CLASSES
 from .operators.recurrent import leaky_reset
 from .quantizers import Dequantizer, Quantizer
+from .recipes import *  # noqa: F403
+from .recipes import __all__ as _recipes
+from .saving import (
+    load_model,
+    load_model_folder,
+    load_model_from_bytes,
+    save_model,
+    save_model_folder,
+    save_model_to_bytes,
+)
 from .scheduling import SchedulingElement
 from .static_analysis import StaticAnalysis
 from .tensor import Tensor
@@ -103,7 +114,9 @@ __all__ = [
     "init_producer", "is_floating_point", "is_integer", "is_unsigned", "isfinite", "isnan", "leaky_reset",
     "meta_operator", "normal_filler", "numpy_to_aidge_dtype", "ones", "ones_like", "parallel", "producers", "random",
     "reshape", "residual", "sequential", "set_producers_constant", "show_version", "uniform_filler",
-    "xavier_normal_filler", "xavier_uniform_filler", "zeros", "zeros_like", *_factories,
+    "xavier_normal_filler", "xavier_uniform_filler", "recipes",
+    "gview_to_json", "load_model", "load_model_folder", "load_model_from_bytes", "save_model", "save_model_folder",
+    "save_model_to_bytes", "show_graphview", "zeros", "zeros_like", *_factories, *_recipes,
 ]  # fmt: skip
 
 

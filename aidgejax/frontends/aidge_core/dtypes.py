@@ -64,6 +64,9 @@ class dformat(enum.Enum):  # noqa: N801
     hwc = "hwc"
     any = "any"
 
+    def __str__(self) -> str:
+        return f"dformat.{self.name}"
+
 
 def to_numpy_dtype(kind: Any) -> np.dtype:
     """dtype.float32, "float32" or np.float32 as a NumPy dtype.  Raises TensorError for what nothing computes in."""

@@ -48,6 +48,10 @@ class GenericOperatorOp(OperatorTensor):
     def is_opaque(self) -> bool:
         return True
 
+    @property
+    def has_formula(self) -> bool:
+        return False
+
     def output_dims(self, dims: Dims) -> Dims | None:
         if self._dims is None:
             return None

@@ -10,9 +10,9 @@ from .attributes import edited
 from .backends import place_of
 from .diagrams import write_flowchart
 from .errors import GraphViewError, TensorTypeError
+from .graph_queries import GraphQueries
 from .lowering import forward_dims
 from .node import FREE, Connector, Node, Port, unique_name
-from .operator import InputCategory
 
 SECONDARY = (
     "indices_output",
@@ -22,7 +22,7 @@ SECONDARY = (
 )  # outputs that are no outputs of a graph unless somebody says so
 
 
-class GraphView:
+class GraphView(GraphQueries):
     """Nodes in the order in which they were added; execution follows the connections."""
 
     def __init__(self, name: str = "") -> None:
@@ -114,10 +114,6 @@ class GraphView:
         order = self.execution_order()
         return order[::-1] if reversed else order
 
-    def get_ranked_nodes(self) -> tuple[list[Node], int]:
-        order = self.execution_order()
-        return order, len(order)
-
     def execution_order(self) -> list[Node]:
         done: dict[Node, None] = {}
         state: dict[Node, int] = {}
@@ -185,18 +181,6 @@ class GraphView:
         return self.get_ordered_outputs() if name is None else self.node_called(name).outputs()
 
     get_outputs = outputs
-
-    def get_output_nodes(self) -> set[Node]:
-        return {n for n, _ in self.get_ordered_outputs()}
-
-    def get_input_nodes(self, filter: Any = InputCategory.All) -> set[Node]:
-        return {n for n, _ in self.get_ordered_inputs()}
-
-    def get_nb_inputs(self) -> int:
-        return len(self.get_ordered_inputs())
-
-    def get_nb_outputs(self) -> int:
-        return len(self.get_ordered_outputs())
 
     def set_ordered_inputs(self, inputs: Sequence[Any]) -> None:
         self.chosen_inputs = [Port(*i) for i in inputs]

@@ -11,17 +11,21 @@ from .errors import OrderError, TensorTypeError
 REGISTERED: dict[str, dict[Any, Callable[[Any], OperatorImpl]]] = {}  # {operator type: {backend: class}}
 
 
-_RUNNER: list[Callable[[Any], None]] = []
+_LATE: dict[str, Callable[[Any], Any]] = {}
 
 
-def runs_alone(function: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Decorator: function(operator) computes one operator; the module above that knows how says so with this."""
-    _RUNNER[:] = [function]
-    return function
+def late(name: str) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
+    """Decorator: a method of operators that only a module above knows how to compute, such as running one alone."""
+
+    def register(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        _LATE[name] = function
+        return function
+
+    return register
 
 
-def run_alone(op: Any) -> None:
-    _RUNNER[0](op)
+def call_late(name: str, op: Any) -> Any:
+    return _LATE[name](op)
 
 
 class OperatorImpl:

@@ -36,7 +36,7 @@ class SinglePassGraphMatching:
     def __init__(self, graph: GraphView) -> None:
         if not isinstance(graph, GraphView):
             raise TensorTypeError(f"SinglePassGraphMatching(graph): expected a GraphView, got {type(graph).__name__}")
-        self._graph = graph
+        self.graph = graph
         self._lambdas: dict[str, Callable[[Node], bool]] = {}
 
     def add_node_lambda(self, name: str, func: Callable[[Node], bool]) -> None:
@@ -57,7 +57,7 @@ class SinglePassGraphMatching:
         return next((m for m in self.match(query) if m.root_node is start_node), MatchingResult())
 
     def _vertices(self) -> list[Vertex]:
-        order = self._graph.execution_order()
+        order = self.graph.execution_order()
         at = {n: k for k, n in enumerate(order)}
         return [
             Vertex(n.type(), n.name(), tuple((at[p[0]], p[1]) if p and p[0] in at else None for p in n.sources), n)

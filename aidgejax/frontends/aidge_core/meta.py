@@ -9,6 +9,7 @@ from typing import Any
 from .building import sequential
 from .errors import GraphViewError, TensorTypeError
 from .graphview import GraphView
+from .implementation import late
 from .node import Node, Port
 from .operator import InputCategory, Operator, OperatorTensor, OperatorType
 from .operators import CLASSES, make_operator
@@ -64,6 +65,12 @@ def meta_operator(
     return Node(MetaOperatorOp(type, graph, forced_inputs_category), name)
 
 
+@late("micro_graph")
+def micro_graph(op: Operator) -> GraphView | None:
+    """Operator.get_micro_graph()."""
+    return micro_graph_of(op.node if op.node is not None else Node(op))
+
+
 def micro_graph_of(node: Node) -> GraphView | None:
     """The graph inside a node, its input tensors unconnected; None for an operator that is none.
 
@@ -79,17 +86,16 @@ def micro_graph_of(node: Node) -> GraphView | None:
     axes = len(pads) // 2
     mode = "constant_lowest" if kind.startswith("MaxPooling") else "constant"
     if kind.startswith("AvgPooling") and not attrs.pop("count_include_pad", True) and any(pads):
-        raise GraphViewError(
-            f"node {node.name()!r} ({op.type()}) does not count what is padded: it is no Pad and pooling"
-        )
+        return None  # an average that leaves the padding out is no Pad and pooling
     if kind.startswith("ConvTranspose") and any(pads):
-        raise GraphViewError(f"node {node.name()!r} ({op.type()}) cuts its padding off: it is no Pad and convolution")
+        return None  # its padding is cut off the result
     attrs.pop("count_include_pad", None)
     known = {k: v for k, v in attrs.items() if k in _arguments(kind)}
     pad = Node(make_operator("Pad", list(pads), mode=mode, axes=list(range(-axes, 0))), f"{node.name()}_pad")
     inner = Node(make_operator(kind, **known), f"{node.name()}_{_stem(kind)}")
     graph = sequential([pad, inner])
-    graph.set_ordered_inputs([Port(pad, 0), *(Port(inner, k) for k in range(1, inner.get_nb_inputs()))])
+    own = (Port(inner, k) for k in range(1, inner.get_nb_inputs()))
+    graph.set_ordered_inputs([Port(pad, 0), *own, *(Port(pad, k) for k in range(1, pad.get_nb_inputs()))])
     return graph
 
 

@@ -105,13 +105,20 @@ class Node:
                 f"node {other.name()!r} ({other.type()}) has no input {other_in_id}; it has "
                 f"{len(other.sources)} (0 to {len(other.sources) - 1})"
             )
-        other._disconnect(other_in_id)
+        other.disconnect(other_in_id)
         other.sources[other_in_id] = Port(self, out_id)
         self.readers[out_id].append(Port(other, other_in_id))
         for view in list(other.views):
             if self not in view.members and self.type() == "Producer":
                 view.add(self)
         edited()
+
+    def to(self, other: Any, out_id: int = 0, other_in_id: Any = FREE) -> Any:
+        """As add_child; gives the other node or graph, so that a.to(b).to(c) makes a chain."""
+        self.add_child(other, out_id, other_in_id)
+        return other
+
+    link = link_to = to
 
     def first_free_input(self) -> int:
         for optional in (False, True):
@@ -128,7 +135,8 @@ class Node:
             f"{len(self.sources)} inputs. Say which one is to be replaced"
         )
 
-    def _disconnect(self, k: int) -> None:
+    def disconnect(self, k: int) -> None:
+        """Leave input k free."""
         source = self.sources[k]
         if source is not None:
             source.node.readers[source.index].remove((self, k))
@@ -137,17 +145,17 @@ class Node:
     def remove_child(self, node_ptr: Node, out_id: int = 0) -> bool:
         found = [(n, k) for n, k in self.readers[out_id] if n is node_ptr]
         for n, k in found:
-            n._disconnect(k)
+            n.disconnect(k)
         edited()
         return bool(found)
 
     def reset_connections(self, include_learnable_param: bool = False) -> None:
         for k, parent in enumerate(self.sources):
             if parent and (include_learnable_param or parent[0].type() != "Producer"):
-                self._disconnect(k)
+                self.disconnect(k)
         for out in self.readers:
             for n, k in list(out):
-                n._disconnect(k)
+                n.disconnect(k)
         edited()
 
     def get_parent(self, in_id: int) -> Node | None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...execution.cache import Plan
-from .implementation import runs_alone
+from .implementation import late
 from .lowering import Lowered, lower, static_shape
 from .node import Node, Port
 from .operator import Operator
@@ -53,7 +53,7 @@ def infer(node: Node) -> bool:
     op = node.get_operator()
     inputs = [t for t in op.get_inputs() if t is not None]
     dims = op.output_dims([t.dims for t in inputs])
-    if dims is None and not has_formula(op):
+    if dims is None and not op.has_formula:
         return False
     if dims is not None:
         kinds = [t.cell.dtype for t in inputs]
@@ -67,11 +67,6 @@ def infer(node: Node) -> bool:
             tensor.cell.clear(shape, dtype)
             tensor.gradient = None
     return True
-
-
-def has_formula(op: Operator) -> bool:
-    """Can the core compute it?"""
-    return op.impl is not None or not op.is_opaque
 
 
 def forward_dims(view: Any, dims: Sequence[Sequence[int]]) -> bool:
@@ -88,7 +83,7 @@ def is_opaque(view: Any) -> bool:
     return any(n.operator.is_opaque for n in view.members)
 
 
-@runs_alone
+@late("forward")
 def run_alone(op: Operator) -> None:
     """Operator.forward()."""
     if op.impl is not None:

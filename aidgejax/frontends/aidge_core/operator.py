@@ -15,7 +15,7 @@ from .attributes import Attributes, edited
 from .backends import place_of
 from .dtypes import to_numpy_dtype
 from .errors import GraphViewError, OrderError, TensorTypeError
-from .implementation import OperatorImpl, implementation_for, run_alone
+from .implementation import OperatorImpl, call_late, implementation_for
 from .tensor import Tensor, as_tensor
 
 
@@ -90,13 +90,18 @@ class Operator:
         """Is it computed by Python, outside any compiled program?"""
         return self.impl is not None
 
+    @property
+    def has_formula(self) -> bool:
+        """Can the core compute it, or its shapes at least?"""
+        return True
+
     def output_dims(self, dims: list[list[int]]) -> list[list[int]] | None:
         """The shapes of its outputs, where no graph of the core's gives them; None where they are unknown."""
         return None
 
     def forward(self) -> None:
         """Compute this operator alone, from what its inputs hold."""
-        run_alone(self)
+        call_late("forward", self)
 
     def set_impl(self, implementation: OperatorImpl) -> None:
         """Let implementation.forward() and .backward() compute this operator."""
@@ -126,6 +131,13 @@ class Operator:
 
     def is_atomic(self) -> bool:
         return not self.kind.name.startswith("Padded")
+
+    def get_micro_graph(self) -> Any:
+        """The graph inside a meta-operator.  Raises OrderError for an operator that is none."""
+        found = call_late("micro_graph", self)
+        if found is None:
+            raise OrderError(f"operator {self.type()} is no meta-operator: it has no micro graph")
+        return found
 
     def set_back_edges(self, input_indexes: Any) -> None:
         """Inputs that a later node feeds, as in a recurrent graph."""

@@ -10,8 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from ...dtypes import x64_for
 from ...errors import AidgeJaxError, DataError
-from ...execution.program import WIDE
 from ...training import metrics
 from ...training.data import check_labels
 from ..aidge_core.errors import ProviderError, TensorError, TensorTypeError
@@ -40,7 +40,7 @@ def Accuracy(prediction: Tensor, target: Tensor, axis: int) -> Tensor:  # noqa: 
     ):
         labels = labels.reshape(-1)
     try:
-        with jax.enable_x64(prediction.cell.dtype.name in WIDE or target.cell.dtype.name in WIDE):
+        with x64_for((prediction.cell.dtype, target.cell.dtype)):
             found = _count(prediction.array(), labels, axis=int(axis))
     except AidgeJaxError as e:
         raise ProviderError(f"Accuracy: {e}") from None

@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from ...dtypes import x64_for
 from ...errors import SettingError
-from ...execution.program import WIDE
 from ...training import optim
 from ..aidge_core.attributes import Attributes
 from ..aidge_core.errors import AidgeError, OrderError, TensorTypeError
@@ -135,7 +135,7 @@ class _Rule(Optimizer):
                 )
         rule = self.rule()[2]
         lr = np.float32(self._scheduler.learning_rate())
-        with jax.enable_x64(any(t.cell.dtype.name in WIDE for t in tensors)):
+        with x64_for(t.cell.dtype for t in tensors):
             params = [t.array() for t in tensors]
             grads = [zeros_like(g, t.backend) if (g := t.own_gradient()).is_zero() else g.array() for t in tensors]
             new, self._state = rule(params, grads, self.state_of(params), lr)

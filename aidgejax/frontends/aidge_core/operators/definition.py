@@ -180,3 +180,9 @@ def checked_channels(kind: str, name: str, **counts: Any) -> None:
 
 def ints(values: Any) -> tuple[int, ...]:
     return tuple(int(v) for v in values)
+
+
+def no_pad_inputs(c: Any, *inputs: Any) -> None:
+    """The optional inputs of a Padded operator's Pad, which only a Pad of its own can take."""
+    if any(i is not None for i in inputs):
+        raise GraphViewError(f"node {c.name!r}: padding given as an input; call expand_metaops first")

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import OrderError
 from ..operator import OperatorTensor
-from .definition import define, ints
+from .definition import define, ints, no_pad_inputs
 
 
 class HasWeight(OperatorTensor):
@@ -129,10 +129,12 @@ def _convolutions(d: int) -> None:
     @define(f"PaddedConv{d}D", parameters=pair, weights=_conv, base=OutIn)
     def padded_conv(
         c: Any, data_input: Any, weight: Any, bias: Any = None,
+        pads: Any = None, constant_value: Any = None, axes: Any = None,
         *, kernel_dims: Any, name: str = "", stride_dims: Any = one, padding_dims: Any = none,
         dilation_dims: Any = one, no_bias: bool = False,
     ) -> Any:  # fmt: skip
         """Weights [out, in, *kernel]; padding_dims: before each axis, then behind each."""
+        no_pad_inputs(c, pads, constant_value, axes)
         return convolution(c, (data_input, weight, bias), kernel_dims, stride_dims, dilation_dims, padding_dims)
 
     @define(f"ConvDepthWise{d}D", parameters=pair, weights=_depthwise, base=PerChannel)
@@ -147,10 +149,12 @@ def _convolutions(d: int) -> None:
     @define(f"PaddedConvDepthWise{d}D", parameters=pair, weights=_depthwise, base=PerChannel)
     def padded_depthwise(
         c: Any, data_input: Any, weight: Any, bias: Any = None,
+        pads: Any = None, constant_value: Any = None, axes: Any = None,
         *, kernel_dims: Any, name: str = "", stride_dims: Any = one, padding_dims: Any = none,
         dilation_dims: Any = one, no_bias: bool = False,
     ) -> Any:  # fmt: skip
         """Weights [channels, 1, *kernel]; padding_dims: before each axis, then behind each."""
+        no_pad_inputs(c, pads, constant_value, axes)
         group, tensors = c.size(weight, 0), (data_input, weight, bias)
         return convolution(c, tensors, kernel_dims, stride_dims, dilation_dims, padding_dims, group=group)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .definition import define, ints
+from .definition import define, ints, no_pad_inputs
 
 AWAY = "half_away_from_zero"
 
@@ -40,9 +40,11 @@ def _pools(d: int) -> None:
 
     @define(f"PaddedMaxPooling{d}D", outputs=two)
     def padded_max_pooling(
-        c: Any, data_input: Any, *, kernel_dims: Any, name: str = "", stride_dims: Any = one, dilations: Any = one,
+        c: Any, data_input: Any, pads: Any = None, constant_value: Any = None, axes: Any = None,
+        *, kernel_dims: Any, name: str = "", stride_dims: Any = one, dilations: Any = one,
         padding_dims: Any = none, ceil_mode: bool = False, storage_order: bool = False,
     ) -> Any:  # fmt: skip
+        no_pad_inputs(c, pads, constant_value, axes)
         window = window_of(kernel_dims, stride_dims, dilations, ceil_mode, padding_dims)
         return c.named("MaxPool", data_input, storage_order=int(storage_order), outputs=2, **window)
 
@@ -55,9 +57,11 @@ def _pools(d: int) -> None:
 
     @define(f"PaddedAvgPooling{d}D")
     def padded_average_pooling(
-        c: Any, data_input: Any, *, kernel_dims: Any, name: str = "", stride_dims: Any = one, dilations: Any = one,
+        c: Any, data_input: Any, pads: Any = None, constant_value: Any = None, axes: Any = None,
+        *, kernel_dims: Any, name: str = "", stride_dims: Any = one, dilations: Any = one,
         padding_dims: Any = none, ceil_mode: bool = False, count_include_pad: bool = True, rounding_mode: Any = AWAY,
     ) -> Any:  # fmt: skip
+        no_pad_inputs(c, pads, constant_value, axes)
         window = window_of(kernel_dims, stride_dims, dilations, ceil_mode, padding_dims)
         return c.named("AveragePool", data_input, count_include_pad=int(count_include_pad), **window)
 

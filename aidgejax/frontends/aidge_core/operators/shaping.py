@@ -69,12 +69,16 @@ def slice_(
 
 
 PAD_MODES = {"constant": "constant", "edge": "edge", "reflect": "reflect", "wrap": "wrap"}
+LOWEST = -3.4028234663852886e38  # of mode constant_lowest, in front of a maximum
 
 
 @define("Pad")
 def pad(
     c: Any,
     data_input: Any,
+    pads_: Any = None,
+    constant_value_: Any = None,
+    axes_: Any = None,
     *,
     pads: Any = (),
     name: str = "",
@@ -83,11 +87,16 @@ def pad(
     axes: Any = (),
 ) -> Any:
     how = getattr(mode, "name", str(mode)).lower()
+    if how == "constant_lowest":
+        how, constant_value = "constant", LOWEST
     if how not in PAD_MODES:
-        raise GraphViewError(f"Pad has no mode {mode!r}; it has {', '.join(PAD_MODES)}")
-    sizes = ints(pads)
-    along = ints(axes) or tuple(range(-(len(sizes) // 2), 0))
-    value = float(constant_value) if how == "constant" and constant_value else None
+        raise GraphViewError(f"Pad has no mode {mode!r}; it has {', '.join(PAD_MODES)}, constant_lowest")
+    sizes = ints(pads) if pads_ is None else pads_
+    own = ints(axes) or (tuple(range(-(len(pads) // 2), 0)) if pads_ is None else None)
+    along = own if axes_ is None else axes_
+    value = constant_value_
+    if value is None and how == "constant" and constant_value:
+        value = float(constant_value)
     return c.named("Pad", data_input, sizes, value, along, **({} if how == "constant" else {"mode": how}))
 
 

@@ -38,8 +38,10 @@ from .passes.pattern import matches
 from .tools import zoo
 from .tools.compare import compare
 from .tools.inspect import inspect
+from .tools.train import train
 from .training import checkpoint, data, fillers, metrics, optim, schedule
 from .training.checkpoint import load, save
+from .training.columns import columns_for, load_columns
 from .training.data import Dataset, batch_order, chunks, digits, load_npz, prefetch
 from .training.evaluation import make_evaluation
 from .training.fit import fit
@@ -56,6 +58,7 @@ __all__ = [
     "checkpoint",
     "CheckpointError",
     "chunks",
+    "columns_for",
     "compare",
     "cut_at",
     "data",
@@ -73,6 +76,7 @@ __all__ = [
     "infer_shapes",
     "inspect",
     "load",
+    "load_columns",
     "load_npz",
     "make_accumulating_step",
     "make_epoch",
@@ -101,6 +105,7 @@ __all__ = [
     "schedule",
     "SettingError",
     "start",
+    "train",
     "TrainState",
     "UnknownOperator",
     "Value",

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import reference
+from ..dtypes import bits, is_float
 from ..errors import DataError, GraphError, NoGradientRule
 from ..execution.cache import holds_64_bits
 from ..execution.numpy_program import NumpyProgram
@@ -21,20 +22,26 @@ from ..interpreter.evaluate import Evaluator
 from ..ops import lookup
 
 KINDS = ("forward", "gradient", "training")
+STEPS = 8  # of its own by which a tensor of 16 bits may differ: its sums are rounded in another order
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One tensor, computed by both backends.  difference: max |a - b| relative to the tensor's largest element."""
+    """One tensor, computed by both backends.  difference: max |a - b| relative to the tensor's largest element.
+
+    step: of a tensor of 16 bits, the distance between neighbouring numbers, relative to them; else 0.
+    """
 
     kind: str
     node: str
     op: str
     tensor: str
     difference: float
+    step: float = 0.0
 
     def __str__(self) -> str:
-        return f"{self.kind:9} {self.difference:9.2e}  {self.op:24} {self.node:24} {self.tensor}"
+        steps = f"  ({self.difference / self.step:.1f} steps of 16 bits)" if self.step else ""
+        return f"{self.kind:9} {self.difference:9.2e}  {self.op:24} {self.node:24} {self.tensor}{steps}"
 
 
 @dataclass(frozen=True)
@@ -49,8 +56,8 @@ class Report:
 
     @property
     def first_bad(self) -> Difference | None:
-        """The first row above the tolerance: its node is the one to look at."""
-        return next((r for r in self.rows if not r.difference <= self.tolerance), None)
+        """The first row above the tolerance, or of 16 bits above STEPS of its own: its node is the one to look at."""
+        return next((r for r in self.rows if not r.difference <= max(self.tolerance, STEPS * r.step)), None)
 
     @property
     def ok(self) -> bool:
@@ -122,7 +129,9 @@ def _report(program: Program, batch: Arrays, steps: int, tolerance: float, seed:
     }
     by_numpy = reference.execute(graph, {**graph.params, **graph.buffers, **batch}, given=drawn)
     rows = [
-        Difference("forward", n.name, n.op, o, _difference(by_jax[o], by_numpy[o], _size(by_numpy[o])))
+        Difference(
+            "forward", n.name, n.op, o, _difference(by_jax[o], by_numpy[o], _size(by_numpy[o])), _step(by_numpy[o])
+        )
         for n in graph.nodes
         for o in n.output_names
         if o in by_jax
@@ -185,14 +194,14 @@ def _gradients(
             continue  # an output that nothing reads: its gradient is the cotangent itself
         gap = _difference(by_jax[t], by_numpy[t], max(_size(by_numpy[t]), floor))
         # A gradient is complete at its first reader, which comes last in the backward pass.
-        rows.append((order[readers[t][0].name], t, gap))
+        rows.append((order[readers[t][0].name], t, gap, _step(by_numpy[t])))
     rows.sort(key=lambda row: -row[0])
     named = []
-    for _, t, gap in rows:
+    for _, t, gap, step in rows:
         node = readers[t][0]
         if len(readers[t]) > 1:
             node = _worst_rule(program, readers[t], t, found, by_numpy, cotangents)
-        named.append(Difference("gradient", node.name, node.op, t, gap))
+        named.append(Difference("gradient", node.name, node.op, t, gap, step))
     return named, own, names
 
 
@@ -250,7 +259,7 @@ def _after_steps(
         theirs = {k: (p - lr * grads[k]).astype(p.dtype) if k in grads else p for k, p in theirs.items()}
     users = {i: n for n in program.graph.nodes for i in n.input_names}
     return [
-        Difference("training", users[k].name, users[k].op, k, _difference(a, b, max(_size(b), 1e-3)))
+        Difference("training", users[k].name, users[k].op, k, _difference(a, b, max(_size(b), 1e-3)), _step(b))
         for k, a, b in [
             *((k, mine[k], theirs[k]) for k in theirs),
             *((k, state[k], theirs_state[k]) for k in theirs_state),
@@ -292,9 +301,19 @@ def _index_limits(graph: Graph) -> dict[str, int]:
     return limits
 
 
+def _is_number(b: np.ndarray) -> bool:
+    return b.dtype.kind in "fiu" or is_float(b.dtype)
+
+
+def _step(b: Any) -> float:
+    dtype = np.asarray(b).dtype
+    return float(jnp.finfo(dtype).eps) if is_float(dtype) and bits(dtype) <= 16 else 0.0
+
+
 def _size(b: Any) -> float:
     b = np.asarray(b)
-    finite = np.abs(b[np.isfinite(b)].astype(np.float64)) if b.dtype.kind in "fiu" else np.ones(1)
+    numbers = b.astype(np.float64) if _is_number(b) else np.ones(1)
+    finite = np.abs(numbers[np.isfinite(numbers)])
     return float(finite.max()) if finite.size and finite.max() > 0 else 1.0
 
 
@@ -302,7 +321,7 @@ def _difference(a: Any, b: Any, size: float) -> float:
     a, b = np.asarray(a), np.asarray(b)
     if a.shape != b.shape:
         return float("inf")
-    if b.dtype.kind not in "fiu" or not b.size:
+    if not _is_number(b) or not b.size:
         return float(np.any(a != b))
     a, b = a.astype(np.float64), b.astype(np.float64)
     both = (a == b) | (np.isnan(a) & np.isnan(b))

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -97,3 +98,16 @@ def test_other_arrays_and_batches():
         aj.compare(g, {"nobody": np.zeros(1)}, batch)
     with pytest.raises(aj.DataError, match="steps is -1"):
         aj.compare(g, steps=-1)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_sixteen_bits_are_measured_in_their_own_steps(dtype):
+    """A bfloat16 model was called wrong by 1.0, since its bits had to be equal."""
+    g = aj.Graph("narrow")
+    kind = jnp.dtype(dtype)
+    rng = np.random.default_rng(0)
+    y = g.op.MatMul(g.input("x", ("N", 8), dtype), g.parameter("w", rng.normal(size=(8, 3)).astype(kind)))
+    g.output(y)
+    report = aj.compare(aj.with_loss(aj.infer_shapes(g), "mse"), steps=3)
+    assert report.ok and 0 <= max(r.difference for r in report.rows) < 0.05
+    assert all(r.step == float(jnp.finfo(kind).eps) for r in report.rows if r.kind == "gradient")

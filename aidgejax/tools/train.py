@@ -1,0 +1,198 @@
+"""Training in one call: a model and data as people have them, the loss that fits, and a model to write.
+
+result = train("m.onnx", "d.npz", epochs=20)
+result.evaluate("test.npz")
+result.write("better.onnx")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from .. import onnxio
+from ..errors import GraphError, SettingError
+from ..execution.program import Program, make_program
+from ..graph import Graph
+from ..passes.roles import check_trains, summary
+from ..training import optim, schedule
+from ..training.columns import columns_for, load_columns, stratified
+from ..training.data import Dataset, batch_order
+from ..training.evaluation import make_evaluation
+from ..training.fit import fit, fitting
+from ..training.loop import TrainState
+from .task import Task, fit_task
+
+OPTIMIZERS: dict[str, Callable[[], optim.Optimizer]] = {
+    "sgd": lambda: optim.sgd(momentum=0.9),
+    "adam": optim.adam,
+    "adamw": optim.adamw,
+    "rmsprop": optim.rmsprop,
+    "adagrad": optim.adagrad,
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """A trained model: its graph before the loss, what it was trained for, its arrays and the record of training."""
+
+    model: Graph
+    task: Task
+    state: TrainState
+    history: list[dict[str, Any]]
+    said: tuple[str, ...]
+    layout: str = "NCHW"
+
+    @property
+    def graph(self) -> Graph:
+        """The model with the trained arrays."""
+        params, buffers = jax.device_get((self.state.params, self.state.buffers))
+        return self.model.with_params(dict(params), dict(buffers))
+
+    def evaluate(self, data: Any, *, batch_size: int = 256) -> dict[str, float]:
+        """{"loss": ..., and what the task is scored by} of all rows."""
+        rows = self._rows(load_columns(data)[0])
+        program = make_program(self.task.graph, training=False)
+        return scored(program, self.task, self.state, rows, batch_size)
+
+    def predict(self, data: Any, *, batch_size: int = 256) -> dict[str, np.ndarray]:
+        """{output: rows} of the model, as it infers."""
+        rows = columns_for(self.model, load_columns(data)[0], layout=self.layout)
+        return predicted(self.graph, rows, batch_size)
+
+    def write(self, path: Any) -> None:
+        """Write the model with the trained arrays to an ONNX file."""
+        params, buffers = jax.device_get((self.state.params, self.state.buffers))
+        onnxio.write(self.model, params, path, buffers=buffers)
+
+    def _rows(self, data: Dataset) -> Dataset:
+        named = columns_for(self.model, data, layout=self.layout)
+        return fitting(self.task.graph, named.with_columns(self.task.adapt(named.columns)))
+
+
+def train(
+    model: Any,
+    data: Any,
+    *,
+    epochs: int = 20,
+    test: Any = None,
+    loss: str | None = None,
+    optimizer: str | optim.Optimizer = "adam",
+    lr: float | Callable = 1e-3,
+    batch_size: int = 32,
+    seed: int = 0,
+    layout: str = "NCHW",
+    output: str | None = None,
+    parameters: Any = None,
+    constants: Any = None,
+    on_epoch: Callable[[dict], Any] | None = None,
+    callbacks: Sequence[Callable] = (),
+    verbose: bool = False,
+    **options: Any,
+) -> Result:
+    """Train a model on data.
+
+    model: a path, a ModelProto, bytes, or a Graph; a fixed batch of 1 is freed.
+    data: what `load_columns` takes: files, folders, arrays, a mapping, a Dataset, an iterable of batches.
+    test: data that is scored after every epoch.  loss: see fit_task; options are the loss's.
+    lr: a number or a schedule.  batch_size: at most the number of rows is taken.
+    verbose: print what is trained, the loss, and each epoch.
+    Raises GraphError where nothing is trained, DataError and SettingError for what does not fit.
+    """
+    graph, said = read_for_training(model, parameters=parameters, constants=constants)
+    check_trains(graph)
+    training, held = load_columns(data)
+    rows = columns_for(graph, training, layout=layout)
+    task = fit_task(graph, rows.columns, loss, output=output, **options)
+    ready = fitting(task.graph, rows.with_columns(task.columns))
+    held = load_columns(test)[0] if test is not None else held
+    said = (*said, *summary(graph), f"loss: {task.said}")
+    if verbose:
+        print(*said, sep="\n")
+    result = Result(graph, task, None, [], said, layout)  # type: ignore[arg-type]  # the state is still to come
+    test_rows = result._rows(held) if held is not None else None
+
+    def report(record: dict) -> Any:
+        if verbose:
+            shown = ", ".join(f"{k} {record[k]:.4g}" for k in record if k.endswith((task.score, "loss")))
+            print(f"epoch {record['epoch'] + 1}: {shown}")
+        return on_epoch(record) if on_epoch else None
+
+    state, history = fit(
+        make_program(task.graph, training=True),
+        named_optimizer(optimizer),
+        lr if callable(lr) else schedule.constant(lr),
+        ready,
+        epochs=epochs,
+        batch_size=min(batch_size, len(ready)),
+        seed=seed,
+        metrics=task.metrics,
+        test=test_rows,
+        test_program=make_program(task.graph, training=False) if test_rows is not None else None,
+        on_epoch=report,
+        callbacks=callbacks,
+    )
+    return Result(graph, task, state, history, said, layout)
+
+
+def read_for_training(
+    model: Any, *, batch: str | None = None, parameters: Any = None, constants: Any = None, **ends: Any
+) -> tuple[Graph, tuple[str, ...]]:
+    """(the graph, what to say): a fixed batch of 1 is made symbolic, unless `batch` names it.
+
+    ends: inputs=, outputs=, shapes=, dtype= of `read`.
+    """
+    if isinstance(model, Graph):
+        return model, ()
+    graph = onnxio.read(model, batch=batch, parameters=parameters, constants=constants, **ends)
+    first = [v.shape[0] for v in graph.inputs.values() if v.shape]
+    if batch is not None or not first or any(d != 1 for d in first):
+        return graph, ()
+    name = next(
+        n for n in ("N", "batch", "rows") if all(n not in map(str, v.shape or ()) for v in graph.inputs.values())
+    )
+    try:
+        freed = onnxio.read(model, batch=name, parameters=parameters, constants=constants, **ends)
+    except GraphError as e:
+        raise GraphError(f"{e}; the model takes one row at a time: export it with a symbolic batch") from None
+    return freed, (f"batch: the file has a fixed batch of 1, read as {name!r}",)
+
+
+def named_optimizer(optimizer: str | optim.Optimizer) -> optim.Optimizer:
+    if not isinstance(optimizer, str):
+        return optimizer
+    if optimizer not in OPTIMIZERS:
+        raise SettingError(f"no optimizer {optimizer!r}; there are {', '.join(OPTIMIZERS)}")
+    return OPTIMIZERS[optimizer]()
+
+
+def scored(program: Program, task: Task, state: Any, rows: Dataset, batch_size: int) -> dict[str, float]:
+    """The loss and the metrics of all rows, whatever their number."""
+    evaluate = make_evaluation(program, loss="loss", metrics=task.metrics)
+    order, weights = batch_order(len(rows), min(batch_size, len(rows)), last="pad", always_weigh=True)
+    found = evaluate(state.params, state.buffers, order, weights, rows.on_device())
+    return {k: float(v) for k, v in jax.device_get(found).items()}
+
+
+def predicted(graph: Graph, rows: Dataset, batch_size: int) -> dict[str, np.ndarray]:
+    """{output: array} of all rows."""
+    program = make_program(graph, wrt=[], training=False)
+    call = jax.jit(lambda params, buffers, batch: program.forward(params, buffers, batch, None, save=False)[0])
+    size, parts = min(batch_size, len(rows)), []
+    for at in range(0, len(rows), size):
+        batch = {k: rows.columns[k][at : at + size] for k in graph.inputs}
+        short = size - len(next(iter(batch.values())))
+        whole = {k: np.concatenate([a, np.repeat(a[-1:], short, 0)]) if short else a for k, a in batch.items()}
+        outputs = jax.device_get(call(graph.params, graph.buffers, whole))
+        parts.append({k: np.asarray(v)[: size - short] for k, v in outputs.items()})
+    return {k: np.concatenate([p[k] for p in parts]) for k in graph.outputs}
+
+
+def held_out(data: Dataset, fraction: float = 0.2, seed: int = 0) -> tuple[Dataset, Dataset]:
+    """Two parts, stratified by the targets where these are classes."""
+    labels: Mapping[str, np.ndarray] = data.columns
+    return stratified(data, fraction, labels.get("target"), seed)

@@ -1,0 +1,209 @@
+"""A stranger's model and a stranger's data, right the first time: pairs of a kind of model and a layout of data."""
+
+import csv
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto as T
+from onnx import helper as h
+from onnx import numpy_helper as nh
+
+import aidgejax as aj
+from aidgejax.errors import AidgeJaxError, DataError, GraphError, SettingError
+from aidgejax.tools.task import fit_task
+from aidgejax.tools.train import held_out, read_for_training
+
+f = np.float32
+rng = np.random.default_rng(0)
+X = rng.normal(size=(40, 6)).astype(f)
+IMAGES = rng.normal(size=(40, 3, 4, 4)).astype(f)
+Y = (X @ rng.normal(size=(6, 3))).argmax(1)
+
+
+def model(nodes, inits, x, y):
+    made = [h.make_node(op, i.split(), o.split(), **a) for op, i, o, a in ((*n, {})[:4] for n in nodes)]
+    tensors = [nh.from_array(np.asarray(v, f), k) for k, v in inits.items()]
+    ends = [[h.make_tensor_value_info(n, T.FLOAT, s)] for n, s in (("x", x), ("y", y))]
+    return h.make_model(h.make_graph(made, "g", *ends, tensors), opset_imports=[h.make_opsetid("", 17)], ir_version=8)
+
+
+def read(kind):
+    return read_for_training(MODELS[kind]())
+
+
+W = lambda *s: np.random.default_rng(1).normal(size=s) * 0.3  # noqa: E731
+MODELS = {
+    "classes": lambda: model([("Gemm", "x w b", "y")], {"w": W(6, 3), "b": W(3)}, ["N", 6], ["N", 3]),
+    "batch of 1": lambda: model([("Gemm", "x w b", "y")], {"w": W(6, 3), "b": W(3)}, [1, 6], [1, 3]),
+    "softmax": lambda: model(
+        [("Gemm", "x w b", "z"), ("Softmax", "z", "y")], {"w": W(6, 3), "b": W(3)}, ["N", 6], ["N", 3]
+    ),
+    "logit": lambda: model([("Gemm", "x w b", "y")], {"w": W(6, 1), "b": W(1)}, ["N", 6], ["N", 1]),
+    "sigmoid": lambda: model(
+        [("Gemm", "x w b", "z"), ("Sigmoid", "z", "y")], {"w": W(6, 1), "b": W(1)}, ["N", 6], ["N", 1]
+    ),
+    "pixels": lambda: model(
+        [("Conv", "x w", "y", {"pads": [1] * 4})], {"w": W(5, 3, 3, 3)}, ["N", 3, 4, 4], ["N", 5, 4, 4]
+    ),
+    "image classes": lambda: model(
+        [("Conv", "x w", "c"), ("GlobalAveragePool", "c", "p"), ("Flatten", "p", "y")],
+        {"w": W(3, 3, 3, 3)}, ["N", 3, 4, 4], ["N", 3],
+    ),
+}  # fmt: skip
+HOT = np.eye(3, dtype=f)[Y]
+# (model, x, targets, what is said, scored by)
+PAIRS = [
+    ("classes", X, Y, "cross_entropy on y", "accuracy"),
+    ("classes", X, Y[:, None], "cross_entropy on y", "accuracy"),
+    ("classes", X, HOT, "cross_entropy on y", "accuracy"),
+    ("classes", X, HOT.astype(np.int64), "cross_entropy on y", "accuracy"),
+    ("classes", X, X[:, :3], "mse on y", "loss"),
+    ("batch of 1", X, Y, "cross_entropy on y", "accuracy"),
+    ("softmax", X, Y, "cross_entropy on z, the scores before Softmax 'y'", "accuracy"),
+    ("softmax", X, HOT, "cross_entropy on z, the scores before Softmax 'y'", "accuracy"),
+    ("logit", X, (Y > 0).astype(np.int64), "bce_logits on y", "accuracy"),
+    ("logit", X, Y > 0, "bce_logits on y", "accuracy"),
+    ("logit", X, X[:, 0], "mse on y", "loss"),
+    ("logit", X, X[:, :1], "mse on y", "loss"),
+    ("sigmoid", X, (Y > 0).astype(f), "bce_logits on z, the logits before Sigmoid 'y'", "accuracy"),
+    ("pixels", IMAGES, rng.integers(0, 5, (40, 4, 4)), "cross_entropy on y", "accuracy"),
+    ("pixels", IMAGES, rng.integers(0, 5, (40, 1, 4, 4)), "cross_entropy on y", "accuracy"),
+    ("image classes", IMAGES, Y, "cross_entropy on y", "accuracy"),
+]
+
+
+@pytest.mark.parametrize(("kind", "x", "y", "said", "score"), PAIRS)
+def test_the_loss_fits(kind, x, y, said, score):
+    task = fit_task(read(kind)[0], {"x": x, "target": y})
+    assert (task.said, task.score) == (said, score)
+    assert task.graph.metadata["aidgejax.loss"] == said
+
+
+def test_the_reported_loss_is_that_of_the_written_model(tmp_path):
+    """Behind a Softmax the loss used to be taken of a second softmax."""
+    result = aj.train(MODELS["softmax"](), {"x": X, "y": Y}, epochs=30, lr=0.05)
+    said = result.evaluate({"x": X, "y": Y})
+    result.write(tmp_path / "m.onnx")
+    (p,) = ort.InferenceSession(str(tmp_path / "m.onnx"), providers=["CPUExecutionProvider"]).run(None, {"x": X})
+    np.testing.assert_allclose(said["loss"], -np.log(p[np.arange(40), Y]).mean(), rtol=1e-4)
+    np.testing.assert_allclose(said["accuracy"], np.mean(p.argmax(1) == Y), rtol=1e-6)
+    np.testing.assert_allclose(result.predict(X_ONLY)["y"], p, rtol=1e-4, atol=1e-6)
+    assert said["accuracy"] > 0.8 and [o.name for o in onnx.load(tmp_path / "m.onnx").graph.output] == ["y"]
+
+
+X_ONLY = {"x": X}
+
+
+def test_a_binary_model_learns_and_is_scored():
+    result = aj.train(
+        MODELS["logit"](), (X, (X[:, 0] > 0).astype(np.int64)), epochs=40, lr=0.1, test=(X[:7], X[:7, 0] > 0)
+    )
+    assert result.evaluate((X, X[:, 0] > 0))["accuracy"] > 0.9 and "test_accuracy" in result.history[-1]
+
+
+def test_a_fixed_batch_of_one_is_freed_and_said():
+    _, said = read("batch of 1")
+    assert said == ("batch: the file has a fixed batch of 1, read as 'N'",)
+
+
+def save(folder, layout):
+    if layout == "npz":
+        np.savez(folder / "d.npz", x=X, target=Y)
+    elif layout == "keras":
+        np.savez(folder / "d.npz", x_train=X[:30], y_train=Y[:30], x_test=X[30:], y_test=Y[30:])
+    elif layout == "unequal":
+        np.savez(folder / "d.npz", x=X, target=Y, test_x=X[:9], test_target=Y[:9])
+    elif layout == "capitals":
+        np.savez(folder / "d.npz", X=X, Y=Y)
+    elif layout == "npy":
+        np.save(folder / "x.npy", X)
+        np.save(folder / "y.npy", Y)
+        return folder / "x.npy"
+    elif layout == "csv":
+        with open(folder / "d.csv", "w", newline="") as file:
+            csv.writer(file).writerows([[*"abcdef", "label"], *([*r, "ABC"[t]] for r, t in zip(X, Y, strict=True))])
+        return folder / "d.csv"
+    return folder / "d.npz"
+
+
+@pytest.mark.parametrize("layout", ["npz", "keras", "unequal", "capitals", "npy", "csv"])
+def test_data_as_people_have_it(layout, tmp_path):
+    training, test = aj.load_columns(save(tmp_path, layout))
+    named = aj.columns_for(read("classes")[0], training)
+    rows = {"keras": 30}.get(layout, 40)
+    np.testing.assert_allclose(named.columns["x"], X[:rows], rtol=1e-6)
+    assert np.array_equal(named.columns["target"], Y[:rows])
+    assert (len(test) if test else None) == {"keras": 10, "unequal": 9}.get(layout)
+
+
+def test_a_folder_of_images(tmp_path):
+    for part, count in (("train", 3), ("test", 2)):
+        for k, name in enumerate(("cat", "dog")):
+            (tmp_path / part / name).mkdir(parents=True)
+            for n in range(count):
+                pixels = np.full((4, 5, 3), 100 * k + n, np.uint8)
+                (tmp_path / part / name / f"{n}.ppm").write_bytes(b"P6 5 4 255\n" + pixels.tobytes())
+    training, test = aj.load_columns(tmp_path)
+    assert training.columns["x"].shape == (6, 3, 4, 5) and len(test) == 4
+    assert list(training.columns["target"]) == [0, 0, 0, 1, 1, 1]
+    np.testing.assert_allclose(training.columns["x"][5], 102 / 255, rtol=1e-6)
+
+
+def test_batches_of_any_kind():
+    batches = [(X[:20], Y[:20]), (X[20:], Y[20:])]
+    assert np.array_equal(aj.load_columns(iter(batches))[0].columns["target"], Y)
+    dicts = [{"x": X[:20], "target": Y[:20]}, {"x": X[20:], "target": Y[20:]}]
+    assert np.array_equal(aj.load_columns(dicts)[0].columns["x"], X)
+
+
+def test_channels_that_come_last_are_turned_when_asked_and_never_guessed():
+    graph, nhwc = read("image classes")[0], np.moveaxis(IMAGES, 1, -1)
+    with pytest.raises(DataError, match=r"channels last; say layout='NHWC'"):
+        aj.columns_for(graph, aj.Dataset(x=nhwc, target=Y))
+    turned = aj.columns_for(graph, aj.Dataset(x=nhwc, target=Y), layout="NHWC")
+    assert np.array_equal(turned.columns["x"], IMAGES)
+
+
+REFUSED = [
+    ("softmax", Y, "nll", SettingError, "nll takes log-probabilities, and 'y' is written by Softmax"),
+    ("classes", X[:, 0], "cross_entropy", DataError, "takes class indices, .* with fractions: take mse"),
+    ("classes", X, "mse", DataError, r"mse compares with N, 3; the targets are float32\[40, 6\]"),
+    ("classes", Y, "nope", SettingError, "no loss 'nope'; the losses are mse"),
+]
+
+
+@pytest.mark.parametrize(("kind", "y", "loss", "error", "said"), REFUSED)
+def test_a_loss_that_does_not_fit_is_refused_with_its_cure(kind, y, loss, error, said):
+    with pytest.raises(error, match=said):
+        fit_task(read(kind)[0], {"x": X, "target": y}, loss)
+
+
+def test_labels_are_smoothed():
+    task = fit_task(read("classes")[0], {"x": X, "target": Y}, label_smoothing=0.1)
+    np.testing.assert_allclose(task.columns["target"][0], HOT[0] * 0.9 + 0.1 / 3, rtol=1e-6)
+
+
+def test_ignored_labels_and_class_weights_are_the_losss_own():
+    task = fit_task(read("classes")[0], {"x": X, "target": Y}, ignore_index=-1, weights=np.ones(3, f))
+    node = task.graph.writer()["loss"]
+    assert node.attrs["ignore_index"] == -1 and len(node.inputs) == 3
+
+
+def test_nothing_to_train_is_an_error():
+    with pytest.raises(GraphError, match=r"no parameter to train: the nearest to one is w"):
+        aj.train(MODELS["classes"](), (X, Y), constants=["*"])
+
+
+def test_what_is_not_read_says_what_is(tmp_path):
+    (tmp_path / "d.txt").write_text("no")
+    for source in (tmp_path / "d.txt", tmp_path / "none.npz", 3, tmp_path):
+        with pytest.raises(AidgeJaxError, match=r"there is no file|an \.npz or \.csv file"):
+            aj.load_columns(source)
+
+
+def test_a_held_out_part_has_every_class():
+    y = np.repeat([0, 1], [95, 5])
+    rest, part = held_out(aj.Dataset(x=np.arange(100.0), target=y), 0.2)
+    assert len(part) == 20 and part.columns["target"].sum() == 1 and len(rest) == 80

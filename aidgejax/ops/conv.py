@@ -67,6 +67,8 @@ def conv_grad_input_vjp(op, dy, w, x, dx, ddx, *, auto_pad, dilations, group, pa
 
 def conv_grad_input_onnx(op, dy, w, x, *, auto_pad, dilations, group, pads, strides):
     """The ConvTranspose with the same windows; what they leave out at the end of x is its output_padding."""
+    if not is_static(x, w):
+        return conv_grad_input_of_any_size(op, dy, w, x, auto_pad, dilations, group, pads, strides)
     win = static_windows(
         "ConvGradInput", x, w.shape[2:], auto_pad=auto_pad, dilations=dilations, pads=pads, strides=strides
     )
@@ -99,6 +101,8 @@ def conv_grad_weight_vjp(op, x, dy, w, dw, ddw, *, auto_pad, dilations, group, p
 
 
 def conv_grad_weight_onnx(op, x, dy, w, *, auto_pad, dilations, group, pads, strides):
+    if not is_static(x, w):
+        return conv_grad_weight_of_any_size(op, x, dy, w, auto_pad, dilations, group, pads, strides)
     win = static_windows(
         "ConvGradWeight", x, w.shape[2:], auto_pad=auto_pad, dilations=dilations, pads=pads, strides=strides
     )
@@ -278,6 +282,57 @@ def conv_windows(x_shape, w_shape, kernel_shape, *, group, **how) -> Windows:
             f"group={group}: the weight's second size is channels / group, and group divides its first"
         )
     return windows(x_shape[1:-1], w_shape[2:], **how)
+
+
+# ---- images whose height and width are symbols --------------------------------------------------------
+
+
+def is_static(x, w):
+    return all(isinstance(d, int) for d in (*x.shape[2:], *w.shape[2:]))
+
+
+def numbers_per_axis(what, x, w, auto_pad, dilations, pads, strides):
+    """(dilations, begins, ends, strides): all that is known of windows on an image of unknown size."""
+    rank = len(w.shape) - 2
+    if auto_pad not in ("NOTSET", "VALID") or not all(isinstance(d, int) for d in w.shape):
+        raise GraphError(
+            f"{what} of {x}, whose height and width are no numbers, can be written in standard operators only for "
+            f"padding given in numbers, got auto_pad={auto_pad}; give them with shapes=, or export with explicit pads"
+        )
+    both = per_axis("pads", None if auto_pad == "VALID" else pads, 2 * rank, default=0, lowest=0)
+    strides, dilations = per_axis("strides", strides, rank), per_axis("dilations", dilations, rank)
+    return dilations, tuple(both[:rank]), tuple(both[rank:]), strides
+
+
+def conv_grad_input_of_any_size(op, dy, w, x, auto_pad, dilations, group, pads, strides):
+    """The windows leave out less than a stride at the end of x: so many zeros behind, and the end of x cut off."""
+    dilations, begin, end, strides = numbers_per_axis("ConvGradInput", x, w, auto_pad, dilations, pads, strides)
+    rank = len(strides)
+    how = {"strides": strides, "dilations": dilations, "group": group}
+    if set(strides) == {1}:
+        return op.ConvTranspose(dy, w, pads=(*begin, *end), **how)
+    dx = op.ConvTranspose(dy, w, pads=(*begin, *[0] * rank), **how)
+    dx = op.Pad(dx, (*[0] * (rank + 4), *(s - 1 for s in strides)))
+    sizes = op.Slice(op.Shape(x), (2,), (rank + 2,), (0,))
+    return op.Slice(dx, (0,) * rank, sizes, tuple(range(2, rank + 2)))
+
+
+def conv_grad_weight_of_any_size(op, x, dy, w, auto_pad, dilations, group, pads, strides):
+    """weight_by_conv with all of the padding; what the windows leave out makes the result too large, and is cut off."""
+    dilations, begin, end, strides = numbers_per_axis("ConvGradWeight", x, w, auto_pad, dilations, pads, strides)
+    rank = len(strides)
+    space = tuple(range(2, rank + 2))
+    turn = (1, 0, *space)
+    if group == 1:
+        x = op.Transpose(x, perm=turn)
+    else:
+        sizes = op.Slice(op.Shape(x), (2,), (rank + 2,), (0,))
+        x = op.Reshape(x, op.Concat((-1, group, w.shape[1]), sizes, axis=0))
+        x = op.Transpose(x, perm=(2, 1, 0, *(a + 1 for a in space)))
+        x = op.Reshape(x, op.Concat((w.shape[1], -1), sizes, axis=0))
+    how = {"strides": dilations, "dilations": strides, "group": group, "pads": (*begin, *end)}
+    dw = op.Conv(x, op.Transpose(dy, perm=turn), **how)
+    return op.Transpose(op.Slice(dw, (0,) * rank, w.shape[2:], space), perm=turn)
 
 
 def static_windows(what, x, kernel, **how) -> Windows:

@@ -13,11 +13,14 @@ Pure functions on graphs.  What a graph remembers of its quantizers is in its no
 from .calibrate import calibrate, is_calibrated
 from .convert import Layer, convert, layers, step_names
 from .deploy import to_integer
+from .describe import Description, describe
 from .forms import FORMS, in_form
 from .notes import restored
 from .optimizer import with_steps
 from .proof import largest_sums, unproved
+from .runtimes import has_onnxruntime
 from .scheme import Grid, Scheme, bits
+from .train import finetune
 from .verify import Report, verify
 from .write import write
 
@@ -25,8 +28,12 @@ __all__ = [
     "bits",
     "calibrate",
     "convert",
+    "describe",
+    "Description",
+    "finetune",
     "FORMS",
     "Grid",
+    "has_onnxruntime",
     "in_form",
     "is_calibrated",
     "Layer",

@@ -1,0 +1,127 @@
+"""Quantizes an ONNX model for hardware: calibrated, trained, and compared before it is written."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ... import onnxio, quant
+from ...errors import SettingError
+from ...execution.run import run as execute
+from ...files import write_atomically
+from ...graph import Graph
+from ...interpreter.shape_inference import infer_shapes
+from ...passes.loss import LOSSES
+from ...training.data import Dataset
+from ...training.fit import fitting
+from ..arguments import count, number
+from ..data import load
+
+HELP = "quantize an ONNX model: integers that give the same results wherever they run"
+TARGETS = {"any": "qdq", "onnxruntime": "qdq", "qoperator": "qoperator", "qonnx": "qonnx", "aidge": "aidge", "c": "c"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("model", metavar="M.onnx", help="a model in floating point")
+    add(
+        "--data",
+        metavar="D.npz",
+        help="arrays named as the model's inputs, and `target` (and test_... for a test set; else a fifth "
+        "is split off); default: 1797 UCI digits",
+    )
+    add("--out", metavar="Q.onnx", required=True, help="the file to write (target c: a folder)")
+    add("--bits", type=int, default=8, metavar="N", help="of weights and activations: 2 to 8")
+    add("--weights", type=int, metavar="N", help="bits of weights (default: --bits)")
+    add("--activations", type=int, metavar="N", help="bits of activations (default: --bits; 16 is possible)")
+    add("--ends", type=int, default=8, metavar="N", help="bits of the first and the last layer")
+    add("--per", choices=("channel", "tensor"), help="a weight's steps (default: channel; target aidge: tensor)")
+    add("--exclude", nargs="*", default=[], metavar="LAYER", help="stays in floating point: name, pattern or query")
+    add("--target", choices=tuple(TARGETS), default="any", help="what is written")
+    add("--steps", choices=("power_of_two", "learned", "fixed", "fixed_point"), default="power_of_two",
+        help="powers of two make equality proved; others are counted")  # fmt: skip
+    add("--method", choices=("lsq", "lsq+", "pact", "dorefa", "sat"), default="lsq", help="whose rule trains")
+    add("--calibration", choices=("max", "percentile", "mse", "kl", "sigma"), default="mse")
+    add("--epochs", type=count(0), default=20, help="0: calibrate alone")
+    add("--batch-size", type=count(1), default=32)
+    add("--rate", type=number(0), help="highest learning rate (default: from the bits)")
+    add("--loss", choices=sorted(LOSSES), help="default: cross_entropy for integer targets, else mse")
+    add("--packed", action="store_true", help="weights of at most 4 bits two to a byte")
+    add("--seed", type=count(0), default=0)
+    add("--unverified", action="store_true", help="write although a runtime is missing")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.target == "onnxruntime" and not quant.has_onnxruntime() and not args.unverified:
+        raise SettingError(
+            'target onnxruntime cannot be checked: onnxruntime is not installed; pip install "aidgejax[examples]" '
+            "brings it, --unverified writes without"
+        )
+    graph = infer_shapes(onnxio.read(args.model))
+    if len(graph.outputs) != 1:
+        raise SettingError(f"model {graph.name!r} has {len(graph.outputs)} outputs: `quantize` needs one")
+    columns, test_columns = load(args.data, graph)
+    target = columns["target"]
+    loss = args.loss or ("cross_entropy" if target.dtype.kind in "iu" and target.ndim == 1 else "mse")
+    data, test = (Dataset({k: c[k] for k in (*graph.inputs, "target")}) for c in (columns, test_columns))
+    per = args.per or ("tensor" if args.target == "aidge" else "channel")
+    activations = args.activations or args.bits
+    scheme = quant.Scheme(
+        quant.Grid(args.weights or args.bits, per=per), quant.Grid(activations),
+        ends=args.ends, step=args.steps, method=args.method,
+    )  # fmt: skip
+    q = quant.convert(graph, scheme, exclude=args.exclude)
+    q = quant.calibrate(q, {k: data.columns[k] for k in graph.inputs}, args.calibration)
+    names = ", ".join(layer.name for layer in quant.layers(q)[:4])
+    print(f"{graph.name}: {len(quant.layers(q))} layers quantized ({names}, ...), steps {args.steps}, rounding to even")
+    before, word = _score(graph, test, loss)
+    if args.epochs:
+        print(f"calibrated: {word} {_score(q, test, loss)[0]:.3f}")
+        with tqdm(total=args.epochs, unit="epoch", desc="training", disable=None, file=sys.stderr) as bar:
+            q, _ = quant.finetune(
+                q, data, epochs=args.epochs, batch_size=args.batch_size, loss=loss, rate=args.rate, seed=args.seed,
+                on_epoch=lambda record: bar.update(),
+            )  # fmt: skip
+    after, _ = _score(q, test, loss)
+    feeds = {k: test.columns[k] for k in graph.inputs}
+    integers = quant.to_integer(q)
+    form = TARGETS[args.target]
+    grade = "proved" if args.steps in ("power_of_two", "fixed_point") or form == "qoperator" else "counted"
+    reasons = quant.unproved(integers)
+    if grade == "proved" and reasons and form != "qoperator":
+        print(f"equality is counted, not proved: {reasons[0]}")
+        grade = "counted"
+    report = quant.write(integers, args.out, form, graph=q, data=feeds, grade=grade, packed=args.packed)
+    page = f"{os.path.splitext(args.out)[0]}.html"
+    write_atomically(quant.describe(q, feeds).page(f"{graph.name} {scheme.name}", str(report)).encode(), page)
+    print(f"{report}\nreport: {page}")
+    outputs = [r for r in report.rows if r.tensor == graph.outputs[0]] if report else []
+    values, differing = (outputs[0].values, max(r.differing for r in outputs)) if outputs else (0, 0)
+    missing = "".join(f"   {m}: not installed, not checked" for m in (report.missing if report else ()))
+    print(
+        f"{word} {before:.3f} -> {after:.3f}   {scheme.name}   {differing} of {values} values differ   "
+        f"{_size(args.out)}{missing}"
+    )
+    return 0
+
+
+def _score(graph: Graph, test: Dataset, loss: str) -> tuple[float, str]:
+    fitting(graph, test)
+    (found,) = execute(graph, {k: test.columns[k] for k in graph.inputs})
+    target: Any = test.columns["target"]
+    if loss in ("cross_entropy", "nll"):
+        return float(np.mean(found.argmax(1) == target)), "accuracy"
+    return float(np.mean((found - target) ** 2)), "squared error"
+
+
+def _size(path: str) -> str:
+    if os.path.isdir(path):
+        total = sum(os.path.getsize(os.path.join(path, f)) for f in os.listdir(path))
+    else:
+        total = os.path.getsize(path)
+    return f"{total / 1000:.0f} kB"

@@ -1,0 +1,64 @@
+"""Training with quantization in one call: the rate and the schedule that have served best, from the bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..execution.program import make_program
+from ..graph import Graph
+from ..interpreter.shape_inference import infer_shapes
+from ..passes.loss import with_loss
+from ..training import metrics, optim, schedule
+from ..training.data import Dataset
+from ..training.fit import fit
+from .convert import layers
+from .notes import restored
+from .optimizer import with_steps
+
+FEW = 3  # bits from which on weights change their level too seldom at the usual rate
+
+
+def finetune(
+    graph: Graph,
+    data: Dataset,
+    *,
+    epochs: int = 20,
+    batch_size: int = 32,
+    loss: str = "cross_entropy",
+    target: str = "target",
+    rate: float | None = None,
+    seed: int = 0,
+    test: Dataset | None = None,
+    on_epoch: Callable[[dict], Any] | None = None,
+) -> tuple[Graph, list[dict[str, Any]]]:
+    """(the graph with its trained parameters, the history), of a converted and calibrated graph.
+
+    Adam, the rate falling as a cosine from `rate`: default 1e-3, or 2e-3 where a weight has 3 bits or fewer.
+    loss: one of those of `with_loss`; the target is the column of that name.  Everything else as in `fit`.
+    """
+    graph = restored(graph)
+    if rate is None:
+        fewest = min((int(layer.weight.inputs[4]).bit_length() + 1 for layer in layers(graph)), default=8)
+        rate = 2e-3 if fewest <= FEW else 1e-3
+    net = infer_shapes(with_loss(infer_shapes(graph), loss, target=target, reduction="rows"))
+    output = graph.outputs[0]
+    scores: dict[str, Any] = {}
+    if loss in ("cross_entropy", "nll"):
+        scores["accuracy"] = lambda out, batch: metrics.accuracy(out[output], batch[target])
+    batch_size = min(batch_size, len(data))
+    steps = epochs * max(1, len(data) // batch_size)
+    state, history = fit(
+        make_program(net, training=True),
+        with_steps(optim.adam(), graph),
+        schedule.cosine(rate, steps, periodic=False),
+        data,
+        epochs=epochs,
+        batch_size=batch_size,
+        seed=seed,
+        metrics=scores,
+        test=test,
+        test_program=make_program(net, training=False),
+        on_epoch=on_epoch,
+    )
+    return graph.with_params(state.params, state.buffers), history

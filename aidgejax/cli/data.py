@@ -7,24 +7,26 @@ import numpy as np
 
 from ..errors import DataError
 from ..graph import Graph
-from ..training.data import Dataset, digits, load_npz
+from ..training.data import Dataset, digits, npz_columns
 
 Columns = dict[str, np.ndarray]
 
 
-def load(path: str | None, graph: Graph) -> tuple[Columns, Columns]:
-    """(training, test) columns, named as the graph's inputs, and "target".
+def load(path: str | None, graph: Graph) -> tuple[Dataset, Dataset]:
+    """(training, test) data, whose columns are named as the graph's inputs, and "target".
 
     path: an .npz file, whose test_... arrays are the test set; without them a fifth of the rows is split off.
         None: the 1797 digits.
     """
-    whole = load_npz(path) if path else digits()
-    columns = renamed(whole.columns, graph, path or "the data set of digits")
+    columns = renamed(npz_columns(path) if path else digits().columns, graph, path or "the data set of digits")
     held = {k.removeprefix("test_"): v for k, v in columns.items() if k.startswith("test_")}
     if held:
-        return {k: v for k, v in columns.items() if not k.startswith("test_")}, held
-    training, test = Dataset(columns).split(0.2, seed=1997)
-    return training.columns, test.columns
+        training = Dataset({k: v for k, v in columns.items() if not k.startswith("test_")})
+        training.source = path
+        return training, Dataset(held)
+    whole = Dataset(columns)
+    whole.source = path
+    return whole.split(0.2, seed=1997)
 
 
 def renamed(columns: Columns, graph: Graph, source: str) -> Columns:

@@ -19,7 +19,10 @@ from .arguments import DefaultsFormatter
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command.  Returns 0, 1 for what the user can mend (one line on stderr) or 2 for bad arguments."""
+    """Run one command.  Returns 0, 1 for what the user can mend (one line on stderr), 130 or 143 after a signal.
+
+    Bad arguments leave with SystemExit(2), as argparse does.
+    """
     args = parser().parse_args(argv)
     try:
         return args.run(args) or 0
@@ -28,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         print(f"aidgejax {args.command}: interrupted", file=sys.stderr)
-        return 1
+        return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -1,45 +1,205 @@
-"""What `train` leaves behind."""
+"""The folder of a run: complete from its first second, each file replaced in one go.
+
+settings.json   what was really used; `train --config` repeats it, `train --resume` goes on with it
+history.csv     one row per update: only what the seed decides      times.csv   seconds and rows/s per epoch
+last.ckpt       the state to go on from      best.ckpt   that of the best epoch
+model.onnx      the weights of last.ckpt     best.onnx   those of best.ckpt      history.png   the picture, at the end
+"""
 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
+import shutil
+import sys
+import time
+import warnings
+from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from .. import onnxio
-from ..errors import SettingError
+from ..errors import AidgeJaxError, CheckpointError, SettingError
+from ..files import write_atomically
 from ..graph import Graph
-from ..training.loop import TrainState
+from ..training import checkpoint
+from ..training.callbacks import Best
+from ..training.loop import TrainState, copied
 from .plot import plot
 
+SETTINGS, LAST, BEST = "settings.json", "last.ckpt", "best.ckpt"
+FILES = (SETTINGS, LAST, BEST, "history.csv", "times.csv", "model.onnx", "best.onnx", "history.png")
+SECONDS = 2.0  # between two saves, so that short epochs do not wait for the disk
 
-def claim(out: str) -> None:
-    """Make the folder; SettingError where it cannot be written to."""
+
+def claim(out: str | None, force: bool) -> str:
+    """A folder for a new run: `out`, which must be empty or new unless force, or a new one under runs/.
+
+    Raises SettingError for a folder that holds something, or cannot be written to.
+    """
     try:
+        if out is None:
+            stem = os.path.join("runs", time.strftime("%Y%m%d-%H%M%S"))
+            os.makedirs("runs", exist_ok=True)
+            for k in range(1, 1000):
+                out = stem if k == 1 else f"{stem}-{k}"
+                try:
+                    os.mkdir(out)
+                    return out
+                except FileExistsError:
+                    continue
+            raise SettingError(f"there are a thousand runs named {stem!r}; give --out FOLDER")
         os.makedirs(out, exist_ok=True)
+        held = sorted(os.listdir(out))
+        if held and not force:
+            raise SettingError(
+                f"the folder {out!r} holds {', '.join(held[:4])}{' and more' * (len(held) > 4)}: give another --out, "
+                f"go on with `train --resume {out}`, or take it with --force"
+            )
+        for name in FILES:
+            Path(out, name).unlink(missing_ok=True)
         probe = os.path.join(out, ".writable")
         with open(probe, "w"):
             pass
         os.unlink(probe)
+        return out
     except OSError as e:
         raise SettingError(f"cannot write the run folder {out!r}: {e.strerror or e}") from None
 
 
-def write(out: str, graph: Graph, settings: dict[str, Any], state: TrainState, history: list[dict[str, Any]]) -> None:
-    """model.onnx (the graph with the trained weights), history.csv, settings.json and history.png."""
-    params, buffers = jax.device_get((state.params, state.buffers))
-    onnxio.write(graph, params, os.path.join(out, "model.onnx"), buffers=buffers)
-    columns = list(dict.fromkeys(k for r in history for k in r))
-    with open(os.path.join(out, "history.csv"), "w", newline="") as f:
-        writer = csv.DictWriter(f, columns)
-        writer.writeheader()
-        writer.writerows({k: f"{v:.7g}" if isinstance(v, float) else v for k, v in r.items()} for r in history)
-    with open(os.path.join(out, "settings.json"), "w") as f:
-        json.dump(settings | {"jax": jax.__version__, "device_kind": jax.devices()[0].device_kind}, f, indent=1)
+def read_settings(path: str) -> dict[str, Any]:
+    """The settings of a run, from its folder or from the file itself.  Raises SettingError."""
+    file = os.path.join(path, SETTINGS) if os.path.isdir(path) else path
     try:
-        plot(history, os.path.join(out, "history.png"))
-    except ImportError:
-        print('history.png not written: matplotlib is missing; pip install "aidgejax[examples]" brings it')
+        with open(file) as f:
+            found = json.load(f)
+    except (OSError, ValueError, RecursionError) as e:
+        raise SettingError(f"{file!r} holds no settings of a run: {e}") from None
+    if not isinstance(found, dict):
+        raise SettingError(f"{file!r} holds no settings of a run: a {type(found).__name__}, expected an object")
+    return found
+
+
+class RunFolder:
+    """Writes a run, epoch by epoch.  model: the graph as it was read, without the loss."""
+
+    def __init__(self, path: str, model: Graph, settings: dict[str, Any], columns: list[str], monitor: str) -> None:
+        self.path, self.model, self.settings, self.columns = path, model, settings, columns
+        self.best = Best(monitor)
+        self.lines: list[str] = []
+        self.failed: str | None = None
+        self._times = ""
+        self._best: tuple[TrainState, dict[str, Any]] | None = None
+        self._saved = -SECONDS
+
+    def begin(self, state: TrainState) -> None:
+        """Everything but a result: settings, the first state, the model with its first weights."""
+        self._write(state, self.path)
+
+    def resume(self, like: TrainState) -> TrainState:
+        """The state of last.ckpt, or `like` where there is none; the history up to it.
+
+        A changed environment is named on stderr.  Raises CheckpointError where the file fits another model.
+        """
+        file = os.path.join(self.path, LAST)
+        if not os.path.exists(file):
+            return like
+        with warnings.catch_warnings(record=True) as noted:
+            warnings.simplefilter("always")
+            state = checkpoint.load(file, like=like)
+            meta = checkpoint.describe(file)["meta"]
+        for warning in noted:
+            print(f"note: {warning.message}", file=sys.stderr)
+        self.best.value = meta.get("best")
+        rows = self._read("history.csv")
+        if rows and rows[0] != ",".join(self.columns):
+            raise CheckpointError(f"history.csv of {self.path!r} has other columns than this run writes")
+        self.lines = [r for r in rows[1:] if r.split(",")[0].isdigit() and int(r.split(",")[0]) <= int(state.step)]
+        if len(self.lines) != int(state.step):
+            raise CheckpointError(
+                f"history.csv of {self.path!r} has {len(self.lines)} rows up to step {int(state.step)} of {LAST}"
+            )
+        self._times = "\n".join(self._read("times.csv"))
+        return state
+
+    def _read(self, name: str) -> list[str]:
+        try:
+            return Path(self.path, name).read_text().splitlines()
+        except FileNotFoundError:
+            return []
+
+    def add(self, records: list[dict[str, Any]]) -> None:
+        """Records of updates, for history.csv."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.columns, restval="", extrasaction="ignore", lineterminator="\n")
+        writer.writerows({k: f"{v:.7g}" if isinstance(v, float) else v for k, v in r.items()} for r in records)
+        self.lines += text.getvalue().splitlines()
+
+    def epoch(self, record: dict[str, Any], state: TrainState) -> None:
+        """The end of an epoch: is it the best, how long did it take?"""
+        self._times += f"{record['epoch']},{record['seconds']:.4f},{record['rows'] / record['seconds']:.1f}\n"
+        if self.best.improved(record):
+            self._best = copied(state), {k: v for k, v in record.items() if k in self.columns}
+
+    def save(self, state: TrainState, *, now: bool = False) -> bool:
+        """Write the files, if the last time is some seconds ago, or `now`; False where it failed, after one line."""
+        if not now and time.monotonic() - self._saved < SECONDS:
+            return True
+        self._saved = time.monotonic()
+        if not all(np.isfinite(a).all() for a in jax.device_get(state.params).values()):
+            print("not saved: the weights are not finite; the last good files stay", file=sys.stderr)
+            return False
+        try:
+            self._write(state, self.path)
+            self.failed = None
+        except (OSError, AidgeJaxError) as e:
+            reason = getattr(e, "strerror", None) or str(e)
+            self.failed = f"cannot save to {self.path!r}: {reason}; the last good files stay as they are"
+            print(" ".join(self.failed.split()), file=sys.stderr)
+        return self.failed is None
+
+    def rescue(self, where: str, state: TrainState) -> None:
+        """All of it into another folder."""
+        where = claim(where, force=True)
+        for name in (BEST, "best.onnx"):
+            if os.path.exists(os.path.join(self.path, name)) and self._best is None:
+                shutil.copyfile(os.path.join(self.path, name), os.path.join(where, name))
+        self._write(state, where)
+        print(f"saved to {where!r} instead")
+
+    def _write(self, state: TrainState, path: str) -> None:
+        def place(name: str) -> str:
+            return os.path.join(path, name)
+
+        write_atomically((json.dumps(self.settings, indent=1) + "\n").encode(), place(SETTINGS))
+        if self._best is not None:
+            best, record = self._best
+            checkpoint.save(place(BEST), best, record)
+            self._write_model(best, place("best.onnx"))
+        write_atomically("\n".join([",".join(self.columns), *self.lines, ""]).encode(), place("history.csv"))
+        if self._times:
+            write_atomically(self._times.encode(), place("times.csv"))
+        checkpoint.save(place(LAST), state, {"best": self.best.value, "step": int(state.step)})
+        self._write_model(state, place("model.onnx"))
+        if path == self.path:
+            self._best = None
+
+    def _write_model(self, state: TrainState, path: str) -> None:
+        params, buffers = jax.device_get((state.params, state.buffers))
+        onnxio.write(self.model, params, path, buffers=buffers)
+
+    def picture(self) -> None:
+        """history.png, where matplotlib is installed."""
+        rows = csv.DictReader([",".join(self.columns), *self.lines])
+        history = [{k: float(v) for k, v in r.items() if v} for r in rows]
+        try:
+            if history:
+                plot(history, os.path.join(self.path, "history.png"))
+        except ImportError:
+            print('history.png not written: matplotlib is missing; pip install "aidgejax[examples]" brings it')
+        except OSError as e:
+            print(f"history.png not written: {e.strerror or e}", file=sys.stderr)

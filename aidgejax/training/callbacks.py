@@ -37,17 +37,14 @@ Callback = Callable[[dict[str, Any], Any], Any]
 
 
 class EverySteps(NamedTuple):
-    """Calls f after every `steps` updates.  Made by every_steps."""
+    """f, and how many updates lie between two calls.  Made by every_steps."""
 
     steps: int
     f: Callback
 
-    def __call__(self, record: dict[str, Any], state: Any) -> Any:
-        return self.f(record, state) if record["step"] % self.steps == 0 else None
-
 
 def every_steps(steps: int, f: Callback) -> EverySteps:
-    """f after every `steps` updates, inside epochs too."""
+    """f after every `steps` updates of an epoch, counted anew in each, so that one compiled program serves them all."""
     if steps < 1:
         raise SettingError(f"every_steps: steps is {steps}; expected 1 or more")
     return EverySteps(steps, f)

@@ -315,12 +315,16 @@ def digits() -> Dataset:
 
 def load_npz(path: Any) -> Dataset:
     """The arrays of a .npz file, one column each.  Raises DataError for what is no such file (pickles are refused)."""
+    found = Dataset(npz_columns(path))
+    found.source = os.fspath(path)
+    return found
+
+
+def npz_columns(path: Any) -> Arrays:
+    """{name: array} of a .npz file, of any lengths.  Raises DataError."""
     if not os.path.exists(path):
         raise DataError(f"there is no file {os.fspath(path)!r}")
     try:
-        columns = read_npz(path, DataError, ".npz file")
+        return read_npz(path, DataError, ".npz file")
     except DataError as e:
         raise DataError(f"{os.fspath(path)!r} cannot be read as .npz: {e}") from None
-    found = Dataset(columns)
-    found.source = os.fspath(path)
-    return found

@@ -8,7 +8,6 @@ from time import perf_counter
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ..errors import DataError, NonFiniteError, SettingError
@@ -19,7 +18,7 @@ from .callbacks import STOP, Callback, EverySteps
 from .data import Dataset, batch_order
 from .evaluation import make_evaluation
 from .guard import first_bad_number
-from .loop import ON_NONFINITE, Metric, TrainState, make_accumulating_step, make_epoch, make_step, start
+from .loop import ON_NONFINITE, Metric, TrainState, copied, make_accumulating_step, make_epoch, make_step, start
 from .optim import Optimizer
 
 
@@ -39,10 +38,11 @@ def fit(
     test: Dataset | None = None,
     test_program: Program | None = None,
     on_epoch: Callable[[dict], Any] | None = None,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Sequence[Callback | EverySteps] = (),
     state: TrainState | None = None,
     compiled: bool = True,
     on_nonfinite: str = "raise",
+    on_records: Callable[[list[dict[str, Any]]], Any] | None = None,
 ) -> tuple[TrainState, list[dict[str, Any]]]:
     """Train on data that fits the device: it is put there once, and each epoch is one call of one compiled program.
 
@@ -56,6 +56,7 @@ def fit(
         epoch the rest of it comes first and counts as one.  It is copied, so the caller's stays usable.
     on_nonfinite: "raise" NonFiniteError, with the last sound state, where the loss, the gradients or the weights of a
         step are not finite; "skip" such steps; or "ignore" them.
+    on_records: called with the history so far, before the callbacks are.
     The rows of epoch e come in the order that (seed, e) gives, so a resumed run sees what an uninterrupted one would.
     Returns the state and the history: one record per update with step, epoch, loss, metrics, learning_rate,
     gradient_norm; the last record of an epoch holds the test figures too.
@@ -110,7 +111,9 @@ def fit(
             told += found
             at = upto
             if at < per_epoch and found:
-                stop = _call([c for c in callbacks if isinstance(c, EverySteps)], found[-1], state)
+                if on_records:
+                    on_records(history + told)
+                stop = _call(_due(callbacks, at // accumulate), found[-1], state)
                 if stop:
                     break
         seconds = perf_counter() - began
@@ -126,33 +129,37 @@ def fit(
             found_here = jax.device_get(evaluate(state.params, state.buffers, test_rows, test_weights, test_resident))
             if told:
                 told[-1] |= {f"test_{k}": float(v) for k, v in found_here.items()}
+        if on_records:
+            on_records(history)
         figures = {"rows": per_epoch * batch_size, "seconds": seconds} | ({"skipped": skipped} if skipped else {})
         if told and on_epoch:
             on_epoch(told[-1] | figures)
-        if told and _call(callbacks, told[-1] | figures, state):
+        due = [*_due(callbacks, -(-per_epoch // accumulate)), *(c for c in callbacks if not isinstance(c, EverySteps))]
+        if told and _call(due, told[-1] | figures, state):
             break
     return state, history
 
 
 def _taken_up(state: TrainState, per_epoch: int, accumulate: int) -> TrainState:
     """A copy of the state that a caller brings, with its counters; what has none counts from its updates."""
-    state = jax.tree.map(_copied, state)
     if state.batches is None:
         updates = -(-per_epoch // accumulate)
         whole, more = divmod(int(state.step), updates)
-        state = state._replace(batches=jnp.asarray(np.uint32(whole * per_epoch + more * accumulate)))
-    return state._replace(step=jnp.asarray(np.asarray(state.step).astype(np.uint32)))
+        state = state._replace(batches=np.uint32(whole * per_epoch + more * accumulate))
+    if state.step.dtype != np.uint32:
+        state = state._replace(step=np.uint32(int(state.step)))
+    return copied(state)
 
 
-def _copied(x: Any) -> Any:
-    """The array again, where it lies; by the runtime, so that nothing is compiled for it."""
-    return jax.device_put(x, x.sharding, may_alias=False) if isinstance(x, jax.Array) else jnp.array(x)
-
-
-def _piece_length(callbacks: Sequence[Callback], per_epoch: int, accumulate: int) -> int:
+def _piece_length(callbacks: Sequence[Callback | EverySteps], per_epoch: int, accumulate: int) -> int:
     """How many batches are run at once: an epoch, or what divides the intervals that callbacks ask for."""
     wanted = [c.steps * accumulate for c in callbacks if isinstance(c, EverySteps)]
     return min(per_epoch, math.gcd(*wanted)) if wanted else per_epoch
+
+
+def _due(callbacks: Sequence[Callback | EverySteps], updates: int) -> list[Callback]:
+    """Those of every_steps whose turn it is after so many updates of the epoch."""
+    return [c.f for c in callbacks if isinstance(c, EverySteps) and updates % c.steps == 0]
 
 
 def _call(callbacks: Sequence[Callback], record: dict[str, Any], state: TrainState) -> bool:

@@ -82,6 +82,17 @@ def start(
     return TrainState(params, buffers, opt, jnp.array(key), jnp.uint32(0), accumulator, jnp.uint32(0))
 
 
+def copied(state: Any) -> Any:
+    """The same arrays again, each where it lies; by the runtime, so that nothing is compiled for it."""
+
+    where = next((x.sharding for x in jax.tree.leaves(state) if isinstance(x, jax.Array)), None)
+
+    def again(x: Any) -> Any:
+        return jax.device_put(x, x.sharding if isinstance(x, jax.Array) else where, may_alias=False)
+
+    return jax.tree.map(again, state)
+
+
 def make_step(
     program: Program,
     optimizer: Optimizer,

@@ -292,6 +292,16 @@ def clipped(optimizer, max_norm):
     return Optimizer(optimizer.init, update, optimizer.post_update)
 
 
+def clipped_by_value(optimizer: Optimizer, most: float) -> Optimizer:
+    """The same optimizer, whose gradients are held within -most and most, each number for itself."""
+    most = _setting("clipped_by_value", "most", most, 0, math.inf, above=True)
+
+    def update(params, grads, state, lr):
+        return optimizer.update(params, jax.tree.map(lambda g: jnp.clip(g, -most, most), grads), state, lr)
+
+    return Optimizer(optimizer.init, update, optimizer.post_update)
+
+
 def clip_by_global_norm(grads, max_norm):
     """grads * min(1, max_norm / (norm + 1e-6)), and norm is that of all gradients together.
 

@@ -11,6 +11,14 @@ import aidgejax as aj
 from aidgejax.cli.main import main
 
 
+@pytest.fixture(autouse=True, scope="module")
+def compiled_programs(tmp_path_factory):
+    """The cache of compiled programs, away from the user's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 def test_the_main_job(tmp_path, capsys):
     """`train` with nothing else: at least 97 % on digits that it has not seen."""
     pytest.importorskip("matplotlib")
@@ -19,7 +27,9 @@ def test_the_main_job(tmp_path, capsys):
     last = capsys.readouterr().out.strip().splitlines()[-1]
     found = re.fullmatch(r"test accuracy (0\.\d{3}|1\.000)  (\d+) images/s", last)
     assert found and float(found[1]) >= 0.97 and int(found[2]) > 0, last
-    assert {p.name for p in out.iterdir()} == {"model.onnx", "history.csv", "history.png", "settings.json"}
+    assert {p.name for p in out.iterdir()} == {
+        "model.onnx", "best.onnx", "last.ckpt", "best.ckpt", "history.csv", "times.csv", "history.png", "settings.json",
+    }  # fmt: skip
     with (out / "history.csv").open() as f:
         rows = list(csv.DictReader(f))
     assert {"step", "epoch", "loss", "accuracy", "learning_rate", "gradient_norm", "test_loss", "test_accuracy"} <= set(

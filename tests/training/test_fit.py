@@ -148,8 +148,8 @@ def test_a_run_that_diverges_names_the_node(accumulate):
 def test_the_guard_leaves_sound_training_alone():
     outcomes = [fit(2, on_nonfinite=policy)[0] for policy in ("raise", "skip", "ignore")]
     for k in ("a", "w"):
-        np.testing.assert_allclose(outcomes[0].params[k], outcomes[2].params[k], rtol=1e-6)
-        np.testing.assert_array_equal(outcomes[0].params[k], outcomes[1].params[k])
+        for other in outcomes[1:]:  # other programs, which XLA fuses in other ways
+            np.testing.assert_allclose(outcomes[0].params[k], other.params[k], atol=1e-6)
     with pytest.raises(SettingError, match="on_nonfinite is 'hope'; expected one of 'raise', 'skip', 'ignore'"):
         fit(1, on_nonfinite="hope")
 
@@ -195,7 +195,7 @@ def test_the_rate_that_teaches_fastest_is_found():
     rates, losses, best = find_learning_rate(
         PROGRAM, aj.optim.sgd(), aj.Dataset(x=X, target=Y), batch_size=10, highest=10
     )
-    assert rates.shape == losses.shape and 1e-6 < best < 10 and np.isfinite(losses).all()
+    assert rates.shape == losses.shape and 1e-7 < best < 10 and np.isfinite(losses).all()
 
 
 def test_a_refusal_can_be_sent_to_another_process():

@@ -1,11 +1,10 @@
-"""Trains an ONNX model on arrays."""
+"""Trains an ONNX model on arrays, in a folder from which the run can go on."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-import time
 from collections.abc import Callable
 from importlib import resources
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ... import onnxio
-from ...errors import SettingError
+from ...errors import NonFiniteError, SettingError
 from ...execution.devices import device
 from ...execution.numpy_program import NumpyProgram
 from ...execution.program import make_program
@@ -24,20 +23,22 @@ from ...graph import Graph
 from ...interpreter.shape_inference import infer_shapes
 from ...passes.loss import LOSSES, with_loss
 from ...training import metrics, optim, schedule
-from ...training.data import Dataset
+from ...training.callbacks import STOP, every_steps
+from ...training.checkpoint import environment
+from ...training.data import batch_order
 from ...training.fit import fit, fitting
+from ...training.loop import ON_NONFINITE, TrainState, start
 from .. import run_folder
 from ..arguments import count, number
+from ..compile_cache import compile_cache
 from ..data import load
+from ..optimizers import add_settings, rules
+from ..optimizers import optimizer as made_optimizer
+from ..settings import DEFAULTS, fingerprint, resolved
+from ..signals import Caught
 
 HELP = "train an ONNX model; with nothing else, a LeNet on handwritten digits"
-OPTIMIZERS: dict[str, Callable[[argparse.Namespace], optim.Optimizer]] = {
-    "sgd": lambda a: optim.sgd(momentum=a.momentum, weight_decay=a.weight_decay),
-    "adam": lambda a: optim.adam(weight_decay=a.weight_decay),
-    "adamw": lambda a: optim.adamw(weight_decay=a.weight_decay),
-    "rmsprop": lambda a: optim.rmsprop(weight_decay=a.weight_decay),
-    "adagrad": lambda a: optim.adagrad(weight_decay=a.weight_decay),
-}
+PIECE = 64  # updates after which a signal is looked for inside a long epoch
 SCHEDULES: dict[str, Callable[[float, int], schedule.Schedule]] = {
     "constant": lambda lr, steps: schedule.constant(lr),
     "step": lambda lr, steps: schedule.step_lr(lr, max(1, steps // 3)),
@@ -49,84 +50,192 @@ SCHEDULES: dict[str, Callable[[float, int], schedule.Schedule]] = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--model", metavar="M.onnx", help="the model to train (default: a small LeNet)")
+    def add(name: str, help: str = "", **more: Any) -> None:
+        usual = DEFAULTS.get(name.removeprefix("--").replace("-", "_"))
+        parser.add_argument(name, help=help + (f" (default: {usual})" if usual not in (None, []) else ""), **more)
+
+    add("--model", "the model to train (default: a small LeNet)", metavar="M.onnx")
     add(
         "--data",
+        "arrays named as the model's inputs, and `target` (and test_... for a test set; else a fifth is split off); "
+        "default: 1797 UCI digits",
         metavar="D.npz",
-        help="arrays named as the model's inputs, and `target` "
-        "(and test_... for a test set; else a fifth is split off); default: 1797 UCI digits",
     )
-    add("--loss", choices=sorted(LOSSES), help="default: cross_entropy for integer targets, else mse")
-    add("--optimizer", choices=sorted(OPTIMIZERS), default="adam")
-    add("--lr", type=number(0), default=0.003, help="(highest) learning rate")
-    add("--momentum", type=float, default=0.9, help="of sgd")
-    add("--weight-decay", type=float, default=0.0)
-    add("--schedule", choices=sorted(SCHEDULES), default="cosine")
-    add("--warmup", type=count(0), default=0, help="steps of linear warm-up")
-    add("--epochs", type=count(1), default=30)
-    add("--batch-size", type=count(1), default=32)
-    add("--accumulate", type=count(1), default=1, help="micro-batches per update")
-    add("--last", choices=("drop", "pad"), default="drop", help="what happens to a short last batch")
-    add("--seed", type=count(0), default=0)
-    add("--device", default="auto", help="auto, cpu, gpu, cuda or tpu")
-    add("--backend", choices=BACKENDS, default="jax")
-    add("--out", metavar="FOLDER", help="run folder (default: runs/<date>-<time>)")
+    add("--loss", "default: cross_entropy for integer targets, else mse", choices=sorted(LOSSES))
+    add("--optimizer", choices=sorted(rules()))
+    add("--lr", "(highest) learning rate", type=number(0))
+    add_settings(parser)
+    add("--schedule", choices=sorted(SCHEDULES))
+    add("--warmup", "steps of linear warm-up", type=count(0))
+    add("--clip-norm", "the largest norm of all gradients together", type=number(0))
+    add("--clip-value", "the largest absolute value of a gradient", type=number(0))
+    add("--epochs", "in all, those of a resumed run included", type=count(1))
+    add("--batch-size", type=count(1))
+    add("--accumulate", "micro-batches per update", type=count(1))
+    add("--last", "what happens to a short last batch", choices=("drop", "pad"))
+    add("--seed", type=count(0))
+    add("--on-nonfinite", "where loss, gradients or weights are not finite", choices=ON_NONFINITE)
+    add("--device", "auto, cpu, gpu, cuda or tpu")
+    add("--backend", choices=BACKENDS)
+    add("--out", "run folder, empty or new (default: runs/<date>-<time>)", metavar="FOLDER")
+    add("--force", "take a folder that holds a run, and remove that", action="store_true")
+    add("--resume", "go on with the run in this folder, to its number of epochs or --epochs", metavar="RUN")
+    add("--config", "repeat the settings of a run: its folder, or settings.json", metavar="FILE")
+    add("--rescue", "where to write the run if its folder fails at the end", metavar="FOLDER")
+    add("--cache", "folder for compiled programs, or off (default: $XDG_CACHE_HOME/aidgejax)", metavar="DIR")
 
 
-def run(args: argparse.Namespace) -> None:
-    with jax.default_device(device(args.device)):
-        graph = model = onnxio.read(args.model) if args.model else _default_model()
-        columns, test_columns = load(args.data, graph)
-        graph, loss, score = _trainable(graph, args.loss, columns["target"])
-        data, test = (fitting(graph, Dataset(c)) for c in (columns, test_columns))
-        steps = args.epochs * max(1, len(data) // args.batch_size // args.accumulate)
-        learning_rate = SCHEDULES[args.schedule](args.lr, steps)
+def run(args: argparse.Namespace) -> int:
+    """Exit code 0 when done, 1 where numbers were not finite or nothing could be saved, 130 or 143 after a signal."""
+    args = resolved(args)
+    with Caught() as caught, compile_cache(args.cache), jax.default_device(device(args.device)):
+        return _Run(args, caught).train()
+
+
+class _Run:
+    """One call of `train`."""
+
+    def __init__(self, args: argparse.Namespace, caught: Caught) -> None:
+        self.args, self.caught = args, caught
+        self.model = onnxio.read(args.model) if args.model else _default_model()
+        training, test = load(args.data, self.model)
+        graph, self.loss, self.score = _trainable(self.model, args.loss, training.columns["target"])
+        self.graph = graph
+        self.data, self.test = fitting(graph, training), fitting(graph, test)
+        rows, _ = batch_order(len(self.data), args.batch_size, last=args.last)
+        self.per_epoch = len(rows)
+        steps = args.epochs * max(1, len(self.data) // args.batch_size // args.accumulate)
+        self.rate = SCHEDULES[args.schedule](args.lr, steps)
         if args.warmup:
-            learning_rate = schedule.warmup(learning_rate, args.warmup)
-        optimizer = OPTIMIZERS[args.optimizer](args)
-        program: Any = make_program(graph, training=True)
-        evaluated: Any = make_program(graph, training=False)
+            self.rate = schedule.warmup(self.rate, args.warmup)
+        usual = {"momentum": 0.9} if args.optimizer == "sgd" else {}
+        self.optimizer = made_optimizer(args.optimizer, args, **usual)
+        if args.clip_value:
+            self.optimizer = optim.clipped_by_value(self.optimizer, args.clip_value)
+        if args.clip_norm:
+            self.optimizer = optim.clipped(self.optimizer, args.clip_norm)
+        self.program: Any = make_program(graph, training=True)
+        self.evaluated: Any = make_program(graph, training=False)
         if args.backend == "numpy":
-            program, evaluated = NumpyProgram(program), NumpyProgram(evaluated)
-        out = args.out or os.path.join("runs", time.strftime("%Y%m%d-%H%M%S"))
-        run_folder.claim(out)
+            self.program, self.evaluated = NumpyProgram(self.program), NumpyProgram(self.evaluated)
+        self.speeds: list[float] = []
+
+    def train(self) -> int:
+        args = self.args
+        settings = {k: getattr(args, k) for k in DEFAULTS} | {
+            k: os.path.abspath(v) for k in ("model", "data") if (v := getattr(args, k))
+        }
+        settings |= {"loss": self.loss, "data_sha256": fingerprint(self.data.columns), "environment": environment()}
+        out = self._folder(settings)
+        names = ["loss", *self.score.metrics]
+        columns = ["step", "epoch", *names, "learning_rate", "gradient_norm", *(f"test_{n}" for n in names)]
+        folder = run_folder.RunFolder(out, self.model, settings, columns, f"test_{names[-1]}")
+        accumulator = tuple(self.score.metrics) if args.accumulate > 1 else None
+        state = start(self.program, self.optimizer, jax.random.key(args.seed), accumulate=accumulator)
+        if args.resume:
+            state = folder.resume(state)
+        done = int(state.batches) // self.per_epoch
         print(
-            f"{graph.name}: {sum(a.size for a in graph.params.values()):,} parameters, {len(data)} rows to train on, "
-            f"{len(test)} to test; {args.optimizer}, {args.epochs} epochs on {jax.devices()[0].platform} "
-            f"({args.backend} backend)"
+            f"{self.graph.name}: {sum(a.size for a in self.graph.params.values()):,} parameters, {len(self.data)} rows "
+            f"to train on, {len(self.test)} to test; {args.optimizer}, {args.epochs} epochs on "
+            f"{jax.devices()[0].platform} ({args.backend} backend)",
+            flush=True,
         )
-        speeds = []
-        with tqdm(total=args.epochs, unit="epoch", desc="compiling", disable=None, file=sys.stderr) as bar:
-
-            def on_epoch(record: dict[str, Any]) -> None:
-                speeds.append(record["rows"] / record["seconds"])
-                bar.set_description("training")
-                bar.set_postfix_str(f"loss {record['loss']:.4f}, test {score.show(record)}")
-                bar.update()
-
-            state, history = fit(
-                program,
-                optimizer,
-                learning_rate,
-                data,
-                epochs=args.epochs,
-                batch_size=args.batch_size,
-                accumulate=args.accumulate,
-                last=args.last,
-                seed=args.seed,
-                loss=loss,
-                metrics=score.metrics,
-                test=test,
-                test_program=evaluated,
-                on_epoch=on_epoch,
-                compiled=args.backend == "jax",
-            )
-        settings = {k: v for k, v in vars(args).items() if k not in ("run", "command")}
-        run_folder.write(out, model, settings, state, history)
-        steady = float(np.median(speeds[1:] or speeds))  # the first epoch holds the compilation
+        folder.save(state, now=True)
+        if done >= args.epochs:
+            print(f"run folder: {out}\nfinished already, after {done} epochs; --epochs N sets a new total")
+            return 0
+        if args.resume:
+            print(f"going on after {int(state.step)} updates, in epoch {done}", flush=True)
+        code = self._fit(folder, state, done)
+        folder.picture()
         print(f"run folder: {out}")
-        print(f"test {score.show(history[-1])}  {steady:.0f} {score.unit}/s")
+        if code:
+            return code
+        steady = float(np.median(self.speeds[1:] or self.speeds))  # the first epoch holds the compilation
+        print(f"test {self.score.show(self.record)}  {steady:.0f} {self.score.unit}/s")
+        return 1 if folder.failed else 0
+
+    def _folder(self, settings: dict[str, Any]) -> str:
+        if not self.args.resume:
+            return run_folder.claim(self.args.out, self.args.force)
+        before = run_folder.read_settings(self.args.resume)
+        if before.get("data_sha256") not in (None, settings["data_sha256"]):
+            raise SettingError(
+                f"the data of run {self.args.resume!r} has changed: {self.args.data or 'the digits'} does not hold the "
+                f"numbers that it was begun with"
+            )
+        return self.args.resume
+
+    def _fit(self, folder: run_folder.RunFolder, state: TrainState, done: int) -> int:
+        """The training itself, saving as it goes; its exit code."""
+        args, caught = self.args, self.caught
+        written = 0
+
+        def interrupted(record: dict[str, Any], state: TrainState) -> Any:
+            return STOP if caught.code else None
+
+        bar = tqdm(total=args.epochs, initial=done, unit="epoch", desc="compiling", disable=None, file=sys.stderr)
+
+        def on_epoch(record: dict[str, Any], state: TrainState) -> Any:
+            self.record = record
+            self.speeds.append(record["rows"] / record["seconds"])
+            bar.set_description("training")
+            bar.set_postfix_str(f"loss {record['loss']:.4f}, test {self.score.show(record)}")
+            bar.update()
+            folder.epoch(record, state)
+            folder.save(state)
+            return interrupted(record, state)
+
+        def keep(records: list[dict[str, Any]]) -> None:
+            nonlocal written
+            folder.add(records[written:])
+            written = len(records)
+
+        code = 0
+        try:
+            with bar:
+                state, history = fit(
+                    self.program,
+                    self.optimizer,
+                    self.rate,
+                    self.data,
+                    epochs=args.epochs - done,
+                    batch_size=args.batch_size,
+                    accumulate=args.accumulate,
+                    last=args.last,
+                    seed=args.seed,
+                    loss="loss",
+                    metrics=self.score.metrics,
+                    test=self.test,
+                    test_program=self.evaluated,
+                    callbacks=[every_steps(_piece(self.per_epoch, args.accumulate), interrupted), on_epoch],
+                    state=state,
+                    compiled=args.backend == "jax",
+                    on_nonfinite=args.on_nonfinite,
+                    on_records=keep,
+                )
+                keep(history)
+        except NonFiniteError as e:
+            keep(e.history)
+            state = e.state
+            print(f"aidgejax train: {e}", file=sys.stderr)
+            code = 1
+        folder.save(state, now=True)
+        if folder.failed and args.rescue:
+            folder.rescue(args.rescue, state)
+        if not code and caught.code and int(state.batches) < args.epochs * self.per_epoch:
+            code = caught.code
+            print(f"stopped after {int(state.step)} updates; go on with: aidgejax train --resume {folder.path}")
+        return code or (1 if folder.failed else 0)
+
+
+def _piece(per_epoch: int, accumulate: int) -> int:
+    """After how many updates of a long epoch to look up; a divisor of its length where there is one."""
+    updates = -(-per_epoch // accumulate)
+    if updates <= PIECE:
+        return updates
+    return next((n for n in range(PIECE, PIECE // 4, -1) if updates % n == 0), PIECE)
 
 
 class _Score:
@@ -143,7 +252,7 @@ class _Score:
 
 
 def _trainable(graph: Graph, loss: str | None, target: np.ndarray) -> tuple[Graph, str, _Score]:
-    """The graph with a loss that gives one number per row, the loss's name, and how to score it."""
+    """The graph with a loss that gives one number per row, the name of that loss, and how to score it."""
     graph = infer_shapes(graph)
     if len(graph.outputs) != 1:
         raise SettingError(
@@ -154,7 +263,7 @@ def _trainable(graph: Graph, loss: str | None, target: np.ndarray) -> tuple[Grap
     loss = loss or ("cross_entropy" if target.dtype.kind in "iu" and target.ndim == 1 else "mse")
     counted = loss in ("cross_entropy", "nll")
     graph = infer_shapes(with_loss(graph, loss, prediction=prediction, target="target", reduction="rows"))
-    return graph, "loss", _Score(prediction, counted)
+    return graph, loss, _Score(prediction, counted)
 
 
 def _default_model() -> Graph:

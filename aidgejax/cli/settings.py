@@ -1,0 +1,72 @@
+"""What `train` is told: by arguments, else by the settings of another run, else by default."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from typing import Any
+
+from ..errors import SettingError
+from .run_folder import read_settings
+
+DEFAULTS: dict[str, Any] = {
+    "model": None,
+    "data": None,
+    "loss": None,
+    "optimizer": "adam",
+    "lr": 0.003,
+    "momentum": None,
+    "weight_decay": None,
+    "setting": [],
+    "schedule": "cosine",
+    "warmup": 0,
+    "clip_norm": None,
+    "clip_value": None,
+    "epochs": 30,
+    "batch_size": 32,
+    "accumulate": 1,
+    "last": "drop",
+    "seed": 0,
+    "on_nonfinite": "raise",
+    "device": "auto",
+    "backend": "jax",
+}
+RESUMABLE = ("epochs", "device", "cache", "rescue")  # what may change when a run goes on
+
+
+def resolved(args: argparse.Namespace) -> argparse.Namespace:
+    """The arguments with what they leave open filled in.  Raises SettingError for what does not go together."""
+    given = {k: v for k, v in vars(args).items() if k not in ("run", "command") and v not in (None, [], False)}
+    base = dict(DEFAULTS)
+    if args.resume:
+        other = sorted(k for k in given if k not in (*RESUMABLE, "resume"))
+        if other:
+            named = ", ".join("--" + k.replace("_", "-") for k in other)
+            raise SettingError(
+                f"--resume goes on with the settings of the run, but {named} was given too; beside it there may be "
+                f"--{', --'.join(RESUMABLE)}"
+            )
+        base |= _known(read_settings(args.resume), args.resume)
+    elif args.config:
+        base |= _known(read_settings(args.config), args.config)
+    return argparse.Namespace(**(vars(args) | base | given))
+
+
+def _known(found: dict[str, Any], path: str) -> dict[str, Any]:
+    settings = {k: v for k, v in found.items() if k in DEFAULTS}
+    for k, v in settings.items():
+        usual = DEFAULTS[k]
+        fits = (int, float) if isinstance(usual, float) else type(usual) if usual is not None else (str, int, float)
+        if v is not None and (not isinstance(v, fits) or isinstance(v, bool)):
+            raise SettingError(f"{path!r}: setting {k!r} is {v!r}; expected a {type(usual).__name__}")
+    return settings
+
+
+def fingerprint(columns: dict[str, Any]) -> str:
+    """A digest of the data's names, dtypes, shapes and bytes."""
+    digest = hashlib.sha256()
+    for name in sorted(columns):
+        a = columns[name]
+        digest.update(f"{name}:{a.dtype}{a.shape}".encode())
+        digest.update(a.tobytes())
+    return digest.hexdigest()

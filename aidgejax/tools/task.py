@@ -62,6 +62,10 @@ def fit_task(
     """
     graph = infer_shapes(graph)
     prediction = _output(graph, output)
+    if target not in columns:
+        raise DataError(
+            f"the data lacks the targets: call an array target, y or label; it has {', '.join(map(repr, columns))}"
+        )
     values = np.asarray(columns[target])
     writer = graph.writer()
     last = _writer(graph, writer, prediction)

@@ -1,0 +1,41 @@
+"""Scores a model on data."""
+
+from __future__ import annotations
+
+import argparse
+from types import SimpleNamespace
+
+from ...execution.program import make_program
+from ...passes.loss import LOSSES
+from ...tools.task import fit_task
+from ...tools.train import scored
+from ...training.columns import columns_for, load_columns
+from ...training.fit import fitting
+from ..arguments import count
+from ..model_arguments import add_model_arguments, read_model
+
+HELP = "score a model on data"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("model", metavar="M.onnx")
+    add("data", metavar="DATA", help=".npz, .npy, .csv or a folder of images; its test part where it has one")
+    add("--loss", choices=sorted(LOSSES), help="default: the one that fits the targets")
+    add("--output", metavar="NAME", help="which output is compared, where there are several")
+    add("--layout", choices=("NCHW", "NHWC"), default="NCHW", help="of the images in the data")
+    add("--batch-size", type=count(1), default=256)
+    add_model_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    graph, said = read_model(args.model, args)
+    training, test = load_columns(args.data)
+    rows = columns_for(graph, test or training, layout=args.layout)
+    task = fit_task(graph, rows.columns, args.loss, output=args.output)
+    ready = fitting(task.graph, rows.with_columns(task.columns))
+    program = make_program(task.graph, wrt=[], training=False)
+    state = SimpleNamespace(params=program.graph.params, buffers=program.graph.buffers)
+    found = scored(program, task, state, ready, args.batch_size)
+    print(*said, f"loss: {task.said}", f"{len(ready)} rows of the {'test part of ' if test else ''}data", sep="\n")
+    print(", ".join(f"{k} {v:.4g}" for k, v in sorted(found.items())))

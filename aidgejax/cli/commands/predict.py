@@ -1,0 +1,38 @@
+"""Writes what a model answers to data."""
+
+from __future__ import annotations
+
+import argparse
+import io
+
+import numpy as np
+
+from ...files import write_atomically
+from ...tools.train import predicted
+from ...training.columns import columns_for, load_columns
+from ..arguments import count
+from ..model_arguments import add_model_arguments, read_model
+
+HELP = "write a model's outputs for data"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("model", metavar="M.onnx")
+    add("data", metavar="DATA", help=".npz, .npy, .csv or a folder of images; its test part where it has one")
+    add("--out", metavar="P.npz", default="predictions.npz", help="one array for each output")
+    add("--layout", choices=("NCHW", "NHWC"), default="NCHW", help="of the images in the data")
+    add("--batch-size", type=count(1), default=256)
+    add_model_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    graph, said = read_model(args.model, args)
+    training, test = load_columns(args.data)
+    rows = columns_for(graph, test or training, layout=args.layout)
+    found = predicted(graph, rows, args.batch_size)
+    held = io.BytesIO()
+    np.savez(held, **found)  # type: ignore[arg-type]  # names are the outputs'
+    write_atomically(held.getvalue(), args.out)
+    print(*said, sep="\n", end="\n" if said else "")
+    print(f"{len(rows)} rows: {', '.join(f'{k} {v.dtype}{list(v.shape)}' for k, v in found.items())} in {args.out}")

@@ -1,0 +1,56 @@
+"""evaluate and predict, from the shell."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto as T
+from onnx import helper as h
+from onnx import numpy_helper as nh
+
+from aidgejax.cli.main import main
+
+f = np.float32
+rng = np.random.default_rng(0)
+W, X = rng.normal(size=(6, 3)).astype(f), rng.normal(size=(33, 6)).astype(f)
+
+
+@pytest.fixture
+def files(tmp_path):
+    graph = h.make_graph(
+        [h.make_node("Gemm", ["x", "w"], ["z"]), h.make_node("Softmax", ["z"], ["p"])], "g",
+        [h.make_tensor_value_info("x", T.FLOAT, [1, 6])], [h.make_tensor_value_info("p", T.FLOAT, [1, 3])],
+        [nh.from_array(W, "w")],
+    )  # fmt: skip
+    onnx.save(h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
+    np.savez(tmp_path / "d.npz", X=X, y=(X @ W).argmax(1))
+    return tmp_path
+
+
+def test_a_model_is_scored(files, capsys):
+    assert main(["evaluate", str(files / "m.onnx"), str(files / "d.npz"), "--batch-size", "10"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    z = (X @ W).astype(float)
+    real = np.mean(np.log(np.exp(z).sum(1)) - z.max(1))
+    assert said[-1] == f"accuracy 1, loss {real:.4g}"
+    assert said[:2] == [
+        "batch: the file has a fixed batch of 1, read as 'N'",
+        "loss: cross_entropy on z, the scores before Softmax 'p'",
+    ]
+
+
+def test_predictions_are_written(files, capsys):
+    out = files / "p.npz"
+    assert main(["predict", str(files / "m.onnx"), str(files / "d.npz"), "--out", str(out), "--batch-size", "10"]) == 0
+    z = np.exp(X @ W)
+    np.testing.assert_allclose(np.load(out)["p"], z / z.sum(1, keepdims=True), rtol=1e-4)
+    assert "33 rows: p float32[33, 3]" in capsys.readouterr().out
+    assert main(["predict", str(files / "m.onnx"), str(files / "d.npz"), "--out", str(out), "--outputs", "z"]) == 0
+    np.testing.assert_allclose(np.load(out)["z"], X @ W, rtol=1e-4)
+
+
+def test_a_mistake_is_one_line_with_its_cure(files, capsys):
+    assert main(["evaluate", str(files / "m.onnx"), str(files / "none.npz")]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    np.savez(files / "d.npz", X=X)
+    assert main(["evaluate", str(files / "m.onnx"), str(files / "d.npz")]) == 1
+    assert "lacks the targets" in capsys.readouterr().err

@@ -26,10 +26,12 @@ Where we do what TVM's page says, and not what TVM does:
 
 from typing import Any
 
-from . import relax, runtime, target, tir
+from .._shared.absent_modules import refuse_modules
+from .._shared.absent_names import absent_name
+from . import error, ir, relax, runtime, script, target, testing, tir
 from .errors import InternalError
-from .relax.expr import TensorType
 from .relax.function import IRModule
+from .relax.types import TensorType
 from .relax.vm import Target, build
 from .runtime import Device, cpu, cuda
 
@@ -47,6 +49,43 @@ def device(name: str, index: int = 0) -> Device:
     return Device(Target(kind).platform, int(number or index))
 
 
+def device_from_target(target: Any) -> Device:
+    """The first device of a target's platform: "llvm" is the host."""
+    return Device((target if isinstance(target, Target) else Target(target)).platform)
+
+
+COMPILER = "it belongs to TVM's own code generation, which is out of scope: XLA compiles here"
+ABSENT = {
+    **dict.fromkeys(
+        ("arith", "contrib", "driver", "exec", "meta_schedule", "micro", "rpc", "auto_scheduler", "autotvm", "topi"),
+        COMPILER,
+    ),
+    "te": "tensor expressions are out of scope; use the operators of relax.op",
+    "relay": "TVM has given relay up; use relax",
+    "s_tir": "functions of TIR are out of scope; use the operators of relax.op",
+    "nd": "use tvm.runtime.tensor(array)",
+    "ndarray": "use tvm.runtime",
+    "transform": "passes of modules are in tvm.relax.transform",
+    "instrument": "passes of modules are not instrumented here",
+}
+refuse_modules(__name__, ABSENT)
+refuse_modules(
+    f"{__name__}.relax",
+    {
+        "analysis": "print function.graph, or use aidgejax.tools.inspect",
+        "backend": COMPILER,
+        "distributed": "aidgejax.training places batches over devices",
+        "dpl": "patterns over graphs are aidgejax.passes.pattern",
+        "frontend.tflite": "convert the model to ONNX and read it with relax.from_onnx",
+        "frontend.stablehlo": "convert the model to ONNX and read it with relax.from_onnx",
+    },
+)
+
+
+def __getattr__(name: str) -> Any:
+    raise absent_name(__name__, name, ABSENT)
+
+
 __all__ = [
     "Device",
     "IRModule",
@@ -59,8 +98,13 @@ __all__ = [
     "cpu",
     "cuda",
     "device",
+    "device_from_target",
+    "error",
+    "ir",
     "relax",
     "runtime",
+    "script",
     "target",
+    "testing",
     "tir",
 ]

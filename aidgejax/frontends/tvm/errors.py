@@ -19,6 +19,10 @@ class RelaxTypeError(AidgeJaxError, TypeError):
     """A dtype, or a kind of argument, that does not fit."""
 
 
+class ScriptError(AidgeJaxError, ValueError):
+    """TVMScript that cannot be read; the message names file and line."""
+
+
 class NotReady(AidgeJaxError, RuntimeError):
     """A call that came before another one that it needs."""
 

@@ -1,6 +1,9 @@
 """tvm.tir, as far as shapes and attributes need it."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -9,6 +12,28 @@ class Var:
 
     name: str
     dtype: str = "int64"
+
+    def __add__(self, other: Any) -> Var:
+        return Var(f"{self.name} + {_shown(other)}", self.dtype)
+
+    def __radd__(self, other: Any) -> Var:
+        return Var(f"{_shown(other)} + {self.name}", self.dtype)
+
+    def __sub__(self, other: Any) -> Var:
+        return Var(f"{self.name} - {_shown(other)}", self.dtype)
+
+    def __mul__(self, other: Any) -> Var:
+        return Var(f"{self.name} * {_shown(other)}", self.dtype)
+
+    def __rmul__(self, other: Any) -> Var:
+        return Var(f"{_shown(other)} * {self.name}", self.dtype)
+
+    def __floordiv__(self, other: Any) -> Var:
+        return Var(f"{self.name} // {_shown(other)}", self.dtype)
+
+
+def _shown(size: Any) -> str:
+    return getattr(size, "name", None) or str(size)
 
 
 @dataclass(frozen=True)

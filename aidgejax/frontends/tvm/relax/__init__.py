@@ -1,22 +1,11 @@
 """tvm.relax, as far as a backbone and its training need it."""
 
-from . import op, training, transform
+from . import frontend, op, training, transform
+from .backbones import from_graph, from_onnx
 from .block_builder import BlockBuilder
-from .expr import (
-    Call,
-    Constant,
-    DataflowVar,
-    Expr,
-    ShapeExpr,
-    TensorType,
-    Tuple,
-    TupleGetItem,
-    TupleType,
-    Var,
-    const,
-)
-from .frontend import from_graph, from_onnx
+from .expr import Call, Constant, DataflowVar, Expr, MatchCast, ShapeExpr, Tuple, TupleGetItem, Var, const
 from .function import Function, GlobalVar, IRModule
+from .types import ShapeType, TensorType, TupleType
 from .vm import Executable, VirtualMachine, build
 
 TensorStructInfo = TensorType  # TVM's name until 2026
@@ -24,6 +13,7 @@ TupleStructInfo = TupleType
 
 __all__ = [
     "BlockBuilder", "Call", "Constant", "DataflowVar", "Executable", "Expr", "Function", "GlobalVar", "IRModule",
-    "ShapeExpr", "TensorStructInfo", "TensorType", "Tuple", "TupleGetItem", "TupleStructInfo", "TupleType", "Var",
-    "VirtualMachine", "build", "const", "from_graph", "from_onnx", "op", "training", "transform",
+    "MatchCast", "ShapeExpr", "ShapeType", "TensorStructInfo", "TensorType", "Tuple", "TupleGetItem",
+    "TupleStructInfo", "TupleType", "Var", "VirtualMachine", "build", "const", "frontend", "from_graph", "from_onnx",
+    "op", "training", "transform",
 ]  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -13,9 +13,11 @@ from ....graph import Builder, Graph
 from ....interpreter.shape_inference import infer_shapes
 from ....passes.edit import renamed
 from ..errors import NotReady, RelaxTypeError, RelaxValueError
-from .expr import Call, Constant, DataflowVar, Tuple, TupleGetItem, Var
-from .function import Function, IRModule, declare, type_of_structure
+from .body import Binding, Block, SeqExpr
+from .expr import Call, Constant, DataflowVar, MatchCast, ShapeExpr, Tuple, TupleGetItem, Var
+from .function import PRIVATE, Function, IRModule, declare, type_of_structure
 from .structure import Structure, flat, mapped
+from .types import TensorType
 
 
 class BlockBuilder:
@@ -29,6 +31,13 @@ class BlockBuilder:
         bb.emit_func_output(out)
     mod = bb.get()
     """
+
+    _stack: ClassVar[list[BlockBuilder]] = []
+
+    @staticmethod
+    def current() -> BlockBuilder | None:
+        """The builder whose function is being stated."""
+        return BlockBuilder._stack[-1] if BlockBuilder._stack else None
 
     def __init__(self, mod: IRModule | None = None) -> None:
         self._mod = mod.copy() if mod is not None else IRModule()
@@ -45,7 +54,8 @@ class BlockBuilder:
     ) -> Iterator[BlockBuilder]:
         if self._open is not None:
             raise NotReady(f"function {name!r} cannot be stated inside function {self._open.graph.name!r}")
-        self._open = _OpenFunction(name, attrs)
+        self._open = _OpenFunction(name, {**(attrs or {}), **({PRIVATE: True} if private else {})})
+        BlockBuilder._stack.append(self)
         try:
             if params is not None:
                 self._open.declare([params] if isinstance(params, Var) else params)
@@ -55,6 +65,7 @@ class BlockBuilder:
             self._mod[name] = self._open.finish()
         finally:
             self._open = None
+            BlockBuilder._stack.pop()
 
     @contextmanager
     def dataflow(self) -> Iterator[BlockBuilder]:
@@ -73,7 +84,11 @@ class BlockBuilder:
         """The same for what the dataflow block hands out."""
         if not self._current.dataflow:
             raise NotReady("emit_output stands inside `with bb.dataflow():`; outside, use emit")
-        return self._current.bind(expr, name_hint, "gv", Var)
+        return self._current.bind(expr, name_hint, "gv", Var, is_output=True)
+
+    def match_cast(self, value: Any, struct_info: Any, name_hint: str = "") -> Var:
+        """Bind a tensor to a new Var of this type, which has to agree with what is known of it."""
+        return self.emit(MatchCast(value, struct_info), name_hint)
 
     def emit_func_output(self, output: Any, params: Any = None) -> None:
         """What the function returns: an expression, or a (nested) list or tuple of them."""
@@ -83,6 +98,7 @@ class BlockBuilder:
         if params is not None:
             current.declare([params] if isinstance(params, Var) else params)
         before = len(current.graph.nodes)
+        current.returned = output
         current.result = current.lower(output)
         if len(current.graph.nodes) > before:
             current.count()
@@ -110,6 +126,8 @@ class _OpenFunction:
         self.result: Structure | None = None
         self.dataflow = False
         self._blocks: list[list[Any]] = [[False, 0]]
+        self._written = [Block(False)]
+        self.returned: Any = None
         self.starts: set[str] = set()
         self.ends: set[str] = set()
         self._used: set[str] = set()
@@ -126,6 +144,7 @@ class _OpenFunction:
     def begin(self, dataflow: bool) -> None:
         self.dataflow = dataflow
         self._blocks.append([dataflow, 0])
+        self._written.append(Block(dataflow))
 
     def finish(self) -> Function:
         blocks = [dataflow for dataflow, bindings in self._blocks if bindings]
@@ -139,18 +158,32 @@ class _OpenFunction:
             attrs=self.attrs,
             starts=self.starts,
             ends=self.ends,
+            body=SeqExpr([b for b in self._written if b.bindings], self.returned),
         )
 
     def count(self) -> None:
         """One more binding in the block that is open."""
         self._blocks[-1][1] += 1
 
-    def bind(self, expr: Any, hint: str, default: str, kind: type[Var]) -> Var:
+    def bind(self, expr: Any, hint: str, default: str, kind: type[Var], is_output: bool = False) -> Var:
+        var = self._bound(expr, hint, default, kind)
+        self._written[-1].bindings.append(Binding(var, expr, is_output))
+        return var
+
+    def _bound(self, expr: Any, hint: str, default: str, kind: type[Var]) -> Var:
         self.count()
+        if isinstance(expr, ShapeExpr):  # sizes are no tensors: they stand in the Var's type
+            var = kind(hint or default, expr.struct_info)
+            self.names[var] = ()
+            return var
         structure = self.lower(expr, hint or default)
         if hint and isinstance(structure, str):
             structure = self._call_it(structure, hint)
-        var = kind(hint or default, type_of_structure(self.graph, structure))
+        type_ = type_of_structure(self.graph, structure)
+        if isinstance(expr, MatchCast):
+            check_cast(type_, expr.struct_info, hint or default)
+            type_ = expr.struct_info
+        var = kind(hint or default, type_)
         self.names[var] = structure
         return var
 
@@ -162,6 +195,8 @@ class _OpenFunction:
                     f"Var {expr.name_hint} is neither a parameter of function {self.graph.name!r} nor emitted in it"
                 )
             return self.names[expr]
+        if isinstance(expr, MatchCast):
+            return self.lower(expr.value, hint)
         if isinstance(expr, Constant):
             return self.graph.constant(self.graph.fresh("const"), expr.data).name
         if isinstance(expr, Tuple | tuple | list):
@@ -244,6 +279,18 @@ class _OpenFunction:
             name = f"{hint}{k}"
         self._used.add(name)
         return name
+
+
+def check_cast(known: Any, wanted: Any, what: str) -> None:
+    """Raise RelaxValueError where a tensor that is known as one type cannot be of the other."""
+    if not isinstance(known, TensorType) or not isinstance(wanted, TensorType):
+        fits = type(known) is type(wanted)
+    else:
+        sizes = zip(known.shape, wanted.shape, strict=False)
+        fits = known.dtype == wanted.dtype and known.ndim == wanted.ndim
+        fits = fits and all(a == b or isinstance(a, str) or isinstance(b, str) for a, b in sizes)
+    if not fits:
+        raise RelaxValueError(f"match_cast error: {what} is to be {wanted}, but it is {known}")
 
 
 # The call that marks, and where its result is noted.

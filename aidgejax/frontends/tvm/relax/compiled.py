@@ -16,8 +16,9 @@ from ....ops import lookup
 from ....passes.mode import normalized
 from ..errors import RelaxTypeError, RelaxValueError
 from ..runtime import Device, Tensor, check, cpu
-from .expr import TupleType, Var
+from .expr import Var
 from .structure import Structure, flat, refill
+from .types import ShapeType, TupleType
 
 
 class LoweredFunction:
@@ -71,6 +72,8 @@ class CompiledFunction:
         return refill(self._result, map(Tensor, found))
 
     def _checked(self, what: str, type_: Any, given: Any, sizes: dict[str, int]) -> list[Any]:
+        if isinstance(type_, ShapeType):
+            return []
         if isinstance(type_, TupleType):
             if not isinstance(given, tuple | list) or len(given) != len(type_.fields):
                 raise RelaxTypeError(

@@ -1,92 +1,20 @@
-"""The words of a Relax program: types, variables, calls.  Nothing is computed before a BlockBuilder emits it."""
+"""The words of a Relax program: variables, calls, constants.  Nothing is computed before a BlockBuilder emits it."""
 
 from __future__ import annotations
 
+import inspect
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
 from typing import Any
 
 import numpy as np
 
+from ....dtypes import ONNX_CODES
 from ....graph import Value
 from ..errors import RelaxTypeError, RelaxValueError
 from ..runtime import unwrap
-
-# ---- types --------------------------------------------------------------------------------------------
-
-
-class TensorType:
-    """The type of a tensor.  shape: sizes, or names (a str, a tir.Var) for symbolic sizes."""
-
-    def __init__(
-        self, shape: Sequence[Any] | None = None, dtype: str = "float32", vdevice: Any = None, ndim: int = -1
-    ) -> None:
-        if shape is None and ndim < 0:
-            raise RelaxValueError(
-                "a tensor here needs a shape: give every size as a number or a name, "
-                "e.g. TensorType(('n', 3), 'float32')"
-            )
-        if shape is None:
-            shape = [f"dim{k}" for k in range(ndim)]
-        self.shape = tuple(_size(d) for d in getattr(shape, "values", shape))
-        self.dtype = str(dtype) if str(dtype) == "bfloat16" else np.dtype(dtype).name
-
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    @property
-    def is_static(self) -> bool:
-        return all(isinstance(d, int) for d in self.shape)
-
-    @property
-    def is_float(self) -> bool:
-        return "float" in self.dtype
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, TensorType) and (self.shape, self.dtype) == (other.shape, other.dtype)
-
-    def __hash__(self) -> int:
-        return hash((self.shape, self.dtype))
-
-    def __str__(self) -> str:
-        inner = ", ".join(map(str, self.shape)) + ("," if len(self.shape) == 1 else "")
-        return f'R.Tensor(({inner}), dtype="{self.dtype}")'
-
-    __repr__ = __str__
-
-
-class TupleType:
-    """The type of a tuple of tensors and tuples."""
-
-    def __init__(self, fields: Iterable[TensorType | TupleType]) -> None:
-        self.fields = tuple(fields)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, TupleType) and self.fields == other.fields
-
-    def __hash__(self) -> int:
-        return hash(self.fields)
-
-    def __str__(self) -> str:
-        return f"R.Tuple({', '.join(map(str, self.fields))})"
-
-    __repr__ = __str__
-
-
-def _size(d: Any) -> int | str:
-    if isinstance(d, int | np.integer):
-        return int(d)
-    return d if isinstance(d, str) else getattr(d, "name", None) or str(d)
-
-
-def check_type(type_: Any, what: str) -> Any:
-    if not isinstance(type_, TensorType | TupleType):
-        raise RelaxTypeError(
-            f"{what} should be a TensorType (TensorStructInfo) or a TupleType, got {type(type_).__name__}"
-        )
-    return type_
-
+from .types import ShapeType, TensorType, check_type, size_of
 
 # ---- expressions --------------------------------------------------------------------------------------
 
@@ -122,7 +50,14 @@ class Expr:
         return power(self, other)
 
     def __neg__(self) -> Call:
-        return Call("relax.negative", (self,), lambda op, x: op.Neg(x))
+        return negative(self)
+
+    def astype(self, dtype: Any) -> Call:
+        """The same numbers in another dtype."""
+        return astype(self, dtype)
+
+    def same_as(self, other: Any) -> bool:
+        return self is other
 
     def __getitem__(self, index: int) -> Expr:
         return TupleGetItem(self, index)
@@ -177,14 +112,41 @@ class ShapeExpr(Expr):
     """A shape, where reshape and broadcast_to take one."""
 
     def __init__(self, values: Sequence[Any]) -> None:
-        self.values = tuple(_size(d) for d in values)
+        self.values = tuple(size_of(d) for d in values)
+
+    @property
+    def struct_info(self) -> ShapeType:
+        return ShapeType(self.values)
+
+
+class MatchCast(Expr):
+    """A tensor, said to be of a type; what is known already is checked when it is emitted."""
+
+    def __init__(self, value: Expr, struct_info: TensorType) -> None:
+        self.value, self.struct_info = value, check_type(struct_info, "the type of match_cast")
+
+
+class Op(str):
+    """The name of an operator, as calls have it."""
+
+    @property
+    def name(self) -> str:
+        return str(self)
+
+
+class Applied:
+    """How a call is written: the operator's name in relax.op, and its arguments by name."""
+
+    def __init__(self, name: str, arguments: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+        self.name, self.arguments, self.defaults = name, dict(arguments), dict(defaults)
 
 
 class Call(Expr):
     """An operator applied.  write(op, *args) writes its nodes; args: graph Values, tuples of them, plain numbers."""
 
     def __init__(self, op: str, args: Sequence[Any], write: Callable[..., Any]) -> None:
-        self.op, self.args, self.write = op, tuple(args), write
+        self.op, self.args, self.write = Op(op), tuple(args), write
+        self.applied: Applied | None = None
 
 
 def const(value: Any, dtype: str | None = None) -> Constant:
@@ -194,7 +156,27 @@ def const(value: Any, dtype: str | None = None) -> Constant:
     return Constant(np.asarray(unwrap(value), dtype))
 
 
-# ---- how most operators are made ------------------------------------------------------------------------
+# ---- how operators are made -----------------------------------------------------------------------------
+
+
+def relax_operator(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorates a function of relax.op: the call that it returns knows how it was written."""
+    return _recorded(function, {"nn": "nn.", "grad": "grad."}.get(function.__module__.rsplit(".", 1)[-1], ""))
+
+
+def _recorded(function: Callable[..., Any], prefix: str) -> Callable[..., Any]:
+    signature = inspect.signature(function)
+    defaults = {k: p.default for k, p in signature.parameters.items() if p.default is not p.empty}
+
+    @wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        call = function(*args, **kwargs)
+        if isinstance(call, Call):
+            bound = signature.bind(*args, **kwargs).arguments
+            call.applied = Applied(prefix + function.__name__, bound, defaults)
+        return call
+
+    return called
 
 
 def one_tensor(name: str, onnx: str, **attrs: Any) -> Callable[[Any], Call]:
@@ -203,9 +185,10 @@ def one_tensor(name: str, onnx: str, **attrs: Any) -> Callable[[Any], Call]:
     def function(x: Any) -> Call:
         return Call(f"relax.{name}", (x,), lambda op, x: getattr(op, onnx)(x, **attrs))
 
-    function.__name__ = function.__qualname__ = name.rsplit(".", 1)[-1]
+    prefix, _, function.__name__ = name.rpartition(".")
+    function.__qualname__ = function.__name__
     function.__doc__ = f"{onnx} of x."
-    return function
+    return _recorded(function, prefix + "." if prefix else "")
 
 
 def two_tensors(name: str, onnx: str, **attrs: Any) -> Callable[[Any, Any], Call]:
@@ -223,12 +206,21 @@ def two_tensors(name: str, onnx: str, **attrs: Any) -> Callable[[Any, Any], Call
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"{onnx} of x1 and x2."
-    return function
+    return _recorded(function, "")
 
 
-# The operators that arithmetic of expressions writes; relax.op exports them.
+# The operators that expressions write by themselves; relax.op exports them.
 add = two_tensors("add", "Add")
 subtract = two_tensors("subtract", "Sub")
 multiply = two_tensors("multiply", "Mul")
 divide = two_tensors("divide", "Div")
 power = two_tensors("power", "Pow")
+negative = one_tensor("negative", "Neg")
+
+
+@relax_operator
+def astype(x: Any, dtype: Any) -> Call:
+    """The same numbers in another dtype."""
+    if str(dtype) not in ONNX_CODES:
+        raise RelaxValueError(f"relax.astype knows no dtype {str(dtype)!r}; the dtypes are {', '.join(ONNX_CODES)}")
+    return Call("relax.astype", (x,), lambda op, x: op.Cast(x, to=ONNX_CODES[str(dtype)]))

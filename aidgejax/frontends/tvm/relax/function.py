@@ -12,9 +12,15 @@ from typing import Any
 from ....graph import Graph, Value
 from ..errors import RelaxTypeError, RelaxValueError
 from ..runtime import Device
+from .body import SeqExpr
 from .compiled import CompiledFunction
-from .expr import TensorType, TupleType, Var
+from .expr import Var
+from .lift import body_of_graph
+from .printer import function_text, module_text
 from .structure import Structure, flat
+from .types import ShapeType, TensorType, TupleType
+
+PRIVATE = "relax.private"  # the attribute of a function that its module does not show
 
 
 def type_of(value: Value) -> TensorType:
@@ -30,6 +36,8 @@ def type_of_structure(graph: Graph, structure: Structure) -> TensorType | TupleT
 def declare(graph: Graph, var: Var, type_: Any = None, name: str | None = None) -> Structure:
     """Inputs of the graph for a parameter; a name that is taken gets a number."""
     type_, name = type_ or var.struct_info, name or var.name_hint
+    if isinstance(type_, ShapeType):
+        return ()
     if isinstance(type_, TupleType):
         return tuple(declare(graph, var, t, f"{name}.{k}") for k, t in enumerate(type_.fields))
     return graph.input(graph.fresh(name) if graph.has(name) else name, type_.shape, type_.dtype).name
@@ -38,7 +46,8 @@ def declare(graph: Graph, var: Var, type_: Any = None, name: str | None = None) 
 class Function:
     """A function of a module.  graph: the explicit Graph; names: {Var: what it is called there}; result: a structure.
 
-    blocks: for each run of bindings, whether it is a dataflow block.  starts, ends: tensors that
+    blocks: for each run of bindings, whether it is a dataflow block.  body: how it was stated, None where a pass wrote
+    the graph.  starts, ends: tensors that
     start_checkpoint and end_checkpoint mark (see relax.op.grad).
     """
 
@@ -54,10 +63,12 @@ class Function:
         attrs: Mapping[str, Any] | None = None,
         starts: Iterable[str] = (),
         ends: Iterable[str] = (),
+        body: SeqExpr | None = None,
     ) -> None:
         self.name, self.graph, self.params, self.result = name, graph, list(params), result
         self.names, self.blocks, self.attrs = dict(names), list(blocks), dict(attrs or {})
         self.starts, self.ends = set(starts), set(ends)
+        self.body = body if body is not None and body.is_written else None
         self._compiled: CompiledFunction | None = None
         graph.outputs = flat(result)
 
@@ -65,7 +76,7 @@ class Function:
     def ret_struct_info(self) -> TensorType | TupleType:
         return type_of_structure(self.graph, self.result)
 
-    ret_type = ret_struct_info
+    ret_type = ret_ty = ret_struct_info
 
     @property
     def struct_info(self) -> TensorType | TupleType:
@@ -81,7 +92,7 @@ class Function:
         return [leaf for p in params for leaf in flat(self.names[p])]
 
     def copy(self, name: str | None = None) -> Function:
-        """The same function; its graph may be changed."""
+        """The same function; its graph may be changed, so that it forgets how it was stated."""
         name = name or self.name
         graph = self.graph.copy()
         graph.name = name
@@ -99,6 +110,7 @@ class Function:
 
     def with_attr(self, key: str | Mapping[str, Any], value: Any = None) -> Function:
         changed = self.copy()
+        changed.body = self.body
         changed.attrs.update(key if isinstance(key, Mapping) else {key: value})
         if "global_symbol" in changed.attrs:
             changed.name = changed.graph.name = changed.attrs["global_symbol"]
@@ -116,13 +128,21 @@ class Function:
         """The function, to be compiled for a device (the host) at its first call."""
         return CompiledFunction(self.name, self.graph, self.params, self.result, device)
 
-    def script(self) -> str:
-        return str(self)
+    def written_body(self) -> SeqExpr:
+        """How it was stated; where a pass wrote it, its nodes as bindings."""
+        if self.body is not None:
+            return self.body
+        return body_of_graph(self.graph, self.params, self.names, self.result, any(self.blocks))
 
-    def show(self) -> None:
-        print(self)
+    def script(self, *_: Any, **__: Any) -> str:
+        """As TVMScript."""
+        return function_text(self)
+
+    def show(self, *_: Any, **__: Any) -> None:
+        print(self.script())
 
     def __str__(self) -> str:
+        """The graph: what is computed, node by node."""
         return str(self.graph)
 
     def __repr__(self) -> str:
@@ -209,15 +229,15 @@ class IRModule:
     def get_attr(self, key: str) -> Any:
         return self.attrs.get(key)
 
-    def script(self) -> str:
-        return str(self)
+    def script(self, *_: Any, **__: Any) -> str:
+        """As TVMScript, with all constants; tvm.script.from_source reads it.  `mod["main"].graph` prints the graph."""
+        return module_text(self)
 
-    def show(self) -> None:
+    def show(self, *_: Any, **__: Any) -> None:
         print(self)
 
     def __str__(self) -> str:
-        attrs = ", ".join(f"{k}={v}" for k, v in self.attrs.items() if isinstance(v, int | str))
-        return "\n\n".join([f"module({attrs})", *(str(f) for f in self.functions.values())])
+        return self.script()
 
     def __repr__(self) -> str:
         return f"<IRModule: {', '.join(self.functions)}>"

@@ -10,9 +10,10 @@ from ....ops import OPERATORS
 from ....reference import DEFINITIONS
 from ..errors import InternalError, RelaxTypeError
 from .adjoint import adjoint
-from .expr import TensorType, TupleType, Var
+from .expr import Var
 from .function import Function, IRModule, type_of_structure
 from .structure import flat
+from .types import TensorType, TupleType
 
 
 class Pass:
@@ -55,6 +56,12 @@ class Gradient(Pass):
 
     def _target(self, function: Function) -> str:
         result, k = function.result, self._index
+        returned = function.body.body if function.body is not None else None
+        if isinstance(returned, Var) and isinstance(returned.struct_info, TupleType):
+            raise InternalError(
+                f"The differentiation target must be a float scalar (0-dim Tensor), but the Type of the given target "
+                f"{returned.name_hint} is {returned.struct_info}; return its fields one by one"
+            )
         if isinstance(result, str):
             if k != 0:
                 raise InternalError(

@@ -4,7 +4,7 @@ What each computes and its gradient stand in aidgejax/ops; here are TVM's names,
 abs and relu at 0 is 1, a tie of maximum goes to the first argument, one of minimum to the second.
 """
 
-from ..expr import add, divide, multiply, power, subtract
+from ..expr import add, astype, divide, multiply, negative, power, subtract
 from . import grad, nn
 from .elementwise import (
     abs,
@@ -12,7 +12,6 @@ from .elementwise import (
     acosh,
     asin,
     asinh,
-    astype,
     atan,
     atanh,
     ceil,
@@ -33,7 +32,6 @@ from .elementwise import (
     logical_or,
     maximum,
     minimum,
-    negative,
     not_equal,
     round,
     rsqrt,

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import RelaxValueError
-from ..expr import ShapeExpr
+from ..expr import Expr, ShapeExpr, Tuple, Var
+from ..types import ShapeType
 
 
 def axes_of(axis: Any) -> tuple[int, ...] | None:
@@ -18,9 +19,23 @@ def axes_of(axis: Any) -> tuple[int, ...] | None:
     return tuple(int(a) for a in axis) if isinstance(axis, list | tuple) else (operator.index(axis),)
 
 
+def sizes_of(shape: Any) -> Any:
+    """The sizes in a ShapeExpr, or in a Var that is bound to one; anything else as it is."""
+    if isinstance(shape, Var) and isinstance(shape.struct_info, ShapeType):
+        return shape.struct_info.values
+    return shape.values if isinstance(shape, ShapeExpr) else shape
+
+
+def listed(tensors: Any) -> tuple:
+    """The operands in a list, a tuple or a relax.Tuple; another expression, of tuple type, is the one operand."""
+    if isinstance(tensors, Tuple):
+        return tensors.fields
+    return (tensors,) if isinstance(tensors, Expr) else tuple(tensors)
+
+
 def target_shape(shape: Any) -> tuple[int, ...]:
     """A shape whose sizes are numbers."""
-    shape = shape.values if isinstance(shape, ShapeExpr) else shape
+    shape = sizes_of(shape)
     shape = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
     if not all(isinstance(d, int | np.integer) for d in shape):
         raise RelaxValueError(

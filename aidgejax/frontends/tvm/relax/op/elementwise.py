@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .....dtypes import ONNX_CODES
 from .....graph import Value
-from ...errors import RelaxTypeError, RelaxValueError
-from ..expr import Call, one_tensor, two_tensors
+from ...errors import RelaxTypeError
+from ..expr import Call, one_tensor, relax_operator, two_tensors
 
 maximum = two_tensors("maximum", "Max", ties="first")
 minimum = two_tensors("minimum", "Min", ties="last")
@@ -35,7 +34,6 @@ erf = one_tensor("erf", "Erf")
 exp = one_tensor("exp", "Exp")
 floor = one_tensor("floor", "Floor")
 log = one_tensor("log", "Log")
-negative = one_tensor("negative", "Neg")
 round = one_tensor("round", "Round")
 sigmoid = one_tensor("sigmoid", "Sigmoid")
 sign = one_tensor("sign", "Sign")
@@ -46,29 +44,28 @@ tan = one_tensor("tan", "Tan")
 tanh = one_tensor("tanh", "Tanh")
 
 
+@relax_operator
 def not_equal(x1: Any, x2: Any) -> Call:
     return Call("relax.not_equal", (x1, x2), lambda op, a, b: op.Not(op.Equal(a, b)))
 
 
+@relax_operator
 def square(x: Any) -> Call:
     return Call("relax.square", (x,), lambda op, x: op.Mul(x, x))
 
 
+@relax_operator
 def rsqrt(x: Any) -> Call:
     return Call("relax.rsqrt", (x,), lambda op, x: op.Reciprocal(op.Sqrt(x)))
 
 
+@relax_operator
 def clip(x: Any, min: float, max: float) -> Call:
     """x between two numbers; the gradient passes where it lies within, both included."""
     return Call("relax.clip", (x,), lambda op, x: op.Clip(x, min, max))
 
 
-def astype(x: Any, dtype: str) -> Call:
-    if str(dtype) not in ONNX_CODES:
-        raise RelaxValueError(f"relax.astype knows no dtype {str(dtype)!r}; the dtypes are {', '.join(ONNX_CODES)}")
-    return Call("relax.astype", (x,), lambda op, x: op.Cast(x, to=ONNX_CODES[str(dtype)]))
-
-
+@relax_operator
 def where(condition: Any, x1: Any, x2: Any) -> Call:
     """x1 where condition, else x2; the three broadcast, and so does the gradient."""
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..expr import Call
+from ..expr import Call, relax_operator
 
 
+@relax_operator
 def start_checkpoint(x: Any) -> Call:
     """x, kept; what is computed from it up to an end_checkpoint is computed again in the backward pass."""
     return Call("relax.grad.start_checkpoint", (x,), lambda op, x: op.Identity(x))
 
 
+@relax_operator
 def end_checkpoint(x: Any) -> Call:
     """x; what is computed from it is kept again."""
     return Call("relax.grad.end_checkpoint", (x,), lambda op, x: op.Identity(x))

@@ -9,11 +9,11 @@ import numpy as np
 
 from .....graph import Value
 from ...errors import RelaxValueError
-from ..expr import Call, Constant, ShapeExpr
-from ._call import axes_of, target_shape
-from .elementwise import astype
+from ..expr import Call, Constant, Expr, astype, relax_operator
+from ._call import axes_of, listed, sizes_of, target_shape
 
 
+@relax_operator
 def permute_dims(x: Any, axes: Sequence[int] | None = None) -> Call:
     """Axis k of the result is axis axes[k] of x; without axes their order is reversed."""
 
@@ -23,28 +23,35 @@ def permute_dims(x: Any, axes: Sequence[int] | None = None) -> Call:
     return Call("relax.permute_dims", (x,), write)
 
 
+@relax_operator
 def concat(tensors: Any, axis: int | None = 0) -> Call:
     """Tensors one after another along an axis; None flattens them first."""
 
     def write(op: Any, *xs: Any) -> Value:
+        xs = _fields(xs)
         if axis is None:
             return op.Concat(*[op.Reshape(x, (-1,)) for x in xs], axis=0)
         return op.Concat(*xs, axis=axis)
 
-    return Call("relax.concat", _listed(tensors), write)
+    return Call("relax.concat", listed(tensors), write)
 
 
+@relax_operator
 def stack(tensors: Any, axis: int = 0) -> Call:
     """Tensors of one shape along a new axis."""
-    return Call(
-        "relax.stack", _listed(tensors), lambda op, *xs: op.Concat(*[op.Unsqueeze(x, (axis,)) for x in xs], axis=axis)
-    )
+
+    def write(op: Any, *xs: Any) -> Value:
+        return op.Concat(*[op.Unsqueeze(x, (axis,)) for x in _fields(xs)], axis=axis)
+
+    return Call("relax.stack", listed(tensors), write)
 
 
-def _listed(tensors: Any) -> tuple:
-    return tuple(getattr(tensors, "fields", tensors))
+def _fields(xs: tuple) -> tuple:
+    """The tensors, where the one operand is of tuple type."""
+    return xs[0] if len(xs) == 1 and isinstance(xs[0], tuple) else xs
 
 
+@relax_operator
 def split(x: Any, indices_or_sections: Any, axis: int = 0) -> Call:
     """A tuple of pieces: so many equal ones, or cut before these indices."""
 
@@ -67,22 +74,26 @@ def split(x: Any, indices_or_sections: Any, axis: int = 0) -> Call:
     return Call("relax.split", (x,), write)
 
 
+@relax_operator
 def expand_dims(x: Any, axis: Any) -> Call:
     return Call("relax.expand_dims", (x,), lambda op, x: op.Unsqueeze(x, axes_of(axis)))
 
 
+@relax_operator
 def squeeze(x: Any, axis: Any = None) -> Call:
     """x without these axes of size 1, or without all of them."""
     return Call("relax.squeeze", (x,), lambda op, x: op.Squeeze(x, axes_of(axis)))
 
 
+@relax_operator
 def flatten(x: Any) -> Call:
     return Call("relax.flatten", (x,), lambda op, x: op.Reshape(x, (-1,)))
 
 
+@relax_operator
 def reshape(x: Any, shape: Any) -> Call:
     """x with other sizes; -1, or one symbol, is what is left over."""
-    sizes = shape.values if isinstance(shape, ShapeExpr) else shape
+    sizes = sizes_of(shape)
     sizes = [sizes] if isinstance(sizes, int | np.integer) else list(sizes)
     symbols = [k for k, d in enumerate(sizes) if not isinstance(d, int | np.integer)]
     if len(symbols) == 1 and -1 not in sizes[: symbols[0]] + sizes[symbols[0] + 1 :]:
@@ -91,6 +102,7 @@ def reshape(x: Any, shape: Any) -> Call:
     return Call("relax.reshape", (x,), lambda op, x: op.Reshape(x, target, allowzero=1))
 
 
+@relax_operator
 def broadcast_to(x: Any, shape: Any) -> Call:
     target = target_shape(shape)
 
@@ -103,6 +115,7 @@ def broadcast_to(x: Any, shape: Any) -> Call:
     return Call("relax.broadcast_to", (x,), write)
 
 
+@relax_operator
 def tile(data: Any, repeats: Any) -> Call:
     """x repeated so often along each axis; a missing one counts from the left as 1."""
     times = target_shape(repeats)
@@ -116,12 +129,14 @@ def tile(data: Any, repeats: Any) -> Call:
     return Call("relax.tile", (data,), write)
 
 
+@relax_operator
 def strided_slice(x: Any, axes: Any, begin: Any, end: Any, strides: Any = None, assume_inbound: bool = False) -> Call:
     axes = axes_of(axes)
     steps = (1,) * len(axes) if strides is None else axes_of(strides)
     return Call("relax.strided_slice", (x,), lambda op, x: op.Slice(x, axes_of(begin), axes_of(end), axes, steps))
 
 
+@relax_operator
 def take(x: Any, indices: Any, axis: int | None = None, mode: str = "fast") -> Call:
     """Elements of x by index along an axis; without one, of the flattened tensor.  Indices of any rank."""
 
@@ -131,49 +146,64 @@ def take(x: Any, indices: Any, axis: int | None = None, mode: str = "fast") -> C
     return Call("relax.take", (x, indices), write)
 
 
+@relax_operator
 def gather_elements(data: Any, indices: Any, axis: int = 0) -> Call:
     return Call("relax.gather_elements", (data, indices), lambda op, x, i: op.GatherElements(x, i, axis=axis))
 
 
+@relax_operator
 def one_hot(indices: Any, on_value: Any, off_value: Any, depth: int, axis: int = -1) -> Call:
     on, off = (np.asarray(getattr(v, "data", getattr(v, "value", v))) for v in (on_value, off_value))
     values = np.stack([off, on]).astype(np.float32 if on.dtype == np.float64 else on.dtype)
     return Call("relax.one_hot", (indices,), lambda op, i: op.OneHot(i, depth, values, axis=axis))
 
 
+@relax_operator
 def triu(x: Any, k: int = 0) -> Call:
     return Call("relax.triu", (x,), lambda op, x: op.Trilu(x, np.asarray(k), upper=1))
 
 
+@relax_operator
 def tril(x: Any, k: int = 0) -> Call:
     return Call("relax.tril", (x,), lambda op, x: op.Trilu(x, np.asarray(k), upper=0))
 
 
-def full(shape: Any, fill_value: Any, dtype: str | None = None) -> Constant:
-    """A constant of this shape full of a number."""
+def full(shape: Any, fill_value: Any, dtype: str | None = None) -> Expr:
+    """A tensor of this shape full of a number: a constant, or, where the number is computed, broadcast."""
+    if isinstance(fill_value, Expr) and not isinstance(fill_value, Constant):
+        filled = broadcast_to(fill_value, shape)
+        return filled if dtype is None else astype(filled, dtype)
     value = fill_value.data if isinstance(fill_value, Constant) else np.asarray(fill_value, dtype or "float32")
     return Constant(np.full(target_shape(shape), value, dtype or value.dtype))
 
 
-def zeros(shape: Any, dtype: str = "float32") -> Constant:
+def zeros(shape: Any, dtype: str = "float32") -> Expr:
     return full(shape, 0, dtype)
 
 
-def ones(shape: Any, dtype: str = "float32") -> Constant:
+def ones(shape: Any, dtype: str = "float32") -> Expr:
     return full(shape, 1, dtype)
 
 
+@relax_operator
 def full_like(x: Any, fill_value: Any, dtype: str | None = None) -> Call:
-    value = float(fill_value.data) if isinstance(fill_value, Constant) else fill_value
-    call = Call("relax.full_like", (x,), lambda op, x: op.Add(op.ZerosLike(x), value))
+    """A tensor of the shape and dtype of x full of one number: a Python number, or a tensor of one element."""
+    call: Call
+    if isinstance(fill_value, Expr) and not isinstance(fill_value, Constant):
+        call = Call("relax.full_like", (x, fill_value), lambda op, x, v: op.Add(op.ZerosLike(x), op.CastLike(v, x)))
+    else:
+        value = fill_value.data.item() if isinstance(fill_value, Constant) else fill_value
+        call = Call("relax.full_like", (x,), lambda op, x: op.Add(op.ZerosLike(x), value))
     if dtype is None:
         return call
     return astype(call, dtype)
 
 
+@relax_operator
 def zeros_like(x: Any, dtype: str | None = None) -> Call:
     return full_like(x, 0, dtype)
 
 
+@relax_operator
 def ones_like(x: Any, dtype: str | None = None) -> Call:
     return full_like(x, 1, dtype)

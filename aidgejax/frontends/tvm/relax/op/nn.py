@@ -7,7 +7,7 @@ from typing import Any
 
 from .....graph import Value
 from ...errors import RelaxTypeError, RelaxValueError
-from ..expr import Call, one_tensor
+from ..expr import Call, one_tensor, relax_operator
 from ._call import axes_of, padding_of, pair
 
 # ---- activations --------------------------------------------------------------------------------------
@@ -19,18 +19,22 @@ gelu_tanh = one_tensor("nn.gelu_tanh", "Gelu", approximate="tanh")
 softplus = one_tensor("nn.softplus", "Softplus")
 
 
+@relax_operator
 def leakyrelu(data: Any, alpha: float = 0.01) -> Call:
     return Call("relax.nn.leakyrelu", (data,), lambda op, x: op.LeakyRelu(x, alpha=float(alpha)))
 
 
+@relax_operator
 def softmax(data: Any, axis: int = -1) -> Call:
     return Call("relax.nn.softmax", (data,), lambda op, x: op.Softmax(x, axis=axis))
 
 
+@relax_operator
 def log_softmax(data: Any, axis: int = -1) -> Call:
     return Call("relax.nn.log_softmax", (data,), lambda op, x: op.LogSoftmax(x, axis=axis))
 
 
+@relax_operator
 def dropout(data: Any, rate: float = 0.5) -> Call:
     """A tuple (result, mask); it drops in the training functions of a trainer alone."""
     return Call("relax.nn.dropout", (data,), lambda op, x: op.Dropout(x, float(rate), outputs=2))
@@ -39,6 +43,7 @@ def dropout(data: Any, rate: float = 0.5) -> Call:
 # ---- normalisation ------------------------------------------------------------------------------------
 
 
+@relax_operator
 def batch_norm(
     data: Any,
     gamma: Any,
@@ -90,6 +95,7 @@ def _inverse(perm: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(perm.index(k) for k in range(len(perm)))
 
 
+@relax_operator
 def layer_norm(
     data: Any, gamma: Any, beta: Any, axes: Any, epsilon: float = 1e-5, center: bool = True, scale: bool = True
 ) -> Call:
@@ -107,6 +113,7 @@ def layer_norm(
     return Call("relax.nn.layer_norm", (data, gamma, beta), write)
 
 
+@relax_operator
 def group_norm(
     data: Any,
     gamma: Any,
@@ -148,6 +155,7 @@ def _check_layout(layout: str, known: tuple[str, ...] = ("NCHW", "NHWC")) -> str
     return layout
 
 
+@relax_operator
 def conv2d(
     data: Any,
     weight: Any,
@@ -178,6 +186,7 @@ def conv2d(
     return Call("relax.nn.conv2d", (data, weight), write)
 
 
+@relax_operator
 def max_pool2d(
     data: Any,
     pool_size: Any = (1, 1),
@@ -193,6 +202,7 @@ def max_pool2d(
     return _pool("max_pool2d", "MaxPool", data, pool_size, strides, padding, dilation, ceil_mode, layout, out_layout)
 
 
+@relax_operator
 def avg_pool2d(
     data: Any,
     pool_size: Any = (1, 1),
@@ -247,6 +257,7 @@ def _pool(
     )
 
 
+@relax_operator
 def adaptive_avg_pool2d(
     data: Any, output_size: Any = None, layout: str = "NCHW", out_layout: str | None = None
 ) -> Call:
@@ -269,6 +280,7 @@ def adaptive_avg_pool2d(
     return Call("relax.nn.adaptive_avg_pool2d", (data,), write)
 
 
+@relax_operator
 def pad(data: Any, pad_width: Any, pad_mode: str = "constant", pad_value: float = 0.0) -> Call:
     """pad_width: before and after each axis, one axis after the other."""
     flat = [int(n) for n in (sum((list(p) for p in pad_width), []) if hasattr(pad_width[0], "__len__") else pad_width)]
@@ -284,6 +296,7 @@ def pad(data: Any, pad_width: Any, pad_mode: str = "constant", pad_value: float 
 # ---- losses -------------------------------------------------------------------------------------------
 
 
+@relax_operator
 def cross_entropy_with_logits(predictions: Any, labels: Any) -> Call:
     """-sum(predictions * labels), divided by the number of rows where there are rows.
 
@@ -300,6 +313,7 @@ def cross_entropy_with_logits(predictions: Any, labels: Any) -> Call:
     return Call("relax.nn.cross_entropy_with_logits", (predictions, labels), write)
 
 
+@relax_operator
 def nll_loss(
     predictions: Any, targets: Any, weights: Any = None, reduction: str = "mean", ignore_index: int = -100
 ) -> Call:

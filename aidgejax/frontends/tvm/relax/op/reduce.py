@@ -7,9 +7,8 @@ from typing import Any
 
 from .....graph import Value
 from ...errors import RelaxTypeError
-from ..expr import Call
-from ._call import axes_of
-from .elementwise import astype
+from ..expr import Call, astype, relax_operator
+from ._call import axes_of, listed
 
 
 def _reduction(name: str, onnx: str) -> Callable[..., Call]:
@@ -19,7 +18,7 @@ def _reduction(name: str, onnx: str) -> Callable[..., Call]:
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"{onnx} over an axis, several, or (None) all."
-    return function
+    return relax_operator(function)
 
 
 sum = _reduction("sum", "ReduceSum")
@@ -34,12 +33,14 @@ def biased_variance(op: Any, x: Any, axes: tuple[int, ...] | None, keepdims: int
     return op.ReduceMean(op.Mul(centred, centred), axes, keepdims=keepdims)
 
 
+@relax_operator
 def variance(x: Any, axis: Any = None, keepdims: bool = False) -> Call:
     """The mean square distance from the mean (biased)."""
     axes = axes_of(axis)
     return Call("relax.variance", (x,), lambda op, x: biased_variance(op, x, axes, int(keepdims)))
 
 
+@relax_operator
 def std(x: Any, axis: Any = None, keepdims: bool = False) -> Call:
     """The square root of `variance`."""
     axes = axes_of(axis)
@@ -56,13 +57,14 @@ def _extreme_place(name: str, onnx: str) -> Callable[..., Call]:
         return Call(f"relax.{name}", (x,), write)
 
     function.__name__ = function.__qualname__ = name
-    return function
+    return relax_operator(function)
 
 
 argmax = _extreme_place("argmax", "ArgMax")
 argmin = _extreme_place("argmin", "ArgMin")
 
 
+@relax_operator
 def cumsum(data: Any, axis: int | None = None, dtype: str | None = None, exclusive: bool | None = None) -> Call:
     """Running sums along an axis; without one, of the flattened tensor."""
 
@@ -82,6 +84,7 @@ def _same_dtype(name: str, a: Any, b: Any) -> None:
         raise RelaxTypeError(f"relax.{name} takes two tensors of one dtype, got {a} and {b}")
 
 
+@relax_operator
 def matmul(x1: Any, x2: Any, out_dtype: str | None = None) -> Call:
     """Matrix product; leading axes broadcast, a vector is a row on the left and a column on the right."""
 
@@ -92,6 +95,7 @@ def matmul(x1: Any, x2: Any, out_dtype: str | None = None) -> Call:
     return Call("relax.matmul", (x1, x2), write)
 
 
+@relax_operator
 def linear(data: Any, weight: Any, bias: Any = None, out_dtype: str | None = None) -> Call:
     """data @ weight.T + bias, with weight [out, in]."""
 
@@ -102,9 +106,10 @@ def linear(data: Any, weight: Any, bias: Any = None, out_dtype: str | None = Non
     return Call("relax.linear", (data, weight, bias), write)
 
 
+@relax_operator
 def einsum(operands: Sequence[Any], subscripts: str) -> Call:
     return Call(
         "relax.einsum",
-        tuple(getattr(operands, "fields", operands)),
-        lambda op, *xs: op.Einsum(*xs, equation=subscripts),
+        listed(operands),
+        lambda op, *xs: op.Einsum(*(xs[0] if isinstance(xs[0], tuple) else xs), equation=subscripts),
     )

@@ -10,9 +10,10 @@ from .....graph import Value
 from ...errors import RelaxTypeError, RelaxValueError
 from .. import op as relax_op
 from ..block_builder import BlockBuilder
-from ..expr import Call, Expr, TensorType, TupleType, Var
+from ..expr import Call, Expr, Var
 from ..function import Function
 from ..op.nn import check_classes, over_classes
+from ..types import TensorType, TupleType
 
 REDUCTIONS = ["mean", "sum", "none"]
 

@@ -17,8 +17,9 @@ from .....passes.from_jax import as_graph
 from .....training import optim
 from ...errors import NotReady, RelaxValueError, SymbolicShape
 from ...runtime import Tensor, tensor
-from ..expr import TensorType, TupleType, Var
+from ..expr import Expr, Var
 from ..function import Function
+from ..types import TensorType, TupleType
 
 
 class Optimizer:
@@ -34,7 +35,7 @@ class Optimizer:
 
     def init(self, params: Var | Sequence[Var]) -> Optimizer:
         """Set the parameters to optimize: distinct Vars of one floating-point dtype."""
-        params = [params] if isinstance(params, Var) else list(params)
+        params = [params] if isinstance(params, Expr) else list(params)
         self._check(params)
         self.param_list, self.dtype = params, params[0].struct_info.dtype if params else "float32"
         self.state = None

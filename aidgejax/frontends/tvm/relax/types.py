@@ -1,0 +1,105 @@
+"""The types of Relax: tensors, tuples of them, shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import RelaxTypeError, RelaxValueError
+
+
+class TensorType:
+    """The type of a tensor.  shape: sizes, or names (a str, a tir.Var) for symbolic sizes."""
+
+    def __init__(
+        self, shape: Sequence[Any] | None = None, dtype: str = "float32", vdevice: Any = None, ndim: int = -1
+    ) -> None:
+        if shape is None and ndim < 0:
+            raise RelaxValueError(
+                "a tensor here needs a shape: give every size as a number or a name, "
+                "e.g. TensorType(('n', 3), 'float32')"
+            )
+        if shape is None:
+            shape = [f"dim{k}" for k in range(ndim)]
+        self.shape = tuple(size_of(d) for d in getattr(shape, "values", shape))
+        self.dtype = str(dtype) if str(dtype) == "bfloat16" else np.dtype(dtype).name
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def is_static(self) -> bool:
+        return all(isinstance(d, int) for d in self.shape)
+
+    @property
+    def is_float(self) -> bool:
+        return "float" in self.dtype
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TensorType) and (self.shape, self.dtype) == (other.shape, other.dtype)
+
+    def __hash__(self) -> int:
+        return hash((self.shape, self.dtype))
+
+    def __str__(self) -> str:
+        inner = ", ".join(map(str, self.shape)) + ("," if len(self.shape) == 1 else "")
+        return f'R.Tensor(({inner}), dtype="{self.dtype}")'
+
+    __repr__ = __str__
+
+
+class TupleType:
+    """The type of a tuple of tensors and tuples."""
+
+    def __init__(self, fields: Iterable[TensorType | TupleType]) -> None:
+        self.fields = tuple(fields)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TupleType) and self.fields == other.fields
+
+    def __hash__(self) -> int:
+        return hash(self.fields)
+
+    def __str__(self) -> str:
+        return f"R.Tuple({', '.join(map(str, self.fields))})"
+
+    __repr__ = __str__
+
+
+class ShapeType:
+    """The type of a shape."""
+
+    def __init__(self, values: Sequence[Any]) -> None:
+        self.values = tuple(size_of(d) for d in values)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.values)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ShapeType) and self.values == other.values
+
+    def __hash__(self) -> int:
+        return hash(self.values)
+
+    def __str__(self) -> str:
+        return f"R.Shape([{', '.join(map(str, self.values))}])"
+
+    __repr__ = __str__
+
+
+def size_of(d: Any) -> int | str:
+    if isinstance(d, int | np.integer):
+        return int(d)
+    return d if isinstance(d, str) else getattr(d, "name", None) or str(d)
+
+
+def check_type(type_: Any, what: str) -> Any:
+    if not isinstance(type_, TensorType | TupleType | ShapeType):
+        raise RelaxTypeError(
+            f"{what} should be a TensorType (TensorStructInfo) or a TupleType, got {type(type_).__name__}"
+        )
+    return type_

@@ -1,0 +1,5 @@
+"""tvm.runtime.vm."""
+
+from ..relax.vm import VirtualMachine
+
+__all__ = ["VirtualMachine"]

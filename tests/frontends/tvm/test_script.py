@@ -239,7 +239,7 @@ WRONG = {
     "no result": ("y = R.add(x, x)", r"returns nothing"),
     "an output that is not bound": ("with R.dataflow():\n        y = R.exp(x)\n        R.output(z)\n    return x", "z"),
     "a packed function of TVM": (
-        'y = R.call_pure_packed("vm.builtin.copy", x, R.str("{}"))\n    return y',
+        'y = R.call_pure_packed("vm.copy", x, R.str("{}"))\n    return y',
         "out of scope",
     ),
 }

@@ -87,7 +87,7 @@ def _writes(call: Call, node: Node, values: Sequence[Any]) -> bool:
 
 
 def call_packed(func: str, *args: Any, sinfo_args: Any = None, ty_args: Any = None) -> Call:
-    """R.call_pure_packed: an operator of aidgejax by its name, "aidgejax.Conv".
+    """R.call_pure_packed: an operator of aidgejax by its name, such as "aidgejax." + "Conv".
 
     args: expressions, R.prim_value(number), R.shape([...]) for a tuple of integers, R.null_value() for an absent input;
     the last is R.str of its attributes as JSON.  sinfo_args: the type of the result, or a list of several.

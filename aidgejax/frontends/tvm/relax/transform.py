@@ -8,10 +8,12 @@ from typing import Any
 from ....errors import UnknownOperator
 from ....ops import OPERATORS
 from ....reference import DEFINITIONS
+from ..._shared.absent_names import absent_name
 from ..errors import InternalError, RelaxTypeError
 from .adjoint import adjoint
 from .expr import Var
 from .function import Function, IRModule, type_of_structure
+from .graphs import in_mode
 from .structure import flat
 from .types import TensorType, TupleType
 
@@ -114,6 +116,33 @@ def _described(function: Function) -> str:
     return " and ".join(kinds) or "no block"
 
 
+class _InMode(Pass):
+    """Brings functions into the one form or the other.  func_name: one function; default: all."""
+
+    training: bool
+
+    def __init__(self, func_name: str | None = None) -> None:
+        self._name = func_name
+
+    def transform_module(self, mod: IRModule) -> IRModule:
+        changed = mod.copy()
+        for name in mod.functions if self._name is None else [self._name]:
+            changed[name] = in_mode(mod[name], self.training)
+        return changed
+
+
+class DecomposeOpsForInference(_InMode):
+    """batch_norm uses its moving statistics, dropout does nothing."""
+
+    training = False
+
+
+class DecomposeOpsForTraining(_InMode):
+    """batch_norm uses the batch's statistics and moves its own, dropout drops."""
+
+    training = True
+
+
 class LegalizeOps(Pass):
     """Sees to it that every operator of the module can be executed on both backends, JAX and NumPy.
 
@@ -147,3 +176,26 @@ class Sequential(Pass):
         for p in self._passes:
             mod = p(mod)
         return mod
+
+
+XLA = "XLA does this when a program is compiled"
+ABSENT = {
+    **dict.fromkeys(
+        (
+            "AllocateWorkspace AnnotateTIROpPattern CallTIRRewrite CanonicalizeBindings CombineParallelMatmul "
+            "DeadCodeElimination EliminateCommonSubexpr FoldConstant FuseOps FuseOpsByPattern FuseTIR KillAfterLastUse "
+            "LambdaLift Normalize RewriteCUDAGraph StaticPlanBlockMemory VMShapeLower ToNonDataflow "
+            "AttachGlobalSymbol ConvertToDataflow LambdaLift RemoveUnusedOutputs RemoveUnusedParameters"
+        ).split(),
+        XLA,
+    ),
+    "ToMixedPrecision": "use aidgejax.passes.precision on a graph",
+    "ConvertLayout": "the interpreter chooses layouts for each device",
+    "BindParams": "call the function with the parameters, or state them as relax.const",
+    "dataflowblock_pass": "write the pass over aidgejax graphs (aidgejax.passes)",
+    "function_pass": "write the pass over aidgejax graphs (aidgejax.passes)",
+}
+
+
+def __getattr__(name: str) -> Any:
+    raise absent_name(__name__, name, ABSENT)

@@ -76,7 +76,7 @@ def with_roles(graph: Graph, parameters: Any = None, constants: Iterable[str] | 
         for name in wanted:
             p = twin.producers[name]
             if not is_float(p.data):
-                cure = "; aidgejax.float_weights makes floats of it" if p.kind == QUANTIZED else ""
+                cure = "; aidgejax.passes.float_weights makes floats of it" if p.kind == QUANTIZED else ""
                 raise GraphError(
                     f"`parameters` names {name!r}, which holds {p.data.dtype.name}: only floats are trained{cure}"
                 )
@@ -132,7 +132,7 @@ def check_trains(graph: Graph) -> None:
     if integers:
         what = (
             f"its weights are integers: {', '.join(f'{p.name!r} ({p.data.dtype.name})' for p in integers[:4])}"
-            f"{', ...' if len(integers) > 4 else ''}; aidgejax.float_weights(graph) makes them trainable"
+            f"{', ...' if len(integers) > 4 else ''}; aidgejax.passes.float_weights(graph) makes them trainable"
         )
     elif floats:
         what = (

@@ -16,6 +16,7 @@ from ...errors import ModelFileError
 from ...files import write_atomically
 from ...graph import Graph, Node, Value
 from ...ops import check_known, lookup
+from ...passes.float_weights import integer_weights
 from ...passes.rewrite import with_shapes
 from ...passes.widen import narrowed
 from ..initializer_roles import KEY, note_roles
@@ -133,7 +134,7 @@ def _model(
 ) -> onnx.ModelProto:
     check_known(graph.nodes, f"graph {graph.name!r}")
     graph = graph.with_params(dict(params or {}), dict(buffers or {})) if params or buffers else graph
-    graph = _with_required_outputs(decomposed(with_shapes(narrowed(graph.check()))))
+    graph = _with_required_outputs(decomposed(with_shapes(integer_weights(narrowed(graph.check())))))
     opset = _opset(graph, opset)
     maker = _Maker(graph)
     nodes = [maker.node(n) for n in graph.nodes]

@@ -1,0 +1,132 @@
+"""Integer weights made trainable, and integers again when they are written.
+
+    DequantizeLinear(q)  ->  DequantizeLinear(QuantizeLinear(w))      w: the floats that q stood for
+
+Integers of 32 bits, as biases have them, become floats in the place of what DequantizeLinear wrote: ONNX has no
+QuantizeLinear to them.  The metadata say which tensors were made floats, so that `integer_weights` finds them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from fnmatch import fnmatchcase
+
+import numpy as np
+
+from ..dtypes import DTYPES, ONNX_CODES
+from ..errors import GraphError
+from ..graph import Graph, Node, Producer, Value
+
+KEY = "aidgejax.float_weights"  # in the metadata: {float tensor: how to make integers of it}
+LEVELS = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-(1 << 15), (1 << 15) - 1), "uint16": (0, (1 << 16) - 1),
+          "int4": (-8, 7), "uint4": (0, 15), "int2": (-2, 1), "uint2": (0, 3),
+          "int32": (-(1 << 31), (1 << 31) - 1)}  # fmt: skip
+
+
+def float_weights(graph: Graph, names: Iterable[str] = ("*",)) -> Graph:
+    """The graph whose integers behind DequantizeLinear are float parameters, rounded to the same grid as they train.
+
+    names: names or patterns of the integer tensors that are meant.  Scales and zero points stay what they are.
+    Raises GraphError where there are none.
+    """
+    twin, made = graph.copy(), dict(json.loads(graph.metadata.get(KEY, "{}")))
+    twin.nodes, found = [], False
+    for node in graph.nodes:
+        q = graph.producers.get(str(node.inputs[0])) if node.op == "DequantizeLinear" and node.inputs else None
+        scale, zero = (_constant(graph, node, k) for k in (1, 2))
+        wanted = q is not None and any(fnmatchcase(q.name, n) for n in names)
+        if q is None or not wanted or q.data.dtype.name not in LEVELS or scale is None:
+            twin.nodes.append(node)
+            continue
+        found = True
+        kind, (out,) = q.data.dtype.name, node.output_names
+        axis, block = int(node.attrs.get("axis", 1)), int(node.attrs.get("block_size", 0) or 0)
+        spread = _spread(scale, q.data.shape, axis, block)
+        zeros = 0.0 if zero is None else _spread(zero, q.data.shape, axis, block)
+        w = ((q.data.astype(np.float64) - zeros) * spread).astype(scale.dtype)
+        note = {"dtype": kind, "scale": node.inputs[1], "zero": node.inputs[2] if zero is not None else None,
+                "axis": axis, "block": block}  # fmt: skip
+        if kind == "int32":
+            del twin.values[out]
+            twin.producers.pop(q.name, None)
+            made[out] = note | {"name": q.name, "node": node.name}
+            twin.producers[out] = Producer(out, w, "parameter", "holds integers when it is written")
+            continue
+        if q.name not in made:
+            levels = twin.fresh(f"{q.name}.levels")
+            attrs = {k: v for k, v in node.attrs.items() if k in ("axis", "block_size")}
+            if zero is None:
+                attrs["output_dtype"] = ONNX_CODES[kind]
+            twin.nodes.append(
+                Node(
+                    "QuantizeLinear",
+                    (q.name, *node.inputs[1:3]),
+                    (levels,),
+                    attrs,
+                    twin.fresh(f"{q.name}/QuantizeLinear"),
+                )
+            )
+            twin.values[levels] = Value(levels, None, None)
+            twin.producers[q.name] = Producer(q.name, w, "parameter", "is rounded to its grid")
+            made[q.name] = note | {"levels": levels}
+        twin.nodes.append(replace(node, inputs=(made[q.name]["levels"], *node.inputs[1:])))
+    if not found:
+        raise GraphError(
+            f"graph {graph.name!r} has no integers behind DequantizeLinear that are called "
+            f"{', '.join(map(repr, names))}"
+        )
+    twin.metadata[KEY] = json.dumps(made)
+    return twin
+
+
+def integer_weights(graph: Graph) -> Graph:
+    """The graph as it is written: what `float_weights` made floats of are integers again."""
+    if KEY not in graph.metadata:
+        return graph
+    twin, made = graph.copy(), json.loads(graph.metadata[KEY])
+    del twin.metadata[KEY]
+    back: dict[str, str] = {}
+    for name, note in made.items():
+        if name not in twin.producers:
+            continue
+        p, scale = twin.producers[name], graph.producers[note["scale"]].data
+        zero = graph.producers[note["zero"]].data if note["zero"] else None
+        spread = _spread(scale, p.data.shape, note["axis"], note["block"])
+        zeros = 0.0 if zero is None else _spread(zero, p.data.shape, note["axis"], note["block"])
+        low, high = LEVELS[note["dtype"]]
+        whole = np.clip(np.rint(p.data.astype(np.float64) / spread) + zeros, low, high)
+        q = whole.astype(np.int64).astype(DTYPES[note["dtype"]])
+        if "levels" in note:
+            back[note["levels"]] = name
+            twin.producers[name] = Producer(name, q, "constant")
+            continue
+        del twin.producers[name]
+        twin.producers[note["name"]] = Producer(note["name"], q, "constant")
+        inputs = tuple(i for i in (note["name"], note["scale"], note["zero"]) if i)
+        attrs = {"axis": note["axis"]} if np.size(scale) > 1 else {}
+        twin.nodes.insert(0, Node("DequantizeLinear", inputs, (name,), attrs, note["node"]))
+        twin.values[name] = Value(name, tuple(q.shape), scale.dtype.name)
+    twin.nodes = [
+        replace(n, inputs=tuple(back.get(i, i) if isinstance(i, str) else i for i in n.inputs))
+        for n in twin.nodes
+        if not (n.op == "QuantizeLinear" and n.outputs[0] in back)
+    ]
+    return twin
+
+
+def _constant(graph: Graph, node: Node, k: int) -> np.ndarray | None:
+    i = node.inputs[k] if len(node.inputs) > k else None
+    return graph.producers[i].data if isinstance(i, str) and i in graph.producers else None
+
+
+def _spread(v: np.ndarray, shape: tuple[int, ...], axis: int, block: int) -> np.ndarray:
+    """A scale or zero point against the tensor that it belongs to."""
+    v = np.asarray(v, np.float64)
+    if v.size == 1:
+        return v.reshape(())
+    axis %= len(shape)
+    if block:
+        return np.repeat(v, block, axis)[tuple(slice(0, d) for d in shape)]
+    return v.reshape([-1 if k == axis else 1 for k in range(len(shape))])

@@ -1,9 +1,10 @@
-"""A row of the table, and the ways in which the judges run it."""
+"""A row of the table, and the ways in which the checks run it."""
 
 from __future__ import annotations
 
 import zlib
 from functools import cached_property
+from importlib import metadata
 from typing import Any
 
 import jax
@@ -16,6 +17,8 @@ from aidgejax.ops import lookup
 from aidgejax.passes.gradient import grad_name
 
 KEY_SEED = 7
+# Half the time of compiling; the float32 programs are compiled as users compile them.
+QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
 class Case:
@@ -24,7 +27,10 @@ class Case:
     inputs: arrays (f, i, b below, or any np.ndarray), None for an absent input, or literals (numbers, tuples).
     batch: the inputs whose axis 0 is a batch of any size; outputs: how many the node names.
     wrt: inputs to be differentiated (default: all floating ones that are not static).
-    excused: {judge: reason}.  Everything else is an attribute.
+    skip: {check: reason why it cannot hold here}; the check must then fail.  A reason None does not count, so that
+    `before` can be one.
+    insensitive: why a wrong rule would not be noticed here by differences (the slope is zero).
+    Everything else is an attribute.
     """
 
     def __init__(
@@ -36,11 +42,13 @@ class Case:
         batch: tuple[int, ...] = (0,),
         outputs: int = 1,
         wrt: tuple[int, ...] | None = None,
-        excused: dict[str, str] | None = None,
+        skip: dict[str, str | None] | None = None,
+        insensitive: str = "",
         **attrs: Any,
     ) -> None:
         self.op, self.why, self.batch, self.outputs, self.attrs = op, why, batch, outputs, attrs
-        self.excused = excused or {}
+        self.insensitive = insensitive
+        self.skip = {check: reason for check, reason in (skip or {}).items() if reason}
         self.inputs = tuple(
             spec(k, zlib.crc32(f"{op}{why}{k}".encode())) if callable(spec) else spec for k, spec in enumerate(inputs)
         )
@@ -157,10 +165,11 @@ class Case:
             self._dy64 = self.cotangents(
                 jax.eval_shape(lambda feeds: program.forward({}, {}, feeds, key, save=False)[0], feeds)
             )
-            outputs, rule, witness, scanned, saved = jax.jit(everything)(feeds)
+            outputs, rule, witness, scanned, saved = jax.jit(everything, compiler_options=QUICKLY)(feeds)
             back = lambda tree: {k: np.asarray(a) for k, a in tree.items()}  # noqa: E731
             return {
                 "program": program,
+                "saved": back(saved),
                 "outputs": back(outputs),
                 "rule": back(rule),
                 "witness": back(witness),
@@ -168,12 +177,22 @@ class Case:
                 "dy": self._dy64,
             }
 
-    def reference_outputs(self, program: Program, feeds: dict[str, np.ndarray], dtype: Any = None) -> dict:
-        """Every tensor, by NumPy; what is random is taken from JAX: the mask where there is one, else the outputs."""
+    @staticmethod
+    def forward(program: Program, feeds: dict[str, np.ndarray]) -> tuple:
+        """(outputs, saved, buffers), compiled in the dtypes of the feeds."""
+        return jax.jit(lambda feeds: program.forward({}, {}, feeds, jax.random.key(KEY_SEED)))(feeds)
+
+    def reference_outputs(
+        self, program: Program, feeds: dict[str, np.ndarray], dtype: Any = None, run: tuple | None = None
+    ) -> dict:
+        """Every tensor, by NumPy; what is random is taken from JAX: the mask where there is one, else the outputs.
+
+        run: outputs and saved tensors of `program` by JAX, where they are known.
+        """
         given = {}
         if self.operator.random:
             with jax.enable_x64(dtype == np.float64):
-                outputs, saved, _ = program.forward({}, {}, feeds, jax.random.key(KEY_SEED))
+                outputs, saved = run if run else self.forward(program, feeds)[:2]
                 drawn = saved if self.operator.residual_outputs else outputs
                 given = {k: np.asarray(v) for k, v in drawn.items() if k not in feeds}
         return reference.execute(program.graph, feeds, dtype=dtype, given=given)
@@ -185,6 +204,24 @@ class Case:
         named = {grad_name(s): d for s, d in dy.items()}
         found = reference.execute(backward, {k: named.get(k, found.get(k)) for k in backward.inputs}, dtype=np.float64)
         return {w: found[o] for w, o in zip(program.wrt, backward.outputs, strict=True)}
+
+
+# ---- excuses ------------------------------------------------------------------------------------------
+
+
+def before(package: str, version: str, reason: str) -> str | None:
+    """The reason where the installed package is older than `version`, else None: an excuse that ends."""
+    return f"{reason} ({package} {metadata.version(package)})" if _older(package, version) else None
+
+
+def since(package: str, version: str, reason: str) -> str | None:
+    """The reason where the installed package is `version` or newer, else None: an excuse that begins."""
+    return None if _older(package, version) else f"{reason} ({package} {metadata.version(package)})"
+
+
+def _older(package: str, version: str) -> bool:
+    numbers = [[int(n) for n in v.split(".")[:2]] for v in (metadata.version(package), version)]
+    return numbers[0] < numbers[1]
 
 
 # ---- inputs -------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ._case import Case, f
-from .test_judges import difference_quotients
+from ._checks import difference_quotients
 
 PLACES = np.array([[0, 1], [2, 1], [0, 1]])  # one of them twice
 ALONG = np.array([[0, 1, 1], [3, 3, 0], [2, 1, 3]])

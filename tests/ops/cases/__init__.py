@@ -1,4 +1,4 @@
-"""THE table: one file per family, a list CASES of situations.  The judges in ../test_judges.py ask every row."""
+"""THE table: one file per family, a list CASES of situations.  ../test_cases.py asks every row every check."""
 
 import importlib
 import pkgutil

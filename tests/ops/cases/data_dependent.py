@@ -19,14 +19,14 @@ CASES = [
         axis=-1,
         sorted=0,
         batch=(),
-        excused={"onnx_reference": "it sorts them all the same where only the values are named"},
+        skip={"onnx_reference": "it sorts them all the same where only the values are named"},
     ),
     Case(
         "NonMaxSuppression",
         (BOXES, SCORES, np.array(3), np.float32(0.5), np.float32(0)),
         batch=(),
         why="two classes",
-        excused={"onnx_reference": "it takes limits of shape [1] alone"},
+        skip={"onnx_reference": "it takes limits of shape [1] alone"},
     ),
     Case(
         "NonMaxSuppression",

@@ -21,4 +21,5 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 def read_model(path: Any, args: argparse.Namespace) -> tuple[Graph, tuple[str, ...]]:
     """(the graph, lines to print)."""
     ends = {k: v for k in ("inputs", "outputs") if (v := getattr(args, k, None))}
-    return read_for_training(path, batch=args.batch, parameters=args.parameters, constants=args.constants, **ends)
+    roles = {k: getattr(args, k) or None for k in ("parameters", "constants")}
+    return read_for_training(path, batch=args.batch, **roles, **ends)

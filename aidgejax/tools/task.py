@@ -27,7 +27,10 @@ Metric = Callable[[dict[str, Any], dict[str, Any]], Any]
 
 @dataclass(frozen=True)
 class Task:
-    """graph: with the output "loss", one number per row.  score: the metric that is reported, or "loss"."""
+    """graph: with the output "loss", one number per row.  asked: the loss by the name that `fit_task` takes.
+
+    score: the metric that is reported, or "loss".
+    """
 
     graph: Graph
     columns: dict[str, np.ndarray]
@@ -36,6 +39,7 @@ class Task:
     said: str
     metrics: dict[str, Metric] = field(default_factory=dict)
     adapt: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]] = dict
+    asked: str = ""
 
     @property
     def score(self) -> str:
@@ -73,7 +77,7 @@ def fit_task(
     kind = loss or _kind(values, shape, last, options)
     if kind not in LOSSES:
         raise SettingError(f"no loss {kind!r}; the losses are {', '.join(LOSSES)}")
-    compared, note = _compared(kind, prediction, last)
+    asked, (compared, note) = kind, _compared(kind, prediction, last)
     given = _Targets(kind, shape, values)
     smoothing = options.pop("label_smoothing", 0.0)
     if smoothing:
@@ -90,7 +94,7 @@ def fit_task(
     def adapt(other: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {**other, target: given.taken(np.asarray(other[target]))} if target in other else dict(other)
 
-    return Task(made, adapt(columns), kind, prediction, said, _metrics(given, prediction, target, last), adapt)
+    return Task(made, adapt(columns), kind, prediction, said, _metrics(given, prediction, target, last), adapt, asked)
 
 
 def _output(graph: Graph, output: str | None) -> str:

@@ -16,9 +16,8 @@ import numpy as np
 
 from ..dtypes import DTYPES
 from ..errors import DataError
-from ..files import read_npz
 from ..graph import Graph, Value
-from .data import Dataset
+from .data import Dataset, npz_columns
 
 INPUT_NAMES = ("x", "X", "images", "image", "data", "input", "inputs", "features")
 TARGET_NAMES = ("target", "targets", "y", "Y", "label", "labels")
@@ -45,7 +44,7 @@ def load_columns(source: Any) -> tuple[Dataset, Dataset | None]:
             raise DataError(f"there is no file {str(path)!r}")
         kind = path.suffix.lower()
         if kind == ".npz":
-            return _parted(read_npz(os.fspath(path), DataError, "data"), str(path))
+            return _parted(npz_columns(path), str(path))
         if kind == ".npy":
             return _parted(_npy_beside(path), str(path))
         if kind in (".csv", ".tsv"):
@@ -278,10 +277,12 @@ def stratified(data: Dataset, fraction: float, labels: np.ndarray | None, seed: 
     if labels is None or labels.ndim != 1 or labels.dtype.kind not in "iu":
         return data.split(fraction, seed=seed)
     rng = np.random.default_rng(seed)
-    held = []
-    for value in np.unique(labels):
-        rows = rng.permutation(np.flatnonzero(labels == value))
-        held.append(rows[: round(fraction * len(rows))])
+    values, counts = np.unique(labels, return_counts=True)
+    shares = counts * fraction
+    whole = np.floor(shares).astype(int)
+    for k in np.argsort(whole - shares, kind="stable")[: round(fraction * len(data)) - int(whole.sum())]:
+        whole[k] += 1  # the largest remainders, so that the parts have the sizes that were asked for
+    held = [rng.permutation(np.flatnonzero(labels == v))[:n] for v, n in zip(values, whole, strict=True)]
     test = rng.permutation(np.concatenate(held)) if held else np.array([], np.int64)
     rest = rng.permutation(np.setdiff1d(np.arange(len(data)), test))
     if not len(test) or not len(rest):

@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     graph = infer_shapes(onnxio.read(args.model))
     if len(graph.outputs) != 1:
         raise SettingError(f"model {graph.name!r} has {len(graph.outputs)} outputs: `quantize` needs one")
-    columns, test_columns = load(args.data, graph)
+    columns, test_columns = (rows.columns for rows in load(args.data, graph))
     target = columns["target"]
     loss = args.loss or ("cross_entropy" if target.dtype.kind in "iu" and target.ndim == 1 else "mse")
     data, test = (Dataset({k: c[k] for k in (*graph.inputs, "target")}) for c in (columns, test_columns))

@@ -13,16 +13,15 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from ... import onnxio
 from ...errors import NonFiniteError, SettingError
 from ...execution.devices import device
 from ...execution.numpy_program import NumpyProgram
 from ...execution.program import make_program
 from ...execution.run import BACKENDS
-from ...graph import Graph
-from ...interpreter.shape_inference import infer_shapes
-from ...passes.loss import LOSSES, with_loss
-from ...training import metrics, optim, schedule
+from ...passes.loss import LOSSES
+from ...passes.roles import check_trains, summary
+from ...tools.task import fit_task
+from ...training import optim, schedule
 from ...training.callbacks import STOP, every_steps
 from ...training.checkpoint import environment
 from ...training.data import batch_order
@@ -32,6 +31,7 @@ from .. import run_folder
 from ..arguments import count, number
 from ..compile_cache import compile_cache
 from ..data import load
+from ..model_arguments import add_model_arguments, read_model
 from ..optimizers import add_settings, rules
 from ..optimizers import optimizer as made_optimizer
 from ..settings import DEFAULTS, fingerprint, resolved
@@ -57,11 +57,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--model", "the model to train (default: a small LeNet)", metavar="M.onnx")
     add(
         "--data",
-        "arrays named as the model's inputs, and `target` (and test_... for a test set; else a fifth is split off); "
-        "default: 1797 UCI digits",
-        metavar="D.npz",
+        ".npz, .npy, .csv or a folder of images: the model's inputs by name, or x, and target or y; test_..., ..._test "
+        "or a folder test for a test set, else a fifth of every class is held out; default: 1797 UCI digits",
+        metavar="DATA",
     )
-    add("--loss", "default: cross_entropy for integer targets, else mse", choices=sorted(LOSSES))
+    add("--loss", "default: the one that fits the model's output and the targets", choices=sorted(LOSSES))
+    add("--output", "which output the loss compares, where there are several", metavar="NAME")
+    add("--label-smoothing", "of cross_entropy: the share that all classes get", type=number(0))
+    add("--ignore-index", "of cross_entropy: the label that counts for nothing", type=int)
+    add("--layout", "of the images in the data", choices=("NCHW", "NHWC"))
+    add_model_arguments(parser)
     add("--optimizer", choices=sorted(rules()))
     add("--lr", "(highest) learning rate", type=number(0))
     add_settings(parser)
@@ -97,11 +102,22 @@ class _Run:
 
     def __init__(self, args: argparse.Namespace, caught: Caught) -> None:
         self.args, self.caught = args, caught
-        self.model = onnxio.read(args.model) if args.model else _default_model()
-        training, test = load(args.data, self.model)
-        graph, self.loss, self.score = _trainable(self.model, args.loss, training.columns["target"])
-        self.graph = graph
-        self.data, self.test = fitting(graph, training), fitting(graph, test)
+        self.model, said = read_model(args.model or _default_model(), args)
+        check_trains(self.model)
+        if args.model and not args.data:
+            raise SettingError("--model needs --data: the digits are for the model that comes along")
+        training, test = load(args.data, self.model, args.layout)
+        options = {k: v for k in ("label_smoothing", "ignore_index") if (v := getattr(args, k)) is not None}
+        self.task = fit_task(self.model, training.columns, args.loss, output=args.output, **options)
+        self.graph = graph = self.task.graph
+        self.data, self.test = (
+            fitting(graph, rows.with_columns(self.task.adapt(rows.columns))) for rows in (training, test)
+        )
+        if args.batch_size > len(self.data):
+            said = (*said, f"batch size: {len(self.data)}, all rows")
+            args.batch_size = len(self.data)
+        self.said = (*said, *summary(self.model), f"loss: {self.task.said}")
+        self.unit = "images" if any(v.rank == 4 for v in self.model.inputs.values()) else "rows"
         rows, _ = batch_order(len(self.data), args.batch_size, last=args.last)
         self.per_epoch = len(rows)
         steps = args.epochs * max(1, len(self.data) // args.batch_size // args.accumulate)
@@ -125,16 +141,21 @@ class _Run:
         settings = {k: getattr(args, k) for k in DEFAULTS} | {
             k: os.path.abspath(v) for k in ("model", "data") if (v := getattr(args, k))
         }
-        settings |= {"loss": self.loss, "data_sha256": fingerprint(self.data.columns), "environment": environment()}
+        settings |= {
+            "loss": self.task.asked,
+            "data_sha256": fingerprint(self.data.columns),
+            "environment": environment(),
+        }
         out = self._folder(settings)
-        names = ["loss", *self.score.metrics]
+        names = ["loss", *self.task.metrics]
         columns = ["step", "epoch", *names, "learning_rate", "gradient_norm", *(f"test_{n}" for n in names)]
         folder = run_folder.RunFolder(out, self.model, settings, columns, f"test_{names[-1]}")
-        accumulator = tuple(self.score.metrics) if args.accumulate > 1 else None
+        accumulator = tuple(self.task.metrics) if args.accumulate > 1 else None
         state = start(self.program, self.optimizer, jax.random.key(args.seed), accumulate=accumulator)
         if args.resume:
             state = folder.resume(state)
         done = int(state.batches) // self.per_epoch
+        print(*self.said, sep="\n")
         print(
             f"{self.graph.name}: {sum(a.size for a in self.graph.params.values()):,} parameters, {len(self.data)} rows "
             f"to train on, {len(self.test)} to test; {args.optimizer}, {args.epochs} epochs on "
@@ -153,8 +174,12 @@ class _Run:
         if code:
             return code
         steady = float(np.median(self.speeds[1:] or self.speeds))  # the first epoch holds the compilation
-        print(f"test {self.score.show(self.record)}  {steady:.0f} {self.score.unit}/s")
+        print(f"test {self._show(self.record)}  {steady:.0f} {self.unit}/s")
         return 1 if folder.failed else 0
+
+    def _show(self, record: dict[str, Any]) -> str:
+        score = self.task.score
+        return f"{score} {record[f'test_{score}']:.{'3f' if score != 'loss' else '4g'}}"
 
     def _folder(self, settings: dict[str, Any]) -> str:
         if not self.args.resume:
@@ -181,7 +206,7 @@ class _Run:
             self.record = record
             self.speeds.append(record["rows"] / record["seconds"])
             bar.set_description("training")
-            bar.set_postfix_str(f"loss {record['loss']:.4f}, test {self.score.show(record)}")
+            bar.set_postfix_str(f"loss {record['loss']:.4f}, test {self._show(record)}")
             bar.update()
             folder.epoch(record, state)
             folder.save(state)
@@ -206,7 +231,7 @@ class _Run:
                     last=args.last,
                     seed=args.seed,
                     loss="loss",
-                    metrics=self.score.metrics,
+                    metrics=self.task.metrics,
                     test=self.test,
                     test_program=self.evaluated,
                     callbacks=[every_steps(_piece(self.per_epoch, args.accumulate), interrupted), on_epoch],
@@ -238,33 +263,5 @@ def _piece(per_epoch: int, accumulate: int) -> int:
     return next((n for n in range(PIECE, PIECE // 4, -1) if updates % n == 0), PIECE)
 
 
-class _Score:
-    """What is reported: accuracy for classes, the loss itself otherwise."""
-
-    def __init__(self, prediction: str, counted: bool) -> None:
-        self.counted, self.unit = counted, "images" if counted else "rows"
-        self.metrics = {}
-        if counted:
-            self.metrics["accuracy"] = lambda out, batch: metrics.accuracy(out[prediction], batch["target"])
-
-    def show(self, record: dict[str, Any]) -> str:
-        return f"accuracy {record['test_accuracy']:.3f}" if self.counted else f"loss {record['test_loss']:.4g}"
-
-
-def _trainable(graph: Graph, loss: str | None, target: np.ndarray) -> tuple[Graph, str, _Score]:
-    """The graph with a loss that gives one number per row, the name of that loss, and how to score it."""
-    graph = infer_shapes(graph)
-    if len(graph.outputs) != 1:
-        raise SettingError(
-            f"model {graph.name!r} has {len(graph.outputs)} outputs ({', '.join(graph.outputs)}): "
-            f"`train` needs one; cut the others off, or train from a script"
-        )
-    prediction = graph.outputs[0]
-    loss = loss or ("cross_entropy" if target.dtype.kind in "iu" and target.ndim == 1 else "mse")
-    counted = loss in ("cross_entropy", "nll")
-    graph = infer_shapes(with_loss(graph, loss, prediction=prediction, target="target", reduction="rows"))
-    return graph, loss, _Score(prediction, counted)
-
-
-def _default_model() -> Graph:
-    return onnxio.read(resources.files("aidgejax").joinpath("assets/lenet.onnx").read_bytes())
+def _default_model() -> bytes:
+    return resources.files("aidgejax").joinpath("assets/lenet.onnx").read_bytes()

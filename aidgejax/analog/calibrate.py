@@ -66,7 +66,7 @@ def calibrate(
     )
     watch = _watching(graph, tiles, kind in ("MAX", "CACHE_QUANTILE"), clipping)
     alphas = {t: std_alpha if std_alpha is not None else n.attrs["init_std_alpha"] for t, n in tiles.items()}
-    measure = _Measure(kind, quantile, max_samples, alphas)
+    measure = Measure(kind, quantile, max_samples, alphas)
     for b, batch in enumerate(batches):
         now = None if key is None else jax.random.fold_in(key, b)
         seen = watch(params, buffers, batch, now)
@@ -94,7 +94,7 @@ def rows(x: Any) -> np.ndarray:
     return x[np.any(x != 0, axis=1)]
 
 
-class _Measure:
+class Measure:
     """What is known of each tile's inputs so far."""
 
     def __init__(self, kind: str, quantile: float, max_samples: int, alphas: dict[str, float]) -> None:

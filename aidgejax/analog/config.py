@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from .compensation import BaseDriftCompensation, GlobalDriftCompensation
+from .config_enums import PulseType
 from .config_io import IOParameters, MappingParameter
 from .config_pre_post import PrePostProcessingParameterQuant, PrePostProcessingRPU
 from .config_printing import PrintableMixin
@@ -24,6 +25,37 @@ class QuantizedTorchInferenceTile(TorchInferenceTile):
     """The same with a quantized periphery."""
 
 
+class TileModuleArray:
+    """Several tiles of one layer."""
+
+
+@dataclass(repr=False)
+class UpdateParameters(PrintableMixin):
+    """How devices are pulsed.  Inference does not: kept for the scripts that read it, without effect."""
+
+    desired_bl: int = 31
+    fixed_bl: bool = True
+    pulse_type: PulseType = PulseType.NONE
+    res: float = 0
+    x_res_implicit: float = 0
+    d_res_implicit: float = 0
+    d_sparsity: bool = False
+    sto_round: bool = False
+    update_bl_management: bool = True
+    update_management: bool = True
+    um_grad_scale: float = 1.0
+
+
+@dataclass(repr=False)
+class IdealDevice(PrintableMixin):
+    """The device of inference: none that is simulated.  Kept for the scripts that read it, without effect."""
+
+    construction_seed: int = 0
+    diffusion: float = 0.0
+    lifetime: float = 0.0
+    reset_std: float = 0.01
+
+
 def _perfect() -> IOParameters:
     return IOParameters(is_perfect=True)
 
@@ -38,14 +70,17 @@ class InferenceRPUConfig(PrePostProcessingRPU):
     gradient_convention: ClassVar[str] = "explicit"
 
     tile_class: type = InferenceTile
+    tile_array_class: type = TileModuleArray
     mapping: MappingParameter = field(default_factory=MappingParameter)
     forward: IOParameters = field(default_factory=IOParameters)
     backward: IOParameters = field(default_factory=_perfect)
+    update: UpdateParameters = field(default_factory=UpdateParameters)
     noise_model: BaseNoiseModel | None = field(default_factory=PCMLikeNoiseModel)
     drift_compensation: BaseDriftCompensation | None = field(default_factory=GlobalDriftCompensation)
     clip: WeightClipParameter = field(default_factory=WeightClipParameter)
     remap: WeightRemapParameter = field(default_factory=WeightRemapParameter)
     modifier: WeightModifierParameter = field(default_factory=WeightModifierParameter)
+    device: IdealDevice = field(default_factory=IdealDevice)
 
 
 @dataclass(repr=False)
@@ -66,9 +101,24 @@ class QuantConfig(PrintableMixin):
 
 
 @dataclass(repr=False)
+class ActivationQuantConfig(QuantConfig):
+    """The same under aihwkit's name."""
+
+
+@dataclass(repr=False)
 class QuantizedTorchInferenceRPUConfig(TorchInferenceRPUConfig):
     """The same with scales and biases quantized (pre_post.periph_quant), and outputs (act_quant_config)."""
 
     tile_class: type = QuantizedTorchInferenceTile
     pre_post: PrePostProcessingParameterQuant = field(default_factory=PrePostProcessingParameterQuant)
     act_quant_config: QuantConfig | None = None
+
+
+@dataclass(repr=False)
+class FloatingPointRPUConfig(TorchInferenceRPUConfig):
+    """Ideal products in any size, without noise, drift or tiles' limits."""
+
+    mapping: MappingParameter = field(default_factory=lambda: MappingParameter(max_input_size=0, max_output_size=0))
+    forward: IOParameters = field(default_factory=_perfect)
+    noise_model: BaseNoiseModel | None = None
+    drift_compensation: BaseDriftCompensation | None = None

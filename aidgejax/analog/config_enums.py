@@ -82,3 +82,30 @@ class WeightRemapType(Enum):
     NONE = "None"
     LAYERWISE_SYMMETRIC = "LayerwiseSymmetric"
     CHANNELWISE_SYMMETRIC = "ChannelwiseSymmetric"
+
+
+class PulseType(Enum):
+    """How a device is pulsed; NONE for inference, which is all there is here."""
+
+    NONE = "None"
+    STOCHASTIC_COMPRESSED = "StochasticCompressed"
+    STOCHASTIC = "Stochastic"
+    NONE_WITH_DEVICE = "NoneWithDevice"
+    MEAN_COUNT = "MeanCount"
+    DETERMINISTIC_IMPLICIT = "DeterministicImplicit"
+
+
+class VectorUnitCellUpdatePolicy(Enum):
+    """Which device of a unit cell is updated; of in-memory training."""
+
+    ALL = "All"
+    SINGLE_FIXED = "SingleFixed"
+    SINGLE_SEQUENTIAL = "SingleSequential"
+    SINGLE_RANDOM = "SingleRandom"
+
+
+class AnalogContextDataViewMode(Enum):
+    """How an analog context shows the weights; it shows none here."""
+
+    PLACEHOLDER = "Placeholder"
+    READONLY = "ReadOnly"

@@ -174,13 +174,19 @@ def write_layer(
     bias: np.ndarray | None,
     node: Node,
     unfold: bool = False,
+    as_array: bool = False,
+    block: int = 1,
 ) -> tuple[Value, AnalogLayer]:
-    """Tiles that hold this weight, declared and written into the graph.  x, y: the types of input and output."""
+    """Tiles that hold this weight, declared and written into the graph.  x, y: the types of input and output.
+
+    as_array: name it as an array of tiles even if one holds it all; block: how many inputs belong together."""
     conv = node.op == "Conv"
     group = node.attrs.get("group", 1) if conv else 1
     width = math.prod(weight.shape[1:])
-    spans_in, spans_out = spans(width, s.mapping.max_input_size), spans(len(weight), s.mapping.max_output_size)
-    many = len(spans_in) * len(spans_out) > 1
+    most = s.mapping.max_input_size // block
+    spans_in = [slice(n.start * block, n.stop * block) for n in spans(width // block, most)]
+    spans_out = spans(len(weight), s.mapping.max_output_size)
+    many = as_array or len(spans_in) * len(spans_out) > 1
     by_sample = not s.explicit and s.modifier.per_batch_sample and s.modifier.type in ("ADD_NORMAL", "MULT_NORMAL")
     # The bias of several tiles is digital, whatever the config says, as in aihwkit.
     analog_bias = bias is not None and not s.mapping.digital_bias and not many

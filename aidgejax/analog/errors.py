@@ -45,3 +45,11 @@ class TileModuleError(TileError, RuntimeError):
 
 class CudaError(AihwkitException, RuntimeError):
     """aihwkit's CUDA library, which is not here: JAX places the arrays."""
+
+
+class CloudError(AihwkitException, RuntimeError):
+    """aihwkit's cloud services, which are not here."""
+
+
+class FusionExportError(AihwkitException, RuntimeError):
+    """An export to the Fusion chip, which is not here."""

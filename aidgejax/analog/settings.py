@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -54,6 +54,12 @@ class Snapshot:
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"settings are fixed: {name} cannot be set; change the config and ask for its settings")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (self._items,)
+
+    def __deepcopy__(self, memo: Any) -> Snapshot:
+        return self
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Snapshot) and self._items == other._items
 
@@ -62,6 +68,14 @@ class Snapshot:
 
     def __repr__(self) -> str:
         return f"Snapshot({', '.join(f'{k}={v!r}' for k, v in self._items)})"
+
+
+def _restored(items: tuple[tuple[str, Any], ...]) -> Snapshot:
+    """A snapshot from its items, for pickle."""
+    made = Snapshot.__new__(Snapshot)
+    object.__setattr__(made, "_values", dict(items))
+    object.__setattr__(made, "_items", items)
+    return made
 
 
 @dataclass(frozen=True)
@@ -119,6 +133,11 @@ def settings(config: Any, share: str | None = None) -> Settings:
         _of_kind(config, "drift_compensation", BaseDriftCompensation),
         _of_kind(config, "noise_model", BaseNoiseModel),
     )
+
+
+def perfect(s: Settings) -> Settings:
+    """The same with ideal products: no converters, no noise."""
+    return replace(s, io=Snapshot(IOParameters, s.io, is_perfect=True))
 
 
 def _of_kind(config: Any, name: str, kind: type) -> Any:

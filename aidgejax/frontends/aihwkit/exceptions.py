@@ -4,9 +4,11 @@ from ...analog.errors import (
     AihwkitException,
     AnalogBiasConfigError,
     ArgumentError,
+    CloudError,
     ConfigError,
     CudaError,
     ExplicitTileConfigError,
+    FusionExportError,
     ModuleError,
     PeripheryConfigError,
     TileError,
@@ -16,7 +18,7 @@ from ...analog.errors import (
 from ...errors import AidgeJaxError
 
 __all__ = [
-    "AidgeJaxError", "AihwkitException", "AnalogBiasConfigError", "ArgumentError", "ConfigError", "CudaError",
-    "ExplicitTileConfigError", "ModuleError", "PeripheryConfigError", "TileError", "TileModuleError",
-    "TorchTileConfigError",
+    "AidgeJaxError", "AihwkitException", "AnalogBiasConfigError", "ArgumentError", "CloudError", "ConfigError",
+    "CudaError", "ExplicitTileConfigError", "FusionExportError", "ModuleError", "PeripheryConfigError", "TileError",
+    "TileModuleError", "TorchTileConfigError",
 ]  # fmt: skip

@@ -1,6 +1,8 @@
-"""aihwkit.simulator.configs: the configs, and everything that is needed to fill them in."""
+"""aihwkit.simulator.configs"""
 
 from .....analog.config import (
+    FloatingPointRPUConfig,
+    IdealDevice,
     InferenceRPUConfig,
     InferenceTile,
     QuantConfig,
@@ -8,12 +10,15 @@ from .....analog.config import (
     QuantizedTorchInferenceTile,
     TorchInferenceRPUConfig,
     TorchInferenceTile,
+    UpdateParameters,
 )
 from .....analog.config_enums import (
     AnalogMVType,
     BoundManagementType,
     NoiseManagementType,
+    PulseType,
     RPUDataType,
+    VectorUnitCellUpdatePolicy,
     WeightClipType,
     WeightModifierType,
     WeightNoiseType,
@@ -28,32 +33,26 @@ from .....analog.config_pre_post import (
     PrePostProcessingRPU,
 )
 from .....analog.config_weights import WeightClipParameter, WeightModifierParameter, WeightRemapParameter
+from ...simulator._in_memory import lookup
 
 __all__ = [
-    "AnalogMVType",
-    "BoundManagementType",
-    "IOParameters",
-    "InferenceRPUConfig",
-    "InferenceTile",
-    "InputRangeParameter",
-    "MappingParameter",
-    "NoiseManagementType",
-    "PeripheryQuantizationParameter",
-    "PrePostProcessingParameter",
-    "PrePostProcessingParameterQuant",
-    "PrePostProcessingRPU",
-    "QuantConfig",
-    "QuantizedTorchInferenceRPUConfig",
-    "QuantizedTorchInferenceTile",
-    "RPUDataType",
-    "RuntimeParameter",
-    "TorchInferenceRPUConfig",
-    "TorchInferenceTile",
-    "WeightClipParameter",
-    "WeightClipType",
-    "WeightModifierParameter",
-    "WeightModifierType",
-    "WeightNoiseType",
-    "WeightRemapParameter",
-    "WeightRemapType",
-]
+    "AnalogMVType", "BoundManagementType", "FloatingPointRPUConfig", "IOParameters", "IdealDevice",
+    "InferenceRPUConfig", "InferenceTile", "InputRangeParameter", "MappingParameter", "NoiseManagementType",
+    "PeripheryQuantizationParameter", "PrePostProcessingParameter", "PrePostProcessingParameterQuant",
+    "PrePostProcessingRPU", "PulseType", "QuantConfig", "QuantizedTorchInferenceRPUConfig",
+    "QuantizedTorchInferenceTile", "RPUDataType", "RuntimeParameter", "TorchInferenceRPUConfig",
+    "TorchInferenceTile", "UpdateParameters", "VectorUnitCellUpdatePolicy", "WeightClipParameter", "WeightClipType",
+    "WeightModifierParameter", "WeightModifierType", "WeightNoiseType", "WeightRemapParameter", "WeightRemapType",
+]  # fmt: skip
+
+__getattr__ = lookup(
+    __name__,
+    """
+    BufferedTransferCompound ChoppedTransferCompound ConstantStepDevice CountLRFeedbackPolicy DifferenceUnitCell
+    DigitalRankUpdateRPUConfig DriftParameter DynamicTransferCompound ExpStepDevice FloatingPointDevice
+    IOParametersIRDropT LinearStepDevice MixedPrecisionCompound OneSidedUnitCell PiecewiseStepDevice
+    PowStepDevice PowStepReferenceDevice ReferenceUnitCell SimpleDriftParameter SingleRPUConfig SoftBoundsDevice
+    SoftBoundsPmaxDevice SoftBoundsReferenceDevice TorchInferenceRPUConfigIRDropT TransferCompound
+    UnitCellRPUConfig VectorUnitCell build_config
+    """,
+)

@@ -1,10 +1,14 @@
-"""aihwkit.simulator.parameters: the parts of a config."""
+"""aihwkit.simulator.parameters"""
 
+from .....analog.config import UpdateParameters
 from .....analog.config_enums import (
+    AnalogContextDataViewMode,
     AnalogMVType,
     BoundManagementType,
     NoiseManagementType,
+    PulseType,
     RPUDataType,
+    VectorUnitCellUpdatePolicy,
     WeightClipType,
     WeightModifierType,
     WeightNoiseType,
@@ -19,25 +23,14 @@ from .....analog.config_pre_post import (
     PrePostProcessingRPU,
 )
 from .....analog.config_weights import WeightClipParameter, WeightModifierParameter, WeightRemapParameter
+from ...simulator._in_memory import lookup
 
 __all__ = [
-    "AnalogMVType",
-    "BoundManagementType",
-    "IOParameters",
-    "InputRangeParameter",
-    "MappingParameter",
-    "NoiseManagementType",
-    "PeripheryQuantizationParameter",
-    "PrePostProcessingParameter",
-    "PrePostProcessingParameterQuant",
-    "PrePostProcessingRPU",
-    "RPUDataType",
-    "RuntimeParameter",
-    "WeightClipParameter",
-    "WeightClipType",
-    "WeightModifierParameter",
-    "WeightModifierType",
-    "WeightNoiseType",
-    "WeightRemapParameter",
-    "WeightRemapType",
-]
+    "AnalogContextDataViewMode", "AnalogMVType", "BoundManagementType", "IOParameters", "InputRangeParameter",
+    "MappingParameter", "NoiseManagementType", "PeripheryQuantizationParameter", "PrePostProcessingParameter",
+    "PrePostProcessingParameterQuant", "PrePostProcessingRPU", "PulseType", "RPUDataType", "RuntimeParameter",
+    "UpdateParameters", "VectorUnitCellUpdatePolicy", "WeightClipParameter", "WeightClipType",
+    "WeightModifierParameter", "WeightModifierType", "WeightNoiseType", "WeightRemapParameter", "WeightRemapType",
+]  # fmt: skip
+
+__getattr__ = lookup(__name__, "DriftParameter IOParametersIRDropT SimpleDriftParameter")

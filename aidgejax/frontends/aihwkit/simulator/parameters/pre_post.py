@@ -9,9 +9,6 @@ from .....analog.config_pre_post import (
 )
 
 __all__ = [
-    "InputRangeParameter",
-    "PeripheryQuantizationParameter",
-    "PrePostProcessingParameter",
-    "PrePostProcessingParameterQuant",
-    "PrePostProcessingRPU",
-]
+    "InputRangeParameter", "PeripheryQuantizationParameter", "PrePostProcessingParameter",
+    "PrePostProcessingParameterQuant", "PrePostProcessingRPU",
+]  # fmt: skip

@@ -1,0 +1,5 @@
+"""aihwkit.inference.compensation.base"""
+
+from .....analog.compensation import BaseDriftCompensation
+
+__all__ = ["BaseDriftCompensation"]

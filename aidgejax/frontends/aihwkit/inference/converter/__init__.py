@@ -1,0 +1,1 @@
+"""aihwkit.inference.converter"""

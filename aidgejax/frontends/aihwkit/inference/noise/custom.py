@@ -1,0 +1,5 @@
+"""aihwkit.inference.noise.custom"""
+
+from .....analog.noise_pcm import StateIndependentNoiseModel
+
+__all__ = ["StateIndependentNoiseModel"]

@@ -1,0 +1,1 @@
+"""aihwkit.nn.low_precision_modules"""

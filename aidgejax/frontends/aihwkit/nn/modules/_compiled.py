@@ -1,0 +1,118 @@
+"""The pure functions of one kind of layer, compiled once per shape and shared by all layers that are alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .....analog import AnalogLayer, Settings, post_updated
+from .....analog.convert import write_layer
+from .....execution.program import make_program
+from .....graph import Graph, Node, Value
+
+Arrays = dict[str, Any]
+LARGE = ("weight", "bias")  # what backward reads where it lies rather than as it was returned
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """All that a layer's functions depend on but the shape of its input: hashable.
+
+    op, attrs: its node; shape: of the logical weight; as_array, block: see analog.convert.write_layer.
+    """
+
+    op: str
+    attrs: tuple[tuple[str, Any], ...]
+    shape: tuple[int, ...]
+    bias: bool
+    settings: Settings
+    as_array: bool = False
+    block: int = 1
+
+    def write(self, sizes: tuple, weight: Any = None, bias: Any = None) -> tuple[Graph, AnalogLayer]:
+        """The layer's graph for an input of these sizes, holding this weight; zeros without one."""
+        weight = np.zeros(self.shape, np.float32) if weight is None else weight
+        if bias is None and self.bias:
+            bias = np.zeros(self.shape[0], np.float32)
+        g = Graph("layer")
+        node = Node(self.op, ("x", "weight", "bias"), ("y",), dict(self.attrs), "layer")
+        y = Value("y", self.output_sizes(sizes))
+        x = g.input("x", sizes)
+        out, layer = write_layer(
+            g, x, y, "", self.settings, weight, bias, node, unfold=True, as_array=self.as_array, block=self.block
+        )
+        g.add("Identity", [out], names=["y"])
+        g.output("y")
+        return g, layer
+
+    def output_sizes(self, sizes: tuple) -> tuple:
+        if self.op != "Conv":
+            return (*sizes[:-1], self.shape[0])
+        a = dict(self.attrs)
+        spatial = [
+            (n + 2 * p - d * (k - 1) - 1) // s + 1
+            for n, k, s, p, d in zip(
+                sizes[2:], a["kernel_shape"], a["strides"], a["pads"], a["dilations"], strict=False
+            )
+        ]
+        return (sizes[0], self.shape[0], *spatial)
+
+
+class Compiled(NamedTuple):
+    """run(params, state, x, seed, count) -> (y, saved, moved params, moved state); back(params, saved, dy)."""
+
+    run: Callable[..., Any]
+    back: Callable[..., Any]
+
+
+@lru_cache(maxsize=512)
+def compiled(spec: LayerSpec, sizes: tuple, training: bool, needs_dx: bool = True, save: bool = True) -> Compiled:
+    graph, _ = spec.write(sizes)
+    wrt = [*graph.params, *(["x"] if needs_dx else [])]
+    program = make_program(graph, seeds=["y"], wrt=wrt, training=training, unreachable="zeros")
+    moves, updates = program.parameter_updates, program.updates
+    owned = {*graph.params, *graph.buffers, "x"}
+
+    @jax.jit
+    def run(params: Arrays, state: Arrays, x: Any, seed: Any, count: Any) -> Any:
+        key = jax.random.fold_in(jax.random.key(seed), count)
+        outputs, saved, after = program.forward(params, state, {"x": x}, key, save=True)
+        new = program.with_updated_params(params, saved)
+        moved = {k: new[k] for k in moves}
+        # An output that is an input would be the caller's own memory, which torch may write.
+        kept = {k: jnp.copy(v) if k in owned else v for k, v in saved.items()} if save else {}
+        small = {k: jnp.copy(v) for k, v in new.items() if k.rsplit(".", 1)[-1] not in LARGE} if save else {}
+        return outputs["y"], (small, kept), moved, {k: after[k] for k in updates}
+
+    @jax.jit
+    def back(large: Arrays, saved: Any, dy: Any) -> Any:
+        small, kept = saved
+        grads = program.backward({**large, **small}, kept, {"y": dy})
+        return grads, grads.pop("x") if needs_dx else None
+
+    return Compiled(run, back)
+
+
+@lru_cache(maxsize=512)
+def compiled_post_update(spec: LayerSpec, sizes: tuple) -> Callable[[Arrays, Arrays], tuple[Arrays, Arrays]] | None:
+    """f(params, state) -> those that a post-update step changes; None where it changes nothing."""
+    s = spec.settings
+    if s.clip.type == "NONE" and s.remap.type == "NONE" and not (s.explicit and s.modifier.type != "NONE"):
+        return None
+    _, layer = spec.write(sizes)
+
+    @jax.jit
+    def update(params: Arrays, state: Arrays) -> tuple[Arrays, Arrays]:
+        new_params, new_state = post_updated(layer, params, state)
+        return (
+            {k: v for k, v in new_params.items() if v is not params[k]},
+            {k: v for k, v in new_state.items() if k not in state or v is not state[k]},
+        )
+
+    return update

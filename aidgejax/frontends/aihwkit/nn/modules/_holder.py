@@ -1,0 +1,137 @@
+"""What holds a layer's tensors: torch parameters and buffers under aihwkit's names, or plain arrays."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from functools import lru_cache
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from ._bridge import tensor_of, view
+from ._module import Module, adopt_torch, in_torch
+
+Arrays = dict[str, Any]
+PARAMETERS = ("bias", "input_range_update_idx", "input_range", "out_scaling_alpha", "weight")
+BUFFERS = ("mapping_scales", "alpha")
+ORDER = ("bias", "input_range_update_idx", "input_range", "mapping_scales", "out_scaling_alpha", "alpha", "weight")
+STATE = "analog_tile_state"
+
+
+def context_of(shape: tuple[int, int], layer: Any) -> Any:
+    """aihwkit's AnalogContext: a parameter without a gradient by which an optimizer finds its layer."""
+    torch = sys.modules["torch"]
+    made = _context_class()(torch.zeros(shape))
+    made.analog_layer = layer
+    return made
+
+
+@lru_cache(maxsize=1)
+def _context_class() -> Any:
+    def deepcopy(self: Any, memo: dict[int, Any]) -> Any:
+        made = context_of(tuple(self.shape), copy.deepcopy(self.analog_layer, memo))
+        memo[id(self)] = made
+        return made
+
+    def reduce(self: Any, protocol: Any) -> Any:
+        return context_of, (tuple(self.shape), self.analog_layer)
+
+    methods = {"__deepcopy__": deepcopy, "__reduce_ex__": reduce, "__module__": __name__}
+    return type("AnalogContext", (sys.modules["torch"].nn.Parameter,), methods)
+
+
+class Holder(Module):
+    """Tensors by the names that the layer's graph has for them.
+
+    In torch: parameters and buffers under aihwkit's names; what aihwkit keeps in its `analog_tile_state` is in
+    `extra`, arrays.  Without torch all is in `extra`.
+    """
+
+    def __init__(self) -> None:
+        adopt_torch()
+        super().__init__()
+        self.extra: Arrays = {}
+        self.names: list[str] = []
+        self.trained: set[str] = set()
+        self.range_trained = True
+
+    def weight_name(self) -> str:
+        return "shared_weights"
+
+    def fill(self, params: Arrays, state: Arrays) -> None:
+        """Take these tensors, in place of any that were there."""
+        found = {**params, **state}
+        self.names = [*(n for n in ORDER if n in found), *(n for n in found if n not in ORDER)]
+        self.trained = set(params)
+        self.range_trained = "input_range" in params
+        for name in self.names:
+            self.put(name, found[name])
+
+    def put(self, name: str, array: Any) -> None:
+        """Make the tensor anew."""
+        if not in_torch() or not self.in_torch(name):
+            self.extra[name] = jnp.asarray(np.array(array))
+            return
+        torch = sys.modules["torch"]
+        owner, own = self.place(name)
+        if self.is_parameter(name):
+            old = getattr(owner, own, None)
+            if old is not None and tuple(old.shape) == np.shape(array):
+                with torch.no_grad():
+                    old.copy_(tensor_of(array))
+            else:
+                owner.register_parameter(own, torch.nn.Parameter(tensor_of(array)))
+        else:
+            owner.register_buffer(own, tensor_of(array))
+
+    def is_parameter(self, name: str) -> bool:
+        if name == "input_range_update_idx":
+            return self.range_trained
+        return name in self.trained
+
+    def in_torch(self, name: str) -> bool:
+        return name in PARAMETERS or name in BUFFERS or name in self.trained
+
+    def place(self, name: str) -> tuple[Any, str]:
+        if name == "weight":
+            return self, self.weight_name()
+        return self, name.replace(".", "_")
+
+    def tensor(self, name: str) -> Any:
+        """The tensor itself, or an array of what torch does not hold."""
+        if name in self.extra:
+            return self.extra[name]
+        owner, own = self.place(name)
+        return getattr(owner, own)
+
+    def numbers(self, name: str) -> Any:
+        """For JAX to read: the tensor's memory, or the array."""
+        found = self.tensor(name)
+        return view(found) if hasattr(found, "detach") else found
+
+    def write(self, name: str, array: Any) -> None:
+        """New numbers for a tensor; in place in torch, where its graph does not see it."""
+        if name in self.extra:
+            self.extra[name] = array if in_torch() is False else jnp.asarray(array)
+            return
+        old = self.tensor(name)
+        if tuple(old.shape) != np.shape(array):
+            self.put(name, array)
+        else:
+            old.data.copy_(tensor_of(array))
+
+    def to_torch(self) -> None:
+        held, self.extra = self.extra, {}
+        for name in self.names:
+            self.put(name, held[name])
+
+    # ---- torch's checkpoints ------------------------------------------------------------------------------
+
+    def tile_state(self) -> dict[str, Any]:
+        """What a checkpoint holds beyond parameters and buffers: tensors, numbers and strings."""
+        return {"held": {k: tensor_of(v) for k, v in self.extra.items()}}
+
+    def load_tile_state(self, found: dict[str, Any]) -> None:
+        self.extra |= {k: jnp.asarray(np.array(v)) for k, v in found.get("held", {}).items() if k in self.extra}

@@ -1,0 +1,354 @@
+"""TiledLayer: what layers that hold tiles share, for tensors and for arrays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from .....analog import AnalogLayer, logical_weights, settings
+from .....analog.settings import perfect
+from .....graph import Graph
+from ...exceptions import ConfigError, TileError
+from ...simulator.configs import InferenceRPUConfig
+from ._bridge import finished, tensor_of
+from ._compiled import LayerSpec, compiled, compiled_post_update
+from ._holder import Holder, context_of
+from ._module import in_torch, is_tensor, torch_in_use
+from ._tile import TileModuleArray, kind_of_tile, module_list
+from ._torch_call import in_order, torch_call
+from .base import AnalogLayerBase
+
+Arrays = dict[str, Any]
+REMEMBERED = 64  # calls whose backward may still come
+
+
+class Live(dict):
+    """A layer's arrays by name; setting an item sets the layer's."""
+
+    def __init__(self, found: Arrays, write: Callable[[str, Any], None]) -> None:
+        super().__init__(found)
+        self._write = write
+
+    def __setitem__(self, name: str, array: Any) -> None:
+        self._write(name, array)
+        super().__setitem__(name, array)
+
+
+class TiledLayer(AnalogLayerBase, Holder):
+    """Parameters and state by name, a forward that remembers, a backward that adds up; a torch module with torch.
+
+    Arrays: `layer(x)` gives an array, `backward(dy)` takes the gradient of the last call that has not been taken yet
+    and adds to `grads`.  Tensors: `layer(x)` gives a tensor with autograd.  A kind of layer says which node it is
+    (_spec), what it takes (_sizes, _any_sizes).
+    """
+
+    mapped_in_place = False  # the tiles stand in the layer itself
+
+    def __init__(self, spec: LayerSpec, rpu_config: Any, seed: int | None) -> None:
+        super().__init__()
+        self.rpu_config, self._spec = rpu_config, spec
+        torch = torch_in_use()
+        if seed is None:
+            seed = 0 if torch is None else int(torch.randint(2**31 - 1, (1,)))
+        self._seed, self._calls = int(seed), 0
+        self._grads: Arrays = {}
+        self._saved: list[tuple[Any, Any, Any]] = []
+        self.use_bias = spec.bias
+        if not self.mapped_in_place:
+            self.bias = spec.bias
+        rng = np.random.default_rng(seed)
+        bound = 1 / math.sqrt(math.prod(spec.shape[1:]))
+        self._build(
+            rng.uniform(-bound, bound, spec.shape).astype(np.float32),
+            rng.uniform(-bound, bound, spec.shape[0]).astype(np.float32) if spec.bias else None,
+        )
+
+    # ---- what a kind of layer says ------------------------------------------------------------------------
+
+    def _any_sizes(self) -> tuple:
+        raise TileError(f"{type(self).__name__} is not a layer by itself: take a linear one or a convolution")
+
+    def _sizes(self, x: Any) -> tuple:
+        raise TileError(f"{type(self).__name__} is not a layer by itself: take a linear one or a convolution")
+
+    # ---- tiles --------------------------------------------------------------------------------------------
+
+    @property
+    def _settings(self) -> Any:
+        return self._spec.settings
+
+    @property
+    def weight(self) -> None:
+        """None, as aihwkit's: see get_weights."""
+        return None
+
+    def _build(self, weight: np.ndarray, bias: np.ndarray | None) -> None:
+        graph, layer = self._graph(weight, bias)
+        self._layer: AnalogLayer = layer
+        kind = kind_of_tile(self._spec.settings)
+        tiles = []
+        for k, part in enumerate(layer.parts):
+            held = graph.params[f"{part.prefix}weight"]
+            tiles.append(kind(self._spec.settings, self, (len(held), held[0].size), self._seed + 7919 * k))
+        if layer.parts[0].prefix == "":
+            self.analog_module: Any = tiles[0]
+        else:
+            blocks = 1 + max(int(p.prefix.split("_")[1]) for p in layer.parts)
+            rows = [tiles[i * len(tiles) // blocks : (i + 1) * len(tiles) // blocks] for i in range(blocks)]
+            array = module_list([module_list(row) for row in rows])
+            if self.mapped_in_place:
+                self.array = array
+            else:
+                self.analog_module = TileModuleArray()
+                self.analog_module.array = array
+        self._fill(graph)
+
+    def _holders(self) -> list[tuple[str, Any]]:
+        """(prefix in the graph, what holds its tensors): the tiles, then what they have in common."""
+        parts = self._layer.parts
+        if parts[0].prefix == "":
+            return [("", self.analog_module)]
+        root = self if self.mapped_in_place else self.analog_module
+        tiles = [tile for row in root.array for tile in row]
+        return [*((p.prefix, t) for p, t in zip(parts, tiles, strict=True)), ("", root)]
+
+    def _fill(self, graph: Graph) -> None:
+        left_params, left_state = dict(graph.params), dict(graph.buffers)
+        for prefix, holder in self._holders():
+            mine = [
+                {k[len(prefix) :]: left.pop(k) for k in list(left) if k.startswith(prefix)}
+                for left in (left_params, left_state)
+            ]
+            holder.fill(*mine)
+
+    def _places(self) -> Iterator[tuple[str, Any, str]]:
+        for prefix, holder in self._holders():
+            for name in holder.names:
+                yield prefix + name, holder, name
+
+    def _graph(self, weight: Any = None, bias: Any = None) -> tuple[Graph, AnalogLayer]:
+        return self._spec.write(self._any_sizes(), weight, bias)
+
+    def _write(self, name: str, array: Any) -> None:
+        for flat, holder, own in self._places():
+            if flat == name:
+                holder.write(own, array)
+                return
+        raise TileError(f"{type(self).__name__} has no tensor {name!r}: it has {[n for n, _, _ in self._places()]}")
+
+    def _read(self, trained: bool) -> Live:
+        found = {n: h.numbers(o) for n, h, o in self._places() if (o in h.trained) == trained}
+        # JAX arrays are immutable; torch's memory is copied.
+        return Live(
+            {n: jnp.asarray(np.array(a)) if isinstance(a, np.ndarray) else a for n, a in found.items()}, self._write
+        )
+
+    @property
+    def params(self) -> Live:
+        """What is trained, {name: array}; setting an item, or all, sets the layer's."""
+        return self._read(True)
+
+    @params.setter
+    def params(self, new: Arrays) -> None:
+        for name, array in new.items():
+            self._write(name, array)
+
+    @property
+    def state(self) -> Live:
+        """What the layer holds besides: scales, counters, ranges and quantizers that are not trained."""
+        return self._read(False)
+
+    @state.setter
+    def state(self, new: Arrays) -> None:
+        for name, array in new.items():
+            self._write(name, array)
+
+    @property
+    def grads(self) -> Arrays:
+        """{name: dL/d name} added up by backward; those of the torch parameters in torch."""
+        if not in_torch():
+            return self._grads
+        found = {n: (h.tensor(o), o in h.trained) for n, h, o in self._places()}
+        return {n: jnp.asarray(np.array(t.grad)) for n, (t, yes) in found.items() if yes and t.grad is not None}
+
+    def set_weights(self, weight: Any, bias: Any = None) -> None:
+        """Put a logical weight (and bias) into the tiles; scales start anew, ranges stay."""
+        weight = np.array(weight.detach().cpu() if is_tensor(weight) else weight, np.float32)
+        if weight.shape != self._spec.shape:
+            if weight.size != math.prod(self._spec.shape) or weight.shape[:1] != self._spec.shape[:1]:
+                raise TileError(f"weight has shape {weight.shape}: expected {self._spec.shape}")
+            weight = weight.reshape(self._spec.shape)
+        if bias is not None:
+            bias = np.array(bias.detach().cpu() if is_tensor(bias) else bias, np.float32)
+        if bias is None and self._spec.bias:
+            bias = self.get_weights()[1]
+            bias = np.array(bias.detach() if is_tensor(bias) else bias, np.float32)
+        graph, _ = self._graph(weight, bias if self._spec.bias else None)
+        for name, array in {**graph.params, **graph.buffers}.items():
+            own = name.rsplit(".", 1)[-1]
+            if not own.startswith(("input_range", "out_noise_values")):
+                self._write(name, array)
+        for tile in self.analog_tiles():
+            tile.forget()
+        self._saved = []
+
+    def get_weights(self) -> tuple[Any, Any]:
+        """(weight, bias): the logical ones, scales included; tensors in torch."""
+        graph, layer = self._graph()
+        weight, bias = logical_weights(graph, layer, self.params, self.state)
+        if in_torch():
+            return tensor_of(weight), None if bias is None else tensor_of(bias)
+        return weight, bias
+
+    # ---- calls --------------------------------------------------------------------------------------------
+
+    def forward(self, x: Any) -> Any:
+        if self.watcher is not None:
+            seen, ideal = self.watcher
+            seen(self, x)
+            if ideal:
+                return self._ideal(x)
+        if is_tensor(x):
+            self._saved = []
+            return torch_call(self, x)
+        x = jnp.asarray(x)
+        run, back = compiled(self._spec, self._sizes(x), self.training)
+        self._calls += 1
+        params, state = self.params, self.state
+        y, saved, params_moved, state_moved = run(dict(params), dict(state), x, self._seed, self._calls)
+        for name, array in {**params_moved, **state_moved}.items():
+            self._write(name, array)
+        large = {**params, **params_moved}
+        self._saved = [*(self._saved[-REMEMBERED:] if self.training else ()), (back, large, saved)]
+        return y
+
+    watcher: Any = None
+    """(called with the layer and its input before each call, whether products are to be ideal then)"""
+
+    def windows(self, x: np.ndarray) -> np.ndarray:
+        """f[..., in]: the rows that the tiles multiply."""
+        return x
+
+    def _ideal(self, x: Any) -> Any:
+        """The output of perfect products, ranges that are set included."""
+        spec = replace(self._spec, settings=perfect(self._spec.settings))
+        array = jnp.asarray(np.array(x.detach().cpu() if is_tensor(x) else x))
+        run, _ = compiled(spec, self._sizes(array), False, save=False)
+        names = [{*d} for d in self._wanted(spec)]
+        found = {**self.params, **self.state}
+        params, state = ({k: found[k] for k in n} for n in names)
+        y = run(params, state, array, self._seed, 0)[0]
+        return tensor_of(finished(y), x) if is_tensor(x) else y
+
+    def _wanted(self, spec: LayerSpec) -> tuple[Arrays, Arrays]:
+        graph, _ = spec.write(self._any_sizes())
+        return graph.params, graph.buffers
+
+    def backward(self, dy: Any) -> Any:
+        """dL/dx of the last call whose gradient was not taken yet; dL/d parameters are added to `grads`."""
+        if is_tensor(dy):
+            raise TileError("backward takes an array, after a call with an array; tensors have loss.backward()")
+        if not self._saved:
+            raise TileError("backward needs a call of the layer first, with an array; tensors have loss.backward()")
+        back, params, saved = self._saved.pop() if len(self._saved) > 1 else self._saved[0]
+        grads, dx = back(dict(params), saved, jnp.asarray(dy))
+        self._add(grads)
+        return dx
+
+    def _add(self, grads: Arrays) -> None:
+        if not in_torch():
+            self._grads = {k: self._grads[k] + g if k in self._grads else g for k, g in grads.items()}
+            return
+        held = {n: h.tensor(o) for n, h, o in self._places()}
+        for name, g in grads.items():
+            new = tensor_of(finished(g), held[name])
+            held[name].grad = new if held[name].grad is None else held[name].grad + new
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        self._grads = {}
+        if in_torch():
+            super().zero_grad(set_to_none)  # type: ignore[misc]  # torch.nn.Module has it
+
+    def post_update_step(self) -> None:
+        """Clip and map the weights, as the config says; aihwkit.optim calls it after each step."""
+        update = compiled_post_update(self._spec, self._any_sizes())
+        self._saved = []
+        if update is None:
+            return
+        held = {n: (h.numbers(o), o in h.trained) for n, h, o in self._places()}
+        changed = update({n: a for n, (a, t) in held.items() if t}, {n: a for n, (a, t) in held.items() if not t})
+        for name, array in {**finished(changed)[0], **changed[1]}.items():
+            self._write(name, array)
+
+    remap_analog_weights = post_update_step
+
+    # ---- ranges -------------------------------------------------------------------------------------------
+
+    @property
+    def input_range(self) -> Any:
+        """The range of the only tile; of several, the first."""
+        return next((jnp.asarray(np.array(h.numbers(o))) for _, h, o in self._places() if o == "input_range"), None)
+
+    def set_input_range(self, value: Any) -> None:
+        """|value| becomes the range of every tile."""
+        found = [name for name, _, own in self._places() if own == "input_range"]
+        if not found:
+            raise ConfigError("Input range is not enabled: pre_post.input_range.enable is False")
+        value = np.abs(np.reshape(np.array(value.detach() if is_tensor(value) else value, np.float32), -1)[:1])
+        for name in found:
+            self._write(name, value)
+
+    # ---- checkpoints --------------------------------------------------------------------------------------
+
+    def parameters(self, *args: Any, **kwargs: Any) -> Any:
+        """For aihwkit.optim, which asks a layer for what it holds; in torch as of any module."""
+        return super().parameters(*args, **kwargs) if in_torch() else [self]
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """All that the layer holds, by name: plain arrays, nothing pickled; in torch as of any module."""
+        if in_torch():
+            return super().state_dict(*args, **kwargs)
+        return {**self.params, **self.state, "noise_draw": np.array([self._seed, self._calls], np.int64)}
+
+    def load_state_dict(self, state_dict: Any, *args: Any, **kwargs: Any) -> Any:
+        if in_torch():
+            return super().load_state_dict(state_dict, *args, **kwargs)
+        own = {*self.params, *self.state}
+        missing = own ^ (set(state_dict) - {"noise_draw"})
+        if missing:
+            raise TileError(f"a state of this layer has {sorted(own)}; these do not match: {sorted(missing)}")
+        for name in own:
+            self._write(name, jnp.asarray(state_dict[name]))
+        if "noise_draw" in state_dict:
+            self.go_on_from(*state_dict["noise_draw"])
+        return None
+
+    def draws(self) -> tuple[int, int]:
+        """(seed, number of calls): where the layer's noise stands."""
+        return self._seed, self._calls
+
+    def go_on_from(self, seed: int, calls: int) -> None:
+        """Draw as a layer does that stands there; see draws."""
+        self._seed, self._calls = int(seed), int(calls)
+
+    def to_torch(self) -> None:
+        """The layer was made before torch was imported: its tiles have become torch modules by now."""
+        for tile in self.analog_tiles():
+            tile.analog_ctx = context_of(tile.shape, self)
+        super().to_torch()
+
+    def extra_repr(self) -> str:
+        return f"{', '.join(map(str, self._spec.shape))}, bias={self.use_bias}, {in_order(self._layer.parts)}"
+
+    @classmethod
+    def _config(cls, rpu_config: Any) -> Any:
+        return InferenceRPUConfig() if rpu_config is None else rpu_config
+
+    @staticmethod
+    def _settings_of(rpu_config: Any) -> Any:
+        return settings(rpu_config)

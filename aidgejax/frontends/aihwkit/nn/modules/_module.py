@@ -1,0 +1,119 @@
+"""The base of every layer: torch.nn.Module where torch is in use, a small module of our own otherwise.
+
+torch is never imported here: once it has been imported by somebody else, `adopt_torch` puts torch.nn.Module under
+`Module`, for all layers that there are and will be.  What goes into a layer decides what comes out: a tensor gives a
+tensor with autograd, an array an array.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+ON_ADOPTION: list[Callable[[Any], None]] = []
+"""What else becomes torch's then: called with the module torch."""
+
+_MADE: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def torch_in_use() -> Any:
+    """The module torch, if somebody has imported it; None otherwise."""
+    torch = sys.modules.get("torch")
+    return torch if torch is not None and hasattr(torch, "nn") and hasattr(torch.nn, "Module") else None
+
+
+def is_tensor(x: Any) -> bool:
+    torch = torch_in_use()
+    return torch is not None and isinstance(x, torch.Tensor)
+
+
+class ArrayModule:
+    """Children by attribute, in order; training or not; what torch.nn.Module has of these, under the same names."""
+
+    training = True
+
+    def __init__(self) -> None:
+        self.training = True
+        _MADE.add(self)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if any(is_tensor(a) for a in args):
+            adopt_torch()
+            return self(*args, **kwargs)
+        return self.forward(*args, **kwargs)  # type: ignore[attr-defined]  # every kind of layer has one
+
+    def named_children(self) -> Iterator[tuple[str, Any]]:
+        for name, child in vars(self).items():
+            if isinstance(child, Module):
+                yield name, child
+
+    def children(self) -> Iterator[Any]:
+        return (child for _, child in self.named_children())
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Any]]:
+        yield prefix, self
+        for name, child in self.named_children():
+            yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
+
+    def modules(self) -> Iterator[Any]:
+        return (module for _, module in self.named_modules())
+
+    def add_module(self, name: str, module: Any) -> None:
+        setattr(self, name, module)
+
+    def parameters(self) -> list[Any]:
+        """The layers that hold parameters, for aihwkit.optim."""
+        return [p for child in self.children() for p in child.parameters()]
+
+    def train(self, mode: bool = True) -> Any:
+        for module in self.modules():
+            module.training = bool(mode)
+        return self
+
+    def eval(self) -> Any:
+        return self.train(False)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain arrays by name, nothing pickled; see aidgejax.checkpoint."""
+        return {f"{n}.{k}": v for n, child in self.named_children() for k, v in child.state_dict().items()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for name, child in self.named_children():
+            mine = {k[len(name) + 1 :]: v for k, v in state_dict.items() if k.startswith(f"{name}.")}
+            if mine or child.state_dict():
+                child.load_state_dict(mine)
+
+    def to_torch(self) -> None:
+        """Called once, when torch.nn.Module takes the place of this class: move what is held into it."""
+
+
+class Module(ArrayModule):
+    """See the top of this file."""
+
+
+def adopt_torch() -> bool:
+    """Whether layers are torch modules from now on: they are as soon as torch has been imported."""
+    torch = torch_in_use()
+    if torch is None:
+        return False
+    if Module.__bases__ == (ArrayModule,):
+        made = list(_MADE)
+        Module.__bases__ = (torch.nn.Module,)
+        for adopt in ON_ADOPTION:
+            adopt(torch)
+        for module in made:
+            held = dict(vars(module))
+            vars(module).clear()
+            torch.nn.Module.__init__(module)
+            for name, value in held.items():
+                setattr(module, name, value)
+        for module in made:
+            module.to_torch()
+    return True
+
+
+def in_torch() -> bool:
+    """Whether Module is torch.nn.Module by now."""
+    return Module.__bases__ != (ArrayModule,)

@@ -1,0 +1,5 @@
+"""aihwkit.nn.modules.linear_mapped"""
+
+from .linear import AnalogLinearMapped
+
+__all__ = ["AnalogLinearMapped"]

@@ -1,0 +1,105 @@
+"""AnalogRNN: layers of analog cells."""
+
+from __future__ import annotations
+
+import math
+import sys
+import warnings
+from typing import Any
+
+from .._module import Module
+from .._tile import module_list
+from ..container import AnalogContainerBase
+from .cells import AnalogGRUCell, AnalogLSTMCell, needed_torch
+from .layers import AnalogBidirRNNLayer, AnalogRNNLayer
+
+
+class ModularRNN(Module):
+    """Layers one above the other, with dropout between."""
+
+    def __init__(self, num_layers: int, layer: Any, dropout: float, first: tuple, others: tuple) -> None:
+        super().__init__()
+        self.layers = module_list([layer(*(others if k else first)) for k in range(num_layers)])
+        self.num_layers, self.dropout = num_layers, float(dropout)
+        if dropout > 0 and num_layers == 1:
+            warnings.warn("dropout acts between layers: with num_layers=1 it does nothing", UserWarning, stacklevel=3)
+
+    def get_zero_state(self, batch_size: int) -> list[Any]:
+        return [layer.get_zero_state(batch_size) for layer in self.layers]
+
+    def forward(self, input_: Any, states: Any) -> tuple[Any, list[Any]]:
+        new, y = [], input_
+        for k, (layer, state) in enumerate(zip(self.layers, states, strict=True)):
+            y, state = layer(y, state)
+            if k + 1 < self.num_layers and self.dropout:
+                y = sys.modules["torch"].nn.functional.dropout(y, self.dropout, self.training)
+            new.append(state)
+        return y, new
+
+
+class AnalogRNN(AnalogContainerBase):
+    """(outputs, states of each layer) of x [time, batch, features].
+
+    cell: AnalogVanillaRNNCell, AnalogLSTMCell, AnalogLSTMCellCombinedWeight or AnalogGRUCell.  Weights and biases start
+    uniform within 1 / sqrt(hidden_size); xavier: as torch's xavier_uniform_, biases 0.  For tensors.
+    """
+
+    def __init__(
+        self,
+        cell: Any,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        rpu_config: Any = None,
+        tile_module_class: Any = None,
+        xavier: bool = False,
+        num_layers: int = 1,
+        bidir: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        needed_torch(type(self).__name__)
+        super().__init__()
+        rest = (hidden_size, bias, rpu_config, tile_module_class)
+        kind = AnalogBidirRNNLayer if bidir else AnalogRNNLayer
+        width = 2 * hidden_size if bidir else hidden_size
+        self.rnn = ModularRNN(num_layers, kind, dropout, (cell, input_size, *rest), (cell, width, *rest))
+        self.hidden_size, self.bidir = hidden_size, bidir
+        self.reset_parameters(xavier)
+
+    def reset_parameters(self, xavier: bool = False) -> None:
+        torch = sys.modules["torch"]
+        bound = 1 / math.sqrt(self.hidden_size)
+        with torch.no_grad():
+            for module in self.modules():
+                if not hasattr(module, "set_weights") and not isinstance(module, torch.nn.Linear):
+                    continue
+                analog = hasattr(module, "set_weights")
+                weight, bias = module.get_weights() if analog else (module.weight, module.bias)
+                if xavier:
+                    torch.nn.init.xavier_uniform_(weight)
+                else:
+                    weight.uniform_(-bound, bound)
+                if bias is not None:
+                    bias.zero_() if xavier else bias.uniform_(-bound, bound)
+                if analog:
+                    module.set_weights(weight, bias)
+
+    def get_zero_state(self, batch_size: int) -> list[Any]:
+        return self.rnn.get_zero_state(batch_size)
+
+    def forward(self, input_: Any, states: Any = None) -> tuple[Any, list[Any]]:
+        return self.rnn(input_, self.get_zero_state(input_.shape[1]) if states is None else states)
+
+
+class AnalogLSTM(AnalogRNN):
+    """AnalogRNN of AnalogLSTMCell; not one of aihwkit's names."""
+
+    def __init__(self, input_size: int, hidden_size: int, *args: Any, **kwargs: Any) -> None:
+        super().__init__(AnalogLSTMCell, input_size, hidden_size, *args, **kwargs)
+
+
+class AnalogGRU(AnalogRNN):
+    """AnalogRNN of AnalogGRUCell; not one of aihwkit's names."""
+
+    def __init__(self, input_size: int, hidden_size: int, *args: Any, **kwargs: Any) -> None:
+        super().__init__(AnalogGRUCell, input_size, hidden_size, *args, **kwargs)

@@ -1,0 +1,156 @@
+"""AnalogSGD, AnalogAdam and AnalogOptimizer: torch's optimizers with torch, aidgejax.optim's rules for arrays."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ....training import optim as rules
+from ..exceptions import ArgumentError
+from ..nn.modules._module import ON_ADOPTION, adopt_torch
+
+
+class ArrayOptimizer:
+    """An aidgejax.optim.Optimizer over the layers that a model's `parameters()` lists."""
+
+    def __init__(self, parameters: Iterable[Any], rule: rules.Optimizer, **settings: Any) -> None:
+        self._layers, self._rule = list(parameters), rule
+        self.param_groups: list[dict[str, Any]] = [{"params": self._layers, **settings}]
+        self._states = [rule.init(dict(layer.params)) for layer in self._layers]
+
+    @property
+    def lr(self) -> float:
+        return self.param_groups[0]["lr"]
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        self.param_groups[0]["lr"] = value
+
+    def step(self, closure: Any = None) -> Any:
+        loss = None if closure is None else closure()
+        for k, layer in enumerate(self._layers):
+            params = dict(layer.params)
+            grads = {name: layer.grads.get(name) for name in params}
+            layer.params, self._states[k] = self._rule.update(params, grads, self._states[k], self.lr)
+        return loss
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for layer in self._layers:
+            layer.zero_grad()
+
+    def state_dict(self) -> dict[str, Any]:
+        """{"state": {number of the layer: the rule's state, leaves in order}, "param_groups": the settings}."""
+        leaves = {k: [np.asarray(a) for a in jax.tree.leaves(state)] for k, state in enumerate(self._states)}
+        settings = {k: v for k, v in self.param_groups[0].items() if k != "params"}
+        return {"state": leaves, "param_groups": [{**settings, "params": list(range(len(self._layers)))}]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there.  ArgumentError where it is of other layers or another optimizer."""
+        new = []
+        for k, state in enumerate(self._states):
+            old, tree = jax.tree.flatten(state)
+            found = state_dict["state"].get(k, state_dict["state"].get(str(k)))
+            if found is None or [np.shape(a) for a in found] != [np.shape(a) for a in old]:
+                raise ArgumentError(f"the state is of another optimizer or model: layer {k} does not match")
+            new.append(jax.tree.unflatten(tree, [jnp.asarray(a) for a in found]))
+        self._states = new
+        self.param_groups[0] |= {k: v for k, v in state_dict["param_groups"][0].items() if k != "params"}
+
+
+class ArraySGD(ArrayOptimizer):
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+    ) -> None:
+        rule = rules.sgd(momentum, dampening, weight_decay, nesterov)
+        super().__init__(params, rule, lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay,
+                         nesterov=nesterov)  # fmt: skip
+
+
+class ArrayAdam(ArrayOptimizer):
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(params, rules.adam(*betas, eps, weight_decay), lr=lr, betas=betas, eps=eps,
+                         weight_decay=weight_decay)  # fmt: skip
+
+
+class AnalogOptimizerMixin:
+    """After each step of the class beside it, weights of analog layers are clipped, mapped and drawn anew."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        adopt_torch()
+        return super().__new__(cls)
+
+    def analog_layers(self) -> list[Any]:
+        """The analog layers whose parameters it holds, each once."""
+        groups = self.param_groups  # type: ignore[attr-defined]  # of the optimizer beside it
+        found: dict[int, Any] = {}
+        for p in (p for group in groups for p in group["params"]):
+            layer = p if hasattr(p, "post_update_step") else getattr(p, "analog_layer", None)
+            if layer is not None:
+                found[id(layer)] = layer
+        return list(found.values())
+
+    def step(self, closure: Any = None) -> Any:
+        loss = super().step(closure)  # type: ignore[misc]  # of the optimizer beside it
+        for layer in self.analog_layers():
+            layer.post_update_step()
+        return loss
+
+    def regroup_param_groups(self, *_: Any) -> None:
+        """With torch: each analog context forms a group of its own, after the others, as in aihwkit."""
+        groups = self.param_groups  # type: ignore[attr-defined]  # of the optimizer beside it
+        contexts = [p for group in groups for p in group["params"] if hasattr(p, "analog_layer")]
+        for group in groups:
+            group["params"] = [p for p in group["params"] if not hasattr(p, "analog_layer")]
+        groups[:] = [g for g in groups if g["params"]]
+        for p in contexts:
+            self.add_param_group({"params": [p]})  # type: ignore[attr-defined]  # of torch's optimizer
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """For all groups."""
+        for group in self.param_groups:  # type: ignore[attr-defined]  # of the optimizer beside it
+            group["lr"] = learning_rate
+
+
+class AnalogSGD(AnalogOptimizerMixin, ArraySGD):
+    """Stochastic gradient descent, then what follows a step; torch.optim.SGD with torch."""
+
+
+class AnalogAdam(AnalogOptimizerMixin, ArrayAdam):
+    """Adam, then what follows a step; torch.optim.Adam with torch."""
+
+
+class AnalogOptimizer(AnalogOptimizerMixin):
+    """AnalogOptimizer(torch.optim.X, params, ...): X with what follows a step."""
+
+    def __new__(cls, optimizer_cls: Any, *args: Any, **kwargs: Any) -> Any:
+        adopt_torch()
+        kind = type(f"AnalogOptimizer{optimizer_cls.__name__}", (AnalogOptimizerMixin, optimizer_cls), {})
+        return kind(*args, **kwargs)
+
+
+def _adopt(torch: Any) -> None:
+    AnalogSGD.__bases__ = (AnalogOptimizerMixin, torch.optim.SGD)
+    AnalogAdam.__bases__ = (AnalogOptimizerMixin, torch.optim.Adam)
+
+
+ON_ADOPTION.append(_adopt)
+if "torch" in sys.modules:
+    adopt_torch()

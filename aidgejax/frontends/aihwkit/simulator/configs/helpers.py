@@ -1,0 +1,7 @@
+"""aihwkit.simulator.configs.helpers"""
+
+from ...simulator._in_memory import lookup
+
+__all__ = []
+
+__getattr__ = lookup(__name__, "build_config")

@@ -1,0 +1,1 @@
+"""aihwkit.simulator.digital_low_precision"""

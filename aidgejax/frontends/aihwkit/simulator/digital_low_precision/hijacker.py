@@ -1,0 +1,7 @@
+"""aihwkit.simulator.digital_low_precision.hijacker"""
+
+from ...simulator._in_memory import lookup
+
+__all__ = []
+
+__getattr__ = lookup(__name__, "QuantizationHijacker")

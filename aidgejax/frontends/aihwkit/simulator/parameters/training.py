@@ -1,0 +1,5 @@
+"""aihwkit.simulator.parameters.training"""
+
+from .....analog.config import UpdateParameters
+
+__all__ = ["UpdateParameters"]

@@ -1,0 +1,60 @@
+"""Every public name of aihwkit can be imported from where scripts import it; presets have the original's fields."""
+
+import importlib
+from enum import Enum
+
+import pytest
+
+from aidgejax.errors import AidgeJaxError
+
+from ...golden.aihwkit import table
+
+HERE = "aidgejax.frontends."
+TABLE = table("import_paths")["names"]
+PATHS = sorted({p for x in TABLE.values() for p in x["paths"]})
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_names_are_where_the_original_has_them(path):
+    module = importlib.import_module(HERE + path)
+    missing = [n for n, x in TABLE.items() if path in x["paths"] and not hasattr(module, n)]
+    assert not missing
+
+
+@pytest.mark.parametrize(
+    "path, name",
+    [("simulator.configs", "SingleRPUConfig"), ("simulator.configs.devices", "ConstantStepDevice"),
+     ("simulator.presets", "ReRamESPreset")],
+)  # fmt: skip
+def test_what_is_out_of_scope_says_so_when_it_is_made(path, name):
+    found = getattr(importlib.import_module(f"{HERE}aihwkit.{path}"), name)
+    with pytest.raises(AidgeJaxError, match="in-memory training"):
+        found()
+    assert not importlib.import_module(f"{HERE}aihwkit.simulator.rpu_base").cuda.is_compiled()
+
+
+def flat(value, path=""):
+    """{dotted field: value} as the table of presets writes it."""
+    if isinstance(value, Enum):
+        return {path: f"{type(value).__name__}.{value.name}"}
+    if isinstance(value, type):
+        return {path: value.__name__}
+    if not hasattr(value, "__dict__"):
+        return {path: value}
+    found = {f"{path}.__class__" if path else "__class__": type(value).__name__}
+    for k, v in vars(value).items():
+        found |= flat(v, f"{path}.{k}" if path else k)
+    return found
+
+
+PRESETS = {n: x for k, t in table("presets").items() if k.startswith(("inference", "web")) for n, x in t.items()}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_field_by_field(name):
+    modules = [importlib.import_module(f"{HERE}aihwkit.simulator.presets.{m}") for m in ("inference", "web", "utils")]
+    preset = next(getattr(m, name) for m in modules if hasattr(m, name))
+    found, want = flat(preset()), PRESETS[name].get("all", PRESETS[name]["sets"])
+    assert {k: found.get(k) for k in want if k in found} == {k: v for k, v in want.items() if k in found}
+    left_out = {k for k in want if k not in found}
+    assert all(k.split(".")[-1] in ("scale_ratio", "simulator_tile_class") for k in left_out), left_out

@@ -1,0 +1,283 @@
+"""torch in front of the tiles: needs torch (run with -m peer)."""
+
+import copy
+import io
+
+import numpy as np
+import pytest
+
+from aidgejax.frontends.aihwkit.exceptions import TileError
+from aidgejax.frontends.aihwkit.inference import drift_analog_weights, program_analog_weights
+from aidgejax.frontends.aihwkit.nn import (
+    AnalogConv1dMapped,
+    AnalogConv2d,
+    AnalogConv2dMapped,
+    AnalogLinear,
+    AnalogLinearMapped,
+    AnalogRNN,
+    AnalogSequential,
+)
+from aidgejax.frontends.aihwkit.nn.conversion import convert_to_analog, convert_to_digital
+from aidgejax.frontends.aihwkit.nn.modules.rnn import cells
+from aidgejax.frontends.aihwkit.optim import AnalogAdam, AnalogOptimizer, AnalogSGD
+from aidgejax.frontends.aihwkit.simulator import configs
+from aidgejax.frontends.aihwkit.utils.analog_info import analog_summary
+
+from ...golden.aihwkit import INFERENCE, config_of, family
+
+pytestmark = [pytest.mark.peer, pytest.mark.filterwarnings("ignore")]
+torch = pytest.importorskip("torch")
+
+
+def cases(name):
+    return [pytest.param(c, id=c["name"]) for c in family(name, INFERENCE)]
+
+
+def config_from(case):
+    return config_of({**case, "config": {k: v for k, v in case["config"].items() if "." in k}})
+
+
+def realistic(kind=configs.TorchInferenceRPUConfig):
+    config = kind()
+    config.pre_post.input_range.enable = True
+    config.mapping.weight_scaling_omega = 1.0
+    return config
+
+
+def mlp(config, seed=0):
+    torch.manual_seed(seed)
+    return AnalogSequential(
+        AnalogLinear(6, 5, rpu_config=config), torch.nn.Tanh(), AnalogLinear(5, 3, rpu_config=config)
+    )
+
+
+def described(state):
+    """Shapes and dtypes of a state_dict as the golden cases write them."""
+    return {k: "dict" if isinstance(v, dict) else [list(v.shape), str(v.dtype)[6:]] for k, v in state.items()}
+
+
+@pytest.mark.parametrize("kind", [configs.TorchInferenceRPUConfig, configs.InferenceRPUConfig])
+def test_tensors_and_arrays_give_the_same_bits(kind):
+    a, b = (AnalogLinear(6, 5, rpu_config=realistic(kind), seed=3) for _ in "ab")
+    x = np.random.default_rng(0).normal(size=(7, 6)).astype(np.float32)
+    dy = np.random.default_rng(1).normal(size=(7, 5)).astype(np.float32)
+    t = torch.tensor(x, requires_grad=True)
+    y = a(t)
+    assert isinstance(y, torch.Tensor) and y.requires_grad
+    y.backward(torch.tensor(dy))
+    np.testing.assert_array_equal(y.detach(), b(x))
+    np.testing.assert_array_equal(t.grad, b.backward(dy))
+    assert set(a.grads) == set(b.grads) and {"weight", "bias", "input_range"} <= set(a.grads)
+    for name, g in b.grads.items():
+        np.testing.assert_array_equal(a.grads[name], g)
+
+
+def test_a_mix_within_one_step_is_refused():
+    layer = AnalogLinear(6, 5, rpu_config=realistic())
+    layer(torch.zeros(2, 6))
+    with pytest.raises(TileError, match="loss.backward"):
+        layer.backward(np.zeros((2, 5), np.float32))
+    with pytest.raises(TileError, match="float32"):
+        layer(torch.zeros(2, 6, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("kind", [AnalogSGD, AnalogAdam])
+def test_training_in_place_changes_no_array_and_no_old_output(kind):
+    model = mlp(realistic())
+    optimizer = kind(model.parameters(), lr=0.05)
+    optimizer.regroup_param_groups(model)
+    assert isinstance(optimizer, torch.optim.SGD if kind is AnalogSGD else torch.optim.Adam)
+    x, y = torch.randn(16, 6), torch.randn(16, 3)
+    kept, losses = [], []
+    for _ in range(30):
+        optimizer.zero_grad()
+        out = model(x)
+        loss = ((out - y) ** 2).mean()
+        arrays = dict(model[0].params)
+        kept.append((out.detach(), out.detach().clone(), arrays, {k: np.array(v) for k, v in arrays.items()}))
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0]
+    for out, copied, arrays, numbers in kept:
+        assert torch.equal(out, copied)
+        assert all(np.array_equal(arrays[k], numbers[k]) for k in numbers)
+
+
+def test_several_forwards_before_one_backward():
+    config = configs.TorchInferenceRPUConfig()
+    config.forward.is_perfect = True
+    layer = AnalogLinear(4, 3, bias=False, rpu_config=config)
+    w = layer.get_weights()[0].numpy()
+    x1, x2 = torch.randn(5, 4, requires_grad=True), torch.randn(2, 4, requires_grad=True)
+    y1, y2 = layer(x1), layer(x2)
+    (y1.sum() + 3 * y2.sum()).backward()
+    np.testing.assert_allclose(x1.grad, np.ones((5, 3)) @ w, rtol=1e-5)
+    np.testing.assert_allclose(x2.grad, 3 * np.ones((2, 3)) @ w, rtol=1e-5)
+    want = np.ones((3, 5)) @ x1.detach().numpy() + 3 * np.ones((3, 2)) @ x2.detach().numpy()
+    np.testing.assert_allclose(layer.analog_module.tile.weight.grad, want, rtol=1e-4, atol=1e-5)
+
+
+def test_weights_written_before_the_backward_are_noticed():
+    layer = AnalogLinear(4, 3, rpu_config=realistic())
+    y = layer(torch.randn(2, 4))
+    with torch.no_grad():
+        layer.analog_module.tile.weight.add_(1.0)
+    with pytest.raises(RuntimeError, match="inplace"):
+        y.sum().backward()
+
+
+@pytest.mark.parametrize("kind", [configs.TorchInferenceRPUConfig, configs.InferenceRPUConfig])
+def test_saved_and_loaded_training_goes_on_to_the_same_bits(kind):
+    def run(model, optimizer, steps):
+        x, y = torch.linspace(-1, 1, 60).reshape(10, 6), torch.linspace(0, 1, 30).reshape(10, 3)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            ((model(x) - y) ** 2).mean().backward()
+            optimizer.step()
+
+    config = realistic(kind)
+    config.modifier.type, config.modifier.std_dev = configs.WeightModifierType.ADD_NORMAL, 0.05
+    model, other = mlp(config), mlp(config, seed=9)
+    optimizer, second = (AnalogAdam(m.parameters(), lr=0.02) for m in (model, other))
+    run(model, optimizer, 4)
+    file = io.BytesIO()
+    torch.save((model.state_dict(), optimizer.state_dict()), file)
+    file.seek(0)
+    held, moments = torch.load(file)
+    other.load_state_dict(held)
+    second.load_state_dict(moments)
+    run(model, optimizer, 4)
+    run(other, second, 4)
+    for a, b in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_drifted_checkpoint_loads_and_drifts_on():
+    model, other = mlp(realistic()).eval(), mlp(realistic(), seed=5).eval()
+    program_analog_weights(model, None)
+    drift_analog_weights(model, 3600.0)
+    assert model[0].analog_module.alpha.item() != 1
+    other.load_state_dict(copy.deepcopy(model.state_dict()))
+    x = torch.randn(3, 6)
+    assert torch.equal(other[0].analog_module.alpha, model[0].analog_module.alpha)
+    drift_analog_weights(model, 86400.0)
+    drift_analog_weights(other, 86400.0)
+    assert torch.equal(model[0].get_weights()[0], other[0].get_weights()[0]) and model(x).shape == (3, 3)
+
+
+NETS = {
+    "linear": lambda n: n.Linear(6, 4),
+    "linear_nobias": lambda n: n.Linear(6, 4, bias=False),
+    "cnn": lambda n: n.Sequential(
+        n.Conv2d(1, 3, 3, padding=1), n.BatchNorm2d(3), n.ReLU(), n.MaxPool2d(2), n.Flatten(), n.Linear(12, 4)
+    ),
+}
+
+
+@pytest.mark.parametrize("case", [c for c in cases("conversion") if NETS.get(c.values[0]["config"]["net"])])
+def test_conversion(case):
+    i, e = case["inputs"], case["expected"]
+    net = NETS[case["config"]["net"]](torch.nn)
+    net.load_state_dict({k[6:]: torch.tensor(v) for k, v in i.items() if k.startswith("state.")}, strict=False)
+    made = convert_to_analog(net, config_from(case), **case["config"]["kwargs"])
+    assert type(made).__name__ == e["root"] and type(net).__name__ == e["root_before"]
+    assert [[n, type(m).__name__] for n, m in made.named_modules()] == e["modules"]
+    assert [[n, p.requires_grad] for n, p in made.named_parameters()] == e["parameters"]
+    assert described(made.state_dict()) == e["state_dict"]
+    assert [[n, *t.shape] for n, t in made.named_analog_tiles()] == e["tiles"]
+    assert made.analog_tile_count() == e["analog_tile_count"]
+    x = torch.tensor(i["x"])
+    np.testing.assert_allclose(made.eval()(x).detach(), e["y"], rtol=1e-5, atol=1e-5)
+    back = convert_to_digital(made)
+    assert [[n, type(m).__name__] for n, m in back.named_modules()] == e["digital_modules"]
+    np.testing.assert_allclose(back.eval()(x).detach(), e["digital_y"], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", cases("mapped"))
+def test_mapped_layers(case):
+    kinds = {k.__name__: k for k in (AnalogLinearMapped, AnalogConv1dMapped, AnalogConv2dMapped, AnalogLinear)}
+    i, e = case["inputs"], case["expected"]
+    kind = kinds[case["config"]["cls"]]
+    layer = kind(
+        *case["config"]["args"], bias="b" in i, rpu_config=config_from(case), **case["config"].get("kwargs", {})
+    )
+    layer.set_weights(torch.tensor(i["w"]), torch.tensor(i["b"]) if "b" in i else None)
+    assert described(layer.state_dict()) == e["state_dict"]
+    assert [[n, *t.shape] for n, t in layer.named_analog_tiles()] == e["tiles"]
+    if "y" in e:  # the original's torch tile has no convolution of one axis
+        np.testing.assert_allclose(layer.eval()(torch.tensor(i["x"])).detach(), e["y"], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", cases("rnn"))
+def test_recurrent_networks(case):
+    i, e, c = case["inputs"], case["expected"], case["config"]
+    net = AnalogRNN(getattr(cells, c["cell"]), *c["args"], rpu_config=config_from(case), **c["kwargs"])
+    layers = [m for m in net.modules() if isinstance(m, AnalogLinear)]
+    for k, layer in enumerate(layers):
+        layer.set_weights(i[f"w_{k}"], i.get(f"b_{k}"))
+    assert [n for n, _ in net.named_parameters()] == e["parameters"]
+    assert [[n, type(m).__name__] for n, m in net.named_modules()] == e["modules"]
+    x = torch.tensor(i["x"], requires_grad=True)
+    y, states = net(x)
+    (y * torch.tensor(i["g"])).sum().backward()
+    np.testing.assert_allclose(y.detach(), e["y"], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(x.grad, e["grad_x"], rtol=1e-4, atol=1e-5)
+    assert len(states) == c["kwargs"].get("num_layers", 1)
+
+
+@pytest.mark.parametrize("case", cases("optimizer_state"))
+def test_optimizer_states(case):
+    e, c = case["expected"], case["config"]
+    config = config_from(case)
+    model = mlp(config)
+    kwargs = {k: tuple(v) if isinstance(v, list) else v for k, v in c["kwargs"].items()}
+    if c["optimizer"] in ("AnalogSGD", "AnalogAdam"):
+        optimizer = {"AnalogSGD": AnalogSGD, "AnalogAdam": AnalogAdam}[c["optimizer"]](model.parameters(), **kwargs)
+    else:
+        optimizer = AnalogOptimizer(getattr(torch.optim, c["optimizer"].split(":")[-1]), model.parameters(), **kwargs)
+    if c["regroup"]:
+        optimizer.regroup_param_groups(model)
+    x = torch.randn(4, 6)
+    for _ in range(c["steps"]):
+        optimizer.zero_grad()
+        (model(x) ** 2).sum().backward()
+        optimizer.step()
+    names = {id(p): n for n, p in model.named_parameters()}
+    assert list(names.values()) == e["parameter_names"]
+    assert [[names[id(p)] for p in g["params"]] for g in optimizer.param_groups] == e["group_parameter_names"]
+    state = optimizer.state_dict()
+    shapes = {
+        str(k): {n: list(v.shape) for n, v in s.items() if hasattr(v, "shape")} for k, s in state["state"].items()
+    }
+    assert {k: {n: s for n, s in v.items() if n in shapes.get(k, {})} for k, v in e["state"].items()} == shapes
+
+
+@pytest.mark.parametrize("case", [c for c in cases("summary") if c.values[0]["config"]["net"] == "mlp"])
+def test_summary(case):
+    e = case["expected"]
+    found = analog_summary(mlp(config_from(case)), case["inputs"]["input_size"])
+    rows = [layer.layer_summary_dict() | {"tiles": layer.tiles_summary_dict()} for layer in found.layer_summary]
+    assert rows == e["rows"]
+    assert (found.total_tile_number, found.total_nb_analog) == (e["total_tile_number"], e["total_nb_analog"])
+    assert found.model_name == e["model_name"] and len(repr(found).splitlines()[0]) == 200
+
+
+def test_a_convolution_trains_by_torch():
+    torch.manual_seed(0)
+    model = AnalogSequential(
+        AnalogConv2d(1, 4, 3, rpu_config=realistic()),
+        torch.nn.ReLU(),
+        torch.nn.Flatten(),
+        AnalogLinear(64, 2, rpu_config=realistic()),
+    )
+    optimizer = AnalogSGD(model.parameters(), lr=0.05)
+    x, y = torch.randn(32, 1, 6, 6), torch.randint(2, (32,))
+    losses = []
+    for _ in range(25):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] - 0.1

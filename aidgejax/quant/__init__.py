@@ -10,6 +10,7 @@
 Pure functions on graphs.  What a graph remembers of its quantizers is in its nodes, and survives ONNX (notes.py).
 """
 
+from .c_code import c_program
 from .calibrate import calibrate, is_calibrated
 from .convert import Layer, convert, layers, step_names
 from .deploy import to_integer
@@ -26,6 +27,7 @@ from .write import write
 
 __all__ = [
     "bits",
+    "c_program",
     "calibrate",
     "convert",
     "describe",

@@ -40,8 +40,13 @@ def grids_of(graph: Graph) -> dict[str, OnGrid]:
             source = writer.get(quantize.inputs[0]) if isinstance(quantize.inputs[0], str) else None
             if known is None and source is not None and source.op == "Clip":
                 ends = [_number(graph, i) for i in source.inputs[1:3]]
-                if len(ends) == 2 and None not in ends:
-                    low, high = (int(np.rint(np.float32(e) / step.reshape(()))) + int(zero.reshape(())) for e in ends)  # type: ignore[arg-type]  # none is None
+                if len(ends) == 2:
+                    at = [
+                        None if e is None else int(np.rint(np.float32(e) / step.reshape(()))) + int(zero.reshape(()))
+                        for e in ends
+                    ]
+                    low = low if at[0] is None else max(low, at[0])
+                    high = high if at[1] is None else min(high, at[1])
             elif source is not None and source.op in SAME_GRID and all(i in found for i in source.input_names[:1]):
                 before = [found[i] for i in source.input_names if i in found]
                 if all(g.step.tobytes() == step.tobytes() for g in before):  # what goes in comes out

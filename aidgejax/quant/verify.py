@@ -44,12 +44,14 @@ class Report:
 
     rows: per runtime and tensor, in the order of the graph.  reasons: why the equality is not proved (proof.py).
     missing: runtimes that are not installed here.  instructions: the processor's, for products of 8-bit integers.
+    notes: more lines, such as the memory that a program takes.
     """
 
     rows: tuple[Row, ...]
     reasons: tuple[str, ...]
     missing: tuple[str, ...]
     instructions: str
+    notes: tuple[str, ...] = ()
 
     @property
     def values(self) -> int:
@@ -113,6 +115,7 @@ class Report:
         lines.append(f"processor: {self.instructions}")
         if saturates(self.instructions):
             lines.append("without VNNI uint8 x int8 may overflow in onnxruntime: nothing is claimed of it here")
+        lines += self.notes
         lines += [f"{m}: not installed, not checked" for m in self.missing]
         return "\n".join(lines)
 

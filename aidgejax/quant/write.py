@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from .. import onnxio
 from ..errors import GraphError, SettingError
 from ..graph import Graph
 from .batches import Batches
+from .c_code import Program
+from .c_form import program_of, verify_c, write_c
 from .forms import FORMS, in_form, qoperator_reasons
 from .reading import grids_of
 from .runtimes import RUNTIMES
@@ -45,6 +48,8 @@ def write(
     if grade not in ("proved", "counted"):
         raise SettingError(f"grade {grade!r}: expected 'proved' or 'counted'")
     data = _drawn(integers) if data is None else data
+    if form == "c":
+        return _c(integers, path, graph, data, runtimes, grade, unverified)
     made = in_form(integers, form, packed=packed)
     report = None
     if not unverified:
@@ -57,6 +62,31 @@ def write(
         refuse(report, grade, f"{os.fspath(path)} was not written")
     onnxio.write(made, None, path)
     return report
+
+
+def _c(
+    integers: Graph,
+    path: Any,
+    graph: Graph | None,
+    data: Batches,
+    runtimes: Iterable[str],
+    grade: str,
+    unverified: bool,
+) -> Report | None:
+    """The deployed graph is compared as ever, and the compiled program with it."""
+    program, name = program_of(integers)
+    report = None
+    if not unverified:
+        report = verify(graph or integers, integers, data, runtimes)
+        compiled = verify_c(integers, program, name, data, report.reasons)
+        report = replace(report, rows=(*report.rows, *compiled.rows), notes=(_memory(program),))
+        refuse(report, grade, f"{os.fspath(path)} was not written")
+    write_c(program, name, path)
+    return report
+
+
+def _memory(program: Program) -> str:
+    return f"flash {program.flash} bytes of constants, RAM {program.ram} bytes of activations"
 
 
 def refuse(report: Report, grade: str, consequence: str) -> None:

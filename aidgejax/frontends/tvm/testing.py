@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,8 @@ from .relax.vm import Target
 from .runtime import Device
 
 __all__ = [
-    "assert_allclose", "device_enabled", "enabled_targets", "main", "parameter", "parameters", "parametrize_targets",
+    "assert_allclose", "check_numerical_grads", "device_enabled", "enabled_targets", "main", "parameter", "parameters",
+    "parametrize_targets",
 ]  # fmt: skip
 
 
@@ -38,6 +40,38 @@ def enabled_targets() -> list[tuple[str, Device]]:
     return [(t, Device(Target(t).platform)) for t in ("llvm", "cuda") if device_enabled(t)]
 
 
+def check_numerical_grads(
+    function: Callable[..., Any],
+    input_values: Any,
+    grad_values: Any,
+    function_value: Any = None,
+    delta: float = 1e-3,
+    atol: float = 1e-2,
+    rtol: float = 0.1,
+) -> None:
+    """Compare gradients of a scalar function with central differences.
+
+    function: of as many arrays as input_values.  grad_values: a gradient per input.  Raises AssertionError where an
+    element is off by more than atol + rtol times the difference, as a share of their root mean square.
+    """
+    inputs = [np.array(v) for v in input_values]
+    for k, (x, gradient) in enumerate(zip(inputs, grad_values, strict=True)):
+        differences = np.zeros(x.shape)
+        for at in np.ndindex(x.shape):
+            value = x[at]
+            sides = []
+            for step in (delta, -delta):
+                x[at] = value + step
+                sides.append(float(np.asarray(function(*inputs))))
+            x[at] = value
+            differences[at] = (sides[0] - sides[1]) / (2 * delta)
+        gradient = np.asarray(gradient)
+        scale = np.sqrt(np.mean(np.square(differences))) if x.size else 0.0
+        np.testing.assert_allclose(
+            gradient, differences, rtol=rtol, atol=atol * max(float(scale), 1.0), err_msg=f"gradient of input {k}"
+        )
+
+
 def _pytest() -> Any:
     try:
         import pytest
@@ -47,10 +81,13 @@ def _pytest() -> Any:
 
 
 def parametrize_targets(*targets: Any) -> Any:
-    """Decorates a test of (target, dev): it runs for each target; without targets for all that are there."""
+    """Decorates a test of (target, dev), or of target, to run for each target; by default for all that are there."""
 
     def decorate(function: Callable[..., Any], names: tuple[Any, ...]) -> Any:
-        cases = [(t, Device(Target(t).platform)) for t in names if device_enabled(t)]
+        there = [t for t in names if device_enabled(t)]
+        if "dev" not in inspect.signature(function).parameters:
+            return _pytest().mark.parametrize("target", there)(function)
+        cases = [(t, Device(Target(t).platform)) for t in there]
         return _pytest().mark.parametrize(("target", "dev"), cases)(function)
 
     if len(targets) == 1 and callable(targets[0]):

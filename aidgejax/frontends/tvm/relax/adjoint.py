@@ -40,7 +40,9 @@ def adjoint(function: Function, target: str, wanted: Structure) -> Function:
     )
     graph.outputs = flat(result)
     graph = infer_shapes(graph) if len(gradients) > len(floats) else graph
-    return Function(changed.name, graph, function.params, result, function.names, attrs={"global_symbol": changed.name})
+    params = [type(p)(p.name_hint, p.struct_info) for p in function.params]
+    names = {**function.names, **{new: function.names[p] for new, p in zip(params, function.params, strict=True)}}
+    return Function(changed.name, graph, params, result, names, attrs={"global_symbol": changed.name})
 
 
 def _without_marks(graph: Graph, marks: Iterable[str]) -> tuple[Graph, dict[str, str]]:

@@ -103,6 +103,10 @@ class BlockBuilder:
         if len(current.graph.nodes) > before:
             current.count()
 
+    def normalize(self, expr: Any) -> Any:
+        """The expression itself: its type is inferred when it is emitted."""
+        return expr
+
     def get(self) -> IRModule:
         """The module with the functions stated so far."""
         return self._mod.copy()

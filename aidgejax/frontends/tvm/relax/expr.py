@@ -6,7 +6,7 @@ import inspect
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -127,7 +127,13 @@ class MatchCast(Expr):
 
 
 class Op(str):
-    """The name of an operator, as calls have it."""
+    """The name of an operator, as calls have it.  attributes: what every operator has, by name."""
+
+    attributes: ClassVar[dict[str, Any]] = {}
+
+    def get_attr(self, name: str) -> Any:
+        """The attribute of this name; None where there is none."""
+        return self.attributes.get(name)
 
     @property
     def name(self) -> str:

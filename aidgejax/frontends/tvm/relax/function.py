@@ -46,8 +46,8 @@ def declare(graph: Graph, var: Var, type_: Any = None, name: str | None = None) 
 class Function:
     """A function of a module.  graph: the explicit Graph; names: {Var: what it is called there}; result: a structure.
 
-    blocks: for each run of bindings, whether it is a dataflow block.  body: how it was stated, None where a pass wrote
-    the graph.  starts, ends: tensors that
+    blocks: for each run of bindings, whether it is a dataflow block.  stated: its bindings, None where a pass wrote the
+    graph.  starts, ends: tensors that
     start_checkpoint and end_checkpoint mark (see relax.op.grad).
     """
 
@@ -68,7 +68,7 @@ class Function:
         self.name, self.graph, self.params, self.result = name, graph, list(params), result
         self.names, self.blocks, self.attrs = dict(names), list(blocks), dict(attrs or {})
         self.starts, self.ends = set(starts), set(ends)
-        self.body = body if body is not None and body.is_written else None
+        self.stated = body if body is not None and body.is_written else None
         self._compiled: CompiledFunction | None = None
         graph.outputs = flat(result)
 
@@ -110,7 +110,7 @@ class Function:
 
     def with_attr(self, key: str | Mapping[str, Any], value: Any = None) -> Function:
         changed = self.copy()
-        changed.body = self.body
+        changed.stated = self.stated
         changed.attrs.update(key if isinstance(key, Mapping) else {key: value})
         if "global_symbol" in changed.attrs:
             changed.name = changed.graph.name = changed.attrs["global_symbol"]
@@ -128,10 +128,11 @@ class Function:
         """The function, to be compiled for a device (the host) at its first call."""
         return CompiledFunction(self.name, self.graph, self.params, self.result, device)
 
-    def written_body(self) -> SeqExpr:
-        """How it was stated; where a pass wrote it, its nodes as bindings."""
-        if self.body is not None:
-            return self.body
+    @property
+    def body(self) -> SeqExpr:
+        """Its bindings and what it returns: as it was stated, or, where a pass wrote it, from the graph's nodes."""
+        if self.stated is not None:
+            return self.stated
         return body_of_graph(self.graph, self.params, self.names, self.result, any(self.blocks))
 
     def script(self, *_: Any, **__: Any) -> str:

@@ -18,8 +18,8 @@ from ....graph import Builder, Graph, Node, Value
 from ..errors import RelaxValueError
 from . import op
 from .body import Binding, Block, SeqExpr
-from .expr import Applied, Call, Constant, DataflowVar, Expr, ShapeExpr, TupleGetItem, Var
-from .structure import mapped
+from .expr import Applied, Call, Constant, DataflowVar, Expr, ShapeExpr, Tuple, TupleGetItem, Var
+from .structure import flat, mapped
 from .types import TensorType, TupleType
 
 PACKED = "aidgejax."
@@ -65,17 +65,23 @@ def call_of(node: Node, args: Sequence[Any], values: Sequence[Any], types: Seque
         call = make(*args) if make is not None else _with_attributes(node, args)
         if call is not None and call.applied is not None:
             of = {id(a): v for a, v in zip(args, values, strict=True) if isinstance(a, Expr)}
-            if _writes(call, node, [of[id(a)] if isinstance(a, Expr) else a for a in call.args]):
+            if _writes(call, node, [_value_of(a, of) for a in call.args]):
                 return call
     except (AidgeJaxError, TypeError, ValueError, LookupError):
         pass  # no call of relax.op takes these
     return call_packed(PACKED + node.op, *args, json.dumps(_plain(node.attrs)), sinfo_args=list(types))
 
 
+def _value_of(arg: Any, of: dict[int, Any]) -> Any:
+    if isinstance(arg, Tuple):
+        return tuple(_value_of(f, of) for f in arg.fields)
+    return of[id(arg)] if isinstance(arg, Expr) else arg
+
+
 def _writes(call: Call, node: Node, values: Sequence[Any]) -> bool:
     """Does the call, given these values, write this one node?"""
     scratch = Graph("scratch")
-    for v in values:
+    for v in flat(list(values)):
         if isinstance(v, Value) and not scratch.has(v.name):
             scratch.inputs[v.name] = v
     call.write(Builder(scratch), *values)

@@ -218,5 +218,5 @@ def module_text(mod: Any) -> str:
 def _function_lines(function: Any, metadata: Metadata, name: str) -> list[str]:
     attrs = {k: v for k, v in function.attrs.items() if (k, v) != ("global_symbol", name)}
     return FunctionPrinter(metadata).lines(
-        re.sub(r"\W", "_", name), function.params, function.written_body(), function.ret_struct_info, attrs
+        re.sub(r"\W", "_", name), function.params, function.body, function.ret_struct_info, attrs
     )

@@ -58,7 +58,7 @@ class Gradient(Pass):
 
     def _target(self, function: Function) -> str:
         result, k = function.result, self._index
-        returned = function.body.body if function.body is not None else None
+        returned = function.stated.body if function.stated is not None else None
         if isinstance(returned, Var) and isinstance(returned.struct_info, TupleType):
             raise InternalError(
                 f"The differentiation target must be a float scalar (0-dim Tensor), but the Type of the given target "

@@ -47,6 +47,7 @@ from .elementwise import (
 )
 from .movement import (
     broadcast_to,
+    collapse_sum_to,
     concat,
     expand_dims,
     flatten,
@@ -73,11 +74,11 @@ from .reduce import argmax, argmin, cumsum, einsum, linear, matmul, max, mean, m
 
 __all__ = [
     "abs", "acos", "acosh", "add", "argmax", "argmin", "asin", "asinh", "astype", "atan", "atanh", "broadcast_to",
-    "ceil", "clip", "concat", "cos", "cosh", "cumsum", "divide", "einsum", "equal", "erf", "exp", "expand_dims",
-    "flatten", "floor", "full", "full_like", "gather_elements", "grad", "greater", "greater_equal", "less",
-    "less_equal", "linear", "log", "logical_and", "logical_not", "logical_or", "matmul", "max", "maximum", "mean",
-    "min", "minimum", "multiply", "negative", "nn", "not_equal", "one_hot", "ones", "ones_like", "permute_dims",
-    "power", "prod", "reshape", "round", "rsqrt", "sigmoid", "sign", "sin", "sinh", "split", "sqrt", "square",
-    "squeeze", "stack", "std", "strided_slice", "subtract", "sum", "take", "tan", "tanh", "tile", "tril", "triu",
-    "variance", "where", "zeros", "zeros_like",
+    "ceil", "clip", "collapse_sum_to", "concat", "cos", "cosh", "cumsum", "divide", "einsum", "equal", "erf", "exp",
+    "expand_dims", "flatten", "floor", "full", "full_like", "gather_elements", "grad", "greater", "greater_equal",
+    "less", "less_equal", "linear", "log", "logical_and", "logical_not", "logical_or", "matmul", "max", "maximum",
+    "mean", "min", "minimum", "multiply", "negative", "nn", "not_equal", "one_hot", "ones", "ones_like",
+    "permute_dims", "power", "prod", "reshape", "round", "rsqrt", "sigmoid", "sign", "sin", "sinh", "split", "sqrt",
+    "square", "squeeze", "stack", "std", "strided_slice", "subtract", "sum", "take", "tan", "tanh", "tile", "tril",
+    "triu", "variance", "where", "zeros", "zeros_like",
 ]  # fmt: skip

@@ -27,10 +27,8 @@ def sizes_of(shape: Any) -> Any:
 
 
 def listed(tensors: Any) -> tuple:
-    """The operands in a list, a tuple or a relax.Tuple; another expression, of tuple type, is the one operand."""
-    if isinstance(tensors, Tuple):
-        return tensors.fields
-    return (tensors,) if isinstance(tensors, Expr) else tuple(tensors)
+    """The one operand of tuple type: an expression as it is, tensors in a list or tuple as a relax.Tuple."""
+    return (tensors if isinstance(tensors, Expr) else Tuple(tensors),)
 
 
 def target_shape(shape: Any) -> tuple[int, ...]:

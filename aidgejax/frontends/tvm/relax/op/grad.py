@@ -1,4 +1,4 @@
-"""relax.op.grad: marks on the program for rematerialisation.
+"""relax.op.grad: marks on the program for rematerialisation, and gradients of single operators.
 
 Between start_checkpoint and end_checkpoint nothing is kept for the backward pass: Gradient computes it again there, in
 nodes named `<tensor>_cp`.  Values never change.  A compiler may still merge what one program computes
@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..expr import Call, relax_operator
+from ..expr import Call, Expr, Op, Tuple, TupleGetItem, relax_operator
+from ..types import TensorType
+from . import movement, nn
+from ._gradient import write_gradient
 
 
 @relax_operator
@@ -22,3 +25,102 @@ def start_checkpoint(x: Any) -> Call:
 def end_checkpoint(x: Any) -> Call:
     """x; what is computed from it is kept again."""
     return Call("relax.grad.end_checkpoint", (x,), lambda op, x: op.Identity(x))
+
+
+@relax_operator
+def no_grad(x: Any) -> Call:
+    """x; no gradient passes."""
+    return Call("relax.grad.no_grad", (x,), lambda op, x: op.StopGradient(x))
+
+
+def _of_first(name: str, call: Call, output_grad: Any) -> Call:
+    """The gradient of the call's first operand."""
+
+    def write(op: Any, d: Any, *values: Any) -> Any:
+        return write_gradient(op, call.write, values, d)[0]
+
+    return Call(f"relax.grad.{name}", (output_grad, *call.args), write)
+
+
+@relax_operator
+def nll_loss_backward(
+    output_grad: Any,
+    predictions: Any,
+    targets: Any,
+    weights: Any = None,
+    reduction: str = "mean",
+    ignore_index: int = -100,
+) -> Call:
+    """The gradient of nn.nll_loss for its predictions."""
+    return _of_first(
+        "nll_loss_backward", nn.nll_loss(predictions, targets, weights, reduction, ignore_index), output_grad
+    )
+
+
+@relax_operator
+def max_pool2d_backward(
+    output_grad: Any,
+    data: Any,
+    pool_size: Any = (1, 1),
+    strides: Any = (1, 1),
+    padding: Any = (0, 0, 0, 0),
+    dilation: Any = (1, 1),
+    ceil_mode: bool = False,
+    count_include_pad: bool = False,
+    layout: str = "NCHW",
+    out_layout: str | None = None,
+) -> Call:
+    """The gradient of nn.max_pool2d."""
+    call = nn.max_pool2d(data, pool_size, strides, padding, dilation, ceil_mode, count_include_pad, layout, out_layout)
+    return _of_first("max_pool2d_backward", call, output_grad)
+
+
+@relax_operator
+def avg_pool2d_backward(
+    output_grad: Any,
+    data: Any,
+    pool_size: Any = (1, 1),
+    strides: Any = (1, 1),
+    padding: Any = (0, 0, 0, 0),
+    dilation: Any = (1, 1),
+    ceil_mode: bool = False,
+    count_include_pad: bool = False,
+    layout: str = "NCHW",
+    out_layout: str | None = None,
+) -> Call:
+    """The gradient of nn.avg_pool2d."""
+    call = nn.avg_pool2d(data, pool_size, strides, padding, dilation, ceil_mode, count_include_pad, layout, out_layout)
+    return _of_first("avg_pool2d_backward", call, output_grad)
+
+
+@relax_operator
+def take_backward(output_grad: Any, x: Any, indices: Any, axis: int | None = None) -> Call:
+    """The gradient of take for x; elements that are taken several times add up."""
+    return _of_first("take_backward", movement.take(x, indices, axis), output_grad)
+
+
+def primal_gradient(orig_var: Any, orig_call: Call, output_grad: Any, ctx: Any) -> list[Expr]:
+    """The gradients of a call's operands, as TVM's operators have them under "FPrimalGradient".
+
+    output_grad: the gradient of its result.  ctx: the BlockBuilder that is to bind what they share.
+    """
+    wanted = [k for k, a in enumerate(orig_call.args) if isinstance(a, Expr) and _is_float(a)]
+
+    def write(op: Any, d: Any, *values: Any) -> Any:
+        found = write_gradient(op, orig_call.write, values, d)
+        return tuple(found[k] for k in wanted)
+
+    shared = ctx.emit(Call(f"{orig_call.op}_backward", (output_grad, *orig_call.args), write))
+    places = {k: TupleGetItem(shared, n) for n, k in enumerate(wanted)}
+    return [places[k] if k in places else no_grad(a) for k, a in enumerate(orig_call.args) if isinstance(a, Expr)]
+
+
+Op.attributes["FPrimalGradient"] = primal_gradient
+
+
+def _is_float(arg: Any) -> bool:
+    """Is everything in an operand a floating-point tensor?"""
+    if isinstance(arg, Tuple):
+        return all(map(_is_float, arg.fields))
+    info = getattr(arg, "struct_info", None)
+    return all(t.is_float for t in getattr(info, "fields", [info]) if isinstance(t, TensorType))

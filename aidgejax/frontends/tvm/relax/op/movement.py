@@ -27,8 +27,7 @@ def permute_dims(x: Any, axes: Sequence[int] | None = None) -> Call:
 def concat(tensors: Any, axis: int | None = 0) -> Call:
     """Tensors one after another along an axis; None flattens them first."""
 
-    def write(op: Any, *xs: Any) -> Value:
-        xs = _fields(xs)
+    def write(op: Any, xs: Any) -> Value:
         if axis is None:
             return op.Concat(*[op.Reshape(x, (-1,)) for x in xs], axis=0)
         return op.Concat(*xs, axis=axis)
@@ -40,15 +39,10 @@ def concat(tensors: Any, axis: int | None = 0) -> Call:
 def stack(tensors: Any, axis: int = 0) -> Call:
     """Tensors of one shape along a new axis."""
 
-    def write(op: Any, *xs: Any) -> Value:
-        return op.Concat(*[op.Unsqueeze(x, (axis,)) for x in _fields(xs)], axis=axis)
+    def write(op: Any, xs: Any) -> Value:
+        return op.Concat(*[op.Unsqueeze(x, (axis,)) for x in xs], axis=axis)
 
     return Call("relax.stack", listed(tensors), write)
-
-
-def _fields(xs: tuple) -> tuple:
-    """The tensors, where the one operand is of tuple type."""
-    return xs[0] if len(xs) == 1 and isinstance(xs[0], tuple) else xs
 
 
 @relax_operator
@@ -113,6 +107,22 @@ def broadcast_to(x: Any, shape: Any) -> Call:
         return op.Expand(x, target)
 
     return Call("relax.broadcast_to", (x,), write)
+
+
+@relax_operator
+def collapse_sum_to(data: Any, shape: Any) -> Call:
+    """data summed over the axes along which a tensor of this shape was broadcast to it."""
+    target = target_shape(shape)
+
+    def write(op: Any, x: Any) -> Value:
+        extra = x.rank - len(target)
+        aligned = zip(x.shape[extra:], target, strict=True) if extra >= 0 else ()
+        if extra < 0 or any(d not in (1, whole) for whole, d in aligned):
+            raise RelaxValueError(f"relax.collapse_sum_to: {x} does not collapse to {list(target)}")
+        axes = tuple(k for k in range(x.rank) if k < extra or (target[k - extra] == 1 and x.shape[k] != 1))
+        return op.Reshape(op.ReduceSum(x, axes, keepdims=0), target, allowzero=1) if axes else op.Identity(x)
+
+    return Call("relax.collapse_sum_to", (data,), write)
 
 
 @relax_operator

@@ -111,5 +111,5 @@ def einsum(operands: Sequence[Any], subscripts: str) -> Call:
     return Call(
         "relax.einsum",
         listed(operands),
-        lambda op, *xs: op.Einsum(*(xs[0] if isinstance(xs[0], tuple) else xs), equation=subscripts),
+        lambda op, xs: op.Einsum(*xs, equation=subscripts),
     )

@@ -1,0 +1,5 @@
+"""tvm.relax.testing, as far as checkpoints use it."""
+
+from . import nn
+
+__all__ = ["nn"]

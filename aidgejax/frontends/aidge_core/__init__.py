@@ -19,6 +19,7 @@ Where it differs from Aidge on purpose (Aidge's side in specs/aidge.md):
 from functools import partial as _partial
 
 from . import random, recipes, show_graphview
+from .absent import absent as _absent
 from .attributes import Attributes, DynamicAttributes
 from .building import (
     generate_graph,
@@ -48,7 +49,6 @@ from .errors import AidgeError
 from .execution import ParallelScheduler, Scheduler, SequentialScheduler
 from .factories import *  # noqa: F403
 from .factories import __all__ as _factories
-from .factories import absent as _absent
 from .fillers import (
     VarianceNorm,
     constant_filler,

@@ -10,7 +10,6 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from .errors import AidgeError, MissingAttribute
 from .node import Node, Producer, with_producers
 from .operator import OperatorType
 from .operators import CLASSES, TYPES, checked_channels
@@ -47,24 +46,5 @@ FACTORIES: dict[str, Callable[..., Node]] = {k: _factory(t) for k, t in TYPES.it
 FACTORIES["Producer"] = Producer
 globals().update(FACTORIES)
 globals().update({f"{k}Op": c for k, c in CLASSES.items()})
-
-# What Aidge has and this front end has not.
-ABSENT = (
-    "BitErrorRate ComplexToInnerPair ConnectedComponentLabeling CryptoHash Cusum DFT DropBlock "
-    "FixedNBitFlip HannWindow InnerPairToComplex Lapicque Memorize NBitFlip NonMaxSuppression "
-    "RLeaky RSynaptic RandomNormalLike SConv2DLSTM SDLayerNorm SDShiftGELU SDShiftSiLU SDShiftmax SLSTM STFT "
-    "SVMRegressor Select SpikGRU Synaptic WeightInterleaving"
-).split()
-
-
-def absent(name: str) -> AidgeError:
-    if name.removesuffix("Op") in ABSENT:
-        return MissingAttribute(
-            f"aidge_core.{name} is an operator of Aidge's that aidgejax does not have; build it "
-            f"from others, or leave the part that uses it to Aidge. "
-            f"Absent are: {', '.join(ABSENT)}"
-        )
-    return MissingAttribute(f"module 'aidge_core' has no attribute {name!r}")
-
 
 __all__ = sorted([*FACTORIES, *(f"{k}Op" for k in CLASSES)])  # noqa: PLE0605

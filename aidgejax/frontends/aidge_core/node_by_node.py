@@ -83,6 +83,12 @@ def is_opaque(view: Any) -> bool:
     return any(n.operator.is_opaque for n in view.members)
 
 
+@late("forward_dims")
+def infer_alone(op: Operator) -> bool:
+    """Operator.forward_dims()."""
+    return infer(op.node if op.node is not None else Node(op))
+
+
 @late("forward")
 def run_alone(op: Operator) -> None:
     """Operator.forward()."""

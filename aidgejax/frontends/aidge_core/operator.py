@@ -103,6 +103,10 @@ class Operator:
         """Compute this operator alone, from what its inputs hold."""
         call_late("forward", self)
 
+    def forward_dims(self, allow_data_dependency: bool = False) -> bool:
+        """The shapes of its outputs from those of its inputs; False where they are unknown."""
+        return bool(call_late("forward_dims", self))
+
     def set_impl(self, implementation: OperatorImpl) -> None:
         """Let implementation.forward() and .backward() compute this operator."""
         if not isinstance(implementation, OperatorImpl):

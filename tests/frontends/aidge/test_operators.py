@@ -77,12 +77,18 @@ def test_both_backends_agree(make, inputs):
 
 
 def test_what_is_absent_says_so():
-    from aidgejax.frontends.aidge_core.factories import ABSENT
+    from aidgejax.frontends.aidge_core.absent import NAMES, OPERATORS
 
-    for name in ABSENT:
+    for name in (*OPERATORS, *NAMES):
         assert not hasattr(ac, name)
     with pytest.raises(AttributeError, match="aidge_core.STFT is an operator of Aidge's that aidgejax does not have"):
         ac.STFT  # noqa: B018
+    with pytest.raises(
+        ImportError, match="aidge_core.inject_faults is not in aidgejax: fault injection is out of scope"
+    ):
+        from aidgejax.frontends.aidge_core import inject_faults  # noqa: F401
+    with pytest.raises(ImportError, match="has no attribute 'nonsense'"):
+        from aidgejax.frontends.aidge_core import nonsense  # noqa: F401
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

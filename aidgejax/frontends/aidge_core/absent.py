@@ -1,0 +1,91 @@
+"""Names that aidge_core 0.10.1 has and this front end has not: what to use instead, or why they are out of scope."""
+
+from __future__ import annotations
+
+from .._shared.absent_names import is_import_from
+from .errors import AidgeError, MissingAttribute
+
+OPERATORS = (
+    "BitErrorRate ComplexToInnerPair ConnectedComponentLabeling CryptoHash Cusum DFT DropBlock "
+    "FixedNBitFlip HannWindow InnerPairToComplex Lapicque Memorize NBitFlip NonMaxSuppression "
+    "RLeaky RSynaptic RandomNormalLike SConv2DLSTM SDLayerNorm SDShiftGELU SDShiftSiLU SDShiftmax SLSTM STFT "
+    "SVMRegressor Select SpikGRU Synaptic WeightInterleaving"
+).split()
+
+FAULTS = "fault injection is out of scope; write the faults into the Producers' tensors"
+MEMORY = "XLA plans the memory; jax's compiled(...).memory_analysis() says what it takes"
+TILING = "XLA cuts operators into tiles itself"
+LAYOUT = "tensors are channels first here, and their axes are in that order"
+EXPORT = "write ONNX with aidge_onnx.export_onnx"
+ATTENTION = "attention is read from ONNX files as one operator (aidge_onnx.load_onnx)"
+ANNOTATE = "set attributes with node.get_operator().attr, annotations with node.annotations()"
+PARALLEL = "several devices are used by a mesh of JAX's, not by cutting the graph"
+
+NAMES: dict[str, str] = {
+    **dict.fromkeys(
+        (
+            *("inject_ber_to_layer", "inject_ber_weights", "inject_bitflip", "inject_bitflips_to_layers"),
+            *("inject_bitflips_to_operators", "inject_faults", "inject_fixed_bitflip", "inject_noise_to_weights"),
+        ),
+        FAULTS,
+    ),
+    **dict.fromkeys(
+        (
+            "compute_default_mem_info",
+            "generate_optimized_memory_info",
+            "log_meminfo",
+            "log_meminfo_text",
+            "MemoryManager",
+        ),
+        MEMORY,
+    ),
+    **dict.fromkeys(("get_conv_horizontal_tiling", "matMul_blocking", "matMul_tiling"), TILING),
+    **dict.fromkeys(
+        (
+            *("batch_idx", "channel_idx", "depth_idx", "height_idx", "width_idx", "format_as"),
+            *("get_permutation_mapping", "get_transposed_data_format", "absorb_transpose_softmax"),
+        ),
+        LAYOUT,
+    ),
+    **dict.fromkeys(("serialize_to_cpp", "export_utils", "generate_file", "simplify_graph"), EXPORT),
+    **dict.fromkeys(("fuse_qkv", "fuse_transpose_gemm", "defer_resize_past_sum"), ATTENTION),
+    **dict.fromkeys(("mandatory_annotations", "mandatory_attrs", "preferred_annotations", "preferred_attrs"), ANNOTATE),
+    **dict.fromkeys(
+        (
+            *("fibnlr", "fibnlr_Parameters", "fibnlr_compute", "fibnlr_compute_NNPR", "fibnlr_find_groups"),
+            *("fibnlr_find_node_by_group", "fibnlr_prepare", "fibnlr_prune"),
+        ),
+        "this pruning is out of scope; aidgejax.passes and NumPy change Producers",
+    ),
+    **dict.fromkeys(("split_multi_devices", "get_underlying_type"), PARALLEL),
+    **dict.fromkeys(("constant_shape_folding", "fold_constantOfShape"), "shapes are folded when a graph is compiled"),
+    **dict.fromkeys(("set_number_of_steps", "spikegen_rate"), "draw spike trains with NumPy, [steps, batch, features]"),
+    "apply_weight_interleaving": "low-bit weights are packed by aidgejax.quant",
+    "check_graph_validity": "a graph is checked when it runs; forward_dims checks its shapes",
+    "crypto_hash_function": "use hashlib",
+    "stft_to_dft": "Fourier transforms are read from ONNX files (aidge_onnx.load_onnx)",
+    "is_packed": "data types below 8 bits are names only",
+    "aspect_ratio": "give aspect_ratio as a string: 'stretch', 'not_larger' or 'not_smaller'",
+    "DynamicAnalysis": "use StaticAnalysis after forward_dims",
+    "GraphRegex": "use SinglePassGraphMatching",
+    "test_DynamicAttributes_binding": "it tests Aidge's C++ binding",
+    "test_DynamicAttributes_binding_check": "it tests Aidge's C++ binding",
+}
+
+
+class MissingImport(AidgeError, ImportError):
+    """`from aidge_core import name` of a name that is not here."""
+
+
+def absent(name: str) -> AidgeError:
+    """The error for this name: an ImportError where it is imported, an AttributeError where it is read."""
+    if name.removesuffix("Op") in OPERATORS:
+        message = (
+            f"aidge_core.{name} is an operator of Aidge's that aidgejax does not have; build it "
+            f"from others, or leave the part that uses it to Aidge. Absent are: {', '.join(OPERATORS)}"
+        )
+    elif name in NAMES:
+        message = f"aidge_core.{name} is not in aidgejax: {NAMES[name]}"
+    else:
+        message = f"module 'aidge_core' has no attribute {name!r}"
+    return (MissingImport if is_import_from(3) else MissingAttribute)(message)

@@ -21,6 +21,7 @@ class Emission:
     def __init__(self, graph: Graph, ranks: dict[str, int | None]) -> None:
         self.graph, self.ranks = graph, ranks
         self.name, self.outputs = "", 1
+        self._alike: dict[str, str] = {}
         self.sequences: dict[str, Value] = {}  # {an element: the sequence that a Pop takes it from}
 
     def named(self, core: str, *inputs: Any, outputs: int = 1, **attrs: Any) -> Any:
@@ -44,8 +45,16 @@ class Emission:
     def rank(self, value: Value) -> int | None:
         return self.ranks.get(value.name)
 
+    def alike(self, written: Value, read: Value) -> Value:
+        """`written`, whose shape is `read`'s: a quantizer keeps what is known of a weight."""
+        self._alike[written.name] = read.name
+        return written
+
     def size(self, value: Value, axis: int) -> int:
-        shape = self.graph.value(value.name).shape
+        name = value.name
+        while name in self._alike:
+            name = self._alike[name]
+        shape = self.graph.value(name).shape
         size = None if shape is None else shape[axis]
         if not isinstance(size, int):
             raise GraphViewError(f"node {self.name!r}: the shape of its weight must be known; feed it by a Producer")

@@ -18,7 +18,7 @@ from .errors import OrderError, TensorError, TensorTypeError
 from .graphview import GraphView
 from .lowering import Lowered, is_kept, lower, require_backend, static_shape
 from .node import Node, Port
-from .node_by_node import EagerRun, is_opaque
+from .node_by_node import EagerRun, is_opaque, start
 from .random import Generator
 from .scheduling import SchedulingElement, in_order, sharing
 from .tensor import Gradient, Tensor, as_tensor
@@ -98,6 +98,7 @@ class Scheduler:
         feeds = self._connected(data)
         if is_opaque(self._view):
             return self._node_by_node()
+        start(self._view)
         self._eager = None
         low = self._lower(feeds, backend)
         self._check_batch(low, feeds, forward_dims)

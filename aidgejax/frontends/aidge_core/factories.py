@@ -18,7 +18,7 @@ from .operators.definition import bound
 COUNTS = ("in_channels", "out_channels", "nb_channels", "nb_features", "hidden_channels")
 
 
-def _factory(kind: OperatorType) -> Callable[..., Node]:
+def factory(kind: OperatorType) -> Callable[..., Node]:
     first = [] if kind.weights is None else list(inspect.signature(kind.weights).parameters.values())
     attributes = [*kind.signature.parameters]
 
@@ -42,7 +42,7 @@ def _factory(kind: OperatorType) -> Callable[..., Node]:
     return make
 
 
-FACTORIES: dict[str, Callable[..., Node]] = {k: _factory(t) for k, t in TYPES.items() if k != "Producer"}
+FACTORIES: dict[str, Callable[..., Node]] = {k: factory(t) for k, t in TYPES.items() if k != "Producer"}
 FACTORIES["Producer"] = Producer
 globals().update(FACTORIES)
 globals().update({f"{k}Op": c for k, c in CLASSES.items()})

@@ -83,6 +83,20 @@ def is_opaque(view: Any) -> bool:
     return any(n.operator.is_opaque for n in view.members)
 
 
+def start(view: Any) -> None:
+    """Set what the first forward sets, by running the graph once, node by node; its inputs are connected."""
+    if any(n.operator.is_to_be_started for n in view.members):
+        EagerRun(view.execution_order()).forward()
+
+
+def connect_and_start(view: Any, inputs: Sequence[Tensor]) -> None:
+    """As start, on these inputs."""
+    if any(n.operator.is_to_be_started for n in view.members):
+        for (node, k), tensor in zip(view.get_ordered_inputs(), inputs, strict=True):
+            node.operator.given_inputs[k] = tensor
+        start(view)
+
+
 @late("forward_dims")
 def infer_alone(op: Operator) -> bool:
     """Operator.forward_dims()."""
@@ -111,6 +125,8 @@ class EagerRun:
 
     def run(self, node: Node) -> None:
         op = node.get_operator()
+        if op.is_to_be_started:
+            op.start()
         if op.impl is not None:
             if infer(node):
                 for t in op.get_outputs():

@@ -81,6 +81,14 @@ class Operator:
         self.impl: OperatorImpl | None = None
         self.back_edges: set[int] = set()
 
+    @property
+    def is_to_be_started(self) -> bool:
+        """Does the first forward set something of it, from the data that it then sees?"""
+        return False
+
+    def start(self) -> None:
+        """Set it."""
+
     def emit(self, c: Any, *inputs: Any) -> Any:
         """Write it into the core's graph; its output or outputs."""
         return self.kind.emit(c, *inputs, **self.attr.dict())

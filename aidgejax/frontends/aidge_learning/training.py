@@ -23,6 +23,7 @@ from ...training.loop import Accumulator, TrainState, make_accumulating_step, ma
 from ..aidge_core.errors import AidgeError, OrderError, ProviderError, TensorTypeError
 from ..aidge_core.graphview import GraphView
 from ..aidge_core.lowering import Lowered, lower, require_backend, static_shape
+from ..aidge_core.node_by_node import connect_and_start
 from ..aidge_core.random import Generator
 from ..aidge_core.tensor import Tensor
 from . import loss as losses
@@ -152,6 +153,7 @@ def _train(
     """The batches of one chunk: the state is taken from the tensors, and put back into them."""
     *inputs, target = columns
     ports = model.get_ordered_inputs()
+    connect_and_start(model, [Tensor(a[0]) for a in inputs])
     low = lower(model, {port: Tensor(a[0]) for port, a in zip(ports, inputs, strict=True)})
     target = _as_target(loss, low, target)
     graph = _with_loss(low, loss, target[0])

@@ -1,0 +1,77 @@
+"""Where to clip: the part of a range of values that a quantizer of few bits keeps."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..aidge_core.errors import TensorError
+
+
+class Clipping(enum.Enum):
+    """How the range of an activation is chosen: all of it, by an error, by divergence, or by standard deviations."""
+
+    MAX = 0
+    MSE = 1
+    AA = 2
+    KL = 3
+    SIGMA3 = 4
+    SIGMA4 = 5
+    SIGMA5 = 6
+
+
+def _counts(histogram: Sequence[float]) -> np.ndarray:
+    counts = np.asarray(histogram, np.float64)
+    if counts.ndim != 1 or len(counts) < 2 or not counts.sum() > 0:
+        raise TensorError("a histogram is a list of 2 or more counts, not all 0")
+    return counts
+
+
+def compute_me_clipping(histogram: Sequence[float], nb_bits: int, exponent: float) -> float:
+    """The candidate 0.01 ... 0.99 of the range whose quantizer has the least sum of |error| ** exponent.
+
+    histogram: of |values|, equal bins from 0 to the range; the quantizer has 2^(bits-1) - 1 levels above 0.
+    """
+    counts = _counts(histogram)
+    levels = 2 ** (nb_bits - 1) - 1
+    if levels < 1:
+        raise TensorError(f"compute_me_clipping: nb_bits is {nb_bits!r}; expected 2 or more")
+    centres = (np.arange(len(counts)) + 0.5) / len(counts)
+    candidates = np.arange(1, 100) / 100
+    errors = []
+    for c in candidates:
+        rounded = np.rint(np.minimum(centres, c) / c * levels) * c / levels
+        errors.append(float(np.sum(counts * np.abs(centres - rounded) ** exponent)))
+    return float(candidates[int(np.argmin(errors))])
+
+
+def compute_kl_clipping(histogram: Sequence[float], nb_bits: int) -> float:
+    """The candidate 0.01 ... 0.99 of the range whose quantized distribution diverges least from the clipped one.
+
+    Kullback-Leibler divergence, as calibration tools have it; Aidge's own procedure is not known.
+    """
+    counts = _counts(histogram)
+    levels = 2 ** (nb_bits - 1)
+    candidates = [k / 100 for k in range(1, 100) if int(k / 100 * len(counts)) >= levels] or [0.99]
+    found = []
+    for c in candidates:
+        kept = int(c * len(counts))
+        clipped = counts[:kept].copy()
+        clipped[-1] += counts[kept:].sum()
+        spread = np.zeros(kept)
+        for part in np.array_split(np.arange(kept), levels):
+            filled = counts[part] > 0
+            if filled.any():
+                spread[part[filled]] = counts[part].sum() / filled.sum()
+        p, q = clipped / clipped.sum(), np.maximum(spread / max(spread.sum(), 1e-12), 1e-12)
+        found.append(float(np.sum(np.where(p > 0, p * np.log(np.maximum(p, 1e-12) / q), 0.0))))
+    return candidates[int(np.argmin(found))]
+
+
+def sigma_clipping(histogram: Sequence[float], factor: float) -> float:
+    """factor * root mean square, as a part of the range; it may be above 1."""
+    counts = _counts(histogram)
+    centres = (np.arange(len(counts)) + 0.5) / len(counts)
+    return factor * float(np.sqrt(np.sum(counts * centres**2) / counts.sum()))

@@ -15,17 +15,30 @@ from .calibrate import calibrate, is_calibrated
 from .convert import Layer, convert, layers, step_names
 from .deploy import to_integer
 from .describe import Description, describe
+from .equalize import equalize
 from .forms import FORMS, in_form
 from .notes import restored
 from .optimizer import with_steps
+from .posttraining import correct_bias, distill, round_learned
 from .proof import largest_sums, unproved
 from .runtimes import has_onnxruntime
 from .scheme import Grid, Scheme, bits
+from .search import Candidate, SearchResult, search
+from .sensitivity import Sensitivity, sensitivity
 from .train import finetune
 from .verify import Report, verify
 from .write import write
 
 __all__ = [
+    "equalize",
+    "round_learned",
+    "distill",
+    "correct_bias",
+    "sensitivity",
+    "Sensitivity",
+    "search",
+    "SearchResult",
+    "Candidate",
     "bits",
     "c_program",
     "calibrate",

@@ -54,7 +54,7 @@ class Description:
         for line in self.lines:
             if line.layer:
                 by_layer.setdefault(line.layer, []).append(line)
-        return sum(ls[0].macs * math.prod(x.bits for x in ls[:2]) for ls in by_layer.values())
+        return sum(max(x.macs for x in ls) * math.prod(x.bits for x in ls[:2]) for ls in by_layer.values())
 
     def table(self) -> list[tuple[str, ...]]:
         rows: list[tuple[str, ...]] = [

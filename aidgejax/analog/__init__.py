@@ -18,7 +18,6 @@ from .compensation import (
     PerColumnDriftCompensation,
 )
 from .convert import (
-    AnalogLayer,
     convert_to_analog,
     input_ranges,
     layers,
@@ -46,6 +45,7 @@ from .functions import (
     uniform_quantize,
 )
 from .inference import drift_analog_weights, drift_tile, over_time, program_analog_weights, program_tile
+from .layer import AnalogLayer
 from .report import clipped_share, describe
 from .settings import Settings, settings
 from .sweep import picture, sweep, table

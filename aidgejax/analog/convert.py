@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,37 +26,19 @@ from ..interpreter.shape_inference import infer_shapes
 from ..training.optim import Optimizer
 from .errors import ConfigError
 from .functions import post_update
+from .layer import AnalogLayer, Part
+from .metadata import KEY, dumps, loads
 from .settings import Settings, settings
 from .tile import Convolution, Linear, declare, tile_arrays, write_parts, write_tile
 
 Arrays = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Part:
-    """One tile: which outputs and inputs of the layer's weight it holds."""
-
-    prefix: str
-    outputs: slice
-    inputs: slice
-
-
-@dataclass(frozen=True)
-class AnalogLayer:
-    """What a node became.  node, weight, bias: those of the digital graph, weight as f[out, in, ...]."""
-
-    node: Node
-    prefix: str
-    settings: Settings
-    parts: tuple[Part, ...]
-    shape: tuple[int, ...]
-    unfolded: bool
-    analog_bias: bool = False
-
-
 def layers(graph: Graph) -> tuple[AnalogLayer, ...]:
     """The analog layers of a graph, in order."""
-    return graph.metadata.get("analog", ())
+    if "analog" in graph.metadata:
+        return graph.metadata["analog"]
+    return loads(graph.metadata[KEY]) if KEY in graph.metadata else ()
 
 
 def convert_to_analog(
@@ -105,7 +87,7 @@ def convert_to_analog(
     replaced = {i for layer in found for i in layer.node.input_names}
     for name in replaced - read:
         twin.producers.pop(name, None)
-    twin.metadata["analog"] = tuple(found)
+    twin.metadata |= {"analog": tuple(found), KEY: dumps(tuple(found))}
     return infer_shapes(twin.check())
 
 
@@ -196,7 +178,8 @@ def write_layer(
         raise ConfigError(
             f"node {node.name!r}: a convolution in {group} groups can be analog where noise and bound "
             f"management are NONE, no noise is drawn by sample, and it fits one tile (forward."
-            f"noise_management, forward.bound_management, mapping.max_input_size)"
+            f"noise_management, forward.bound_management, mapping.max_input_size): leave it digital with "
+            f"exclude=[{node.name!r}]"
         )
     op = graph.op
     shape = weight.shape
@@ -352,6 +335,7 @@ def to_digital(graph: Graph, params: Arrays | None = None, buffers: Arrays | Non
         digital = Node(node.op, tuple(inputs), node.outputs, attrs, node.name, node.domain)
         # It stands where the tile's last node stood; what led there is read by nobody now, and pruned.
         twin.nodes = [digital if node.outputs[0] in n.outputs else n for n in twin.nodes]
-    twin.metadata.pop("analog")
+    for key in ("analog", KEY):
+        twin.metadata.pop(key, None)
     twin.prune()
     return infer_shapes(twin.check())

@@ -43,6 +43,18 @@ class Snapshot:
         object.__setattr__(self, "_values", values)
         object.__setattr__(self, "_items", tuple(values.items()))
 
+    @staticmethod
+    def of(items: tuple[tuple[str, Any], ...]) -> Snapshot:
+        """The snapshot of these items."""
+        made = Snapshot.__new__(Snapshot)
+        object.__setattr__(made, "_values", dict(items))
+        object.__setattr__(made, "_items", tuple(items))
+        return made
+
+    def items(self) -> tuple[tuple[str, Any], ...]:
+        """Its (field, value) pairs."""
+        return self._items
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
@@ -55,7 +67,7 @@ class Snapshot:
         raise AttributeError(f"settings are fixed: {name} cannot be set; change the config and ask for its settings")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (self._items,)
+        return Snapshot.of, (self._items,)
 
     def __deepcopy__(self, memo: Any) -> Snapshot:
         return self
@@ -68,14 +80,6 @@ class Snapshot:
 
     def __repr__(self) -> str:
         return f"Snapshot({', '.join(f'{k}={v!r}' for k, v in self._items)})"
-
-
-def _restored(items: tuple[tuple[str, Any], ...]) -> Snapshot:
-    """A snapshot from its items, for pickle."""
-    made = Snapshot.__new__(Snapshot)
-    object.__setattr__(made, "_values", dict(items))
-    object.__setattr__(made, "_items", items)
-    return made
 
 
 @dataclass(frozen=True)

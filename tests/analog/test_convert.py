@@ -262,3 +262,37 @@ def test_a_second_tile_is_calibrated_beyond_the_bounds_of_the_first(kind):
     made = analog.convert_to_analog(g, rpu)
     found = analog.input_ranges(made, *analog.calibrate(made, [{"x": x}], kind))
     assert found == pytest.approx({"fc1": 50.0, "fc2": 50.0})
+
+
+@pytest.mark.parametrize("kind", ["quant", "explicit"])
+def test_an_analog_graph_survives_a_file(kind, tmp_path):
+    """Layers, ranges, the way back and what follows a step are those of the graph that was written."""
+    rpu = config() if kind == "quant" else configs.InferenceRPUConfig()
+    rpu.pre_post.input_range.enable, rpu.forward.is_perfect = True, True
+    rpu.clip.type, rpu.clip.fixed_value = configs.WeightClipType.FIXED_VALUE, 0.2
+    rpu.remap.type = configs.WeightRemapType.CHANNELWISE_SYMMETRIC
+    made = analog.convert_to_analog(small_cnn(), rpu, exclude=["depthwise"])
+    onnxio.write(made, None, tmp_path / "analog.onnx")
+    back = onnxio.read(tmp_path / "analog.onnx")
+    assert [(a.prefix, a.shape, a.settings) for a in analog.layers(back)] == [
+        (a.prefix, a.shape, a.settings) for a in analog.layers(made)
+    ]
+    assert [a.settings.noise_model for a in analog.layers(back)] == [rpu.noise_model] * 3
+    assert analog.input_ranges(back) == analog.input_ranges(made)
+    assert analog.describe(back) == analog.describe(made)
+    x = np.random.default_rng(0).normal(size=(2, 2, 6, 6)).astype(np.float32)
+    np.testing.assert_allclose(run(back, x), run(made, x), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(run(analog.to_digital(back), x), run(small_cnn(), x), rtol=1e-4, atol=1e-5)
+    digital = [{n.name: n for n in analog.to_digital(g).nodes if n.name in ("conv", "mm", "fc")} for g in (made, back)]
+    assert digital[0] == digital[1] and len(digital[0]) == 3
+    stepped = [analog.with_post_update(optim.sgd(), g).post_update(g.params, g.buffers) for g in (made, back)]
+    for (w, s), (v, t) in [stepped]:
+        np.testing.assert_array_equal(w["fc.weight"], v["fc.weight"])
+        np.testing.assert_array_equal(s["fc.mapping_scales"], t["fc.mapping_scales"])
+
+
+def test_a_file_with_other_metadata_is_refused():
+    g = small_cnn()
+    g.metadata["aidgejax.analog"] = '[{"node": 3}]'
+    with pytest.raises(aidgejax.GraphError, match="not what aidgejax writes"):
+        analog.layers(g)

@@ -50,7 +50,7 @@ def calibrate_input_ranges(
     watched: dict[str, tuple[Any, str, Any]] = {}
     layers = list(model.analog_layers())
     for k, layer in enumerate(layers):
-        named = {f"{prefix}{own}" for prefix, _, own in layer._places()}
+        named = {name for name, _, _ in layer._places()}
         for part in layer._layer.parts:
             if f"{part.prefix}input_range" in named:
                 watched[f"{k}:{part.prefix}"] = (layer, part.prefix, part.inputs)

@@ -12,7 +12,7 @@ BatchNormalization trains in elementary operators, since plain onnxruntime compu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -21,7 +21,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from ...graph import Builder, Graph, Node
+from ...graph import Builder, Graph, Node, Value
 from ...interpreter.shape_inference import infer_shapes
 from ...ops import lookup
 from ...passes.gradient import grad_name
@@ -223,16 +223,16 @@ def for_onnxruntime(graph: Graph) -> Graph:
 
 
 def _as_trained(graph: Graph) -> Graph:
-    rectified = {f"{n.name}_Grad/Where": n.output_names[0] for n in graph.nodes if n.op == "Relu"}
+    rectified = {f"{n.name}_Grad/Where" for n in graph.nodes if n.op == "Relu"}
     return replace_nodes(graph, partial(_of_training, rectified))
 
 
-def _of_training(rectified: Mapping[str, str], node: Node) -> Callable[..., Any] | None:
-    """How onnxruntime computes a node correctly, or faster.  rectified: {node that lets a gradient through, or 0: the
-    Relu's output, whose sign says which}."""
+def _of_training(rectified: Collection[str], node: Node) -> Callable[..., Any] | None:
+    """How onnxruntime computes a node correctly, or faster.  rectified: nodes that let a gradient through, or 0."""
     if node.op == "Where" and node.name in rectified:  # a product takes half the time of a choice
-        y = rectified[node.name]
-        return lambda op, condition, dy, zero: op.Mul(dy, op.Sign(y))
+        return lambda op, condition, dy, zero: op.Mul(dy, op.CastLike(condition, dy))
+    if node.op == "SoftmaxCrossEntropyLossGrad" and _is_plain_mean(node):
+        return _cross_entropy_grad
     if node.op != "BatchNormalization" or not node.attrs.get("training_mode"):
         return None
     operator = lookup(node.op)
@@ -244,6 +244,26 @@ def _of_training(rectified: Mapping[str, str], node: Node) -> Callable[..., Any]
         return decompose(op, *operator.pad_inputs(inputs), **{**operator.attributes, **attributes})
 
     return spell
+
+
+def _is_plain_mean(node: Node) -> bool:
+    return (
+        not any(node.inputs[3:])
+        and node.attrs.get("ignore_index") is None
+        and node.attrs.get("reduction", "mean") == "mean"
+    )
+
+
+def _cross_entropy_grad(op: Any, d_loss: Value, logp: Value, labels: Value, weights: None = None, **how: Any) -> Any:
+    """(softmax - onehot(label)) * d_loss / rows, where the number of rows is known: no row is counted."""
+    shape, rows = logp.shape, labels.shape
+    if shape is None or rows is None or not all(isinstance(d, int) for d in (*shape, *rows)):
+        return op.SoftmaxCrossEntropyLossGrad(d_loss, logp, labels, **how)
+    classes = np.arange(shape[1], dtype=np.int64).reshape(-1, *[1] * (len(shape) - 2))
+    column = op.Unsqueeze(op.Cast(labels, to=TensorProto.INT64), (1,))
+    hot = op.CastLike(op.Equal(column, classes), logp)
+    share = op.Div(d_loss, float(np.prod([d for d in rows if isinstance(d, int)])))
+    return op.Mul(op.Sub(op.Exp(logp), hot), share)
 
 
 def _as_inputs(model: ModelProto, base: ModelProto, names: Sequence[str]) -> ModelProto:

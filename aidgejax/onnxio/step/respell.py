@@ -66,13 +66,10 @@ def _form(graph: Graph, outside: set[str], takes: Takes, node: Node) -> Replacem
     if node.name not in outside:
         return None
     out = graph.value(node.output_names[0])
-    forms = FORMS
-    if node.op == "Sign" and (writer := graph.writer().get(str(node.inputs[0]))) and writer.op == "Relu":
-        forms = {"Sign": _sign_of_relu}
 
     def spell(op: Any, *inputs: Any, **attributes: Any) -> Any:
         try:
-            made = forms[node.op](op, takes, out, *_with_data(graph, node, inputs), **attributes)
+            made = FORMS[node.op](op, takes, out, *_with_data(graph, node, inputs), **attributes)
         except _NoForm:
             made = None
         if made is None:
@@ -180,10 +177,6 @@ def _sign(op: Any, takes: Takes, out: Value, x: Value) -> Any:
     if takes("Greater", "Less", "Cast"):
         return op.Sub(op.CastLike(op.Greater(x, 0.0), x), op.CastLike(op.Less(x, 0.0), x))
     return None
-
-
-def _sign_of_relu(op: Any, takes: Takes, out: Value, x: Value) -> Any:
-    return op.CastLike(op.Greater(x, 0.0), x) if takes("Greater", "Cast") else None
 
 
 def _cast_like(op: Any, takes: Takes, out: Value, x: Any, like: Value) -> Any:

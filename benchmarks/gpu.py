@@ -35,7 +35,7 @@ LARGE = {
     "transformer": {"length": 512, "width": 768, "heads": 12, "depth": 12}, "rows": 32, "product": 8192,
 }  # fmt: skip
 SMALL = {
-    "batch": 8, "steps": 3, "resnet": {"size": 16}, "mobilenet": {"size": 32},
+    "batch": 8, "steps": 3, "resnet": {"size": 16}, "mobilenet": {"size": 64},
     "transformer": {"length": 32, "width": 32, "heads": 2, "depth": 2}, "rows": 4, "product": 256,
 }  # fmt: skip
 
@@ -96,7 +96,7 @@ def measure(name, graph, batch, args, sizes, rates):
     few = {k: v[: args.prove] for k, v in data.items()}
     ends = {side: jax.block_until_ready(scanned(step)(fresh(), few)) for side, step in steps.items()}
     low = "bfloat16" in name or "recomputed" in name
-    worst = agree(ends["ours"].params, ends["jax.grad"].params, 0.2 if low else 2e-4, name)
+    worst = agree(ends["ours"].params, ends["jax.grad"].params, fresh().params, 0.2 if low else 2e-3, name)
     first, times, memory = {}, {side: [] for side in steps}, {}
     runs = {side: make_epoch(step) for side, step in steps.items()}
     for side, run in runs.items():
@@ -120,13 +120,12 @@ def measure(name, graph, batch, args, sizes, rates):
     )
 
 
-def agree(a, b, tolerance, name) -> float:
-    worst = 0.0
-    for k, want in b.items():
-        size = float(jnp.max(jnp.abs(want))) or 1.0
-        worst = max(worst, float(jnp.max(jnp.abs(a[k] - want))) / size)
+def agree(a, b, begin, tolerance, name) -> float:
+    """The largest difference of two sides' updates, as a share of the largest update of any parameter."""
+    size = max(float(jnp.max(jnp.abs(want - begin[k]))) for k, want in b.items())
+    worst = max(float(jnp.max(jnp.abs(a[k] - want))) for k, want in b.items()) / size
     if not worst <= tolerance:
-        raise SystemExit(f"{name}: both sides differ by {worst:.1e} of a parameter's largest number; nothing is timed")
+        raise SystemExit(f"{name}: the sides' updates differ by {worst:.1e} of the largest; nothing is timed")
     return worst
 
 
@@ -139,10 +138,11 @@ def front_ends(platform: str) -> None:
     x = singa_tensor.from_numpy(np.ones((4, 3), np.float32))
     x.to_device(place)
     print(f"SINGA on {place}: sum {float(singa_tensor.to_numpy(singa_tensor.sum(x)).sum())}")
-    from aidgejax.frontends.tvm import runtime
+    from aidgejax.frontends import tvm
 
-    name = "cuda" if platform in ("gpu", "cuda") else "cpu"
-    array = runtime.tensor(np.ones((4, 3), np.float32), runtime.device(name))
+    array = tvm.runtime.tensor(
+        np.ones((4, 3), np.float32), tvm.device("cuda" if platform in ("gpu", "cuda") else "cpu")
+    )
     print(f"TVM on {array.device}: sum {float(array.numpy().sum())}")
 
 
@@ -150,7 +150,7 @@ def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--rehearse", action="store_true", help="small sizes")
     p.add_argument("--rounds", type=int, default=5)
-    p.add_argument("--prove", type=int, default=2, help="steps after which both sides must agree")
+    p.add_argument("--prove", type=int, default=1, help="steps after which both sides must agree")
     args = p.parse_args()
     sizes = SMALL if args.rehearse else LARGE
     d = jax.devices()[0]

@@ -24,6 +24,23 @@ def on_device(array: Any, device: Any = None) -> jax.Array:
         return placed if device is None else jax.device_put(placed, device)
 
 
+def moved_to(place: Any, array: Any) -> Any:
+    """The array on the device `place`, or as it is where `place` is None (JAX's own choice) or where it lies already.
+
+    Where a computation runs is decided by what it belongs to, the model, and not by where its data was made.
+    """
+    if place is None or not isinstance(array, jax.Array) or array.devices() == {place}:
+        return array
+    with x64_for((array.dtype,)):
+        return jax.device_put(array, place)
+
+
+def beside(first: Any, arrays: dict[str, Any]) -> dict[str, Any]:
+    """The arrays on the device where `first` lies, if they are JAX's and lie elsewhere."""
+    place = next(iter(first.devices())) if isinstance(first, jax.Array) and first.committed else None
+    return {k: moved_to(place, a) for k, a in arrays.items()}
+
+
 class TensorCell:
     """A tensor of one shape and dtype whose data is a device array, a NumPy buffer, or a value yet to be computed.
 

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from ...errors import AidgeJaxError
-from .._shared.tensor_cell import on_device
+from .._shared.tensor_cell import moved_to, on_device
 from .attributes import current_edits
 from .diagrams import write_gantt
 from .errors import OrderError, TensorError, TensorTypeError
 from .graphview import GraphView
-from .lowering import Lowered, is_kept, lower, require_backend, static_shape
+from .lowering import Lowered, is_kept, lower, place_of_model, require_backend, static_shape
 from .node import Node, Port
 from .node_by_node import EagerRun, is_opaque, start
 from .random import Generator
@@ -102,7 +102,8 @@ class Scheduler:
         self._eager = None
         low = self._lower(feeds, backend)
         self._check_batch(low, feeds, forward_dims)
-        take = (lambda t: t.cell.read()) if backend == "numpy" else (lambda t: t.array())
+        place = place_of_model(self._view)
+        take = (lambda t: t.cell.read()) if backend == "numpy" else (lambda t: moved_to(place, t.array()))
         params = {k: self._producer(low, k, t, take) for k, t in low.params.items()}
         buffers = {k: self._producer(low, k, t, take) for k, t in low.buffers.items()}
         tensors = {name: feeds[Port(node, k)] for name, node, k in low.inputs}

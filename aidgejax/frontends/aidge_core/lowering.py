@@ -260,6 +260,12 @@ def forward_dims(view: Any, dims: list[tuple[int, ...]]) -> bool:
     return True
 
 
+def place_of_model(view: Any) -> Any:
+    """The device on which a graph computes, whatever its data was made on; None for JAX's own choice."""
+    places = (n.get_operator().place for n in view.members if n.type() != "Producer")
+    return next((p for p in places if p is not None), None)
+
+
 def require_backend(view: Any) -> str:
     """The backend of the graph's nodes; OrderError where set_backend was forgotten or they disagree."""
     operators = [n.get_operator() for n in view.members if n.type() != "Producer"]

@@ -19,6 +19,7 @@ from ...execution.numpy_program import NumpyProgram
 from ...execution.program import Program, make_program
 from ...graph import Builder, Graph, Value
 from ...training.data import check_labels
+from .._shared.tensor_cell import beside
 from ..aidge_core.errors import ProviderError as LabelError
 from ..aidge_core.errors import TensorError, TensorTypeError
 from ..aidge_core.lowering import static_shape
@@ -40,7 +41,10 @@ class Loss:
             tuple(options.items()),
             first.backend == "numpy",
         )
-        arrays = {k: t.cell.read() if first.backend == "numpy" else t.array() for k, t in tensors.items()}
+        if first.backend == "numpy":
+            arrays = {k: t.cell.read() for k, t in tensors.items()}
+        else:
+            arrays = beside(first.array(), {k: t.array() for k, t in tensors.items()})
         value, grads = call(arrays, scaling)
         for w in wrt:
             tensors[w].own_gradient().seed(grads[w])

@@ -14,6 +14,7 @@ from ...dtypes import x64_for
 from ...errors import AidgeJaxError, DataError
 from ...training import metrics
 from ...training.data import check_labels
+from .._shared.tensor_cell import beside
 from ..aidge_core.errors import ProviderError, TensorError, TensorTypeError
 from ..aidge_core.tensor import Tensor, as_tensor
 
@@ -41,7 +42,8 @@ def Accuracy(prediction: Tensor, target: Tensor, axis: int) -> Tensor:  # noqa: 
         labels = labels.reshape(-1)
     try:
         with x64_for((prediction.cell.dtype, target.cell.dtype)):
-            found = _count(prediction.array(), labels, axis=int(axis))
+            scores = prediction.array()
+            found = _count(scores, beside(scores, {"labels": labels})["labels"], axis=int(axis))
     except AidgeJaxError as e:
         raise ProviderError(f"Accuracy: {e}") from None
     result = Tensor(dims=(1, 1), kind=prediction.cell.dtype)

@@ -22,7 +22,7 @@ from ...training.data import check_labels
 from ...training.loop import Accumulator, TrainState, make_accumulating_step, make_epoch, make_step
 from ..aidge_core.errors import AidgeError, OrderError, ProviderError, TensorTypeError
 from ..aidge_core.graphview import GraphView
-from ..aidge_core.lowering import Lowered, lower, require_backend, static_shape
+from ..aidge_core.lowering import Lowered, lower, place_of_model, require_backend, static_shape
 from ..aidge_core.node_by_node import connect_and_start
 from ..aidge_core.random import Generator
 from ..aidge_core.tensor import Tensor
@@ -181,7 +181,8 @@ def _train(
                     jnp.int32(0),
                 )
             )
-        placed = jax.device_put(batches, may_alias=True)  # just stacked: nobody else writes there
+        # Just stacked: nobody else writes there.
+        placed = jax.device_put(batches, place_of_model(model), may_alias=True)
         found, records = epoch(state, placed, None, None, last)
         records = jax.device_get(records)
     for name, tensor in {**low.params, **low.buffers}.items():

@@ -1,0 +1,66 @@
+"""A model on one device and its data on another, with two devices of the host: what an accelerator's users meet."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+# "cuda" is the host's second device here, and "cpu" the first, to which data is bound as on a machine with a GPU.
+SCRIPT = """
+import sys
+import jax
+import numpy as np
+import aidgejax.frontends.aidge_core as aidge_core, aidgejax.frontends.aidge_learning as aidge_learning
+from aidgejax.frontends.aidge_core import backends
+
+first, second = jax.devices()
+real = backends.place_of
+fake = lambda name, device=0: {"cpu": first, "cuda": second}.get(name) or real(name, device)
+names = (*backends.available(), "cuda")
+for module in [m for n, m in sys.modules.items() if n.startswith("aidgejax.frontends.aidge_")]:
+    if getattr(module, "place_of", None) is real:
+        module.place_of = fake
+    if hasattr(module, "available"):
+        module.available = lambda: names
+
+def train(backend):
+    aidge_core.random.Generator.set_seed(1)
+    layers = [aidge_core.FC(6, 8, name="fc1"), aidge_core.ReLU(name="r"), aidge_core.FC(8, 3, name="fc2")]
+    model = aidge_core.sequential(layers)
+    model.set_backend(backend)
+    model.set_datatype(aidge_core.dtype.float32)
+    aidge_core.init_producer(model, "Producer-1>FC", aidge_core.he_filler)
+    aidge_core.init_producer(model, "Producer-2>FC", lambda x: aidge_core.constant_filler(x, 0.01))
+    opt = aidge_learning.SGD(momentum=0.9)
+    opt.set_parameters(aidge_core.producers(model))
+    opt.set_learning_rate_scheduler(aidge_learning.constant_lr(0.1))
+    scheduler = aidge_core.SequentialScheduler(model)
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        x = aidge_core.Tensor(rng.normal(size=(5, 6)).astype(np.float32))
+        y = aidge_core.Tensor(np.eye(3, dtype=np.float32)[rng.integers(0, 3, 5)])
+        x.set_backend("cpu"), y.set_backend("cpu")
+        pred = scheduler.forward(data=[x])[0]
+        loss = aidge_learning.loss.CELoss(pred, y)
+        right = aidge_learning.metrics.Accuracy(pred, y, 1)
+        scheduler.backward()
+        opt.update()
+        opt.reset_grad()
+    return float(np.asarray(loss).ravel()[0]), float(np.asarray(right).ravel()[0])
+
+there, here = train("cuda"), train("cpu")
+assert np.allclose(there, here, rtol=1e-6), (there, here)
+print("same", there)
+"""
+
+
+def test_aidge_s_loop_with_the_model_elsewhere_than_its_data(tmp_path):
+    script = tmp_path / "two.py"
+    script.write_text(SCRIPT)
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
+    env = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, str(script)], env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.startswith("same")

@@ -131,6 +131,11 @@ class Op(str):
 
     attributes: ClassVar[dict[str, Any]] = {}
 
+    @staticmethod
+    def get(name: str) -> Op:
+        """The operator of this name."""
+        return Op(name)
+
     def get_attr(self, name: str) -> Any:
         """The attribute of this name; None where there is none."""
         return self.attributes.get(name)

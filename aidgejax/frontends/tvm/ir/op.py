@@ -1,0 +1,5 @@
+"""tvm.ir.op."""
+
+from ..relax.expr import Op
+
+__all__ = ["Op"]

@@ -23,3 +23,21 @@ Where this front end differs from SINGA on purpose (measured on Apache SINGA 5.1
   also of the kind that SINGA raises where it does (AssertionError, TypeError, ValueError, NotImplementedError).
 * Elements `t[i]` have the right `.shape`, slices heed their step.
 """
+
+from typing import Any
+
+from .._shared.absent_modules import refuse_modules
+from .._shared.absent_names import absent_name
+
+OLD = "it belongs to SINGA before version 3; use layer, model, autograd and opt"
+ABSENT = {
+    **dict.fromkeys(("loss", "metric", "net", "optimizer", "rnn", "converter", "caffe_converter", "lazy_conv2d"), OLD),
+    "data": "use aidgejax.data, or any iterator over arrays",
+    "image_tool": "prepare images with NumPy or Pillow before tensor.from_numpy",
+    "snapshot": "use model.save_states and load_states, or aidgejax.checkpoint",
+}
+refuse_modules(__name__, ABSENT)
+
+
+def __getattr__(name: str) -> Any:
+    raise absent_name(__name__, name, ABSENT)

@@ -13,7 +13,7 @@ from ._errors import DoesNotFit, NotATensor, NotParticipating, StatesError, Unsu
 from ._tensor import Tensor
 
 
-class _WrapsMethods(type):
+class LayerMeta(type):
     """Lets `initialize` make real tensors wherever it runs, and `forward` call it once, before the first time."""
 
     def __new__(mcs, name: str, bases: tuple, members: dict[str, Any]) -> type:
@@ -52,7 +52,7 @@ def _initialized(function: Any) -> Any:
     return forward
 
 
-class Layer(metaclass=_WrapsMethods):
+class Layer(metaclass=LayerMeta):
     """Subclass it: make sublayers in __init__, parameters in initialize(*inputs), and compute in forward(*inputs).
 
     A Tensor that is assigned to an attribute is named after it, "conv1.W" below a model whose attribute conv1 is this

@@ -16,6 +16,7 @@ from ...training import fillers
 from .._shared.traced_step import is_tracing
 from ._ctensor import DTYPES, CTensor, dtype_number, kBFloat16, kFloat16, kFloat32, kInt, raw
 from ._errors import BadIndex, BadSetting, BadType, DoesNotFit, NotATensor, NotFilled, Unsupported
+from ._tensor_arithmetic import Arithmetic
 from .device import Device, create_cpu_device, get_default_device
 
 float32, float16, int32, bfloat16 = kFloat32, kFloat16, kInt, kBFloat16
@@ -33,7 +34,7 @@ def leaf_creator(tensor: Tensor) -> Any:
     return _leaf[0](tensor)
 
 
-class Tensor:
+class Tensor(Arithmetic):
     """An array with a place on a tape.
 
     shape or data: its sizes, to be filled, or its contents (copied).  dtype: tensor.float32, int32 or float16.
@@ -212,32 +213,6 @@ class Tensor:
         else:
             raise DoesNotFit(f"tensor {self.name}: t should be Tensor or numpy array., got {type(t).__name__}")
 
-    # Rows and columns of a matrix, in place, by a vector.
-
-    def add_column(self, v: Tensor) -> None:
-        """v added to each column."""
-        self._in_place(self + v.reshape((v.size(), 1)))
-
-    def add_row(self, v: Tensor) -> None:
-        """v added to each row."""
-        self._in_place(self + v.reshape((1, v.size())))
-
-    def div_column(self, v: Tensor) -> None:
-        """Each column divided by v."""
-        self._in_place(self / v.reshape((v.size(), 1)))
-
-    def div_row(self, v: Tensor) -> None:
-        """Each row divided by v."""
-        self._in_place(self / v.reshape((1, v.size())))
-
-    def mult_column(self, v: Tensor) -> None:
-        """Each column times v."""
-        self._in_place(self * v.reshape((v.size(), 1)))
-
-    def mult_row(self, v: Tensor) -> None:
-        """Each row times v."""
-        self._in_place(self * v.reshape((1, v.size())))
-
     def to_device(self, device: Device) -> Tensor:
         self.device = device
         self.data.ToDevice(device)
@@ -333,83 +308,16 @@ class Tensor:
             found.append(k)
         return _wrap(self.array[tuple(found)], self.device)
 
+    @staticmethod
+    def computed(function: Any, *xs: Any, **options: Any) -> Tensor:
+        """function of the arrays of tensors and of numbers, as a Tensor.  Raises DoesNotFit with their names."""
+        return _new(function, *xs, **options)
+
     def __float__(self) -> float:
         return float(self.array.reshape(()))
 
     def __deepcopy__(self, memo: dict) -> Tensor:
         return self.clone()
-
-    # ---- arithmetic, which autograd does not record ---------------------------------------------------
-
-    def __add__(self, x: Any) -> Tensor:
-        return _new(jnp.add, self, x)
-
-    def __sub__(self, x: Any) -> Tensor:
-        return _new(jnp.subtract, self, x)
-
-    def __mul__(self, x: Any) -> Tensor:
-        return _new(jnp.multiply, self, x)
-
-    def __truediv__(self, x: Any) -> Tensor:
-        return _new(jnp.divide, self, x)
-
-    def __floordiv__(self, x: Any) -> Tensor:
-        return _new(jnp.floor_divide, self, x)
-
-    def __radd__(self, x: Any) -> Tensor:
-        return _new(jnp.add, x, self)
-
-    def __rsub__(self, x: Any) -> Tensor:
-        return _new(jnp.subtract, x, self)
-
-    def __rmul__(self, x: Any) -> Tensor:
-        return _new(jnp.multiply, x, self)
-
-    def __rtruediv__(self, x: Any) -> Tensor:
-        return _new(jnp.divide, x, self)
-
-    def __neg__(self) -> Tensor:
-        return _new(jnp.negative, self)
-
-    def __lt__(self, x: Any) -> Tensor:
-        return _new(jnp.less, self, x)
-
-    def __le__(self, x: Any) -> Tensor:
-        return _new(jnp.less_equal, self, x)
-
-    def __gt__(self, x: Any) -> Tensor:
-        return _new(jnp.greater, self, x)
-
-    def __ge__(self, x: Any) -> Tensor:
-        return _new(jnp.greater_equal, self, x)
-
-    def __eq__(self, x: Any) -> Tensor:  # type: ignore[override]  # element by element, as SINGA
-        return _new(jnp.equal, self, x)
-
-    __hash__ = None  # type: ignore[assignment]  # as for everything that compares element by element
-
-    def __iadd__(self, x: Any) -> Tensor:
-        return self._in_place(self._or_zeros() + x)
-
-    def __isub__(self, x: Any) -> Tensor:
-        return self._in_place(self._or_zeros() - x)
-
-    def __imul__(self, x: Any) -> Tensor:
-        return self._in_place(self._or_zeros() * x)
-
-    def __itruediv__(self, x: Any) -> Tensor:
-        return self._in_place(self._or_zeros() / x)
-
-    def _or_zeros(self) -> Tensor:
-        """In-place arithmetic on a tensor that nobody filled starts from zeros, as in SINGA's fresh memory."""
-        return self if self.data.filled else self.set_value(0)
-
-    def _in_place(self, result: Tensor) -> Tensor:
-        if result.shape != self.shape:
-            raise DoesNotFit(
-                f"tensor {self.name} of shape {list(self.shape)} cannot become {list(result.shape)} in place"
-            )
-        return self._fill(result.array)
 
 
 # ---- inside -------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Any
 
 from . import _functional as F
 from ._errors import BadSetting, BadType, DoesNotFit
-from ._layer_base import Layer
+from ._layer_base import Layer, LayerMeta
 from ._layers_cudnn import CudnnRNN
 from ._layers_image import (
     AvgPool1d,
@@ -45,6 +45,7 @@ __all__ = [
     "Flatten",
     "Gemm",
     "Layer",
+    "LayerMeta",
     "Linear",
     "MaxPool1d",
     "MaxPool2d",

@@ -33,12 +33,14 @@ from ._ctensor import DTYPES, CTensor
 from ._dist import DistOpt
 from ._errors import NotATensor, StatesError, Unsupported
 from ._export import to_graph
-from ._layer_base import Layer
+from ._layer_base import Layer, LayerMeta
 from ._mode import set_training, training_set_to
 from ._states import read_states, write_states
 from ._tensor import Tensor
 
-__all__ = ["Model"]
+__all__ = ["Model", "ModelMeta"]
+
+ModelMeta = LayerMeta
 
 
 class Model(Layer):

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from .._shared.absent_names import absent_name
 from ._ctensor import CTensor as Tensor
 from ._ctensor import kBFloat16, kChar, kDouble, kFloat16, kFloat32, kInt, kUChar, raw
 from .device import Device, get_default_device
@@ -124,3 +125,23 @@ def Transpose(t: Tensor, axes: Any = None) -> Tensor:
 
 def ConcatOn(tensors: Any, axis: int) -> Tensor:
     return Tensor(array=jnp.concatenate([raw(t) for t in tensors], axis))
+
+
+HANDLE = "C++ handles fix a batch size; use singa.layer's layers, or the operations of singa.autograd"
+ABSENT = {
+    **dict.fromkeys(
+        (
+            "BatchNormHandle ConvHandle CpuBatchNormBackwardx CpuBatchNormForwardInference CpuBatchNormForwardTraining "
+            "CpuConvBackwardW CpuConvBackwardb CpuConvBackwardx CpuConvForward CpuPoolingBackward CpuPoolingForward "
+            "CudnnBatchNormHandle CudnnConvHandle CudnnPoolingHandle CudnnRNNHandle GpuConvForward GpuPoolingForward "
+            "GpuRNNForwardTraining PoolingHandle"
+        ).split(),
+        HANDLE,
+    ),
+    "NcclIdHolder": "one process holds all devices; opt.DistOpt(optimizer) needs no id",
+    "Communicator": "XLA adds gradients up; opt.DistOpt lays batches over the devices",
+}
+
+
+def __getattr__(name: str) -> Any:
+    raise absent_name(__name__, name, ABSENT)

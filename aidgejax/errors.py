@@ -4,9 +4,25 @@ A message says what happened, where (graph, node, operator, tensor), what was go
 and what to do about it.
 """
 
+import re
+
+LONGEST = 2000  # characters of a message
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def shown(text: str, longest: int = LONGEST) -> str:
+    """Text from outside as a terminal may see it: control characters escaped, the middle of what is long left out."""
+    if len(text) > longest:
+        head, tail = longest * 2 // 3, longest // 4
+        text = f"{text[:head]} ... {len(text) - head - tail} characters ... {text[-tail:]}"
+    return _UNPRINTABLE.sub(lambda m: m[0].encode("unicode_escape").decode(), text)
+
 
 class AidgeJaxError(Exception):
-    """The family."""
+    """Base class of aidgejax's exceptions.  Its text has at most 2,000 characters, and none that a terminal obeys."""
+
+    def __str__(self) -> str:
+        return shown(super().__str__())
 
 
 class GraphError(AidgeJaxError, ValueError):
@@ -14,7 +30,7 @@ class GraphError(AidgeJaxError, ValueError):
 
 
 class UnknownOperator(GraphError, LookupError):
-    """The graph uses operators for which there is no room in aidgejax/ops; the message lists all of them."""
+    """The graph uses operators that aidgejax does not implement; the message lists all of them."""
 
 
 class NoGradientRule(GraphError):

@@ -15,6 +15,7 @@ from ..graph import Graph, Node, Producer, Value
 from ..interpreter.constant_folding import compile_time_values
 from ..ops import lookup
 from ..passes.control_flow import flat_feeds, is_dynamic, unrolled
+from .budget import check_memory
 from .cache import PROGRAMS, holds_64_bits, signature, without_data
 from .numpy_program import NumpyProgram
 from .program import Arrays, Program, bind_inputs, make_program
@@ -53,6 +54,7 @@ def run(
         graph.inputs = {k: v for k, v in graph.inputs.items() if k in feeds}
     graph, feeds = with_constant_shape_inputs(graph, feeds)
     program, call = _compiled(graph, training)
+    check_memory(program.graph, feeds)
     if backend == "numpy":
         with jax.enable_x64(True):
             bind_inputs(program.graph, graph.params, graph.buffers, feeds)  # refuses what does not fit

@@ -12,7 +12,8 @@ import numpy as np
 
 from .. import reference
 from ..dtypes import bits, is_float
-from ..errors import DataError, GraphError, NoGradientRule
+from ..errors import DataError, GraphError, NoGradientRule, SettingError
+from ..execution.budget import check_memory
 from ..execution.cache import holds_64_bits
 from ..execution.numpy_program import NumpyProgram
 from ..execution.program import Arrays, Program, make_program
@@ -20,6 +21,7 @@ from ..execution.run import with_constant_shape_inputs
 from ..graph import Graph, Node
 from ..interpreter.evaluate import Evaluator
 from ..ops import lookup
+from ..training import optim
 
 KINDS = ("forward", "gradient", "training")
 STEPS = 8  # of its own by which a tensor of 16 bits may differ: its sums are rounded in another order
@@ -53,6 +55,7 @@ class Report:
     tolerance: float
     steps: int
     by_rules_only: tuple[str, ...]
+    nonfinite: tuple[str, ...] = ()  # tensors that hold NaN or infinity on both sides
 
     @property
     def first_bad(self) -> Difference | None:
@@ -77,6 +80,11 @@ class Report:
             f"largest difference: forward {self.largest('forward'):.2e}, gradient "
             f"{self.largest('gradient'):.2e}, after {self.steps} steps {self.largest('training'):.2e}"
         )
+        if self.nonfinite:
+            lines.append(
+                f"not finite on both backends: {', '.join(map(repr, self.nonfinite[:5]))}"
+                + (f" and {len(self.nonfinite) - 5} more" if len(self.nonfinite) > 5 else "")
+            )
         bad = self.first_bad
         lines.append(
             f"{self.graph}: the backends agree within {self.tolerance:g}"
@@ -97,14 +105,16 @@ def compare(
     training: bool | None = True,
     seed: int = 0,
     lr: float = 1e-2,
+    optimizer: str = "sgd",
 ) -> Report:
     """Run a graph on both backends and compare every tensor, every gradient, and the parameters after some steps.
 
     params: arrays for the graph's parameters and buffers (default: its own).
     batch: {input: array} (default: random, of 4 rows where the batch size is symbolic).
-    steps: of plain gradient descent at `lr`, on the output "loss", or else on a random combination of all outputs.
+    steps: of training at `lr`, on the output "loss", or else on a random combination of all outputs.
+    optimizer: a rule of training.optim with its default settings; NumPy's is that of reference.optim.
     The JAX side takes its gradients by the rules in aidgejax/ops, the NumPy side by its own backwards.
-    Raises GraphError where the graph and the batch do not fit.
+    Raises GraphError where the graph and the batch do not fit, SettingError for an optimizer that there is not.
     """
     if steps < 0:
         raise DataError(f"steps is {steps}: expected 0 or more")
@@ -113,10 +123,14 @@ def compare(
     graph, batch = with_constant_shape_inputs(graph, batch)
     with jax.enable_x64(holds_64_bits(graph)):
         program = make_program(graph, training=training)
-        return _report(program, {k: np.asarray(batch[k]) for k in program.graph.inputs}, steps, tolerance, seed, lr)
+        check_memory(program.graph, batch)
+        batch = {k: np.asarray(batch[k]) for k in program.graph.inputs}
+        return _report(program, batch, steps, tolerance, seed, lr, optimizer)
 
 
-def _report(program: Program, batch: Arrays, steps: int, tolerance: float, seed: int, lr: float) -> Report:
+def _report(
+    program: Program, batch: Arrays, steps: int, tolerance: float, seed: int, lr: float, optimizer: str
+) -> Report:
     graph = program.graph
     key = jax.random.key(seed)
     by_jax = _every_tensor(program, batch, key)
@@ -146,8 +160,9 @@ def _report(program: Program, batch: Arrays, steps: int, tolerance: float, seed:
     gradient_rows, own, by_rules_only = _gradients(program, batch, key, by_numpy, cotangents)
     rows += gradient_rows
     if steps and own:
-        rows += _after_steps(program, batch, key, cotangents, drawn, steps, lr)
-    return Report(graph.name, tuple(rows), tolerance, steps, by_rules_only)
+        rows += _after_steps(program, batch, key, cotangents, drawn, steps, lr, optimizer)
+    both = [o for n in graph.nodes for o in n.output_names if o in by_jax and _nonfinite(by_jax[o], by_numpy[o])]
+    return Report(graph.name, tuple(rows), tolerance, steps, by_rules_only, tuple(both))
 
 
 def _every_tensor(program: Program, batch: Arrays, key: Any) -> Arrays:
@@ -239,24 +254,32 @@ def _worst_rule(
 
 
 def _after_steps(
-    program: Program, batch: Arrays, key: Any, cotangents: Arrays, drawn: Arrays, steps: int, lr: float
+    program: Program, batch: Arrays, key: Any, cotangents: Arrays, drawn: Arrays, steps: int, lr: float, optimizer: str
 ) -> list[Difference]:
-    """Plain gradient descent on both sides, from the same parameters, on the same batch."""
+    """Training on both sides, from the same parameters, on the same batch."""
+    if not hasattr(reference.optim, optimizer) or not hasattr(optim, optimizer):
+        raise SettingError(f"there is no optimizer {optimizer!r} in training.optim and reference.optim")
+    rule, plain_rule = getattr(optim, optimizer)(), getattr(reference.optim, optimizer)()
 
     @jax.jit
-    def jax_step(params, buffers):
+    def jax_step(params: Arrays, buffers: Arrays, state: Any) -> tuple[Arrays, Arrays, Any]:
         _, saved, buffers = program.forward(params, buffers, batch, key)
         grads = program.backward(params, saved, cotangents)
-        return {k: p - lr * grads[k] if k in grads else p for k, p in params.items()}, buffers
+        trained, state = rule.update({k: params[k] for k in grads}, grads, state, lr)
+        return {**params, **trained}, buffers, state
 
     plain = NumpyProgram(program)
     mine, state = program.graph.params, program.graph.buffers
     theirs, theirs_state = program.graph.params, program.graph.buffers
+    memory = rule.init({w: mine[w] for w in program.wrt})
+    plain_memory = {w: plain_rule.init(theirs[w]) for w in program.wrt}
     for _ in range(steps):
-        mine, state = jax_step(mine, state)
+        mine, state, memory = jax_step(mine, state, memory)
         _, saved, theirs_state = plain.forward(theirs, theirs_state, batch, given=drawn)
         grads = plain.backward(theirs, saved, cotangents)
-        theirs = {k: (p - lr * grads[k]).astype(p.dtype) if k in grads else p for k, p in theirs.items()}
+        theirs = dict(theirs)
+        for k, g in grads.items():
+            theirs[k], plain_memory[k] = plain_rule.update(theirs[k], g, plain_memory[k], lr)
     users = {i: n for n in program.graph.nodes for i in n.input_names}
     return [
         Difference("training", users[k].name, users[k].op, k, _difference(a, b, max(_size(b), 1e-3)), _step(b))
@@ -308,6 +331,12 @@ def _is_number(b: np.ndarray) -> bool:
 def _step(b: Any) -> float:
     dtype = np.asarray(b).dtype
     return float(jnp.finfo(dtype).eps) if is_float(dtype) and bits(dtype) <= 16 else 0.0
+
+
+def _nonfinite(a: Any, b: Any) -> bool:
+    if not is_float(np.asarray(b).dtype):
+        return False
+    return not any(np.isfinite(np.asarray(x).astype(np.float64)).all() for x in (a, b))
 
 
 def _size(b: Any) -> float:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
@@ -24,6 +24,7 @@ import jax.numpy as jnp
 
 from ..errors import GraphError, SettingError
 from ..passes.gradient_norm import global_norm, scaled_to_norm
+from .recipes import Recipe, reproducible, same_recipe
 
 __all__ = [
     "Optimizer",
@@ -39,7 +40,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Optimizer:
     """init(params) -> state;  update(params, grads, state, lr) -> (params, state).
 
@@ -47,11 +48,24 @@ class Optimizer:
     starts momentum and moments anew.  A gradient of None leaves its parameter, and its state, as they are.
     post_update(params, buffers) -> (params, buffers): what follows each update of all parameters, if anything does:
     weights that are clipped, say (see aidgejax.analog.with_post_update).
+    recipe: which function made it, of what: by it optimizers are pickled, and equal.
     """
 
     init: Callable[[Any], Any]
     update: Callable[[Any, Any, Any, Any], tuple[Any, Any]]
     post_update: Callable[[Any, Any], tuple[Any, Any]] | None = None
+    recipe: Recipe | None = field(default=None, repr=False)
+
+    def __reduce__(self) -> Any:
+        if self.recipe is None:
+            return type(self), (self.init, self.update, self.post_update)
+        return self.recipe.made, ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Optimizer) and same_recipe(self, other)
+
+    def __hash__(self) -> int:
+        return hash(self.recipe) if self.recipe is not None else id(self)
 
 
 class Momentum(NamedTuple):
@@ -87,6 +101,7 @@ class Master(NamedTuple):
 # ---- rules for one array ------------------------------------------------------------------------------
 
 
+@reproducible
 def sgd(momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, *, first="whole", dampen_always=False):
     """Stochastic gradient descent with momentum.
 
@@ -121,6 +136,7 @@ def sgd(momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, *, first=
     return per_leaf(init, update)
 
 
+@reproducible
 def adam(beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.0, *, bias_correction="moments"):
     """Adam; weight_decay is L2, added to the gradient.
 
@@ -143,6 +159,7 @@ def adam(beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.0, *, bias_correct
     return per_leaf(init, update)
 
 
+@reproducible
 def adamw(beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.01, *, decay="before", bias_correction=None):
     """Adam with decoupled decay: p <- p - lr * weight_decay * p, apart from the moments.
 
@@ -164,6 +181,7 @@ def adamw(beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.01, *, decay="bef
     return per_leaf(init, update)
 
 
+@reproducible
 def rmsprop(rho=0.99, epsilon=1e-8, weight_decay=0.0, *, epsilon_at="outside"):
     """r <- rho * r + (1 - rho) * g**2;  p <- p - lr * g / (sqrt(r) + epsilon), and g includes weight_decay * p.
 
@@ -177,6 +195,7 @@ def rmsprop(rho=0.99, epsilon=1e-8, weight_decay=0.0, *, epsilon_at="outside"):
     return _squares("rmsprop", average, 0.0, epsilon, weight_decay, epsilon_at)
 
 
+@reproducible
 def adagrad(epsilon=1e-10, weight_decay=0.0, *, initial=0.0, epsilon_at="outside"):
     """h <- h + g**2, from h = initial;  p <- p - lr * g / (sqrt(h) + epsilon), and g includes weight_decay * p.
 
@@ -283,6 +302,7 @@ def per_leaf(init, update) -> Optimizer:
     return Optimizer(init_all, update_all)
 
 
+@reproducible
 def clipped(optimizer, max_norm):
     """The same optimizer, whose gradients pass `clip_by_global_norm` first."""
 
@@ -292,6 +312,7 @@ def clipped(optimizer, max_norm):
     return Optimizer(optimizer.init, update, optimizer.post_update)
 
 
+@reproducible
 def clipped_by_value(optimizer: Optimizer, most: float) -> Optimizer:
     """The same optimizer, whose gradients are held within -most and most, each number for itself."""
     most = _setting("clipped_by_value", "most", most, 0, math.inf, above=True)

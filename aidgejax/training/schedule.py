@@ -18,16 +18,19 @@ import jax
 import jax.numpy as jnp
 
 from ..errors import SettingError
+from .recipes import reproducible
 
 Schedule = Callable[[Any], Any]
 
 
+@reproducible
 def constant(initial_lr):
     """initial_lr at every step."""
     _check_rate(initial_lr)
     return lambda step: jnp.full_like(_float(step), initial_lr)
 
 
+@reproducible
 def step_lr(initial_lr, step_size, gamma=0.1, skip=0):
     """initial_lr * gamma ** (step // step_size): a decay point every step_size steps.
 
@@ -46,6 +49,7 @@ def step_lr(initial_lr, step_size, gamma=0.1, skip=0):
     return schedule
 
 
+@reproducible
 def exponential(initial_lr, decay_steps, decay_rate, staircase=False):
     """initial_lr * decay_rate ** (step / decay_steps); staircase: with the quotient rounded down.
 
@@ -62,6 +66,7 @@ def exponential(initial_lr, decay_steps, decay_rate, staircase=False):
     return schedule
 
 
+@reproducible
 def cosine(initial_lr, max_steps, min_decay=0.0, periodic=True):
     """initial_lr * (d + (1 - d) * (1 + cos(pi * step / max_steps)) / 2), and d = min_decay.
 
@@ -81,6 +86,7 @@ def cosine(initial_lr, max_steps, min_decay=0.0, periodic=True):
     return schedule
 
 
+@reproducible
 def polynomial(initial_lr, max_steps, power=1.0):
     """initial_lr * (1 - step / max_steps) ** power; 0 ** power from max_steps on (Aidge: negative, or NaN)."""
     _check_rate(initial_lr)
@@ -89,6 +95,7 @@ def polynomial(initial_lr, max_steps, power=1.0):
     return lambda step: initial_lr * jnp.power(_float(jnp.maximum(max_steps - _int(step), 0)) / max_steps, power)
 
 
+@reproducible
 def linear(initial_lr, max_steps, final_lr=0.0, warmup_steps=0):
     """From initial_lr straight to final_lr, reached at max_steps and kept.
 
@@ -115,6 +122,7 @@ def linear(initial_lr, max_steps, final_lr=0.0, warmup_steps=0):
     return schedule
 
 
+@reproducible
 def warmup(schedule, steps):
     """schedule(0) * (step + 1) / (steps + 1) up to step `steps`; afterwards `schedule` at that step.
 

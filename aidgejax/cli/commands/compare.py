@@ -9,6 +9,7 @@ from ...errors import DataError
 from ...tools.compare import compare
 from ...training.data import load_npz
 from ..arguments import count, number
+from ..optimizers import rules
 
 HELP = "the JAX backend against the NumPy backend, node by node"
 
@@ -18,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("model", metavar="M.onnx")
     add("--data", metavar="D.npz", help="a batch: arrays named as the model's inputs (default: random)")
     add("--steps", type=count(0), default=10, help="training steps to compare")
+    add("--optimizer", default="sgd", choices=sorted(rules()), help="of these steps, with its default settings")
     add("--tolerance", type=number(0), default=1e-4, help="relative to a tensor's largest element")
     add("--seed", type=count(0), default=0)
 
@@ -33,6 +35,8 @@ def run(args: argparse.Namespace) -> int:
                 f"{args.data} lacks {', '.join(map(repr, missing))}; it has {', '.join(map(repr, columns))}"
             )
         batch = {k: columns[k] for k in graph.inputs}
-    report = compare(graph, batch=batch, steps=args.steps, tolerance=args.tolerance, seed=args.seed)
+    report = compare(
+        graph, batch=batch, steps=args.steps, tolerance=args.tolerance, seed=args.seed, optimizer=args.optimizer
+    )
     print(report)
     return 0 if report.ok else 1

@@ -24,6 +24,8 @@ from .subgraphs import every_graph, reads
 
 OLDEST_IR, NEWEST_IR = 3, int(onnx.IR_VERSION)
 # Attribute types that are not read: none of ONNX's operators that we have needs one.
+MOST_NODES = 150_000  # reading takes a tenth of a millisecond for each
+MOST_TENSORS = 10_000  # that one node reads or writes
 NOT_READ = (
     AttributeProto.GRAPHS,
     AttributeProto.SPARSE_TENSOR,
@@ -77,6 +79,14 @@ def check_versions(model: ModelProto) -> dict[str, int]:
             f"installed onnx {onnx.__version__} knows"
         )
     nodes = [n for g in every_graph(model.graph) for n in g.node]
+    if len(nodes) > MOST_NODES:
+        raise ModelFileError(f"it has {len(nodes):,} nodes; expected at most {MOST_NODES:,}")
+    for n in nodes:
+        if max(len(n.input), len(n.output)) > MOST_TENSORS:
+            raise ModelFileError(
+                f"node {n.name[:100]!r} ({n.op_type[:100]}) has {len(n.input):,} inputs and {len(n.output):,} outputs; "
+                f"expected at most {MOST_TENSORS:,} of each"
+            )
     missing = sorted({domain_of(n.domain) for n in nodes} - set(opsets))
     if missing:
         named = next(n for n in nodes if domain_of(n.domain) == missing[0])

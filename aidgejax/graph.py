@@ -113,6 +113,7 @@ class Graph:
         self.producers: dict[str, Producer] = {}
         self.values: dict[str, Value] = {}  # what is known of node outputs; see lower.infer_shapes
         self.metadata: dict[str, Any] = {}
+        self.source: Any = None  # the file that it was read from; see aidgejax/onnxio/source.py
         self._fresh: Counter[str] = Counter()
 
     # ---- building -------------------------------------------------------------------------------------
@@ -252,7 +253,7 @@ class Graph:
         twin = Graph(self.name)
         twin.inputs, twin.outputs, twin.nodes = dict(self.inputs), list(self.outputs), list(self.nodes)
         twin.producers = {k: replace(p) for k, p in self.producers.items()}
-        twin.values, twin.metadata = dict(self.values), dict(self.metadata)
+        twin.values, twin.metadata, twin.source = dict(self.values), dict(self.metadata), self.source
         twin._fresh = Counter(self._fresh)
         return twin
 

@@ -31,6 +31,8 @@ REDUCTIONS = (
 def at_opset(graph: Graph, opset: int) -> tuple[ModelProto, bool]:
     """(model, is it in this opset?): in `opset` where it can be written so, else in the lowest that has it all."""
     graph = _casts(decomposed(graph))
+    graph = graph.copy()
+    graph.source = None  # whatever file it came from
     lowest = to_model(graph)
     needed = next(i.version for i in lowest.opset_import if i.domain == "")
     if opset >= needed:

@@ -21,6 +21,7 @@ from ...passes.rewrite import with_shapes
 from ...passes.widen import narrowed
 from ..initializer_roles import KEY, note_roles
 from ..schemas import NEWEST_OPSET, schema_for, schema_of
+from ..source import Source, patched, why_not
 from .decompose import decomposed
 from .protos import _Maker, _tensor, type_of
 
@@ -38,13 +39,17 @@ def write(
     *,
     buffers: Mapping[str, Any] | None = None,
     opset: int | None = None,
+    patch: bool | None = None,
 ) -> None:
     """Write a graph to an ONNX file; `params` and `buffers` replace the graph's own arrays.
+
+    patch: True writes the file that the graph was read from with its arrays in it, and nothing else changed; False
+        writes the graph anew; None patches where no pass has changed what is inferred.
 
     A model over 2 GiB keeps its data beside it in `<path>.data`.  The model passes onnx's full checker, or
     ModelFileError is raised and nothing is written; a file of that name is replaced only by a complete one.
     """
-    model = _model(graph, params, buffers, opset)
+    model, anew = _model(graph, params, buffers, opset, patch)
     path = os.path.abspath(os.fspath(path))
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
@@ -55,7 +60,8 @@ def write(
         if _size(model) > LARGEST_MODEL:
             _write_in_two_files(graph, model, path)
         else:
-            _check(graph, model)
+            if anew:
+                _check(graph, model)
             write_atomically(model.SerializeToString(), path)
     except OSError as e:
         raise ModelFileError(f"cannot write {path!r}: {e}") from e
@@ -67,18 +73,21 @@ def to_model(
     buffers: Mapping[str, Any] | None = None,
     *,
     opset: int | None = None,
+    patch: bool | None = None,
 ) -> onnx.ModelProto:
     """The ModelProto that `write` writes.
 
-    opset: of the default domain; default: the lowest that has every operator in the form used here.
+    opset: of the default domain; default: that of the file that was read, or the lowest that has every operator in the
+        form used here.  patch: see `write`.
     """
-    model = _model(graph, params, buffers, opset)
+    model, anew = _model(graph, params, buffers, opset, patch)
     if _size(model) > LARGEST_MODEL:
         raise ModelFileError(
             f"graph {graph.name!r} holds {_size(model)} bytes, more than a ModelProto can; `write` "
             f"puts them into a second file"
         )
-    _check(graph, model)
+    if anew:
+        _check(graph, model)
     return model
 
 
@@ -130,11 +139,23 @@ def _write_in_two_files(graph: Graph, model: onnx.ModelProto, path: str) -> None
 
 
 def _model(
-    graph: Graph, params: Mapping[str, Any] | None, buffers: Mapping[str, Any] | None, opset: int | None
-) -> onnx.ModelProto:
+    graph: Graph,
+    params: Mapping[str, Any] | None,
+    buffers: Mapping[str, Any] | None,
+    opset: int | None,
+    patch: bool | None,
+) -> tuple[onnx.ModelProto, bool]:
+    """The model, and whether it is made anew: a file that was read is not checked again."""
     check_known(graph.nodes, f"graph {graph.name!r}")
     graph = graph.with_params(dict(params or {}), dict(buffers or {})) if params or buffers else graph
-    graph = _with_required_outputs(decomposed(with_shapes(integer_weights(narrowed(graph.check())))))
+    graph = integer_weights(narrowed(graph.check()))
+    if patch is not False and (patch or opset is None):
+        reason = why_not(graph, graph.source)
+        if not reason:
+            return patched(graph, graph.source), False
+        if patch:
+            raise ModelFileError(f"graph {graph.name!r} cannot be written into the file that was read: {reason}")
+    graph = _with_required_outputs(decomposed(with_shapes(graph)))
     opset = _opset(graph, opset)
     maker = _Maker(graph)
     nodes = [maker.node(n) for n in graph.nodes]
@@ -149,7 +170,10 @@ def _model(
     model = helper.make_model(
         body,
         opset_imports=[helper.make_opsetid(d, v) for d, v in domains.items()],
-        ir_version=next(ir for top, ir in IR_OF_OPSET if opset <= top),
+        ir_version=max(
+            next(ir for top, ir in IR_OF_OPSET if opset <= top),
+            graph.source.ir if isinstance(graph.source, Source) else 0,
+        ),
         producer_name="aidgejax",
     )
     props = {k: v for k, v in graph.metadata.items() if isinstance(v, str) and k != KEY}
@@ -157,7 +181,7 @@ def _model(
         props[KEY] = noted
     if props:
         helper.set_model_props(model, props)
-    return model
+    return model, True
 
 
 def _with_required_outputs(graph: Graph) -> Graph:
@@ -188,6 +212,8 @@ def _opset(graph: Graph, asked: int | None) -> int:
     homes = [(n, _home(graph, n)) for n in graph.nodes]
     worst, (_, youngest) = max((h for h in homes if h[1][0] == ""), key=lambda h: h[1][1], default=(None, ("", 0)))
     needed = max(OLDEST_OPSET, youngest)
+    if asked is None and isinstance(graph.source, Source):
+        needed = max(needed, graph.source.opset)
     if asked is not None and asked < needed:
         why = (
             f"{worst.op} (node {worst.name!r}) needs {needed}"

@@ -23,6 +23,7 @@ from ...passes.rewrite import with_shapes
 from ...passes.roles import ANYWHERE, ASKED, Decided, decide_roles, is_float, with_roles
 from ...passes.widen import widened
 from ..initializer_roles import noted_roles
+from ..source import source_of
 from ..tensors import check_external
 from .cutting import cut
 from .dynamic_batch import with_dynamic_batch
@@ -79,9 +80,11 @@ def _read(
     values: Mapping[str, Any],
     batch: str | None,
 ) -> Graph:
-    model = plain_pipeline(cut(_load(source), *ends, shapes))
+    asked = _load(source)
+    model = plain_pipeline(cut(asked, *ends, shapes))
     opsets = check_versions(model)
-    if check_external(model):
+    external = check_external(model)
+    if external:
         if isinstance(source, ModelProto | bytes):
             raise ModelFileError(
                 "it keeps data in other files, which only a model read from a path may do: "
@@ -101,8 +104,11 @@ def _read(
     opset = opsets.get("", 0)
     graph = build(body, opset, shapes)
     graph.metadata |= {p.key: p.value for p in model.metadata_props}
+    whole = not any((*ends, shapes, values, batch)) and not external
     graph = _written_out(_with_values(graph, values))
-    return _with_shapes(_with_decided_roles(graph, *roles), model, opset, batch)
+    graph = _with_shapes(_with_decided_roles(graph, *roles), model, opset, batch)
+    graph.source = source_of(source, asked, graph) if whole else None
+    return graph
 
 
 def _with_values(graph: Graph, values: Mapping[str, Any]) -> Graph:

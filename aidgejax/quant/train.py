@@ -16,7 +16,7 @@ from .convert import layers
 from .notes import restored
 from .optimizer import with_steps
 
-FEW = 3  # bits from which on weights change their level too seldom at the usual rate
+FEW = 4  # bits from which on weights change their level too seldom at the usual rate
 
 
 def finetune(
@@ -34,7 +34,7 @@ def finetune(
 ) -> tuple[Graph, list[dict[str, Any]]]:
     """(the graph with its trained parameters, the history), of a converted and calibrated graph.
 
-    Adam, the rate falling as a cosine from `rate`: default 1e-3, or 2e-3 where a weight has 3 bits or fewer.
+    Adam, the rate falling as a cosine from `rate`: default 1e-3, or 2e-3 where a weight has 4 bits or fewer.
     loss: one of those of `with_loss`; the target is the column of that name.  Everything else as in `fit`.
     """
     graph = restored(graph)

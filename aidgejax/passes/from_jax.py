@@ -141,6 +141,9 @@ class _Writer:
             return getattr(op, NODES[name])(*operands)
         if name in ("copy", "copy_p", "stop_gradient") or name == "broadcast_in_dim" and not eqn.invars[0].aval.shape:
             return first
+        if name == "broadcast_in_dim":  # what reads it broadcasts by itself: the missing axes have size 1
+            held = dict(zip(params["broadcast_dimensions"], eqn.invars[0].aval.shape, strict=True))
+            return op.Reshape(first, tuple(int(held.get(k, 1)) for k in range(len(params["shape"]))))
         if name == "convert_element_type":
             to = np.dtype(params["new_dtype"]).name
             return first if eqn.invars[0].aval.dtype == to else op.Cast(first, to=ONNX_CODES[to])

@@ -34,6 +34,8 @@ def with_seeded_draws(graph: Graph, seed: str, step: str | None) -> Graph:
     step: a counter that makes the draws of each step others; None where the seed itself is new in every step.
     Raises GraphError for another operator that draws.
     """
+    while any(_is_composed(n) for n in graph.nodes):
+        graph = infer_shapes(replace_nodes(graph, _composition))
     drawn = [n.name for n in graph.nodes if lookup(n.op).random]
 
     def spelling(node: Node) -> Replacement | None:
@@ -51,8 +53,26 @@ def with_seeded_draws(graph: Graph, seed: str, step: str | None) -> Graph:
 
         return spell
 
-    twin = graph.copy()
-    return infer_shapes(replace_nodes(twin, spelling)) if drawn else graph
+    return infer_shapes(replace_nodes(graph, spelling)) if drawn else graph
+
+
+def _is_composed(node: Node) -> bool:
+    """Does it draw by way of plainer operators, as noise of analog tiles does?"""
+    operator = lookup(node.op)
+    return operator.random and node.op not in DRAWS and operator.decompose is not None
+
+
+def _composition(node: Node) -> Replacement | None:
+    if not _is_composed(node):
+        return None
+    operator = lookup(node.op)
+
+    def spell(op: Builder, *inputs: Any, **attributes: Any) -> Any:
+        if operator.decompose is None:
+            return None
+        return operator.decompose(op, *operator.pad_inputs(inputs), **{**operator.attributes, **attributes})
+
+    return spell
 
 
 class _Source:

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ..errors import GraphError, SettingError
@@ -20,6 +22,7 @@ from ..graph import Builder, Graph, Value
 from ..interpreter.shape_inference import infer_shapes
 from ..ops import lookup
 from .edit import inline
+from .from_jax import as_graph
 from .gradient import grad_name
 from .joint import make_joint
 from .mode import normalized, state_updates
@@ -88,7 +91,7 @@ class _Maker:
         schedule: Callable | None,
         clip_norm: float | None,
     ) -> None:
-        self.trained = _trained(graph, train)
+        self.optimizer, self.trained = optimizer, _trained(graph, train)
         twin = graph.copy()
         for p in twin.producers.values():
             if p.role == "parameter" and p.name not in self.trained:
@@ -152,6 +155,7 @@ class _Maker:
                 new = Builder(whole, f"{name}/").Where(last, new, before).name
             self.state[name] = new
         self.state |= {b: self.statistics[b] for b in self.buffers}
+        self._after_update()
         self._drop_idle_counter()
         whole.outputs = [self.loss, *self.outputs]
         names = {}
@@ -201,6 +205,25 @@ class _Maker:
             means[p] = own.Mul(total, 1 / self.accumulate).name
             self.state[held] = own.Where(last, own.ZerosLike(like), total).name
         return means, last
+
+    def _after_update(self) -> None:
+        """What the optimizer does to all parameters and buffers after each update: clipped weights of analog tiles."""
+        after = getattr(self.optimizer, "post_update", None)
+        if after is None:
+            return
+        whole = self.graph
+        params, buffers = list(self.trained), list(self.buffers)
+        inputs = [Value(n, self.initial[n].shape, self.initial[n].dtype.name) for n in (*params, *buffers)]
+
+        def update(*arrays: Any) -> list[Any]:
+            given = dict(zip((*params, *buffers), arrays, strict=True))
+            held = {k: jnp.asarray(v) for k, v in whole.constants.items()}
+            new, moved = after({p: given[p] for p in params}, held | {b: given[b] for b in buffers})
+            return [*(new[p] for p in params), *(moved[b] for b in buffers)]
+
+        made = as_graph("post_update", update, inputs, [f"{n}_out" for n in (*params, *buffers)])
+        found = inline(whole, made, {n: self.state[n] for n in (*params, *buffers)})
+        self.state |= {n: found[f"{n}_out"] for n in (*params, *buffers)}
 
     def _drop_idle_counter(self) -> None:
         """A counter that nothing but itself depends on is no state."""

@@ -7,6 +7,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import aidgejax as aj
+from aidgejax import analog, quant
+from aidgejax.frontends.aihwkit.simulator.configs import TorchInferenceRPUConfig
+from aidgejax.passes.lora import lora
 from aidgejax.training import optim, schedule
 from aidgejax.training.loop import start
 
@@ -138,6 +141,47 @@ def quantized():
     whole = g.op.QuantizeLinear(w, scale, zero)
     g.output(g.op.MatMul(x, g.op.DequantizeLinear(whole, scale, zero)))
     return g
+
+
+def same_as_compiled(graph, path, rule, steps=5, **how):
+    graph = aj.infer_shapes(aj.with_loss(aj.infer_shapes(graph), "cross_entropy"))
+    step = aj.onnxio.write_step(graph, None, path, optimizer=rule)
+    program = aj.make_program(graph, training=True)
+    compiled = jax.jit(aj.make_step(program, rule, schedule.constant(0.05)))
+    state, loop = start(program, rule, jax.random.key(0)), Loop(step)
+    for k in range(steps):
+        batch = data(program.graph, step, 4, k)
+        given = {"learning_rate": 0.05, "seed": 0}
+        loss = loop(batch, **{n: given[n] for n in step.scalars})
+        state, record = compiled(state, batch)
+        np.testing.assert_allclose(loss, record["loss"], **(how or {"atol": 1e-5}))
+    return loop, state
+
+
+def test_adapters_train_beside_weights_that_stay(tmp_path):
+    graph = lora(aj.infer_shapes(aj.zoo.mlp(sizes=(8, 6, 3))), 2)
+    loop, _ = same_as_compiled(graph, tmp_path / "s.onnx", optim.adam())
+    assert all("lora" in p for p in loop.step.parameters)
+
+
+def test_fake_quantization_trains_with_its_steps(tmp_path):
+    graph = quant.convert(aj.zoo.mlp(sizes=(8, 6, 3)))
+    graph = quant.calibrate(graph, [{"x": RNG.normal(size=(16, 8)).astype(np.float32)}])
+    loop, state = same_as_compiled(graph, tmp_path / "s.onnx", optim.sgd())
+    for p, v in state.params.items():
+        np.testing.assert_allclose(loop.state[p], v, atol=1e-5)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.06])
+def test_an_analog_model_trains_with_its_clipped_weights(tmp_path, noise):
+    config = TorchInferenceRPUConfig()
+    config.forward.out_noise = noise
+    config.forward.inp_noise = 0.0
+    graph = analog.convert_to_analog(aj.zoo.mlp(sizes=(8, 6, 3)), config)
+    rule = analog.with_post_update(optim.sgd(), graph)
+    how = {"atol": 0.7} if noise else {"atol": 1e-5}  # the noise of a file is not that of JAX
+    loop, _ = same_as_compiled(graph, tmp_path / "s.onnx", rule, **how)
+    assert ("seed" in loop.step.scalars) == bool(noise)
 
 
 def test_a_quantized_model_trains_on_the_device(tmp_path):

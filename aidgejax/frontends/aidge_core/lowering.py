@@ -177,6 +177,8 @@ def _inline(low: Lowered, node: Node, name: str, inputs: list, where: dict, emis
         value = where[inner, i]
         where[node, k] = value
         low.values[value.name], low.owners[value.name] = op.get_output(k), node
+        if op.type() in ("Quantizer", "Dequantizer") and inputs[0] is not None:
+            emission.alike(value, inputs[0])
 
 
 def _check_precision(low: Lowered, node: Node, inputs: list) -> None:

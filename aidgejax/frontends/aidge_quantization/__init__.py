@@ -1,11 +1,15 @@
-"""aidge_quantization: quantizers for training, and how ranges are clipped, with Aidge 0.10.1's names.
+"""aidge_quantization: quantizers for training, and quantization after training, with Aidge 0.10.1's names.
 
     lsq.setup_quantizers(model, 4)
     model.set_backend("cpu")
     opt.set_parameters(aidge_core.producers(model))    # the steps are among them
 
-What turns a trained graph into integers, and quantization after training, stands in aidgejax.quant, which takes the
-graph that aidge_onnx.export_onnx writes.
+    auto_assign_node_precision(model, dtype.int8, dtype.int8, dtype.int32)
+    quantize_network(model, calibration, rescale_inputs=True)
+
+Integer files are written by aidgejax.quant, which takes the graph that aidge_onnx.export_onnx writes.
+Where it differs from Aidge on purpose: BatchNorms are folded before; biases stand on the scale of activation times
+weight; an operator that is not known raises; optimize_signs leaves factors alone; nodes of SAT have names.
 """
 
 from .._shared.absent_names import absent_name
@@ -27,6 +31,20 @@ from .factories import (
     TanhClamp,
     TanhClampOp,
 )
+from .ptq import (
+    adjust_ranges,
+    compute_histograms,
+    compute_ranges,
+    cross_layer_equalization,
+    fold_producer_quantizers,
+    insert_input_rescaling,
+    insert_scaling_nodes,
+    normalize_activations,
+    normalize_parameters,
+    perform_single_shift_approximation,
+    quantize_network,
+    quantize_normalized_network,
+)
 from .quantizers import (
     append_cast,
     append_round_clip,
@@ -36,8 +54,21 @@ from .quantizers import (
     set_clip_range,
     set_scaling_factor,
 )
+from .tags import (
+    auto_assign_node_precision,
+    check_architecture,
+    check_precision_tag,
+    clear_all_node_precision,
+    pop_softmax,
+    prepare_network,
+)
 
 __all__ = [
+    "adjust_ranges", "auto_assign_node_precision", "check_architecture", "check_precision_tag",
+    "clear_all_node_precision", "compute_histograms", "compute_ranges", "cross_layer_equalization",
+    "fold_producer_quantizers", "insert_input_rescaling", "insert_scaling_nodes", "normalize_activations",
+    "normalize_parameters", "perform_single_shift_approximation", "pop_softmax", "prepare_network",
+    "quantize_network", "quantize_normalized_network",
     "CGPACT", "CGPACTOp", "Clipping", "DoReFa", "DoReFaMode", "DoReFaOp", "FixedQ", "FixedQOp", "LSQ", "LSQOp",
     "ScaleAdjust", "ScaleAdjustOp", "TanhClamp", "TanhClampOp", "append_cast", "append_round_clip",
     "compute_kl_clipping", "compute_me_clipping", "fixedq", "get_git_hash", "get_project_version",
@@ -51,13 +82,16 @@ _DEPLOY = (
 )
 ABSENT = dict.fromkeys(
     (
-        *("quantize_network", "auto_assign_node_precision", "check_precision_tag", "clear_all_node_precision"),
-        *("check_architecture", "quantizability_report", "prepare_network", "pop_softmax", "clear_biases"),
-        *("insert_scaling_nodes", "cross_layer_equalization", "normalize_parameters", "compute_ranges"),
-        *("adjust_ranges", "compute_histograms", "normalize_activations", "compute_sign_map"),
-        *("quantize_normalized_network", "insert_input_rescaling", "insert_compensation_nodes"),
-        *("perform_single_shift_approximation", "fold_producer_quantizers", "perform_dequantization"),
-        *("cast_quantized_network", "set_to_qdq", "from_qdq", "set_to_qop", "from_qop", "prepend_cast"),
+        *("quantizability_report", "clear_biases", "compute_sign_map", "insert_compensation_nodes"),
+        *(
+            "perform_dequantization",
+            "cast_quantized_network",
+            "set_to_qdq",
+            "from_qdq",
+            "set_to_qop",
+            "from_qop",
+            "prepend_cast",
+        ),
         *("cast_quantizer_ios", "replace_scaling_with_bitshift", "set_scaling_factor_dtype"),
     ),
     _DEPLOY,

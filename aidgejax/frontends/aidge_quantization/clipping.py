@@ -54,6 +54,9 @@ def compute_kl_clipping(histogram: Sequence[float], nb_bits: int) -> float:
     """
     counts = _counts(histogram)
     levels = 2 ** (nb_bits - 1)
+    wanted = max(4 * levels, int(counts.sum() / 4))  # bins that few values fall into say nothing of a distribution
+    if len(counts) > 2 * wanted:
+        counts = np.add.reduceat(counts, np.linspace(0, len(counts), wanted, endpoint=False).astype(int))
     candidates = [k / 100 for k in range(1, 100) if int(k / 100 * len(counts)) >= levels] or [0.99]
     found = []
     for c in candidates:
@@ -75,3 +78,14 @@ def sigma_clipping(histogram: Sequence[float], factor: float) -> float:
     counts = _counts(histogram)
     centres = (np.arange(len(counts)) + 0.5) / len(counts)
     return factor * float(np.sqrt(np.sum(counts * centres**2) / counts.sum()))
+
+
+def clipped_part(mode: Clipping, histogram: Sequence[float], nb_bits: int) -> float:
+    """The part of the range that this mode keeps."""
+    if mode is Clipping.MAX:
+        return 1.0
+    if mode in (Clipping.MSE, Clipping.AA):
+        return compute_me_clipping(histogram, nb_bits, 2.0 if mode is Clipping.MSE else 1.0)
+    if mode is Clipping.KL:
+        return compute_kl_clipping(histogram, nb_bits)
+    return sigma_clipping(histogram, float(mode.name[-1]))

@@ -43,26 +43,27 @@ class _Packed:
 
 
 class _RNN(Built):
-    """f[steps, n, inputs], hx and cx f[layers * directions, n, hidden], W -> f[steps, n, directions * hidden]."""
+    """x f[steps, n, inputs], W, and where there are any hx and cx f[layers * directions, n, hidden]; lengths i[n]
+    -> f[steps, n, directions * hidden]."""
 
     @staticmethod
     def write(
         op: Any,
         x: Any,
-        hx: Any,
-        cx: Any,
         w: Any,
-        lengths: Any = None,
-        *,
+        *rest: Any,
         mode: str,
+        hidden: int,
+        states: bool,
         layers: int,
         directions: int,
         bias: bool,
         dropout: float,
         last_only: bool,
     ) -> Any:
-        steps, n, inputs = x.shape
-        hidden = hx.shape[-1]
+        steps, _, inputs = x.shape
+        hx, cx = rest[:2] if states else (None, None)
+        lengths = rest[-1] if len(rest) % 2 else None
         packed = _Packed(mode, inputs, hidden, layers, directions, bias)
         places, end = list(packed.matrices()), packed.size
 
@@ -89,20 +90,19 @@ class _RNN(Built):
                 rows = packed.rows
                 pairs = [op.Concat(in_onnx_order(s, 1), in_onnx_order(s + rows, 1), axis=1) for s in starts]
                 both = op.Reshape(stacked(pairs), (directions, 2 * rows))
-            state = op.Slice(hx, (mine[0],), (mine[-1] + 1,), (0,))
+            state, cell = (None if s is None else op.Slice(s, (mine[0],), (mine[-1] + 1,), (0,)) for s in (hx, cx))
             settings = {
                 "hidden_size": hidden,
                 "direction": "bidirectional" if directions == 2 else "forward",
             }
             operands = [x, from_input, from_state, both, lengths, state]
             if mode == "lstm":
-                cell = op.Slice(cx, (mine[0],), (mine[-1] + 1,), (0,))
                 y, _, _ = op.LSTM(*operands, cell, outputs=3, **settings)
             elif mode == "gru":
                 y, _ = op.GRU(*operands, outputs=2, linear_before_reset=1, **settings)
             else:
                 y, _ = op.RNN(*operands, outputs=2, activations=(mode.capitalize(),) * directions, **settings)
-            x = op.Reshape(op.Transpose(y, perm=(0, 2, 1, 3)), (steps, n, directions * hidden))
+            x = op.Reshape(op.Transpose(y, perm=(0, 2, 1, 3)), (0, 0, directions * hidden))
             if dropout and layer < layers - 1:
                 x = op.Dropout(x, dropout, True)
         if end != w.shape[0]:
@@ -110,7 +110,7 @@ class _RNN(Built):
         if not last_only:
             return x
         if lengths is None:
-            return op.Reshape(op.Slice(x, (steps - 1,), (steps,), (0,)), (n, directions * hidden))
+            return op.Squeeze(op.Slice(x, (steps - 1,), (steps,), (0,)), (0,))
         one = op.OneHot(op.Sub(op.Cast(lengths, to=7), 1), (steps,), (0.0, 1.0), axis=0)
         return op.ReduceSum(op.Mul(x, op.Unsqueeze(op.CastLike(one, x), (2,))), (0,), keepdims=0)
 
@@ -177,9 +177,11 @@ class CudnnRNN(Layer):
             raise BadSetting(f"layer {self.name!r}: use_mask needs seq_lengths, how many steps of each row count")
         x = F.transpose(x, (1, 0, 2)) if self.batch_first else x
         shape = (self.num_layers * self._directions, x.shape[1], self.hidden_size)
-        hx, cx = (self._state(s, shape, x) for s in (hx, cx))
+        begin = () if hx is None and cx is None else tuple(self._state(s, shape, x) for s in (hx, cx))
         y = _RNN(
             mode=self.rnn_mode,
+            hidden=self.hidden_size,
+            states=bool(begin),
             layers=self.num_layers,
             directions=self._directions,
             bias=self.bias,
@@ -188,7 +190,7 @@ class CudnnRNN(Layer):
         )
         if self.use_mask:
             y.extras = (F.cast(seq_lengths, 2) if isinstance(seq_lengths, Tensor) else seq_lengths,)
-        (states,) = y(x, hx, cx, self.W)
+        (states,) = y(x, self.W, *begin)
         return F.transpose(states, (1, 0, 2)) if self.batch_first and self.return_sequences else states
 
     def _state(self, state: Tensor | None, shape: tuple[int, ...], x: Tensor) -> Tensor:

@@ -129,3 +129,15 @@ def test_half_form_clips_gradients_where_asked():
     with pytest.warns(UserWarning):
         opt.DistOpt(opt.SGD(1.0)).backward_and_update_half(loss, clipping=True, clip_Value=2.0)
     np.testing.assert_array_equal(tensor.to_numpy(w), np.full((3, 1), -1.0))
+
+
+def test_states_to_begin_with_and_a_graph_for_any_batch():
+    rnn = layer.CudnnRNN(HIDDEN, rnn_mode="gru")
+    x, zeros = tensor.from_numpy(X), tensor.from_numpy(np.zeros((1, 2, HIDDEN), np.float32))
+    y = rnn(x)
+    np.testing.assert_array_equal(tensor.to_numpy(rnn(x, zeros)), tensor.to_numpy(y))
+    first = tensor.from_numpy(tensor.to_numpy(y)[None, :, 1])
+    later = tensor.to_numpy(rnn(tensor.from_numpy(X[:, 2:]), first))
+    np.testing.assert_allclose(later, tensor.to_numpy(y)[:, 2:], atol=1e-6)
+    graph = autograd.to_graph({"y": y}, {"x": x}, rnn.get_params())
+    assert graph.inputs["x"].shape[0] == "N" and graph.value("y").shape == ("N", 4, HIDDEN)

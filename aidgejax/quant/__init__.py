@@ -25,11 +25,15 @@ from .runtimes import has_onnxruntime
 from .scheme import Grid, Scheme, bits
 from .search import Candidate, SearchResult, search
 from .sensitivity import Sensitivity, sensitivity
+from .targets import Target, misfits, targets
 from .train import finetune
 from .verify import Report, verify
 from .write import write
 
 __all__ = [
+    "targets",
+    "misfits",
+    "Target",
     "equalize",
     "round_learned",
     "distill",

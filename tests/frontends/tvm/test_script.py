@@ -270,6 +270,22 @@ def test_printing_keeps_numbers_that_are_not_finite():
     assert 'float("inf")' in reads_back(mod)
 
 
+def test_blocks_marks_and_awkward_names_read_back():
+    x, w, op = var("x", ("n", 4)), var("w.0", (4, 4)), relax.op
+    bb = relax.BlockBuilder()
+    with bb.function("main", [x, w], attrs={"note": 'a "quoted"\nline'}):
+        with bb.dataflow():
+            a = bb.emit_output(x)
+        b = bb.emit(op.matmul(a, w), "lambda")
+        with bb.dataflow():
+            kept = bb.emit(op.grad.end_checkpoint(bb.emit(op.nn.gelu(bb.emit(op.grad.start_checkpoint(b))))))
+            dropped = bb.emit(op.nn.dropout(kept, 0.3))
+            c = bb.emit_output(op.sum(dropped[0]))
+        bb.emit_func_output([c, (b, a)])
+    text = reads_back(bb.get())
+    assert text.count("with R.dataflow():") == 2 and "return (gv_1, (vlambda, gv))" in text
+
+
 def test_the_mlp_prints_as_relax():
     text = backbone(mlp()).script()
     assert "@I.ir_module" in text and "with R.dataflow():" in text and "R.matmul(x, w0)" in text

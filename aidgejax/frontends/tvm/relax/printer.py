@@ -53,7 +53,8 @@ class FunctionPrinter:
                 inside.append(f"    R.output({', '.join(out)})")
             else:
                 inside += [self._binding(b) for b in block.bindings]
-        inside.append(f"return {self.text(body.body)}")
+        returned = tuple(body.body) if isinstance(body.body, list) else body.body
+        inside.append(f"return {self.text(returned)}")
         return lines + ["    " + line for line in inside]
 
     def _binding(self, b: Binding) -> str:

@@ -18,6 +18,8 @@ DEFAULTS: dict[str, Any] = {
     "ignore_index": None,
     "layout": "NCHW",
     "batch": None,
+    "float_weights": False,
+    "momentum_of_statistics": None,
     "inputs": [],
     "outputs": [],
     "parameters": [],
@@ -66,7 +68,7 @@ def _known(found: dict[str, Any], path: str) -> dict[str, Any]:
     for k, v in settings.items():
         usual = DEFAULTS[k]
         fits = (int, float) if isinstance(usual, float) else type(usual) if usual is not None else (str, int, float)
-        if v is not None and (not isinstance(v, fits) or isinstance(v, bool)):
+        if v is not None and (not isinstance(v, fits) or isinstance(v, bool) != isinstance(usual, bool)):
             raise SettingError(f"{path!r}: setting {k!r} is {v!r}; expected a {type(usual).__name__}")
     return settings
 

@@ -10,6 +10,7 @@ Both graphs are executed by one evaluator, see interpreter/evaluate.py.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,7 +28,7 @@ from ..interpreter.shape_inference import infer_shapes
 from ..interpreter.sizes import Size, parse, symbol
 from ..interpreter.sizes import value as expression_value
 from ..passes.gradient import grad_name, make_gradient
-from ..passes.mode import normalized, state_updates
+from ..passes.mode import normalized, state_updates, statistics_that_stay
 from ..passes.recompute import with_recomputation
 
 
@@ -154,6 +155,12 @@ def make_program(
     if layout not in LAYOUTS:
         raise GraphError(f"layout {layout!r}: expected one of {', '.join(LAYOUTS)}")
     graph = infer_shapes(normalized(graph, training))
+    if training and (still := statistics_that_stay(graph)):
+        warnings.warn(
+            f"graph {graph.name!r}: the running statistics of {', '.join(map(repr, still[:4]))} never move, their "
+            f"momentum is 1.0, as PyTorch up to 1.0 wrote it; read the model with momentum=0.9, or freeze them",
+            stacklevel=2,
+        )
     if seeds is None:
         floats = [o for o in graph.outputs if graph.value(o).is_float]
         seeds = ["loss"] if "loss" in floats else floats

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..errors import GraphError
 from ..graph import Graph, Node, Value
 from ..interpreter.evaluate import Arrays
 from ..ops import Operator, check_known, lookup
+from ..ops.control_flow import is_control_flow
 
 
 def normalized(graph: Graph, training: bool | None = None) -> Graph:
@@ -30,6 +33,29 @@ def normalized(graph: Graph, training: bool | None = None) -> Graph:
                 outputs[k] = name
         nodes.append(Node(node.op, node.inputs, tuple(outputs), node.attrs, node.name, node.domain))
     twin.nodes = nodes
+    return twin
+
+
+def statistics_that_stay(graph: Graph) -> list[str]:
+    """The batch normalizations in training whose momentum of 1 never moves their running statistics."""
+    return [
+        n.name
+        for n in graph.nodes
+        if "momentum" in lookup(n.op).attributes and n.attrs.get("momentum") == 1 and _is_training(lookup(n.op), n)
+    ]
+
+
+def with_momentum(graph: Graph, momentum: float) -> Graph:
+    """The graph whose running statistics keep this share of themselves in each training step: 0.9, say.
+
+    Raises GraphError for a share that is not from 0 to below 1.
+    """
+    if not 0 <= momentum < 1:
+        raise GraphError(f"momentum={momentum}: running statistics keep a share of themselves from 0 to below 1")
+    twin = graph.copy()
+    for k, n in enumerate(graph.nodes):
+        if not is_control_flow(n) and "momentum" in lookup(n.op).attributes:
+            twin.nodes[k] = replace(n, attrs={**n.attrs, "momentum": momentum})
     return twin
 
 

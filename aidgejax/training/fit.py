@@ -14,6 +14,7 @@ from ..errors import DataError, NonFiniteError, SettingError
 from ..execution.program import Arrays, Program
 from ..graph import Graph
 from ..passes.loss import label_inputs
+from ..passes.roles import check_trains
 from .callbacks import STOP, Callback, EverySteps
 from .data import Dataset, batch_order
 from .evaluation import make_evaluation
@@ -65,6 +66,7 @@ def fit(
         raise SettingError(f"epochs is {epochs}: expected 1 or more")
     if on_nonfinite not in ON_NONFINITE:
         raise SettingError(f"on_nonfinite is {on_nonfinite!r}; expected one of {', '.join(map(repr, ON_NONFINITE))}")
+    check_trains(program.graph)
     per_epoch = len(batch_order(len(data), batch_size, last=last)[0])  # raises where the batch size does not fit
     _check_padding(program, last, len(data), batch_size)
     data, test = fitting(program.graph, data), test and fitting(program.graph, test)

@@ -54,3 +54,21 @@ def test_a_mistake_is_one_line_with_its_cure(files, capsys):
     np.savez(files / "d.npz", X=X)
     assert main(["evaluate", str(files / "m.onnx"), str(files / "d.npz")]) == 1
     assert "lacks the targets" in capsys.readouterr().err
+
+
+def test_a_quantized_file_is_trained_with_one_command(files, capsys):
+    nodes = [h.make_node("DequantizeLinear", ["q", "s"], ["w"]), h.make_node("MatMul", ["x", "w"], ["z"])]
+    inits = [nh.from_array(np.rint(W * 40).astype(np.int8), "q"), nh.from_array(f(0.025), "s")]
+    ends = [[h.make_tensor_value_info(n, T.FLOAT, ["N", d])] for n, d in (("x", 6), ("z", 3))]
+    made = h.make_model(h.make_graph(nodes, "g", *ends, inits), opset_imports=[h.make_opsetid("", 17)], ir_version=8)
+    onnx.save(made, files / "q.onnx")
+    command = ["train", "--model", str(files / "q.onnx"), "--data", str(files / "d.npz"), "--epochs", "2"]
+    assert main([*command, "--out", str(files / "a")]) == 1
+    assert "its weights are integers: 'q' (int8)" in capsys.readouterr().err
+    assert main([*command, "--out", str(files / "b"), "--float-weights"]) == 0
+    assert "trained: q" in capsys.readouterr().out
+    written = onnx.load(files / "b" / "model.onnx")
+    assert written.graph.initializer[0].data_type == T.INT8 and [n.op_type for n in written.graph.node] == [
+        "DequantizeLinear",
+        "MatMul",
+    ]

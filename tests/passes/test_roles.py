@@ -8,7 +8,7 @@ from onnx import TensorProto as T
 from onnx import helper as h
 from onnx import numpy_helper as nh
 
-from aidgejax import cut_at, onnxio
+from aidgejax import cut_at, make_program, onnxio, with_loss
 from aidgejax.errors import GraphError
 from aidgejax.passes.roles import check_trains, summary
 
@@ -201,3 +201,14 @@ def test_a_model_of_sixteen_bits_is_read_wide_and_written_narrow(dtype):
     again = onnxio.to_model(graph, {"w": graph.params["w"] + 1})
     assert again.graph.initializer[0].data_type == kind == again.graph.input[0].type.tensor_type.elem_type
     assert again.graph.output[0].type.tensor_type.elem_type == kind
+
+
+def test_statistics_that_never_move_are_warned_of():
+    stats = {k: np.ones(3, f) for k in ("s", "b", "m", "v")}
+    m = model([("BatchNormalization", "x s b m v", "y", {"momentum": 1.0})], stats, x=("N", 3, 4))
+    graph = with_loss(onnxio.read(m), "mse")
+    with pytest.warns(UserWarning, match="of 'BatchNormalization_0' never move, their momentum is 1.0"):
+        make_program(graph, training=True)
+    moving = onnxio.read(m, momentum=0.9)
+    assert moving.nodes[0].attrs["momentum"] == 0.9
+    make_program(with_loss(moving, "mse"), training=True)

@@ -18,7 +18,9 @@ from ...execution.devices import device
 from ...execution.numpy_program import NumpyProgram
 from ...execution.program import make_program
 from ...execution.run import BACKENDS
+from ...passes.float_weights import float_weights
 from ...passes.loss import LOSSES
+from ...passes.mode import with_momentum
 from ...passes.roles import check_trains, summary
 from ...tools.task import fit_task
 from ...training import optim, schedule
@@ -66,6 +68,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--label-smoothing", "of cross_entropy: the share that all classes get", type=number(0))
     add("--ignore-index", "of cross_entropy: the label that counts for nothing", type=int)
     add("--layout", "of the images in the data", choices=("NCHW", "NHWC"))
+    add("--float-weights", "train integers behind DequantizeLinear, and write integers", action="store_true")
+    add("--momentum-of-statistics", "of batch normalizations, instead of the file's", type=float)
     add_model_arguments(parser)
     add("--optimizer", choices=sorted(rules()))
     add("--lr", "(highest) learning rate", type=number(0))
@@ -103,6 +107,10 @@ class _Run:
     def __init__(self, args: argparse.Namespace, caught: Caught) -> None:
         self.args, self.caught = args, caught
         self.model, said = read_model(args.model or _default_model(), args)
+        if args.momentum_of_statistics is not None:
+            self.model = with_momentum(self.model, args.momentum_of_statistics)
+        if args.float_weights:
+            self.model = float_weights(self.model)
         check_trains(self.model)
         if args.model and not args.data:
             raise SettingError("--model needs --data: the digits are for the model that comes along")

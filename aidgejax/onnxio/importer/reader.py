@@ -19,6 +19,7 @@ from ...errors import AidgeJaxError, GraphError, ModelFileError
 from ...graph import Graph, Value
 from ...interpreter.symbolic_walk import symbols_of
 from ...passes.control_flow import DataDependent, is_dynamic, unrolled
+from ...passes.mode import with_momentum
 from ...passes.rewrite import with_shapes
 from ...passes.roles import ANYWHERE, ASKED, Decided, decide_roles, is_float, with_roles
 from ...passes.widen import widened
@@ -48,6 +49,7 @@ def read(
     values: Mapping[str, Any] | None = None,
     batch: str | None = None,
     dtype: str | None = None,
+    momentum: float | None = None,
 ) -> Graph:
     """Read an ONNX model: a path, a ModelProto, or the bytes of a file.
 
@@ -59,12 +61,14 @@ def read(
     shapes: {input: shape} where the model says less, or something else, than is meant.
     values: {input: array} of inputs that are to be constants, such as a flag that decides which branch is taken.
     batch: a name, such as "N", for axis 0 of the inputs of a model that was exported with a fixed batch.
+    momentum: of running statistics, instead of the file's, which is 1.0 (never moving) in those of old exporters.
     Raises ModelFileError for a file that is no valid model, UnknownOperator listing all the operators that there
     are not, GraphError where shapes do not fit; each message names the tensor or the node.
     """
     where = repr(os.fspath(source)) if isinstance(source, str | os.PathLike) else "the model"
     try:
         graph = _read(source, (parameters, constants), (inputs, outputs), dict(shapes or {}), dict(values or {}), batch)
+        graph = graph if momentum is None else with_momentum(graph, momentum)
         return graph if dtype is None else with_shapes(widened(graph, dtype))
     except AidgeJaxError as e:
         raise type(e)(f"cannot read {where}: {e}") from e.__cause__

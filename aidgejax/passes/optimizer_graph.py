@@ -117,6 +117,7 @@ def optimizer_graph(
         given = dict(zip((v.name for v in inputs), arrays, strict=True))
         this = jnp.maximum(given[counter], 1) if one_based else given[counter]
         seen = (this - 1).reshape(()) if one_based else this
+        seen = seen.astype(jnp.int32)  # as optimizers keep it: their limits are that dtype's
         state = tree.unflatten([seen if n is None else given[n] for n in called])
         grads = {p: given[grad_name(p)] for p in order}
         params, state = rule.update(

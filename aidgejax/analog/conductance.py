@@ -140,8 +140,8 @@ class NPairConductanceConverter(BaseConductanceConverter):
 
     def __init__(self, f_lst: Sequence[float], g_max: float | None = None, g_min: float | None = None) -> None:
         super().__init__(25.0 if g_max is None else g_max, 0.0 if g_min is None else g_min)
-        if not len(f_lst) or min(f_lst) < 0 or sum(f_lst) <= 0:
-            raise ConverterError(f"f_lst is {list(f_lst)}: expected factors of at least 0, one above it")
+        if not isinstance(f_lst, list) or not f_lst or min(f_lst) < 0 or sum(f_lst) <= 0:
+            raise ConverterError(f"f_lst is {f_lst!r}: expected a list of factors of at least 0, one above it")
         self.f_lst = [float(f) for f in f_lst]
 
     @property

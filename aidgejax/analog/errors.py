@@ -53,3 +53,7 @@ class CloudError(AihwkitException, RuntimeError):
 
 class FusionExportError(AihwkitException, RuntimeError):
     """An export to the Fusion chip, which is not here."""
+
+
+class NotProgrammable(ConfigError, TypeError):
+    """A tile without a noise model cannot be programmed; aihwkit's floating point tile takes no such argument."""

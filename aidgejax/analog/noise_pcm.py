@@ -18,6 +18,10 @@ PCM = (0.26348, 1.9650, -1.1731)  # of x = g / g_max, in uS at a g_max of 25
 PCM_REFERENCE = 25.0
 
 
+class CharacterizationError(NoiseModelError, AssertionError):
+    """Devices or lists that a model was not made for; aihwkit asserts."""
+
+
 class PCMLikeNoiseModel(BaseNoiseModel):
     """x = g / g_max; sigma, nu and read noise as in the formulas of the methods.
 
@@ -155,7 +159,7 @@ class HermesNoiseModel(PCMLikeNoiseModel):
         prog_coeff_g_max_reference: float | None = None,
     ) -> None:
         if num_devices not in HERMES:
-            raise HermesError(f"num_devices is {num_devices!r}: the chip was characterized with 1 and 2")
+            raise CharacterizationError(f"num_devices is {num_devices!r}: the chip was characterized with 1 and 2")
         known: dict[str, Any] = HERMES[num_devices]
         super().__init__(
             known["prog"] if prog_coeff is None else prog_coeff,
@@ -169,7 +173,7 @@ class HermesNoiseModel(PCMLikeNoiseModel):
             known["g_max"] if prog_coeff is None and prog_coeff_g_max_reference is None else prog_coeff_g_max_reference,
         )
         if self.g_max > known["g_max"]:
-            raise HermesError(f"g_max is {self.g_max} uS: the chip was characterized up to {known['g_max']}")
+            raise CharacterizationError(f"g_max is {self.g_max} uS: the chip was characterized up to {known['g_max']}")
         self.num_devices = num_devices
 
     def drift_statistics(self, g: Any) -> tuple[Any, Any]:
@@ -184,10 +188,6 @@ class HermesNoiseModel(PCMLikeNoiseModel):
         if self.num_devices == 2:
             return _pieces(x, 0.16, (-0.0117, -0.0069), (0.015, 0.04), (0.0123, 0.0211, -0.0280, 0.0069))
         return _pieces(x, 0.1591, (-0.0078, 0.0038), (0.0179, 0.04), (0.0088, 0.0768, -0.1352, 0.0664))
-
-
-class HermesError(NoiseModelError, AssertionError):
-    """Devices that were not characterized; aihwkit asserts."""
 
 
 # ---- independent of the state -------------------------------------------------------------------------

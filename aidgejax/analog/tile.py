@@ -347,7 +347,7 @@ class _Writer:
         a = op.Mul(self.multiply(op.Abs(u), op.Abs(w)), n / float(self.s.io.ir_drop_g_ratio))
         share = op.Mul(op.Add(op.Mul(op.Add(op.Mul(a, 0.05), -0.2), a), 0.5), a)
         position = np.arange(n, dtype=np.float32) / n
-        near = self.multiply(op.Mul(u, op.constant(1 - (1 - position) ** 2)), w)
+        near = self.multiply(op.Mul(u, 1 - (1 - position) ** 2), w)
         return op.Mul(op.Mul(share, near), float(self.s.io.ir_drop))
 
     def graph_width(self, w: Value) -> int:

@@ -14,6 +14,7 @@ from aidgejax.frontends.aihwkit.inference.compensation import drift
 from aidgejax.frontends.aihwkit.nn import AnalogConv2d, AnalogLinear, AnalogLinearMapped, AnalogSequential, Tanh
 from aidgejax.frontends.aihwkit.optim import AnalogSGD
 from aidgejax.frontends.aihwkit.simulator import configs
+from aidgejax.frontends.aihwkit.simulator.presets import StandardHWATrainingPreset
 from aidgejax.graph import Graph
 
 from ...golden.aihwkit import INFERENCE, config_of, family
@@ -191,3 +192,40 @@ def test_input_ranges_of_layers_are_those_of_the_graph(kind):
     found = [float(layer.input_range[0]) for layer in layers]
     np.testing.assert_allclose(found, list(want.values()), rtol=1e-4)
     assert model.training
+
+
+def test_the_standard_preset_trains_with_read_noise_and_ir_drop():
+    """Wires take more from outputs that draw more current, and read noise is of the size of its formula."""
+    config = StandardHWATrainingPreset()
+    layer = AnalogLinear(4, 3, bias=False, rpu_config=config)
+    x = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
+    assert np.isfinite(np.asarray(layer.backward(np.asarray(layer(x))))).all()
+    n = 4000
+    quiet, noisy, dropped = (configs.InferenceRPUConfig() for _ in range(3))
+    for c in (quiet, noisy, dropped):
+        c.forward.inp_res = c.forward.out_res = -1.0
+        c.forward.out_noise, c.forward.noise_management = 0.0, configs.NoiseManagementType.NONE
+        c.forward.bound_management = configs.BoundManagementType.NONE
+    noisy.forward.w_noise, noisy.forward.w_noise_type = 0.0175, configs.WeightNoiseType.PCM_READ
+    dropped.forward.ir_drop, dropped.forward.ir_drop_g_ratio = 1.0, 100.0
+    w = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
+    x = np.broadcast_to(np.float32([0.5, -0.2, 0.9, 1.0]), (n, 4))
+    found = []
+    for c in (quiet, noisy, dropped):
+        layer = AnalogLinear(4, 3, bias=False, rpu_config=c).eval()
+        layer.set_weights(w)
+        found.append(np.asarray(layer(x), np.float64))
+    np.testing.assert_allclose(found[1].std(0), 0.0175 * np.sqrt(np.abs(w) @ x[0] ** 2), rtol=0.1)
+    a = np.abs(w) @ np.abs(x[0]) * 4 / 100
+    taken = (0.05 * a**3 - 0.2 * a**2 + 0.5 * a) * (w @ (x[0] * (1 - (1 - np.arange(4) / 4) ** 2)))
+    np.testing.assert_allclose(found[2][0], w @ x[0] - taken, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind, error", [("program_analog_weights", TypeError), ("drift_analog_weights", None)])
+def test_a_tile_without_a_noise_model(kind, error):
+    layer = AnalogLinear(4, 3, rpu_config=configs.FloatingPointRPUConfig()).eval()
+    if error is None:
+        getattr(layer, kind)()
+    else:
+        with pytest.raises(error, match="noise_model"):
+            getattr(layer, kind)()

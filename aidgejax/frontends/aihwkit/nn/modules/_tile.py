@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .....analog import Settings, drift_tile, program_tile
-from .....analog.errors import ConfigError
+from .....analog.errors import ConfigError, NotProgrammable
 from ._bridge import tensor_of
 from ._holder import STATE, Holder, context_of
 from ._module import Module, in_torch
@@ -61,6 +61,8 @@ class TileModule(Holder):
         from_reference False: what the tile holds now becomes the reference.  Unlike aihwkit's, training or set_weights
         after a programming is not undone by the next."""
         model = self.settings.noise_model if noise_model is None else noise_model
+        if model is None:
+            raise NotProgrammable("the tile's config has noise_model=None: pass a noise model to program it with")
         old = self.device
         reference = self._weights() if old is None or self._changed() or not from_reference else old["reference"]
         values = self.extra.get("out_noise_values")
@@ -69,6 +71,8 @@ class TileModule(Holder):
 
     def drift_weights(self, t_inference: float = 0.0) -> None:
         """The weights t_inference seconds after programming, which is done first where it has not been."""
+        if self.settings.noise_model is None and self.device is None:
+            return  # nothing drifts, as in aihwkit's floating point tile
         if self.device is None or self._changed():
             self.program_weights()
         device = self.device

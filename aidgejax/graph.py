@@ -44,6 +44,20 @@ class Value:
         return None if self.shape is None else len(self.shape)
 
     @property
+    def known_shape(self) -> tuple[Dim, ...]:
+        """The shape, where it is needed.  Raises GraphError where it is not known."""
+        if self.shape is None:
+            raise GraphError(f"the shape of {self.name!r} is not known: give the shapes of the graph's inputs")
+        return self.shape
+
+    @property
+    def known_dtype(self) -> str:
+        """The dtype, where it is needed.  Raises GraphError where it is not known."""
+        if self.dtype is None:
+            raise GraphError(f"the dtype of {self.name!r} is not known: give the dtypes of the graph's inputs")
+        return self.dtype
+
+    @property
     def is_float(self) -> bool:
         return self.dtype is None or "float" in self.dtype
 
@@ -375,11 +389,11 @@ class Builder:
     def __init__(self, graph: Graph, prefix: str = "") -> None:
         self._graph, self._prefix = graph, prefix
 
-    def __getattr__(self, op: str):
+    def __getattr__(self, op: str) -> Any:
         if op.startswith("_"):
             raise AttributeError(op)
 
-        def emit(*inputs: Any, outputs: int = 1, name: str | None = None, **attrs: Any):
+        def emit(*inputs: Any, outputs: int = 1, name: str | None = None, **attrs: Any) -> Any:
             name = name or self._graph.fresh(self._prefix + op)
             values = self._graph.add(op, inputs, attrs, outputs=outputs, name=name)
             return values[0] if outputs == 1 else values

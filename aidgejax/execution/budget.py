@@ -48,7 +48,7 @@ def _process() -> int:
 
 
 def _device() -> int:
-    device = jax.config.jax_default_device or jax.devices()[0]
+    device = getattr(jax.config, "jax_default_device", None) or jax.devices()[0]
     stats = getattr(device, "memory_stats", lambda: None)() or {}
     return int(stats.get("bytes_limit", 1 << 40)) - int(stats.get("bytes_in_use", 0))
 

@@ -182,15 +182,15 @@ def as_jax(program: Program) -> Callable[..., tuple[Arrays, Arrays]]:
     full = Program(program.graph, tuple(seeds), tuple(wrt), program.layout, unreachable="zeros")
 
     @jax.custom_vjp
-    def call(params, buffers, batch, key):
+    def call(params: Any, buffers: Any, batch: Any, key: Any) -> Any:
         outputs, _, buffers = full.forward(params, buffers, batch, key, save=False)
         return outputs, buffers
 
-    def forward(params, buffers, batch, key):
+    def forward(params: Any, buffers: Any, batch: Any, key: Any) -> Any:
         outputs, saved, updated = full.forward(params, buffers, batch, key)
         return (outputs, updated), (params, buffers, batch, key, saved)
 
-    def backward(residual, cotangents):
+    def backward(residual: Any, cotangents: Any) -> Any:
         params, buffers, batch, key, saved = residual
         grads = full.backward(params, saved, {s: cotangents[0][s] for s in seeds})
         return (
@@ -202,7 +202,7 @@ def as_jax(program: Program) -> Callable[..., tuple[Arrays, Arrays]]:
 
     call.defvjp(forward, backward)
 
-    def apply(params, buffers, batch, key=None):
+    def apply(params: Any, buffers: Any, batch: Any, key: Any = None) -> Any:
         return call(params, buffers, batch, key)
 
     return apply

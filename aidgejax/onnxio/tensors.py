@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import onnx
@@ -158,7 +159,7 @@ def _number(text: str, key: str, what: str) -> int:
     return int(text)
 
 
-def attribute_value(a: AttributeProto, what: str):
+def attribute_value(a: AttributeProto, what: str) -> Any:
     """An attribute as a node of ours holds it: number, string, array, or a tuple of numbers or strings."""
     if a.type == AttributeProto.FLOAT:
         return a.f

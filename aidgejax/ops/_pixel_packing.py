@@ -86,4 +86,4 @@ def folding(win: Windows, channels: int) -> Fold | None:
         return None
     most = min(WIDE // channels, win.kernel[-1] - 1)
     pixels = max((b for b in range(2, most + 1) if win.out[-1] % b == 0), default=None)
-    return pixels and Fold(win, pixels)
+    return Fold(win, pixels) if pixels else None

@@ -81,7 +81,7 @@ class Windows:
             for k, s, d, b in zip(self.kernel, self.strides, self.dilations, self.begin, strict=True)
         ]
         return [
-            [tuple(zip(*found, strict=True)) for found in itertools.product(*phase)]
+            [(tuple(t for t, _ in found), tuple(q for _, q in found)) for found in itertools.product(*phase)]
             for phase in itertools.product(*axes)
         ]
 

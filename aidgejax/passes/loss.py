@@ -61,7 +61,7 @@ def with_loss(
     twin = graph.copy()
     wanted = _declare_target(twin, loss, predicted, target)
     operator, operands, attrs = _call(Builder(twin, f"{name}/"), twin, loss, predicted, wanted, name, options)
-    each = wanted.shape  # of the loss before it is reduced
+    each = wanted.known_shape  # of the loss before it is reduced
     if operator == "SoftLabelCrossEntropy":
         (axis,) = positive_axes((attrs.get("axis", 1),), len(each), f"axis of the {loss!r} loss")
         each = each[:axis] + each[axis + 1 :]
@@ -79,13 +79,13 @@ def with_loss(
 
 def _declare_target(graph: Graph, loss: str, predicted: Value, target: str) -> Value:
     if LOSSES[loss][1] == "values":
-        return graph.input(target, predicted.shape, predicted.dtype)
-    if predicted.rank < 2:
+        return graph.input(target, predicted.shape, predicted.known_dtype)
+    if len(predicted.known_shape) < 2:
         raise GraphError(
             f"the {loss!r} loss needs a prediction of shape [n, classes] or [n, classes, *positions]; "
             f"{predicted} of graph {graph.name!r} has none for classes"
         )
-    return graph.input(target, (predicted.shape[0], *predicted.shape[2:]), "int64")
+    return graph.input(target, (predicted.known_shape[0], *predicted.known_shape[2:]), "int64")
 
 
 def _prediction(graph: Graph, name: str | None) -> Value:

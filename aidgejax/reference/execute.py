@@ -45,10 +45,14 @@ def execute(
     given = {k: _as(v, dtype) for k, v in (given or {}).items()}
     for node in graph.nodes:
         if all(o in given for o in node.output_names):
-            results = tuple(given.get(o) for o in node.outputs)
+            results = tuple(None if o is None else given.get(o) for o in node.outputs)
         else:
             results = _call(
-                graph, node, [_argument(i, found) for i in node.inputs], rng, tuple(given.get(o) for o in node.outputs)
+                graph,
+                node,
+                [_argument(i, found) for i in node.inputs],
+                rng,
+                tuple(None if o is None else given.get(o) for o in node.outputs),
             )
         for name, array in zip(node.outputs, results, strict=False):
             if name is not None:

@@ -21,6 +21,7 @@ from ..execution.run import with_constant_shape_inputs
 from ..graph import Graph, Node
 from ..interpreter.evaluate import Evaluator
 from ..ops import lookup
+from ..reference import optim as plain_optim
 from ..training import optim
 
 KINDS = ("forward", "gradient", "training")
@@ -171,7 +172,7 @@ def _every_tensor(program: Program, batch: Arrays, key: Any) -> Arrays:
     written = [o for n in graph.nodes for o in n.output_names if o not in walker.metadata]
 
     @jax.jit
-    def everything(params, buffers, batch):
+    def everything(params: Arrays, buffers: Arrays, batch: Arrays) -> Arrays:
         tensors = walker({**graph.constants, **params, **buffers, **batch}, key, written)
         return {o: tensors.in_graph_layout(o) for o in written}
 
@@ -257,9 +258,9 @@ def _after_steps(
     program: Program, batch: Arrays, key: Any, cotangents: Arrays, drawn: Arrays, steps: int, lr: float, optimizer: str
 ) -> list[Difference]:
     """Training on both sides, from the same parameters, on the same batch."""
-    if not hasattr(reference.optim, optimizer) or not hasattr(optim, optimizer):
+    if not hasattr(plain_optim, optimizer) or not hasattr(optim, optimizer):
         raise SettingError(f"there is no optimizer {optimizer!r} in training.optim and reference.optim")
-    rule, plain_rule = getattr(optim, optimizer)(), getattr(reference.optim, optimizer)()
+    rule, plain_rule = getattr(optim, optimizer)(), getattr(plain_optim, optimizer)()
 
     @jax.jit
     def jax_step(params: Arrays, buffers: Arrays, state: Any) -> tuple[Arrays, Arrays, Any]:

@@ -20,8 +20,8 @@ def make_evaluation(
     program: lowered with training=False.  batches, weights and data as in make_epoch; one compiled scan.
     """
 
-    def evaluate(params: Arrays, buffers: Arrays, batches: Any, weights: Any = None, data: Arrays | None = None):
-        def one(sums, item):
+    def evaluate(params: Arrays, buffers: Arrays, batches: Any, weights: Any = None, data: Arrays | None = None) -> Any:
+        def one(sums: Any, item: Any) -> Any:
             rows, weight = item
             batch = rows if data is None else {k: v[rows] for k, v in data.items()}
             outputs, _, _ = program.forward(params, buffers, batch, save=False)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,17 +23,17 @@ FANS = ("fan_in", "fan_out", "average")
 ORDERS = ("oi", "io")
 
 
-def constant(key, shape, value=0.0, dtype="float32"):
+def constant(key: Any, shape: Any, value: float = 0.0, dtype: str = "float32") -> Any:
     """`value` everywhere; the key is not looked at."""
     return jnp.full(shape, value, dtype)
 
 
-def normal(key, shape, mean=0.0, std=1.0, dtype="float32"):
+def normal(key: Any, shape: Any, mean: float = 0.0, std: float = 1.0, dtype: str = "float32") -> Any:
     """Normal(mean, variance std**2)."""
     return _normal("normal", key, shape, mean, std, dtype)
 
 
-def uniform(key, shape, low=0.0, high=1.0, dtype="float32"):
+def uniform(key: Any, shape: Any, low: float = 0.0, high: float = 1.0, dtype: str = "float32") -> Any:
     """Uniform in [low, high); of integers, with an integer dtype, in [low, high] with both ends."""
     if not low <= high:
         raise SettingError(f"uniform: low is {low!r} and high is {high!r}; expected low <= high")
@@ -41,7 +42,9 @@ def uniform(key, shape, low=0.0, high=1.0, dtype="float32"):
     return jax.random.uniform(key, shape, _floating("uniform", dtype), low, high)
 
 
-def xavier_uniform(key, shape, scaling=1.0, fan="fan_in", order="oi", dtype="float32"):
+def xavier_uniform(
+    key: Any, shape: Any, scaling: float = 1.0, fan: str = "fan_in", order: str = "oi", dtype: str = "float32"
+) -> Any:
     """Uniform in scaling * (-sqrt(3 / n), sqrt(3 / n)), whose variance is scaling**2 / n; n is the fan.
 
     Source: aidge_core xavier_uniform_filler.  Glorot & Bengio 2010, eq. 16, is fan="average" (`glorot_uniform`).
@@ -50,25 +53,35 @@ def xavier_uniform(key, shape, scaling=1.0, fan="fan_in", order="oi", dtype="flo
     return _uniform("xavier_uniform", key, shape, scaling * math.sqrt(3 / n), dtype)
 
 
-def xavier_normal(key, shape, scaling=1.0, fan="fan_in", order="oi", dtype="float32"):
+def xavier_normal(
+    key: Any, shape: Any, scaling: float = 1.0, fan: str = "fan_in", order: str = "oi", dtype: str = "float32"
+) -> Any:
     """Normal(0, variance scaling**2 / n); n is the fan.  Source: aidge_core xavier_normal_filler."""
     n = _fan("xavier_normal", shape, fan, order)
     return _normal("xavier_normal", key, shape, 0.0, scaling * math.sqrt(1 / n), dtype)
 
 
-def glorot_uniform(key, shape, scaling=1.0, order="oi", dtype="float32"):
+def glorot_uniform(key: Any, shape: Any, scaling: float = 1.0, order: str = "oi", dtype: str = "float32") -> Any:
     """Uniform in scaling * (-sqrt(6 / (fan_in + fan_out)), ...).  Source: singa.initializer; Glorot & Bengio 2010."""
     n = _fan("glorot_uniform", shape, "average", order)
     return _uniform("glorot_uniform", key, shape, scaling * math.sqrt(3 / n), dtype)
 
 
-def glorot_normal(key, shape, scaling=1.0, order="oi", dtype="float32"):
+def glorot_normal(key: Any, shape: Any, scaling: float = 1.0, order: str = "oi", dtype: str = "float32") -> Any:
     """Normal(0, variance scaling**2 * 2 / (fan_in + fan_out)).  Source: singa.initializer."""
     n = _fan("glorot_normal", shape, "average", order)
     return _normal("glorot_normal", key, shape, 0.0, scaling * math.sqrt(1 / n), dtype)
 
 
-def he_normal(key, shape, mean_norm=0.0, scaling=1.0, fan="fan_in", order="oi", dtype="float32"):
+def he_normal(
+    key: Any,
+    shape: Any,
+    mean_norm: float = 0.0,
+    scaling: float = 1.0,
+    fan: str = "fan_in",
+    order: str = "oi",
+    dtype: str = "float32",
+) -> Any:
     """scaling * Normal(mean_norm / n, variance 2 / n), for weights before a ReLU; n is the fan.
 
     Raises GraphError for fewer than two axes: a bias has no fan.
@@ -78,25 +91,27 @@ def he_normal(key, shape, mean_norm=0.0, scaling=1.0, fan="fan_in", order="oi", 
     return _normal("he_normal", key, shape, scaling * mean_norm / n, scaling * math.sqrt(2 / n), dtype)
 
 
-def he_uniform(key, shape, scaling=1.0, fan="fan_in", order="oi", dtype="float32"):
+def he_uniform(
+    key: Any, shape: Any, scaling: float = 1.0, fan: str = "fan_in", order: str = "oi", dtype: str = "float32"
+) -> Any:
     """Uniform in scaling * (-sqrt(6 / n), sqrt(6 / n)): the variance of he_normal.  Source: singa.initializer."""
     n = _fan("he_uniform", shape, fan, order)
     return _uniform("he_uniform", key, shape, scaling * math.sqrt(6 / n), dtype)
 
 
-def lecun_normal(key, shape, scaling=1.0, order="oi", dtype="float32"):
+def lecun_normal(key: Any, shape: Any, scaling: float = 1.0, order: str = "oi", dtype: str = "float32") -> Any:
     """Normal(0, variance scaling**2 / fan_in), not truncated.  Source: singa.initializer; LeCun et al. 1998."""
     n = _fan("lecun_normal", shape, "fan_in", order)
     return _normal("lecun_normal", key, shape, 0.0, scaling * math.sqrt(1 / n), dtype)
 
 
-def lecun_uniform(key, shape, scaling=1.0, order="oi", dtype="float32"):
+def lecun_uniform(key: Any, shape: Any, scaling: float = 1.0, order: str = "oi", dtype: str = "float32") -> Any:
     """Uniform in scaling * (-sqrt(3 / fan_in), sqrt(3 / fan_in)).  Source: singa.initializer."""
     n = _fan("lecun_uniform", shape, "fan_in", order)
     return _uniform("lecun_uniform", key, shape, scaling * math.sqrt(3 / n), dtype)
 
 
-def ibp_normal(key, shape, scaling=1.0, order="oi", dtype="float32"):
+def ibp_normal(key: Any, shape: Any, scaling: float = 1.0, order: str = "oi", dtype: str = "float32") -> Any:
     """Normal(0, std scaling * sqrt(2 pi) / fan_in), for training with interval bounds.
 
     Source: aidge_core ibp_normal_filler; Shi et al. 2021.
@@ -105,7 +120,7 @@ def ibp_normal(key, shape, scaling=1.0, order="oi", dtype="float32"):
     return _normal("ibp_normal", key, shape, 0.0, scaling * math.sqrt(2 * math.pi) / n, dtype)
 
 
-def orthogonal(key, shape, scaling=1.0, dtype="float32"):
+def orthogonal(key: Any, shape: Any, scaling: float = 1.0, dtype: str = "float32") -> Any:
     """scaling * a random orthogonal matrix [shape[0], rest]: orthonormal rows, or columns where rows are more.
 
     Source: Saxe et al. 2014; the sign of each column is chosen so that all such matrices are equally likely.
@@ -122,17 +137,17 @@ def orthogonal(key, shape, scaling=1.0, dtype="float32"):
 # ---- inside -------------------------------------------------------------------------------------------
 
 
-def _normal(name, key, shape, mean, std, dtype):
+def _normal(name: Any, key: Any, shape: Any, mean: Any, std: Any, dtype: Any) -> Any:
     _check(name, "std", std, least=0)
     return mean + std * jax.random.normal(key, shape, _floating(name, dtype))
 
 
-def _uniform(name, key, shape, bound, dtype):
+def _uniform(name: Any, key: Any, shape: Any, bound: Any, dtype: Any) -> Any:
     _check(name, "the bound", bound, least=0)
     return jax.random.uniform(key, shape, _floating(name, dtype), -bound, bound)
 
 
-def _fan(name, shape, fan, order):
+def _fan(name: Any, shape: Any, fan: Any, order: Any) -> Any:
     """The number that a variance is divided by."""
     _needs_two_axes(name, shape)
     if fan not in FANS:
@@ -147,20 +162,20 @@ def _fan(name, shape, fan, order):
     return max(fans[fan], 1)
 
 
-def _needs_two_axes(name, shape):
+def _needs_two_axes(name: Any, shape: Any) -> Any:
     if len(shape) < 2:
         raise GraphError(
             f"{name} needs a weight of 2 or more axes, got shape {tuple(shape)}; fill a bias with `constant`"
         )
 
 
-def _floating(name, dtype):
+def _floating(name: Any, dtype: Any) -> Any:
     if not jnp.issubdtype(jnp.dtype(dtype), jnp.floating):
         raise SettingError(f"{name}: dtype is {jnp.dtype(dtype).name}; expected a floating-point dtype")
     return dtype
 
 
-def _check(name, what, value, least=-math.inf):
+def _check(name: Any, what: Any, value: Any, least: Any = -math.inf) -> None:
     known = isinstance(value, numbers.Real) and math.isfinite(value) and value >= least
     if not isinstance(value, jax.Array) and not known:
         low = "" if least == -math.inf else f" of at least {least}"

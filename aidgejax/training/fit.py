@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from ..errors import DataError, NonFiniteError, SettingError
+from ..execution.cache import ProgramCache
 from ..execution.program import Arrays, Program
 from ..graph import Graph
 from ..passes.loss import label_inputs
@@ -70,20 +71,16 @@ def fit(
     per_epoch = len(batch_order(len(data), batch_size, last=last)[0])  # raises where the batch size does not fit
     _check_padding(program, last, len(data), batch_size)
     data, test = fitting(program.graph, data), test and fitting(program.graph, test)
-    step = (
-        make_step(program, optimizer, schedule, loss=loss, metrics=metrics)
-        if accumulate == 1
-        else make_accumulating_step(program, optimizer, schedule, accumulate, loss=loss, metrics=metrics)
+    run_steps, evaluate = _compiled(
+        program, optimizer, schedule, accumulate, loss, metrics, compiled, on_nonfinite, test_program or program
     )
-    run_steps = make_epoch(step, compiled=compiled, on_nonfinite=on_nonfinite)
     resident = data.on_device()
     if state is None:
         state = start(program, optimizer, jax.random.key(seed), accumulate=metrics or () if accumulate > 1 else None)
+        state = copied(state)  # placed as a state that is brought along, for which nothing is then compiled anew
     else:
         state = _taken_up(state, per_epoch, accumulate)
-    evaluate = None
     if test is not None:
-        evaluate = make_evaluation(test_program or program, loss=loss, metrics=metrics, compiled=compiled)
         test_rows, test_weights = batch_order(len(test), min(batch_size, len(test)), last="pad", always_weigh=True)
         test_resident = test.on_device()
     piece = _piece_length(callbacks, per_epoch, accumulate)
@@ -127,7 +124,7 @@ def fit(
         if at < per_epoch:
             break
         at = 0
-        if evaluate:
+        if test is not None:
             found_here = jax.device_get(evaluate(state.params, state.buffers, test_rows, test_weights, test_resident))
             if told:
                 told[-1] |= {f"test_{k}": float(v) for k, v in found_here.items()}
@@ -140,6 +137,33 @@ def fit(
         if told and _call(due, told[-1] | figures, state):
             break
     return state, history
+
+
+KEPT = ProgramCache(8)
+
+
+def _compiled(
+    program: Any, optimizer: Optimizer, schedule: Callable, accumulate: int, loss: str,
+    metrics: Mapping[str, Metric] | None, compiled: bool, on_nonfinite: str, tested: Any,
+) -> tuple[Any, Any]:  # fmt: skip
+    """(epoch, evaluation), the same ones for a call of `fit` that differs in nothing that is compiled in."""
+
+    def make() -> tuple[Any, Any]:
+        step = (
+            make_step(program, optimizer, schedule, loss=loss, metrics=metrics)
+            if accumulate == 1
+            else make_accumulating_step(program, optimizer, schedule, accumulate, loss=loss, metrics=metrics)
+        )
+        evaluation = make_evaluation(tested, loss=loss, metrics=metrics, compiled=compiled)
+        return make_epoch(step, compiled=compiled, on_nonfinite=on_nonfinite), evaluation
+
+    if not compiled:
+        return make()
+    measured = tuple((metrics or {}).items())
+    wide = jax.config.read("jax_enable_x64")
+    key = (id(program), id(tested), optimizer, schedule, accumulate, loss, measured, on_nonfinite, wide)
+    kept = KEPT.get(key, lambda: (program, tested, make()))  # holding the programs, so that no id is taken again
+    return kept[2]
 
 
 def _taken_up(state: TrainState, per_epoch: int, accumulate: int) -> TrainState:

@@ -155,7 +155,7 @@ def make_accumulating_step(
         raise SettingError(f"remainder is {remainder!r}; expected 'mean' or 'scaled'")
     _check_loss(program, loss)
 
-    def micro(state: TrainState, batch: Arrays, weights: Any):
+    def micro(state: TrainState, batch: Arrays, weights: Any) -> Any:
         key, now = jax.random.split(state.key)
         outputs, saved, buffers = program.forward(state.params, state.buffers, batch, now)
         state = state._replace(params=program.with_updated_params(state.params, saved))
@@ -174,14 +174,14 @@ def make_accumulating_step(
         held = state.accumulator
         record = {k: v / held.row_weights for k, v in held.record.items()}
 
-        def update(state: TrainState):
+        def update(state: TrainState) -> Any:
             whole = held.row_weights if remainder == "mean" else jnp.float32(every)
             state, told = _update(
                 program, optimizer, schedule, state, jax.tree.map(lambda g: g / whole.astype(g.dtype), held.grads)
             )
             return state._replace(accumulator=jax.tree.map(jnp.zeros_like, held)), told
 
-        def hold(state: TrainState):
+        def hold(state: TrainState) -> Any:
             return state, {"learning_rate": jnp.float32(0), "gradient_norm": jnp.float32(0)}
 
         now = (held.batches >= every) | last
@@ -213,7 +213,7 @@ def make_epoch(step: Callable, *, gaps: bool = False, compiled: bool = True, on_
     if on_nonfinite not in ON_NONFINITE:
         raise SettingError(f"on_nonfinite is {on_nonfinite!r}; expected one of {', '.join(map(repr, ON_NONFINITE))}")
 
-    def taken(carry: Any, batch: Arrays, weights: Any, ends: Any):
+    def taken(carry: Any, batch: Arrays, weights: Any, ends: Any) -> Any:
         state, halted = carry
         new, record = step(state, batch, weights, ends)
         if on_nonfinite == "ignore":
@@ -231,22 +231,24 @@ def make_epoch(step: Callable, *, gaps: bool = False, compiled: bool = True, on_
                 stay = state._replace(key=new.key, batches=new.batches, accumulator=held)
         return (jax.tree.map(lambda a, b: jnp.where(left, a, b), stay, new), halted), record
 
-    def one(data: Any, last: Any, carry: Any, item: Any):
+    def one(data: Any, last: Any, carry: Any, item: Any) -> Any:
         rows, weights, ends = item
         batch = rows if data is None else {k: v[rows] for k, v in data.items()}
         if not gaps:
             return taken(carry, batch, weights, ends & last)
 
-        def counted_in(carry: Any):
+        def counted_in(carry: Any) -> Any:
             carry, record = taken(carry, batch, weights, ends & last)
             return carry, {"updated": jnp.bool_(True)} | record
 
-        def left_out(carry: Any):
+        def left_out(carry: Any) -> Any:
             return carry, jax.tree.map(lambda r: jnp.zeros(r.shape, r.dtype), jax.eval_shape(counted_in, carry)[1])
 
         return jax.lax.cond(jnp.any(weights > 0), counted_in, left_out, carry)
 
-    def epoch(state: TrainState, batches: Any, weights: Any = None, data: Arrays | None = None, last: Any = True):
+    def epoch(
+        state: TrainState, batches: Any, weights: Any = None, data: Arrays | None = None, last: Any = True
+    ) -> Any:
         steps = jax.tree.leaves(batches)[0].shape[0]
         count = jnp.arange(steps)
         ends = count == (jnp.max(jnp.where(jnp.any(weights > 0, axis=1), count, 0)) if gaps else steps - 1)
@@ -330,7 +332,7 @@ def _in_python(f: Callable, carry: Any, xs: Any) -> tuple[Any, Any]:
     return carry, jax.tree.map(lambda *r: None if r[0] is None else jnp.stack(r), *told)
 
 
-def _update(program: Program, optimizer: Optimizer, schedule: Callable, state: TrainState, grads: Arrays):
+def _update(program: Program, optimizer: Optimizer, schedule: Callable, state: TrainState, grads: Arrays) -> Any:
     lr = schedule(jnp.minimum(state.step, 2**31 - 1).astype(jnp.int32))
     trained, opt = optimizer.update({w: state.params[w] for w in program.wrt}, grads, state.opt, lr)
     told = {"learning_rate": jnp.float32(lr), "gradient_norm": global_norm(grads).astype(jnp.float32)}

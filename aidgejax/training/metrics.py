@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from ..errors import DataError, SettingError
 
 
-def accuracy(prediction, target, axis=-1):
+def accuracy(prediction: Any, target: Any, axis: Any = -1) -> Any:
     """1 where the highest score of a row is at the target class, else 0.  f[rows, classes] -> f32[rows].
 
     axis: where the classes lie; the result has prediction's other axes.  Of equal scores the first counts, so a row of
@@ -27,12 +27,12 @@ def accuracy(prediction, target, axis=-1):
     return (_first_highest(prediction, axis) == _classes("accuracy", prediction, target, axis)).astype("float32")
 
 
-def correct_count(prediction, target, axis=-1):
+def correct_count(prediction: Any, target: Any, axis: Any = -1) -> Any:
     """How many rows `accuracy` finds right, f32[].  Source: aidge_learning.metrics.Accuracy, which is this count."""
     return jnp.sum(accuracy(prediction, target, axis))
 
 
-def top_k_accuracy(prediction, target, k=5):
+def top_k_accuracy(prediction: Any, target: Any, k: int = 5) -> Any:
     """1 where the target class is among the k highest scores of the row.  f[rows, classes] -> f32[rows].
 
     Of equal scores the first come first.  A target score of NaN is never among them.
@@ -49,17 +49,17 @@ def top_k_accuracy(prediction, target, k=5):
     return found.astype("float32")
 
 
-def mean_absolute_error(prediction, target):
+def mean_absolute_error(prediction: Any, target: Any) -> Any:
     """mean |prediction - target| of each row.  f[rows, ...], same -> f32[rows]."""
     return _row_means(jnp.abs(_difference("mean_absolute_error", prediction, target)))
 
 
-def mean_squared_error(prediction, target):
+def mean_squared_error(prediction: Any, target: Any) -> Any:
     """mean (prediction - target)**2 of each row.  f[rows, ...], same -> f32[rows]."""
     return _row_means(jnp.square(_difference("mean_squared_error", prediction, target)))
 
 
-def r2(prediction, target, weights=None):
+def r2(prediction: Any, target: Any, weights: Any = None) -> Any:
     """1 - (squared error) / (squared deviation of the target from its mean), over all rows.  f32[].
 
     weights: f[rows], 0 leaves a row out.  1 is perfect, 0 is as good as the mean; of a constant target it is NaN.
@@ -88,57 +88,57 @@ class ConfusionTable(NamedTuple):
     tn: Any
     fn: Any
 
-    def accuracy(self):
+    def accuracy(self) -> Any:
         return _ratio(self.tp + self.tn, self.tp + self.fp + self.tn + self.fn)
 
-    def precision(self):
+    def precision(self) -> Any:
         """Of the rows predicted positive, the share that is."""
         return _ratio(self.tp, self.tp + self.fp)
 
-    def sensitivity(self):
+    def sensitivity(self) -> Any:
         """Of the positive rows, the share that is found."""
         return _ratio(self.tp, self.tp + self.fn)
 
-    def recall(self):
+    def recall(self) -> Any:
         """Another name of sensitivity."""
         return self.sensitivity()
 
-    def specificity(self):
+    def specificity(self) -> Any:
         """Of the negative rows, the share that is left alone."""
         return _ratio(self.tn, self.tn + self.fp)
 
-    def negative_predictive_value(self):
+    def negative_predictive_value(self) -> Any:
         return _ratio(self.tn, self.tn + self.fn)
 
-    def fall_out(self):
+    def fall_out(self) -> Any:
         return _ratio(self.fp, self.fp + self.tn)
 
-    def miss_rate(self):
+    def miss_rate(self) -> Any:
         return _ratio(self.fn, self.fn + self.tp)
 
-    def false_discovery_rate(self):
+    def false_discovery_rate(self) -> Any:
         return _ratio(self.fp, self.fp + self.tp)
 
-    def false_omission_rate(self):
+    def false_omission_rate(self) -> Any:
         return _ratio(self.fn, self.fn + self.tn)
 
-    def f_score(self, beta=1.0):
+    def f_score(self, beta: float = 1.0) -> Any:
         """The harmonic mean of precision and sensitivity; the latter counts beta**2 times as much."""
         found = (1 + beta**2) * self.tp
         return _ratio(found, found + beta**2 * self.fn + self.fp)
 
-    def iu(self):
+    def iu(self) -> Any:
         """Intersection over union."""
         return _ratio(self.tp, self.tp + self.fp + self.fn)
 
-    def informedness(self):
+    def informedness(self) -> Any:
         return self.sensitivity() + self.specificity() - 1
 
-    def markedness(self):
+    def markedness(self) -> Any:
         return self.precision() + self.negative_predictive_value() - 1
 
 
-def confusion_matrix(prediction, target, classes, weights=None):
+def confusion_matrix(prediction: Any, target: Any, classes: Any, weights: Any = None) -> Any:
     """How often class [target, prediction] occurs.  i[rows] or f[rows, classes] each -> i32[classes, classes].
 
     weights: f[rows] instead of one per row, 0 leaves a row out; then the result is f32.
@@ -156,7 +156,7 @@ def confusion_matrix(prediction, target, classes, weights=None):
     return counts.reshape(classes, classes)
 
 
-def confusion_table(matrix, k):
+def confusion_table(matrix: Any, k: Any) -> Any:
     """Class k of a `confusion_matrix` against all others."""
     matrix = jnp.asarray(matrix, "float32")
     tp = matrix[k, k]
@@ -164,7 +164,7 @@ def confusion_table(matrix, k):
     return ConfusionTable(tp, fp, jnp.sum(matrix) - tp - fp - fn, fn)
 
 
-def confusion_tables(matrix):
+def confusion_tables(matrix: Any) -> Any:
     """All classes at once: a ConfusionTable of f32[classes]."""
     matrix = jnp.asarray(matrix, "float32")
     tp = jnp.diagonal(matrix)
@@ -175,13 +175,13 @@ def confusion_tables(matrix):
 # ---- inside -------------------------------------------------------------------------------------------
 
 
-def _first_highest(scores, axis):
+def _first_highest(scores: Any, axis: Any) -> Any:
     if jnp.issubdtype(scores.dtype, jnp.floating):
         scores = jnp.where(jnp.isnan(scores), -jnp.inf, scores)
     return jnp.argmax(scores, axis=axis)
 
 
-def _class_axis(name, prediction, axis):
+def _class_axis(name: Any, prediction: Any, axis: Any) -> Any:
     if prediction.ndim < 2:
         raise DataError(
             f"{name}: prediction has shape {prediction.shape}; expected scores of at least 2 axes, [rows, classes]"
@@ -194,7 +194,7 @@ def _class_axis(name, prediction, axis):
     return axis % prediction.ndim
 
 
-def _classes(name, prediction, target, axis):
+def _classes(name: Any, prediction: Any, target: Any, axis: Any) -> Any:
     """Class indices from indices or from one-hot rows."""
     others = prediction.shape[:axis] + prediction.shape[axis + 1 :]
     if target.shape == prediction.shape:
@@ -208,7 +208,7 @@ def _classes(name, prediction, target, axis):
     )
 
 
-def _indices(name, x, classes):
+def _indices(name: Any, x: Any, classes: Any) -> Any:
     x = jnp.asarray(x)
     if x.ndim == 2 and x.shape[1] == classes:
         return _first_highest(x, 1)
@@ -220,7 +220,7 @@ def _indices(name, x, classes):
     )
 
 
-def _difference(name, prediction, target):
+def _difference(name: Any, prediction: Any, target: Any) -> Any:
     prediction, target = jnp.asarray(prediction), jnp.asarray(target)
     if prediction.shape != target.shape or prediction.ndim == 0:
         raise DataError(
@@ -230,9 +230,9 @@ def _difference(name, prediction, target):
     return prediction.astype("float32") - target.astype("float32")
 
 
-def _row_means(x):
+def _row_means(x: Any) -> Any:
     return jnp.mean(x.reshape(x.shape[0], -1), axis=1)
 
 
-def _ratio(part, whole):
+def _ratio(part: Any, whole: Any) -> Any:
     return jnp.where(whole > 0, part / jnp.where(whole > 0, whole, 1), jnp.nan)

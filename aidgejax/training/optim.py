@@ -102,7 +102,15 @@ class Master(NamedTuple):
 
 
 @reproducible
-def sgd(momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, *, first="whole", dampen_always=False):
+def sgd(
+    momentum: Any = 0.0,
+    dampening: Any = 0.0,
+    weight_decay: Any = 0.0,
+    nesterov: bool = False,
+    *,
+    first: str = "whole",
+    dampen_always: bool = False,
+) -> Optimizer:
     """Stochastic gradient descent with momentum.
 
         g <- g + weight_decay * p
@@ -120,10 +128,10 @@ def sgd(momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, *, first=
     remembers = not (isinstance(momentum, float) and momentum == 0)
     whole_already = isinstance(dampening, float) and dampening == 0  # the first v is momentum * 0 + g
 
-    def init(p):
+    def init(p: Any) -> Any:
         return Momentum(jnp.zeros_like(p) if remembers else None, jnp.int32(0))
 
-    def update(p, g, s, lr):
+    def update(p: Any, g: Any, s: Any, lr: Any) -> Any:
         decayed = _decayed(g, p, weight_decay)
         v = (1 - dampening * (dampen_always or momentum != 0)) * decayed
         if remembers:
@@ -137,7 +145,14 @@ def sgd(momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, *, first=
 
 
 @reproducible
-def adam(beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.0, *, bias_correction="moments"):
+def adam(
+    beta1: Any = 0.9,
+    beta2: Any = 0.999,
+    epsilon: Any = 1e-8,
+    weight_decay: Any = 0.0,
+    *,
+    bias_correction: str = "moments",
+) -> Optimizer:
     """Adam; weight_decay is L2, added to the gradient.
 
         m <- beta1 * m + (1 - beta1) * g
@@ -152,7 +167,7 @@ def adam(beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.0, *, bias_correct
     weight_decay = _setting("adam", "weight_decay", weight_decay, 0, math.inf)
     descend, init = _adam("adam", beta1, beta2, epsilon, bias_correction)
 
-    def update(p, g, s, lr):
+    def update(p: Any, g: Any, s: Any, lr: Any) -> Any:
         step, s = descend(_decayed(g, p, weight_decay), s, lr)
         return p - step, s
 
@@ -160,7 +175,15 @@ def adam(beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.0, *, bias_correct
 
 
 @reproducible
-def adamw(beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.01, *, decay="before", bias_correction=None):
+def adamw(
+    beta1: Any = 0.9,
+    beta2: Any = 0.999,
+    epsilon: Any = 1e-8,
+    weight_decay: Any = 0.01,
+    *,
+    decay: str = "before",
+    bias_correction: Any = None,
+) -> Optimizer:
     """Adam with decoupled decay: p <- p - lr * weight_decay * p, apart from the moments.
 
     decay: "before" Adam's step, with bias_correction "moments" (torch), or "after" it, on the parameter already moved,
@@ -172,7 +195,7 @@ def adamw(beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.01, *, decay="bef
     correction = bias_correction or {"before": "moments", "after": "rate"}[decay]
     descend, init = _adam("adamw", beta1, beta2, epsilon, correction)
 
-    def update(p, g, s, lr):
+    def update(p: Any, g: Any, s: Any, lr: Any) -> Any:
         step, s = descend(g, s, lr)
         if decay == "before":
             return p * (1 - lr * weight_decay) - step, s
@@ -182,21 +205,23 @@ def adamw(beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.01, *, decay="bef
 
 
 @reproducible
-def rmsprop(rho=0.99, epsilon=1e-8, weight_decay=0.0, *, epsilon_at="outside"):
+def rmsprop(rho: Any = 0.99, epsilon: Any = 1e-8, weight_decay: Any = 0.0, *, epsilon_at: str = "outside") -> Optimizer:
     """r <- rho * r + (1 - rho) * g**2;  p <- p - lr * g / (sqrt(r) + epsilon), and g includes weight_decay * p.
 
     epsilon_at: "outside" the root, as written (torch), or "inside": sqrt(r + epsilon) (SINGA, whose rho is 0.9).
     """
     rho = _setting("rmsprop", "rho", rho, 0, 1)
 
-    def average(square, g):
+    def average(square: Any, g: Any) -> Any:
         return rho * square + (1 - rho) * g * g
 
     return _squares("rmsprop", average, 0.0, epsilon, weight_decay, epsilon_at)
 
 
 @reproducible
-def adagrad(epsilon=1e-10, weight_decay=0.0, *, initial=0.0, epsilon_at="outside"):
+def adagrad(
+    epsilon: Any = 1e-10, weight_decay: Any = 0.0, *, initial: Any = 0.0, epsilon_at: str = "outside"
+) -> Optimizer:
     """h <- h + g**2, from h = initial;  p <- p - lr * g / (sqrt(h) + epsilon), and g includes weight_decay * p.
 
     epsilon_at: "outside" the root, as written (torch), or "inside": sqrt(h + epsilon) (SINGA, whose epsilon is 1e-8).
@@ -205,25 +230,25 @@ def adagrad(epsilon=1e-10, weight_decay=0.0, *, initial=0.0, epsilon_at="outside
     return _squares("adagrad", lambda square, g: square + g * g, initial, epsilon, weight_decay, epsilon_at)
 
 
-def _decayed(g, p, weight_decay):
+def _decayed(g: Any, p: Any, weight_decay: Any) -> Any:
     """g + weight_decay * p; without decay p is not read."""
     return g if isinstance(weight_decay, float) and weight_decay == 0 else g + weight_decay * p
 
 
-def _adam(rule, beta1, beta2, epsilon, correction):
+def _adam(rule: Any, beta1: Any, beta2: Any, epsilon: Any, correction: Any) -> Any:
     """(descend, init): descend(g, state, lr) -> (what to subtract from p, state)."""
     beta1 = _setting(rule, "beta1", beta1, 0, 1, below=True)
     beta2 = _setting(rule, "beta2", beta2, 0, 1, below=True)
     epsilon = _setting(rule, "epsilon", epsilon, 0, math.inf)
     _choice(rule, "bias_correction", correction, ("moments", "products", "rate", "none"))
 
-    def init(p):
+    def init(p: Any) -> Any:
         one = jnp.ones((), p.dtype)
         return Moments(
             jnp.zeros_like(p), jnp.zeros_like(p), jnp.int32(0), (one, one) if correction == "products" else None
         )
 
-    def descend(g, s, lr):
+    def descend(g: Any, s: Any, lr: Any) -> Any:
         t, powers = _one_more(s.seen), s.powers
         m = beta1 * s.mean + (1 - beta1) * g
         v = beta2 * s.square + (1 - beta2) * g * g
@@ -243,27 +268,27 @@ def _adam(rule, beta1, beta2, epsilon, correction):
     return descend, init
 
 
-def _one_more(seen):
+def _one_more(seen: Any) -> Any:
     """The count after this update; it stands still at its largest value, where nothing depends on it any more."""
     return jnp.minimum(seen, jnp.iinfo(seen.dtype).max - 1) + 1
 
 
-def _missing(beta, t, dtype):
+def _missing(beta: Any, t: Any, dtype: Any) -> Any:
     """1 - beta**t, the share of a running mean that has been filled; expm1 keeps its digits when t is small."""
     if isinstance(beta, float):
         return jnp.ones((), dtype) if beta == 0 else -jnp.expm1(t.astype(dtype) * math.log(beta))
     return 1 - jnp.power(beta, t.astype(dtype))
 
 
-def _squares(rule, accumulate, initial, epsilon, weight_decay, epsilon_at):
+def _squares(rule: Any, accumulate: Any, initial: Any, epsilon: Any, weight_decay: Any, epsilon_at: Any) -> Optimizer:
     epsilon = _setting(rule, "epsilon", epsilon, 0, math.inf)
     weight_decay = _setting(rule, "weight_decay", weight_decay, 0, math.inf)
     _choice(rule, "epsilon_at", epsilon_at, ("inside", "outside"))
 
-    def init(p):
+    def init(p: Any) -> Any:
         return Squares(jnp.full_like(p, initial), jnp.int32(0))
 
-    def update(p, g, s, lr):
+    def update(p: Any, g: Any, s: Any, lr: Any) -> Any:
         g = _decayed(g, p, weight_decay)
         square = accumulate(s.square, g)
         root = jnp.sqrt(square + epsilon) if epsilon_at == "inside" else jnp.sqrt(square) + epsilon
@@ -275,7 +300,7 @@ def _squares(rule, accumulate, initial, epsilon, weight_decay, epsilon_at):
 # ---- over all parameters ------------------------------------------------------------------------------
 
 
-def per_leaf(init, update) -> Optimizer:
+def per_leaf(init: Any, update: Any) -> Optimizer:
     """Lift a rule for one array, init(p) -> s and update(p, g, s, lr) -> (p, s), over a pytree of parameters.
 
     The rule sees float32 or wider: of a narrower parameter the Master, where that still rounds to the parameter; where
@@ -283,7 +308,7 @@ def per_leaf(init, update) -> Optimizer:
     that a scan can carry them.
     """
 
-    def init_all(params):
+    def init_all(params: Any) -> Any:
         for path, p in jax.tree_util.tree_leaves_with_path(params):
             if not jnp.issubdtype(jnp.result_type(p), jnp.floating):
                 raise GraphError(
@@ -292,7 +317,9 @@ def per_leaf(init, update) -> Optimizer:
                 )
         return jax.tree.map(lambda p: _started(init, p), params)
 
-    def update_all(params, grads, state, lr):
+    def update_all(params: Any, grads: Any, state: Any, lr: Any) -> Any:
+        paths: Any
+        tree: Any
         paths, tree = jax.tree_util.tree_flatten_with_path(params)
         grads = _aligned(tree, grads, "gradients", params)
         states = _aligned(tree, state, "optimizer state", params)
@@ -303,10 +330,10 @@ def per_leaf(init, update) -> Optimizer:
 
 
 @reproducible
-def clipped(optimizer, max_norm):
+def clipped(optimizer: Any, max_norm: Any) -> Optimizer:
     """The same optimizer, whose gradients pass `clip_by_global_norm` first."""
 
-    def update(params, grads, state, lr):
+    def update(params: Any, grads: Any, state: Any, lr: Any) -> Any:
         return optimizer.update(params, clip_by_global_norm(grads, max_norm), state, lr)
 
     return Optimizer(optimizer.init, update, optimizer.post_update)
@@ -317,13 +344,13 @@ def clipped_by_value(optimizer: Optimizer, most: float) -> Optimizer:
     """The same optimizer, whose gradients are held within -most and most, each number for itself."""
     most = _setting("clipped_by_value", "most", most, 0, math.inf, above=True)
 
-    def update(params, grads, state, lr):
+    def update(params: Any, grads: Any, state: Any, lr: Any) -> Any:
         return optimizer.update(params, jax.tree.map(lambda g: jnp.clip(g, -most, most), grads), state, lr)
 
     return Optimizer(optimizer.init, update, optimizer.post_update)
 
 
-def clip_by_global_norm(grads, max_norm):
+def clip_by_global_norm(grads: Any, max_norm: Any) -> Any:
     """grads * min(1, max_norm / (norm + 1e-6)), and norm is that of all gradients together.
 
     NaN in one gradient makes all of them NaN.  Source: torch.nn.utils.clip_grad_norm_, ONNX Runtime's ClipGradNorm.
@@ -335,7 +362,7 @@ def clip_by_global_norm(grads, max_norm):
 # ---- inside -------------------------------------------------------------------------------------------
 
 
-def _update_one(update, path, p, g, s, lr):
+def _update_one(update: Any, path: Any, p: Any, g: Any, s: Any, lr: Any) -> Any:
     if g is None:
         return p, s
     if jnp.shape(g) != jnp.shape(p):
@@ -348,17 +375,17 @@ def _update_one(update, path, p, g, s, lr):
     return new.astype(p.dtype), Master(new, state) if isinstance(s, Master) else state
 
 
-def _started(init, p):
+def _started(init: Any, p: Any) -> Any:
     wide = _wide(p)
     return init(wide) if wide.dtype == jnp.result_type(p) else Master(wide, init(wide))
 
 
-def _wide(p):
+def _wide(p: Any) -> Any:
     p = jnp.asarray(p)
     return p.astype(jnp.promote_types(p.dtype, jnp.float32))
 
 
-def _aligned(tree, other, what, params):
+def _aligned(tree: Any, other: Any, what: Any, params: Any) -> Any:
     """The leaves of `other`, in the order of the parameters."""
     try:
         return tree.flatten_up_to(other)
@@ -369,7 +396,7 @@ def _aligned(tree, other, what, params):
         ) from e
 
 
-def _outline(tree):
+def _outline(tree: Any) -> Any:
     if isinstance(tree, dict):
         shown = ", ".join(map(repr, list(tree)[:8])) + (", ..." if len(tree) > 8 else "")
         return f"a dict of {shown}" if tree else "an empty dict"
@@ -378,11 +405,13 @@ def _outline(tree):
     return type(tree).__name__
 
 
-def _named(path):
+def _named(path: Any) -> Any:
     return repr(path[0].key) if len(path) == 1 and hasattr(path[0], "key") else jax.tree_util.keystr(path) or "(alone)"
 
 
-def _setting(rule, name, value, least, most, *, above=False, below=False):
+def _setting(
+    rule: Any, name: Any, value: Any, least: Any, most: Any, *, above: bool = False, below: bool = False
+) -> Any:
     """The number as a float, checked; an array as it is.  above, below: the bound itself is refused."""
     if isinstance(value, jax.Array):
         return value
@@ -403,6 +432,6 @@ def _setting(rule, name, value, least, most, *, above=False, below=False):
     return float(value)
 
 
-def _choice(rule, name, value, choices):
+def _choice(rule: Any, name: Any, value: Any, choices: Any) -> None:
     if value not in choices:
         raise SettingError(f"{rule}: {name} is {value!r}; expected one of {', '.join(map(repr, choices))}")

@@ -251,7 +251,7 @@ class _Run:
                 keep(history)
         except NonFiniteError as e:
             keep(e.history)
-            state = e.state
+            state = e.state if isinstance(e.state, TrainState) else state
             print(f"aidgejax train: {e}", file=sys.stderr)
             code = 1
         folder.save(state, now=True)

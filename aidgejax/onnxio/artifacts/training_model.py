@@ -259,7 +259,7 @@ def _cross_entropy_grad(op: Any, d_loss: Value, logp: Value, labels: Value, weig
     shape, rows = logp.shape, labels.shape
     if shape is None or rows is None or not all(isinstance(d, int) for d in (*shape, *rows)):
         return op.SoftmaxCrossEntropyLossGrad(d_loss, logp, labels, **how)
-    classes = np.arange(shape[1], dtype=np.int64).reshape(-1, *[1] * (len(shape) - 2))
+    classes = np.arange(int(shape[1] or 0), dtype=np.int64).reshape(-1, *[1] * (len(shape) - 2))
     column = op.Unsqueeze(op.Cast(labels, to=TensorProto.INT64), (1,))
     hot = op.CastLike(op.Equal(column, classes), logp)
     share = op.Div(d_loss, float(np.prod([d for d in rows if isinstance(d, int)])))

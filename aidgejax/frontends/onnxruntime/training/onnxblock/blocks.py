@@ -201,8 +201,10 @@ class LabelEncoder(Block):
         opened = accessor()
         if not any(i.domain == "ai.onnx.ml" for i in opened.model.opset_import):
             opened.model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 2))
-        attrs = {f"{what}_{kind}s": held for what, (kind, held) in (("keys", self._keys), ("values", self._values))}
-        return self._node("LabelEncoder", label_encoder_input_name, domain="ai.onnx.ml", **attrs, **self._default)
+        attrs: dict[str, Any] = {
+            f"{what}_{kind}s": held for what, (kind, held) in (("keys", self._keys), ("values", self._values))
+        }
+        return self._node("LabelEncoder", label_encoder_input_name, domain="ai.onnx.ml", **(attrs | self._default))
 
 
 class Cast(Block):

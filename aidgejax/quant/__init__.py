@@ -17,6 +17,7 @@ from .deploy import to_integer
 from .describe import Description, describe
 from .equalize import equalize
 from .forms import FORMS, in_form
+from .integer_graph import integer_graph
 from .notes import restored
 from .optimizer import with_steps
 from .posttraining import correct_bias, distill, round_learned
@@ -32,6 +33,7 @@ from .write import write
 
 __all__ = [
     "targets",
+    "integer_graph",
     "misfits",
     "Target",
     "equalize",

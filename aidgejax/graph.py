@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from . import drawing
 from .errors import GraphError
 
 Dim = int | str | None
@@ -355,6 +356,23 @@ class Graph:
 
     def __repr__(self) -> str:
         return f"<Graph {self.name!r}: {len(self.nodes)} nodes, {len(self.producers)} producers>"
+
+    # ---- drawing --------------------------------------------------------------------------------------
+
+    def to_svg(self) -> str:
+        """A picture: inputs, parameters, buffers, constants and nodes by colour; over 300 nodes grouped by name."""
+        return drawing.to_svg(self)
+
+    def to_mermaid(self) -> str:
+        """The same as a Mermaid flowchart."""
+        return drawing.to_mermaid(self)
+
+    def to_dot(self) -> str:
+        """The same in Graphviz's language."""
+        return drawing.to_dot(self)
+
+    def _repr_html_(self) -> str:
+        return f'<div style="overflow:auto;max-height:800px">{self.to_svg()}</div>'
 
     # ---- inside ---------------------------------------------------------------------------------------
 

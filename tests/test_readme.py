@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import pkgutil
 import re
 import runpy
 import subprocess
@@ -10,11 +11,19 @@ from pathlib import Path
 
 import pytest
 
+from aidgejax import errors
+from aidgejax.cli import commands as cli_commands
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 SHELL = re.findall(r"^```sh\n(.*?)^```", README, re.M | re.S)
-# The snippets of the front doors are cut from the examples, which are tested by themselves.
-PYTHON = re.findall(r"^```python\n(.*?)^```", README.split("\n## Front doors")[0], re.M | re.S)
+PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")])
+# What these show is cut from the examples, which are tested by themselves, or is a part of a file.
+NOT_RUN = {"CONTRIBUTING.md", *(f"{p.name}" for p in (ROOT / "docs" / "coming-from").iterdir())}
+
+
+def snippets(text):
+    return re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
 
 
 def test_the_first_two_shell_blocks_are_one_line_each():
@@ -26,17 +35,52 @@ def test_ci_runs_the_readme_s_test_command():
     assert SHELL[1].strip() in (ROOT / ".ci" / "run").read_text()
 
 
-def test_the_python_snippets_run_in_order(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if p.name not in NOT_RUN and snippets(p.read_text())], ids=lambda p: p.name
+)
+def test_the_python_snippets_run_in_order(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names: dict = {}
-    told = io.StringIO()
-    with contextlib.redirect_stdout(told):
-        for snippet in PYTHON:
-            exec(compile(snippet.replace("epochs=20", "epochs=2"), "README.md", "exec"), names)
-    assert "graph tiny_grad(x:float32[N, 3]" in told.getvalue() and "\n['head.w']\n" in told.getvalue()
-    (printed,) = re.findall(r"^```text\n(.*?)^```", README, re.M | re.S)
-    assert printed in told.getvalue(), "the README shows another gradient graph than the code prints"
-    assert (tmp_path / "trained.onnx").exists() and names["report"].ok
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        for snippet in snippets(page.read_text()):
+            exec(compile(snippet.replace("epochs=20", "epochs=2"), str(page), "exec"), names)
+    for shown in re.findall(r"^```text\n(.*?)^```", page.read_text(), re.M | re.S):
+        assert shown in printed.getvalue(), f"{page.name} shows what the code does not print"
+    if page.name == "start.md":
+        assert "\n['head.w']\n" in printed.getvalue() and names["report"].ok and (tmp_path / "trained.onnx").exists()
+
+
+def test_readme_fits_on_a_few_screens():
+    assert README.count("\n") <= 180
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_to_a_file_and_a_heading(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if re.match(r"\w+:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        there = (page.parent / name).resolve() if name else page
+        assert there.exists(), f"{page.name} links to {link}"
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", there.read_text(), re.M)
+            assert anchor in {re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings}, link
+
+
+def test_every_page_is_in_the_navigation():
+    named = set(re.findall(r": ([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M))
+    assert named == {str(p.relative_to(ROOT / "docs")) for p in (ROOT / "docs").rglob("*.md")}
+
+
+def test_the_pages_list_every_command_error_and_example():
+    commands = {m.name.replace("_", "-") for m in pkgutil.iter_modules(cli_commands.__path__)}
+    listed = set(re.findall(r"^\| `([\w-]+)`", (ROOT / "docs/reference/command-line.md").read_text(), re.M))
+    assert listed == commands
+    classes = {n for n, c in vars(errors).items() if isinstance(c, type) and issubclass(c, errors.AidgeJaxError)}
+    assert classes <= set(re.findall(r"^## (\w+)$", (ROOT / "docs/reference/errors.md").read_text(), re.M))
+    shown = set(re.findall(r"`examples/(\w+\.py)`", (ROOT / "docs/examples.md").read_text()))
+    assert shown == {p.name for p in (ROOT / "examples").glob("*.py")}
 
 
 @pytest.mark.parametrize("name", ["graph_by_hand", "as_jax_loop"])

@@ -12,6 +12,7 @@ import os
 import pkgutil
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 
 from ..errors import AidgeJaxError
 from . import commands
@@ -39,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m aidgejax", description="Train explicit graphs for hardware.")
+    top.add_argument("--version", action="version", version=f"aidgejax {_version()}")
     listed = top.add_subparsers(dest="command", required=True, metavar="command")
     for name in sorted(m.name for m in pkgutil.iter_modules(commands.__path__)):
         command = importlib.import_module(f"{commands.__name__}.{name}")
@@ -46,3 +48,10 @@ def parser() -> argparse.ArgumentParser:
         command.add_arguments(options)
         options.set_defaults(run=command.run)
     return top
+
+
+def _version() -> str:
+    try:
+        return metadata.version("aidgejax")
+    except metadata.PackageNotFoundError:
+        return "(not installed: run from its source)"

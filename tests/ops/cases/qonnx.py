@@ -6,7 +6,6 @@ from .._case import Case, f
 
 ELSEWHERE = {
     "onnx_reference": "onnx has no Quant",
-    "onnx_gradient": "the gradient graph is standard, and this row's forward is not asked for",
     "differences": "the rule passes through a rounding",
     "jax_agrees": "JAX finds no slope in a rounding",
 }

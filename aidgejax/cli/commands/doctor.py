@@ -1,0 +1,50 @@
+"""What is installed and which devices there are; then a few seconds of training as a self-test."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import time
+from importlib import metadata
+
+from ...execution.devices import available_platforms
+from ...tools import zoo
+from ...tools.compare import compare
+from ...tools.train import train
+from ...training.data import digits
+
+HELP = "versions, devices, and a self-test of a few seconds"
+PACKAGES = ("jax", "jaxlib", "numpy", "onnx", "onnxruntime", "matplotlib", "scikit-learn", "torch")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--no-test", action="store_true", help="leave the self-test out")
+
+
+def run(args: argparse.Namespace) -> int:
+    print(f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")
+    for package in ("aidgejax", *PACKAGES):
+        print(f"  {package:14} {_version(package)}")
+    print(f"devices: {', '.join(available_platforms())}")
+    return 0 if args.no_test else _self_test()
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _self_test() -> int:
+    begun = time.perf_counter()
+    training, test = digits().split(0.2, seed=0)
+    result = train(zoo.lenet(size=8), training, epochs=5, lr=3e-3)
+    accuracy = result.evaluate(test)["accuracy"]
+    agree = compare(zoo.lenet(size=8)).ok
+    good = accuracy > 0.8 and agree
+    print(
+        f"self-test: {'passed' if good else 'FAILED'} in {time.perf_counter() - begun:.1f} s: a small network reaches "
+        f"{accuracy:.3f} on digits (above 0.8 is right), both backends {'agree' if agree else 'DISAGREE'}"
+    )
+    return 0 if good else 1

@@ -1,0 +1,71 @@
+"""A graph as a picture."""
+
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+
+import aidgejax as aj
+from aidgejax import drawing
+
+
+def lenet():
+    return aj.infer_shapes(aj.zoo.lenet(size=8))
+
+
+def test_svg_is_a_picture_with_every_node_and_parameter():
+    graph = lenet()
+    picture = ElementTree.fromstring(graph.to_svg())
+    texts = [t.text for t in picture.iter("{http://www.w3.org/2000/svg}text")]
+    assert {n.op for n in graph.nodes} | set(graph.params) <= set(texts)
+    assert "float32[N, 1, 8, 8]" in texts
+    boxes = [r.attrib for r in picture.iter("{http://www.w3.org/2000/svg}rect")]
+    assert len(boxes) == len(graph.nodes) + len(graph.producers) + len(graph.inputs) + len(graph.outputs)
+    width, height = float(picture.attrib["width"]), float(picture.attrib["height"])
+    for b in boxes:
+        assert 0 <= float(b["x"]) and float(b["x"]) + float(b["width"]) <= width
+        assert 0 <= float(b["y"]) and float(b["y"]) + float(b["height"]) <= height
+
+
+def test_boxes_of_a_picture_do_not_overlap():
+    picture = ElementTree.fromstring(aj.make_program(lenet()).gradient.to_svg())
+    names = ("x", "y", "width", "height")
+    boxes = [[float(r.attrib[n]) for n in names] for r in picture.iter("{http://www.w3.org/2000/svg}rect")]
+    for k, (x, y, w, h) in enumerate(boxes):
+        for u, v, s, t in boxes[:k]:
+            assert x >= u + s or u >= x + w or y >= v + t or v >= y + h
+
+
+def test_mermaid_and_dot_name_the_same_boxes_and_arrows():
+    graph = lenet()
+    mermaid, dot = graph.to_mermaid(), graph.to_dot()
+    assert re.findall(r"(n\d+) --> (n\d+)", mermaid) == re.findall(r"(n\d+) -> (n\d+)", dot)
+    assert mermaid.count(":::parameter") == len(graph.params)
+
+
+def test_a_thousand_nodes_are_grouped_by_name():
+    g = aj.Graph("deep")
+    y = g.input("x", ("N", 3))
+    for k in range(1000):
+        y = g.op.Relu(y, name=f"block{k // 100}/layer{k}/relu")
+    g.output(y)
+    found = drawing.boxes(g)
+    assert [b.lines for b in found.values() if b.kind == "group"] == [[f"block{k}", "100 nodes"] for k in range(10)]
+    assert len(g.to_svg()) < 20_000
+
+
+def test_names_are_escaped():
+    g = aj.Graph('a<b>"&')
+    g.output(g.op.Relu(g.input('x<script>"', (2,)), name="y"))
+    assert "<script>" not in g._repr_html_() and "<script>" not in g.to_mermaid()
+    ElementTree.fromstring(g.to_svg())
+    assert '\\"' in g.to_dot()
+
+
+def test_forward_and_gradient_stand_side_by_side():
+    graph = lenet()
+    both = drawing.side_by_side([graph.to_svg(), aj.make_program(graph).gradient.to_svg()])
+    picture = ElementTree.fromstring(both)
+    inner = picture.findall("{http://www.w3.org/2000/svg}svg")
+    assert float(inner[1].attrib["x"]) == float(inner[0].attrib["width"])
+    assert np.isclose(float(picture.attrib["width"]), sum(float(i.attrib["width"]) for i in inner))

@@ -126,7 +126,7 @@ class Graph:
         self.outputs: list[str] = []
         self.nodes: list[Node] = []
         self.producers: dict[str, Producer] = {}
-        self.values: dict[str, Value] = {}  # what is known of node outputs; see lower.infer_shapes
+        self.values: dict[str, Value] = {}  # what is known of node outputs; see interpreter/shape_inference.py
         self.metadata: dict[str, Any] = {}
         self.source: Any = None  # the file that it was read from; see aidgejax/onnxio/source.py
         self._fresh: Counter[str] = Counter()

@@ -35,7 +35,7 @@ def make_gradient(
     unreachable: what to do with a tensor of `wrt` on which no seed depends: "raise", or "zeros".
 
     The other inputs of the result are those tensors of `graph` that the rules read.  Shapes should be known
-    (see lower.infer_shapes); where they are not, broadcasting is undone at run time.
+    (see interpreter/shape_inference.py); where they are not, broadcasting is undone at run time.
     Raises NoGradientRule where a gradient would have to pass an operator without a rule, GraphError for
     names that do not exist, UnknownOperator for operators that do not.
     """

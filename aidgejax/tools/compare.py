@@ -1,4 +1,4 @@
-"""Is the JAX backend right?  Judged against the NumPy backend, node by node."""
+"""Is the JAX backend right?  Checked against the NumPy backend, node by node."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The backends of this door: "cpu", "jax" and "numpy" always, "cuda" (or "tpu") where there is such a device."""
+"""The backends of this front end: "cpu", "jax" and "numpy" always, "cuda" (or "tpu") where there is such a device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this door refuses: the family's errors, and at once the exceptions that Aidge's users already catch."""
+"""What this front end refuses: aidgejax's errors, and at once the exceptions that Aidge's users already catch."""
 
 from ...errors import AidgeJaxError, BackendError, DataError, GraphError, QueryError, SettingError
 

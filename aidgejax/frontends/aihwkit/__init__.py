@@ -1,4 +1,4 @@
-"""The aihwkit door: `aihwkit.simulator.parameters`, `.configs`, `.presets`, `.nn`, `.optim`.
+"""The aihwkit front end: `aihwkit.simulator.parameters`, `.configs`, `.presets`, `.nn`, `.optim`.
 
 To port a script, put `aidgejax.frontends.` before the import.
 """

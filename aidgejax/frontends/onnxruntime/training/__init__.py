@@ -1,6 +1,6 @@
 """onnxruntime.training: artifacts (write them), onnxblock (build losses and models of blocks), api (train with them).
 
-Where this door does otherwise than ONNX Runtime 1.19.2, on purpose:
+Where this front end does otherwise than ONNX Runtime 1.19.2, on purpose:
 
 * Artifacts hold standard ONNX operators only and run in any ONNX runtime; the accumulated gradient is a float output.
   `generate_artifacts(..., runtime="onnxruntime-training")` writes what ONNX Runtime's own training build loads.

@@ -1,4 +1,4 @@
-"""What this door refuses with: aidgejax's family, and what ONNX Runtime raises in the same place."""
+"""What this front end refuses with: aidgejax's errors, and what ONNX Runtime raises in the same place."""
 
 from ....errors import AidgeJaxError, NoGradientRule
 

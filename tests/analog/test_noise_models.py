@@ -7,14 +7,10 @@ import pytest
 
 from aidgejax.analog import conductance, noise_pcm, noise_reram
 
-from ..golden.aihwkit import INFERENCE, family
+from ..golden.aihwkit import sampled
 
 MODELS = {**vars(noise_pcm), **vars(noise_reram)}
 CONVERTERS = vars(conductance)
-
-
-def cases(name):
-    return [pytest.param(c, id=c["name"]) for c in family(name, INFERENCE)]
 
 
 def converter_of(config):
@@ -30,7 +26,7 @@ def model_of(config):
     return MODELS[config["model"]](**arguments)
 
 
-@pytest.mark.parametrize("case", cases("converters"))
+@pytest.mark.parametrize("case", sampled("converters", 4))
 def test_converters(case):
     converter, i, e = converter_of(case["config"]), case["inputs"], case["expected"]
     g, params = converter.convert_to_conductances(jnp.asarray(i["w"]))
@@ -43,7 +39,7 @@ def test_converters(case):
     assert converter.scale_ratio is None and converter == converter_of(case["config"])
 
 
-@pytest.mark.parametrize("case", cases("noise_curves"))
+@pytest.mark.parametrize("case", sampled("noise_curves", 3))
 def test_curves(case):
     i, e = case["inputs"], case["expected"]
     with jax.enable_x64(True):
@@ -75,7 +71,7 @@ def given(z, shape, kinds):
     return draw
 
 
-@pytest.mark.parametrize("case", cases("noise_injected"))
+@pytest.mark.parametrize("case", sampled("noise_injected", 4))
 def test_given_draws(case):
     """Whole weights, with the normal draws that aihwkit had."""
     model, i, e = model_of(case["config"]), case["inputs"], case["expected"]
@@ -89,7 +85,7 @@ def test_given_draws(case):
             np.testing.assert_allclose(drifted, e[f"w_drift_{k}"], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("case", [c for c in cases("noise_stats") if "g" in c.values[0]["inputs"]][:5])
+@pytest.mark.parametrize("case", [c for c in sampled("noise_stats", 3) if "g" in c.values[0]["inputs"]])
 def test_statistics(case):
     model, i, e = model_of(case["config"]), case["inputs"], case["expected"]
     n = 4000

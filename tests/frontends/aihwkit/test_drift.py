@@ -17,17 +17,13 @@ from aidgejax.frontends.aihwkit.simulator import configs
 from aidgejax.frontends.aihwkit.simulator.presets import StandardHWATrainingPreset
 from aidgejax.graph import Graph
 
-from ...golden.aihwkit import INFERENCE, config_of, family
+from ...golden.aihwkit import config_of, sampled
 
 COMPENSATIONS = {
     "Global": drift.GlobalDriftCompensation,
     "PerColumn": drift.PerColumnDriftCompensation,
     "ExactReference": drift.GlobalDriftCompensationWithExactReference,
 }
-
-
-def cases(name):
-    return [pytest.param(c, id=c["name"]) for c in family(name, INFERENCE)]
 
 
 def config_from(case):
@@ -59,14 +55,7 @@ def model_of(case):
     return layer
 
 
-def some(found, every):
-    """Every so many of the cases; the others are slow ones."""
-    return [
-        c if n % every == 0 else pytest.param(*c.values, id=c.id, marks=pytest.mark.slow) for n, c in enumerate(found)
-    ]
-
-
-@pytest.mark.parametrize("case", some(cases("drift_compensation") + cases("drift_compensation_explicit"), 5))
+@pytest.mark.parametrize("case", sampled("drift_compensation", 6) + sampled("drift_compensation_explicit", 6))
 def test_compensated_drift(case):
     i, e = case["inputs"], case["expected"]
     model = model_of(case).eval()
@@ -90,7 +79,7 @@ def test_compensated_drift(case):
     close(model.train()(i["x"]), e["y_train"], 2e-2 if "io8" in case["name"] else 2e-4)
 
 
-@pytest.mark.parametrize("case", some(cases("drift_sequences") + cases("drift_sequences_explicit"), 3))
+@pytest.mark.parametrize("case", sampled("drift_sequences", 4) + sampled("drift_sequences_explicit", 4))
 def test_sequences_of_calls(case):
     i, e = case["inputs"], case["expected"]
     layer = AnalogLinear(4, 3, rpu_config=config_from(case))

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 HERE = Path(__file__).parent
 CONFIGS = {
@@ -52,3 +53,9 @@ def config_of(case, **more):
         named = isinstance(value, str) and hasattr(type(now), "__members__")
         setattr(owner, last, type(now)[value] if named else value)
     return config
+
+
+def sampled(name, every):
+    """The cases of an inference family as parameters: one in so many, the others marked slow."""
+    found = family(name, INFERENCE)
+    return [pytest.param(c, id=c["name"], marks=[pytest.mark.slow] if n % every else []) for n, c in enumerate(found)]

@@ -36,7 +36,7 @@ def test_two_bits_and_sixteen(tmp_path):
     assert differing(integers, x) == 0
 
 
-@pytest.mark.parametrize("seed", [0, 3, 4, *(pytest.param(s, marks=pytest.mark.slow) for s in range(5, 60))])
+@pytest.mark.parametrize("seed", [3, *(pytest.param(s, marks=pytest.mark.slow) for s in range(60) if s != 3)])
 def test_drawn_networks(seed):
     scheme = quant.bits((8, 4, 2)[seed % 3], **({} if seed == 4 else SHIFTS))
     if seed == 3:

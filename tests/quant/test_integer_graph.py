@@ -27,7 +27,7 @@ def test_a_lenet_in_integers():
     assert made.count()["ConvInteger"] == 2 and made.count()["MatMulInteger"] == 3 and made.count()["Requantize"] >= 5
 
 
-@pytest.mark.parametrize("seed", [0, 3, *(pytest.param(s, marks=pytest.mark.slow) for s in (5, 6, 8, 9))])
+@pytest.mark.parametrize("seed", [3, *(pytest.param(s, marks=pytest.mark.slow) for s in (0, 5, 6, 8, 9))])
 def test_joins_and_averages(seed):
     grid = quant.Grid(8, symmetric=seed != 3)
     _, integers, x = deployed(drawn(seed), quant.Scheme(quant.Grid(8, per="channel"), grid, **SHIFTS), rows=4)

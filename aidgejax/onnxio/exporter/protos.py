@@ -71,7 +71,7 @@ def _is_default(key: str, value: Any, operator: Any, schema: Any) -> bool:
     if schema is None:
         return False
     if key not in schema.attributes:
-        return True  # ours alone, and at its default: see _runtime.is_standard
+        return True  # ours alone, and at its default: see decompose.is_standard
     default = schema.attributes[key].default_value
     return bool(default.name) and same(attribute_value(default, key), value)
 

@@ -1,4 +1,4 @@
-"""Losses against classes, and `with_loss`, which appends any loss to a graph.
+"""Losses against classes, and the table of all losses by the names that `with_loss` takes.
 
 Class scores are [n, c, *positions]: classes on axis 1, as ONNX and torch have it.  The losses of regression and of
 independent yes-or-no outputs are in loss_elementwise.py.
@@ -12,6 +12,19 @@ import numpy as np
 from ..errors import GraphError
 from ._registry import operator, positive_axes
 from .loss_elementwise import check_reduction, reduced, reduced_onnx, share
+
+# name: (operator, its target: "values" like the prediction, or "classes", one index per row and position)
+LOSSES = {
+    "mse": ("MeanSquaredError", "values"),
+    "l1": ("MeanAbsoluteError", "values"),
+    "huber": ("HuberLoss", "values"),
+    "bce": ("BinaryCrossEntropy", "values"),
+    "bce_logits": ("BinaryCrossEntropyWithLogits", "values"),
+    "cross_entropy": ("SoftmaxCrossEntropyLoss", "classes"),
+    "nll": ("NegativeLogLikelihoodLoss", "classes"),
+    "soft_cross_entropy": ("SoftLabelCrossEntropy", "values"),
+    "distillation": ("SoftLabelCrossEntropy", "values"),
+}
 
 ONNX_REDUCTIONS = ("mean", "sum", "none")
 

@@ -9,20 +9,8 @@ import numpy as np
 from ..errors import GraphError
 from ..graph import Builder, Graph, Value
 from ..ops import lookup, positive_axes
+from ..ops.loss import LOSSES
 from ..ops.loss_elementwise import check_reduction
-
-# name: (operator, its target: "values" like the prediction, or "classes", one index per row and position)
-LOSSES = {
-    "mse": ("MeanSquaredError", "values"),
-    "l1": ("MeanAbsoluteError", "values"),
-    "huber": ("HuberLoss", "values"),
-    "bce": ("BinaryCrossEntropy", "values"),
-    "bce_logits": ("BinaryCrossEntropyWithLogits", "values"),
-    "cross_entropy": ("SoftmaxCrossEntropyLoss", "classes"),
-    "nll": ("NegativeLogLikelihoodLoss", "classes"),
-    "soft_cross_entropy": ("SoftLabelCrossEntropy", "values"),
-    "distillation": ("SoftLabelCrossEntropy", "values"),
-}
 
 
 def with_loss(

@@ -56,7 +56,9 @@ def test_evaluation_has_running_statistics_and_no_dropout(tmp_path):
     np.testing.assert_array_equal(hidden, dropped)
     np.testing.assert_allclose(output[:3], module(x[:3], labels[:3])[3], rtol=1e-4, atol=1e-5)
     nodes = {n.op_type: n for n in onnx.load(tmp_path / "eval_model.onnx").graph.node}
-    assert len(nodes["BatchNormalization"].output) == 1 and len(nodes["Dropout"].input) < 3
+    assert len(nodes["BatchNormalization"].output) == 1
+    # The place of training_mode is there, as in ORT's own evaluation models, and empty: it infers.
+    assert list(nodes["Dropout"].input)[2:] == [""]
 
 
 @pytest.mark.parametrize("rows", [2, 64])

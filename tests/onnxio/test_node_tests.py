@@ -14,6 +14,7 @@ import pytest
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from aidgejax.errors import AidgeJaxError
+from aidgejax.execution.cache import PROGRAMS
 
 from .node_tests import BACKENDS, SLOW_TO_MAKE, check, listed, node_tests
 
@@ -50,6 +51,7 @@ def no_way_back(monkeypatch):
 
         return call
 
+    PROGRAMS.clear()  # the NumPy backend was asked before, and left the program there
     monkeypatch.setattr("aidgejax.execution.run.jax.jit", watched)
     yield seen
     assert seen, "nothing was compiled"

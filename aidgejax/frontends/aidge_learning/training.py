@@ -27,7 +27,7 @@ from ..aidge_core.node_by_node import connect_and_start
 from ..aidge_core.random import Generator
 from ..aidge_core.tensor import Tensor
 from . import loss as losses
-from . import metrics as door_metrics
+from . import metrics as front_end_metrics
 from .optimizer import Optimizer
 
 CHUNK_BYTES = 256 << 20  # what is stacked on the host, and put on the device, at once
@@ -253,7 +253,7 @@ def _compile(
 
 
 def _metric(metric: Callable, prediction: str) -> Callable:
-    if metric is door_metrics.Accuracy:
+    if metric is front_end_metrics.Accuracy:
         return lambda outputs, batch: core_metrics.accuracy(outputs[prediction], batch["target"])
     return lambda outputs, batch: metric(outputs[prediction], batch["target"])
 

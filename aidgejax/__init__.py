@@ -38,6 +38,7 @@ from .passes.pattern import matches
 from .tools import zoo
 from .tools.compare import compare
 from .tools.inspect import inspect
+from .tools.summary import summary
 from .tools.train import train
 from .training import checkpoint, data, fillers, metrics, optim, schedule
 from .training.checkpoint import load, save
@@ -105,6 +106,7 @@ __all__ = [
     "schedule",
     "SettingError",
     "start",
+    "summary",
     "train",
     "TrainState",
     "UnknownOperator",

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from . import drawing
+from .drawing import graphs
 from .errors import GraphError
 
 Dim = int | str | None
@@ -361,15 +361,15 @@ class Graph:
 
     def to_svg(self) -> str:
         """A picture: inputs, parameters, buffers, constants and nodes by colour; over 300 nodes grouped by name."""
-        return drawing.to_svg(self)
+        return graphs.to_svg(self)
 
     def to_mermaid(self) -> str:
         """The same as a Mermaid flowchart."""
-        return drawing.to_mermaid(self)
+        return graphs.to_mermaid(self)
 
     def to_dot(self) -> str:
         """The same in Graphviz's language."""
-        return drawing.to_dot(self)
+        return graphs.to_dot(self)
 
     def _repr_html_(self) -> str:
         return f'<div style="overflow:auto;max-height:800px">{self.to_svg()}</div>'

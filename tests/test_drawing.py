@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 import aidgejax as aj
-from aidgejax import drawing
+from aidgejax.drawing import graphs
 
 
 def lenet():
@@ -49,7 +49,7 @@ def test_a_thousand_nodes_are_grouped_by_name():
     for k in range(1000):
         y = g.op.Relu(y, name=f"block{k // 100}/layer{k}/relu")
     g.output(y)
-    found = drawing.boxes(g)
+    found = graphs.boxes(g)
     assert [b.lines for b in found.values() if b.kind == "group"] == [[f"block{k}", "100 nodes"] for k in range(10)]
     assert len(g.to_svg()) < 20_000
 
@@ -64,7 +64,7 @@ def test_names_are_escaped():
 
 def test_forward_and_gradient_stand_side_by_side():
     graph = lenet()
-    both = drawing.side_by_side([graph.to_svg(), aj.make_program(graph).gradient.to_svg()])
+    both = graphs.side_by_side([graph.to_svg(), aj.make_program(graph).gradient.to_svg()])
     picture = ElementTree.fromstring(both)
     inner = picture.findall("{http://www.w3.org/2000/svg}svg")
     assert float(inner[1].attrib["x"]) == float(inner[0].attrib["width"])

@@ -24,8 +24,7 @@ def inspect(graph: Graph, *, gradient: bool = False, sizes: Mapping[str, int] | 
     graph = infer_shapes(graph)
     params = sum(a.size for a in graph.params.values())
     held = sum(a.nbytes for a in [*graph.params.values(), *graph.buffers.values()])
-    symbols = sorted({d for v in graph.inputs.values() for d in v.shape or () if isinstance(d, str)})
-    at = {s: (sizes or {}).get(s, 1) for s in symbols}
+    at = symbols_at(graph, sizes)
     costs = [(n, flops(graph, n, at)) for n in graph.nodes]
     total = sum(c for _, c in costs)
     lines = [
@@ -60,7 +59,7 @@ def flops(graph: Graph, node: Node, sizes: Mapping[str, int]) -> float:
 
     def shape(name: Any) -> tuple[int, ...]:
         dims = (graph.value(name).shape or ()) if isinstance(name, str) else np.shape(name) if name is not None else ()
-        return tuple(_number(d, sizes) for d in dims)
+        return tuple(number_at(d, sizes) for d in dims)
 
     operator = lookup(node.op)
     inputs = [None if i is None else shape(i) for i in operator.pad_inputs(node.inputs)]
@@ -70,7 +69,14 @@ def flops(graph: Graph, node: Node, sizes: Mapping[str, int]) -> float:
     return operator.flops(inputs, outputs, {**operator.attributes, **node.attrs})
 
 
-def _number(size: Any, sizes: Mapping[str, int]) -> int:
+def symbols_at(graph: Graph, sizes: Mapping[str, int] | None) -> dict[str, int]:
+    """{symbolic size of the inputs: the number that is given for it, or 1}"""
+    symbols = sorted({d for v in graph.inputs.values() for d in v.shape or () if isinstance(d, str)})
+    return {s: (sizes or {}).get(s, 1) for s in symbols}
+
+
+def number_at(size: Any, sizes: Mapping[str, int]) -> int:
+    """A size as a number, at least 1; 1 where a symbol of it is not known."""
     try:
         return max(1, number_of(size or 1, sizes))
     except KeyError:

@@ -41,6 +41,7 @@ DEFAULTS: dict[str, Any] = {
     "on_nonfinite": "raise",
     "device": "auto",
     "backend": "jax",
+    "precision": "float32",
 }
 RESUMABLE = ("epochs", "device", "cache", "rescue")  # what may change when a run goes on
 

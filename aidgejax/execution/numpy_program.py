@@ -37,12 +37,16 @@ class NumpyProgram:
     def wrt(self) -> tuple[str, ...]:
         return self.program.wrt
 
+    def with_graph(self, graph: Graph) -> NumpyProgram:
+        """As Program.with_graph."""
+        return NumpyProgram(self.program.with_graph(graph))
+
     @cached_property
     def updates(self) -> dict[str, str]:
         return self.program.updates
 
     def with_updated_params(self, params: Arrays, saved: Arrays) -> Arrays:
-        """As Program.moved."""
+        """As Program.with_updated_params."""
         return self.program.with_updated_params(params, saved)
 
     def forward(

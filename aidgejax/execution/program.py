@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -67,6 +67,10 @@ class Program:
     def parameter_updates(self) -> dict[str, str]:
         """{parameter that the forward itself moves, such as an input range: the tensor that takes its place}"""
         return state_updates(self.graph, self.graph.params, moves=True)
+
+    def with_graph(self, graph: Graph) -> Program:
+        """The same seeds, wrt and layout for another graph with those tensors, such as one in lower precision."""
+        return replace(self, graph=infer_shapes(graph))
 
     def with_updated_params(self, params: Arrays, saved: Arrays) -> Arrays:
         """The parameters as `forward` left them: what an optimizer is to start from."""

@@ -32,11 +32,10 @@ def precision(graph: Graph, compute: str = "bfloat16", *, keep: Iterable[str] = 
     compute: "bfloat16", "float16" or "float32" (the graph as it is).
     keep: names or patterns (*, ?) of nodes or operators that stay float32 beside those that do by themselves.
     lower: the same for nodes or operators that compute in `compute` although they would stay float32.
-    Loss scaling, which float16 needs, belongs to training.
+    Loss scaling, which float16 needs, belongs to training: `fit(..., precision="float16")` does both.
     Raises SettingError for another dtype, GraphError for a pattern that matches no node.
     """
-    if compute not in COMPUTE:
-        raise SettingError(f"precision computes in {', '.join(COMPUTE)}, got {compute!r}")
+    check_precision(compute)
     graph = infer_shapes(graph)
     keep, lower = tuple(keep), tuple(lower)
     for pattern in (*keep, *lower):
@@ -44,6 +43,20 @@ def precision(graph: Graph, compute: str = "bfloat16", *, keep: Iterable[str] = 
             raise GraphError(f"graph {graph.name!r} has no node and no operator {pattern!r}; `keep` and `lower` take "
                              f"names or patterns of nodes, or operators such as 'Softmax'")  # fmt: skip
     return graph if compute == "float32" else _Caster(graph, compute, keep, lower).run()
+
+
+def check_precision(compute: str) -> None:
+    """Raise SettingError where this is no dtype that `precision` computes in."""
+    if compute not in COMPUTE:
+        raise SettingError(f"precision computes in {', '.join(COMPUTE)}, got {compute!r}")
+
+
+def precision_summary(compute: str) -> list[str]:
+    """What the policy does, in lines to print; none for float32."""
+    if compute == "float32":
+        return []
+    scaled = ", the loss scaled" if compute == "float16" else ""
+    return [f"precision: computes in {compute}{scaled}; parameters, norms, softmax, losses and sums in float32"]
 
 
 class _Caster:

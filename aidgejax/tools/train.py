@@ -18,6 +18,7 @@ from .. import onnxio
 from ..errors import GraphError, SettingError
 from ..execution.program import Program, make_program
 from ..graph import Graph
+from ..passes.precision import precision_summary
 from ..passes.roles import check_trains, summary
 from ..training import optim, schedule
 from ..training.columns import columns_for, load_columns, stratified
@@ -91,6 +92,7 @@ def train(
     constants: Any = None,
     on_epoch: Callable[[dict], Any] | None = None,
     callbacks: Sequence[Callable] = (),
+    precision: str = "float32",
     verbose: bool = False,
     **options: Any,
 ) -> Result:
@@ -100,6 +102,7 @@ def train(
     data: what `load_columns` takes: files, folders, arrays, a mapping, a Dataset, an iterable of batches.
     test: data that is scored after every epoch.  loss: see fit_task; options are the loss's.
     lr: a number or a schedule.  batch_size: at most the number of rows is taken.
+    precision: float32, bfloat16 or float16, in which the steps compute; see `fit`.
     verbose: print what is trained, the loss, and each epoch.
     Raises GraphError where nothing is trained, DataError and SettingError for what does not fit.
     """
@@ -110,7 +113,7 @@ def train(
     task = fit_task(graph, rows.columns, loss, output=output, **options)
     ready = fitting(task.graph, rows.with_columns(task.columns))
     held = load_columns(test)[0] if test is not None else held
-    said = (*said, *summary(graph), f"loss: {task.said}")
+    said = (*said, *summary(graph), f"loss: {task.said}", *precision_summary(precision))
     if verbose:
         print(*said, sep="\n")
     result = Result(graph, task, None, [], said, layout)  # type: ignore[arg-type]  # the state is still to come
@@ -135,6 +138,7 @@ def train(
         test_program=make_program(task.graph, training=False) if test_rows is not None else None,
         on_epoch=report,
         callbacks=callbacks,
+        precision=precision,
     )
     return Result(graph, task, state, history, said, layout)
 

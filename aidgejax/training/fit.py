@@ -15,6 +15,8 @@ from ..execution.cache import ProgramCache
 from ..execution.program import Arrays, Program
 from ..graph import Graph
 from ..passes.loss import label_inputs
+from ..passes.precision import check_precision
+from ..passes.precision import precision as in_precision
 from ..passes.roles import check_trains
 from .callbacks import STOP, Callback, EverySteps
 from .data import Dataset, batch_order
@@ -44,6 +46,7 @@ def fit(
     state: TrainState | None = None,
     compiled: bool = True,
     on_nonfinite: str = "raise",
+    precision: str = "float32",
     on_records: Callable[[list[dict[str, Any]]], Any] | None = None,
 ) -> tuple[TrainState, list[dict[str, Any]]]:
     """Train on data that fits the device: it is put there once, and each epoch is one call of one compiled program.
@@ -58,6 +61,8 @@ def fit(
         epoch the rest of it comes first and counts as one.  It is copied, so the caller's stays usable.
     on_nonfinite: "raise" NonFiniteError, with the last sound state, where the loss, the gradients or the weights of a
         step are not finite; "skip" such steps; or "ignore" them.
+    precision: "bfloat16" or "float16" computes the steps by the policy of `passes.precision`; parameters, optimizer
+        state and the test figures stay float32, so what is tested is the model that will be written.
     on_records: called with the history so far, before the callbacks are.
     The rows of epoch e come in the order that (seed, e) gives, so a resumed run sees what an uninterrupted one would.
     Returns the state and the history: one record per update with step, epoch, loss, metrics, learning_rate,
@@ -68,12 +73,14 @@ def fit(
     if on_nonfinite not in ON_NONFINITE:
         raise SettingError(f"on_nonfinite is {on_nonfinite!r}; expected one of {', '.join(map(repr, ON_NONFINITE))}")
     check_trains(program.graph)
+    check_precision(precision)
     per_epoch = len(batch_order(len(data), batch_size, last=last)[0])  # raises where the batch size does not fit
     _check_padding(program, last, len(data), batch_size)
     data, test = fitting(program.graph, data), test and fitting(program.graph, test)
-    run_steps, evaluate = _compiled(
-        program, optimizer, schedule, accumulate, loss, metrics, compiled, on_nonfinite, test_program or program
-    )
+    program, run_steps, evaluate = _compiled(
+        program, optimizer, schedule, accumulate, loss, metrics, compiled, on_nonfinite, test_program or program,
+        precision,
+    )  # fmt: skip
     resident = data.on_device()
     if state is None:
         state = start(program, optimizer, jax.random.key(seed), accumulate=metrics or () if accumulate > 1 else None)
@@ -144,24 +151,25 @@ KEPT = ProgramCache(8)
 
 def _compiled(
     program: Any, optimizer: Optimizer, schedule: Callable, accumulate: int, loss: str,
-    metrics: Mapping[str, Metric] | None, compiled: bool, on_nonfinite: str, tested: Any,
-) -> tuple[Any, Any]:  # fmt: skip
-    """(epoch, evaluation), the same ones for a call of `fit` that differs in nothing that is compiled in."""
+    metrics: Mapping[str, Metric] | None, compiled: bool, on_nonfinite: str, tested: Any, precision: str,
+) -> tuple[Any, Any, Any]:  # fmt: skip
+    """(program in that precision, epoch, evaluation), the same ones for a call of `fit` that differs in nothing that is compiled in."""
 
-    def make() -> tuple[Any, Any]:
+    def make() -> tuple[Any, Any, Any]:
+        low = program if precision == "float32" else program.with_graph(in_precision(program.graph, precision))
         step = (
-            make_step(program, optimizer, schedule, loss=loss, metrics=metrics)
+            make_step(low, optimizer, schedule, loss=loss, metrics=metrics)
             if accumulate == 1
-            else make_accumulating_step(program, optimizer, schedule, accumulate, loss=loss, metrics=metrics)
+            else make_accumulating_step(low, optimizer, schedule, accumulate, loss=loss, metrics=metrics)
         )
         evaluation = make_evaluation(tested, loss=loss, metrics=metrics, compiled=compiled)
-        return make_epoch(step, compiled=compiled, on_nonfinite=on_nonfinite), evaluation
+        return low, make_epoch(step, compiled=compiled, on_nonfinite=on_nonfinite), evaluation
 
     if not compiled:
         return make()
     measured = tuple((metrics or {}).items())
     wide = jax.config.read("jax_enable_x64")
-    key = (id(program), id(tested), optimizer, schedule, accumulate, loss, measured, on_nonfinite, wide)
+    key = (id(program), id(tested), optimizer, schedule, accumulate, loss, measured, on_nonfinite, precision, wide)
     kept = KEPT.get(key, lambda: (program, tested, make()))  # holding the programs, so that no id is taken again
     return kept[2]
 

@@ -95,6 +95,21 @@ def test_settings_repeat_a_run(files, tmp_path, capsys):
     assert "setting 'lr' is 'fast'; expected a float" in capsys.readouterr().err
 
 
+def test_the_precision_is_said_once_and_survives_resume(files, tmp_path, capsys):
+    options = ("--schedule", "constant", "--precision", "bfloat16")
+    for out, epochs in (("whole", "2"), ("half", "1")):
+        assert train(files, tmp_path / out, *options, "--epochs", epochs) == 0
+    said = "precision: computes in bfloat16; parameters, norms, softmax, losses and sums in float32"
+    assert capsys.readouterr().out.count(said) == 2  # one of each run
+    assert main(["train", "--resume", str(tmp_path / "half"), "--epochs", "2"]) == 0
+    assert capsys.readouterr().out.count(said) == 1
+    assert json.loads((tmp_path / "half" / "settings.json").read_text())["precision"] == "bfloat16"
+    for name in SAME:
+        assert (tmp_path / "half" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    assert main(["train", "--resume", str(tmp_path / "half"), "--precision", "float32"]) == 1
+    assert "but --precision was given too" in capsys.readouterr().err
+
+
 def test_folders(files, tmp_path, capsys, monkeypatch):
     (tmp_path / "a").mkdir()
     assert train(files, tmp_path / "a", "--epochs", "1") == 0  # an empty folder is taken

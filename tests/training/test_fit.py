@@ -53,6 +53,17 @@ def fit(epochs=2, *, x=X, accumulate=1, lr=0.01, batch_size=10, optimizer=None, 
     )
 
 
+def test_steps_compute_in_the_precision_that_is_asked_for_and_states_stay_float32():
+    exact, low = fit(1), fit(1, precision="bfloat16")
+    assert {a.dtype.name for a in low[0].params.values()} == {"float32"}
+    assert bits(low[0].params) != bits(exact[0].params)
+    np.testing.assert_allclose(low[1][-1]["loss"], exact[1][-1]["loss"], rtol=0.02)
+    half, _ = fit(1, precision="bfloat16")  # the same program again, nothing kept by an identity that changed
+    assert bits(half) == bits(low[0])
+    with pytest.raises(SettingError, match="computes in bfloat16, float16, float32, got 'int8'"):
+        fit(1, precision="int8")
+
+
 def bits(tree):
     return [
         np.asarray(jax.random.key_data(a) if jnp.issubdtype(a.dtype, jax.dtypes.prng_key) else a).tobytes()

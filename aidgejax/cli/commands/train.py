@@ -21,6 +21,7 @@ from ...execution.run import BACKENDS
 from ...passes.float_weights import float_weights
 from ...passes.loss import LOSSES
 from ...passes.mode import with_momentum
+from ...passes.precision import COMPUTE, precision_summary
 from ...passes.roles import check_trains, summary
 from ...tools.task import fit_task
 from ...training import optim, schedule
@@ -86,6 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--on-nonfinite", "where loss, gradients or weights are not finite", choices=ON_NONFINITE)
     add("--device", "auto, cpu, gpu, cuda or tpu")
     add("--backend", choices=BACKENDS)
+    add("--precision", "in which steps compute; parameters stay float32", choices=COMPUTE)
     add("--out", "run folder, empty or new (default: runs/<date>-<time>)", metavar="FOLDER")
     add("--force", "take a folder that holds a run, and remove that", action="store_true")
     add("--resume", "go on with the run in this folder, to its number of epochs or --epochs", metavar="RUN")
@@ -124,7 +126,7 @@ class _Run:
         if args.batch_size > len(self.data):
             said = (*said, f"batch size: {len(self.data)}, all rows")
             args.batch_size = len(self.data)
-        self.said = (*said, *summary(self.model), f"loss: {self.task.said}")
+        self.said = (*said, *summary(self.model), f"loss: {self.task.said}", *precision_summary(args.precision))
         self.unit = "images" if any(v.rank == 4 for v in self.model.inputs.values()) else "rows"
         rows, _ = batch_order(len(self.data), args.batch_size, last=args.last)
         self.per_epoch = len(rows)
@@ -246,6 +248,7 @@ class _Run:
                     state=state,
                     compiled=args.backend == "jax",
                     on_nonfinite=args.on_nonfinite,
+                    precision=args.precision,
                     on_records=keep,
                 )
                 keep(history)

@@ -153,7 +153,7 @@ def _compiled(
     program: Any, optimizer: Optimizer, schedule: Callable, accumulate: int, loss: str,
     metrics: Mapping[str, Metric] | None, compiled: bool, on_nonfinite: str, tested: Any, precision: str,
 ) -> tuple[Any, Any, Any]:  # fmt: skip
-    """(program in that precision, epoch, evaluation), the same ones for a call of `fit` that differs in nothing that is compiled in."""
+    """(program in that precision, epoch, evaluation): the same for a call that differs in nothing compiled in."""
 
     def make() -> tuple[Any, Any, Any]:
         low = program if precision == "float32" else program.with_graph(in_precision(program.graph, precision))

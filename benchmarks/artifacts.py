@@ -78,7 +78,7 @@ def transformer(vocabulary=64, width=64, length=32, seed=0):
 
     graph = Graph("transformer")
     op = graph.op
-    weight = lambda name, *shape: graph.parameter(name, (draw.normal(size=shape) / shape[0] ** 0.5).astype("f4"))  # noqa: E731
+    weight = lambda name, *shape: graph.parameter(name, (draw.normal(size=shape) / shape[0] ** 0.5).astype("f4"))
     tokens = graph.input("x", ("N", length), "int64")
     h = op.Gather(weight("embedding", vocabulary, width), tokens, axis=0)
     q, k, v = (op.MatMul(h, weight(n, width, width)) for n in ("q", "k", "v"))

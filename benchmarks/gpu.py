@@ -42,7 +42,7 @@ SMALL = {
 
 def rows(sizes):
     """(name, graph with a loss per row, batch)"""
-    classified = lambda g: infer_shapes(with_loss(infer_shapes(g), "cross_entropy", reduction="rows"))  # noqa: E731
+    classified = lambda g: infer_shapes(with_loss(infer_shapes(g), "cross_entropy", reduction="rows"))
     yield "MLP 784-512-512-10", classified(zoo.mlp()), sizes["batch"]
     yield "LeNet 28x28", classified(zoo.lenet(size=28)), sizes["batch"]
     resnet = classified(zoo.resnet8(**sizes["resnet"]))

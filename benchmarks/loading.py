@@ -68,7 +68,7 @@ def attention(nodes, rng):
         "first": np.array([0]),
     }
     for k in range(nodes // 20):
-        n = lambda s, k=k: f"{s}{k}"  # noqa: E731
+        n = lambda s, k=k: f"{s}{k}"
         made += [
             ("Shape", [last], n("shape"), {}),
             ("Gather", [n("shape"), "zero"], n("n"), {}),
@@ -104,7 +104,7 @@ def model_of(network, nodes):
     made, tensors, shape = NETWORKS[network](nodes, np.random.default_rng(0))
     last = made[-1][2]
     protos = [helper.make_node(op, i, [o], f"{op}_{k}", **attrs) for k, (op, i, o, attrs) in enumerate(made)]
-    info = lambda name, shape: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)  # noqa: E731
+    info = lambda name, shape: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
     body = helper.make_graph(
         protos,
         network,

@@ -243,7 +243,7 @@ def _split(
         sums.append(total)
     y = sums[0] if len(sums) == 1 else op.Concat(*sums, axis=-1)
     params, state = tile_arrays(weight, bias, s)
-    mine = lambda a: {k: v for k, v in a.items() if k.startswith(("bias", "act_quant"))}  # noqa: E731
+    mine = lambda a: {k: v for k, v in a.items() if k.startswith(("bias", "act_quant"))}
     declare(graph, prefix, mine(params), mine(state))
     return write_parts(graph, y, prefix, s, product)
 

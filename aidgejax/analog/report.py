@@ -36,7 +36,7 @@ def describe(
             scales = held.get(f"{part.prefix}mapping_scales")
             scale = "-" if scales is None else f"{np.min(scales):.3g} to {np.max(scales):.3g}"
             into, out = shares.get(name, (None, None))
-            share = lambda v: "-" if v is None else f"{100 * v:.2f} %"  # noqa: E731
+            share = lambda v: "-" if v is None else f"{100 * v:.2f} %"
             lines.append(
                 f"{name:24} {'x'.join(map(str, w.shape)):16} {np.abs(w).max():8.3g} "
                 f"{ranges.get(name, float('nan')):8.3g} {scale:>17} {share(into):>11} {share(out):>12}"

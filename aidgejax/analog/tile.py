@@ -71,7 +71,7 @@ def tile_arrays(weight: Any, bias: Any, s: Settings, analog_bias: bool = False) 
         weight = np.concatenate([weight, np.asarray(bias, weight.dtype)[:, None]], axis=1)
         bias = None
     dtype = weight.dtype
-    one = lambda v: np.full(1, v, dtype)  # noqa: E731
+    one = lambda v: np.full(1, v, dtype)
     out = weight.shape[0]
     params: Arrays = {}
     state: Arrays = {}

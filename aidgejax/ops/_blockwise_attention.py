@@ -63,7 +63,7 @@ def attend_backward(dy: Any, q: Any, k: Any, v: Any, mask: Any, setting: Setting
 
     dq, (dk, dv, d_mask) = lax.scan(step, jnp.zeros(q.shape, kind), _starts(k))
     scale, columns = setting.root**2, k.shape[2]
-    whole = lambda t: jnp.moveaxis(t, 0, 2).reshape(*t.shape[1:3], -1, t.shape[-1])[:, :, :columns]  # noqa: E731
+    whole = lambda t: jnp.moveaxis(t, 0, 2).reshape(*t.shape[1:3], -1, t.shape[-1])[:, :, :columns]
     if d_mask is not None:
         d_mask = jnp.moveaxis(d_mask, 0, -2)
         d_mask = d_mask.reshape(*d_mask.shape[:-2], -1)[..., :columns]

@@ -139,12 +139,12 @@ class Share:
     steps: Any
     hidden: int
 
-    def turned(self, op, weight):
+    def transposed(self, op, weight):
         return op.Transpose(weight, perm=(1, 0))
 
     def projected(self, op, *biases):
         """x w^T plus these biases for all steps in one product: [t, n, g]."""
-        z = op.MatMul(self.x, self.turned(op, self.w))
+        z = op.MatMul(self.x, self.transposed(op, self.w))
         for b in biases:
             z = z if b is None else op.Add(z, b)
         return z
@@ -198,7 +198,7 @@ def shares(
         live = op.Less(clock, op.Unsqueeze(sequence_lens, (0, 2)))
     found = []
     for k, (reverse, acts) in enumerate(zip(reverses, functions, strict=True)):
-        pick = lambda v, axis=0, k=k: None if v is None else op.Gather(v, k, axis=axis)  # noqa: E731
+        pick = lambda v, axis=0, k=k: None if v is None else op.Gather(v, k, axis=axis)
         b = pick(B)
         wb, rb = (None, None) if b is None else op.Split(b, axis=0, num_outputs=2, outputs=2)
         w = pick(W)

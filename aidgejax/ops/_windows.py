@@ -87,7 +87,7 @@ class Windows:
 
     def along(self, axis: int) -> Windows:
         """The windows on one axis alone, for what works axis by axis: those behind it have been reduced already."""
-        one = lambda values, other: tuple(v if k == axis else other for k, v in enumerate(values))  # noqa: E731
+        one = lambda values, other: tuple(v if k == axis else other for k, v in enumerate(values))
         before = (*self.sizes[: axis + 1], *self.out[axis + 1 :])
         after = (*self.sizes[:axis], *self.out[axis:])
         return Windows(

@@ -29,7 +29,7 @@ def levels(n_bits, symmetric, signed):
 def levels_onnx(op, n_bits, symmetric, signed, like):
     if not symmetric:
         return 0.0, 2.0**n_bits - 1
-    pick = lambda a, b: op.Where(signed, op.CastLike(a, like), op.CastLike(b, like))  # noqa: E731
+    pick = lambda a, b: op.Where(signed, op.CastLike(a, like), op.CastLike(b, like))
     return pick(-(2.0 ** (n_bits - 1)), 0.0), pick(2.0 ** (n_bits - 1) - 1, 2.0**n_bits - 1)
 
 
@@ -46,7 +46,7 @@ def quantizer_range_onnx(op, v, *, n_bits, symmetric):
     high = op.Max(op.ReduceMax(v, keepdims=0), LEAST)
     signed = op.Less(low, 0.0)
     lowest, highest = levels_onnx(op, n_bits, symmetric, signed, v)
-    one = lambda x: op.Reshape(x, (1,))  # noqa: E731
+    one = lambda x: op.Reshape(x, (1,))
     if symmetric:
         return one(op.Div(op.Max(op.Neg(low), high), highest)), op.ReshapeLike(op.ZerosLike(low), one(low)), one(signed)
     delta = op.Div(op.Sub(high, low), highest)
@@ -101,7 +101,7 @@ def quantizer_state_vjp(
     if not learn:
         return None, None, None, None, None
     learning = op.Greater(counted, float(init_learning_after))
-    keep = lambda d: None if d is None else op.Where(learning, d, 0.0)  # noqa: E731
+    keep = lambda d: None if d is None else op.Where(learning, d, 0.0)
     return None, keep(d_delta), keep(d_zero), None, None
 
 
@@ -166,7 +166,7 @@ def running_range_vjp(op, v, low, high, seen, *rest):
 
 
 def running_range_onnx(op, v, low, high, seen, *, momentum, training_mode):
-    one = lambda x: op.Reshape(x, (1,))  # noqa: E731
+    one = lambda x: op.Reshape(x, (1,))
     found = one(op.ReduceMin(v, keepdims=0)), one(op.ReduceMax(v, keepdims=0))
     first = op.Equal(seen, 0.0)
     mixed = [

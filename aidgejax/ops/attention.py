@@ -1,4 +1,4 @@
-"""Attention, and the rotation of queries and keys by their positions.
+"""Attention, and its gradient.
 
 The forward and the gradient of Attention share their words: `weights` is executed by JAX, written into gradient graphs,
 and written out for a file that is to do without the operator.
@@ -30,7 +30,7 @@ def from_heads(op, x):
     return op.Reshape(op.Transpose(x, perm=(0, 2, 1, 3)), (0, 0, -1))
 
 
-def turned(op, x):
+def transposed(op, x):
     return op.Transpose(x, perm=(0, 1, 3, 2))
 
 
@@ -142,7 +142,7 @@ def weights(
     # The queries that share a head of keys lie one after the other: one product serves them all.
     grouped = q if heads == kv else op.Reshape(q, (0, kv, -1, 0))
     grouped, scaled_k = op.Mul(grouped, root), op.Mul(k, root)
-    raw = op.MatMul(grouped, turned(op, scaled_k))
+    raw = op.MatMul(grouped, transposed(op, scaled_k))
     raw = raw if heads == kv else op.Reshape(raw, (0, heads, -1, 0))
     capped = op.Mul(op.Tanh(op.Div(raw, softcap)), softcap) if softcap else raw
     bias = mask if mask is not None and mask.dtype != "bool" else None
@@ -205,15 +205,15 @@ def through_weights(
 ):
     """Gradients in elementary nodes; the weights are computed again from Q, K, V and the mask."""
     w = weights(op, Q, K, V, attn_mask, past_key, past_value, nonpad_kv_seqlen, softcap=softcap, **setting)
-    group = lambda t: t if w.heads == w.kv else op.Reshape(t, (0, w.kv, -1, 0))  # noqa: E731
-    ungroup = lambda t: t if w.heads == w.kv else op.Reshape(t, (0, w.heads, -1, 0))  # noqa: E731
-    add = lambda a, b: b if a is None else a if b is None else op.Add(a, b)  # noqa: E731
+    group = lambda t: t if w.heads == w.kv else op.Reshape(t, (0, w.kv, -1, 0))
+    ungroup = lambda t: t if w.heads == w.kv else op.Reshape(t, (0, w.heads, -1, 0))
+    add = lambda a, b: b if a is None else a if b is None else op.Add(a, b)
     asked = [d_qk if stage == qk_matmul_output_mode else None for stage in range(4)]
     dv = dp = None
     if dY is not None:
         dy = group(as_heads(op, dY, w.heads) if w.flat else dY)
-        dv = op.MatMul(turned(op, group(w.p)), dy)
-        dp = ungroup(op.MatMul(dy, turned(op, w.v)))
+        dv = op.MatMul(transposed(op, group(w.p)), dy)
+        dp = ungroup(op.MatMul(dy, transposed(op, w.v)))
     dp, d_mask, dq, dk = add(dp, asked[WEIGHTS]), None, None, None
     d = None if dp is None else op.Mul(w.p, op.Sub(dp, op.ReduceSum(op.Mul(dp, w.p), (-1,), keepdims=1)))
     d = add(d, asked[BIASED])
@@ -227,7 +227,7 @@ def through_weights(
     if d is not None:
         d = group(d)
         dq = ungroup(op.Mul(op.MatMul(d, w.scaled_k), w.root))
-        dk = op.Mul(op.MatMul(turned(op, d), w.q), w.root)
+        dk = op.Mul(op.MatMul(transposed(op, d), w.q), w.root)
     dk, dv, d_past = add(dk, d_key), add(dv, d_value), [None, None]
     if past_key is not None:
         gone = op.Shape(past_key, start=2, end=3)
@@ -410,105 +410,3 @@ def attention_by_blocks(Q, K, V, attn_mask, is_causal, kv_num_heads, q_num_heads
     y, _ = blockwise.attend(blockwise.grouped(q, kv), k, v, mask, setting)
     y = jnp.reshape(y, (*q.shape[:3], v.shape[3])).astype(Q.dtype)
     return from_heads(op, y) if flat else y
-
-
-# ---- rotation -----------------------------------------------------------------------------------------
-
-
-def pairs_of(op, x, dims, interleaved):
-    """The two halves of the first `dims` channels whose elements are rotated in pairs: [..., dims / 2] each."""
-    x = op.Slice(x, (0,), (dims,), (-1,))
-    if interleaved:
-        return op.Slice(x, (0,), (dims,), (-1,), (2,)), op.Slice(x, (1,), (dims,), (-1,), (2,))
-    return op.Slice(x, (0,), (dims // 2,), (-1,)), op.Slice(x, (dims // 2,), (dims,), (-1,))
-
-
-def by_heads(op, x, num_heads):
-    """[b, l, heads, d] of either form of the input."""
-    if len(x.shape) == 4:
-        return op.Transpose(x, perm=(0, 2, 1, 3))
-    return op.Reshape(x, (0, 0, num_heads, -1))
-
-
-def head_size(x, num_heads):
-    if len(x.shape) == 4:
-        return x.shape[3]
-    if len(x.shape) != 3 or not num_heads:
-        raise GraphError(f"X has shape {list(x.shape)}: expected [b, heads, l, d], or [b, l, heads * d] and num_heads")
-    return x.shape[2] // num_heads
-
-
-def rotation(op, cache, position_ids):
-    """[b, l, 1, dims / 2] of a cache that is looked up by position, or given for each token."""
-    cache = cache if position_ids is None else op.Gather(cache, position_ids, axis=0)
-    return op.Unsqueeze(cache, (2,))
-
-
-def rotated(op, x, cos, sin, dims, size, interleaved):
-    """x [b, l, heads, size] turned by the angles whose cosines and sines are given."""
-    one, two = pairs_of(op, x, dims, interleaved)
-    real = op.Sub(op.Mul(cos, one), op.Mul(sin, two))
-    imaginary = op.Add(op.Mul(sin, one), op.Mul(cos, two))
-    if interleaved:
-        both = op.Concat(op.Unsqueeze(real, (-1,)), op.Unsqueeze(imaginary, (-1,)), axis=-1)
-        parts = [op.Reshape(both, (0, 0, 0, -1))]
-    else:
-        parts = [real, imaginary]
-    if dims < size:
-        parts.append(op.Slice(x, (dims,), (size,), (-1,)))
-    return parts[0] if len(parts) == 1 else op.Concat(*parts, axis=-1)
-
-
-def rotary_words(op, X, cos_cache, sin_cache, position_ids, *, interleaved, num_heads, rotary_embedding_dim):
-    size = head_size(X, num_heads)
-    dims = rotary_embedding_dim or size
-    cos, sin = rotation(op, cos_cache, position_ids), rotation(op, sin_cache, position_ids)
-    y = rotated(op, by_heads(op, X, num_heads), cos, sin, dims, size, interleaved)
-    return op.Transpose(y, perm=(0, 2, 1, 3)) if len(X.shape) == 4 else op.Reshape(y, (0, 0, -1))
-
-
-def rotary_vjp(op, X, cos_cache, sin_cache, position_ids, y, dy, *, interleaved, num_heads, rotary_embedding_dim):
-    """X: turned back.  The caches: what each angle's cosine and sine multiplied, summed over heads and lookups."""
-    dims = rotary_embedding_dim or head_size(X, num_heads)
-    dx = op.RotaryEmbedding(
-        dy,
-        cos_cache,
-        op.Neg(sin_cache),
-        position_ids,
-        interleaved=interleaved,
-        num_heads=num_heads,
-        rotary_embedding_dim=rotary_embedding_dim,
-    )
-    flat = lambda t: t if X.rank == 4 else as_heads(op, t, num_heads)  # noqa: E731
-    one, two = pairs_of(op, flat(X), dims, interleaved)
-    d_one, d_two = pairs_of(op, flat(dy), dims, interleaved)
-    products = (op.Add(op.Mul(d_one, one), op.Mul(d_two, two)), op.Sub(op.Mul(d_two, one), op.Mul(d_one, two)))
-    d_cos, d_sin = (op.ReduceSum(p, (1,), keepdims=0) for p in products)
-    if position_ids is not None:
-        d_cos, d_sin = (op.GatherGrad(d, c, position_ids, axis=0) for d, c in ((d_cos, cos_cache), (d_sin, sin_cache)))
-    return dx, d_cos, d_sin, None
-
-
-@operator("RotaryEmbedding", onnx=("", 23), settings=("cos_cache", "sin_cache"), vjp=rotary_vjp, decompose=rotary_words)
-def rotary_embedding(X, cos_cache, sin_cache, position_ids=None, *, interleaved=0, num_heads=0, rotary_embedding_dim=0):
-    """Pairs of channels turned by an angle that depends on the position: (c a - s b, s a + c b).  f[b, h, l, d],
-    f[p, r / 2], f[p, r / 2], i64[b, l] -> f[b, h, l, d]; without position_ids the caches are f[b, l, r / 2].
-
-    3 axes: f[b, l, h d], with num_heads.  rotary_embedding_dim: r, how many of a head's channels turn; 0: all.  A pair
-    is (k, k + r / 2), or, interleaved, (2 k, 2 k + 1).  ONNX RotaryEmbedding-23."""
-    dims = rotary_embedding_dim or head_size(X, num_heads)
-    if dims % 2 or jnp.shape(cos_cache)[-1] != dims // 2 or jnp.shape(sin_cache)[-1] != dims // 2:
-        raise GraphError(
-            f"the caches have {jnp.shape(cos_cache)[-1]} and {jnp.shape(sin_cache)[-1]} columns: expected "
-            f"half of the {dims} channels that turn"
-        )
-    return rotary_words(
-        EagerBuilder(),
-        X,
-        cos_cache,
-        sin_cache,
-        position_ids,
-        interleaved=interleaved,
-        num_heads=num_heads,
-        rotary_embedding_dim=rotary_embedding_dim,
-    )

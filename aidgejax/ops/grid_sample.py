@@ -72,8 +72,8 @@ def slope(offset, t, mode):
     a = COEFFICIENT
     if mode == "linear":
         return t * 0 + (1 if offset else -1)
-    far = lambda d: a * (3 * d * d - 10 * d + 8)  # noqa: E731
-    near = lambda d: 3 * (a + 2) * d * d - 2 * (a + 3) * d  # noqa: E731
+    far = lambda d: a * (3 * d * d - 10 * d + 8)
+    near = lambda d: 3 * (a + 2) * d * d - 2 * (a + 3) * d
     return {-1: lambda: far(t + 1), 0: lambda: near(t), 1: lambda: -near(1 - t), 2: lambda: -far(2 - t)}[offset]()
 
 
@@ -193,7 +193,7 @@ def spelled(op, dy, x, grid, mode, padding_mode, align_corners):
     d = len(sizes)
     places = op.Reshape(grid, (0, -1, d))
     flat, back = op.Reshape(x, (0, 0, -1)), op.Reshape(dy, (0, 0, -1))
-    one = lambda v: op.CastLike(v, x)  # noqa: E731
+    one = lambda v: op.CastLike(v, x)
     axes, bends = [], []
     for a, size in enumerate(sizes):
         g = op.CastLike(op.Gather(places, np.asarray(d - 1 - a), axis=2), x)

@@ -160,11 +160,11 @@ def joined_shares(op, gather, scatter, x, updates, y, dy, reduction):
 
 def scatter_elements_vjp(op, x, indices, updates, y, dy, *, axis, reduction):
     axis %= x.rank
-    gather = lambda v: op.GatherElements(v, indices, axis=axis)  # noqa: E731
+    gather = lambda v: op.GatherElements(v, indices, axis=axis)
     if reduction in ("none", "add"):
         kept = op.ScatterElements(dy, indices, op.ZerosLike(updates), axis=axis) if reduction == "none" else dy
         return kept, None, gather(dy)
-    scatter = lambda v, u, how: op.ScatterElements(v, indices, u, axis=axis, reduction=how)  # noqa: E731
+    scatter = lambda v, u, how: op.ScatterElements(v, indices, u, axis=axis, reduction=how)
     dx, d_updates = joined_shares(op, gather, scatter, x, updates, y, dy, reduction)
     return dx, None, d_updates
 
@@ -178,11 +178,11 @@ def scatter_elements(x, indices, updates, *, axis=0, reduction="none"):
 
 
 def scatter_nd_vjp(op, x, indices, updates, y, dy, *, reduction):
-    gather = lambda v: op.GatherND(v, indices)  # noqa: E731
+    gather = lambda v: op.GatherND(v, indices)
     if reduction in ("none", "add"):
         kept = op.ScatterND(dy, indices, op.ZerosLike(updates)) if reduction == "none" else dy
         return kept, None, gather(dy)
-    scatter = lambda v, u, how: op.ScatterND(v, indices, u, reduction=how)  # noqa: E731
+    scatter = lambda v, u, how: op.ScatterND(v, indices, u, reduction=how)
     dx, d_updates = joined_shares(op, gather, scatter, x, updates, y, dy, reduction)
     return dx, None, d_updates
 

@@ -108,7 +108,7 @@ def batch_normalization_onnx(
     if unbiased_running_var:
         n = _count(op, x, input_var)
         var = op.Mul(var, op.Div(n, op.Sub(n, 1.0)))
-    follow = lambda old, new: op.Add(op.Mul(old, momentum), op.Mul(new, 1 - momentum))  # noqa: E731
+    follow = lambda old, new: op.Add(op.Mul(old, momentum), op.Mul(new, 1 - momentum))
     return y, follow(input_mean, mean), follow(input_var, var)
 
 
@@ -161,7 +161,7 @@ def batch_normalization(
     """
     check_channels(X, layout, scale=scale, B=B, input_mean=input_mean, input_var=input_var)
     x, rank = wide(X), jnp.ndim(X)
-    channels = lambda v: per_channel(wide(v), rank, layout)  # noqa: E731
+    channels = lambda v: per_channel(wide(v), rank, layout)
     if training_mode:
         axes = all_but_channels(rank, layout)
         mean, centred, var = moments(x, axes)
@@ -179,15 +179,13 @@ def batch_normalization(
                 "take a larger batch, or unbiased_running_var=0"
             )
         var = var * (n / (n - 1))
-    follow = lambda old, new: (old * momentum + jnp.reshape(new, old.shape) * (1 - momentum)).astype(  # noqa: E731
-        old.dtype
-    )
+    follow = lambda old, new: (old * momentum + jnp.reshape(new, old.shape) * (1 - momentum)).astype(old.dtype)
     return y, follow(input_mean, mean), follow(input_var, var)
 
 
 def batch_normalization_grad_onnx(op, dy, x, scale, mean, var, *, epsilon, training_mode):
     """In as few walks over dy and x as there can be: products of numbers per channel cost nothing."""
-    channels = lambda v: _per_channel(op, v, x.rank)  # noqa: E731
+    channels = lambda v: _per_channel(op, v, x.rank)
     axes = all_but_channels(x.rank, "NCHW")
     if training_mode:
         centred, mean, var = _batch_statistics(op, x, mean)
@@ -217,7 +215,7 @@ def batch_normalization_grad(dy, x, scale, mean, var, *, epsilon=1e-5, training_
     of the forward; mean and var are not read then."""
     rank = jnp.ndim(x)
     axes = all_but_channels(rank, layout)
-    channels = lambda v: per_channel(wide(v), rank, layout)  # noqa: E731
+    channels = lambda v: per_channel(wide(v), rank, layout)
     if training_mode:
         _, centred, spread = moments(wide(x), axes)
     else:
@@ -255,7 +253,7 @@ def _like(op, v, like):
 def layer_normalization_vjp(op, x, scale, b, y, mean, inv, dy, d_mean, d_inv, *, axis):
     axes = tuple(range(axis % x.rank, x.rank))
     normal = op.Mul(op.Sub(_like(op, x, mean), mean), inv)
-    average = lambda v: op.ReduceMean(v, axes, keepdims=1)  # noqa: E731
+    average = lambda v: op.ReduceMean(v, axes, keepdims=1)
     dx = d_scale = db = None
     if dy is not None:
         d = op.CastLike(op.Mul(dy, scale), mean)
@@ -363,7 +361,7 @@ def group_normalization(X, scale, bias, *, num_groups, epsilon=1e-5, stash_type=
     check_channels(X, layout, scale=scale, bias=bias)
     check_groups(X, num_groups, layout)
     normal = normalized_by_group(X, num_groups, epsilon, layout)[0].astype(jnp.result_type(X))
-    channels = lambda v: per_channel(v, jnp.ndim(X), layout)  # noqa: E731
+    channels = lambda v: per_channel(v, jnp.ndim(X), layout)
     return normal * channels(scale) + channels(bias)
 
 
@@ -373,7 +371,7 @@ def group_normalization_grad_onnx(op, dy, x, scale, *, num_groups, epsilon):
     inv = op.Reciprocal(op.Sqrt(op.Add(var, epsilon)))
     normal = op.Mul(centred, inv)
     d = op.Reshape(op.Mul(dy, _per_channel(op, scale, x.rank)), flat)
-    average = lambda v: op.ReduceMean(v, (2,), keepdims=1)  # noqa: E731
+    average = lambda v: op.ReduceMean(v, (2,), keepdims=1)
     dx = op.Mul(op.Sub(op.Sub(d, average(d)), op.Mul(normal, average(op.Mul(d, normal)))), inv)
     axes = all_but_channels(x.rank, "NCHW")
     d_scale = op.ReduceSum(op.Mul(dy, op.ReshapeLike(normal, x)), axes, keepdims=0)
@@ -389,7 +387,7 @@ def group_normalization_grad(dy, x, scale, *, num_groups, epsilon=1e-5, layout="
     d_scale, db = jnp.sum(d * normal, axis=over), jnp.sum(d, axis=over)
     d, _ = by_group(d * per_channel(wide(scale), rank, layout), num_groups, layout)
     normal, _ = by_group(normal, num_groups, layout)
-    average = lambda v: jnp.mean(v, axis=axes, keepdims=True)  # noqa: E731
+    average = lambda v: jnp.mean(v, axis=axes, keepdims=True)
     dx = jnp.reshape((d - average(d) - normal * average(d * normal)) * inv, jnp.shape(x))
     out = jnp.result_type(scale)
     return dx.astype(jnp.result_type(x)), d_scale.astype(out), db.astype(out)

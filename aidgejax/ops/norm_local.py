@@ -50,7 +50,7 @@ def lrn_grad_onnx(op, dy, x, *, size, alpha, beta, bias):
     channels = np.arange(x.shape[1])
     reach = channels[None, :] - channels[:, None]
     band = ((-below <= reach) & (reach <= above)).astype(x.dtype)  # [c, c]: whom channel c sums over
-    summed = lambda m, v: op.ReshapeLike(op.MatMul(m, op.Reshape(v, (0, x.shape[1], -1))), v)  # noqa: E731
+    summed = lambda m, v: op.ReshapeLike(op.MatMul(m, op.Reshape(v, (0, x.shape[1], -1))), v)
     s = op.Add(op.Mul(summed(band, op.Mul(x, x)), alpha / size), bias)
     power = op.Pow(s, -beta)
     back = summed(np.ascontiguousarray(band.T), op.Mul(op.Mul(dy, x), op.Div(power, s)))
@@ -103,7 +103,7 @@ MVN_EPSILON = 1e-9  # ONNX adds it to the standard deviation
 
 
 def mean_variance_normalization_vjp(op, x, y, dy, *, axes):
-    average = lambda v: op.ReduceMean(v, axes, keepdims=1)  # noqa: E731
+    average = lambda v: op.ReduceMean(v, axes, keepdims=1)
     centred = op.Sub(x, average(x))
     std = op.Sqrt(average(op.Mul(centred, centred)))
     outer = op.Add(std, MVN_EPSILON)

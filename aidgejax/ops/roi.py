@@ -140,11 +140,11 @@ def largest(x, batch_indices, rows, columns):
         low = jnp.floor(at)
         both = jnp.stack([low, jnp.minimum(low + 1, size - 1)], -1)
         weight = jnp.stack([1 - (at - low), at - low], -1)
-        flat = lambda a: jnp.reshape(a, (*a.shape[:2], -1))  # noqa: E731
+        flat = lambda a: jnp.reshape(a, (*a.shape[:2], -1))
         return flat(both).astype(jnp.int32), flat(weight), flat(jnp.stack([inside, inside], -1))
 
     (i, wi, ini), (j, wj, inj) = taps(*rows, x.shape[2]), taps(*columns, x.shape[3])
-    cross = lambda a, b: (a[:, :, :, None, None], b[:, None, None])  # noqa: E731
+    cross = lambda a, b: (a[:, :, :, None, None], b[:, None, None])
     at_i, at_j = cross(i, j)
     image = jnp.reshape(batch_indices, (-1, 1, 1, 1, 1))
     found = jnp.moveaxis(x, 1, -1)[image, at_i, at_j]  # [r, p, samples, q, samples, c]

@@ -195,7 +195,7 @@ def _name_outputs(result: Graph, wrt: list[str], totals: dict[str, Value]) -> No
             (totals[w],) = result.add("Identity", [inside], names=[wanted])
         else:
             final[inside] = grad_name(w)
-    rename = lambda i: final.get(i, i) if isinstance(i, str) else i  # noqa: E731
+    rename = lambda i: final.get(i, i) if isinstance(i, str) else i
     result.nodes = [
         Node(n.op, tuple(map(rename, n.inputs)), tuple(map(rename, n.outputs)), n.attrs, n.name, n.domain)
         for n in result.nodes

@@ -64,7 +64,7 @@ def convert(
         graph, pools = with_exact_pools(graph, scheme)
     if isinstance(specific, Mapping):
         chosen = {n: s for k, s in specific.items() for n in named_layers(graph, k, "specific")}
-        specific = lambda name, node, usual: chosen.get(name, usual)  # noqa: E731
+        specific = lambda name, node, usual: chosen.get(name, usual)
     sites = Sites(graph, scheme, named_layers(graph, exclude, "exclude"), specific, pools)
     if not sites.layers:
         raise GraphError(

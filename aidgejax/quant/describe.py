@@ -77,7 +77,7 @@ class Description:
     def page(self, title: str, text: str = "") -> str:
         """The same as a page of HTML, with more text (a verify report) below."""
         head, *rows = self.table()
-        cells = lambda row, tag: "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in row)  # noqa: E731
+        cells = lambda row, tag: "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in row)
         body = "\n".join(f"<tr>{cells(r, 'td')}</tr>" for r in rows)
         return (
             f"<!doctype html><meta charset=utf-8><title>{html.escape(title)}</title><style>body{{font:15px sans-serif;"

@@ -86,7 +86,7 @@ def _even(graph: Graph, a: Node, b: Node) -> float:
     r2 = np.abs(seen).max(1)
     usable = (r1 > 0) & (r2 > 0)
     f = np.where(usable, np.sqrt(r2 / np.where(usable, r1, 1)), 1).astype(first.dtype)
-    shaped = lambda v, w, at: v.reshape([-1 if k == at else 1 for k in range(w.ndim)])  # noqa: E731
+    shaped = lambda v, w, at: v.reshape([-1 if k == at else 1 for k in range(w.ndim)])
     _set(graph, a.inputs[1], first * shaped(f, first, axis))
     if len(a.inputs) > 2 and a.inputs[2] is not None:
         _set(graph, a.inputs[2], graph.params[a.inputs[2]] * f)

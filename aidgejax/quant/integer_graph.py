@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import GraphError
 from ..graph import Graph, Node, Value
 from ..interpreter.shape_inference import infer_shapes
-from .c_code import multipliers
+from .c_loops import multipliers
 from .deploy import OnGrid
 from .reading import grids_of
 
@@ -116,7 +116,7 @@ class _Integers:
     def _requantize(self, node: Node, s: Sum) -> None:
         step, zero = (self.old.producers[i].data for i in node.inputs[1:3])
         after = next(g for g in self.grids.values() if g.integers == node.output_names[0])
-        level = lambda v: int(np.rint(np.float32(v) / np.float32(step))) + int(zero)  # noqa: E731
+        level = lambda v: int(np.rint(np.float32(v) / np.float32(step))) + int(zero)
         low = max(after.low, level(s.low)) if s.low > -math.inf else after.low
         high = min(after.high, level(s.high)) if s.high < math.inf else after.high
         factor = np.asarray(s.scale, np.float64) / np.float64(step)

@@ -237,7 +237,7 @@ class _Lanes:
 
     def _stacked(self, tried: Sequence[Sequence[int]]) -> tuple[Any, Any]:
         starts = [self.start_of(dict(zip(self.names, t, strict=True))) for t in tried]
-        stack = lambda trees: jax.tree.map(lambda *a: jnp.stack([jnp.asarray(x) for x in a]), *trees)  # noqa: E731
+        stack = lambda trees: jax.tree.map(lambda *a: jnp.stack([jnp.asarray(x) for x in a]), *trees)
         return stack([p for p, _ in starts]), stack([b for _, b in starts])
 
     def _loss_of(self, params: Any, buffers: Any, batch: Any) -> Any:

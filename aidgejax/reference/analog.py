@@ -190,7 +190,7 @@ def remap_weight(
     max_scale_range=0.0,
     max_scale_ref=0.0,
 ):
-    rows = lambda v: v.reshape(-1, *[1] * (w.ndim - 1))  # noqa: E731
+    rows = lambda v: v.reshape(-1, *[1] * (w.ndim - 1))
     old = scales * (1 if alpha is None else alpha)
     whole = w if relative else w * rows(old)
     most = np.abs(whole).reshape(len(w), -1).max(axis=1) / w.dtype.type(remapped_wmax)

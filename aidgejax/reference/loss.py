@@ -54,7 +54,7 @@ def nll(logp, labels, weights, ignore_index, reduction):
 def nll_gradient(d_loss, logp, labels, weights, ignore_index, reduction):
     dx = np.zeros_like(logp)
     counted = list(positions(labels, logp.shape[1], ignore_index))
-    weight = lambda label: logp.dtype.type(1) if weights is None else weights[label]  # noqa: E731
+    weight = lambda label: logp.dtype.type(1) if weights is None else weights[label]
     total = sum(weight(label) for _, label in counted) if reduction == "mean" else 1
     for (n, *d), label in counted:
         dy = d_loss[(n, *d)] if reduction == "none" else d_loss

@@ -68,7 +68,7 @@ def start(
 
     accumulate: for make_accumulating_step, the names of its metrics (() where it has none).
     """
-    own = lambda tree: {k: jnp.array(v) for k, v in tree.items()}  # noqa: E731
+    own = lambda tree: {k: jnp.array(v) for k, v in tree.items()}
     params = own(program.graph.params if params is None else params)
     buffers = own(program.graph.buffers if buffers is None else buffers)
     accumulator = None

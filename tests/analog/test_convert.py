@@ -44,7 +44,7 @@ def small_cnn(seed=0):
     rng = np.random.default_rng(seed)
     g = Graph("cnn")
     x = g.input("x", ("N", 2, 6, 6))
-    w = lambda name, *shape: g.parameter(name, rng.normal(0, 0.4, shape).astype(np.float32))  # noqa: E731
+    w = lambda name, *shape: g.parameter(name, rng.normal(0, 0.4, shape).astype(np.float32))
     y = g.op.Conv(x, w("c.w", 4, 2, 3, 3), w("c.b", 4), pads=(1, 1, 1, 1), strides=(2, 2), name="conv")
     y = g.op.Conv(g.op.Relu(y), w("d.w", 4, 1, 3, 3), None, group=4, name="depthwise")
     y = g.op.Flatten(g.op.Relu(y))

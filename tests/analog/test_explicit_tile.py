@@ -37,7 +37,7 @@ def test_modifiers_without_noise(case):
     i, e = case["inputs"], case["expected"]
     layer = layer_of(case)
     optimizer = AnalogSGD(layer.parameters(), lr=case["config"]["lr"])
-    close = lambda got, want: np.testing.assert_allclose(got, want, rtol=2e-5, atol=2e-5)  # noqa: E731
+    close = lambda got, want: np.testing.assert_allclose(got, want, rtol=2e-5, atol=2e-5)
     close(seen(layer), e["before_step"])
     layer.post_update_step()
     close(seen(layer), e["w_modified"])
@@ -107,7 +107,7 @@ def test_a_draw_is_held_until_the_next_step_and_survives_a_state_dict():
 def test_analog_bias(case):
     i, e = case["inputs"], case["expected"]
     layer = layer_of(case)
-    close = lambda got, want: np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)  # noqa: E731
+    close = lambda got, want: np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
     tile = np.asarray(layer.params["weight"])
     close(tile.reshape(len(tile), -1), e["tile_w"].reshape(len(tile), -1))
     close(layer.eval()(i["x"]), e["y_eval"])

@@ -93,7 +93,7 @@ def our_gradients(graph, inputs, target, loss, *, wrt=None, training=None):
             return outputs, program.backward(params, saved, {"loss": 1.0}), buffers
 
         outputs, grads, buffers = jax.jit(step)(graph.params, graph.buffers, batch)
-        numbers = lambda tree: {k: np.asarray(v) for k, v in tree.items()}  # noqa: E731
+        numbers = lambda tree: {k: np.asarray(v) for k, v in tree.items()}
         return float(outputs["loss"]), numbers(grads), np.asarray(outputs[y]), numbers(buffers)
 
 

@@ -220,7 +220,7 @@ class UNet(nn.Module):
 
     def __init__(self):
         super().__init__()
-        double = lambda i, o: nn.Sequential(conv(i, o, act=nn.ReLU()), conv(o, o, act=nn.ReLU()))  # noqa: E731
+        double = lambda i, o: nn.Sequential(conv(i, o, act=nn.ReLU()), conv(o, o, act=nn.ReLU()))
         self.down1, self.down2, self.down3, self.bottom = double(1, 8), double(8, 16), double(16, 24), double(24, 32)
         self.up3, self.merge3 = nn.ConvTranspose2d(32, 24, 2, 2), double(48, 24)
         self.up2, self.merge2 = nn.Conv2d(24, 16, 1), double(32, 16)

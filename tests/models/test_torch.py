@@ -29,7 +29,7 @@ every_exporter = pytest.mark.parametrize("exporter", EXPORTERS)
 
 def wide(module, inputs, target):
     """The same in float64."""
-    turn = lambda a: a.astype(np.float64) if a.dtype.kind == "f" else a  # noqa: E731
+    turn = lambda a: a.astype(np.float64) if a.dtype.kind == "f" else a
     return module.double(), {k: turn(a) for k, a in inputs.items()}, turn(target)
 
 
@@ -176,5 +176,5 @@ def test_dropout_of_a_training_export_keeps_its_rate():
     share, whose, off, y, _ = compared(graph, module.eval(), inputs, target, loss, training=False)
     assert share < 1e-4 and off < 1e-5 and y < 1e-4, whose
     program = aj.make_program(graph, training=True)
-    draw = lambda seed: np.asarray(program.forward(graph.params, graph.buffers, inputs, jax.random.key(seed))[0]["y"])  # noqa: E731
+    draw = lambda seed: np.asarray(program.forward(graph.params, graph.buffers, inputs, jax.random.key(seed))[0]["y"])
     assert np.abs(draw(0) - draw(1)).max() > 1e-3

@@ -12,7 +12,7 @@ def info(name, shape, kind=FLOAT):
 
 
 def node(op, inputs, outputs, name=None, domain="", **attributes):
-    split = lambda s: s.split(",") if isinstance(s, str) else s  # noqa: E731
+    split = lambda s: s.split(",") if isinstance(s, str) else s
     return helper.make_node(op, split(inputs), split(outputs), name=name, domain=domain, **attributes)
 
 

@@ -33,7 +33,7 @@ class Row:
 
     def model(self):
         named = {f"x{k}": a for k, a in enumerate(self.inputs)}
-        kind = lambda a: onnx.helper.np_dtype_to_tensor_dtype(a.dtype)  # noqa: E731
+        kind = lambda a: onnx.helper.np_dtype_to_tensor_dtype(a.dtype)
         m = model(
             [node(self.op, list(named), self.outputs, "node", **self.attributes)],
             [info(n, a.shape, kind(a)) for k, (n, a) in enumerate(named.items()) if k not in self.stored],

@@ -166,7 +166,7 @@ class Case:
                 jax.eval_shape(lambda feeds: program.forward({}, {}, feeds, key, save=False)[0], feeds)
             )
             outputs, rule, witness, scanned, saved = jax.jit(everything, compiler_options=QUICKLY)(feeds)
-            back = lambda tree: {k: np.asarray(a) for k, a in tree.items()}  # noqa: E731
+            back = lambda tree: {k: np.asarray(a) for k, a in tree.items()}
             return {
                 "program": program,
                 "saved": back(saved),

@@ -173,7 +173,7 @@ def test_a_gradient_costs_no_more_than_this(op, inputs, attrs, nodes):
 
 
 def test_flops_of_products():
-    count = lambda op, ins, out, **attrs: lookup(op).flops(ins, [out], {**lookup(op).attributes, **attrs})  # noqa: E731
+    count = lambda op, ins, out, **attrs: lookup(op).flops(ins, [out], {**lookup(op).attributes, **attrs})
     assert count("MatMul", [(2, 3, 4), (4, 5)], (2, 3, 5)) == 2 * 2 * 3 * 4 * 5
     assert count("Gemm", [(4, 3), (5, 4)], (3, 5), transA=1, transB=1) == 2 * 3 * 4 * 5
     assert count("Einsum", [(2, 3), (3, 4)], (4, 2), equation="ij,jk->ki") == 2 * 2 * 3 * 4

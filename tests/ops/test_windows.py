@@ -200,7 +200,7 @@ def test_a_gradient_costs_no_more_than_this(op, shapes, attrs, nodes):
 
 
 def test_flops():
-    flops = lambda op, ins, out: lookup(op).flops(ins, [out], dict(lookup(op).attributes))  # noqa: E731
+    flops = lambda op, ins, out: lookup(op).flops(ins, [out], dict(lookup(op).attributes))
     assert flops("Conv", [(2, 4, 8, 8), (6, 2, 3, 3)], (2, 6, 6, 6)) == 2 * (2 * 6 * 6 * 6) * 2 * 9
     assert flops("ConvTranspose", [(2, 4, 3, 3), (4, 5, 2, 2)], (2, 5, 6, 6)) == 2 * (2 * 4 * 3 * 3) * 5 * 4
 

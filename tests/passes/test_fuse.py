@@ -24,9 +24,9 @@ def layer(spelling, dropout=None):
         w = g.parameter(name, rng.normal(0, 0.2, (WIDTH, heads * SIZE)).astype(np.float32))
         return op.Reshape(op.MatMul(x, w), (0, LENGTH, heads, SIZE))
 
-    split = lambda t: op.Transpose(t, perm=(0, 2, 1, 3))  # noqa: E731
-    turned = lambda t: op.Transpose(t, perm=(0, 1, 3, 2))  # noqa: E731
-    scalar = lambda v: np.float32(v)  # noqa: E731
+    split = lambda t: op.Transpose(t, perm=(0, 2, 1, 3))
+    turned = lambda t: op.Transpose(t, perm=(0, 1, 3, 2))
+    scalar = lambda v: np.float32(v)
     q, keys, v = split(project("wq", HEADS)), project("wk", kv), split(project("wv", kv))
     k = None if spelling == "bert" else split(keys)
     if spelling == "bert":  # the keys are transposed with the split into heads; the mask is added after the scale

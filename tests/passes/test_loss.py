@@ -112,7 +112,7 @@ def test_distillation_is_what_aidge_documents():
     graph = with_loss(model(), "distillation", target="teacher", temperature=4.0)
     batch = {"x": RNG.normal(size=(5, 4)).astype(np.float32), "teacher": RNG.normal(size=(5, 4)).astype(np.float32)}
     found = reference.execute(graph, batch)
-    soft = lambda z: np.exp(z / 4) / np.exp(z / 4).sum(axis=1, keepdims=True)  # noqa: E731
+    soft = lambda z: np.exp(z / 4) / np.exp(z / 4).sum(axis=1, keepdims=True)
     wanted = -np.sum(soft(batch["teacher"]) * np.log(soft(found["scores"]))) / 5
     np.testing.assert_allclose(found["loss"], wanted, rtol=1e-6)
 

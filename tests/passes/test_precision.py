@@ -13,7 +13,7 @@ CODE = {"bfloat16": 16, "float16": 10}
 def network():
     """A convolution, a batch normalization, a residual and a softmax before the loss's own."""
     rng = np.random.default_rng(0)
-    w = lambda *s: rng.normal(0, 0.4, s).astype(np.float32)  # noqa: E731
+    w = lambda *s: rng.normal(0, 0.4, s).astype(np.float32)
     g = aj.Graph("net")
     x = g.input("x", ("N", 3, 6, 6))
     h = g.op.Conv(x, g.parameter("w1", w(4, 3, 3, 3)), g.parameter("b1", w(4)), pads=(1, 1, 1, 1), name="conv1")
@@ -90,7 +90,7 @@ def test_float32_changes_nothing_and_other_types_are_refused():
 def test_digits_are_learned_as_well_as_in_float32():
     training, test = aj.digits().split(0.2, seed=3)
     graph = aj.with_loss(aj.infer_shapes(aj.zoo.mlp((64, 32, 10))), "cross_entropy", reduction="rows")
-    flat = lambda d: aj.Dataset({"x": d.columns["x"].reshape(len(d), -1), "target": d.columns["target"]})  # noqa: E731
+    flat = lambda d: aj.Dataset({"x": d.columns["x"].reshape(len(d), -1), "target": d.columns["target"]})
     accuracy = []
     for g in (graph, precision(graph)):
         metric = {"accuracy": lambda out, b: aj.metrics.accuracy(out[graph.outputs[0]], b["target"])}

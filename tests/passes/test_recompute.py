@@ -15,7 +15,7 @@ def residual_network(dropout=False):
     rng = np.random.default_rng(0)
     g = aj.Graph("residual")
     h = g.input("x", ("N", WIDTH))
-    weight = lambda name: g.parameter(name, rng.normal(0, 0.1, (WIDTH, WIDTH)).astype(np.float32))  # noqa: E731
+    weight = lambda name: g.parameter(name, rng.normal(0, 0.1, (WIDTH, WIDTH)).astype(np.float32))
     for k in range(BLOCKS):
         y = g.op.Tanh(g.op.MatMul(h, weight(f"w{k}"), name=f"product{k}"), name=f"tanh{k}")
         y = g.op.Dropout(y, 0.2, name=f"dropout{k}") if dropout else y

@@ -130,7 +130,7 @@ def test_calibrations(method):
     elif method == "percentile":
         assert step == pytest.approx(max(np.quantile(x, 0.975) / high, -np.quantile(x, 0.025) / 8), rel=2e-2)
     elif method == "mse":
-        error = lambda s: np.mean((np.clip(np.rint(x / s), -8, 7) * s - x) ** 2)  # noqa: E731
+        error = lambda s: np.mean((np.clip(np.rint(x / s), -8, 7) * s - x) ** 2)
         assert error(step) <= 1.02 * min(error(s) for s in np.linspace(0.1, 1, 60) * x.max() / 7)
     else:
         assert 0 < step <= x.max() / high * 1.01

@@ -33,7 +33,7 @@ def read(kind):
     return read_for_training(MODELS[kind]())
 
 
-W = lambda *s: np.random.default_rng(1).normal(size=s) * 0.3  # noqa: E731
+W = lambda *s: np.random.default_rng(1).normal(size=s) * 0.3
 MODELS = {
     "classes": lambda: model([("Gemm", "x w b", "y")], {"w": W(6, 3), "b": W(3)}, ["N", 6], ["N", 3]),
     "batch of 1": lambda: model([("Gemm", "x w b", "y")], {"w": W(6, 3), "b": W(3)}, [1, 6], [1, 3]),

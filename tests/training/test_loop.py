@@ -140,7 +140,7 @@ def test_chunks_equal_resident_data():
     step = aj.make_step(program, optimizer, lr)
     whole, held = aj.make_epoch(step), aj.make_epoch(step, gaps=True)
     rows, weights = aj.batch_order(ROWS, 8, last="pad")
-    begin = lambda: aj.start(program, optimizer, jax.random.key(0))  # noqa: E731
+    begin = lambda: aj.start(program, optimizer, jax.random.key(0))
     want, losses = whole(begin(), rows, weights, data().on_device())
     provider = [(X[k : k + 8], Y[k : k + 8]) for k in range(0, ROWS, 8)]
     state, told = begin(), []
@@ -156,7 +156,7 @@ def test_accumulation_over_chunks_ends_with_the_last_alive_step():
     program = aj.make_program(classifier(), training=True)
     optimizer, lr = aj.optim.sgd(), aj.schedule.constant(0.05)
     step = aj.make_accumulating_step(program, optimizer, lr, 4)
-    begin = lambda: aj.start(program, optimizer, jax.random.key(0), accumulate=())  # noqa: E731
+    begin = lambda: aj.start(program, optimizer, jax.random.key(0), accumulate=())
     state = begin()
     epoch = aj.make_epoch(step, gaps=True)
     provider = [(X[k : k + 8], Y[k : k + 8]) for k in range(0, ROWS, 8)]

@@ -32,18 +32,20 @@ from .factories import (
     TanhClampOp,
 )
 from .ptq import (
-    adjust_ranges,
-    compute_histograms,
-    compute_ranges,
     cross_layer_equalization,
     fold_producer_quantizers,
     insert_input_rescaling,
-    insert_scaling_nodes,
-    normalize_activations,
-    normalize_parameters,
     perform_single_shift_approximation,
     quantize_network,
     quantize_normalized_network,
+)
+from .ptq_ranges import (
+    adjust_ranges,
+    compute_histograms,
+    compute_ranges,
+    insert_scaling_nodes,
+    normalize_activations,
+    normalize_parameters,
 )
 from .quantizers import (
     append_cast,

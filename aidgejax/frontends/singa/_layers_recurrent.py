@@ -118,7 +118,7 @@ class LSTM(RNN_Base):
         return out, h, c
 
     def _gate(self, x: Tensor, h: Tensor, gate: str) -> Tensor:
-        part = lambda v, w, b: F.add_bias(  # noqa: E731
+        part = lambda v, w, b: F.add_bias(
             F.matmul(v, getattr(self, f"{w}_{gate}")), getattr(self, f"{b}_{gate}"), axis=0
         )
         return F.add(part(x, "Wx", "Bx"), part(h, "Wh", "Bh"))

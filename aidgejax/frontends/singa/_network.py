@@ -134,7 +134,7 @@ def _pool(op: Any, x: Any, *, window: Window, is_max: bool, odd: tuple) -> Any:
         low, high = pads[:2], pads[2:]
         rows, columns = (min(a, b) for a, b in zip(low, high, strict=True))
         pads = (rows, columns, rows, columns)
-        extra = lambda side: [side[k] - pads[k] for k in (0, 1)]  # noqa: E731
+        extra = lambda side: [side[k] - pads[k] for k in (0, 1)]
         (before, start), (after, end) = extra(low), extra(high)
     _fits(x, window, (x.shape[2] + before + after, x.shape[3] + start + end), pads)
     if any((before, after, start, end)):

@@ -8,7 +8,7 @@ import pytest
 
 from aidgejax.frontends import aidge_core as ac
 from aidgejax.frontends import aidge_quantization as aq
-from aidgejax.frontends.aidge_quantization.ptq import factors
+from aidgejax.frontends.aidge_quantization.ptq_ranges import factors
 
 from .test_quantization import built, network, tensor
 

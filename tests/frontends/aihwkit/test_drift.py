@@ -59,7 +59,7 @@ def model_of(case):
 def test_compensated_drift(case):
     i, e = case["inputs"], case["expected"]
     model = model_of(case).eval()
-    close = lambda got, want, t: np.testing.assert_allclose(got, want, rtol=t, atol=t)  # noqa: E731
+    close = lambda got, want, t: np.testing.assert_allclose(got, want, rtol=t, atol=t)
     close(model(i["x"]), e["y_before"], 2e-4)
     tiles = list(model.analog_tiles())
     for k in range(1 + len(i["times"])):

@@ -123,7 +123,7 @@ def test_recurrent_layers(name):
     case = next(c for c in INDEX["layers"] if c["name"] == name)
     it = getattr(layer, name)(*case["attrs"]["args"])
     xs = [made(array("layer", name, "in", k)) for k in range(3)]
-    zeros = lambda: made(np.zeros((2, 2), np.float32))  # noqa: E731
+    zeros = lambda: made(np.zeros((2, 2), np.float32))
     start = zeros() if name == "RNN" else (zeros(), zeros())
     it(xs, start)
     it.set_params({k: array("layer", name, "state_before", k) for k in it.get_params()})

@@ -54,7 +54,7 @@ def test_an_operators_own_gradient_is_that_of_differences(name):
     found = run([*params, var("dy", result, "float64")], gradient, *arrays, d)
     found = [g for f in found for g in (f if isinstance(f, tuple) else [f])]
     plain = compiled(params, lambda *p: function(*p[:-1]))
-    forward = lambda *xs: np.sum(d * plain(*xs).numpy())  # noqa: E731
+    forward = lambda *xs: np.sum(d * plain(*xs).numpy())
     testing.check_numerical_grads(forward, arrays, [g.numpy() for g in found], delta=1e-5, rtol=1e-6, atol=1e-7)
 
 
@@ -85,10 +85,10 @@ def test_gradients_of_single_operators_by_name():
     np.testing.assert_allclose(mean, np.full_like(x, 0.25))
 
     p, t = var("p", (3, 2)), var("t", (3,), "int64")
-    back = lambda p, t, _: op.grad.nll_loss_backward(relax.const(np.float32(1)), p, t)  # noqa: E731
+    back = lambda p, t, _: op.grad.nll_loss_backward(relax.const(np.float32(1)), p, t)
     got = run([p, t], back, RNG.normal(size=(3, 2)).astype(np.float32), np.array([0, 1, 1])).numpy()
     np.testing.assert_allclose(got, -np.eye(2)[[0, 1, 1]] / 3, rtol=1e-6)
-    taken = lambda g, v, _: op.grad.take_backward(g, v, relax.const(np.array([2, 2])), axis=1)  # noqa: E731
+    taken = lambda g, v, _: op.grad.take_backward(g, v, relax.const(np.array([2, 2])), axis=1)
     got = run([var("g", (1, 2)), var("v", (1, 3))], taken, np.ones((1, 2), "f"), np.zeros((1, 3), "f")).numpy()
     np.testing.assert_array_equal(got, [[0, 0, 2]])
 
@@ -128,7 +128,7 @@ def test_checkpoint_helpers_change_the_program_and_not_its_values(how):
                     h = checkpoints.emit_checkpoint_sequential(steps, [0, 1], h)
                 else:
                     help_ = checkpoints.checkpoint if how == "checkpoint" else checkpoints.emit_checkpoint
-                    both = lambda v: checkpoints.emit(steps[1](checkpoints.emit(steps[0](v))))  # noqa: E731
+                    both = lambda v: checkpoints.emit(steps[1](checkpoints.emit(steps[0](v))))
                     h = steps[2](help_(both, h))
                 out = bb.emit_output(op.sum(h))
             bb.emit_func_output(out)

@@ -18,7 +18,7 @@ from .programs import cases, setup, var
 
 RECORDED = {c["case"]: c for c in cases("errors.json")}
 T = relax.TensorType
-SGD = lambda: optimizers.SGD(0.1)  # noqa: E731
+SGD = lambda: optimizers.SGD(0.1)
 
 
 def dense(dtype="float32", dataflow=True, attrs=None, outputs=1, state=False):

@@ -19,7 +19,7 @@ TRAINED, DERIVED = arrays("trainer.npz"), arrays("op_gradients.npz")
 @pytest.mark.parametrize("case", TRAJECTORIES, ids=lambda c: c["name"])
 def test_a_trajectory(case):
     spec, loss = case["spec"], case["loss"]
-    read = lambda key: TRAINED[f"{case['name']}/{key}"]  # noqa: E731
+    read = lambda key: TRAINED[f"{case['name']}/{key}"]
     dtype = spec["inputs"][0][2]
     close = {"rtol": 1e-9, "atol": 1e-12} if dtype == "float64" else {"rtol": 2e-3, "atol": 1e-4}
 
@@ -105,7 +105,7 @@ def gradients(case, read, dtype=None):
 
 @pytest.mark.parametrize("case", GRADIENTS, ids=lambda c: c["name"])
 def test_the_gradient_of_an_operator(case):
-    read = lambda key: DERIVED[f"{case['name']}/{key}"]  # noqa: E731
+    read = lambda key: DERIVED[f"{case['name']}/{key}"]
     outs, grads = gradients(case, read)
     for k, out in enumerate(outs):
         np.testing.assert_allclose(out, read(f"out/{k}"), rtol=1e-5, atol=1e-5)

@@ -8,7 +8,7 @@ CORNER = "a kink: the central difference answers the mean of both slopes"
 HALVES = "jax splits a tie of maximum into halves"
 FLOAT32 = before("onnx", "1.23", "until opset 28 ONNX's Celu takes float32 alone; see tests/ops/test_stability.py")
 CELU = {"onnx_reference": FLOAT32, "onnx_round_trip": FLOAT32}
-at = lambda *v: np.array([v], np.float32)  # noqa: E731
+at = lambda *v: np.array([v], np.float32)
 
 CASES = [
     Case("Relu", (f(3, 4),)),

@@ -5,7 +5,7 @@ import numpy as np
 from .._case import Case, f, zeros
 
 RULE = {"differences": "not the derivative: aihwkit's rule", "jax_agrees": "not the derivative: aihwkit's rule"}
-one = lambda v: np.array([v], np.float32)  # noqa: E731
+one = lambda v: np.array([v], np.float32)
 ALIKE = np.full((3, 4), 0.7, np.float32)
 TIES = np.array([[1.0, -2.0, 2.0], [-3.0, 1.0, 0.5]], np.float32)
 DRAWS = {"onnx_reference": "draws other numbers"}

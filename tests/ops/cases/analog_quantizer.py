@@ -6,7 +6,7 @@ from .._case import Case, f
 
 ROUNDS = {"differences": "the rule passes through a rounding", "jax_agrees": "JAX finds no slope in a rounding"}
 DETACHED = {"differences": "the observer is detached", "jax_agrees": "the observer is detached"}
-one = lambda v: np.array([v], np.float32)  # noqa: E731
+one = lambda v: np.array([v], np.float32)
 YES, NO = np.array([True]), np.array([False])
 BETWEEN = np.array([-0.83, -0.21, 0.14, 0.47, 1.21], np.float32)
 BEYOND = np.array([-8.3, -2.1, 4.7, 9.1], np.float32)

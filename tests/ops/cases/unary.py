@@ -4,7 +4,7 @@ from .._case import Case, f, i, zeros
 
 halves = np.array([[-2.5, -1.5, -0.5], [0.5, 1.5, 2.5], [-1.2, 0.49999997, 3.7]], np.float32)
 bounded = np.array([[-3.0, -1.0, 0.25], [1.0, 2.0, -1.0]], np.float32)  # two of them exactly on -1, one on 1
-scalar = lambda v: np.array(v, np.float32)  # noqa: E731
+scalar = lambda v: np.array(v, np.float32)
 KINK = {"differences": "a kink: the central difference answers 1/2", "jax_agrees": "jax splits a tie into halves"}
 
 CASES = [

@@ -267,7 +267,7 @@ class _OpenFunction:
         if NAMED_BY_US.fullmatch(name) is None or self.graph.has(hint) or hint in self._used:
             return name
         self._used.add(hint)
-        new = lambda i: hint if i == name else i  # noqa: E731
+        new = lambda i: hint if i == name else i
         self.graph.nodes = [renamed(n, {name: hint}) for n in self.graph.nodes]
         self.graph.values = {new(k): type(v)(new(k), v.shape, v.dtype) for k, v in self.graph.values.items()}
         self.names = {v: mapped(new, s) for v, s in self.names.items()}

@@ -46,7 +46,7 @@ class AnalogConvNd(TiledLayer):
             raise ConfigError(
                 f"groups={groups}, padding_mode={padding_mode!r}: an analog convolution has one group, zeros around it"
             )
-        every = lambda v: (v,) * self.axes if isinstance(v, int) else tuple(v)  # noqa: E731
+        every = lambda v: (v,) * self.axes if isinstance(v, int) else tuple(v)
         kernel, strides, pads, dilations = every(kernel_size), every(stride), every(padding), every(dilation)
         attrs = (("kernel_shape", kernel), ("strides", strides), ("dilations", dilations), ("pads", pads * 2))
         rpu_config = self._config(rpu_config)

@@ -144,7 +144,7 @@ class MaxPool2d(Function):
     op, torch_name = "MaxPool", "MaxPool2d"
 
     def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0) -> None:
-        pair = lambda v: (v, v) if isinstance(v, int) else tuple(v)  # noqa: E731
+        pair = lambda v: (v, v) if isinstance(v, int) else tuple(v)
         stride = kernel_size if stride is None else stride
         super().__init__(
             kernel_size, stride, padding, kernel_shape=pair(kernel_size), strides=pair(stride), pads=pair(padding) * 2

@@ -74,7 +74,7 @@ def batch_norm(
                 x, gamma, beta, mean, var, outputs=3, epsilon=float(epsilon), momentum=keep
             )
         else:
-            to_channels = lambda v: op.Unsqueeze(v, tuple(range(1, rank - 1))) if rank > 2 else v  # noqa: E731
+            to_channels = lambda v: op.Unsqueeze(v, tuple(range(1, rank - 1))) if rank > 2 else v
             inv = op.Reciprocal(op.Sqrt(op.Add(var, float(epsilon))))
             y = op.Add(
                 op.Mul(op.Mul(op.Sub(x, to_channels(mean)), to_channels(inv)), to_channels(gamma)), to_channels(beta)

@@ -1,0 +1,148 @@
+"""Activations, normalization and products."""
+
+from .registry import Unread, contrib
+
+# ---- activations --------------------------------------------------------------------------------------
+
+
+@contrib("Gelu")
+def gelu(op, x):
+    return op.Gelu(x)
+
+
+@contrib("FastGelu")
+def fast_gelu(op, x, bias=None):
+    return op.Gelu(x if bias is None else op.Add(x, bias), approximate="tanh")
+
+
+@contrib("BiasGelu")
+def bias_gelu(op, x, bias):
+    return op.Gelu(op.Add(x, bias))
+
+
+@contrib("QuickGelu")
+def quick_gelu(op, x, *, alpha=1.702):
+    return op.Mul(x, op.Sigmoid(op.Mul(x, alpha)))
+
+
+@contrib("BiasSplitGelu")
+def bias_split_gelu(op, x, bias):
+    left, right = op.Split(op.Add(x, bias), axis=-1, num_outputs=2, outputs=2)
+    return op.Mul(left, op.Gelu(right))
+
+
+@contrib("BiasAdd")
+def bias_add(op, x, bias, skip):
+    return op.Add(op.Add(x, bias), skip)
+
+
+# {activation in a fused operator: the names of its numbers, in order}
+NUMBERS = {
+    "LeakyRelu": ("alpha",),
+    "Elu": ("alpha",),
+    "ThresholdedRelu": ("alpha",),
+    "HardSigmoid": ("alpha", "beta"),
+    "Selu": ("alpha", "gamma"),
+    "Relu": (),
+    "Tanh": (),
+    "Sigmoid": (),
+    "Softplus": (),
+    "Softsign": (),
+    "HardSwish": (),
+}
+
+
+def _activated(op, x, activation, numbers):
+    if not activation:
+        return x
+    if activation == "Clip":
+        return op.Clip(x, *map(float, numbers))
+    if activation not in NUMBERS:
+        raise Unread(f"its activation {activation!r} is none of Clip, {', '.join(NUMBERS)}")
+    return getattr(op, activation)(x, **dict(zip(NUMBERS[activation], numbers, strict=False)))
+
+
+# ---- normalization ------------------------------------------------------------------------------------
+
+
+def _rms(op, x, scale, axis, epsilon):
+    """(normalized and scaled, 1 / root mean square)"""
+    inv = op.Reciprocal(op.Sqrt(op.Add(op.ReduceMean(op.Mul(x, x), (axis,), keepdims=1), epsilon)))
+    return op.RMSNormalization(x, scale, axis=axis, epsilon=epsilon), inv
+
+
+@contrib("SimplifiedLayerNormalization")
+def simplified_layer_normalization(op, x, scale, *, axis=-1, epsilon=1e-5, stash_type=1):
+    return _rms(op, x, scale, axis, epsilon)
+
+
+@contrib("SkipLayerNormalization")
+def skip_layer_normalization(op, x, skip, gamma, beta=None, bias=None, *, epsilon=1e-12):
+    total = op.Add(x, skip) if bias is None else op.Add(op.Add(x, skip), bias)
+    y, mean, inv = op.LayerNormalization(total, gamma, beta, axis=-1, epsilon=epsilon, outputs=3)
+    return y, mean, inv, total
+
+
+@contrib("SkipSimplifiedLayerNormalization")
+def skip_simplified_layer_normalization(op, x, skip, gamma, bias=None, *, epsilon=1e-12):
+    total = op.Add(x, skip) if bias is None else op.Add(op.Add(x, skip), bias)
+    y, inv = _rms(op, total, gamma, -1, epsilon)
+    return y, None, inv, total
+
+
+@contrib("EmbedLayerNormalization")
+def embed_layer_normalization(
+    op,
+    input_ids,
+    segment_ids,
+    words,
+    positions,
+    segments,
+    gamma,
+    beta,
+    mask=None,
+    position_ids=None,
+    *,
+    epsilon=1e-12,
+    mask_index_type=1,
+):
+    if position_ids is None:
+        length = op.Squeeze(op.Shape(input_ids, start=1, end=2), (0,))
+        position_ids = op.Range(0, length, 1)
+    total = op.Add(op.Gather(words, input_ids, axis=0), op.Gather(positions, position_ids, axis=0))
+    if segment_ids is not None:
+        total = op.Add(total, op.Gather(segments, segment_ids, axis=0))
+    if mask is None:
+        index = op.Cast(op.ReduceSum(op.Mul(input_ids, 0), (1,), keepdims=0), to=6)
+    else:
+        index = op.ReduceSum(op.Cast(mask, to=6), (1,), keepdims=0)
+    return op.LayerNormalization(total, gamma, beta, axis=-1, epsilon=epsilon), index, total
+
+
+# ---- products -----------------------------------------------------------------------------------------
+
+
+@contrib("FusedMatMul", "TransposeMatMul")
+def fused_matmul(op, a, b, *, alpha=1.0, transA=0, transB=0, transBatchA=0, transBatchB=0):
+    if transBatchA or transBatchB:
+        raise Unread("transBatchA and transBatchB are not read")
+    if transA or transB:
+        y = op.Einsum(a, b, equation=f"...{'ji' if transA else 'ij'},...{'kj' if transB else 'jk'}->...ik")
+    else:
+        y = op.MatMul(a, b)
+    return y if alpha == 1.0 else op.Mul(y, alpha)
+
+
+@contrib("FusedGemm")
+def fused_gemm(
+    op, a, b, c=None, *, activation="", activation_alpha=None, activation_beta=None, activation_gamma=None, **how
+):
+    numbers = {"alpha": activation_alpha, "beta": activation_beta, "gamma": activation_gamma}
+    given = [numbers[k] for k in NUMBERS.get(activation, ()) if numbers[k] is not None]
+    return _activated(op, op.Gemm(a, b, c, **how), activation, given)
+
+
+@contrib("FusedConv")
+def fused_conv(op, x, w, b=None, z=None, *, activation="", activation_params=(), **how):
+    y = op.Conv(x, w, b, **how)
+    return _activated(op, y if z is None else op.Add(y, z), activation, activation_params)

@@ -38,6 +38,7 @@ from .passes.pattern import matches
 from .tools import zoo
 from .tools.compare import compare
 from .tools.inspect import inspect
+from .tools.profile import profile
 from .tools.summary import summary
 from .tools.train import train
 from .training import checkpoint, data, fillers, metrics, optim, schedule
@@ -97,6 +98,7 @@ __all__ = [
     "passes",
     "prefetch",
     "Producer",
+    "profile",
     "Program",
     "quant",
     "QueryError",

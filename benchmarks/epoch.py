@@ -25,6 +25,7 @@ from aidgejax.interpreter.shape_inference import infer_shapes
 from aidgejax.passes.loss import with_loss
 from aidgejax.tools import zoo
 from aidgejax.training import optim, schedule
+from aidgejax.training.counter import counted
 from aidgejax.training.loop import make_epoch, make_step, start
 
 MODELS = {
@@ -99,10 +100,10 @@ def by_jax_grad(mean_loss, optimizer, learning_rate):
     def step(state, batch, weights=None, last=False):
         key, now = jax.random.split(state.key)
         (loss, buffers), grads = jax.value_and_grad(mean_loss, has_aux=True)(state.params, state.buffers, batch, now)
-        lr = learning_rate(state.step)
+        lr = learning_rate(state.step.low)
         params, opt = optimizer.update(state.params, grads, state.opt, lr)
         told = {"loss": loss, "learning_rate": lr, "gradient_norm": optim.global_norm(grads)}
-        return state._replace(params=params, buffers=buffers, opt=opt, key=key, step=state.step + 1), told
+        return state._replace(params=params, buffers=buffers, opt=opt, key=key, step=counted(state.step)), told
 
     return step
 

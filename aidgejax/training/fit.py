@@ -19,6 +19,7 @@ from ..passes.precision import check_precision
 from ..passes.precision import precision as in_precision
 from ..passes.roles import check_trains
 from .callbacks import STOP, Callback, EverySteps
+from .counter import Counter
 from .data import Dataset, batch_order
 from .evaluation import make_evaluation
 from .guard import first_bad_number
@@ -179,9 +180,9 @@ def _taken_up(state: TrainState, per_epoch: int, accumulate: int) -> TrainState:
     if state.batches is None:
         updates = -(-per_epoch // accumulate)
         whole, more = divmod(int(state.step), updates)
-        state = state._replace(batches=np.uint32(whole * per_epoch + more * accumulate))
-    if state.step.dtype != np.uint32:
-        state = state._replace(step=np.uint32(int(state.step)))
+        state = state._replace(batches=Counter.at(whole * per_epoch + more * accumulate))
+    if not isinstance(state.step, Counter):
+        state = state._replace(step=Counter.at(state.step))
     return copied(state)
 
 

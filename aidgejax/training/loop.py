@@ -22,19 +22,23 @@ import numpy as np
 from ..errors import GraphError, SettingError
 from ..execution.program import Arrays, Program
 from ..passes.loss import label_inputs
+from .counter import Counter, counted, schedule_step
 from .data import check_labels
+from .loss_scaling import LossScale, LossScaling, needs_loss_scaling, overflowed, scaled, unscaled
 from .optim import Optimizer, global_norm
 
 Metric = Callable[[Arrays, Arrays], Any]
 ON_NONFINITE = ("raise", "skip", "ignore")
+DEFAULT_LOSS_SCALING = LossScaling()
 
 
 class TrainState(NamedTuple):
     """All that training changes.
 
     step: the updates made; batches: the batches seen, those without an update included, from which the position in
-    the data follows.  Both are u32[], and stand still at the end instead of wrapping.
+    the data follows.  Both are a Counter, which does not wrap: int(state.step).
     accumulator: what gradient accumulation holds back, None without it.
+    loss_scale: the state of loss scaling, None without it.
     """
 
     params: Arrays
@@ -44,6 +48,7 @@ class TrainState(NamedTuple):
     step: Any
     accumulator: Any = None
     batches: Any = None
+    loss_scale: LossScale | None = None
 
 
 class Accumulator(NamedTuple):
@@ -63,10 +68,12 @@ def start(
     buffers: Arrays | None = None,
     *,
     accumulate: Iterable[str] | None = None,
+    loss_scaling: LossScaling | bool | None = None,
 ) -> TrainState:
     """The state before the first step: the graph's own arrays, or those given, copied to the device.
 
     accumulate: for make_accumulating_step, the names of its metrics (() where it has none).
+    loss_scaling: whether the loss is scaled, and from which factor; None: where the graph computes in float16.
     """
     own = lambda tree: {k: jnp.array(v) for k, v in tree.items()}
     params = own(program.graph.params if params is None else params)
@@ -79,7 +86,11 @@ def start(
         )
     opt = optimizer.init({w: params[w] for w in program.wrt})
     opt = jax.tree.map(jnp.copy, opt)  # no array twice: each is donated
-    return TrainState(params, buffers, opt, jnp.array(key), jnp.uint32(0), accumulator, jnp.uint32(0))
+    if loss_scaling is None:
+        loss_scaling = needs_loss_scaling(program.graph)
+    rules = LossScaling() if loss_scaling is True else loss_scaling
+    scale = rules.start() if rules else None
+    return TrainState(params, buffers, opt, jnp.array(key), Counter.at(0), accumulator, Counter.at(0), scale)
 
 
 def copied(state: Any) -> Any:
@@ -100,6 +111,7 @@ def make_step(
     *,
     loss: str = "loss",
     metrics: Mapping[str, Metric] | None = None,
+    loss_scaling: LossScaling = DEFAULT_LOSS_SCALING,
 ) -> Callable:
     """step(state, batch, weights=None, last=False) -> (state, record).  Jit it, scan it, or walk through it by hand.
 
@@ -108,6 +120,8 @@ def make_step(
     record: {"loss", "learning_rate", "gradient_norm", and each of `metrics`}, all f[], of the batch before the update.
     metrics: {name: f(outputs, batch) -> one number per row, or one in all}.
     last: whether the epoch ends here; it matters to gradient accumulation alone.
+    loss_scaling: how the factor moves, for a state that has a loss_scale (see `start`).  A step whose gradients are
+        not finite then changes nothing but that; the record has "loss_scale", the factor used, and "updated" besides.
     """
     _check_loss(program, loss)
 
@@ -117,10 +131,14 @@ def make_step(
         outputs, saved, buffers = program.forward(state.params, state.buffers, batch, now)
         state = state._replace(params=program.with_updated_params(state.params, saved))
         row_weights = weights_per_row(outputs[loss], weights)
-        grads = program.backward(state.params, saved, {loss: row_weights}, grads=None)  # None: start from zero
+        seed = scaled(row_weights, state.loss_scale)
+        grads = program.backward(state.params, saved, {loss: seed}, grads=None)  # None: start from zero
         record = _averages(outputs, batch, row_weights, loss, metrics)
         state = state._replace(key=key, buffers=buffers, batches=counted(state.batches))
-        new, update = _update(program, optimizer, schedule, state, grads)
+        new, update = _update(program, optimizer, schedule, state, grads, loss_scaling, seed.dtype)
+        if "updated" in update:  # what overflowed may have been in the batch statistics too
+            kept = jax.tree.map(partial(jnp.where, update["updated"]), new.buffers, before.buffers)
+            new = new._replace(buffers=kept)
         if weights is not None:  # a batch of nothing but padding leaves everything as it is
             something = jnp.any(weights > 0)
             new = jax.tree.map(lambda a, b: jnp.where(something, a, b), new, before)
@@ -139,6 +157,7 @@ def make_accumulating_step(
     loss: str = "loss",
     metrics: Mapping[str, Metric] | None = None,
     remainder: str = "mean",
+    loss_scaling: LossScaling = DEFAULT_LOSS_SCALING,
 ) -> Callable:
     """step(state, batch, weights=None, last=False) -> (state, record): an update after `every` micro-batches.
 
@@ -160,7 +179,8 @@ def make_accumulating_step(
         outputs, saved, buffers = program.forward(state.params, state.buffers, batch, now)
         state = state._replace(params=program.with_updated_params(state.params, saved))
         row_weights = weights_per_row(outputs[loss], weights, divide=False)
-        grads = program.backward(state.params, saved, {loss: row_weights}, grads=state.accumulator.grads)
+        seed = scaled(row_weights, state.loss_scale)
+        grads = program.backward(state.params, saved, {loss: seed}, grads=state.accumulator.grads)
         record = jax.tree.map(jnp.add, state.accumulator.record, _averages(outputs, batch, row_weights, loss, metrics))
         held = Accumulator(
             grads, state.accumulator.row_weights + jnp.sum(row_weights), record, state.accumulator.batches + 1
@@ -176,17 +196,16 @@ def make_accumulating_step(
 
         def update(state: TrainState) -> Any:
             whole = held.row_weights if remainder == "mean" else jnp.float32(every)
-            state, told = _update(
-                program, optimizer, schedule, state, jax.tree.map(lambda g: g / whole.astype(g.dtype), held.grads)
-            )
-            return state._replace(accumulator=jax.tree.map(jnp.zeros_like, held)), told
+            grads = jax.tree.map(lambda g: g / whole.astype(g.dtype), held.grads)
+            state, told = _update(program, optimizer, schedule, state, grads, loss_scaling, held.row_weights.dtype)
+            return state._replace(accumulator=jax.tree.map(jnp.zeros_like, held)), {"updated": jnp.bool_(True)} | told
 
         def hold(state: TrainState) -> Any:
-            return state, {"learning_rate": jnp.float32(0), "gradient_norm": jnp.float32(0)}
+            nothing = {"learning_rate": jnp.float32(0), "gradient_norm": jnp.float32(0), "updated": jnp.bool_(False)}
+            return state, nothing | ({} if state.loss_scale is None else {"loss_scale": state.loss_scale.factor})
 
-        now = (held.batches >= every) | last
-        state, told = jax.lax.cond(now, update, hold, state)
-        return state, record | told | {"updated": jnp.asarray(now)}
+        state, told = jax.lax.cond((held.batches >= every) | last, update, hold, state)
+        return state, record | told
 
     step.labels = label_inputs(program.graph)  # type: ignore[attr-defined]  # for make_epoch, on the host
     return step
@@ -284,8 +303,13 @@ class _CheckedEpoch:
 
 
 def nonfinite(record: Arrays) -> Any:
-    """Whether the loss of a step, or the norm of its gradients, is NaN or infinite; bool[]."""
-    finite = [jnp.isfinite(record[k]) for k in ("loss", "gradient_norm") if k in record]
+    """Whether the loss of a step, or the norm of its gradients, is NaN or infinite; bool[].
+
+    Gradients that overflowed for the factor of loss scaling do not count: there the loss alone is looked at.
+    """
+    finite = [jnp.isfinite(record["loss"])] if "loss" in record else []
+    if "gradient_norm" in record:
+        finite.append(jnp.isfinite(record["gradient_norm"]) | overflowed(record))
     return ~jnp.all(jnp.stack(finite)) if finite else jnp.bool_(False)
 
 
@@ -311,15 +335,6 @@ def weights_per_row(loss: Any, weights: Any, divide: bool = True) -> Any:
     return row_weights / jnp.where(whole == 0, 1, whole)
 
 
-def counted(count: Any) -> Any:
-    """count + 1, or count where that is the largest number of its dtype: a counter that would wrap stands still."""
-    if count is None:
-        return None
-    count = jnp.asarray(count)
-    most = jnp.asarray(jnp.iinfo(count.dtype).max, count.dtype)
-    return jnp.where(count == most, count, count + 1).astype(count.dtype)
-
-
 # ---- inside -------------------------------------------------------------------------------------------
 
 
@@ -332,14 +347,24 @@ def _in_python(f: Callable, carry: Any, xs: Any) -> tuple[Any, Any]:
     return carry, jax.tree.map(lambda *r: None if r[0] is None else jnp.stack(r), *told)
 
 
-def _update(program: Program, optimizer: Optimizer, schedule: Callable, state: TrainState, grads: Arrays) -> Any:
-    lr = schedule(jnp.minimum(state.step, 2**31 - 1).astype(jnp.int32))
+def _update(
+    program: Program, optimizer: Optimizer, schedule: Callable, state: TrainState, grads: Arrays, rules: LossScaling,
+    loss_dtype: Any,
+) -> Any:  # fmt: skip
+    lr = schedule(schedule_step(state.step))
+    grads = unscaled(grads, state.loss_scale)
     trained, opt = optimizer.update({w: state.params[w] for w in program.wrt}, grads, state.opt, lr)
     told = {"learning_rate": jnp.float32(lr), "gradient_norm": global_norm(grads).astype(jnp.float32)}
     params, buffers = {**state.params, **trained}, state.buffers
     if optimizer.post_update:
         params, buffers = optimizer.post_update(params, buffers)
-    return state._replace(params=params, buffers=buffers, opt=opt, step=counted(state.step)), told
+    new = state._replace(params=params, buffers=buffers, opt=opt, step=counted(state.step))
+    if state.loss_scale is None:
+        return new, told
+    finite = jnp.isfinite(told["gradient_norm"])
+    new = jax.tree.map(partial(jnp.where, finite), new, state)
+    told |= {"loss_scale": state.loss_scale.factor, "updated": finite}
+    return new._replace(loss_scale=rules.after(state.loss_scale, finite, loss_dtype)), told
 
 
 def _averages(outputs: Arrays, batch: Arrays, row_weights: Any, loss: str | None, metrics: Any) -> Arrays:

@@ -18,6 +18,7 @@ from ...execution.numpy_program import NumpyProgram
 from ...execution.program import Program, make_program
 from ...graph import Builder, Graph
 from ...training import metrics as core_metrics
+from ...training.counter import Counter
 from ...training.data import check_labels
 from ...training.loop import Accumulator, TrainState, make_accumulating_step, make_epoch, make_step
 from ..aidge_core.errors import AidgeError, OrderError, ProviderError, TensorTypeError
@@ -263,7 +264,7 @@ def _state(low: Lowered, opt: Optimizer, wrt: tuple[str, ...], step: int) -> Tra
     params, buffers = ({k: t.array() for k, t in tensors.items()} for tensors in (low.params, low.buffers))
     held = dict(zip(wrt, opt.state_of([params[w] for w in wrt]), strict=True))
     params, buffers, held = _copies((params, buffers, held))
-    return TrainState(params, buffers, held, Generator.key(), jnp.int32(step))
+    return TrainState(params, buffers, held, Generator.key(), Counter.at(step))
 
 
 @jax.jit

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,9 +15,9 @@ from ..errors import BackendError
 
 def available_platforms() -> list[str]:
     """The platforms on which JAX can run here, e.g. ["cpu", "cuda"]."""
-    found: Iterable[str] = ("cpu", "cuda", "rocm", "tpu", "METAL")
+    known: Iterable[str] = ("cpu", "cuda", "rocm", "tpu", "METAL")
     there = []
-    for name in found:
+    for name in known:
         try:
             if jax.devices(name):
                 there.append(name)
@@ -26,11 +29,43 @@ def available_platforms() -> list[str]:
 def device(name: str) -> Any:
     """The first JAX device of this platform ("cpu", "gpu", "cuda", "tpu"; "auto": JAX's own choice).
 
-    Raises BackendError naming the platforms there are.
+    Raises BackendError naming the platforms there are, and why a GPU of this machine is not among them.
     """
     if name == "auto":
         return jax.devices()[0]
     try:
         return jax.devices(name)[0]
-    except RuntimeError:
-        raise BackendError(f"there is no device {name!r} here; there are {', '.join(available_platforms())}") from None
+    except RuntimeError as e:
+        why = unused_gpu() if name in ("gpu", "cuda", "rocm") else None
+        said = str(e).splitlines()[0] if "failed to initialize" in str(e) else ""
+        reason = "".join(f"; {part}" for part in (why, said) if part)
+        raise BackendError(
+            f"there is no device {name!r} here; there are {', '.join(available_platforms())}{reason}"
+        ) from None
+
+
+def found(place: Any) -> str:
+    """A device in words: its platform and its kind."""
+    kind = place.device_kind
+    return place.platform if kind == place.platform else f"{place.platform} ({kind})"
+
+
+def unused_gpu(root: str = "/") -> str | None:
+    """Why JAX does not use the NVIDIA GPU of this machine; None where it does, or where there is none.
+
+    root: where the files of the driver are looked for.
+    """
+    driver = Path(root, "proc/driver/nvidia/version")
+    cards = sorted(str(p) for p in Path(root, "dev").glob("nvidia[0-9]*"))
+    if "cuda" in available_platforms() or not (driver.exists() or cards):
+        return None
+    card = cards[0] if cards else str(driver)
+    if (chosen := os.environ.get("JAX_PLATFORMS", "")) and not {"cuda", "gpu"} & set(chosen.split(",")):
+        why = f"JAX_PLATFORMS={chosen} keeps JAX from it"
+    elif not cards:
+        why = "its driver shows no device to this process"
+    elif not any(find_spec(f"jax_cuda{n}_plugin") for n in (12, 13)):
+        why = "JAX's plugin for CUDA is not installed: pip install 'aidgejax[cuda13]'"
+    else:
+        why = "JAX's plugin for CUDA is installed and does not start; JAX's own warnings at import say why"
+    return f"this machine has an NVIDIA GPU ({card}) that JAX does not use: {why}"

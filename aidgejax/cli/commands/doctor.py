@@ -7,7 +7,7 @@ import platform
 import time
 from importlib import metadata
 
-from ...execution.devices import available_platforms
+from ...execution.devices import available_platforms, unused_gpu
 from ...tools import zoo
 from ...tools.compare import compare
 from ...tools.train import train
@@ -26,6 +26,8 @@ def run(args: argparse.Namespace) -> int:
     for package in ("aidgejax", *PACKAGES):
         print(f"  {package:14} {_version(package)}")
     print(f"devices: {', '.join(available_platforms())}")
+    if why := unused_gpu():
+        print(f"  {why}")
     return 0 if args.no_test else _self_test()
 
 

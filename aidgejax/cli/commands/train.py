@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ...errors import NonFiniteError, SettingError
-from ...execution.devices import device
+from ...execution.devices import device, found, unused_gpu
 from ...execution.numpy_program import NumpyProgram
 from ...execution.program import make_program
 from ...execution.run import BACKENDS
@@ -99,15 +99,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Exit code 0 when done, 1 where numbers were not finite or nothing could be saved, 130 or 143 after a signal."""
     args = resolved(args)
-    with Caught() as caught, compile_cache(args.cache), jax.default_device(device(args.device)):
-        return _Run(args, caught).train()
+    place = device(args.device)
+    if args.device == "auto" and (why := unused_gpu()):
+        print(f"note: {why}", file=sys.stderr)
+    with Caught() as caught, compile_cache(args.cache), jax.default_device(place):
+        return _Run(args, caught, found(place)).train()
 
 
 class _Run:
     """One call of `train`."""
 
-    def __init__(self, args: argparse.Namespace, caught: Caught) -> None:
-        self.args, self.caught = args, caught
+    def __init__(self, args: argparse.Namespace, caught: Caught, place: str) -> None:
+        self.args, self.caught, self.place = args, caught, place
         self.model, said = read_model(args.model or _default_model(), args)
         if args.momentum_of_statistics is not None:
             self.model = with_momentum(self.model, args.momentum_of_statistics)
@@ -169,7 +172,7 @@ class _Run:
         print(
             f"{self.graph.name}: {sum(a.size for a in self.graph.params.values()):,} parameters, {len(self.data)} rows "
             f"to train on, {len(self.test)} to test; {args.optimizer}, {args.epochs} epochs on "
-            f"{jax.devices()[0].platform} ({args.backend} backend)",
+            f"{self.place} ({args.backend} backend)",
             flush=True,
         )
         folder.save(state, now=True)

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..errors import GraphError
+from ..errors import GraphError, SettingError
 
 
 def sweep(
@@ -55,13 +55,13 @@ def table(sweeps: Mapping[str, list[dict[str, float]]]) -> str:
 
 
 def picture(sweeps: Mapping[str, list[dict[str, float]]], path: str, ylabel: str = "accuracy") -> None:
-    """The same as a picture, mean and spread over the draws.  Needs matplotlib."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    """The same as a picture, mean and spread over the draws.  SettingError where matplotlib is missing."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise SettingError('matplotlib is missing: pip install "aidgejax[examples]" brings it') from None
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
     for name, rows in sweeps.items():
         field = next(iter(rows[0]))
         x = [r[field] for r in rows]
@@ -71,4 +71,3 @@ def picture(sweeps: Mapping[str, list[dict[str, float]]], path: str, ylabel: str
     axes.set_ylabel(ylabel)
     axes.legend()
     figure.savefig(path, dpi=150)
-    plt.close(figure)

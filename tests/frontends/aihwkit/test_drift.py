@@ -1,11 +1,14 @@
 """Programming, drift and compensation of layers against aihwkit's numbers; input ranges set from data."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from aidgejax import analog
+from aidgejax.errors import SettingError
 from aidgejax.execution.program import make_program
 from aidgejax.frontends.aihwkit import inference
 from aidgejax.frontends.aihwkit.exceptions import ConfigError, ModuleError
@@ -131,7 +134,7 @@ def test_what_cannot_be_programmed_is_named():
         AnalogLinear(4, 3, rpu_config=config)
 
 
-def test_accuracy_over_time_is_one_call_over_devices_and_times(tmp_path):
+def test_accuracy_over_time_is_one_call_over_devices_and_times():
     rng = np.random.default_rng(0)
     g = Graph("mlp")
     x = g.input("x", ("N", 6))
@@ -151,10 +154,24 @@ def test_accuracy_over_time_is_one_call_over_devices_and_times(tmp_path):
     rows = analog.over_time(made, error, [1.0, 3600.0, 3.2e7], seeds=6)
     assert len(traced) == 1 and [r["t"] for r in rows] == [1.0, 3600.0, 3.2e7]
     assert 0 < rows[0]["mean"] < rows[2]["mean"] and rows[0]["low"] < rows[0]["high"]
-    analog.picture({"mlp": rows}, str(tmp_path / "drift.png"), "error")
     device = analog.program_analog_weights(made, key=jax.random.key(0))
     params, buffers = analog.drift_analog_weights(made, device, 3600.0, key=jax.random.key(1))
     assert float(buffers["fc1.alpha"][0]) > 1 and not np.array_equal(params["fc1.weight"], made.params["fc1.weight"])
+
+
+SWEEP = {"mlp": [{"t": t, "mean": m, "low": m / 2, "high": 2 * m} for t, m in [(1.0, 0.1), (3600.0, 0.3)]]}
+
+
+def test_accuracy_over_time_as_a_picture(tmp_path):
+    pytest.importorskip("matplotlib")
+    analog.picture(SWEEP, str(tmp_path / "drift.png"), "error")
+    assert (tmp_path / "drift.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_picture_without_matplotlib_names_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(SettingError, match="pip install"):
+        analog.picture(SWEEP, str(tmp_path / "drift.png"), "error")
 
 
 @pytest.mark.parametrize("kind", ["MAX", "CACHE_QUANTILE", "MOVING_STD"])

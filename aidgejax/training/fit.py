@@ -23,7 +23,18 @@ from .counter import Counter
 from .data import Dataset, batch_order
 from .evaluation import make_evaluation
 from .guard import first_bad_number
-from .loop import ON_NONFINITE, Metric, TrainState, copied, make_accumulating_step, make_epoch, make_step, start
+from .loop import (
+    DEFAULT_LOSS_SCALING,
+    ON_NONFINITE,
+    Metric,
+    TrainState,
+    copied,
+    make_accumulating_step,
+    make_epoch,
+    make_step,
+    start,
+)
+from .loss_scaling import needs_loss_scaling
 from .optim import Optimizer
 
 
@@ -62,7 +73,8 @@ def fit(
         epoch the rest of it comes first and counts as one.  It is copied, so the caller's stays usable.
     on_nonfinite: "raise" NonFiniteError, with the last sound state, where the loss, the gradients or the weights of a
         step are not finite; "skip" such steps; or "ignore" them.
-    precision: "bfloat16" or "float16" computes the steps by the policy of `passes.precision`; parameters, optimizer
+    precision: "bfloat16" or "float16" computes the steps by the policy of `passes.precision`, the latter with loss
+        scaling, whose overflowing steps update nothing and leave no record; parameters, optimizer
         state and the test figures stay float32, so what is tested is the model that will be written.
     on_records: called with the history so far, before the callbacks are.
     The rows of epoch e come in the order that (seed, e) gives, so a resumed run sees what an uninterrupted one would.
@@ -87,6 +99,8 @@ def fit(
         state = start(program, optimizer, jax.random.key(seed), accumulate=metrics or () if accumulate > 1 else None)
         state = copied(state)  # placed as a state that is brought along, for which nothing is then compiled anew
     else:
+        if state.loss_scale is None and needs_loss_scaling(program.graph):
+            state = state._replace(loss_scale=DEFAULT_LOSS_SCALING.start())
         state = _taken_up(state, per_epoch, accumulate)
     if test is not None:
         test_rows, test_weights = batch_order(len(test), min(batch_size, len(test)), last="pad", always_weigh=True)

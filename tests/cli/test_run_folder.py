@@ -96,14 +96,15 @@ def test_settings_repeat_a_run(files, tmp_path, capsys):
 
 
 def test_the_precision_is_said_once_and_survives_resume(files, tmp_path, capsys):
-    options = ("--schedule", "constant", "--precision", "bfloat16")
+    options = ("--schedule", "constant", "--precision", "float16")
     for out, epochs in (("whole", "2"), ("half", "1")):
         assert train(files, tmp_path / out, *options, "--epochs", epochs) == 0
-    said = "precision: computes in bfloat16; parameters, norms, softmax, losses and sums in float32"
+    said = "precision: computes in float16, the loss scaled; parameters, norms, softmax, losses and sums in float32"
     assert capsys.readouterr().out.count(said) == 2  # one of each run
     assert main(["train", "--resume", str(tmp_path / "half"), "--epochs", "2"]) == 0
     assert capsys.readouterr().out.count(said) == 1
-    assert json.loads((tmp_path / "half" / "settings.json").read_text())["precision"] == "bfloat16"
+    assert json.loads((tmp_path / "half" / "settings.json").read_text())["precision"] == "float16"
+    assert (tmp_path / "half" / "history.csv").read_text().splitlines()[-1].endswith(",32768")  # the loss scale
     for name in SAME:
         assert (tmp_path / "half" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
     assert main(["train", "--resume", str(tmp_path / "half"), "--precision", "float32"]) == 1

@@ -60,6 +60,8 @@ def test_steps_compute_in_the_precision_that_is_asked_for_and_states_stay_float3
     np.testing.assert_allclose(low[1][-1]["loss"], exact[1][-1]["loss"], rtol=0.02)
     half, _ = fit(1, precision="bfloat16")  # the same program again, nothing kept by an identity that changed
     assert bits(half) == bits(low[0])
+    scaled, _ = fit(1, precision="float16", state=fit(1)[0])
+    assert int(scaled.loss_scale.finite) == 5 and float(scaled.loss_scale.factor) == 2.0**15
     with pytest.raises(SettingError, match="computes in bfloat16, float16, float32, got 'int8'"):
         fit(1, precision="int8")
 

@@ -162,9 +162,13 @@ class _Run:
         out = self._folder(settings)
         names = ["loss", *self.task.metrics]
         columns = ["step", "epoch", *names, "learning_rate", "gradient_norm", *(f"test_{n}" for n in names)]
+        if args.precision == "float16":
+            columns.append("loss_scale")
         folder = run_folder.RunFolder(out, self.model, settings, columns, f"test_{names[-1]}")
         accumulator = tuple(self.task.metrics) if args.accumulate > 1 else None
-        state = start(self.program, self.optimizer, jax.random.key(args.seed), accumulate=accumulator)
+        scaling = args.precision == "float16"
+        key = jax.random.key(args.seed)
+        state = start(self.program, self.optimizer, key, accumulate=accumulator, loss_scaling=scaling)
         if args.resume:
             state = folder.resume(state)
         done = int(state.batches) // self.per_epoch

@@ -1,4 +1,4 @@
-"""Nodes of domains that aidgejax does not know: taken out before a model is read, and put back as they were."""
+"""Nodes of unknown domains, and those of strings: taken out before a model is read, and put back as they were."""
 
 from __future__ import annotations
 
@@ -15,23 +15,53 @@ from ..schemas import registered
 MINE = "com.microsoft"
 
 
+def strings_of(model: ModelProto) -> set[str]:
+    """The names of the tensors that hold strings."""
+    found = {t.name for t in model.graph.initializer if t.data_type == TensorProto.STRING}
+    found |= {i.name for i in model.graph.input if i.type.tensor_type.elem_type == TensorProto.STRING}
+    if not found and not any(_may_write_strings(n) for n in model.graph.node):
+        return found
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model).graph
+    except Exception:  # it may know nothing of a domain
+        inferred = model.graph
+    infos = (*inferred.value_info, *inferred.output)
+    return found | {v.name for v in infos if v.type.tensor_type.elem_type == TensorProto.STRING}
+
+
+def _may_write_strings(node: NodeProto) -> bool:
+    if node.op_type == "Cast":
+        return any(a.name == "to" and a.i == TensorProto.STRING for a in node.attribute)
+    return node.op_type == "LabelEncoder" or any(a.name.startswith("value_string") for a in node.attribute)
+
+
 class Foreign:
-    """rest: the model without them, in which their outputs are inputs.  reads: what they take from the rest."""
+    """What is computed elsewhere: nodes of unknown domains, and those that read or write strings.
+
+    rest: the model without them, in which their outputs are inputs.  reads: what they take from the rest.
+    strings: the names of the tensors that hold strings; none of them is in the rest.
+    """
 
     def __init__(self, model: ModelProto, outputs: Iterable[str]) -> None:
         local = {(domain_of(f.domain), f.name) for f in model.functions}
+        self.strings = strings_of(model)
         self.nodes: list[NodeProto] = [
             n
             for n in model.graph.node
             if domain_of(n.domain) not in ("", MINE)
             and (domain_of(n.domain), n.op_type) not in local
             and registered(domain_of(n.domain), n.op_type) is None
+            or not self.strings.isdisjoint((*n.input, *n.output))
         ]
-        self.model, self.wanted = model, set(outputs)
+        self.model, self.wanted = model, list(outputs)
         self.outputs = {o: n for n in self.nodes for o in n.output if o}
         written = {o for n in model.graph.node for o in n.output} - set(self.outputs)
         self.reads = tuple(dict.fromkeys(i for n in self.nodes for i in n.input if i in written))
-        self.rest = self._without(model) if self.nodes else model
+        self.rest = self._without(model) if self.nodes or self.strings else model
+
+    def numbers(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Those that hold no strings."""
+        return tuple(n for n in names if n not in self.strings)
 
     def _without(self, model: ModelProto) -> ModelProto:
         try:
@@ -43,8 +73,11 @@ class Foreign:
             for v in (*inferred.graph.value_info, *inferred.graph.output)
             if v.type.tensor_type.HasField("shape")
         }
+        numeric = self.numbers(self.outputs)
         missing = [
-            f"{o!r} of node {n.name!r} ({n.domain}::{n.op_type})" for o, n in self.outputs.items() if o not in known
+            f"{o!r} of node {n.name!r} ({n.domain}::{n.op_type})"
+            for o, n in self.outputs.items()
+            if o in numeric and o not in known
         ]
         if missing:
             raise ModelFileError(
@@ -56,10 +89,16 @@ class Foreign:
         kept = [n for n in model.graph.node if n not in self.nodes]
         del rest.graph.node[:]
         rest.graph.node.extend(kept)
-        read = {i for n in kept for i in n.input}
-        inputs = [i for i in model.graph.input if i.name in read or i.type.tensor_type.elem_type != TensorProto.STRING]
+        inputs = [i for i in model.graph.input if i.name not in self.strings]
         del rest.graph.input[:]
-        rest.graph.input.extend([*inputs, *(known[o] for o in self.outputs)])
+        rest.graph.input.extend([*inputs, *(known[o] for o in numeric)])
+        stored = [t for t in model.graph.initializer if t.name not in self.strings]
+        if len(stored) < len(model.graph.initializer):
+            del rest.graph.initializer[:]
+            rest.graph.initializer.extend(stored)
+        typed = [v for v in rest.graph.value_info if v.name not in self.strings]
+        del rest.graph.value_info[:]
+        rest.graph.value_info.extend(typed)
         outputs = [o for o in rest.graph.output if o.name not in self.outputs]
         if not outputs:
             raise ModelFileError("every output of the model comes straight from a node of a custom domain")
@@ -89,9 +128,13 @@ class Foreign:
 
     def rejoined(self, model: ModelProto) -> ModelProto:
         """The model with the nodes back in their places."""
-        if not self.nodes:
+        if not self.nodes and not self.strings:
             return model
         outputs = [o for o in model.graph.output if o.name not in self.reads or o.name in self.wanted]
+        declared = {o.name: o for o in self.model.graph.output}
+        for at, name in enumerate(self.wanted):
+            if name in self.strings and name in declared:
+                outputs.insert(at, declared[name])
         del model.graph.output[:]
         model.graph.output.extend(outputs)
         read = {i for n in model.graph.node for i in n.input} | {o.name for o in model.graph.output}
@@ -103,8 +146,10 @@ class Foreign:
         nodes, written = [], {t.name for t in model.graph.initializer}
         inputs = [i for i in model.graph.input if i.name not in self.outputs]
         there = {i.name for i in inputs}
-        needed = {i for n in wanted for i in n.input}
+        needed = {i for n in wanted for i in n.input} | self.strings
         inputs = [i for i in self.model.graph.input if i.name in needed and i.name not in there] + inputs
+        order = {i.name: k for k, i in enumerate(self.model.graph.input)}
+        inputs.sort(key=lambda i: order.get(i.name, len(order)))
         stored = {t.name: t for t in self.model.graph.initializer}
         for name in [i for n in wanted for i in n.input if i in stored]:
             if name not in written and name not in {i.name for i in inputs}:

@@ -74,7 +74,7 @@ def training_model(
     foreign = Foreign(detached(base), (loss, *extra))
     graph = _with_roles(read_with_label_shapes(foreign.rest), trainable, frozen)
     foreign.check_gradient(graph, trainable, loss)
-    graph = training_graph(graph, loss, trainable, frozen, (*extra, *foreign.reads), tail=tail)
+    graph = training_graph(graph, loss, trainable, frozen, foreign.numbers((*extra, *foreign.reads)), tail=tail)
     model = _as_inputs(_plain(graph, opset_of(base)), base, (*trainable, *frozen))
     if tail == "onnxruntime-training":
         model = _with_accumulators(model, trainable)
@@ -87,7 +87,7 @@ def evaluation_model(
     """The model that computes the loss as inference does: running statistics, no dropout."""
     foreign = Foreign(detached(base), (loss, *extra))
     graph = _with_roles(read_with_label_shapes(foreign.rest), trainable, frozen)
-    graph = evaluation_graph(graph, loss, (*extra, *foreign.reads))
+    graph = evaluation_graph(graph, loss, foreign.numbers((*extra, *foreign.reads)))
     model = _as_inputs(_plain(graph, opset_of(base)), base, (*trainable, *frozen))
     return foreign.rejoined(_in_plain_inference_mode(model))
 

@@ -10,9 +10,11 @@ import jax
 import numpy as np
 import onnx
 from onnx import ModelProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 from .....errors import AidgeJaxError
 from .....execution.program import make_program
+from .....onnxio.artifacts.custom_ops import Foreign
 from .....onnxio.artifacts.label_shapes import read_with_label_shapes
 from .._errors import NoFile, TrainingError
 
@@ -43,10 +45,14 @@ def runner(model: ModelProto, backend: str, options: Any = None) -> Runner:
 
 
 def _in_jax(model: ModelProto) -> Runner:
-    model, encoders = _without_label_encoders(model)
-    graph = read_with_label_shapes(model)
+    foreign = Foreign(model, [o.name for o in model.graph.output])
+    before, after = _around(foreign)
+    graph = read_with_label_shapes(foreign.rest)
     for p in graph.producers.values():
         p.role = "constant"  # what training changes is an input of the artifact
+    for name in foreign.reads:
+        if name not in graph.outputs:
+            graph.output(name)
     program = make_program(graph, seeds=(), wrt=())
     key = jax.random.key(0)
     calls = 0
@@ -58,42 +64,61 @@ def _in_jax(model: ModelProto) -> Runner:
     def run(feeds: Mapping[str, Any]) -> dict[str, Any]:
         nonlocal calls
         calls += 1
-        if encoders:
-            feeds = {**feeds, **{node.output[0]: _encoded(node, feeds[node.input[0]]) for node in encoders}}
-        wide = any(getattr(a, "dtype", None) == np.float64 for a in feeds.values())
+        known = dict(feeds)
+        for node in before:
+            known |= _on_the_host(node, known, model)
+        wide = any(getattr(a, "dtype", None) == np.float64 for a in known.values())
         with jax.enable_x64(True) if wide else nullcontext():
-            return call({k: feeds[k] for k in program.graph.inputs}, np.uint32(calls))
+            found = call({k: known[k] for k in program.graph.inputs}, np.uint32(calls))
+        if foreign.nodes:
+            known |= found
+            for node in after:
+                known |= _on_the_host(node, known, model)
+            found = {o.name: known[o.name] for o in model.graph.output}
+        return found
 
     return run
 
 
-def _without_label_encoders(model: ModelProto) -> tuple[ModelProto, list[onnx.NodeProto]]:
-    """The model in which what a LabelEncoder makes of an input is an input, and these nodes.
+def _around(foreign: Foreign) -> tuple[list[onnx.NodeProto], list[onnx.NodeProto]]:
+    """The nodes of strings, those executed before a call and those after it.  Strings never reach JAX."""
+    odd = [n for n in foreign.nodes if n.domain not in ("", "ai.onnx", "ai.onnx.ml")]
+    if odd:
+        raise TrainingError(
+            f"node {odd[0].name!r} is {odd[0].op_type} of domain {odd[0].domain!r}, which is not known here; "
+            f"backend='onnxruntime' executes it where its library is registered"
+        )
+    late = set(foreign.reads)
+    before: list[onnx.NodeProto] = []
+    after: list[onnx.NodeProto] = []
+    for node in foreign.nodes:
+        if late.isdisjoint(node.input):
+            before.append(node)
+        else:
+            after.append(node)
+            late.update(node.output)
+    read = {i for n in foreign.rest.graph.node for i in n.input}
+    back = [o for n in after for o in n.output if o in read]
+    if back:
+        raise TrainingError(
+            f"tensor {back[0]!r} is computed from strings that are themselves computed, in the middle of the model; "
+            f"strings are looked up before a call, or written after it"
+        )
+    return before, after
 
-    Strings never reach JAX: they are looked up before a call.
-    """
-    inputs = {i.name: i for i in model.graph.input}
-    found = [
-        n for n in model.graph.node if n.op_type == "LabelEncoder" and n.domain == "ai.onnx.ml" and n.input[0] in inputs
-    ]
-    if not found:
-        return model, []
-    twin = ModelProto()
-    twin.CopyFrom(model)
-    kept = [n for n in model.graph.node if n not in found]
-    read = {i for n in kept for i in n.input}
-    del twin.graph.node[:]
-    twin.graph.node.extend(kept)
-    left = [i for i in model.graph.input if i.name in read or i.name not in {n.input[0] for n in found}]
-    del twin.graph.input[:]
-    twin.graph.input.extend(left)
-    for node in found:
-        info = onnx.ValueInfoProto()
-        info.CopyFrom(inputs[node.input[0]])
-        info.name = node.output[0]
-        info.type.tensor_type.elem_type = helper.np_dtype_to_tensor_dtype(_encoded(node, np.zeros(0, object)).dtype)
-        twin.graph.input.append(info)
-    return twin, found
+
+def _on_the_host(node: onnx.NodeProto, known: Mapping[str, Any], model: ModelProto) -> dict[str, Any]:
+    """{output: array} of one node of strings."""
+    arrays = {n: np.asarray(known[n]) for n in node.input if n in known}
+    if node.op_type == "LabelEncoder":
+        return {node.output[0]: _encoded(node, arrays[node.input[0]])}
+    stored = [t for t in model.graph.initializer if t.name in node.input]
+    infos = [helper.make_empty_tensor_value_info(n) for n in arrays]
+    results = [helper.make_empty_tensor_value_info(o) for o in node.output if o]
+    body = helper.make_graph([node], "strings", infos, results, stored)
+    part = helper.make_model(body, opset_imports=model.opset_import)
+    found = ReferenceEvaluator(part).run(None, arrays)
+    return dict(zip((o for o in node.output if o), found, strict=True))
 
 
 def _encoded(node: onnx.NodeProto, keys: Any) -> np.ndarray:
@@ -141,12 +166,20 @@ def is_ortvalue(value: Any) -> bool:
 
 
 def ortvalue(array: np.ndarray) -> Any:
-    """The array as an OrtValue of its own memory; as it is where onnxruntime is not installed."""
+    """The array as an OrtValue of its own memory; as it is where onnxruntime is not installed, or holds strings."""
     try:
         from onnxruntime import OrtValue
     except ImportError:
         return array
-    return OrtValue.ortvalue_from_numpy(np.array(array))
+    array = np.ascontiguousarray(array).reshape(np.shape(array))
+    if array.dtype.kind not in "fiub":
+        return array
+    # ortvalue_from_numpy borrows the array's memory, and what its numpy() gives outlives neither: `f(x).numpy()` would
+    # read freed memory.
+    value = OrtValue.ortvalue_from_shape_and_type(list(array.shape), array.dtype.type)
+    if array.size:
+        value.update_inplace(array)
+    return value
 
 
 def with_constants(model: ModelProto, arrays: Mapping[str, np.ndarray]) -> ModelProto:

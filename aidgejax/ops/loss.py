@@ -73,7 +73,16 @@ def likelihood(logp, labels, weights, reduction, ignore_index):
         loss = jnp.where(labels == ignore_index, 0, loss)
     if reduction == "none":
         return loss
-    return jnp.sum(loss) if reduction == "sum" else jnp.sum(loss) / jnp.sum(w)
+    return jnp.sum(loss) if reduction == "sum" else jnp.sum(loss) / _something(jnp.sum(w))
+
+
+def _something(total):
+    """The total, or 1 where there is nothing: a mean over nothing is 0, as is its gradient."""
+    return jnp.where(total == 0, 1, total)
+
+
+def _something_onnx(op, total):
+    return op.Where(op.Equal(total, 0.0), 1.0, total)
 
 
 def weights_at_labels(d_loss, labels, weights, reduction, ignore_index, like):
@@ -81,7 +90,7 @@ def weights_at_labels(d_loss, labels, weights, reduction, ignore_index, like):
     labels = jnp.asarray(labels)
     w = position_weights(labels, weights, ignore_index, like)
     if reduction == "mean":
-        d_loss = d_loss / jnp.sum(w)
+        d_loss = d_loss / _something(jnp.sum(w))
     w = jnp.expand_dims(w * d_loss, 1)
     classes = jnp.arange(like.shape[1], dtype=labels.dtype).reshape(-1, *[1] * (labels.ndim - 1))
     return w, jnp.where(jnp.expand_dims(labels, 1) == classes, w, 0)
@@ -103,7 +112,9 @@ def weights_at_labels_onnx(op, d_loss, labels, weights, reduction, ignore_index,
     hit = op.CastLike(hit, like)
     w = hit if weights is None else op.Mul(hit, op.Reshape(weights, (-1, *positions)))
     if reduction == "mean":
-        d_loss = op.Div(d_loss, op.ReduceSum(w, keepdims=0))
+        total = op.ReduceSum(w, keepdims=0)
+        some = weights is None and ignore_index is None  # every row counts then
+        d_loss = op.Div(d_loss, total if some else _something_onnx(op, total))
     elif reduction == "none":
         d_loss = op.Unsqueeze(d_loss, (1,))
     w = op.Mul(w, d_loss)
@@ -118,7 +129,7 @@ def class_weights_vjp(op, logp, labels, weights, loss, d_loss, reduction, ignore
     if reduction == "mean":
         ones = op.Sub(op.ZerosLike(logp), 1.0)
         total = op.NegativeLogLikelihoodLoss(ones, labels, weights, reduction="sum", ignore_index=ignore_index)
-        each = op.Div(op.Sub(each, loss), total)
+        each = op.Div(op.Sub(each, loss), _something_onnx(op, total))
     each = op.Mul(each, d_loss)
     at_label = op.Neg(op.NegativeLogLikelihoodLossGrad(each, logp, labels, reduction="none", ignore_index=ignore_index))
     positions = tuple(range(2, logp.rank))
@@ -136,8 +147,8 @@ def nll_vjp(op, input, target, weight, loss, d_loss, *, reduction, ignore_index)
 def negative_log_likelihood_loss(input, target, weight=None, *, ignore_index=None, reduction="mean"):
     """-weight[target] * input at target, reduced.  f[n, c, *d], i[n, *d], f[c] -> f[] or f[n, *d].
 
-    input: log-probabilities.  mean: divided by the sum of the weights of what is not ignored.  A target that is
-    neither a class nor ignored makes NaN.  ONNX NegativeLogLikelihoodLoss-13.
+    input: log-probabilities.  mean: divided by the sum of the weights of what is not ignored (0 where all is).
+    A target that is neither a class nor ignored makes NaN.  ONNX NegativeLogLikelihoodLoss-13.
     """
     check_labels(input, target, weight, reduction)
     return likelihood(input, target, weight, reduction, ignore_index)
@@ -190,7 +201,8 @@ def softmax_cross_entropy_vjp(op, scores, labels, weights, loss, logp, d_loss, d
 def softmax_cross_entropy_loss(scores, labels, weights=None, *, ignore_index=None, reduction="mean"):
     """-weights[label] * logp[label], logp = log softmax(scores).  f[n, c, *d], i[n, *d], f[c] -> f[], f[n, c, *d].
 
-    reduction: none gives f[n, *d]; mean divides by the sum of the weights of what is not ignored (NaN where all is).
+    reduction: none gives f[n, *d]; mean divides by the sum of the weights of what is not ignored (0 where all is; ONNX
+    leaves that open, and a batch of nothing but padding should move nothing).
     A label that is neither a class nor ignored makes NaN.  ONNX SoftmaxCrossEntropyLoss-13.
     """
     check_labels(scores, labels, weights, reduction)

@@ -48,7 +48,12 @@ def nll(logp, labels, weights, ignore_index, reduction):
         total += w
     if reduction == "none":
         return loss
-    return loss.sum() if reduction == "sum" else loss.sum() / total
+    return loss.sum() if reduction == "sum" else loss.sum() / something(total)
+
+
+def something(total):
+    """What a mean divides by: the mean over nothing is 0."""
+    return total if total != 0 else 1
 
 
 def nll_gradient(d_loss, logp, labels, weights, ignore_index, reduction):
@@ -58,7 +63,7 @@ def nll_gradient(d_loss, logp, labels, weights, ignore_index, reduction):
     total = sum(weight(label) for _, label in counted) if reduction == "mean" else 1
     for (n, *d), label in counted:
         dy = d_loss[(n, *d)] if reduction == "none" else d_loss
-        dx[(n, label, *d)] = -weight(label) * dy / total
+        dx[(n, label, *d)] = -weight(label) * dy / something(total)
     return dx
 
 
@@ -74,7 +79,7 @@ def class_weights_gradient(d_loss, logp, labels, weights, ignore_index, reductio
         if reduction == "none":
             dw[label] += d_loss[(n, *d)] * each
         else:
-            dw[label] += d_loss * (each if reduction == "sum" else (each - mean) / total)
+            dw[label] += d_loss * (each if reduction == "sum" else (each - mean) / something(total))
     return dw
 
 

@@ -9,12 +9,17 @@
 
 What FlatBuffers cannot address, 2 GiB and more, stands in a second file, `<checkpoint>.data`.
 
+What we write has a checksum besides: MAGIC and a SHA-256 of everything else, the second file included, in bytes that no
+table points to, so that ONNX Runtime passes over them.  Where MAGIC stands the sum is compared; a file without it, such
+as ONNX Runtime's own, is read as it is.
+
 The slots are read and written by number, in the order above.  A file is believed as little as an ONNX file is: every
 offset is checked against what the file holds.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -32,6 +37,7 @@ from ..tensors import dtype_name
 
 IDENTIFIER, VERSION = b"ODTC", 2
 LARGEST = (1 << 31) - (1 << 20)  # what FlatBuffers can address
+MAGIC, SEAL = b"\x93ajsum1\n", 48  # after the identifier: MAGIC, 32 bytes of SHA-256, 1 if of two files, padding
 SMALL, ALIGNMENT = 1024, 64  # bytes of what never goes to a second file; where tensors begin there
 Property = int | float | str
 
@@ -74,7 +80,7 @@ def write_checkpoint(checkpoint: OrtCheckpoint, path: str) -> None:
             for name, offset in offsets.items():
                 f.seek(offset)
                 np.ascontiguousarray(arrays[name]).tofile(f)
-    write_atomically(data, path)
+    write_atomically(_sealed(data, f"{path}.data" if offsets else None), path)
 
 
 def to_bytes(checkpoint: OrtCheckpoint, offsets: Mapping[str, int] | None = None) -> bytes:
@@ -97,6 +103,36 @@ def to_bytes(checkpoint: OrtCheckpoint, offsets: Mapping[str, int] | None = None
     root = _table(b, 4, {0: ("Int32", VERSION), 1: module, 2: groups, 3: bag})
     b.Finish(root, file_identifier=IDENTIFIER)
     return bytes(b.Output())
+
+
+def _sealed(data: bytes, outside: str | None) -> bytes:
+    """The file with its checksum.  Offsets inside are relative, so only that of the root changes."""
+    root = int.from_bytes(data[:4], "little") + SEAL
+    head = root.to_bytes(4, "little") + data[4:8] + MAGIC
+    rest = bytes([outside is not None]).ljust(SEAL - len(MAGIC) - 32, b"\0") + data[8:]
+    return head + _checksum(head, rest, outside) + rest
+
+
+def _checksum(head: bytes, rest: bytes, outside: str | None) -> bytes:
+    whole = hashlib.sha256(head + rest)
+    if rest[:1] == b"\1" and outside is not None and os.path.exists(outside):
+        with open(outside, "rb") as f:
+            whole.update(hashlib.file_digest(f, "sha256").digest())
+    return whole.digest()
+
+
+def _check_sum(data: bytes, what: str, outside: str | None) -> None:
+    """Raise CheckpointError where a file that has a checksum holds other bytes than were written."""
+    at, end = 8 + len(MAGIC), 8 + len(MAGIC) + 32
+    found = data.find(MAGIC, 0, 256)
+    two_files = data[end : end + 1] == b"\1"
+    if found < 0 or found == 8 and two_files and not os.path.exists(outside or ""):  # that is reported where it is read
+        return
+    if found != 8 or data[at:end] != _checksum(data[:at], data[end:], outside):
+        raise CheckpointError(
+            f"{what} is damaged: its checksum is not that of its bytes{' and of its .data file' if two_files else ''}. "
+            f"Copy it again, or go back to an earlier one"
+        )
 
 
 def _module_state(b: Any, checkpoint: OrtCheckpoint, offsets: Mapping[str, int]) -> int:
@@ -174,6 +210,7 @@ def from_bytes(data: bytes, what: str = "the checkpoint", outside: str | None = 
             f"{what} is not a checkpoint of ONNX Runtime training: expected the identifier "
             f"{IDENTIFIER.decode()!r} at byte 4, got {bytes(data[4:8])!r}"
         )
+    _check_sum(data, what, outside)
     root = _Table(data, int.from_bytes(data[:4], "little"), what)
     version = root.number(0, types.Int32Flags)
     if version != VERSION:

@@ -18,7 +18,7 @@ from ...simulator.configs import InferenceRPUConfig
 from ._bridge import finished, tensor_of
 from ._compiled import LayerSpec, compiled, compiled_post_update
 from ._holder import Holder, context_of
-from ._module import in_torch, is_tensor, torch_in_use
+from ._module import check_arrays, in_torch, is_tensor, torch_in_use
 from ._tile import TileModuleArray, kind_of_tile, module_list
 from ._torch_call import in_order, torch_call
 from .base import AnalogLayerBase
@@ -318,15 +318,20 @@ class TiledLayer(AnalogLayerBase, Holder):
     def load_state_dict(self, state_dict: Any, *args: Any, **kwargs: Any) -> Any:
         if in_torch():
             return super().load_state_dict(state_dict, *args, **kwargs)
-        own = {*self.params, *self.state}
-        missing = own ^ (set(state_dict) - {"noise_draw"})
-        if missing:
-            raise TileError(f"a state of this layer has {sorted(own)}; these do not match: {sorted(missing)}")
-        for name in own:
+        self.check_state_dict(state_dict)
+        for name in (*self.params, *self.state):
             self._write(name, jnp.asarray(state_dict[name]))
         if "noise_draw" in state_dict:
             self.go_on_from(*state_dict["noise_draw"])
         return None
+
+    def check_state_dict(self, state_dict: dict[str, Any], where: str = "this layer") -> None:
+        """Raise TileError unless names, shapes and dtypes are those of the layer's own state."""
+        held = {k: v for k, v in state_dict.items() if k != "noise_draw"}
+        check_arrays({**self.params, **self.state}, held, where)
+        draws = np.asarray(state_dict.get("noise_draw", (0, 0)))
+        if draws.shape != (2,) or draws.dtype.kind not in "iu":
+            raise TileError(f"the state for {where}: noise_draw is {draws.dtype}{list(draws.shape)}, expected int64[2]")
 
     def draws(self) -> tuple[int, int]:
         """(seed, number of calls): where the layer's noise stands."""

@@ -12,6 +12,10 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
+from ...exceptions import TileError
+
 ON_ADOPTION: list[Callable[[Any], None]] = []
 """What else becomes torch's then: called with the module torch."""
 
@@ -80,13 +84,42 @@ class ArrayModule:
         return {f"{n}.{k}": v for n, child in self.named_children() for k, v in child.state_dict().items()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """All of it or, where a name, shape or dtype differs, TileError and nothing."""
+        self.check_state_dict(state_dict)
+        for child, mine, _ in self._shares(state_dict):
+            child.load_state_dict(mine)
+
+    def check_state_dict(self, state_dict: dict[str, Any], where: str = "this module") -> None:
+        """Raise TileError unless names, shapes and dtypes are those of the module's own state."""
+        names = [f"{name}." for name, _ in self.named_children()]
+        strange = [k for k in state_dict if not any(k.startswith(n) for n in names)]
+        if strange:
+            raise TileError(f"the state for {where} holds {', '.join(map(repr, strange[:8]))}, which it does not have")
+        for child, mine, name in self._shares(state_dict):
+            child.check_state_dict(mine, f"{name!r}")
+
+    def _shares(self, state_dict: dict[str, Any]) -> Iterator[tuple[Any, dict[str, Any], str]]:
+        """(child, what of the state is its, its name), of the children that hold anything or are given anything."""
         for name, child in self.named_children():
             mine = {k[len(name) + 1 :]: v for k, v in state_dict.items() if k.startswith(f"{name}.")}
             if mine or child.state_dict():
-                child.load_state_dict(mine)
+                yield child, mine, name
 
     def to_torch(self) -> None:
         """Called once, when torch.nn.Module takes the place of this class: move what is held into it."""
+
+
+def check_arrays(own: dict[str, Any], given: dict[str, Any], where: str) -> None:
+    """Raise TileError unless `given` has the names, shapes and dtypes of `own`."""
+    wrong = [f"{k!r} is missing" for k in own if k not in given]
+    wrong += [f"{k!r} is not of it" for k in given if k not in own]
+    for k in own:
+        if k in given:
+            want, got = np.asarray(own[k]), np.asarray(given[k])
+            if (want.shape, want.dtype) != (got.shape, got.dtype):
+                wrong.append(f"{k!r} is {got.dtype}{list(got.shape)}, expected {want.dtype}{list(want.shape)}")
+    if wrong:
+        raise TileError(f"the state does not fit {where}: {'; '.join(wrong[:8])}. Nothing was loaded")
 
 
 class Module(ArrayModule):

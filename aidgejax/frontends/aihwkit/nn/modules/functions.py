@@ -13,7 +13,7 @@ import numpy as np
 from .....execution.program import Program, make_program
 from .....graph import Graph
 from ...exceptions import TileError
-from ._module import Module, adopt_torch, in_torch, is_tensor
+from ._module import Module, adopt_torch, check_arrays, in_torch, is_tensor
 
 Arrays = dict[str, Any]
 
@@ -89,9 +89,14 @@ class Function(Module):
     def load_state_dict(self, state_dict: Any, *args: Any, **kwargs: Any) -> Any:
         if in_torch():
             return super().load_state_dict(state_dict, *args, **kwargs)
+        self.check_state_dict(state_dict)
         self.held = {k: jnp.asarray(state_dict[k]) for k in self.held}
         self.moving = {k: jnp.asarray(state_dict[k]) for k in self.moving}
         return None
+
+    def check_state_dict(self, state_dict: dict[str, Any], where: str = "this layer") -> None:
+        """Raise TileError unless names, shapes and dtypes are those of the layer's own state."""
+        check_arrays({**self.held, **self.moving}, state_dict, where)
 
 
 @lru_cache(maxsize=512)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ class Source:
 
     path, digest: where the file is, and its SHA-256; model: the bytes instead, of one that was no file.
     plain: the graph as it was read.  opset, ir: the versions that the file names.
+    packed: {tensor: as it was read} of those that the file holds in another form, such as several integers in a byte.
     """
 
     plain: Graph
@@ -33,20 +34,25 @@ class Source:
     path: str | None = None
     digest: str = ""
     model: bytes | None = None
+    packed: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
-def source_of(given: Any, model: ModelProto, graph: Graph) -> Source | None:
-    """What to remember of a model that is read; None where its data is in other files."""
+def source_of(given: Any, model: ModelProto, graph: Graph, packed: Iterable[str] = ()) -> Source | None:
+    """What to remember of a model that is read; None where its data is in other files.
+
+    packed: the tensors that the graph holds in another form than the file.
+    """
+    kept = {name: graph.producers[name].data for name in packed if name in graph.producers}
     opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
     plain = graph.copy()
     plain.producers = {}
     if isinstance(given, str | os.PathLike):
-        return Source(plain, opset, model.ir_version, os.path.abspath(given), _digest(os.fspath(given)))
+        return Source(plain, opset, model.ir_version, os.path.abspath(given), _digest(os.fspath(given)), None, kept)
     size = given.ByteSize() if isinstance(given, ModelProto) else len(given)
     if size > LARGEST_KEPT:
         return None
     data = given.SerializeToString() if isinstance(given, ModelProto) else bytes(given)
-    return Source(plain, opset, model.ir_version, model=data)
+    return Source(plain, opset, model.ir_version, model=data, packed=kept)
 
 
 def _digest(path: str) -> str:
@@ -68,7 +74,15 @@ def why_not(graph: Graph, source: Any) -> str:
     changed = next(
         (n.name for n, m in zip(graph.nodes, plain.nodes, strict=True) if n is not m and not _same(n, m)), ""
     )
-    return f"node {changed!r} was changed" if changed else ""
+    if changed:
+        return f"node {changed!r} was changed"
+    packed = next((n for n, a in source.packed.items() if not _as_read(graph, n, a)), "")
+    return f"{packed!r} was changed, which the file holds in the form of its kernel" if packed else ""
+
+
+def _as_read(graph: Graph, name: str, array: np.ndarray) -> bool:
+    p = graph.producers.get(name)
+    return p is not None and (p.data is array or np.array_equal(p.data, array))
 
 
 def _same(n: Any, m: Any) -> bool:
@@ -101,6 +115,8 @@ def patched(graph: Graph, source: Source) -> ModelProto:
     stored = dict(_tensors(model.graph))
     for p in graph.producers.values():
         held = stored.get(p.name)
+        if p.name in source.packed:
+            continue
         if held is None:
             if p.role != "constant":
                 raise ModelFileError(f"the file has no tensor {p.name!r} to patch: write with patch=False")

@@ -158,6 +158,7 @@ def qlinear_matmul_onnx(op, a, a_scale, a_zero_point, b, b_scale, b_zero_point, 
     onnx=("", 10),
     vjp=qlinear_matmul_vjp,
     decompose=qlinear_matmul_onnx,
+    settings=("a_scale", "a_zero_point", "b_scale", "b_zero_point", "y_scale", "y_zero_point"),
     straight_through="passes",
     flops=lambda inputs, outputs, attributes: matmul_flops((inputs[0], inputs[3]), outputs, attributes),
 )
@@ -201,10 +202,10 @@ def qlinear_conv_vjp(
     return op.Mul(dx, sx), None, None, op.Mul(dw, sw), None, None, None, None, None
 
 
-def qlinear_conv_onnx(op, x, x_scale, x_zero_point, w, w_scale, w_zero_point, y_scale, y_zero_point, B, **how):
+def qlinear_conv_onnx(op, x, x_scale, x_zero_point, w, w_scale, w_zero_point, y_scale, y_zero_point, B=None, **how):
     bias = None
     if B is not None:
-        bias = op.Mul(op.CastLike(B, x_scale), op.Mul(op.Reshape(x_scale, ()), w_scale))
+        bias = op.DequantizeLinear(B, op.Mul(op.Reshape(x_scale, ()), w_scale), axis=0)
     x, w = op.DequantizeLinear(x, x_scale, x_zero_point), op.DequantizeLinear(w, w_scale, w_zero_point, axis=0)
     return op.QuantizeLinear(op.Conv(x, w, bias, **how), y_scale, y_zero_point)
 
@@ -214,6 +215,7 @@ def qlinear_conv_onnx(op, x, x_scale, x_zero_point, w, w_scale, w_zero_point, y_
     onnx=("", 10),
     vjp=qlinear_conv_vjp,
     decompose=qlinear_conv_onnx,
+    settings=("x_scale", "x_zero_point", "w_scale", "w_zero_point", "y_scale", "y_zero_point"),
     layout=((0,), (0,)),
     flops=lambda inputs, outputs, attributes: conv_flops((inputs[0], inputs[3]), outputs, attributes),
     straight_through="passes",

@@ -18,7 +18,11 @@ import numpy as np
 from ..dtypes import DTYPES, ONNX_CODES
 from ..errors import GraphError
 from ..graph import Graph, Node, Producer, Value
+from ..ops import lookup
+from .constants import constant_value
+from .rewrite import replace_nodes
 
+BETWEEN_SCALES = ("QLinearConv", "QLinearMatMul")
 KEY = "aidgejax.float_weights"  # in the metadata: {float tensor: how to make integers of it}
 LEVELS = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-(1 << 15), (1 << 15) - 1), "uint16": (0, (1 << 16) - 1),
           "int4": (-8, 7), "uint4": (0, 15), "int2": (-2, 1), "uint2": (0, 3),
@@ -29,13 +33,16 @@ def float_weights(graph: Graph, names: Iterable[str] = ("*",)) -> Graph:
     """The graph whose integers behind DequantizeLinear are float parameters, rounded to the same grid as they train.
 
     names: names or patterns of the integer tensors that are meant.  Scales and zero points stay what they are.
+    QLinearConv and QLinearMatMul become the operator in floats between DequantizeLinear and QuantizeLinear.
     Raises GraphError where there are none.
     """
+    graph = replace_nodes(graph, lambda node: lookup(node.op).decompose if node.op in BETWEEN_SCALES else None)
     twin, made = graph.copy(), dict(json.loads(graph.metadata.get(KEY, "{}")))
     twin.nodes, found = [], False
     for node in graph.nodes:
         q = graph.producers.get(str(node.inputs[0])) if node.op == "DequantizeLinear" and node.inputs else None
-        scale, zero = (_constant(graph, node, k) for k in (1, 2))
+        node = node if q is None else _with_scale(graph, twin, node)
+        scale, zero = (_constant(twin, node, k) for k in (1, 2))
         wanted = q is not None and any(fnmatchcase(q.name, n) for n in names)
         if q is None or not wanted or q.data.dtype.name not in LEVELS or scale is None:
             twin.nodes.append(node)
@@ -114,6 +121,15 @@ def integer_weights(graph: Graph) -> Graph:
         if not (n.op == "QuantizeLinear" and n.outputs[0] in back)
     ]
     return twin
+
+
+def _with_scale(graph: Graph, twin: Graph, node: Node) -> Node:
+    """The node with its scale as a constant, where it is computed from constants, as a bias' is from two others."""
+    scale = node.inputs[1]
+    if not isinstance(scale, str) or scale in graph.producers or (v := constant_value(graph, scale)) is None:
+        return node
+    kept = twin.constant(twin.fresh(f"{node.inputs[0]}.scale"), v)
+    return replace(node, inputs=(node.inputs[0], kept.name, *node.inputs[2:]))
 
 
 def _constant(graph: Graph, node: Node, k: int) -> np.ndarray | None:

@@ -98,6 +98,8 @@ def _matrix(graph: Graph, writer: dict[str, Node], node: Node) -> str | None:
         return None
     name = node.inputs[1]
     source = writer.get(name)
+    while source is not None and source.op in ("Sub", "Gather"):  # a zero point apart, rows in another order
+        source = writer.get(str(source.inputs[0]))
     if source is not None and source.op == "DequantizeLinear":
         name = str(source.inputs[0])
     return name if name in graph.producers else None

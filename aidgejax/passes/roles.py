@@ -24,11 +24,14 @@ from ..ops.control_flow import is_control_flow
 Use = tuple[Node, int]
 QUANTIZED = "quantized weight"
 ASKED = "as was asked"
+GRID = "belongs to the grid of integers"  # noted by the reader
 WEIGHT, BIAS, GATE = "is a weight of its node", "is the bias of a layer", "is a scale or gate that is computed first"
 # Why a tensor is a weight even where a node brings it along instead of the file's list of weights.
 ANYWHERE = (WEIGHT, BIAS, GATE)
 SCALES, SHIFTS = ("Mul", "Div"), ("Add", "Sub")
 ELEMENTWISE = (*SCALES, *SHIFTS)
+# {operator: the inputs at which integers are weights that passes.float_weights can make floats of}
+QUANTIZED_AT = {"DequantizeLinear": (0,), "QLinearConv": (3, 8), "QLinearMatMul": (0, 3)}
 # What a tensor passes through on the way from the graph's input to the first layer without being changed by weights.
 HANDED_ON = ("Identity", "Cast", "CastLike", "Transpose", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Pad", "Resize")
 # What turns a stored number into the one that is used: nobody stores a constant of an architecture like that.
@@ -167,6 +170,7 @@ class _Structure:
         self.writer = graph.writer()
         self.from_input = self._from_input()
         self.fixed = self._deciding()
+        self.settled = self._settled()
         self.preprocessing = self._preprocessing()
 
     def decided(self) -> dict[str, Decided]:
@@ -176,15 +180,19 @@ class _Structure:
         uses, data = self.uses.get(p.name, []), p.data
         if not uses:
             return Decided("constant", "is read by nobody")
+        if p.why == GRID:
+            return Decided("constant", GRID)
         if not is_float(data):
-            if any(n.op == "DequantizeLinear" and k == 0 for n, k in uses) and p.name not in self.fixed:
-                return Decided("constant", "is integers behind DequantizeLinear", QUANTIZED)
+            op = next((n.op for n, k in uses if k in QUANTIZED_AT.get(n.op, ())), "")
+            if op and p.name not in self.fixed:
+                where = "behind" if op == "DequantizeLinear" else "of"
+                return Decided("constant", f"is integers {where} {op}", QUANTIZED)
             return Decided("constant", "is integers")
         if any(k in lookup(n.op).updates for n, k in uses):
             return Decided("buffer", "is a running statistic")
         if p.name in self.fixed:
             return Decided("constant", "decides a shape")
-        if all(_reads(n, k, "settings") for n, k in uses):
+        if p.name in self.settled:
             return Decided("constant", "is a setting of its node")
         if p.name in self.preprocessing:
             return Decided("constant", "normalizes the graph's input")
@@ -268,6 +276,21 @@ class _Structure:
             if found.intersection(node.output_names) and not operator.shape_only:
                 found.update(i for i in node.input_names if i not in self.from_input)
         return found
+
+    def _settled(self) -> set[str]:
+        """What reaches nothing but settings of nodes, on a way that passes no data."""
+        found: set[str] = set()
+        for node in reversed(self.graph.nodes):
+            for name in node.output_names:
+                if name not in self.from_input and self._only_settings(name, found):
+                    found.add(name)
+        return found | {name for name in self.graph.producers if self._only_settings(name, found)}
+
+    def _only_settings(self, name: str, found: set[str]) -> bool:
+        uses = self.uses.get(name, [])
+        return bool(uses) and all(
+            _reads(n, k, "settings") or (not is_control_flow(n) and found.issuperset(n.output_names)) for n, k in uses
+        )
 
     def _preprocessing(self) -> set[str]:
         """Constants of the arithmetic between the graph's input and its first layer, where that normalizes."""

@@ -1,12 +1,4 @@
-"""Operators of com.microsoft, which exporters and onnxruntime's optimizer write, decomposed into standard ones.
-
-    @contrib("QuickGelu")
-    def quick_gelu(op, x, *, alpha=1.702):
-        return op.Mul(x, op.Sigmoid(op.Mul(x, alpha)))
-
-A function gets the node's inputs by position and its attributes by keyword, and returns its outputs.  `shaped`
-functions ask for the shape of an input.  What each means is onnxruntime's, against which the tests check it.
-"""
+"""Operators of com.microsoft, which exporters and onnxruntime's optimizer write, decomposed into standard ones."""
 
 from __future__ import annotations
 
@@ -17,24 +9,24 @@ from typing import Any
 from ...errors import AidgeJaxError, ModelFileError
 from ...graph import Graph, Node, Value
 from ...passes.rewrite import replace_nodes, with_shapes
-from .contrib import attention, layers, quantized
-from .contrib.registry import CONTRIB, SHAPED, Unread
+from .contrib import attention, layers, layouts, quantized
+from .contrib.registry import CONTRIB, SHAPED, Unread, contrib_key
+from .packed_weights import unpacked
 
-MINE = "com.microsoft"
-FAMILIES = (attention, layers, quantized)  # importing them fills CONTRIB
-# Written by onnxruntime's tools in the default domain, where ONNX does not have them.
-UNDER_ANY_NAME = ("SimplifiedLayerNormalization", "SkipSimplifiedLayerNormalization", "SkipLayerNormalization")
+FAMILIES = (attention, layers, layouts, quantized)  # importing them fills CONTRIB
 
 
 def is_contrib(domain: str, op_type: str) -> bool:
-    return op_type in CONTRIB and (domain == MINE or domain == "" and op_type in UNDER_ANY_NAME)
+    return contrib_key(domain, op_type) is not None
 
 
 def in_standard_operators(graph: Graph) -> Graph:
-    """The graph with the nodes of com.microsoft that are known here decomposed into operators of ONNX."""
-    while found := next((n for n in graph.nodes if is_contrib(n.domain, n.op)), None):
-        if found.op in SHAPED:
-            graph = replace_nodes(_with_shapes_before(graph, found), partial(_replacement_of, found))
+    """The graph with the nodes of other domains that are known here decomposed into operators of ONNX."""
+    graph = unpacked(graph)
+    while found := next(((n, k) for n in graph.nodes if (k := contrib_key(n.domain, n.op))), None):
+        node, key = found
+        if key in SHAPED:
+            graph = replace_nodes(_with_shapes_before(graph, node), partial(_replacement_of, node))
         else:
             graph = replace_nodes(graph, _replacement_without_shapes)
     return graph
@@ -45,23 +37,24 @@ def _replacement_of(one: Node, node: Node) -> Callable | None:
 
 
 def _replacement_without_shapes(node: Node) -> Callable | None:
-    return None if node.op in SHAPED else _replacement(node)
+    return None if contrib_key(node.domain, node.op) in SHAPED else _replacement(node)
 
 
 def _replacement(node: Node) -> Callable | None:
-    if not is_contrib(node.domain, node.op):
+    key = contrib_key(node.domain, node.op)
+    if key is None:
         return None
-    function = CONTRIB[node.op]
+    function = CONTRIB[key]
 
     def replacement(op: Any, *inputs: Any, **attributes: Any) -> Any:
         try:
             return function(op, *inputs, **attributes)
         except TypeError as e:
             raise ModelFileError(
-                f"node {node.name!r} ({node.op} of {MINE}) cannot be read: {str(e).split('() ', 1)[-1]}"
+                f"node {node.name!r} ({node.op} of {key[0]}) cannot be read: {str(e).split('() ', 1)[-1]}"
             ) from None
         except Unread as e:
-            raise ModelFileError(f"node {node.name!r} ({node.op} of {MINE}) cannot be read: {e}") from None
+            raise ModelFileError(f"node {node.name!r} ({node.op} of {key[0]}) cannot be read: {e}") from None
 
     return replacement
 

@@ -32,6 +32,7 @@ from .function_inlining import expanded_by_onnx, inlined
 from .graph_builder import Shapes, build, check_nodes, checked
 from .limits import check_sizes
 from .opset_upgrade import upgraded_by_rank
+from .packed_weights import packed_names
 from .pipelines import plain_pipeline
 from .validate import check_operators, check_shape, check_type, check_versions
 
@@ -111,7 +112,7 @@ def _read(
     whole = not any((*ends, shapes, values, batch)) and not external
     graph = _written_out(_with_values(graph, values))
     graph = _with_shapes(_with_decided_roles(graph, *roles), model, opset, batch)
-    graph.source = source_of(source, asked, graph) if whole else None
+    graph.source = source_of(source, asked, graph, packed_names(asked.graph)) if whole else None
     return graph
 
 

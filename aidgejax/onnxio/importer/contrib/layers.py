@@ -1,6 +1,8 @@
-"""Activations, normalization and products."""
+"""Activations, normalizations and products of com.microsoft in standard operators."""
 
-from .registry import Unread, contrib
+from __future__ import annotations
+
+from .registry import NUMBERS, Unread, activated, contrib, known_rank
 
 # ---- activations --------------------------------------------------------------------------------------
 
@@ -34,32 +36,6 @@ def bias_split_gelu(op, x, bias):
 @contrib("BiasAdd")
 def bias_add(op, x, bias, skip):
     return op.Add(op.Add(x, bias), skip)
-
-
-# {activation in a fused operator: the names of its numbers, in order}
-NUMBERS = {
-    "LeakyRelu": ("alpha",),
-    "Elu": ("alpha",),
-    "ThresholdedRelu": ("alpha",),
-    "HardSigmoid": ("alpha", "beta"),
-    "Selu": ("alpha", "gamma"),
-    "Relu": (),
-    "Tanh": (),
-    "Sigmoid": (),
-    "Softplus": (),
-    "Softsign": (),
-    "HardSwish": (),
-}
-
-
-def _activated(op, x, activation, numbers):
-    if not activation:
-        return x
-    if activation == "Clip":
-        return op.Clip(x, *map(float, numbers))
-    if activation not in NUMBERS:
-        raise Unread(f"its activation {activation!r} is none of Clip, {', '.join(NUMBERS)}")
-    return getattr(op, activation)(x, **dict(zip(NUMBERS[activation], numbers, strict=False)))
 
 
 # ---- normalization ------------------------------------------------------------------------------------
@@ -139,10 +115,97 @@ def fused_gemm(
 ):
     numbers = {"alpha": activation_alpha, "beta": activation_beta, "gamma": activation_gamma}
     given = [numbers[k] for k in NUMBERS.get(activation, ()) if numbers[k] is not None]
-    return _activated(op, op.Gemm(a, b, c, **how), activation, given)
+    return activated(op, op.Gemm(a, b, c, **how), activation, given)
 
 
 @contrib("FusedConv")
 def fused_conv(op, x, w, b=None, z=None, *, activation="", activation_params=(), **how):
     y = op.Conv(x, w, b, **how)
-    return _activated(op, y if z is None else op.Add(y, z), activation, activation_params)
+    return activated(op, y if z is None else op.Add(y, z), activation, activation_params)
+
+
+@contrib("GemmFastGelu")
+def gemm_fast_gelu(op, x, w, bias=None):
+    return fast_gelu(op, op.MatMul(x, w), bias)
+
+
+@contrib("FusedMatMulActivation")
+def fused_matmul_activation(
+    op,
+    a,
+    b,
+    *,
+    activation,
+    activation_alpha=None,
+    activation_beta=None,
+    activation_gamma=None,
+    activation_axis=-1,
+    **how,
+):
+    y = fused_matmul(op, a, b, **how)
+    if activation == "Softmax":
+        return op.Softmax(y, axis=activation_axis)
+    numbers = {"alpha": activation_alpha, "beta": activation_beta, "gamma": activation_gamma}
+    given = [numbers[k] for k in NUMBERS.get(activation, ()) if numbers[k] is not None]
+    return activated(op, y, activation, given)
+
+
+# ---- a bias and what follows it -----------------------------------------------------------------------
+
+
+@contrib("BiasSoftmax", shaped=True)
+def bias_softmax(op, x, bias, *, is_inner_broadcast, axis=1):
+    """Over all axes from this one on."""
+    rank = known_rank(x, "data")
+    y = op.Add(x, bias)
+    if axis % rank == rank - 1:
+        return op.Softmax(y, axis=-1)
+    return op.Reshape(op.Softmax(op.Flatten(y, axis=axis), axis=-1), op.Shape(y))
+
+
+@contrib("BiasDropout")
+def bias_dropout(op, x, bias, residual=None, ratio=None, training_mode=None, *, seed=None):
+    y, mask = op.Dropout(op.Add(x, bias), ratio, training_mode, outputs=2)
+    return y if residual is None else op.Add(y, residual), mask
+
+
+# ---- older or wider forms of standard operators -------------------------------------------------------
+
+
+@contrib("Trilu")
+def trilu(op, x, k=None, *, upper=1):
+    return op.Trilu(x, k, upper=upper)
+
+
+@contrib("Pad")
+def pad(op, x, pads, value=None, *, mode="constant"):
+    return op.Pad(x, pads, value, mode=mode)
+
+
+@contrib("Range")
+def range_(op, start, limit, delta=None):
+    return op.Range(start, limit, 1 if delta is None else delta)
+
+
+@contrib("ExpandDims")
+def expand_dims(op, x, axis):
+    return op.Unsqueeze(x, op.Reshape(axis, (1,)))
+
+
+@contrib("GatherND")
+def gather_nd(op, x, indices):
+    return op.GatherND(x, indices)
+
+
+@contrib("GridSample")
+def grid_sample(op, x, grid, *, mode="bilinear", padding_mode="zeros", align_corners=0):
+    mode = {"bilinear": "linear", "bicubic": "cubic"}.get(mode, mode)
+    return op.GridSample(x, grid, mode=mode, padding_mode=padding_mode, align_corners=align_corners)
+
+
+@contrib("CDist")
+def cdist(op, a, b, *, metric="sqeuclidean"):
+    """Distances of every row of a to every row of b."""
+    difference = op.Sub(op.Unsqueeze(a, (1,)), op.Unsqueeze(b, (0,)))
+    square = op.ReduceSum(op.Mul(difference, difference), (2,), keepdims=0)
+    return op.Sqrt(square) if metric == "euclidean" else square

@@ -11,13 +11,15 @@ from aidgejax.passes.recompute import boundaries, kept_tensors
 ROWS, WIDTH, BLOCKS = 512, 64, 6
 
 
-def residual_network(dropout=False):
+def residual_network(dropout=False, gated=False):
+    """gated: two element-wise results that the gradient reads stand on each product, and not one."""
     rng = np.random.default_rng(0)
     g = aj.Graph("residual")
     h = g.input("x", ("N", WIDTH))
     weight = lambda name: g.parameter(name, rng.normal(0, 0.1, (WIDTH, WIDTH)).astype(np.float32))
     for k in range(BLOCKS):
         y = g.op.Tanh(g.op.MatMul(h, weight(f"w{k}"), name=f"product{k}"), name=f"tanh{k}")
+        y = g.op.Mul(y, g.op.Exp(g.op.Neg(g.op.Mul(y, y)))) if gated else y
         y = g.op.Dropout(y, 0.2, name=f"dropout{k}") if dropout else y
         h = g.op.Add(h, g.op.Sigmoid(g.op.MatMul(y, weight(f"v{k}"), name=f"second{k}")), name=f"block{k}")
     g.output(h)
@@ -43,14 +45,21 @@ def plain():
     return compiled(residual_network())
 
 
-@pytest.mark.parametrize(
-    ("policy", "options", "share"), [("blocks", {}, 0.7), ("blocks", {"every": 3}, 0.7), ("products", {}, 1.0)]
-)
+@pytest.mark.parametrize(("policy", "options", "share"), [("blocks", {}, 0.7), ("blocks", {"every": 3}, 0.7)])
 def test_equal_gradients_in_less_memory(plain, policy, options, share):
     grads, temporaries = compiled(recompute(residual_network(), policy, **options))
     for name, exact in plain[0].items():
         np.testing.assert_allclose(grads[name], exact, rtol=1e-5, atol=1e-7, err_msg=name)
     assert temporaries <= share * plain[1]
+
+
+def test_all_but_products_pays_where_several_results_stand_on_each():
+    """Beside a single Tanh nothing is won: its gradient reads what it wrote, and keeping the product costs as much."""
+    exact, before = compiled(residual_network(gated=True))
+    grads, after = compiled(recompute(residual_network(gated=True), "products"))
+    for name in exact:
+        np.testing.assert_allclose(grads[name], exact[name], rtol=1e-5, atol=1e-7, err_msg=name)
+    assert after <= 0.8 * before, (after, before)
 
 
 def test_the_gradient_reads_only_what_is_kept():

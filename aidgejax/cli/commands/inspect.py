@@ -5,8 +5,15 @@ from __future__ import annotations
 import argparse
 
 from ... import onnxio
+from ...execution.program import make_program
+from ...passes.precision import COMPUTE, precision
+from ...passes.recompute import recompute
 from ...tools.inspect import inspect
+from ...tools.step_memory import StepMemory, step_memory
 from ...tools.summary import summary
+from ...tools.train import read_for_training
+from ..arguments import count
+from ..optimizers import rules
 
 HELP = "print a model, its parameter and FLOP counts"
 
@@ -15,10 +22,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="M.onnx")
     parser.add_argument("--gradient", action="store_true", help="the backward graph too")
     parser.add_argument("--layers", action="store_true", help="a table by layer instead of the graph")
+    parser.add_argument("--training", action="store_true", help="the bytes of a training step, before compiling it")
+    parser.add_argument("--batch-size", type=count(1), default=32, help="of --training (default: 32)")
+    parser.add_argument("--optimizer", choices=sorted(rules()), default="adam", help="of --training (default: adam)")
+    parser.add_argument("--precision", choices=COMPUTE, default="float32", help="of --training (default: float32)")
+    parser.add_argument(
+        "--recompute",
+        default="none",
+        metavar="POLICY",
+        help="of --training: none, blocks, products, or a number of bytes (default: none)",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
+    if args.training:
+        print(_training(args))
+        return
     if args.layers:
         print(summary(onnxio.read(args.model)))
         return
     print(inspect(onnxio.read(args.model), gradient=args.gradient))
+
+
+def _training(args: argparse.Namespace) -> StepMemory:
+    """The step without its loss, whose tensors are few."""
+    graph, _ = read_for_training(args.model)
+    sizes = {v.shape[0]: args.batch_size for v in graph.inputs.values() if v.shape and isinstance(v.shape[0], str)}
+    policy = int(args.recompute) if args.recompute.isdigit() else args.recompute
+    graph = recompute(precision(graph, args.precision), policy, sizes=sizes)
+    return step_memory(make_program(graph, training=True), rules()[args.optimizer](), sizes=sizes)

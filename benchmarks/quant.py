@@ -21,6 +21,7 @@ NETS = {
     "lenet 28x28": lambda seed=0: aj.zoo.lenet(28, seed=seed),
     "resnet8 32x32": lambda seed=0: aj.zoo.resnet8(size=32, seed=seed),
     "mobilenet_v1 48x48": lambda seed=0: aj.zoo.mobilenet_v1(size=48, seed=seed),
+    "ds_cnn 49x10": lambda seed=0: aj.zoo.ds_cnn(seed=seed),
 }
 
 

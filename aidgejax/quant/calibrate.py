@@ -95,16 +95,16 @@ def distributions(graph: Graph, quantizers: list[Node], data: Batches) -> dict[s
     watch.inputs = {k: v for k, v in watch.inputs.items() if k in used}
     program = make_program(watch, wrt=[], training=False)
 
-    def look(state: dict[str, Histogram], batch: dict[str, Any]) -> dict[str, Histogram]:
-        seen, _, _ = program.forward(watch.params, watch.buffers, batch, jax.random.key(0), save=False)
-        return {t: histogram.add(h, seen[t]) for t, h in state.items()}
+    def look(state: Histogram, params: Any, buffers: Any, batch: dict[str, Any]) -> Histogram:
+        seen, _, _ = program.forward(params, buffers, batch, jax.random.key(0), save=False)
+        return histogram.add(state, [seen[t] for t in watch.outputs])
 
-    step: Callable[..., dict[str, Histogram]] = jax.jit(look, donate_argnums=0)
-    state = {t: histogram.empty() for t in watch.outputs}
-    state = jax.tree.map(lambda a: a.copy(), state)
+    step: Callable[..., Histogram] = jax.jit(look, donate_argnums=0)
+    held = histogram.empty(len(watch.outputs))
     for batch in each_batch(watch, data):
-        state = step(state, batch)
-    state = jax.device_get(state)
+        held = step(held, watch.params, watch.buffers, batch)
+    held = jax.device_get(held)
+    state = {t: Histogram(*(field[k] for field in held)) for k, t in enumerate(watch.outputs)}
     bad = [t for t, h in state.items() if not np.isfinite([h.low, h.high]).all()]
     if bad:
         raise GraphError(f"graph {graph.name!r}: {Value(bad[0])} is not finite on the calibration data")

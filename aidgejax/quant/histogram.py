@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -23,30 +24,39 @@ class Histogram(NamedTuple):
     size: jax.Array
 
 
-def empty() -> Histogram:
-    return Histogram(jnp.zeros((2, BINS)), *(jnp.float32(k) for k in (2.0**-100, np.inf, -np.inf, 0, 0)))
+def empty(count: int) -> Histogram:
+    """As many histograms, stacked: every field has a first axis of this size."""
+    ends = (jnp.full(count, k, jnp.float32) for k in (2.0**-100, np.inf, -np.inf, 0, 0))
+    return Histogram(jnp.zeros((count, 2, BINS)), *ends)
 
 
-def add(h: Histogram, x: jax.Array) -> Histogram:
-    """The histogram with the elements of x; where they lie beyond it, neighbouring bins are merged first."""
-    x = x.reshape(-1).astype(jnp.float32)
-    most = jnp.max(jnp.abs(x), initial=0.0)
+def add(h: Histogram, tensors: Sequence[jax.Array]) -> Histogram:
+    """The histograms with the elements of one tensor each; where they lie beyond one, its bins are merged first.
+
+    One scatter for all tensors: each costs compile time.
+    """
+    flat = [x.reshape(-1).astype(jnp.float32) for x in tensors]
+    most = jnp.stack([jnp.max(jnp.abs(x), initial=0.0) for x in flat])
     _, now = jnp.frexp(h.top)
     _, want = jnp.frexp(most)
     # most lies from 2^(want - 1) to 2^want, top is 2^(now - 1)
     shift = jnp.maximum(want + 1 - now, 0)
     top = h.top * jnp.exp2(shift.astype(jnp.float32)).round()
-    moved = jnp.right_shift(jnp.arange(BINS), jnp.minimum(shift, 31))
-    counts = jnp.zeros_like(h.counts).at[:, moved].add(h.counts)
-    at = jnp.minimum((jnp.abs(x) / top * BINS).astype(jnp.int32), BINS - 1)
-    counts = counts.at[(x >= 0).astype(jnp.int32), at].add(1.0)
+    which = jnp.arange(len(flat))[:, None]
+    moved = jnp.right_shift(jnp.arange(BINS)[None], jnp.minimum(shift, 31)[:, None])
+    counts = jnp.zeros_like(h.counts).at[which, :, moved].add(jnp.swapaxes(h.counts, 1, 2))
+    at = []
+    for k, x in enumerate(flat):
+        place = jnp.minimum((jnp.abs(x) / top[k] * BINS).astype(jnp.int32), BINS - 1)
+        at.append((2 * k + (x >= 0).astype(jnp.int32)) * BINS + place)
+    counts = counts.reshape(-1).at[jnp.concatenate(at)].add(1.0).reshape(counts.shape)
     return Histogram(
         counts,
         top,
-        jnp.minimum(h.low, jnp.min(x, initial=np.inf)),
-        jnp.maximum(h.high, jnp.max(x, initial=-np.inf)),
-        h.squares + jnp.sum(x * x),
-        h.size + x.size,
+        jnp.minimum(h.low, jnp.stack([jnp.min(x, initial=np.inf) for x in flat])),
+        jnp.maximum(h.high, jnp.stack([jnp.max(x, initial=-np.inf) for x in flat])),
+        h.squares + jnp.stack([jnp.sum(x * x) for x in flat]),
+        h.size + jnp.asarray([x.size for x in flat], jnp.float32),
     )
 
 

@@ -55,10 +55,11 @@ def runner(graph: Graph, tensors: Sequence[str], runtime: str) -> Callable[[Arra
     watch.outputs = list(dict.fromkeys([*graph.outputs, *tensors]))
     if runtime == "jax":
         program = make_program(watch, wrt=[], training=False)
-        call = jax.jit(lambda batch: program.forward(watch.params, watch.buffers, batch, save=False)[0])
+        # Weights as arguments: XLA would compute with constants while it compiles.
+        call = jax.jit(lambda params, buffers, batch: program.forward(params, buffers, batch, save=False)[0])
 
         def by_jax(batch: Arrays) -> Arrays:
-            found = jax.device_get(call(batch))
+            found = jax.device_get(call(watch.params, watch.buffers, batch))
             return {t: np.asarray(found[t]) for t in tensors}
 
         return by_jax

@@ -7,7 +7,7 @@ print(report)
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,8 +15,10 @@ import numpy as np
 
 from ..errors import GraphError
 from ..graph import Graph
+from ..training.data import Dataset
 from .batches import Batches, each_batch
 from .deploy import OnGrid
+from .layerwise import apart
 from .notes import restored
 from .proof import unproved
 from .reading import grids_of
@@ -42,9 +44,12 @@ class Row:
 class Report:
     """What `verify` found.
 
-    rows: per runtime and tensor, in the order of the graph.  reasons: why the equality is not proved (proof.py).
+    rows: per runtime and tensor, in the order of the graph, each runtime from the network's inputs on.
+    reasons: why the equality is not proved (proof.py).
     missing: runtimes that are not installed here.  instructions: the processor's, for products of 8-bit integers.
     notes: more lines, such as the memory that a program takes.
+    alone: where the equality is counted and `rows` differ: the same with every layer on the trained graph's own inputs,
+    so that a difference is counted where it arises and not again in each layer behind it.
     """
 
     rows: tuple[Row, ...]
@@ -52,6 +57,7 @@ class Report:
     missing: tuple[str, ...]
     instructions: str
     notes: tuple[str, ...] = ()
+    alone: tuple[Row, ...] = ()
 
     @property
     def values(self) -> int:
@@ -79,21 +85,25 @@ class Report:
 
     @property
     def first_bad(self) -> Row | None:
-        """The first row with a difference, in the order of the graph."""
-        return next((r for r in self.rows if r.differing), None)
+        """The first row with a difference, in the order of the graph: on equal inputs where those were compared, and
+        there one that alone exceeds what is allowed, if there is one."""
+        differing = [r for r in (self.alone or self.rows) if r.differing]
+        return next((r for r in differing if r.largest > MOST_STEPS), next(iter(differing), None))
 
     @property
     def passes(self) -> bool:
-        """Nothing differs; or, where the equality is counted, few values, by a step."""
-        total = sum(r.values for r in self.rows)
-        few = self.differing <= MOST_SHARE * total and self.largest <= MOST_STEPS
+        """Nothing differs; or, where the equality is counted, each layer differs from its own inputs on in few values,
+        by a step."""
+        counted = self.alone or self.rows
+        bad, total = sum(r.differing for r in counted), sum(r.values for r in counted)
+        few = bad <= MOST_SHARE * total and max((r.largest for r in counted), default=0.0) <= MOST_STEPS
         return self.exact or (self.grade == "counted" and few)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        rows = [asdict(r) for r in self.rows]
+        rows, alone = ([asdict(r) for r in held] for held in (self.rows, self.alone))
         return {"grade": self.grade, "exact": self.exact, "reasons": list(self.reasons), "missing": list(self.missing),
-                "instructions": self.instructions, "rows": rows}  # fmt: skip
+                "instructions": self.instructions, "rows": rows, "alone": alone}  # fmt: skip
 
     def __str__(self) -> str:
         names = list(dict.fromkeys(r.runtime for r in self.rows))
@@ -109,6 +119,13 @@ class Report:
                 f"{tensor:{wide}}  {next(iter(cells.values())).values:>9}  " + "  ".join(f"{s:>15}" for s in shown)
             )
         lines.append(f"values that differ: {self.differing}; at most {self.largest:g} steps; equality {self.grade}")
+        if self.alone:
+            bad, total = sum(r.differing for r in self.alone), sum(r.values for r in self.alone)
+            most = max(r.largest for r in self.alone)
+            lines.append(
+                f"each layer on equal inputs: {bad} of {total} values differ ({bad / total:.1e}), at most "
+                f"{most:g} steps"
+            )
         lines += [f"  not proved: {r}" for r in self.reasons[:5]]
         if len(self.reasons) > 5:
             lines.append(f"  and {len(self.reasons) - 5} more")
@@ -149,33 +166,82 @@ def verify(
     common = [t for t in common if runs.has(held[t])]
     float_outputs = [o for o in integers.outputs if o not in grids and runs.has(o)]
     fake = any(n.op == "FakeQuantize" for n in graph.nodes)
-    trained = runner(graph, [*common, *float_outputs], "jax" if fake else "numpy")
-    watched = list(dict.fromkeys(held[t] for t in common))
-    asked = {r: runner(runs, [*watched, *float_outputs], r) for r in there}
     written = {o: n.name for n in integers.nodes for o in n.output_names}
-    counts: dict[tuple[str, str], list[float]] = {}
-    for batch in each_batch(integers, data):
-        want = trained(batch)
-        for r, call in asked.items():
-            got = call(batch)
-            for t in common:
-                step = grids[t].step.astype(np.float64)
-                level = np.rint(want[t].astype(np.float64) / step) + grids[t].zero
-                found = got[held[t]].astype(np.float64)
-                if got[held[t]].dtype == np.uint8 and grids[t].low < 0:
-                    found -= 128  # the same levels in an unsigned container
-                _count(counts, (r, t), level, np.rint(found / step) + grids[t].zero if held[t] == t else found)
-            for t in float_outputs:
-                scale = max(float(np.abs(want[t]).max(initial=0)), 1e-30)
-                _count(counts, (r, t), want[t] / scale, got[t] / scale)
-    rows = [
-        Row(r, t, written[t], int(n), int(bad), most)
-        for r in there
-        for t in (*common, *float_outputs)
-        for n, bad, most in [counts[r, t]]
-    ]
-    why = unproved(integers) if reasons is None else reasons
-    return Report(tuple(rows), tuple(why), tuple(missing), instructions())
+    compared = _Comparison(runs, [grids[t] for t in common], common, held, float_outputs, written)
+    trained = runner(graph, [*common, *float_outputs], "jax" if fake else "numpy")
+    rows = compared.rows(trained, each_batch(integers, data), there)
+    why = tuple(unproved(integers) if reasons is None else reasons)
+    alone: tuple[Row, ...] = ()
+    differ = list(dict.fromkeys(r.runtime for r in rows if r.differing))
+    if why and differ and (isinstance(data, Dataset | Mapping) or not isinstance(data, Iterator)):
+        alone = compared.rows(trained, each_batch(integers, data), differ, alone=True)
+    return Report(rows, why, tuple(missing), instructions(), alone=alone)
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """What runs, the tensors that are compared with their grids, and where their levels are held in it."""
+
+    runs: Graph
+    grids: list[OnGrid]
+    common: list[str]
+    held: dict[str, str]
+    float_outputs: list[str]
+    written: dict[str, str]
+
+    def rows(
+        self,
+        trained: Callable[..., dict[str, np.ndarray]],
+        batches: Iterable[Any],
+        there: list[str],
+        *,
+        alone: bool = False,
+    ) -> tuple[Row, ...]:
+        """alone: each layer is given the trained graph's levels."""
+        watched = list(dict.fromkeys(self.held[t] for t in self.common))
+        runs, computed = apart(self.runs, watched) if alone else (self.runs, {})
+        names = [computed.get(w, w) for w in watched]
+        asked = {r: runner(runs, [*names, *self.float_outputs], r) for r in there}
+        counts: dict[tuple[str, str], list[float]] = {}
+        for batch in batches:
+            want = trained(batch)
+            levels = {
+                t: np.rint(want[t].astype(np.float64) / g.step.astype(np.float64)) + g.zero
+                for t, g in zip(self.common, self.grids, strict=True)
+            }
+            if alone:
+                batch = {**batch, **self._given(want, levels, computed)}
+            for r, call in asked.items():
+                got = call(batch)
+                for t, g in zip(self.common, self.grids, strict=True):
+                    found = got[computed.get(self.held[t], self.held[t])]
+                    on_grid = found.astype(np.float64) - self._offset(t, g, found.dtype)
+                    if self.held[t] == t:
+                        on_grid = np.rint(on_grid / g.step.astype(np.float64)) + g.zero
+                    _count(counts, (r, t), levels[t], on_grid)
+                for t in self.float_outputs:
+                    scale = max(float(np.abs(want[t]).max(initial=0)), 1e-30)
+                    _count(counts, (r, t), want[t] / scale, got[t] / scale)
+        return tuple(
+            Row(r, t, self.written[t], int(n), int(bad), most)
+            for r in there
+            for t in (*self.common, *self.float_outputs)
+            for n, bad, most in [counts[r, t]]
+        )
+
+    def _offset(self, tensor: str, grid: OnGrid, kind: Any) -> int:
+        """128 where the same levels lie in an unsigned container."""
+        return 128 if kind == np.uint8 and grid.low < 0 and self.held[tensor] != tensor else 0
+
+    def _given(self, want: dict[str, Any], levels: dict[str, Any], computed: dict[str, str]) -> dict[str, np.ndarray]:
+        found = {}
+        for t, g in zip(self.common, self.grids, strict=True):
+            if self.held[t] in computed:
+                kind = np.dtype(self.runs.value(self.held[t]).dtype or "float32")
+                found[self.held[t]] = (want[t] if self.held[t] == t else levels[t] + self._offset(t, g, kind)).astype(
+                    kind
+                )
+        return found
 
 
 def _count(counts: dict[tuple[str, str], list[float]], key: tuple[str, str], want: np.ndarray, got: np.ndarray) -> None:

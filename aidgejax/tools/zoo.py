@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -90,6 +91,24 @@ def mobilenet_v1(alpha: float = 0.25, *, size: int = 96, classes: int = 2, seed:
     return net.finish("fc", x, before, classes)
 
 
+def ds_cnn(width: int = 64, *, frames: int = 49, features: int = 10, classes: int = 12, seed: int = 0) -> Graph:
+    """DS-CNN (Zhang 2017): four depthwise separable blocks; the defaults are MLPerf Tiny's keyword spotting.
+
+    f[N, 1, frames, features] -> f[N, classes]
+    """
+    net = _Net("ds_cnn", seed)
+    op = net.op
+    x = net.input(1, frames, features)
+    x = op.Relu(net.normed("stem", x, 1, width, (10, 4), stride=2, pad=(4, 1, 5, 1)), name="stem.relu")
+    for k in range(1, 5):
+        name = f"block{k}"
+        x = net.normed(f"{name}.depthwise", x, width, width, 3, pad=1, group=width)
+        x = op.Relu(x, name=f"{name}.depthwise.relu")
+        x = op.Relu(net.normed(f"{name}.pointwise", x, width, width, 1), name=f"{name}.pointwise.relu")
+    x = op.Flatten(op.GlobalAveragePool(x, name="pool"), name="flatten")
+    return net.finish("fc", x, width, classes)
+
+
 def transformer_encoder(
     vocabulary: int = 64,
     length: int = 16,
@@ -164,27 +183,30 @@ class _Net:
         x: Value,
         before: int,
         after: int,
-        kernel: int,
+        kernel: int | tuple[int, int],
         *,
         stride: int = 1,
-        pad: int = 0,
+        pad: int | tuple[int, ...] = 0,
         group: int = 1,
         bias: bool = True,
     ) -> Value:
-        shape = (after, before // group, kernel, kernel)
+        kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
+        shape = (after, before // group, *kernel)
         weight = self.weight(f"{name}.weight", shape, math.prod(shape[1:]))
         return self.op.Conv(
             x,
             weight,
             *([self.full(f"{name}.bias", after)] if bias else []),
             group=group,
-            kernel_shape=(kernel, kernel),
+            kernel_shape=kernel,
             strides=(stride, stride),
-            pads=(pad,) * 4,
+            pads=(pad,) * 4 if isinstance(pad, int) else pad,
             name=name,
         )
 
-    def normed(self, name: str, x: Value, before: int, after: int, kernel: int, **options: int) -> Value:
+    def normed(
+        self, name: str, x: Value, before: int, after: int, kernel: int | tuple[int, int], **options: Any
+    ) -> Value:
         """A convolution without bias, and BatchNormalization."""
         x = self.conv(f"{name}.conv", x, before, after, kernel, bias=False, **options)
         norm = f"{name}.norm"

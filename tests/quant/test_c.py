@@ -45,6 +45,12 @@ def test_drawn_networks(seed):
     assert differing(integers, x) == 0
 
 
+@pytest.mark.slow
+def test_a_ds_cnn():
+    _, integers, x = deployed(aj.zoo.ds_cnn(16), quant.bits(4, **SHIFTS))
+    assert differing(integers, x) == 0
+
+
 def test_one_dimension_pads_and_transposes():
     g = Graph("signal")
     rng = np.random.default_rng(0)

@@ -7,7 +7,7 @@ import aidgejax as aj
 from aidgejax import quant
 from aidgejax.errors import BackendError, GraphError, SettingError
 
-from ._drawn import drawn
+from ._drawn import MORE, drawn
 
 SHIFTS = {"step": "power_of_two"}
 
@@ -43,10 +43,11 @@ def test_the_deployed_graph_holds_integers():
         pytest.param(aj.zoo.lenet(8), quant.Scheme(quant.Grid(2), quant.Grid(2), **SHIFTS), marks=pytest.mark.slow),
         pytest.param(aj.zoo.resnet8(size=8), quant.bits(4, **SHIFTS), marks=pytest.mark.slow),
         pytest.param(aj.zoo.mobilenet_v1(0.125, size=24), quant.bits(8, **SHIFTS), marks=pytest.mark.slow),
+        pytest.param(aj.zoo.ds_cnn(16), quant.bits(2, **SHIFTS), marks=pytest.mark.slow),
         (aj.zoo.mlp((6, 8, 3)), quant.bits(8, 16, ends=8, **SHIFTS)),
         (drawn(1), quant.Scheme(quant.Grid(8), quant.Grid(8, symmetric=False), step="fixed_point")),
     ],
-    ids=["lenet, 2 bits", "resnet8, 4 bits", "mobilenet, 8 bits", "mlp, 16 bits", "zero points"],
+    ids=["lenet, 2 bits", "resnet8, 4 bits", "mobilenet, 8 bits", "ds-cnn, 2 bits", "mlp, 16 bits", "zero points"],
 )
 def test_with_powers_of_two_nothing_differs_anywhere(net, scheme):
     q, integers, x = deployed(net, scheme)
@@ -65,6 +66,21 @@ def test_drawn_networks(seed):
     q, integers, x = deployed(drawn(seed), scheme)
     report = quant.verify(q, integers, x)
     assert report.exact and report.grade == "proved", str(report)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(100, 200))
+def test_drawn_networks_of_more_kinds_are_proved_or_refused_by_name(seed, tmp_path):
+    per = ("channel", "tensor")[seed % 2]
+    bits = (8, 4, 2)[seed % 3]
+    q, integers, x = deployed(
+        drawn(seed, MORE), quant.Scheme(quant.Grid(bits, per=per), quant.Grid(bits), ends=8, **SHIFTS)
+    )
+    report = quant.verify(q, integers, x, ["numpy", "onnxruntime"])
+    assert report.exact, str(report)
+    if report.reasons:
+        with pytest.raises(GraphError, match=r"not proved: AveragePool.* averages a varying number"):
+            quant.write(integers, tmp_path / "q.onnx", graph=q, data=x, grade="proved", runtimes=["numpy"])
 
 
 def test_free_steps_are_counted_not_proved(tmp_path):
@@ -86,6 +102,19 @@ def test_a_difference_stops_the_write_and_names_the_first_layer(tmp_path):
     with pytest.raises(GraphError, match="'relu2.quant'.* is the first: .* steps; .*q.onnx was not written"):
         quant.write(integers, tmp_path / "q.onnx", graph=q, data=x, runtimes=["numpy"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_on_equal_inputs_only_the_layer_that_differs_differs():
+    q, integers, x = LENET[4]
+    broken = integers.copy()
+    bias = broken.producers["conv2.bias"]
+    broken.producers["conv2.bias"].data = bias.data + 300
+    report = quant.verify(q, broken, x, ["numpy"], reasons=["asked for"])
+    assert sum(r.differing > 0 for r in report.rows) > 3  # every layer behind it too
+    assert [r.tensor for r in report.alone if r.differing] == ["relu2.quant"] == [report.first_bad.tensor]
+    assert not report.passes and "each layer on equal inputs: " in str(report)
+    mended = quant.verify(q, integers, x, ["numpy"], reasons=["asked for"])
+    assert mended.passes and mended.alone == ()
 
 
 @pytest.mark.parametrize("form", ["qdq", "qoperator", "qonnx"])

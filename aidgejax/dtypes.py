@@ -1,6 +1,6 @@
 """The one table of dtypes: their names, ONNX's numbers for them, and the context in which JAX keeps 64 bits.
 
-A dtype is known by NumPy's name for it, "bfloat16" and its kin by ml_dtypes'.
+A dtype is known by NumPy's name for it, "bfloat16" and the like by ml_dtypes'.
 """
 
 from __future__ import annotations

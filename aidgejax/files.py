@@ -290,7 +290,7 @@ def read_npz(
 def parse_npy(data: bytes | bytearray) -> np.ndarray:
     """The array of an .npy file's bytes, and its size is what the header says, to the byte.
 
-    Raises ValueError and its kin.  Source: numpy.lib.format's description of versions 1.0 to 3.0.
+    Raises ValueError and its subclasses.  Source: numpy.lib.format's description of versions 1.0 to 3.0.
     """
     if bytes(data[:6]) != b"\x93NUMPY" or len(data) < 12:
         raise ValueError("it does not begin as an .npy array does (pickles are refused)")

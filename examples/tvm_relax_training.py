@@ -49,9 +49,9 @@ trainer.load_states({"var": np.ones(16, np.float32)})
 images, labels = training.columns["x"], training.columns["target"]
 for epoch in range(EPOCHS):
     order = np.random.permutation(len(images))
-    told = [trainer.update(images[rows], labels[rows]) for rows in np.array_split(order, len(order) // BATCH)]
+    losses = [trainer.update(images[rows], labels[rows]) for rows in np.array_split(order, len(order) // BATCH)]
     right = trainer.predict(test.columns["x"]).numpy().argmax(1) == test.columns["target"]
-    print(f"epoch {epoch:2}  loss {np.mean([float(t) for t in told]):.4f}  test accuracy {right.mean():.4f}")
+    print(f"epoch {epoch:2}  loss {np.mean([float(t) for t in losses]):.4f}  test accuracy {right.mean():.4f}")
 
 report = trainer.profile_adjoint(images[:BATCH], labels[:BATCH])
 print("\n".join(report.table().splitlines()[:6]), "...")

@@ -333,7 +333,7 @@ def to_digital(graph: Graph, params: Arrays | None = None, buffers: Arrays | Non
         if bias is not None:
             inputs.append(twin.parameter(node.inputs[2], bias).name)
         digital = Node(node.op, tuple(inputs), node.outputs, attrs, node.name, node.domain)
-        # It stands where the tile's last node stood; what led there is read by nobody now, and pruned.
+        # It stands where the tile's last node stood; what led there is not read by any node now, and pruned.
         twin.nodes = [digital if node.outputs[0] in n.outputs else n for n in twin.nodes]
     for key in ("analog", KEY):
         twin.metadata.pop(key, None)

@@ -1,4 +1,4 @@
-"""What `train` is told: by arguments, else by the settings of another run, else by default."""
+"""The settings of `train`: from its arguments, else from another run, else the defaults."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ class Program:
 
     @cached_property
     def _evaluate_backward(self) -> Evaluator:
-        return Evaluator(self.gradient, self.layout, given=self._evaluate_forward.last)
+        return Evaluator(self.gradient, self.layout, given=self._evaluate_forward.channels_last)
 
     def forward(
         self, params: Arrays, buffers: Arrays, batch: Arrays, key: Any = None, save: bool = True
@@ -91,7 +91,7 @@ class Program:
         """(outputs, saved, buffers): the graph's outputs, what `backward` wants back, and the updated buffers.
 
         params, buffers: {producer: array}; batch: {input: array}; key: a PRNG key where the graph draws
-        random numbers (GraphError where it is missing).  `saved` is for `backward` alone: images in it may lie
+        random numbers (GraphError where it is missing).  `saved` is for `backward` alone: images in it may be stored
         channels-last.  save=False leaves it empty.
         """
         updates = self.updates
@@ -153,7 +153,7 @@ def make_program(
     wrt: what the gradient is taken for; default: all parameters.
     training: True or False puts BatchNormalization and Dropout into that mode, but for BatchNormalization whose
         statistics are frozen (see freeze_statistics); None leaves the graph's own.
-    layout: how images lie inside: "NHWC" (fast in compiled loops on CPU) or "NCHW".
+    layout: how images are stored inside: "NHWC" (fast in compiled loops on CPU) or "NCHW".
     Raises UnknownOperator, NoGradientRule or GraphError, each naming the node.
     """
     if layout not in LAYOUTS:

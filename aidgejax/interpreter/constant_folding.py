@@ -24,8 +24,8 @@ def is_concrete(x: Any) -> bool:
 def fold(operator: Operator, args: list, keywords: dict[str, Any]) -> tuple:
     """Execute a node while tracing; the results are NumPy arrays, with int64 kept."""
     shaped = [a if is_concrete(a) else jax.ShapeDtypeStruct(np.shape(a), a.dtype) for a in args]
-    question = cache_key(operator, args, keywords, {k: str(s) for k, s in enumerate(shaped) if not is_concrete(s)})
-    return memoized(question and ("folded", *question), lambda: _folded(operator, args, shaped, keywords))
+    same = cache_key(operator, args, keywords, {k: str(s) for k, s in enumerate(shaped) if not is_concrete(s)})
+    return memoized(same and ("folded", *same), lambda: _folded(operator, args, shaped, keywords))
 
 
 def _folded(operator: Operator, args: list, shaped: list, keywords: dict[str, Any]) -> tuple:
@@ -61,21 +61,21 @@ CACHE_LIMIT = 1 << 14
 _SHAPE_CACHE: dict[Any, Any] = {}
 
 
-def memoized(question: Any, answer: Callable[[], Any]) -> Any:
-    if question is None:
+def memoized(same: Any, answer: Callable[[], Any]) -> Any:
+    if same is None:
         return answer()
-    if question not in _SHAPE_CACHE:
+    if same not in _SHAPE_CACHE:
         if len(_SHAPE_CACHE) >= CACHE_LIMIT:
             _SHAPE_CACHE.clear()
-        _SHAPE_CACHE[question] = answer()
-    return _SHAPE_CACHE[question]
+        _SHAPE_CACHE[same] = answer()
+    return _SHAPE_CACHE[same]
 
 
 def cache_key(operator: Operator, args: list, keywords: dict[str, Any], structs: dict[int, str]) -> Any:
-    """Something hashable that is equal where the answer is; None where that cannot be told."""
-    told = [structs[k] if k in structs else key_of(a) for k, a in enumerate(args)]
-    told += [key_of(v) for v in keywords.values()]
-    return None if None in told else (operator.forward, *keywords, *told)
+    """A hashable key that is equal where the result is; None where there is none."""
+    parts = [structs[k] if k in structs else key_of(a) for k, a in enumerate(args)]
+    parts += [key_of(v) for v in keywords.values()]
+    return None if None in parts else (operator.forward, *keywords, *parts)
 
 
 def key_of(value: Any) -> str | None:
@@ -92,7 +92,7 @@ def key_of(value: Any) -> str | None:
 
 
 def compile_time_values(graph: Graph) -> frozenset[str]:
-    """The tensors whose values must be known when the graph is lowered."""
+    """The tensors whose values must be compile-time constants."""
     found: set[str] = set()
     for node in reversed(graph.nodes):
         if is_control_flow(node):

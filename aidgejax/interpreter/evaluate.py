@@ -28,16 +28,16 @@ IMAGE_RANKS = (3, 4, 5)
 
 @dataclass(frozen=True)
 class Step:
-    """One node, with everything decided that can be: how each input is to lie, what the forward is called with.
+    """One node, planned: the layout in which each input is read, what the forward is called with.
 
-    reads: per input "natural", "last", "static" or "literal".
+    reads: per input "graph_layout", "channels_last", "static" or "literal".
     """
 
     node: Node
     operator: Operator
     reads: tuple[str, ...]
     keywords: dict[str, Any]
-    last: tuple[bool, ...]
+    channels_last: tuple[bool, ...]
     rank: int
     folded: bool
 
@@ -46,22 +46,22 @@ class Evaluator:
     """Executes the nodes of one graph in order.
 
     given: inputs that arrive channels-last (what the forward stored for the backward).
-    last: all tensors that lie channels-last.
+    channels_last: all tensors that are stored channels-last.
     """
 
     def __init__(self, graph: Graph, layout: str = "NCHW", given: Iterable[str] = ()) -> None:
         self.graph = graph
         self.metadata = compile_time_values(graph)
-        self.last = {g for g in given if g in graph.inputs}
+        self.channels_last = {g for g in given if g in graph.inputs}
         self.steps: list[Step] = []
         for node in graph.nodes:
             step = self._plan(node, layout)
             self.steps.append(step)
-            self.last.update(o for o, last in zip(node.outputs, step.last, strict=True) if last and o)
+            self.channels_last.update(o for o, last in zip(node.outputs, step.channels_last, strict=True) if last and o)
 
     def __call__(self, env: Arrays, key: Any, read: Iterable[str]) -> Tensors:
         """Execute.  env: {name: array} of all inputs and producers; read: what the caller takes from the result."""
-        tensors = Tensors(env, self.last)
+        tensors = Tensors(env, self.channels_last)
         read = {*read, *(i for n in self.graph.nodes for i in n.input_names)}
         for k, step in enumerate(self.steps):
             results = self._execute(step, k, tensors, key, read)
@@ -74,34 +74,36 @@ class Evaluator:
         operator = lookup(node.op)
         shows = operator.layout if layout == "NHWC" else None
         ranks = {n: self.graph.value(i).rank for n, i in enumerate(node.inputs) if isinstance(i, str)}
-        last, turned = [False] * len(node.outputs), set()
+        channels_last, images = [False] * len(node.outputs), set()
         rank = max((r for r in ranks.values() if r is not None), default=0)
         if shows == "same" and None not in ranks.values() and rank in IMAGE_RANKS:
-            if any(node.inputs[n] in self.last for n, r in ranks.items() if r == rank):
+            if any(node.inputs[n] in self.channels_last for n, r in ranks.items() if r == rank):
                 # An output of another rank, such as a sum over everything, is no image.
-                last = [o is None or self.graph.value(o).rank in (rank, None) for o in node.outputs]
-                turned = set(ranks)
+                channels_last = [o is None or self.graph.value(o).rank in (rank, None) for o in node.outputs]
+                images = set(ranks)
         elif isinstance(shows, tuple):
             ins, outs = shows
             found = {ranks[n] for n in ins if n in ranks}
             if len(found) == 1 and found <= set(IMAGE_RANKS):
-                last, turned = [k in outs for k in range(len(node.outputs))], set(ins)
+                channels_last, images = [k in outs for k in range(len(node.outputs))], set(ins)
         reads = []
         for n, i in enumerate(node.inputs):
             named = operator.inputs[n] if n < len(operator.inputs) else None
             if not isinstance(i, str):
                 reads.append("literal")
             else:
-                reads.append("static" if named in operator.static else "last" if n in turned else "natural")
+                reads.append(
+                    "static" if named in operator.static else "channels_last" if n in images else "graph_layout"
+                )
         keywords = dict(node.attrs)
         if "layout" in operator.keywords - operator.attributes.keys():
-            keywords["layout"] = "NHWC" if turned else "NCHW"
+            keywords["layout"] = "NHWC" if images else "NCHW"
         return Step(
             node,
             operator,
             tuple(reads),
             keywords,
-            tuple(last),
+            tuple(channels_last),
             rank,
             folded=any(o in self.metadata for o in node.output_names),
         )
@@ -128,12 +130,12 @@ class Evaluator:
         i, how = step.node.inputs[n], step.reads[n]
         if how == "literal":
             return np.asarray(i, np.int64) if isinstance(i, tuple) else i
-        if how == "last":
+        if how == "channels_last":
             return tensors.channels_last(i, step.rank if step.operator.layout == "same" else None)
         value = tensors.in_graph_layout(i)
         if (how == "static" or (step.folded and not step.operator.shape_only)) and not is_concrete(value):
             raise GraphError(
-                f"its input {i!r} must be known when the graph is lowered, but it is computed from data; "
+                f"its input {i!r} must be a compile-time constant, but depends on runtime data; "
                 f"make it a constant, or compute it from shapes alone"
             )
         return np.asarray(value) if how == "static" else value
@@ -150,11 +152,11 @@ class Evaluator:
 
 
 class Tensors:
-    """What a walk has computed; each tensor is turned at most once."""
+    """What an evaluation has computed; each tensor is transposed at most once."""
 
-    def __init__(self, arrays: Arrays, last: set[str]) -> None:
-        self.arrays, self._last = dict(arrays), last
-        self._turned: dict[Any, Any] = {}
+    def __init__(self, arrays: Arrays, channels_last: set[str]) -> None:
+        self.arrays, self._stored_last = dict(arrays), channels_last
+        self._transposed: dict[Any, Any] = {}
 
     def in_storage_layout(self, name: str) -> Any:
         """In storage layout."""
@@ -162,22 +164,22 @@ class Tensors:
 
     def in_graph_layout(self, name: str) -> Any:
         """In the graph's layout, channels first."""
-        if name not in self._last:
+        if name not in self._stored_last:
             return self.arrays[name]
-        if name not in self._turned:
-            self._turned[name] = jnp.moveaxis(self.arrays[name], -1, 1)
-        return self._turned[name]
+        if name not in self._transposed:
+            self._transposed[name] = jnp.moveaxis(self.arrays[name], -1, 1)
+        return self._transposed[name]
 
     def channels_last(self, name: str, rank: int | None = None) -> Any:
         """Channels last; with `rank`, a smaller tensor is first given leading axes of size 1, as broadcasting would."""
         array = self.arrays[name]
-        if name in self._last or jnp.ndim(array) == 0:
+        if name in self._stored_last or jnp.ndim(array) == 0:
             return array
-        if (name, rank) not in self._turned:
+        if (name, rank) not in self._transposed:
             if rank is not None and jnp.ndim(array) < rank:
                 array = jnp.reshape(array, (1,) * (rank - jnp.ndim(array)) + jnp.shape(array))
-            self._turned[name, rank] = jnp.moveaxis(array, 1, -1)
-        return self._turned[name, rank]
+            self._transposed[name, rank] = jnp.moveaxis(array, 1, -1)
+        return self._transposed[name, rank]
 
 
 def _first_line(error: Exception) -> str:

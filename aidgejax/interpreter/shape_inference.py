@@ -1,8 +1,8 @@
 """The shape and dtype of every tensor, symbolic sizes included.
 
-A walk asks every node at two points, which are numbers for the symbols, and explains the sizes that it writes from the
-sizes that it reads (size_explaining.py).  Where a node refuses the numbers, its own constants say which ones it allows;
-what can only be one number, or the same as another size, is written into the inputs (size_repair.py).
+Every node is evaluated at two points, which are numbers for the symbols, and the sizes that it writes are explained
+from the sizes that it reads (size_explaining.py).  Where a node refuses the numbers, its own constants say which it
+allows; what can only be one number, or the same as another size, is written into the inputs (size_repair.py).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import numpy as np
 from ..errors import AidgeJaxError, GraphError
 from ..graph import Graph, Value
 from ..ops.control_flow import check_unrolled
+from .abstract_evaluation import Point, SymbolicEvaluation, symbols_of
 from .size_explaining import Dims, explained, other_numbers
 from .size_repair import Findings, Refused, repaired
-from .symbolic_walk import Point, Walk, symbols_of
 
 SIZES = "aidgejax.sizes"  # in a graph's metadata: what was found out about the sizes of its inputs, in sentences
 MOST_REPAIRS = 24
@@ -26,8 +26,8 @@ PRIMES = (11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 101, 103, 107, 109, 113)
 OTHERS = (53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 127, 131, 137, 139, 149, 151)
 # Many divisors, so that a Reshape that splits a symbolic size goes through; and none of them.
 DIVISIBLE, ODD = 840, 121
-ANSWERS: dict[Any, dict[int, tuple[Dims, Any]]] = {}
-MOST_ANSWERS = 1 << 13
+SHAPE_CACHE: dict[Any, dict[int, tuple[Dims, Any]]] = {}
+SHAPE_CACHE_SIZE = 1 << 13
 
 
 def infer_shapes(graph: Graph) -> Graph:
@@ -48,44 +48,44 @@ def infer_shapes(graph: Graph) -> Graph:
     with jax.enable_x64(True):
         for _ in range(MOST_REPAIRS):
             try:
-                return _walked(graph, findings)
+                return _inferred(graph, findings)
             except Refused as refused:
                 graph = repaired(graph, refused, findings)
-        return _walked(graph, findings)
+        return _inferred(graph, findings)
 
 
-def _walked(graph: Graph, findings: Findings) -> Graph:
-    walk, symbols = Walk(graph), symbols_of(graph)
+def _inferred(graph: Graph, findings: Findings) -> Graph:
+    evaluation, symbols = SymbolicEvaluation(graph), symbols_of(graph)
     first, second = _numbers(symbols, findings)
-    points = [Point(walk, first), Point(walk, second)] if symbols else [Point(walk, {})]
-    checks = [Point(walk, other_numbers(symbols, findings.allowed, k)) for k in range(3)] if symbols else []
+    points = [Point(evaluation, first), Point(evaluation, second)] if symbols else [Point(evaluation, {})]
+    checks = [Point(evaluation, other_numbers(symbols, findings.allowed, k)) for k in range(3)] if symbols else []
     context = (tuple(first.items()), tuple(second.items()), findings.key)
-    for k, step in enumerate(walk.steps):
-        question = None
+    for k, step in enumerate(evaluation.steps):
+        shape_key = None
         try:
-            if not step.folded and (question := walk.question(k, points)) is not None:
-                question = (context, question)
-                if question in ANSWERS:
-                    named = step.node.outputs
-                    walk.learn(k, {named[n]: a for n, a in ANSWERS[question].items() if named[n] is not None})  # type: ignore[misc]  # filtered
+            if not step.folded and (shape_key := evaluation.shape_key(k, points)) is not None:
+                shape_key = (context, shape_key)
+                if shape_key in SHAPE_CACHE:
+                    cached = SHAPE_CACHE[shape_key].items()
+                    evaluation.learn(k, {o: a for n, a in cached if (o := step.node.outputs[n]) is not None})
                     continue
             for p in points:
                 p.run(k)
         except AidgeJaxError as e:
             if not symbols:
                 raise
-            raise Refused(walk, k, points, e) from e
-        dims = explained(walk, k, points, checks)
+            raise Refused(evaluation, k, points, e) from e
+        dims = explained(evaluation, k, points, checks)
         arrays = points[0].tensors.arrays
         outputs = {o: (d, np.dtype(jnp.result_type(arrays[o]))) for o, d in dims.items()}
-        walk.learn(k, outputs)
-        if question is not None and not any(o in {n for n, _ in walk.own.values()} for o in outputs):
-            if len(ANSWERS) >= MOST_ANSWERS:
-                ANSWERS.clear()
-            ANSWERS[question] = {n: outputs[o] for n, o in enumerate(step.node.outputs) if o in outputs}
+        evaluation.learn(k, outputs)
+        if shape_key is not None and not any(o in {n for n, _ in evaluation.own.values()} for o in outputs):
+            if len(SHAPE_CACHE) >= SHAPE_CACHE_SIZE:
+                SHAPE_CACHE.clear()
+            SHAPE_CACHE[shape_key] = {n: outputs[o] for n, o in enumerate(step.node.outputs) if o in outputs}
     twin = graph.copy()
-    for o in walk.at:
-        twin.values[o] = Value(o, walk.dims[o], walk.dtypes[o].name)
+    for o in evaluation.at:
+        twin.values[o] = Value(o, evaluation.dims[o], evaluation.dtypes[o].name)
     if findings.sentences:
         twin.metadata[SIZES] = tuple(dict.fromkeys((*graph.metadata.get(SIZES, ()), *findings.sentences)))
     return twin

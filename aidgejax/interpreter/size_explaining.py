@@ -17,9 +17,9 @@ import jax
 import numpy as np
 
 from ..errors import AidgeJaxError
+from .abstract_evaluation import Point, SymbolicEvaluation
 from .evaluate import Tensors
-from .sizes import Expression, Size, divided, least, parse, spelled, symbol, value
-from .symbolic_walk import Point, Walk
+from .sizes import Expression, Size, divided, least, parse, symbol, value, written
 
 Dims = tuple[int | str, ...]
 # Where else a node is asked: small and odd numbers, for which rounding and bounds show.
@@ -27,17 +27,21 @@ CHECKS = ((7, 9, 11, 13, 6, 10, 14, 15, 17, 19), (41, 23, 29, 16, 31, 37, 43, 12
 NEAR, FAR = 17, 42  # neighbouring sizes that are asked for: periods up to half as many are seen
 
 
-def explained(walk: Walk, k: int, points: Sequence[Point], checks: Sequence[Point]) -> dict[str, Dims]:
+def explained(
+    evaluation: SymbolicEvaluation, k: int, points: Sequence[Point], checks: Sequence[Point]
+) -> dict[str, Dims]:
     """The sizes of what node k writes, which has been computed at the points."""
-    return _Explaining(walk, k, points, checks).outputs()
+    return _Explaining(evaluation, k, points, checks).outputs()
 
 
 class _Explaining:
-    def __init__(self, walk: Walk, k: int, points: Sequence[Point], checks: Sequence[Point]) -> None:
-        self.walk, self.k, self.points = walk, k, points
-        self.node = walk.steps[k].node
-        self.ins = [(i, walk.dims[i]) for i in dict.fromkeys(self.node.input_names)]
-        self.symbols = sorted({s for i in self.node.input_names for s in walk.carried[i]})
+    def __init__(
+        self, evaluation: SymbolicEvaluation, k: int, points: Sequence[Point], checks: Sequence[Point]
+    ) -> None:
+        self.evaluation, self.k, self.points = evaluation, k, points
+        self.node = evaluation.steps[k].node
+        self.ins = [(i, evaluation.dims[i]) for i in dict.fromkeys(self.node.input_names)]
+        self.symbols = sorted({s for i in self.node.input_names for s in evaluation.carried[i]})
         self.seen = [(p, p.shapes(k)) for p in points]
         self.checks = list(checks) if self.symbols else []
         self._series: dict[Any, list[tuple[int, dict[str, tuple[int, ...]]]]] = {}
@@ -67,14 +71,14 @@ class _Explaining:
                 return d
         self._look(len(self.checks))
         for candidate in itertools.chain(self._structural(o, j, before), self._asked(o, j)):
-            d = spelled(candidate)
+            d = written(candidate)
             if self._holds(d, o, j):
                 return d
         own = f"{o}[{j}]"
-        self.walk.own[own] = (o, j)
+        self.evaluation.own[own] = (o, j)
         for p in self.points:
             p.numbers[own] = p.shapes(self.k)[o][j]
-        return spelled(symbol(own))
+        return written(symbol(own))
 
     def _holds(self, d: int | str, o: str, j: int) -> bool:
         return all(p.size(d) == shapes[o][j] for p, shapes in self.seen if o in shapes)
@@ -89,7 +93,7 @@ class _Explaining:
                 yield dims[j]
         for _, dims in self.ins:
             yield from dims
-        yield from (spelled(symbol(s)) for s in self.symbols)
+        yield from (written(symbol(s)) for s in self.symbols)
 
     # ---- from the shapes that are read ----------------------------------------------------------------
 
@@ -105,16 +109,16 @@ class _Explaining:
             for start, stop in itertools.combinations(range(len(sizes) + 1), 2):
                 if stop - start > 1:
                     yield math.prod(sizes[start:stop], start=1)
-        along = [parse(dims[j]) for i in self.node.input_names if len(dims := self.walk.dims[i]) > j]
+        along = [parse(dims[j]) for i in self.node.input_names if len(dims := self.evaluation.dims[i]) > j]
         if len(along) > 1:
             yield sum(along[1:], start=along[0])
         distinct = list(dict.fromkeys(d for _, dims in self.ins for d in dims if isinstance(d, str)))
-        distinct += [s for d in self.symbols if (s := str(spelled(symbol(d)))) not in distinct]
+        distinct += [s for d in self.symbols if (s := str(written(symbol(d)))) not in distinct]
         for d in distinct:
             yield from self._multiples(parse(d), d, a[j])
         for c, d in itertools.combinations_with_replacement(distinct[:6], 2):
             product = parse(c) * parse(d)
-            yield from self._multiples(product, spelled(product), a[j])
+            yield from self._multiples(product, written(product), a[j])
 
     def _multiples(self, size: Expression, d: int | str, wanted: int) -> Iterator[Expression]:
         number = self.points[0].size(d)
@@ -136,8 +140,8 @@ class _Explaining:
 
     def _settings_follow(self) -> bool:
         """Does what decides the shape change with the symbols?"""
-        known = [i for i in self.node.input_names if i in self.walk.metadata and i not in self.walk.fixed]
-        return any(self.walk.carried[i] for i in known)
+        known = [i for i in self.node.input_names if i in self.evaluation.metadata and i not in self.evaluation.fixed]
+        return any(self.evaluation.carried[i] for i in known)
 
     def _fitted(
         self, d: Expression, ask: Callable[[range], list[tuple[int, dict[str, tuple[int, ...]]]]], o: str, j: int
@@ -156,7 +160,7 @@ class _Explaining:
     def _bounded(self, d: Expression, ask: Callable, o: str, j: int) -> Iterator[Expression]:
         """The same number from some size on: min(S, 100)."""
         limit = self.seen[0][1][o][j]
-        low, high = 1, self.points[0].size(spelled(d))
+        low, high = 1, self.points[0].size(written(d))
         while low < high:
             middle = (low + high) // 2
             found = ask(range(middle, middle + 1))
@@ -173,34 +177,34 @@ class _Explaining:
     def _by_symbol(self, s: str, span: range) -> list[tuple[int, dict[str, tuple[int, ...]]]]:
         return [(v, found) for v in span if (found := self._answer(("symbol", s, v), self._with_symbol)) is not None]
 
-    def _answer(self, question: tuple[str, str, int], ask: Callable) -> dict[str, tuple[int, ...]] | None:
-        if question not in self._series:
+    def _answer(self, shape_key: tuple[str, str, int], ask: Callable) -> dict[str, tuple[int, ...]] | None:
+        if shape_key not in self._series:
             try:
-                self._series[question] = ask(*question[1:])
+                self._series[shape_key] = ask(*shape_key[1:])
             except AidgeJaxError:
-                self._series[question] = None  # type: ignore[assignment]  # a refusal
-        return self._series[question]  # type: ignore[return-value]  # one answer
+                self._series[shape_key] = None  # type: ignore[assignment]  # a refusal
+        return self._series[shape_key]  # type: ignore[return-value]  # one answer
 
     def _with_size(self, d: str, v: int) -> dict[str, tuple[int, ...]]:
-        walk, base = self.walk, self.points[0]
+        evaluation, base = self.evaluation, self.points[0]
         tensors = Tensors({}, set())
         for i in self.node.input_names:
             known = base.tensors.arrays[i]
             if isinstance(known, jax.ShapeDtypeStruct):
-                shape = tuple(v if n == d else base.size(n) for n in walk.dims[i])
+                shape = tuple(v if n == d else base.size(n) for n in evaluation.dims[i])
                 known = jax.ShapeDtypeStruct(shape, known.dtype)
             tensors.arrays[i] = known
-        walk.count()
-        walk.write(walk.steps[self.k], tensors)
+        evaluation.count()
+        evaluation.write(evaluation.steps[self.k], tensors)
         return {o: tuple(np.shape(tensors.arrays[o])) for o in self.node.output_names}
 
     def _with_symbol(self, s: str, v: int) -> dict[str, tuple[int, ...]]:
-        if s not in self.points[0].numbers or s in self.walk.own:
+        if s not in self.points[0].numbers or s in self.evaluation.own:
             return {}
-        return Point(self.walk, {**self._free_numbers(), s: v}).shapes(self.k)
+        return Point(self.evaluation, {**self._free_numbers(), s: v}).shapes(self.k)
 
     def _free_numbers(self) -> dict[str, int]:
-        return {s: n for s, n in self.points[0].numbers.items() if s not in self.walk.own}
+        return {s: n for s, n in self.points[0].numbers.items() if s not in self.evaluation.own}
 
     def _several(self, o: str, j: int) -> Iterator[Expression]:
         """Sums of multiples of symbols, and products of a formula for each."""

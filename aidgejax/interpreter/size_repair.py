@@ -16,10 +16,10 @@ import numpy as np
 
 from ..errors import AidgeJaxError, GraphError
 from ..graph import Graph, Value
+from .abstract_evaluation import OutOfBudget, Point, SymbolicEvaluation, symbols_of
 from .constant_folding import is_concrete
 from .size_explaining import Dims
-from .sizes import Expression, Size, divided, parse, put, spelled, symbol, value
-from .symbolic_walk import OutOfBudget, Point, Walk, symbols_of
+from .sizes import Expression, Size, divided, parse, put, symbol, value, written
 
 MOST_TRIES, MOST_EXECUTIONS = 200, 4000
 SCANNED = (*range(2, 17), 24, 32, 48, 64)
@@ -45,11 +45,11 @@ class Findings:
 
 
 class Refused(GraphError):
-    """Node k of the walk does not work at one of the points."""
+    """Node k of the evaluation does not work at one of the points."""
 
-    def __init__(self, walk: Walk, k: int, points: Sequence[Point], error: AidgeJaxError) -> None:
+    def __init__(self, evaluation: SymbolicEvaluation, k: int, points: Sequence[Point], error: AidgeJaxError) -> None:
         super().__init__(str(error))
-        self.walk, self.k, self.points, self.error = walk, k, points, error
+        self.evaluation, self.k, self.points, self.error = evaluation, k, points, error
 
 
 def repaired(graph: Graph, refused: Refused, findings: Findings) -> Graph:
@@ -58,12 +58,12 @@ def repaired(graph: Graph, refused: Refused, findings: Findings) -> Graph:
     Raises GraphError naming the node where no sizes are found for which it works.
     """
     repair = _Repair(graph, refused, findings)
-    repair.walk.executions, repair.walk.most_executions = 0, MOST_EXECUTIONS
+    repair.evaluation.executions, repair.evaluation.most_executions = 0, MOST_EXECUTIONS
     try:
         bound = repair.find()
     except OutOfBudget:
         bound = None
-    repair.walk.most_executions = 1 << 60
+    repair.evaluation.most_executions = 1 << 60
     if bound is None:
         raise repair.failure() from None
     if not bound:
@@ -75,23 +75,23 @@ def repaired(graph: Graph, refused: Refused, findings: Findings) -> Graph:
 
 
 def _put(d: Any, bound: Mapping[str, Expression]) -> Any:
-    return spelled(put(parse(d), bound)) if isinstance(d, str) else d
+    return written(put(parse(d), bound)) if isinstance(d, str) else d
 
 
 class _Repair:
     def __init__(self, graph: Graph, refused: Refused, findings: Findings) -> None:
         self.graph, self.findings, self.error = graph, findings, refused.error
-        self.walk, self.k = refused.walk, refused.k
-        self.node = self.walk.steps[self.k].node
+        self.evaluation, self.k = refused.evaluation, refused.k
+        self.node = self.evaluation.steps[self.k].node
         self.order = symbols_of(graph)
         failing = [p for p in refused.points if not self._runs(p)]
         self.base_point = failing[0] if failing else refused.points[0]
         self.only_odd = failing == [refused.points[-1]] and len(refused.points) > 1
         self.base = {s: self.base_point.numbers[s] for s in self.order}
-        met = [d for i in self.node.input_names for d in self.walk.dims.get(i, ())]
+        met = [d for i in self.node.input_names for d in self.evaluation.dims.get(i, ())]
         self.met: list[int | str] = list(dict.fromkeys(met))
         near = [s for d in self.met if isinstance(d, str) for s in _symbols(d)]
-        carried = [s for i in self.node.input_names for s in sorted(self.walk.carried[i])]
+        carried = [s for i in self.node.input_names for s in sorted(self.evaluation.carried[i])]
         self.symbols = [s for s in dict.fromkeys([*reversed(near), *carried]) if s in self.base]
         self.tries = 0
 
@@ -107,7 +107,7 @@ class _Repair:
         self.tries += 1
         if self.tries > MOST_TRIES:
             raise OutOfBudget("too many sizes were tried")
-        point = Point(self.walk, {**self.base, **numbers}, afresh=numbers)
+        point = Point(self.evaluation, {**self.base, **numbers}, afresh=numbers)
         try:
             point.run(self.k)
         except OutOfBudget:
@@ -150,12 +150,12 @@ class _Repair:
         """Numbers that the node and those above it bring along."""
         names = list(self.node.input_names)
         for i in self.node.input_names:
-            if (at := self.walk.at.get(i)) is not None:
-                names += self.walk.steps[at].node.input_names
+            if (at := self.evaluation.at.get(i)) is not None:
+                names += self.evaluation.steps[at].node.input_names
         found: list[int] = []
         for name in dict.fromkeys(names):
-            found += [d for d in self.walk.dims.get(name, ()) if isinstance(d, int)]
-            known = self.walk.fixed.get(name)
+            found += [d for d in self.evaluation.dims.get(name, ()) if isinstance(d, int)]
+            known = self.evaluation.fixed.get(name)
             if known is not None and is_concrete(known) and np.asarray(known).dtype.kind in "iu" and np.size(known) < 9:
                 found += [int(n) for n in np.ravel(known)]
         literal = [i for i in self.node.inputs if isinstance(i, tuple)]
@@ -204,7 +204,7 @@ class _Repair:
                 if not set(new.symbols) <= set(self.base):
                     continue
                 bound = {s: new}
-                other = spelled(new)
+                other = written(new)
                 if other in self.base and self.order.index(str(other)) > self.order.index(s):
                     bound = {str(other): symbol(s)}
                 if self.goes({k: value(v, self.base) for k, v in bound.items()}):
@@ -213,7 +213,7 @@ class _Repair:
 
     def _several(self, constants: Sequence[int]) -> dict[str, Expression] | None:
         """Axes side by side that have to be those of a constant; then any two."""
-        shapes = [self.walk.dims[i] for i in self.node.input_names]
+        shapes = [self.evaluation.dims[i] for i in self.node.input_names]
         for dims in shapes:
             runs = [dims[a:b] for a, b in itertools.combinations(range(len(dims) + 1), 2) if b - a > 1]
             for run in sorted(runs, key=len, reverse=True):
@@ -247,7 +247,7 @@ class _Repair:
     def _say(self, bound: Mapping[str, Expression]) -> None:
         for s, new in bound.items():
             owner = next(
-                (i for i in self.node.input_names if i in self.graph.producers and new in self.walk.dims[i]), ""
+                (i for i in self.node.input_names if i in self.graph.producers and new in self.evaluation.dims[i]), ""
             )
             why = f"{owner} of node {self.node.name}" if owner else f"node {self.node.name}"
             for v in self.graph.inputs.values():
@@ -257,12 +257,12 @@ class _Repair:
 
     def failure(self) -> AidgeJaxError:
         """What to tell the user: no number that is not shown with its name."""
-        where = self.walk._where(self.node, self.base_point.tensors)
+        where = self.evaluation._where(self.node, self.base_point.tensors)
         names = [s for s in self.order if s in self.symbols]
         texts = []
         for numbers in SHOWN:
             shown = {s: numbers[k % len(numbers)] for k, s in enumerate(names)}
-            point = Point(self.walk, {**self.base, **shown}, afresh=names)
+            point = Point(self.evaluation, {**self.base, **shown}, afresh=names)
             try:
                 point.run(self.k)
                 texts.append("")

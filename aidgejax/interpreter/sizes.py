@@ -1,6 +1,6 @@
-"""Sizes as whole-number expressions in the symbols of a graph's inputs, each with one spelling.
+"""Sizes as whole-number expressions in the symbols of a graph's inputs, each in one normal form.
 
-A Size is a sum of products of symbols, quotients (rounded down) and minima.  What is equal is spelled alike where these
+A Size is a sum of products of symbols, quotients (rounded down) and minima.  What is equal is written alike where these
 rules reach:
 
     (4*N+6)//2 = 2*N+3                      what divides comes out
@@ -248,7 +248,7 @@ def put(x: Expression, by: Mapping[str, Expression]) -> Expression:
     return total
 
 
-def spelled(x: Expression) -> int | str:
+def written(x: Expression) -> int | str:
     """As a graph has it: a number or a string."""
     if isinstance(x, int):
         return x
@@ -258,7 +258,7 @@ def spelled(x: Expression) -> int | str:
 
 
 def parse(size: int | str) -> Expression:
-    """What `spelled` writes, and what exporters write ("P + S", "N/2"); any other string is a symbol of its own."""
+    """What `written` writes, and what exporters write ("P + S", "N/2"); any other string is a symbol of its own."""
     return size if isinstance(size, int) else _parsed(size)
 
 

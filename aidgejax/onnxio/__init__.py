@@ -1,4 +1,4 @@
-"""ONNX in and out.  The only room of the core that imports onnx."""
+"""ONNX in and out.  The only package below the front ends that imports onnx."""
 
 from .exporter.writer import to_model, write
 from .importer.reader import read

@@ -58,7 +58,7 @@ def array_of(tensor: TensorProto, folder: str | None = None) -> np.ndarray:
     place, what = said.get("location", ""), f"initializer {tensor.name!r}"
     if folder is None:
         raise ModelFileError(
-            f"{what} keeps its numbers in the file {place!r}, and where that is was not said: load "
+            f"{what} keeps its numbers in the file {place!r}, and where that is was not given: load "
             f"the model with its data"
         )
     folder = os.path.realpath(folder)

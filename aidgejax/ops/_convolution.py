@@ -1,7 +1,7 @@
 """A convolution and its two gradients as XLA runs them: channels-last images, kernels [*k, in / group, out].
 
 XLA on CPU is fast, inside lax.scan above all, only for dots, element-wise loops and convolutions of one group whose
-dimensions lie in the usual order, transposes spelled out (jax issue 12868).  So each of the three has a form made of
+dimensions lie in the usual order, with explicit transposes (jax issue 12868).  So each of the three has a form made of
 those, chosen by benchmarks/convolution.py; every other platform gets lax's own form.
 """
 
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ._materialize import materialize
-from ._pixel_packing import folding
+from ._pixel_packing import packing
 from ._windows import Windows, cover, gather, of_tiles, shifted, tap, widened
 
 # An input gradient of at most so many channels is a dot and shifted sums; of more, a convolution.
@@ -124,10 +124,10 @@ def _by_taps(x: Any, w: Any, win: Windows) -> Any:
 
 def _folded(x: Any, w: Any, win: Windows) -> Any:
     """lax's own convolution, of wide pixels where there are few channels."""
-    fold = folding(win, max(w.shape[-2:]))
-    if fold is None:
+    packed = packing(win, max(w.shape[-2:]))
+    if packed is None:
         return _plain(x, w, win)
-    y = _plain(fold.image(x), fold.band(w), fold.folded)
+    y = _plain(packed.image(x), packed.toeplitz_kernel(w), packed.windows)
     return jnp.reshape(y, (-1, *win.out, w.shape[-1]))
 
 
@@ -135,10 +135,10 @@ def _folded_input(group: int) -> Callable:
     by_taps = _input_by_taps(group)
 
     def gradient(dy: Any, w: Any, win: Windows) -> Any:
-        fold = folding(win, max(w.shape[-2:])) if group == 1 else None
-        if fold is None:
+        packed = packing(win, max(w.shape[-2:])) if group == 1 else None
+        if packed is None:
             return by_taps(dy, w, win)
-        return fold.of_image(by_taps(fold.rows(dy), fold.band(w), fold.folded))
+        return packed.of_image(by_taps(packed.rows(dy), packed.toeplitz_kernel(w), packed.windows))
 
     return gradient
 
@@ -147,10 +147,10 @@ def _folded_weight(group: int) -> Callable:
     by_convolution = _weight_by_convolution(group)
 
     def gradient(x: Any, dy: Any, win: Windows) -> Any:
-        fold = folding(win, max(x.shape[-1], dy.shape[-1])) if group == 1 else None
-        if fold is None:
+        packed = packing(win, max(x.shape[-1], dy.shape[-1])) if group == 1 else None
+        if packed is None:
             return by_convolution(x, dy, win)
-        return fold.of_band(by_convolution(fold.image(x), fold.rows(dy), fold.folded))
+        return packed.of_toeplitz_kernel(by_convolution(packed.image(x), packed.rows(dy), packed.windows))
 
     return gradient
 

@@ -24,8 +24,8 @@ WIDE = 32
 
 
 @dataclass(frozen=True)
-class Fold:
-    """Windows of stride 1 on an image whose last spatial axis is folded, `pixels` to one.  Make it with `folding`."""
+class PackedRows:
+    """Windows of stride 1 on an image whose last spatial axis is packed, `pixels` to one.  Make it with `packing`."""
 
     win: Windows
     pixels: int
@@ -36,14 +36,14 @@ class Fold:
         return -(-(self.win.kernel[-1] + self.pixels - 1) // self.pixels)
 
     @property
-    def folded(self) -> Windows:
+    def windows(self) -> Windows:
         """The windows on the wide image."""
         win, out = self.win, self.win.out[-1] // self.pixels
         last = {"sizes": out + self.kernel - 1, "kernel": self.kernel, "begin": 0, "end": 0, "out": out}
         return replace(win, **{name: (*getattr(win, name)[:-1], value) for name, value in last.items()})
 
     def image(self, x: Any) -> Any:
-        """t[n, *sizes, i] -> t[n, *folded.sizes, pixels * i]"""
+        """t[n, *sizes, i] -> t[n, *windows.sizes, pixels * i]"""
         return self.rows(self._widened(x, 1))
 
     def of_image(self, x: Any) -> Any:
@@ -54,8 +54,8 @@ class Fold:
         """t[..., m, c] -> t[..., m / pixels, pixels * c]"""
         return jnp.reshape(y, (*y.shape[:-2], y.shape[-2] // self.pixels, -1))
 
-    def band(self, w: Any) -> Any:
-        """t[*k, i, o] -> t[*folded.kernel, pixels * i, pixels * o]"""
+    def toeplitz_kernel(self, w: Any) -> Any:
+        """t[*k, i, o] -> t[*windows.kernel, pixels * i, pixels * o]"""
         room = self.kernel * self.pixels - w.shape[-3]
         zero = jnp.zeros((), w.dtype)
         shifts = [
@@ -64,15 +64,15 @@ class Fold:
         ]
         return jnp.reshape(jnp.stack(shifts, -2), (*w.shape[:-3], self.kernel, self.pixels * w.shape[-2], -1))
 
-    def of_band(self, f: Any) -> Any:
-        """The transpose of `band`."""
+    def of_toeplitz_kernel(self, f: Any) -> Any:
+        """The transpose of `toeplitz_kernel`."""
         b, taps = self.pixels, self.win.kernel[-1]
         f = jnp.reshape(f, (*f.shape[:-3], self.kernel * b, f.shape[-2] // b, b, f.shape[-1] // b))
         return sum(f[..., p : p + taps, :, p, :] for p in range(b))
 
     def _widened(self, x: Any, sign: int) -> Any:
         begin = self.win.begin[-1]
-        after = self.folded.sizes[-1] * self.pixels - begin - self.win.sizes[-1]
+        after = self.windows.sizes[-1] * self.pixels - begin - self.win.sizes[-1]
         if begin == after == 0:
             return x
         return lax.pad(
@@ -80,10 +80,10 @@ class Fold:
         )
 
 
-def folding(win: Windows, channels: int) -> Fold | None:
+def packing(win: Windows, channels: int) -> PackedRows | None:
     """As many pixels as make at most WIDE channels, divide the row, and are fewer than the kernel's; None for one."""
     if win.strides[-1] > 1 or win.dilations[-1] > 1:
         return None
     most = min(WIDE // channels, win.kernel[-1] - 1)
     pixels = max((b for b in range(2, most + 1) if win.out[-1] % b == 0), default=None)
-    return Fold(win, pixels) if pixels else None
+    return PackedRows(win, pixels) if pixels else None

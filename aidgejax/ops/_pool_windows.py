@@ -26,10 +26,10 @@ def pool_windows(x, kernel_shape, **how) -> Windows:
 
 
 def static_pool_windows(what, x, kernel_shape, **how) -> Windows:
-    """The windows on a Value x, for spelling an operator in ONNX."""
+    """The windows on a Value x, for decomposing an operator into ONNX's."""
     if not all(isinstance(d, int) for d in x.shape[2:]):
         raise GraphError(
-            f"{what} can be spelled in standard operators only where the spatial sizes are numbers, "
+            f"{what} can be decomposed into standard operators only where the spatial sizes are numbers, "
             f"got {x}; declare the image with fixed height and width"
         )
     return windows(x.shape[2:], kernel_shape, **how)

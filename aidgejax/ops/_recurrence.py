@@ -28,7 +28,7 @@ def unrolled(op, step, carry, xs, reverse, length):
     """The same with a node for every operation of every step; the number of steps must be known."""
     if not isinstance(length, int):
         raise GraphError(
-            f"a recurrence over {length!r} time steps cannot be written out: its gradient is spelled step "
+            f"a recurrence over {length!r} time steps cannot be unrolled: its gradient is decomposed step "
             f"by step in standard operators; give the input a fixed number of steps"
         )
     order = range(length)
@@ -121,7 +121,7 @@ DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, 
 
 
 @dataclass(frozen=True)
-class Share:
+class Direction:
     """What one direction reads.  x [t, n, i], w [g, i], r [g, h], wb and rb [g], live [t, n, 1]: is step t still
     inside the sequence?  None where there is none; h0, c0 [n, h]; p [3 h]; g = gates * h."""
 
@@ -164,7 +164,7 @@ def while_live(op, live, new, old):
     return new if live is None else op.Where(live, new, old)
 
 
-def shares(
+def directions(
     op,
     X,
     W,
@@ -184,7 +184,7 @@ def shares(
     direction,
     layout,
 ):
-    """[Share of each direction]; everything time first."""
+    """[Direction of each direction]; everything time first."""
     reverses = DIRECTIONS[direction]
     functions = activations_of(activations, activation_alpha, activation_beta, default, len(reverses), clip)
     hidden = R.shape[-1]
@@ -207,5 +207,5 @@ def shares(
             z = op.MatMul(op.Gather(x, 0, axis=0), op.Transpose(w, perm=(1, 0)))
             zeros = op.ZerosLike(op.Slice(z, (0,), (hidden,), (1,)))
         h0, c0 = (zeros if v is None else pick(v, 1 if layout else 0) for v in (initial_h, initial_c))
-        found.append(Share(x, w, pick(R), wb, rb, live, h0, c0, pick(P), reverse, acts, steps, hidden))
+        found.append(Direction(x, w, pick(R), wb, rb, live, h0, c0, pick(P), reverse, acts, steps, hidden))
     return found

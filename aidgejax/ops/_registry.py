@@ -127,12 +127,12 @@ def operator(
     """Register a forward function as an operator.
 
     onnx: (domain, the opset that gave it today's form).  Without one, `decompose(op, *inputs, **attributes)`
-    spells the operator in standard ones, in the same words as a rule.
+    decomposes the operator into standard ones, written like a rule.
     broadcasts: its tensors follow NumPy's broadcasting; gradient.py then sums a cotangent back to its input.
     layout: how it treats channels-last images.  "same": element by element, any layout will do.
     ((inputs), (outputs)): these are images, and the forward takes `layout="NCHW" | "NHWC"`.
     random: the forward takes `key=`.
-    static: inputs whose values must be known when the graph is lowered (a Reshape's target); they come as NumPy.
+    static: inputs whose values must be compile-time constants (a Reshape's target); they come as NumPy.
     shape_only: the result depends on the shapes of the inputs alone.
     outputs: how many there are at most; None where the node says so itself (Split).
     residual_outputs: outputs that the rule reads, so that they are computed even where the node does not name them.
@@ -197,7 +197,7 @@ def lookup(name: str) -> Operator:
 
 def check_known(nodes: Iterable[Any], where: str) -> None:
     """Raise UnknownOperator that lists every operator of `nodes` that is not registered, and where it is met; and
-    GraphError for control flow that is still to be written out."""
+    GraphError for control flow that is still to be unrolled."""
     unknown: dict[str, list[str]] = {}
     nodes = list(nodes)
     for n in nodes:

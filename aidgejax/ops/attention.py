@@ -1,7 +1,7 @@
 """Attention, and its gradient.
 
 The forward and the gradient of Attention share their words: `weights` is executed by JAX, written into gradient graphs,
-and written out for a file that is to do without the operator.
+and decomposed for a file that is to do without the operator.
 """
 
 import math

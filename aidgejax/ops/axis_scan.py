@@ -85,7 +85,7 @@ def compress_vjp(op, x, condition, y, dy, *, axis):
 
 @operator("Compress", onnx=("", 11), vjp=compress_vjp, static=("condition",))
 def compress(x, condition, *, axis=None):
-    """What of x, along axis or of the flattened x, the condition says; it must be known when the graph is lowered, for
+    """What of x, along axis or of the flattened x, the condition says; it must be a compile-time constant, for
     it decides the shape.  t[*s], bool[k] -> t[*r].  ONNX Compress-11."""
     x = jnp.reshape(x, -1) if axis is None else jnp.asarray(x)
     (at,) = positive_axes((axis or 0,), x.ndim, "axis")

@@ -1,4 +1,4 @@
-"""Operators that are not computed but written out: control flow, sequences and optional values.
+"""Operators that are not computed but unrolled: control flow, sequences and optional values.
 
 What they do is decided by a few values: a condition, a trip count, the length of a sequence.  Once those are known a
 graph needs none of them, see aidgejax/unroll/; a node that is left has no forward.
@@ -28,7 +28,7 @@ def is_control_flow(node: Any) -> bool:
 
 
 def check_unrolled(nodes: Iterable[Any], where: str) -> None:
-    """Raise GraphError naming a node that is still to be written out."""
+    """Raise GraphError naming a node that is still to be unrolled."""
     for n in nodes:
         if is_control_flow(n):
             raise GraphError(

@@ -336,11 +336,11 @@ def conv_grad_weight_of_any_size(op, x, dy, w, auto_pad, dilations, group, pads,
 
 
 def static_windows(what, x, kernel, **how) -> Windows:
-    """The windows on a Value x, for spelling an operator in ONNX."""
+    """The windows on a Value x, for decomposing an operator into ONNX's."""
     sizes = x.shape[2:]
     if not all(isinstance(d, int) for d in (*sizes, *kernel)):
         raise GraphError(
-            f"{what} can be spelled in standard operators only where the spatial sizes are numbers, "
+            f"{what} can be decomposed into standard operators only where the spatial sizes are numbers, "
             f"got {x}; declare the image with fixed height and width"
         )
     return windows(sizes, kernel, **how)

@@ -154,7 +154,7 @@ def bent(grid, size, padding_mode, align_corners):
 
 
 def grid_sample_grad_onnx(op, dy, x, grid, *, mode, padding_mode, align_corners):
-    return spelled(op, dy, x, grid, mode, padding_mode, align_corners)
+    return decomposed(op, dy, x, grid, mode, padding_mode, align_corners)
 
 
 @operator("GridSampleGrad", decompose=grid_sample_grad_onnx, outputs=2)
@@ -185,11 +185,11 @@ def grid_sample_grad(dy, x, grid, *, mode="linear", padding_mode="zeros", align_
 # ---- the gradient in standard operators -----------------------------------------------------------------
 
 
-def spelled(op, dy, x, grid, mode, padding_mode, align_corners):
+def decomposed(op, dy, x, grid, mode, padding_mode, align_corners):
     """The same with GatherElements and ScatterElements; spatial sizes must be known."""
     sizes = x.shape[2:]
     if not all(isinstance(s, int) for s in sizes):
-        raise GraphError("the gradient of GridSample needs the image's size to be spelled in standard operators")
+        raise GraphError("the gradient of GridSample needs the image's size to be decomposed into standard operators")
     d = len(sizes)
     places = op.Reshape(grid, (0, -1, d))
     flat, back = op.Reshape(x, (0, 0, -1)), op.Reshape(dy, (0, 0, -1))
@@ -316,7 +316,8 @@ def affine_grid_grad_onnx(op, dy, *, align_corners):
     sizes = dy.shape[1:-1]
     if not all(isinstance(n, int) for n in sizes):
         raise GraphError(
-            f"AffineGridGrad can be spelled in standard operators only where the image's sizes are numbers, got {dy}"
+            f"AffineGridGrad can be decomposed into standard operators only where the image"
+            f"'s sizes are numbers, got {dy}"
         )
     at = places(sizes, align_corners).reshape(-1, len(sizes) + 1)
     return op.Einsum(op.Reshape(dy, (0, -1, len(sizes))), op.CastLike(at, dy), equation="npi,pk->nik")

@@ -243,7 +243,7 @@ def top_k(x, k, *, axis=-1, largest=1, sorted=1):
 
 @operator("NonZero", onnx=("", 13), static=("x",))
 def non_zero(x):
-    """The indices of what is not zero, a column for each; x must be known when the graph is lowered, for it decides
+    """The indices of what is not zero, a column for each; x must be a compile-time constant, for it decides
     the shape.  t[*s] -> i64[rank, n].  ONNX NonZero-13."""
     return np.asarray(np.nonzero(np.atleast_1d(x)), jax.dtypes.canonicalize_dtype(np.int64))
 

@@ -100,7 +100,7 @@ def weights_at_labels_onnx(op, d_loss, labels, weights, reduction, ignore_index,
     """The same in standard operators."""
     if like.shape is None or not isinstance(like.shape[1], int):
         raise GraphError(
-            f"the gradient of a loss over classes needs to know their number to be spelled in standard "
+            f"the gradient of a loss over classes needs to know their number to be decomposed into standard "
             f"operators; {like} does not say it on axis 1"
         )
     positions = (1,) * (like.rank - 2)

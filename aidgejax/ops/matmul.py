@@ -14,7 +14,7 @@ from .reshape_transpose import broadcast_shape
 # ---- MatMul -------------------------------------------------------------------------------------------
 
 
-def turned(op, x):
+def transposed(op, x):
     """x with its last two axes swapped."""
     rank = x.rank
     return op.Transpose(x, perm=(*range(rank - 2), rank - 1, rank - 2))
@@ -26,22 +26,22 @@ def matmul_vjp(op, a, b, y, dy):
     # A vector is a matrix of one row (on the left) or one column (on the right).
     if a.rank == 1:
         row = op.Unsqueeze(dy, (-2,))
-        d_row = op.MatMul(row, turned(op, b))  # [..., 1, k]
+        d_row = op.MatMul(row, transposed(op, b))  # [..., 1, k]
         d_b = op.MatMul(op.Unsqueeze(a, (1,)), row)
         return op.SumLike(op.Squeeze(d_row, (-2,)), a), d_b
     if b.rank == 1:
         column = op.Unsqueeze(dy, (-1,))
         d_a = op.MatMul(column, op.Unsqueeze(b, (0,)))
-        d_column = op.MatMul(turned(op, a), column)  # [..., k, 1]
+        d_column = op.MatMul(transposed(op, a), column)  # [..., k, 1]
         return d_a, op.SumLike(op.Squeeze(d_column, (-1,)), b)
-    d_a = op.MatMul(dy, turned(op, b))
+    d_a = op.MatMul(dy, transposed(op, b))
     if a.shape[:-2] != y.shape[:-2]:
         d_a = op.SumLike(d_a, a)
     if b.rank == 2 and a.rank > 2:
         # One matrix for all: the sum over the batch is part of one product.
         d_b = op.MatMul(op.Transpose(op.Flatten(a, axis=-1), perm=(1, 0)), op.Flatten(dy, axis=-1))
     else:
-        d_b = op.MatMul(turned(op, a), dy)
+        d_b = op.MatMul(transposed(op, a), dy)
         if b.shape[:-2] != y.shape[:-2]:
             d_b = op.SumLike(d_b, b)
     return d_a, d_b
@@ -117,7 +117,7 @@ def scaled(x, factor):
 
 
 def subscripts(equation, ranks):
-    """(one string per operand, the output's), with an ellipsis spelled out in letters of its own."""
+    """(one string per operand, the output's), with an ellipsis as letters of its own."""
     left, arrow, right = equation.replace(" ", "").partition("->")
     terms = left.split(",")
     if len(terms) != len(ranks):
@@ -134,8 +134,8 @@ def subscripts(equation, ranks):
             f"{ranks[wrong[0]]}"
         )
     dots = "".join(free[: max((h for t, h in zip(terms, hidden, strict=True) if "..." in t), default=0)])
-    spelled = [t.replace("...", dots[len(dots) - h :]) for t, h in zip(terms, hidden, strict=True)]
-    return spelled, right.replace("...", dots)
+    explicit = [t.replace("...", dots[len(dots) - h :]) for t, h in zip(terms, hidden, strict=True)]
+    return explicit, right.replace("...", dots)
 
 
 def einsum_vjp(op, *args, equation):

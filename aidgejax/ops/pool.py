@@ -84,7 +84,7 @@ def max_pool(
 
 def max_pool_grad_onnx(op, dy, x, y, *, auto_pad, ceil_mode, dilations, kernel_shape, pads, strides):
     how = {"auto_pad": auto_pad, "dilations": dilations, "pads": pads, "strides": strides}
-    if all(isinstance(d, int) for d in x.shape[2:]):  # every default spelled out: evaluators disagree about them
+    if all(isinstance(d, int) for d in x.shape[2:]):  # every default written: evaluators disagree about them
         win = windows(x.shape[2:], kernel_shape, **how)
         how = {"dilations": win.dilations, "pads": (*win.begin, *win.end), "strides": win.strides}
     _, indices = op.MaxPool(x, outputs=2, ceil_mode=ceil_mode, kernel_shape=kernel_shape, **how)

@@ -1,4 +1,4 @@
-"""Quant of QONNX: rounding to any number of bits, as FINN, Brevitas and their kin write it."""
+"""Quant of QONNX: rounding to any number of bits, as FINN, Brevitas and similar tools write it."""
 
 import jax.numpy as jnp
 

@@ -139,7 +139,7 @@ def quantize_vjp(op, x, y_scale, y_zero_point, y, dy, *, axis, block_size, outpu
 def quantize_onnx(op, x, y_scale, y_zero_point, *, axis, block_size, output_dtype, precision, saturate):
     name = target_dtype(output_dtype, y_zero_point)
     if name not in LEVELS or precision:
-        raise GraphError(f"QuantizeLinear of {x} to {name} has no spelling in older operators; give it float32 data")
+        raise GraphError(f"QuantizeLinear of {x} to {name} cannot be written in older operators; give it float32 data")
     v = op.Round(op.Div(x, spread(op, y_scale, x, axis, block_size)))
     if y_zero_point is not None:
         v = op.Add(v, spread_floats(op, y_zero_point, x, axis, block_size, x))

@@ -2,7 +2,7 @@
 
 from ..errors import GraphError
 from ._eager import EagerBuilder
-from ._recurrence import DIRECTIONS, scanned, shares, unrolled
+from ._recurrence import DIRECTIONS, directions, scanned, unrolled
 from ._recurrent_cells import Gru, Lstm, Rnn
 from ._registry import STEP_BY_STEP, operator
 
@@ -43,11 +43,11 @@ def stacked(op, parts, axis):
 
 
 def forward(cell, X, W, R, B, sequence_lens, initial_h, initial_c, P, *, layout, hidden_size, direction, **setting):
-    """(Y, Y_h, ...) by `cell.forward(op, loop, share) -> y, (h, ...)` of each direction."""
+    """(Y, Y_h, ...) by `cell.forward(op, loop, direction) -> y, (h, ...)` of each direction."""
     check_sizes(X, W, R, B, sequence_lens, initial_h, initial_c, P, cell.gates, direction, layout, hidden_size)
     op, extra = EagerBuilder(), {k: setting.pop(k) for k in cell.settings}
     tensors = (X, W, R, B, sequence_lens, initial_h, initial_c, P)
-    parts = shares(op, *tensors, cell.gates, cell.default, layout=layout, direction=direction, **setting)
+    parts = directions(op, *tensors, cell.gates, cell.default, layout=layout, direction=direction, **setting)
     ys, lasts = zip(*(cell.forward(op, scanned, s, **extra) for s in parts), strict=True)
     y = stacked(op, ys, 1)
     y = op.Transpose(y, perm=(2, 0, 1, 3)) if layout else y
@@ -58,7 +58,7 @@ def backward(op, loop, cell, dY, d_lasts, *tensors, layout, hidden_size, directi
     """(dX, dW, dR, dB, d initial states ..., dP) by `cell.backward` of each direction; tensors: the inputs and Y."""
     *tensors, Y = tensors
     extra = {k: setting.pop(k) for k in cell.settings}
-    parts = shares(op, *tensors, cell.gates, cell.default, layout=layout, direction=direction, **setting)
+    parts = directions(op, *tensors, cell.gates, cell.default, layout=layout, direction=direction, **setting)
     along, across = (1, 2) if layout else (0, 1)  # the axes of directions in a state and in Y
     found = []
     for k, s in enumerate(parts):

@@ -28,8 +28,8 @@ def sum_like_onnx(op, x, like):
     # Sum over the axes that `like` lacks or has size 1 on; Expand's own rule of alignment, read backwards.
     if None in (x.shape, like.shape) or None in (*x.shape, *like.shape):
         raise GraphError(
-            f"SumLike of {x} to {like}: without their sizes it has no spelling in standard operators; "
-            f"give every size of the graph's inputs as a number or a name, and see walk.infer_shapes"
+            f"SumLike of {x} to {like}: without their sizes it has no decomposition into standard operators; "
+            f"give every size of the graph's inputs as a number or a name, and see aidgejax.infer_shapes"
         )
     lead = x.rank - like.rank
     ones = tuple(lead + k for k, d in enumerate(like.shape) if d == 1 and x.shape[lead + k] != 1)

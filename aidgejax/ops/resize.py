@@ -230,7 +230,7 @@ def resize_grad_onnx(op, dy, like, roi, scales, sizes, *, axes, keep_aspect_rati
     if keep_aspect_ratio_policy != "stretch":
         raise GraphError(
             f"the gradient of Resize with keep_aspect_ratio_policy {keep_aspect_ratio_policy!r} cannot be "
-            f"spelled in standard operators; give scales"
+            f"decomposed into standard operators; give scales"
         )
     attrs = {k: v for k, v in attrs.items() if v is not None}
     axes = positive_axes(range(like.rank) if axes is None else axes, like.rank)

@@ -13,7 +13,7 @@ from ._registry import operator, positive_axes
 
 
 def lying(axis, rank, layout):
-    """Where the axis `axis` of the graph's tensor lies in this layout."""
+    """Where the axis `axis` of the graph's tensor is in this layout."""
     return axis if layout == "NCHW" or axis == 0 else rank - 1 if axis == 1 else axis - 1
 
 
@@ -124,12 +124,12 @@ def picked(sizes, starts, ends, axes, steps):
 
 
 def in_layout(ranges, layout):
-    """Per axis as it lies, from per axis of the graph."""
+    """Per axis of the storage layout, from per axis of the graph."""
     return ranges if layout == "NCHW" else [ranges[0], *ranges[2:], ranges[1]]
 
 
 def in_graph(sizes, layout):
-    """The sizes as the graph says them, from the sizes of a tensor as it lies."""
+    """The sizes in the graph's layout, from those in storage layout."""
     return tuple(sizes) if layout == "NCHW" else (sizes[0], sizes[-1], *sizes[1:-1])
 
 

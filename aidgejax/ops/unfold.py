@@ -50,7 +50,7 @@ def unfold_onnx(op, x, *, kernel_shape, strides, dilations, pads):
     """A depthwise convolution whose kernels each pick one element."""
     channels, size = x.shape[1], math.prod(kernel_shape)
     if not isinstance(channels, int):
-        raise GraphError("Unfold needs to know the number of channels to be spelled in standard operators")
+        raise GraphError("Unfold needs to know the number of channels to be decomposed into standard operators")
     picks = np.tile(
         np.eye(size, dtype=x.dtype or "float32").reshape(size, 1, *kernel_shape),
         (channels, 1, *[1] * len(kernel_shape)),

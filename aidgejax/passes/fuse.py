@@ -1,6 +1,6 @@
 """Fusing: several nodes that mean one operator become that operator.
 
-Attention.  MatMul, a scale, a mask, Softmax and MatMul, in whatever spelling an exporter chose, become ONNX's
+Attention.  MatMul, a scale, a mask, Softmax and MatMul, in whatever form an exporter chose, become ONNX's
 `Attention`, whose forward and gradient need not hold the scores of all pairs of positions in memory.  The search
 starts at each Softmax over the last axis and walks back to the product of queries and keys:
 
@@ -30,7 +30,7 @@ LARGE = -1e4  # a mask's number below this hides a position: half precision's ex
 
 
 def fuse(graph: Graph, *, attention: bool = True) -> Graph:
-    """The same graph with every attention that is written out in elementary nodes as one `Attention` node.
+    """The same graph with every attention made of elementary nodes as one `Attention` node.
 
     attention: False leaves the graph as it is.  The names of outputs and parameters do not change; a node that the
     fused one replaces is gone if nothing else reads it.  Count what was found with `fused.count()["Attention"]`.

@@ -3,7 +3,7 @@
 The sweep goes through the nodes backwards.  For each node that lies between what is asked for (`wrt`) and where
 the gradient starts (`seeds`), its rule writes the node's share.  What several readers contribute is added by
 visible Add nodes; a cotangent that is larger than its tensor, because the operator broadcast it, is summed back by
-SumLike; what nobody asked for is pruned.
+SumLike; dead nodes are removed.
 """
 
 from __future__ import annotations

@@ -296,7 +296,7 @@ class _Compiler:
 
     def emit(self, *instruction: Any) -> None:
         if len(self.code) >= LONGEST:
-            raise QueryError(f"query {self.query!r} grows beyond {LONGEST} steps when its repetitions are written out")
+            raise QueryError(f"query {self.query!r} grows beyond {LONGEST} steps when its repetitions are expanded")
         self.code.append(instruction)
 
     def refuse(self, item: Item, why: str) -> NoReturn:

@@ -20,9 +20,9 @@ import numpy as np
 
 from ..errors import SettingError
 from ..graph import Graph, Node, Value
+from ..interpreter.abstract_evaluation import number_of
 from ..interpreter.constant_folding import compile_time_values
 from ..interpreter.shape_inference import infer_shapes
-from ..interpreter.symbolic_walk import number_of
 from ..ops import lookup
 from .edit import renamed
 from .gradient import make_gradient

@@ -14,8 +14,8 @@ from .control_flow import is_dynamic
 Replacement = Callable[..., Any]
 
 
-def replace_nodes(graph: Graph, spelling: Callable[[Node], Replacement | None]) -> Graph:
-    """The same graph, each node for which `spelling(node)` is a function replaced by what this function writes.
+def replace_nodes(graph: Graph, replacement: Callable[[Node], Replacement | None]) -> Graph:
+    """The same graph, each node for which `replacement(node)` is a function replaced by what this function writes.
 
     The function is called like a rule, `f(op, *inputs, **attributes)`, and returns the node's outputs (one, or a
     tuple with None where there is none).  Outputs keep their names, and the node that writes the first of them
@@ -25,14 +25,14 @@ def replace_nodes(graph: Graph, spelling: Callable[[Node], Replacement | None]) 
     twin.nodes = []
     node_names = {n.name for n in graph.nodes}
     for node in graph.nodes:
-        function = spelling(node)
-        twin.nodes += [node] if function is None else _spelled(twin, node, function, node_names)
+        function = replacement(node)
+        twin.nodes += [node] if function is None else _replaced(twin, node, function, node_names)
     return twin
 
 
 def with_shapes(graph: Graph) -> Graph:
     """infer_shapes, or the graph as it is where its inputs do not say enough: shapes that are not known, a shape that
-    is itself an input, control flow that depends on data.  Such a graph can be executed, and is then told more."""
+    is itself an input, control flow that depends on data.  Such a graph can be executed, where more is known."""
     if is_dynamic(graph):
         return graph
     decides = compile_time_values(graph)
@@ -40,7 +40,7 @@ def with_shapes(graph: Graph) -> Graph:
     return graph if open_ else infer_shapes(graph)
 
 
-def _spelled(twin: Graph, node: Node, function: Replacement, node_names: set[str]) -> list[Node]:
+def _replaced(twin: Graph, node: Node, function: Replacement, node_names: set[str]) -> list[Node]:
     scratch = Graph(twin.name)  # written apart, so that no name of the graph is in the way
     scratch.inputs = {i: twin.value(i) for i in node.input_names}
     inputs = [scratch.inputs.get(i, i) if isinstance(i, str) else i for i in node.inputs]
@@ -60,7 +60,7 @@ def _spelled(twin: Graph, node: Node, function: Replacement, node_names: set[str
         value = made[k] if k < len(made) else None
         if not isinstance(value, Value):
             raise GraphError(
-                f"node {node.name!r} ({node.op}) of graph {twin.name!r}: its spelling in other operators "
+                f"node {node.name!r} ({node.op}) of graph {twin.name!r}: its replacement in other operators "
                 f"gives no output {k}, which the graph uses as {output!r}"
             )
         if value.name in written and value.name not in final:

@@ -179,7 +179,7 @@ class _Structure:
     def _decide(self, p: Producer) -> Decided:
         uses, data = self.uses.get(p.name, []), p.data
         if not uses:
-            return Decided("constant", "is read by nobody")
+            return Decided("constant", "is not read by any node")
         if p.why == GRID:
             return Decided("constant", GRID)
         if not is_float(data):

@@ -38,7 +38,7 @@ def with_seeded_draws(graph: Graph, seed: str, step: str | None) -> Graph:
         graph = infer_shapes(replace_nodes(graph, _composition))
     drawn = [n.name for n in graph.nodes if lookup(n.op).random]
 
-    def spelling(node: Node) -> Replacement | None:
+    def replacement(node: Node) -> Replacement | None:
         if not lookup(node.op).random:
             return None
         if node.op not in DRAWS:
@@ -48,12 +48,12 @@ def with_seeded_draws(graph: Graph, seed: str, step: str | None) -> Graph:
             )
         place = drawn.index(node.name) + 1
 
-        def spell(op: Builder, *inputs: Any, **attributes: Any) -> Any:
+        def write(op: Builder, *inputs: Any, **attributes: Any) -> Any:
             return DRAWS[node.op](_Source(op, seed, step, place), op, *inputs, **attributes)
 
-        return spell
+        return write
 
-    return infer_shapes(replace_nodes(graph, spelling)) if drawn else graph
+    return infer_shapes(replace_nodes(graph, replacement)) if drawn else graph
 
 
 def _is_composed(node: Node) -> bool:
@@ -67,12 +67,12 @@ def _composition(node: Node) -> Replacement | None:
         return None
     operator = lookup(node.op)
 
-    def spell(op: Builder, *inputs: Any, **attributes: Any) -> Any:
+    def write(op: Builder, *inputs: Any, **attributes: Any) -> Any:
         if operator.decompose is None:
             return None
         return operator.decompose(op, *operator.pad_inputs(inputs), **{**operator.attributes, **attributes})
 
-    return spell
+    return write
 
 
 class _Source:

@@ -257,7 +257,7 @@ def layers(graph: Graph) -> tuple[Layer, ...]:
 
 
 def quantizer_of(writer: Mapping[str, Node], tensor: str) -> Node | None:
-    """The FakeQuantize on whose grid a tensor lies."""
+    """The FakeQuantize that gives a tensor its grid."""
     node = writer.get(tensor)
     while node is not None and node.op != "FakeQuantize":
         nexts = [writer.get(i) for i in node.input_names[:1]]

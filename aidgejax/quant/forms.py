@@ -2,7 +2,7 @@
 
 qdq        itself: what every runtime reads
 qoperator  QLinearConv where there is a layer: integers from end to end, for runtimes without fusion
-qonnx      Quant nodes with any number of bits (domain qonnx.custom_op.general), for FINN and its kin
+qonnx      Quant nodes with any number of bits (domain qonnx.custom_op.general), for FINN and similar tools
 aidge      what aidge_onnx loads natively: one step per tensor, no Relu where the next levels begin at 0
 """
 

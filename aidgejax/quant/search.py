@@ -111,7 +111,7 @@ def search(
     budget: {"bytes": of all weights} or {"bit_operations": MACs times bits of weight and input, for one row}.
     scheme: everything but the bits; default: learned powers of two, weights per channel.
     First each layer is tried alone at each choice (sensitivity); of the assignments that this makes promising, `lanes`
-    within the budget are trained for `epochs`, all in one compiled program; a fifth of the rows is held out to judge.
+    within the budget are trained for `epochs`, all in one compiled program; a fifth of the rows is held out to compare.
     Raises SettingError where even the fewest bits are over the budget.
     """
     if len(budget) != 1 or next(iter(budget)) not in BUDGETS:

@@ -168,12 +168,12 @@ def _report(
 
 def _every_tensor(program: Program, batch: Arrays, key: Any) -> Arrays:
     graph = program.graph
-    walker = Evaluator(graph, program.layout)
-    written = [o for n in graph.nodes for o in n.output_names if o not in walker.metadata]
+    evaluator = Evaluator(graph, program.layout)
+    written = [o for n in graph.nodes for o in n.output_names if o not in evaluator.metadata]
 
     @jax.jit
     def everything(params: Arrays, buffers: Arrays, batch: Arrays) -> Arrays:
-        tensors = walker({**graph.constants, **params, **buffers, **batch}, key, written)
+        tensors = evaluator({**graph.constants, **params, **buffers, **batch}, key, written)
         return {o: tensors.in_graph_layout(o) for o in written}
 
     return everything(graph.params, graph.buffers, {k: jnp.asarray(v) for k, v in batch.items()})

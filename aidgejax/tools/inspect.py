@@ -11,8 +11,8 @@ import numpy as np
 from ..analog import describe, layers
 from ..execution.program import make_program
 from ..graph import Graph, Node
+from ..interpreter.abstract_evaluation import number_of
 from ..interpreter.shape_inference import infer_shapes
-from ..interpreter.symbolic_walk import number_of
 from ..ops import OPERATORS, lookup
 
 

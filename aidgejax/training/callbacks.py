@@ -37,7 +37,7 @@ Callback = Callable[[dict[str, Any], Any], Any]
 
 
 class EverySteps(NamedTuple):
-    """f, and how many updates lie between two calls.  Made by every_steps."""
+    """f, and how many updates pass between two calls.  Made by every_steps."""
 
     steps: int
     f: Callback
@@ -135,17 +135,17 @@ def checkpoints(
 ) -> Callback:
     """Writes folder/step-<n>.ckpt, keeps the last `keep` of them, and folder/best.ckpt where `best` names a figure.
 
-    every_epochs: how many epochs lie between two; every_seconds: as many seconds at least, instead.
+    every_epochs: how many epochs pass between two; every_seconds: as many seconds at least, instead.
     """
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
-    judge = Best(best, mode) if best else None
+    tracker = Best(best, mode) if best else None
     seen, last = 0, time.monotonic()
 
     def write(record: dict[str, Any], state: Any) -> None:
         nonlocal seen, last
         meta = {k: v for k, v in record.items() if isinstance(v, int | float)}
-        if judge and judge.improved(record):
+        if tracker and tracker.improved(record):
             save(place / "best.ckpt", state, meta)
         seen += 1
         due = time.monotonic() - last >= every_seconds if every_seconds is not None else seen % every_epochs == 0

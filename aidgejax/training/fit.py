@@ -111,7 +111,7 @@ def fit(
     for e in range(first, first + epochs):
         began = perf_counter()
         rows, weights = batch_order(len(data), batch_size, seed=seed, epoch=e, last=last)
-        told: list[dict[str, Any]] = []
+        epoch_records: list[dict[str, Any]] = []
         skipped, stop = 0, False
         while at < per_epoch:
             upto = min(per_epoch, at - at % piece + piece)
@@ -124,39 +124,41 @@ def fit(
                 found = _as_history({k: v[: bad.argmax()] for k, v in records.items()}, e, int(state.step))
                 at += int(bad.argmax())
                 failed = {k: float(v[bad.argmax()]) for k, v in records.items() if k in ("loss", "gradient_norm")}
-                raise _failure(program, state, data, rows[at], weights, at, e, loss, failed, history + told + found)
+                raise _failure(
+                    program, state, data, rows[at], weights, at, e, loss, failed, history + epoch_records + found
+                )
             skipped += int(bad.sum()) if on_nonfinite == "skip" else 0
             if bad.any():
                 records = {k: v[~bad] for k, v in records.items()}
             found = _as_history(records, e, int(state.step))
-            told += found
+            epoch_records += found
             at = upto
             if at < per_epoch and found:
                 if on_records:
-                    on_records(history + told)
+                    on_records(history + epoch_records)
                 stop = _call(_due(callbacks, at // accumulate), found[-1], state)
                 if stop:
                     break
         seconds = perf_counter() - began
-        if on_nonfinite == "skip" and skipped and not told:
+        if on_nonfinite == "skip" and skipped and not epoch_records:
             raise NonFiniteError(
                 f"epoch {e}: not one of its {skipped} steps was finite", state, int(state.step), history
             )
-        history += told
+        history += epoch_records
         if at < per_epoch:
             break
         at = 0
         if test is not None:
             found_here = jax.device_get(evaluate(state.params, state.buffers, test_rows, test_weights, test_resident))
-            if told:
-                told[-1] |= {f"test_{k}": float(v) for k, v in found_here.items()}
+            if epoch_records:
+                epoch_records[-1] |= {f"test_{k}": float(v) for k, v in found_here.items()}
         if on_records:
             on_records(history)
         figures = {"rows": per_epoch * batch_size, "seconds": seconds} | ({"skipped": skipped} if skipped else {})
-        if told and on_epoch:
-            on_epoch(told[-1] | figures)
+        if epoch_records and on_epoch:
+            on_epoch(epoch_records[-1] | figures)
         due = [*_due(callbacks, -(-per_epoch // accumulate)), *(c for c in callbacks if not isinstance(c, EverySteps))]
-        if told and _call(due, told[-1] | figures, state):
+        if epoch_records and _call(due, epoch_records[-1] | figures, state):
             break
     return state, history
 

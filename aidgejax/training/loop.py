@@ -197,15 +197,15 @@ def make_accumulating_step(
         def update(state: TrainState) -> Any:
             whole = held.row_weights if remainder == "mean" else jnp.float32(every)
             grads = jax.tree.map(lambda g: g / whole.astype(g.dtype), held.grads)
-            state, told = _update(program, optimizer, schedule, state, grads, loss_scaling, held.row_weights.dtype)
-            return state._replace(accumulator=jax.tree.map(jnp.zeros_like, held)), {"updated": jnp.bool_(True)} | told
+            state, figures = _update(program, optimizer, schedule, state, grads, loss_scaling, held.row_weights.dtype)
+            return state._replace(accumulator=jax.tree.map(jnp.zeros_like, held)), {"updated": jnp.bool_(True)} | figures
 
         def hold(state: TrainState) -> Any:
             nothing = {"learning_rate": jnp.float32(0), "gradient_norm": jnp.float32(0), "updated": jnp.bool_(False)}
             return state, nothing | ({} if state.loss_scale is None else {"loss_scale": state.loss_scale.factor})
 
-        state, told = jax.lax.cond((held.batches >= every) | last, update, hold, state)
-        return state, record | told
+        state, figures = jax.lax.cond((held.batches >= every) | last, update, hold, state)
+        return state, record | figures
 
     step.labels = label_inputs(program.graph)  # type: ignore[attr-defined]  # for make_epoch, on the host
     return step
@@ -340,11 +340,11 @@ def weights_per_row(loss: Any, weights: Any, divide: bool = True) -> Any:
 
 def _in_python(f: Callable, carry: Any, xs: Any) -> tuple[Any, Any]:
     """jax.lax.scan, one step after the other in Python."""
-    told = []
+    figures = []
     for k in range(jax.tree.leaves(xs)[0].shape[0]):
         carry, record = f(carry, jax.tree.map(lambda a: a[k], xs))  # noqa: B023
-        told.append(record)
-    return carry, jax.tree.map(lambda *r: None if r[0] is None else jnp.stack(r), *told)
+        figures.append(record)
+    return carry, jax.tree.map(lambda *r: None if r[0] is None else jnp.stack(r), *figures)
 
 
 def _update(
@@ -354,17 +354,17 @@ def _update(
     lr = schedule(schedule_step(state.step))
     grads = unscaled(grads, state.loss_scale)
     trained, opt = optimizer.update({w: state.params[w] for w in program.wrt}, grads, state.opt, lr)
-    told = {"learning_rate": jnp.float32(lr), "gradient_norm": global_norm(grads).astype(jnp.float32)}
+    figures = {"learning_rate": jnp.float32(lr), "gradient_norm": global_norm(grads).astype(jnp.float32)}
     params, buffers = {**state.params, **trained}, state.buffers
     if optimizer.post_update:
         params, buffers = optimizer.post_update(params, buffers)
     new = state._replace(params=params, buffers=buffers, opt=opt, step=counted(state.step))
     if state.loss_scale is None:
-        return new, told
-    finite = jnp.isfinite(told["gradient_norm"])
+        return new, figures
+    finite = jnp.isfinite(figures["gradient_norm"])
     new = jax.tree.map(partial(jnp.where, finite), new, state)
-    told |= {"loss_scale": state.loss_scale.factor, "updated": finite}
-    return new._replace(loss_scale=rules.after(state.loss_scale, finite, loss_dtype)), told
+    figures |= {"loss_scale": state.loss_scale.factor, "updated": finite}
+    return new._replace(loss_scale=rules.after(state.loss_scale, finite, loss_dtype)), figures
 
 
 def _averages(outputs: Arrays, batch: Arrays, row_weights: Any, loss: str | None, metrics: Any) -> Arrays:

@@ -1,10 +1,10 @@
-"""Sizes as expressions: one spelling for what is equal, and read back as they are written."""
+"""Sizes as expressions: one normal form for what is equal, and read back as they are written."""
 
 import itertools
 
 import pytest
 
-from aidgejax.interpreter.sizes import divided, least, parse, put, spelled, symbol, value
+from aidgejax.interpreter.sizes import divided, least, parse, put, symbol, value, written
 
 SPELLED = {
     "(4*N+6)//2": "2*N+3",
@@ -25,16 +25,16 @@ SPELLED = {
 
 
 @pytest.mark.parametrize("text", SPELLED)
-def test_an_expression_has_one_spelling(text):
-    assert spelled(parse(text)) == SPELLED[text]
+def test_an_expression_has_one_normal_form(text):
+    assert written(parse(text)) == SPELLED[text]
     assert parse(SPELLED[text]) == parse(text)
 
 
 @pytest.mark.parametrize("name", ["unk::1", "batch-size", "?33", "a/b", "x.1", "batch size", "2N", "min", "(N", "N+"])
 def test_what_is_no_expression_is_a_name(name):
-    assert spelled(parse(name)) == name and value(parse(name), {name: 5}) == 5
+    assert written(parse(name)) == name and value(parse(name), {name: 5}) == 5
     twice = symbol(name) * 2 + 1
-    assert parse(str(spelled(twice))) == twice
+    assert parse(str(written(twice))) == twice
 
 
 def test_rules_change_no_value():
@@ -50,4 +50,4 @@ def test_rules_change_no_value():
 
 
 def test_symbols_are_replaced_inside():
-    assert spelled(put(parse("2*((H+1)//2)+min(S,H)"), {"H": 9, "S": symbol("T")})) == "min(T,9)+10"
+    assert written(put(parse("2*((H+1)//2)+min(S,H)"), {"H": 9, "S": symbol("T")})) == "min(T,9)+10"

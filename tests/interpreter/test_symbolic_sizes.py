@@ -9,7 +9,7 @@ from onnx import numpy_helper as nh
 
 from aidgejax import onnxio
 from aidgejax.errors import GraphError
-from aidgejax.interpreter.symbolic_walk import number_of
+from aidgejax.interpreter.abstract_evaluation import number_of
 
 f = np.float32
 ort.set_default_logger_severity(3)

@@ -185,11 +185,13 @@ def test_what_remains_burnt_in_is_named():
         [info("y", None)],
         {"table": np.ones((8, 1, 3), np.float32)},
     )
-    with pytest.raises(GraphError, match=r"the batch size 8 is burnt in: with 'N' in its place, node 'join' "):
+    with pytest.raises(GraphError, match=r"the batch size 8 is hard-coded: with 'N' in its place, node 'join' "):
         onnxio.read(m, batch="N")
 
 
 def test_an_output_that_does_not_follow_is_named():
     m = burnt([node("ReduceSum", "x,axes", "y", "sum", keepdims=1)], {"axes": np.array([0])}, (3,))
-    with pytest.raises(GraphError, match=r"the batch size 1 is burnt in: output y:float32\[1, 3\] does not follow 'N'"):
+    with pytest.raises(
+        GraphError, match=r"the batch size 1 is hard-coded: output y:float32\[1, 3\] does not follow 'N'"
+    ):
         onnxio.read(m, batch="N")

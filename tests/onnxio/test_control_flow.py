@@ -307,7 +307,7 @@ def test_a_function_of_another_opset_is_refused():
         onnxio.read(m)
 
 
-def test_an_operator_that_onnx_spells_in_others_is_read_as_those(monkeypatch):
+def test_an_operator_that_onnx_decomposes_is_read_as_those(monkeypatch):
     """As CenterCropPad would be, had we no forward of it."""
     monkeypatch.delitem(OPERATORS, "CenterCropPad")
     m = model(

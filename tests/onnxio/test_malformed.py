@@ -323,7 +323,7 @@ def a_condition_of_three_numbers(m):
     choice(m, branch("x"), "w")
 
 
-@row(r"subgraph '(deep|branch)' lies 17 graphs deep")
+@row(r"subgraph '(deep|branch)' is nested 17 graphs deep")
 def subgraphs_without_end(m):
     inner = branch("x")
     for _ in range(20):

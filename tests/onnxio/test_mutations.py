@@ -47,7 +47,7 @@ def old_fashioned():
 
 
 def with_control_flow():
-    """An If, a Loop and a Scan that the model itself decides, a sequence, a function, an operator that ONNX spells."""
+    """An If, a Loop and a Scan that the model itself decides, a sequence, a function, one that ONNX decomposes."""
     bool_, int64 = TensorProto.BOOL, TensorProto.INT64
     yes = helper.make_graph([node("Relu", "x", "t")], "then", [], [info("t", None)])
     no = helper.make_graph([node("Neg", "x", "e")], "else", [], [info("e", None)])

@@ -43,7 +43,7 @@ def graph_of(op, outputs=("y",), more=(), **attrs):
     return infer_shapes(g)
 
 
-def spelled(graph):
+def written_again(graph):
     """In standard operators, checked, and the same after being written and read."""
     result = decomposed(graph)
     result.check()
@@ -58,7 +58,7 @@ def spelled(graph):
 
 def test_one_node_keeps_its_name(invent):
     invent("Odd", lambda op, x: op.Neg(x))
-    g = spelled(graph_of("Odd"))
+    g = written_again(graph_of("Odd"))
     assert [str(n) for n in g.nodes] == ["y = Neg(x)", "after = Relu(y)"]
     assert [n.name for n in g.nodes] == ["odd", "after"]
     assert g.value("y").shape == ("N", 3)
@@ -66,7 +66,7 @@ def test_one_node_keeps_its_name(invent):
 
 def test_several_nodes_are_named_after_theirs(invent):
     invent("Odd", lambda op, x: op.Exp(op.Neg(op.Neg(x))))
-    g = spelled(graph_of("Odd"))
+    g = written_again(graph_of("Odd"))
     assert [str(n) for n in g.nodes] == [
         "odd/Neg = Neg(x)",
         "odd/Neg_1 = Neg(odd/Neg)",
@@ -79,7 +79,7 @@ def test_several_nodes_are_named_after_theirs(invent):
 
 def test_an_input_passed_through(invent):
     invent("Odd", lambda op, x: x)
-    assert [str(n) for n in spelled(graph_of("Odd")).nodes] == ["y = Identity(x)", "after = Relu(y)"]
+    assert [str(n) for n in written_again(graph_of("Odd")).nodes] == ["y = Identity(x)", "after = Relu(y)"]
 
 
 def test_outputs_of_which_some_are_passed_through_or_the_same(invent):
@@ -88,7 +88,7 @@ def test_outputs_of_which_some_are_passed_through_or_the_same(invent):
         return y, x, y, x
 
     invent("Odd", decompose, lambda x: (-x, x, -x, x), outputs=4)
-    g = spelled(graph_of("Odd", ("a", "b", "c", "d")))
+    g = written_again(graph_of("Odd", ("a", "b", "c", "d")))
     assert [str(n) for n in g.nodes] == [
         "a = Neg(x)",
         "b = Identity(x)",
@@ -104,7 +104,7 @@ def test_outputs_that_are_not_named(invent):
         return op.Neg(x), op.Abs(x), op.Exp(x)
 
     invent("Odd", decompose, lambda x: (-x, x, x), outputs=3)
-    g = spelled(graph_of("Odd", (None, "b", None)))
+    g = written_again(graph_of("Odd", (None, "b", None)))
     assert "b = Abs(x)" in [str(n) for n in g.nodes]
     assert g.node("odd").op == "Abs"
 
@@ -115,21 +115,21 @@ def test_an_output_in_the_middle_feeds_another(invent):
         return y, op.Abs(y)
 
     invent("Odd", decompose, lambda x: (-x, x), outputs=2)
-    g = spelled(graph_of("Odd", ("a", "b")))
+    g = written_again(graph_of("Odd", ("a", "b")))
     assert [str(n) for n in g.nodes][:2] == ["a = Neg(x)", "b = Abs(a)"]
 
 
 def test_a_missing_output_is_reported(invent):
     invent("Odd", lambda op, x: (op.Neg(x), None), lambda x: (-x, x), outputs=2)
     with pytest.raises(GraphError, match=r"node 'odd' \(Odd\) .* gives no output 1, which the graph uses as 'b'"):
-        decomposed(graph_of("Odd", ("a", "b")))
+        written_again(graph_of("Odd", ("a", "b")))
 
 
 def test_several_passes(invent):
     invent("Odd", lambda op, x: op.Neg(op.Odder(x)))
     invent("Odder", lambda op, x: op.Abs(op.Oddest(x)))
     invent("Oddest", lambda op, x: x)
-    g = spelled(graph_of("Odd"))
+    g = written_again(graph_of("Odd"))
     assert [str(n) for n in g.nodes] == [
         "odd/Odder/Oddest = Identity(x)",
         "odd/Odder = Abs(odd/Odder/Oddest)",
@@ -141,7 +141,7 @@ def test_several_passes(invent):
 def test_a_decomposition_without_end(invent):
     invent("Odd", lambda op, x: op.Odd(x))
     with pytest.raises(ModelFileError, match="the decompositions of Odd never end"):
-        decomposed(graph_of("Odd"))
+        written_again(graph_of("Odd"))
 
 
 def test_names_that_are_taken_already(invent):
@@ -150,7 +150,7 @@ def test_names_that_are_taken_already(invent):
     g.add("Abs", ["x"], names=["odd/Neg"], name="odd/Neg")
     g.constant("Add.const", np.zeros(2, np.float32))
     g.output("odd/Neg")
-    result = spelled(infer_shapes(g))
+    result = written_again(infer_shapes(g))
     assert [str(n) for n in result.nodes] == [
         "odd/Neg_1 = Neg(x)",
         "y = Add(odd/Neg_1, Add.const_1)",
@@ -168,7 +168,7 @@ def test_two_of_a_kind_do_not_meet(invent):
     for _ in range(2):
         x = g.op.Odd(x)
     g.output(x)
-    assert [str(n) for n in spelled(infer_shapes(g)).nodes] == [
+    assert [str(n) for n in written_again(infer_shapes(g)).nodes] == [
         "Odd/Neg = Neg(x)",
         "Odd = Exp(Odd/Neg)",
         "Odd_1/Neg = Neg(Odd)",
@@ -194,20 +194,20 @@ def test_dtypes_and_attributes_decide_the_opset():
     assert schema_for(g, replace(attention, inputs=("x", "x", "x", None, None, None, "x"))) is None
     rotation = Node("RotaryEmbedding", ("x", "x", "x"), ("y",))
     assert is_standard(g, rotation)
-    assert not is_standard(g, replace(rotation, inputs=("wide",) * 3))  # ONNX has it for 32 bits: it is spelled out
+    assert not is_standard(g, replace(rotation, inputs=("wide",) * 3))  # ONNX has it for 32 bits: it is decomposed out
     g = graph_of("Relu", slope_at_zero=1.0)
-    assert spelled(g).node("odd").attrs == {}
+    assert written_again(g).node("odd").attrs == {}
     assert run(onnxio.read(onnxio.to_model(g)), [X])[1].tolist() == np.maximum(X, 0).tolist()
 
 
-def test_what_cannot_be_spelled_is_named(invent):
+def test_what_cannot_be_decomposed_is_named(invent):
     invent("Odd", None)
     with pytest.raises(
         ModelFileError,
         match=r"node 'odd' \(Odd\) of graph 'g' cannot be written: ONNX does not have "
         r"it, and aidgejax/ops gives no decomposition",
     ):
-        decomposed(graph_of("Odd"))
+        written_again(graph_of("Odd"))
 
 
 def test_literals_and_absent_inputs_arrive_as_they_are(invent):
@@ -218,15 +218,15 @@ def test_literals_and_absent_inputs_arrive_as_they_are(invent):
         return op.Neg(x)
 
     invent("Odd", decompose, lambda x, a=None, b=None, c=None: x)
-    spelled(graph_of("Odd", more=[None, 2.0]))
+    written_again(graph_of("Odd", more=[None, 2.0]))
     assert seen[0] == ("x", ("N", 3), None, 2.0, None)
 
 
-def test_the_graph_that_is_spelled_is_left_as_it_was(invent):
+def test_the_graph_that_is_decomposed_is_left_as_it_was(invent):
     invent("Odd", lambda op, x: op.Add(op.Neg(x), np.ones(3, np.float32)))
     g = graph_of("Odd")
     before = str(g)
-    decomposed(g)
+    written_again(g)
     assert str(g) == before
 
 
@@ -234,9 +234,9 @@ def test_shapes_known_before_are_known_to_the_function():
     g = graph_of("Neg")
     shapes = []
 
-    def spell(op, y):
+    def write(op, y):
         shapes.append(y.shape)
         return op.Abs(y)
 
-    result = replace_nodes(g, lambda n: spell if n.name == "after" else None)
+    result = replace_nodes(g, lambda n: write if n.name == "after" else None)
     assert shapes == [("N", 3)] and result.count() == {"Neg": 1, "Abs": 1}

@@ -69,7 +69,7 @@ def test_a_large_mean_does_not_eat_the_variance():
     np.testing.assert_allclose(y, run(make_program(batch_norm(), training=True), far - 3e4)[0], atol=2e-2)
 
 
-def spelled(graph, **feeds):
+def decomposed(graph, **feeds):
     """The graph written in standard operators, and what onnx's evaluator makes of it."""
     model = onnxio.to_model(graph)
     names = [i.name for i in model.graph.input]
@@ -80,7 +80,7 @@ def test_no_export_of_a_gradient_normalizes_in_training_mode():
     """onnxruntime computes that wrong where the statistics are not read."""
     program = make_program(batch_norm(), training=True)
     found = reference.execute(program.graph, {"x": X})
-    model, got = spelled(program.gradient, **found, **{grad_name("bn"): DY})
+    model, got = decomposed(program.gradient, **found, **{grad_name("bn"): DY})
     assert "training_mode" not in {a.name for n in model.graph.node for a in n.attribute}
     for a, b in zip(got, run(program)[2].values(), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
@@ -90,7 +90,7 @@ def test_no_export_of_a_gradient_normalizes_in_training_mode():
 def test_mean_variance_normalization_is_onnx_s(axes):
     g = Graph("mvn")
     g.output(g.op.MeanVarianceNormalization(g.input("x", X.shape), axes=axes))
-    _, (want,) = spelled(infer_shapes(g), x=X)
+    _, (want,) = decomposed(infer_shapes(g), x=X)
     np.testing.assert_allclose(reference.execute(g, {"x": X})[g.outputs[0]], want, rtol=1e-4, atol=1e-5)
 
 

@@ -13,7 +13,7 @@ from aidgejax.execution.program import make_program
 from aidgejax.graph import Graph
 from aidgejax.interpreter.shape_inference import infer_shapes
 from aidgejax.ops import _convolution, lookup
-from aidgejax.ops._pixel_packing import folding
+from aidgejax.ops._pixel_packing import packing
 from aidgejax.ops._windows import windows
 from aidgejax.ops.conv import conv_windows
 from aidgejax.passes.gradient import grad_name, make_gradient
@@ -251,8 +251,8 @@ FOLDED = [
 @pytest.mark.parametrize("sizes, kernel, pads, channels, pixels", FOLDED)
 def test_wide_pixels_say_the_same(sizes, kernel, pads, channels, pixels):
     win = windows(sizes, kernel, pads=pads)
-    fold = folding(win, 8)
-    assert (fold and fold.pixels) == pixels
+    packed = packing(win, 8)
+    assert (packed and packed.pixels) == pixels
     rng = np.random.default_rng(0)
     x, w, dy = (
         jnp.asarray(rng.normal(size=s).astype(np.float32))
@@ -268,10 +268,10 @@ def test_wide_pixels_say_the_same(sizes, kernel, pads, channels, pixels):
 
 def test_what_is_not_folded():
     for how in ({"strides": (1, 2)}, {"dilations": (1, 2)}):
-        assert folding(windows((8, 8), (3, 3), **how), 4) is None
-    assert folding(windows((8, 8), (3, 3)), 4).pixels == 2
-    assert folding(windows((8, 8), (3, 3)), 17) is None  # wide enough
-    assert folding(windows((8, 9), (3, 3)), 4) is None  # a row of 7
+        assert packing(windows((8, 8), (3, 3), **how), 4) is None
+    assert packing(windows((8, 8), (3, 3)), 4).pixels == 2
+    assert packing(windows((8, 8), (3, 3)), 17) is None  # wide enough
+    assert packing(windows((8, 9), (3, 3)), 4) is None  # a row of 7
 
 
 @pytest.mark.parametrize("group, images", [(1, 7), (1, 8), (4, 7)])
@@ -407,13 +407,13 @@ def test_what_onnx_gets_wrong_onnxruntime_gets_right(case):
             np.testing.assert_allclose(g, w, rtol=1e-4, atol=1e-5)
 
 
-def test_a_spelling_that_needs_fixed_sizes_says_so():
+def test_a_decomposition_that_needs_fixed_sizes_says_so():
     g = Graph("g")
     g.output(g.op.AveragePool(g.input("x", ("N", 3, "H", "W")), kernel_shape=(2, 2), name="here"))
     gradient = infer_shapes(make_gradient(infer_shapes(g), wrt=["x"]))
     with pytest.raises(
         GraphError,
-        match=r"AveragePoolGrad can be spelled in standard operators only where the "
+        match=r"AveragePoolGrad can be decomposed into standard operators only where the "
         r"spatial sizes are numbers, got x:float32\[N, 3, H, W\]; declare the image "
         r"with fixed height and width",
     ):

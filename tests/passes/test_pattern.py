@@ -303,7 +303,7 @@ def test_against_all_assignments():
         ("A{0}", "query 'A{0}': {0} at position 1 repeats a node 0 times; expected 1 to 10000"),
         (
             "A->((B{100}){100}){100}",
-            "query 'A->((B{100}){100}){100}' grows beyond 10000 steps when its repetitions are written out",
+            "query 'A->((B{100}){100}){100}' grows beyond 10000 steps when its repetitions are expanded",
         ),
         ("A[f]", "query 'A[f]' uses [f] at position 0, but lambdas has none"),
         (None, "a query is text such as 'Producer-1>(Conv|Gemm)', got None"),

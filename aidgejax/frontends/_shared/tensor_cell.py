@@ -25,7 +25,7 @@ def on_device(array: Any, device: Any = None) -> jax.Array:
 
 
 def moved_to(place: Any, array: Any) -> Any:
-    """The array on the device `place`, or as it is where `place` is None (JAX's own choice) or where it lies already.
+    """The array on the device `place`, or as it is where `place` is None (JAX's own choice) or it is there already.
 
     Where a computation runs is decided by what it belongs to, the model, and not by where its data was made.
     """
@@ -36,7 +36,7 @@ def moved_to(place: Any, array: Any) -> Any:
 
 
 def beside(first: Any, arrays: dict[str, Any]) -> dict[str, Any]:
-    """The arrays on the device where `first` lies, if they are JAX's and lie elsewhere."""
+    """The arrays on the device of `first`, if they are JAX's and elsewhere."""
     place = next(iter(first.devices())) if isinstance(first, jax.Array) and first.committed else None
     return {k: moved_to(place, a) for k, a in arrays.items()}
 

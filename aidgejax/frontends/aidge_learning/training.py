@@ -76,19 +76,19 @@ def fit(
         columns = {k: np.concatenate([np.asarray(r[k], np.float64).reshape(-1) for r in records]) for k in records[0]}
         at = np.flatnonzero(columns.pop("updated", np.ones(len(columns["loss"]))))  # records are of whole groups
         groups = np.diff(at, prepend=-1)
-        told = {"epoch": e} | {
+        record = {"epoch": e} | {
             k: float(np.average(v[at], weights=groups))
             for k, v in columns.items()
             if k not in ("learning_rate", "gradient_norm")
         }
-        told |= {
+        record |= {
             "learning_rate": float(columns["learning_rate"][at[-1]]),
             "updates": len(at),
             "seconds": perf_counter() - began,
         }
-        history.append(told)
+        history.append(record)
         if on_epoch:
-            on_epoch(told)
+            on_epoch(record)
     return history
 
 

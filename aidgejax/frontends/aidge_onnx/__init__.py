@@ -3,7 +3,7 @@
     model = load_onnx("model.onnx")
     export_onnx(model, "copy.onnx", inputs_dims={"conv1": [[1, 1, 28, 28]]})
 
-A loaded node keeps the operator that the file spells, whatever its attributes, and bears Aidge's type, so that queries
+A loaded node keeps the operator that the file has, whatever its attributes, and bears Aidge's type, so that queries
 such as "Producer-1>(Conv2D|FC)" find its weights.  Initializers become Producers of their own names.
 Operators that aidgejax does not have are refused, all of them at once: nothing becomes a GenericOperator.
 """

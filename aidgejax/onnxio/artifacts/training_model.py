@@ -240,10 +240,10 @@ def _of_training(rectified: Collection[str], node: Node) -> Callable[..., Any] |
     if decompose is None:
         return None
 
-    def spell(op: Any, *inputs: Any, **attributes: Any) -> Any:
+    def write(op: Any, *inputs: Any, **attributes: Any) -> Any:
         return decompose(op, *operator.pad_inputs(inputs), **{**operator.attributes, **attributes})
 
-    return spell
+    return write
 
 
 def _is_plain_mean(node: Node) -> bool:

@@ -18,12 +18,12 @@ def decomposed(graph: Graph) -> Graph:
     """The same graph in operators that ONNX has; tensors that were there keep their names.
 
     Shapes must be known as far as a decomposition asks for them.
-    Raises ModelFileError naming a node that cannot be spelled.
+    Raises ModelFileError naming a node that cannot be decomposed.
     """
     for _ in range(MOST_PASSES):
         if all(is_standard(graph, n) for n in graph.nodes):
             return graph
-        graph = with_shapes(replace_nodes(graph, partial(_spelling, graph)))
+        graph = with_shapes(replace_nodes(graph, partial(_decomposition, graph)))
     odd = sorted({n.op for n in graph.nodes if not is_standard(graph, n)})
     raise ModelFileError(f"graph {graph.name!r}: the decompositions of {', '.join(odd)} never end")
 
@@ -43,7 +43,7 @@ def is_standard(graph: Graph, node: Node) -> bool:
     return all(k in known or same(v, operator.attributes.get(k)) for k, v in node.attrs.items())
 
 
-def _spelling(graph: Graph, node: Node) -> Replacement | None:
+def _decomposition(graph: Graph, node: Node) -> Replacement | None:
     if is_standard(graph, node):
         return None
     operator = lookup(node.op)
@@ -56,7 +56,7 @@ def _spelling(graph: Graph, node: Node) -> Replacement | None:
             f"decomposition"
         )
 
-    def spell(op: Any, *inputs: Any, **attributes: Any) -> Any:
+    def write(op: Any, *inputs: Any, **attributes: Any) -> Any:
         return decompose(op, *operator.pad_inputs(inputs), **{**operator.attributes, **attributes})
 
-    return spell
+    return write

@@ -1,4 +1,4 @@
-"""What a model says twice, said once: equal constants, and nodes that compute the same from the same."""
+"""Common-subexpression and constant deduplication."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def deduplicated(model: ModelProto, kept: Collection[str] = ()) -> None:
 
 def _outputs_instead(node: NodeProto, same: NodeProto) -> dict[str, str]:
     """What to read instead of the node's outputs; what `same` does not say, an output or a default, it says then."""
-    said = {a.name for a in same.attribute}
-    same.attribute.extend(a for a in node.attribute if a.name not in said)
+    named = {a.name for a in same.attribute}
+    same.attribute.extend(a for a in node.attribute if a.name not in named)
     same.output.extend([""] * (len(node.output) - len(same.output)))
     instead = {}
     for k, o in enumerate(node.output):

@@ -46,19 +46,19 @@ def at_opset(graph: Graph, opset: int) -> tuple[ModelProto, bool]:
 def _casts(graph: Graph) -> Graph:
     """CastLike is younger than Cast, and the types are known."""
 
-    def spelling(node: Node) -> Replacement | None:
+    def replacement(node: Node) -> Replacement | None:
         dtype = graph.value(node.inputs[1]).dtype if node.op == "CastLike" and not node.attrs else None
         if dtype not in ONNX_CODES:
             return None
 
-        def spell(op: Any, x: Any, like: Any) -> Any:
+        def write(op: Any, x: Any, like: Any) -> Any:
             if isinstance(x, int | float):
                 return op.Identity(np.asarray(x, DTYPES[dtype]))
             return op.Cast(x, to=ONNX_CODES[dtype])
 
-        return spell
+        return write
 
-    return replace_nodes(graph, spelling)
+    return replace_nodes(graph, replacement)
 
 
 def _lowered(model: ModelProto, opset: int) -> ModelProto | None:
@@ -74,7 +74,7 @@ def _lowered(model: ModelProto, opset: int) -> ModelProto | None:
                     return None
                 node.attribute.append(helper.make_attribute("axes", [int(a) for a in numpy_helper.to_array(axes)]))
                 del node.input[1:]
-            if node.op_type == "Split":  # into equal parts unless it is told otherwise
+            if node.op_type == "Split":  # into equal parts unless an attribute says otherwise
                 kept = [a for a in node.attribute if a.name != "num_outputs"]
                 del node.attribute[:]
                 node.attribute.extend(kept)

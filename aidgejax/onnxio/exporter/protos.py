@@ -39,12 +39,12 @@ class _Maker:
         domain, _ = operator.onnx or ("", 0)
         proto = helper.make_node(onnx_name(operator), names, outputs, name=node.name, domain=domain)
         # onnx's checker expands this one into its function body, and does not fill in the default there.
-        spelled_out = operator.name == "MeanVarianceNormalization"
-        attributes = {**operator.attributes, **node.attrs} if spelled_out else node.attrs
+        explicit = operator.name == "MeanVarianceNormalization"
+        attributes = {**operator.attributes, **node.attrs} if explicit else node.attrs
         if operator.name in RECURRENT and (shape := self.graph.value(node.inputs[2]).shape):
             attributes = {**attributes, "hidden_size": shape[2]}  # onnxruntime insists on it
         for key, value in attributes.items():
-            if value is not None and (spelled_out or not _is_default(key, value, operator, schema)):
+            if value is not None and (explicit or not _is_default(key, value, operator, schema)):
                 proto.attribute.append(_attribute(node, key, value, schema))
         return proto
 

@@ -1,6 +1,6 @@
 """Any batch: a model that was exported for a fixed batch size, made good for every size.
 
-A fixed batch is burnt into the inputs, into the targets of Reshape, and into tensors that were expanded to it.  The
+A fixed batch is hard-coded in the inputs, in the targets of Reshape, and in tensors that were expanded to it.  The
 graph is walked with another size in the inputs; where a node's settings still say the exported one, they are rewritten
 so that they mean at the exported size what they meant before, and follow the batch at other sizes:
 
@@ -24,9 +24,9 @@ import numpy as np
 
 from ...errors import GraphError
 from ...graph import Graph, Node, Value
+from ...interpreter.abstract_evaluation import ShapeInference, symbols_of
 from ...interpreter.evaluate import Tensors
 from ...interpreter.shape_inference import infer_shapes
-from ...interpreter.symbolic_walk import ShapeInference, symbols_of
 from ...ops import lookup
 
 PROBE = 1009  # a prime that no other size is a multiple of
@@ -52,7 +52,7 @@ def with_dynamic_batch(graph: Graph, batch: str = "N") -> Graph:
         _Freeing(graph, twin, fixed, batch).walk()
         twin = infer_shapes(twin)
     except GraphError as e:
-        raise GraphError(f"the batch size {fixed} is burnt in: with {batch!r} in its place, {e}") from None
+        raise GraphError(f"the batch size {fixed} is hard-coded: with {batch!r} in its place, {e}") from None
     depends = {v.name for v in freed}
     for node in twin.nodes:
         if depends.intersection(node.input_names):
@@ -61,7 +61,7 @@ def with_dynamic_batch(graph: Graph, batch: str = "N") -> Graph:
         before, after = graph.value(o).shape, twin.value(o).shape
         if o in depends and before and before[0] == fixed and after == before:
             raise GraphError(
-                f"the batch size {fixed} is burnt in: output {graph.value(o)} does not follow {batch!r}; "
+                f"the batch size {fixed} is hard-coded: output {graph.value(o)} does not follow {batch!r}; "
                 f"look for the node that writes it, and for reductions over axis 0"
             )
     return twin
@@ -211,7 +211,7 @@ class _Freeing:
             new: list[int | None] = list(target)
         elif axis < len(before) and before[axis] == PROBE and merged == 1:
             new = [0 if k == axis else d for k, d in enumerate(target)]
-        else:  # only one size may be left over: spell the other
+        else:  # only one size may be left over: write the other
             new = [-1 if k == axis else sizes[k] if d == -1 else d for k, d in enumerate(target)]
         if None not in new and new != list(target):
             node = replace(node, inputs=(node.inputs[0], tuple(new), *node.inputs[2:]), attrs=attrs)

@@ -64,7 +64,7 @@ def expanded_by_onnx(model: ModelProto, opsets: dict[str, int]) -> ModelProto:
     """The model with operators that we do not have written as ONNX defines them, where it does; it has been checked.
 
     A definition may depend on the types of the inputs.  These are found by our own inference, from what can be read
-    already; what has been written out then tells the types of what follows.
+    already; what has been inlined then gives the types of what follows.
     """
     while True:
         missing = [k for k, n in enumerate(model.graph.node) if not is_known(n) and _has_body(n, opsets)]

@@ -10,7 +10,7 @@ READ = ("Scaler", "ArrayFeatureExtractor", "ZipMap")
 
 
 def plain_pipeline(model: ModelProto) -> ModelProto:
-    """The model with these operators written out; a ZipMap's maps stay the matrix that they name."""
+    """The model with these operators decomposed; a ZipMap's maps stay the matrix that they name."""
     if not any(n.domain == ML and n.op_type in READ for n in model.graph.node):
         return model
     plain = ModelProto()

@@ -17,7 +17,7 @@ from onnx import ModelProto
 
 from ...errors import AidgeJaxError, GraphError, ModelFileError
 from ...graph import Graph, Value
-from ...interpreter.symbolic_walk import symbols_of
+from ...interpreter.abstract_evaluation import symbols_of
 from ...passes.control_flow import DataDependent, is_dynamic, unrolled
 from ...passes.mode import with_momentum
 from ...passes.rewrite import with_shapes

@@ -19,7 +19,7 @@ def subgraphs(node: NodeProto) -> list[tuple[str, GraphProto]]:
 def every_graph(graph: GraphProto, deep: int = 0) -> Iterator[GraphProto]:
     """The graph and all graphs inside it; refused where they are nested too deep."""
     if deep > DEEPEST:
-        raise ModelFileError(f"subgraph {graph.name!r} lies {deep} graphs deep; expected at most {DEEPEST}")
+        raise ModelFileError(f"subgraph {graph.name!r} is nested {deep} graphs deep; expected at most {DEEPEST}")
     yield graph
     for node in graph.node:
         for _, inner in subgraphs(node):

@@ -30,7 +30,7 @@ from ...passes.training_step import StepGraph, make_step_graph
 from ..artifacts.training_model import for_onnxruntime
 from ..exporter.opset_downgrade import at_opset
 from ..importer.reader import read
-from .respell import respelled
+from .target_operators import in_target_operators
 from .targets import Target, outside_graph, target_named
 
 KEY = "aidgejax.step"
@@ -169,7 +169,7 @@ def to_model(step: StepGraph, *, opset: int = 17, target: str | Target | Iterabl
     graph = infer_shapes(for_onnxruntime(step.graph))
     if target is not None:
         table = target_named(target, graph)
-        graph = respelled(step.graph, table)
+        graph = in_target_operators(step.graph, table)
         graph = folded(infer_shapes(graph))
         if found := outside_graph(graph, table):
             listed = "; ".join(f"{node} ({op}): {reason}" for node, op, reason in found[:12])

@@ -1,4 +1,4 @@
-"""Control flow, sequences and optional values, written out as plain nodes.
+"""Control flow, sequences and optional values, unrolled into plain nodes.
 
     straight, outputs = unrolled(graph)            # all that decides is constant, or follows from shapes
     straight, outputs = unrolled(graph, feeds)     # or from these inputs

@@ -36,7 +36,7 @@ class DataDependent(GraphError):
 
 
 def is_dynamic(graph: Graph) -> bool:
-    """Does the graph have nodes, or inputs that are sequences or optional, that are still to be written out?"""
+    """Does the graph have nodes, or inputs that are sequences or optional, that are still to be unrolled?"""
     return any(map(is_control_flow, graph.nodes)) or any("(" in (v.dtype or "") for v in graph.inputs.values())
 
 
@@ -175,7 +175,7 @@ class Unroller:
         """Count what is written."""
         self._spent += nodes
         if self._spent > MOST_NODES + len(self.old.nodes):
-            raise self.error(node, f"written out, the graph has more than {MOST_NODES} nodes; shorten the loop")
+            raise self.error(node, f"unrolled, the graph has more than {MOST_NODES} nodes; shorten the loop")
 
     def call(
         self,
@@ -186,7 +186,7 @@ class Unroller:
         prefix: str,
         names: Mapping[str, str] | None = None,
     ) -> list[Item]:
-        """The outputs of a subgraph, its nodes written out under `prefix`."""
+        """The outputs of a subgraph, its nodes unrolled under `prefix`."""
         if id(body) not in self._stored:
             self._stored[id(body)] = {
                 p.name: self.graph.producer(self._kept(node, p.name), p.data, p.role).name

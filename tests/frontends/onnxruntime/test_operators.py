@@ -1,4 +1,4 @@
-"""The gradient of every operator, spelled in standard operators, as plain onnxruntime computes it.
+"""The gradient of every operator, decomposed in standard operators, as plain onnxruntime computes it.
 
 The rows are those of tests/ops/cases.  What the gradients are is decided there (central differences in float64, onnx's
 own evaluator); here one exported graph with a symbolic batch must say the same for batches of 1, 3 and 64.

@@ -116,8 +116,8 @@ CASES = [
         strides=(2, 2),
         batch=(0, 1, 2),
         skip={
-            "onnx_reference": "the spelled form looks for the maximum itself",
-            "onnx_round_trip": "the spelled form looks for the maximum itself",
+            "onnx_reference": "the decomposed form looks for the maximum itself",
+            "onnx_round_trip": "the decomposed form looks for the maximum itself",
         },
     ),
     Case("AveragePool", (f(2, 3, 4, 6),), why="tiles", kernel_shape=(2, 2), strides=(2, 2)),

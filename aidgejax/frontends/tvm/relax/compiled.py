@@ -28,11 +28,11 @@ class LoweredFunction:
         self.graph = infer_shapes(normalized(graph))
         self.result, self.results = result, flat(result)
         self.is_random = any(lookup(n.op).random for n in self.graph.nodes)
-        self.walker = Evaluator(self.graph, "NHWC")
+        self.evaluator = Evaluator(self.graph, "NHWC")
 
     def __call__(self, arrays: Sequence[Any], key: Any = None) -> list[Any]:
         env = dict(zip(self.graph.inputs, map(jnp.asarray, arrays), strict=True)) | self.graph.constants
-        found = self.walker(env, key, self.results)
+        found = self.evaluator(env, key, self.results)
         return [jnp.asarray(found.in_graph_layout(r)) for r in self.results]
 
 

@@ -139,7 +139,7 @@ def _unpacked(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def profile(
-    walker: Evaluator,
+    evaluator: Evaluator,
     arrays: Mapping[str, Any],
     device: Any,
     beside: Mapping[str, Callable[[], Any]],
@@ -152,7 +152,7 @@ def profile(
     arrays: all inputs and producers by name.  beside: other programs to time, by what to call them in the
     configuration.  Compilation is not counted.  A pass walks through all nodes; times are means over passes.
     """
-    nodes = _compiled_nodes(walker, arrays, key)
+    nodes = _compiled_nodes(evaluator, arrays, key)
     times = np.zeros((passes, len(nodes)))
     walls = np.zeros(passes)
     for p in range(passes):
@@ -192,7 +192,9 @@ def _timed(f: Callable[[], Any], repeats: int = 5) -> float:
     return float(np.median(times) * 1e6)
 
 
-def _compiled_nodes(walker: Evaluator, arrays: Mapping[str, Any], key: Any) -> list[tuple[Node, Callable, list, str]]:
+def _compiled_nodes(
+    evaluator: Evaluator, arrays: Mapping[str, Any], key: Any
+) -> list[tuple[Node, Callable, list, str]]:
     """(node, its compiled program, the arrays to call it with, their shapes), in order; executing each on the way.
 
     Nodes that do the same with tensors of the same shapes share a program.
@@ -200,14 +202,14 @@ def _compiled_nodes(walker: Evaluator, arrays: Mapping[str, Any], key: Any) -> l
     known: dict[str, Any] = dict(arrays)
     programs: dict[tuple, Callable] = {}
     found = []
-    for node in walker.graph.nodes:
-        alone = Graph(walker.graph.name)
-        alone.nodes, alone.values = [node], {o: walker.graph.value(o) for o in node.output_names}
+    for node in evaluator.graph.nodes:
+        alone = Graph(evaluator.graph.name)
+        alone.nodes, alone.values = [node], {o: evaluator.graph.value(o) for o in node.output_names}
         for i in dict.fromkeys(node.input_names):
-            if i in walker.metadata or i in walker.graph.constants:
+            if i in evaluator.metadata or i in evaluator.graph.constants:
                 alone.constant(i, np.asarray(known[i]))
             else:
-                alone.inputs[i] = walker.graph.value(i)
+                alone.inputs[i] = evaluator.graph.value(i)
         args = [known[i] for i in alone.inputs]
         same = (
             node.op,
@@ -221,13 +223,13 @@ def _compiled_nodes(walker: Evaluator, arrays: Mapping[str, Any], key: Any) -> l
                 else repr(i)
                 for i in node.inputs
             ),
-            tuple((a.shape, a.dtype, i in walker.last) for i, a in zip(alone.inputs, args, strict=True)),
+            tuple((a.shape, a.dtype, i in evaluator.channels_last) for i, a in zip(alone.inputs, args, strict=True)),
         )
         run = programs.get(same) if not lookup(node.op).random else None
         if run is None:
-            run = programs[same] = _program(Evaluator(alone, "NHWC", given=walker.last), alone, node, key)
+            run = programs[same] = _program(Evaluator(alone, "NHWC", given=evaluator.channels_last), alone, node, key)
         known |= dict(zip(node.output_names, run(*args), strict=True))
-        shapes = ", ".join(_typed(known[i], i in walker.last) for i in dict.fromkeys(node.input_names))
+        shapes = ", ".join(_typed(known[i], i in evaluator.channels_last) for i in dict.fromkeys(node.input_names))
         found.append((node, run, args, shapes))
     return found
 
@@ -238,11 +240,11 @@ def _typed(array: Any, last: bool) -> str:
     return f"{array.dtype}{[n, rest[-1], *rest[:-1]] if last else list(array.shape)}"
 
 
-def _program(walk: Evaluator, graph: Graph, node: Node, key: Any) -> Callable:
+def _program(evaluator: Evaluator, graph: Graph, node: Node, key: Any) -> Callable:
     names = list(graph.inputs)
 
     def run(*arrays: Any) -> list[Any]:
-        tensors = walk(dict(zip(names, arrays, strict=True)) | graph.constants, key, node.output_names)
+        tensors = evaluator(dict(zip(names, arrays, strict=True)) | graph.constants, key, node.output_names)
         return [tensors.in_storage_layout(o) for o in node.output_names]
 
     return jax.jit(run)

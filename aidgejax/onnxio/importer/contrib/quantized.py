@@ -21,19 +21,19 @@ def dequantize_linear(op, x, scale, zero_point=None, *, axis=1, block_size=0):
 
 
 def _qlinear_binary(kind):
-    def spell(op, a, a_scale, a_zero_point, b, b_scale, b_zero_point, y_scale, y_zero_point=None):
+    def write(op, a, a_scale, a_zero_point, b, b_scale, b_zero_point, y_scale, y_zero_point=None):
         a, b = op.DequantizeLinear(a, a_scale, a_zero_point), op.DequantizeLinear(b, b_scale, b_zero_point)
         return op.QuantizeLinear(getattr(op, kind)(a, b), y_scale, y_zero_point)
 
-    contrib(f"QLinear{kind}")(spell)
+    contrib(f"QLinear{kind}")(write)
 
 
 def _qlinear_unary(kind):
-    def spell(op, x, x_scale, x_zero_point, y_scale, y_zero_point=None, **numbers):
+    def write(op, x, x_scale, x_zero_point, y_scale, y_zero_point=None, **numbers):
         y = getattr(op, kind)(op.DequantizeLinear(x, x_scale, x_zero_point), **numbers)
         return op.QuantizeLinear(y, y_scale, y_zero_point)
 
-    contrib(f"QLinear{kind}")(spell)
+    contrib(f"QLinear{kind}")(write)
 
 
 for _kind in ("Add", "Mul"):

@@ -179,7 +179,7 @@ class Trainer:
                 ),
             }
             known = dict(zip(lowered.graph.inputs, arrays, strict=True)) | lowered.graph.constants
-            return profiling.profile(lowered.walker, known, self.device.jax, beside, key=key)
+            return profiling.profile(lowered.evaluator, known, self.device.jax, beside, key=key)
 
     def graph(self, *, loss: bool = False) -> Graph:
         """The backbone as a Graph of aidgejax that brings the trained arrays along: for onnxio, artifacts, backends.

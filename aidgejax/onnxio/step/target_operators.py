@@ -28,7 +28,7 @@ FLOAT = 1
 Takes = Callable[..., bool]
 
 
-def respelled(graph: Graph, target: Target) -> Graph:
+def in_target_operators(graph: Graph, target: Target) -> Graph:
     """The joint graph in operators of `target`, as far as there are forms for it."""
 
     def takes(*names: str) -> bool:
@@ -67,7 +67,7 @@ def _form(graph: Graph, outside: set[str], takes: Takes, node: Node) -> Replacem
         return None
     out = graph.value(node.output_names[0])
 
-    def spell(op: Any, *inputs: Any, **attributes: Any) -> Any:
+    def write(op: Any, *inputs: Any, **attributes: Any) -> Any:
         try:
             made = FORMS[node.op](op, takes, out, *_with_data(graph, node, inputs), **attributes)
         except _NoForm:
@@ -76,7 +76,7 @@ def _form(graph: Graph, outside: set[str], takes: Takes, node: Node) -> Replacem
             made = getattr(op, node.op)(*inputs, outputs=len(node.outputs), **attributes)
         return made
 
-    return spell
+    return write
 
 
 class _NoForm(AidgeJaxError):

@@ -1,4 +1,4 @@
-"""Walking through a graph with shapes and dtypes in the place of arrays, at any numbers for its symbols."""
+"""Abstract evaluation of a graph: shapes and dtypes in the place of arrays, at any numbers for its symbols."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def number_of(size: Any, sizes: Mapping[str, int]) -> int:
 
 
 class ShapeInference(Evaluator):
-    """Walks through shapes and dtypes instead of arrays; what decides a shape is computed as ever."""
+    """Abstract evaluation: shapes and dtypes instead of arrays; what decides a shape is computed."""
 
     def start(self, sizes: Mapping[str, int]) -> Tensors:
         """What there is before the first node, symbolic sizes being these numbers."""
         env = {k: _struct(v, sizes) for k, v in self.graph.inputs.items()}
         env |= {p.name: _struct(p.value, sizes) for p in self.graph.producers.values() if p.role != "constant"}
-        return Tensors(env | self.graph.constants, self.last)
+        return Tensors(env | self.graph.constants, self.channels_last)
 
     def visit(self, node: Node, tensors: Tensors) -> None:
         """Add the outputs of one node, which need not be the graph's."""
@@ -69,8 +69,8 @@ class ShapeInference(Evaluator):
             with shape_inference_only():
                 return operator.forward(*full, **keywords, **({} if key is None else {"key": key}))
 
-        question = cache_key(operator, args, keywords, {k: str(s) for k, s in zip(abstract, structs, strict=True)})
-        return memoized(question, lambda: jax.eval_shape(call, key, *structs))
+        shape_key = cache_key(operator, args, keywords, {k: str(s) for k, s in zip(abstract, structs, strict=True)})
+        return memoized(shape_key, lambda: jax.eval_shape(call, key, *structs))
 
 
 class Point:
@@ -79,8 +79,8 @@ class Point:
     afresh: symbols whose effect on sizes is not to be taken from what was explained before.
     """
 
-    def __init__(self, walk: Walk, numbers: Mapping[str, int], afresh: Iterable[str] = ()) -> None:
-        self.walk, self.numbers, self.afresh = walk, dict(numbers), frozenset(afresh)
+    def __init__(self, evaluation: SymbolicEvaluation, numbers: Mapping[str, int], afresh: Iterable[str] = ()) -> None:
+        self.evaluation, self.numbers, self.afresh = evaluation, dict(numbers), frozenset(afresh)
         self.tensors = Tensors({}, set())
         self._sizes: dict[str, int] = {}
 
@@ -92,9 +92,9 @@ class Point:
             size = parse(d)
             for s in size.symbols if isinstance(size, Size) else ():
                 if s not in self.numbers:  # a size that has no other name than its tensor's
-                    name, axis = self.walk.own[s]
+                    name, axis = self.evaluation.own[s]
                     self._sizes[d] = -1
-                    self.numbers[s] = self.shapes(self.walk.at[name])[name][axis]
+                    self.numbers[s] = self.shapes(self.evaluation.at[name])[name][axis]
             self._sizes[d] = value(size, self.numbers)
         return self._sizes[d]
 
@@ -104,44 +104,48 @@ class Point:
     def shapes(self, k: int) -> dict[str, tuple[int, ...]]:
         """The shapes that node k writes; an error of our family where it refuses."""
         self.run(k)
-        node = self.walk.steps[k].node
+        node = self.evaluation.steps[k].node
         return {o: tuple(np.shape(self.tensors.arrays[o])) for o in node.output_names if o in self.tensors.arrays}
 
     def run(self, k: int) -> None:
         """Compute node k, and before it what it needs."""
         stack, needed = [k], {k}
         while stack:
-            for name in self.walk.steps[stack.pop()].node.input_names:
+            for name in self.evaluation.steps[stack.pop()].node.input_names:
                 if (at := self._missing(name)) is not None and at not in needed:
                     needed.add(at)
                     stack.append(at)
         for at in sorted(needed):
-            self.walk.count()
-            self.walk.write(self.walk.steps[at], self.tensors)
+            self.evaluation.count()
+            self.evaluation.write(self.evaluation.steps[at], self.tensors)
 
     def _missing(self, name: str) -> int | None:
         """The node to compute first, if a tensor is not at hand and cannot be made from what is known of it."""
         if name in self.tensors.arrays:
             return None
-        walk = self.walk
-        at = walk.at.get(name)
+        evaluation = self.evaluation
+        at = evaluation.at.get(name)
         if at is None:
-            fixed = walk.fixed.get(name)
+            fixed = evaluation.fixed.get(name)
             self.tensors.arrays[name] = self._struct(name) if fixed is None else fixed
             return None
-        if name in walk.metadata or name not in walk.dims or self.afresh.intersection(walk.carried[name]):
+        if (
+            name in evaluation.metadata
+            or name not in evaluation.dims
+            or self.afresh.intersection(evaluation.carried[name])
+        ):
             return at
         self.tensors.arrays[name] = self._struct(name)
         return None
 
     def _struct(self, name: str) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(self.shape(self.walk.dims[name]), self.walk.dtypes[name])
+        return jax.ShapeDtypeStruct(self.shape(self.evaluation.dims[name]), self.evaluation.dtypes[name])
 
 
-class Walk(ShapeInference):
+class SymbolicEvaluation(ShapeInference):
     """What is known of the tensors of one graph while its nodes are visited in order.
 
-    dims: sizes as a graph spells them.  carried: the symbols that a tensor, or anything that it was computed from, is
+    dims: sizes as a graph writes them.  carried: the symbols that a tensor, or anything that it was computed from, is
     made of.  at: the node that writes a tensor, as an index.  own: {symbol: (tensor, axis)} of sizes without a formula.
     """
 
@@ -185,17 +189,17 @@ class Walk(ShapeInference):
         for name, (dims, dtype) in outputs.items():
             self.dims[name], self.dtypes[name], self.carried[name] = dims, dtype, carried
 
-    def question(self, k: int, points: Sequence[Point]) -> Any:
-        """Something hashable that is equal where the answer is; None where that cannot be told."""
+    def shape_key(self, k: int, points: Sequence[Point]) -> Any:
+        """A hashable key that is equal where the shapes that the node writes are; None where there is none."""
         step = self.steps[k]
-        told: list[Any] = [step.operator.forward, *(o is None for o in step.node.outputs)]
+        parts: list[Any] = [step.operator.forward, *(o is None for o in step.node.outputs)]
         for name, v in step.keywords.items():
-            told.append((name, key_of(v)))
+            parts.append((name, key_of(v)))
         for how, i in zip(step.reads, step.node.inputs, strict=True):
             if not isinstance(i, str):
-                told.append(key_of(i) or "absent")
+                parts.append(key_of(i) or "absent")
                 continue
-            told.append((self.dims[i], self.dtypes[i]))
+            parts.append((self.dims[i], self.dtypes[i]))
             size = np.size(self.fixed[i]) if i in self.fixed and is_concrete(self.fixed[i]) else 0
             if i in self.metadata or how == "static" or 0 < size <= SMALL:
                 for p in points:
@@ -203,8 +207,8 @@ class Walk(ShapeInference):
                         p.run(at)
                     array = p.tensors.arrays[i]
                     if is_concrete(array) and (how == "static" or np.size(array) <= SMALL):
-                        told.append(key_of(array))
-        return None if any(t is None or isinstance(t, tuple) and t[-1] is None for t in told) else tuple(told)
+                        parts.append(key_of(array))
+        return None if any(t is None or isinstance(t, tuple) and t[-1] is None for t in parts) else tuple(parts)
 
     def _where(self, node: Node, tensors: Tensors) -> str:
         took = []

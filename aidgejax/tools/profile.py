@@ -141,20 +141,22 @@ def profile(program: Program, batch: Mapping[str, Any], *, repeats: int = 10, se
     with x64_for_arrays(graph.params, graph.buffers, batch):
         batch = {k: jnp.asarray(batch[k]) for k in graph.inputs if k in batch}
         env = bind_inputs(graph, graph.params, graph.buffers, batch)
-        walker = Evaluator(graph, program.layout)
+        evaluator = Evaluator(graph, program.layout)
         clock = _Clock(repeats)
         trains = bool(program.wrt and program.seeds)
         kept = {*program.updates.values(), *(program.saves if trains else ())}
-        rows, found = _walk("forward", graph, walker, program.layout, env, key, kept, clock)
+        rows, found = _evaluated("forward", graph, evaluator, program.layout, env, key, kept, clock)
         run = jax.jit(lambda p, b, x: program.forward(p, b, x, key, save=False)[0])
         whole = {"forward": clock.time(run, graph.params, graph.buffers, batch)}
         if trains:
-            cotangents = {s: jnp.ones_like(_in_graph_layout(found[s], s in walker.last)) for s in program.seeds}
+            cotangents = {
+                s: jnp.ones_like(_in_graph_layout(found[s], s in evaluator.channels_last)) for s in program.seeds
+            }
             own = {**graph.params, **{grad_name(s): d for s, d in cotangents.items()}}
             backward = program.gradient
             given = {k: own[k] if k in own else found[k] for k in backward.inputs} | backward.constants
-            second = Evaluator(backward, program.layout, given=walker.last)
-            more, _ = _walk("gradient", backward, second, program.layout, given, key, (), clock)
+            second = Evaluator(backward, program.layout, given=evaluator.channels_last)
+            more, _ = _evaluated("gradient", backward, second, program.layout, given, key, (), clock)
             rows += more
 
             @jax.jit
@@ -188,19 +190,26 @@ class _Clock:
         return min(times)
 
 
-def _walk(
-    kind: str, graph: Graph, walker: Evaluator, layout: str, env: Arrays, key: Any, kept: Iterable[str], clock: _Clock
+def _evaluated(
+    kind: str,
+    graph: Graph,
+    evaluator: Evaluator,
+    layout: str,
+    env: Arrays,
+    key: Any,
+    kept: Iterable[str],
+    clock: _Clock,
 ) -> tuple[list[Cost], Arrays]:
     """(a row per node, every tensor as it is stored).  What is known before anything runs costs nothing: no row."""
     found = dict(env)
     compiled: dict[Any, tuple[Callable, float]] = {}
     read = {i for n in graph.nodes for i in n.input_names} | {*graph.outputs, *kept}
-    fixed = {*walker.metadata, *graph.constants}
+    fixed = {*evaluator.metadata, *graph.constants}
     rows = []
     for node in graph.nodes:
         wanted = tuple(o for o in node.output_names if o in read) or node.output_names[:1]
         alone = _alone(graph, node, wanted)
-        single = Evaluator(alone, layout, given={i for i in node.input_names if i in walker.last})
+        single = Evaluator(alone, layout, given={i for i in node.input_names if i in evaluator.channels_last})
         constants = {i: found[i] for i in node.input_names if i in fixed}
         moving = {i: found[i] for i in node.input_names if i not in fixed}
 
@@ -214,10 +223,10 @@ def _walk(
             tensors = single({**fixed, **dict(zip(names, arrays, strict=True))}, key, wanted)
             return [tensors.in_storage_layout(o) for o in wanted]
 
-        if all(o in walker.metadata for o in wanted):
+        if all(o in evaluator.metadata for o in wanted):
             found |= dict(zip(wanted, run(list(moving.values())), strict=True))
             continue
-        sign = _signature(node, constants, moving, walker.last, wanted)
+        sign = _signature(node, constants, moving, evaluator.channels_last, wanted)
         if sign not in compiled:
             jitted = jax.jit(run)
             compiled[sign] = jitted, clock.time(jitted, list(moving.values()))
@@ -225,7 +234,7 @@ def _walk(
         results = dict(zip(wanted, call(list(moving.values())), strict=True))
         found |= results
         moved = sum(int(a.nbytes) for a in [*constants.values(), *moving.values(), *results.values()])
-        rows.append(Cost(kind, node.name, node.op, seconds, moved, _operations(node, found, walker.last)))
+        rows.append(Cost(kind, node.name, node.op, seconds, moved, _operations(node, found, evaluator.channels_last)))
     return rows, found
 
 

@@ -198,7 +198,8 @@ def make_accumulating_step(
             whole = held.row_weights if remainder == "mean" else jnp.float32(every)
             grads = jax.tree.map(lambda g: g / whole.astype(g.dtype), held.grads)
             state, figures = _update(program, optimizer, schedule, state, grads, loss_scaling, held.row_weights.dtype)
-            return state._replace(accumulator=jax.tree.map(jnp.zeros_like, held)), {"updated": jnp.bool_(True)} | figures
+            cleared = state._replace(accumulator=jax.tree.map(jnp.zeros_like, held))
+            return cleared, figures | {"updated": figures.get("updated", jnp.bool_(True))}
 
         def hold(state: TrainState) -> Any:
             nothing = {"learning_rate": jnp.float32(0), "gradient_norm": jnp.float32(0), "updated": jnp.bool_(False)}

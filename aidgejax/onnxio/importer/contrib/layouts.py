@@ -92,10 +92,10 @@ def nchwc_conv(op, x, w, b=None, total=None, *, unpacked, activation="", activat
 
 
 def _same(kind):
-    def spell(op, x, **how):
+    def write(op, x, **how):
         return getattr(op, kind)(x, **how)
 
-    contrib(kind, domain=NCHWC)(spell)
+    contrib(kind, domain=NCHWC)(write)
 
 
 for _kind in ("MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool"):

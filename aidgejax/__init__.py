@@ -38,6 +38,7 @@ from .passes.pattern import matches
 from .tools import zoo
 from .tools.compare import compare
 from .tools.inspect import inspect
+from .tools.pictures import plot_confusion, plot_history, plot_ranges, plot_sensitivity, plot_sweep, plot_weights
 from .tools.profile import profile
 from .tools.summary import summary
 from .tools.train import train
@@ -96,6 +97,12 @@ __all__ = [
     "ops",
     "optim",
     "passes",
+    "plot_confusion",
+    "plot_history",
+    "plot_ranges",
+    "plot_sensitivity",
+    "plot_sweep",
+    "plot_weights",
     "prefetch",
     "Producer",
     "profile",

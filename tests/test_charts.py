@@ -42,6 +42,9 @@ def test_what_is_not_finite_breaks_the_line_and_is_said():
     picture = line_chart([Line("loss", [0, 1, 2, 3], [1.0, math.nan, 2.0, 3.0])])
     assert "NaN at 1" in texts(picture) and len(points(picture)) == 1 and str(picture).count('class="nonfinite"') == 1
     assert "inf at 0" in texts(line_chart([Line("loss", [0], [math.inf])]))
+    for values in ([1e30, 1e30], [-1.7e308, 1.7e308], [5e-324, 1e-300], [1e300, math.inf]):
+        for log in (False, True):
+            ElementTree.fromstring(str(line_chart([Line("far", [1e30, 2e30], values)], log=log)))
     assert texts(line_chart([])) and texts(line_chart([Line("flat", [3], [0.0])]))
 
 

@@ -4,6 +4,7 @@ settings.json   what was really used; `train --config` repeats it, `train --resu
 history.csv     one row per update: only what the seed decides      times.csv   seconds and rows/s per epoch
 last.ckpt       the state to go on from      best.ckpt   that of the best epoch
 model.onnx      the weights of last.ckpt     best.onnx   those of best.ckpt      history.png   the picture, at the end
+report.html     graph, gradient, history, settings and confusion as one page, at the end
 """
 
 from __future__ import annotations
@@ -28,11 +29,13 @@ from ..files import write_atomically
 from ..graph import Graph
 from ..training import checkpoint
 from ..training.callbacks import Best
+from ..training.data import Dataset
 from ..training.loop import TrainState, copied
 from .plot import plot
+from .report import FILE, report
 
 SETTINGS, LAST, BEST = "settings.json", "last.ckpt", "best.ckpt"
-FILES = (SETTINGS, LAST, BEST, "history.csv", "times.csv", "model.onnx", "best.onnx", "history.png")
+FILES = (SETTINGS, LAST, BEST, "history.csv", "times.csv", "model.onnx", "best.onnx", "history.png", FILE)
 SECONDS = 2.0  # between two saves, so that short epochs do not wait for the disk
 
 
@@ -203,3 +206,13 @@ class RunFolder:
             print('history.png not written: matplotlib is missing; pip install "aidgejax[examples]" brings it')
         except OSError as e:
             print(f"history.png not written: {e.strerror or e}", file=sys.stderr)
+
+    def report(self, state: TrainState, prediction: str, test: Dataset) -> None:
+        """report.html, with the weights of `state`; prediction: the output that is scored on the test rows."""
+        params, buffers = jax.device_get((state.params, state.buffers))
+        try:
+            model = self.model.with_params(dict(params), dict(buffers))
+            page = report(model, self.settings, self.columns, self.lines, prediction, test)
+            write_atomically(page.encode(), os.path.join(self.path, FILE))
+        except (OSError, AidgeJaxError) as e:
+            print(f"{FILE} not written: {getattr(e, 'strerror', None) or e}", file=sys.stderr)

@@ -70,8 +70,9 @@ class _Axis:
             self.ticks = [10.0**k for k in range(a, max(b, a + 1) + 1, step)]
             return
         if not self.high > self.low:
-            self.low, self.high = self.low - 0.5, self.high + 0.5
-        raw = (self.high - self.low) / 5
+            pad = max(0.5, abs(self.low) / 2)
+            self.low, self.high = self.low - pad, self.high + pad
+        raw = self.high / 5 - self.low / 5
         size = 10.0 ** math.floor(math.log10(raw))
         step_size = next(m * size for m in (1, 2, 5, 10) if m * size >= raw)
         first = math.ceil(self.low / step_size - 1e-9)
@@ -82,7 +83,7 @@ class _Axis:
         a, b, v = (
             (math.log10(max(t, 1e-300)) for t in (self.low, self.high, v)) if self.log else (self.low, self.high, v)
         )
-        return self.start + (v - a) / (b - a) * (self.end - self.start)
+        return self.start + (v / 2 - a / 2) / (b / 2 - a / 2) * (self.end - self.start)
 
 
 def line_chart(
@@ -105,7 +106,7 @@ def line_chart(
     finite = [b for _, b in points if math.isfinite(b)]
     edges = [float(v) for one in lines for side in one.band or () for v in side if math.isfinite(v)]
     values = [*finite, *edges] or [0.0, 1.0]
-    log = log and min(values) > 0
+    log = log and min(values) > 1e-290
     across = _Axis(min((a for a, _ in points), default=0), max((a for a, _ in points), default=1), LEFT, width - RIGHT)
     up = _Axis(min(values), max(values), height - BOTTOM, TOP, log)
     parts = _frame(across, up, title, x, y, width, height)
@@ -216,6 +217,27 @@ def histogram_chart(arrays: Mapping[str, np.ndarray], *, bins: int = 41, columns
             parts.append(_text(x0 + wide / 2, y0 + 100, f"{a.size - good.size} not finite", "middle", fill="#c00"))
     rows = -(-len(arrays) // columns)
     return _picture(parts, wide * min(columns, max(1, len(arrays))), high * max(rows, 1) + 6, "histograms")
+
+
+def range_chart(ranges: Mapping[str, tuple[float, float]], *, title: str = "", width: int = 640) -> Picture:
+    """A bar from the smallest to the largest number of every entry, over one axis on which zero is marked."""
+    names = min(260, 12 + 7 * max(map(len, ranges), default=0))
+    ends = [v for pair in ranges.values() for v in pair if math.isfinite(v)]
+    across = _Axis(min(ends, default=0.0), max(ends, default=1.0), names, width - 90)
+    height = TOP + 18 * len(ranges) + 8
+    parts = [_text(width / 2, 16, title, "middle", bold=True)]
+    if across.low <= 0 <= across.high:
+        parts.append(f'<path d="M{across(0):.1f} {TOP}V{height}" stroke="#888"/>')
+    for k, (name, (low, high)) in enumerate(ranges.items()):
+        y = TOP + 18 * k
+        parts.append(_text(names - 6, y + 11, _cut(name, (names - 12) // 7), "end"))
+        if math.isfinite(low) and math.isfinite(high):
+            wide = max(1.0, across(high) - across(low))
+            parts.append(f'<rect x="{across(low):.1f}" y="{y}" width="{wide:.1f}" height="14" fill="{COLOURS[0]}"/>')
+            parts.append(_text(width - 86, y + 11, f"{low:.3g} to {high:.3g}", "start"))
+        else:
+            parts.append(_text(names, y + 11, "not finite", "start", fill="#c00"))
+    return _picture(parts, width, height, title)
 
 
 def stacked(pictures: Iterable[Picture]) -> Picture:

@@ -22,11 +22,12 @@ LINE, WIDE, GAP, MARGIN = 15, 7.2, 26, 12
 
 @dataclass
 class Box:
-    """One thing to draw.  kind: a key of COLOURS; lines: its text."""
+    """One thing to draw.  kind: a key of COLOURS; lines: its text; writes: the tensors that it stands for."""
 
     kind: str
     lines: list[str]
     sources: list[str] = field(default_factory=list)
+    writes: list[str] = field(default_factory=list)
 
     @property
     def width(self) -> float:
@@ -45,14 +46,14 @@ def boxes(graph: Any, largest: int = LARGEST) -> dict[str, Box]:
     found: dict[str, Box] = {}
     maker: dict[str, str] = {}
     for v in graph.inputs.values():
-        found[f"input {v.name}"] = Box("input", [v.name, _type(v)])
+        found[f"input {v.name}"] = Box("input", [v.name, _type(v)], writes=[v.name])
         maker[v.name] = f"input {v.name}"
     grouped = len(graph.nodes) > largest
     if not grouped:
         read = {i for n in graph.nodes for i in n.input_names}
         for p in graph.producers.values():
             if p.name in read:
-                found[f"producer {p.name}"] = Box(p.role, [p.name, _type(p.value)])
+                found[f"producer {p.name}"] = Box(p.role, [p.name, _type(p.value)], writes=[p.name])
                 maker[p.name] = f"producer {p.name}"
     depth = _depth(graph, largest) if grouped else 0
     members: dict[str, int] = {}
@@ -69,6 +70,7 @@ def boxes(graph: Any, largest: int = LARGEST) -> dict[str, Box]:
         if grouped:
             box.kind = "group"
             box.lines = [key.removeprefix("group "), f"{members[key]} nodes"]
+        box.writes += n.output_names
         maker.update(dict.fromkeys(n.output_names, key))
     for k, o in enumerate(graph.outputs):
         found[f"output {k} {o}"] = Box("output", [o], [maker[o]] if o in maker else [])

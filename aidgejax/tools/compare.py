@@ -166,6 +166,15 @@ def _report(
     return Report(graph.name, tuple(rows), tolerance, steps, by_rules_only, tuple(both))
 
 
+def every_tensor(graph: Graph, batch: Mapping[str, Any], *, seed: int = 0) -> dict[str, np.ndarray]:
+    """{tensor: array} of all that the nodes of a graph write, by JAX; what only decides shapes is left out."""
+    program = make_program(graph)
+    batch = {k: np.asarray(batch[k]) for k in program.graph.inputs}
+    with jax.enable_x64(holds_64_bits(program.graph)):
+        check_memory(program.graph, batch)
+        return {k: np.asarray(a) for k, a in _every_tensor(program, batch, jax.random.key(seed)).items()}
+
+
 def _every_tensor(program: Program, batch: Arrays, key: Any) -> Arrays:
     graph = program.graph
     evaluator = Evaluator(graph, program.layout)

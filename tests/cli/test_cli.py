@@ -28,7 +28,8 @@ def test_the_main_job(tmp_path, capsys):
     found = re.fullmatch(r"test accuracy (0\.\d{3}|1\.000)  (\d+) images/s", last)
     assert found and float(found[1]) >= 0.97 and int(found[2]) > 0, last
     assert {p.name for p in out.iterdir()} == {
-        "model.onnx", "best.onnx", "last.ckpt", "best.ckpt", "history.csv", "times.csv", "history.png", "settings.json",
+        "model.onnx", "best.onnx", "last.ckpt", "best.ckpt", "history.csv", "times.csv", "history.png",
+        "report.html", "settings.json",
     }  # fmt: skip
     with (out / "history.csv").open() as f:
         rows = list(csv.DictReader(f))

@@ -86,6 +86,9 @@ def test_settings_repeat_a_run(files, tmp_path, capsys):
     assert main(["train", "--config", str(tmp_path / "a"), "--out", str(tmp_path / "b")]) == 0
     for name in SAME:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    report = (tmp_path / "a" / "report.html").read_text()
+    for shown in ("<h2>History</h2>", "<h2>Confusion of the test rows</h2>", ">clip_norm<", ">test<", "fc1.weight"):
+        assert shown in report
     os.remove(tmp_path / "a" / "last.ckpt")  # settings alone: from the beginning
     assert main(["train", "--resume", str(tmp_path / "a")]) == 0
     assert (tmp_path / "a/model.onnx").read_bytes() == (tmp_path / "b/model.onnx").read_bytes()

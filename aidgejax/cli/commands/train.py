@@ -265,6 +265,7 @@ class _Run:
             print(f"aidgejax train: {e}", file=sys.stderr)
             code = 1
         folder.save(state, now=True)
+        folder.report(state, self.task.prediction, self.test)
         if folder.failed and args.rescue:
             folder.rescue(args.rescue, state)
         if not code and caught.code and int(state.batches) < args.epochs * self.per_epoch:

@@ -124,7 +124,8 @@ def compare(
     graph, batch = with_constant_shape_inputs(graph, batch)
     with jax.enable_x64(holds_64_bits(graph)):
         program = make_program(graph, training=training)
-        check_memory(program.graph, batch)
+        every = [o for node in program.graph.nodes for o in node.output_names]
+        check_memory(program.graph, batch, kept=every, copies=4)  # each tensor and its gradient, on both backends
         batch = {k: np.asarray(batch[k]) for k in program.graph.inputs}
         return _report(program, batch, steps, tolerance, seed, lr, optimizer)
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from .. import onnxio
 from ..errors import GraphError, SettingError
+from ..execution.budget import check_memory
 from ..execution.program import Program, make_program
 from ..graph import Graph
 from ..passes.precision import precision_summary
@@ -178,6 +179,7 @@ def scored(program: Program, task: Task, state: Any, rows: Dataset, batch_size: 
     """The loss and the metrics of all rows, whatever their number."""
     evaluate = make_evaluation(program, loss="loss", metrics=task.metrics)
     order, weights = batch_order(len(rows), min(batch_size, len(rows)), last="pad", always_weigh=True)
+    check_memory(program.graph, {k: rows.columns[k][: order.shape[1]] for k in program.graph.inputs})
     found = evaluate(state.params, state.buffers, order, weights, rows.on_device())
     return {k: float(v) for k, v in jax.device_get(found).items()}
 
@@ -187,6 +189,7 @@ def predicted(graph: Graph, rows: Dataset, batch_size: int) -> dict[str, np.ndar
     program = make_program(graph, wrt=[], training=False)
     call = jax.jit(lambda params, buffers, batch: program.forward(params, buffers, batch, None, save=False)[0])
     size, parts = min(batch_size, len(rows)), []
+    check_memory(program.graph, {k: rows.columns[k][:size] for k in graph.inputs})
     for at in range(0, len(rows), size):
         batch = {k: rows.columns[k][at : at + size] for k in graph.inputs}
         short = size - len(next(iter(batch.values())))

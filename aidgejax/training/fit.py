@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from ..errors import DataError, NonFiniteError, SettingError
+from ..execution.budget import check_memory, check_training_memory
 from ..execution.cache import ProgramCache
 from ..execution.program import Arrays, Program
 from ..graph import Graph
@@ -94,6 +95,7 @@ def fit(
         program, optimizer, schedule, accumulate, loss, metrics, compiled, on_nonfinite, test_program or program,
         precision,
     )  # fmt: skip
+    _check_fits(program, optimizer, data, batch_size)
     resident = data.on_device()
     if state is None:
         state = start(program, optimizer, jax.random.key(seed), accumulate=metrics or () if accumulate > 1 else None)
@@ -270,6 +272,19 @@ def _as_history(records: Arrays, epoch: int, steps_made: int) -> list[dict[str, 
         "gradient_norm",
     ]
     return [{"step": first + k + 1, "epoch": epoch} | {n: float(r[n]) for n in order} for k, r in enumerate(rows)]
+
+
+def _check_fits(program: Any, optimizer: Optimizer, data: Dataset, batch_size: int) -> None:
+    """Raise GraphError where a step takes more memory than there is."""
+    params = {k: jax.ShapeDtypeStruct(np.shape(a), a.dtype) for k, a in program.graph.params.items()}
+    state = jax.eval_shape(lambda p: (p, optimizer.init({w: p[w] for w in program.wrt})), params)
+    held = sum(math.prod(a.shape) * a.dtype.itemsize for a in jax.tree.leaves(state))
+    held += sum(a.nbytes for a in data.columns.values())
+    batch = {k: jax.ShapeDtypeStruct((batch_size, *a.shape[1:]), a.dtype) for k, a in data.columns.items()}
+    if isinstance(program, Program):
+        check_training_memory(program, batch, held)
+    else:
+        check_memory(program.graph, batch, kept=[o for n in program.graph.nodes for o in n.output_names], besides=held)
 
 
 def _check_padding(program: Program, last: str, rows: int, batch_size: int) -> None:

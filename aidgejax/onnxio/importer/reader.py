@@ -34,7 +34,7 @@ from .limits import check_sizes
 from .opset_upgrade import upgraded_by_rank
 from .packed_weights import packed_names
 from .pipelines import plain_pipeline
-from .validate import check_operators, check_shape, check_type, check_versions
+from .validate import check_count, check_operators, check_shape, check_type, check_versions
 
 LARGEST_FILE = (1 << 31) - 1  # what protobuf can hold; larger models keep their data in a second file
 
@@ -86,6 +86,7 @@ def _read(
     batch: str | None,
 ) -> Graph:
     asked = _load(source)
+    check_count(asked.graph)
     model = plain_pipeline(cut(asked, *ends, shapes))
     opsets = check_versions(model)
     external = check_external(model)

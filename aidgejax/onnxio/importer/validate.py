@@ -26,6 +26,7 @@ OLDEST_IR, NEWEST_IR = 3, int(onnx.IR_VERSION)
 # Attribute types that are not read: none of ONNX's operators that we have needs one.
 MOST_NODES = 150_000  # reading takes a tenth of a millisecond for each
 MOST_TENSORS = 10_000  # that one node reads or writes
+MOST_IN_A_LIST = 1_000_000  # numbers in one attribute; more belongs into a tensor
 NOT_READ = (
     AttributeProto.GRAPHS,
     AttributeProto.SPARSE_TENSOR,
@@ -48,6 +49,17 @@ FIELD_OF_TYPE = {
     AttributeProto.SPARSE_TENSORS: "sparse_tensors",
     AttributeProto.TYPE_PROTOS: "type_protos",
 }
+
+
+def printed(name: str) -> str:
+    """The name of an operator in a message: at most 100 characters, none that breaks the line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name[:100])
+
+
+def check_count(graph: GraphProto) -> None:
+    """Raise ModelFileError for more nodes than are read; before anything looks at each of them."""
+    if len(graph.node) > MOST_NODES:
+        raise ModelFileError(f"it has {len(graph.node):,} nodes; expected at most {MOST_NODES:,}")
 
 
 def domain_of(text: str) -> str:
@@ -84,15 +96,15 @@ def check_versions(model: ModelProto) -> dict[str, int]:
     for n in nodes:
         if max(len(n.input), len(n.output)) > MOST_TENSORS:
             raise ModelFileError(
-                f"node {n.name[:100]!r} ({n.op_type[:100]}) has {len(n.input):,} inputs and {len(n.output):,} outputs; "
-                f"expected at most {MOST_TENSORS:,} of each"
+                f"node {n.name[:100]!r} ({printed(n.op_type)}) has {len(n.input):,} inputs and {len(n.output):,} "
+                f"outputs; expected at most {MOST_TENSORS:,} of each"
             )
     missing = sorted({domain_of(n.domain) for n in nodes} - set(opsets))
     if missing:
         named = next(n for n in nodes if domain_of(n.domain) == missing[0])
         raise ModelFileError(
             f"it does not say which opset of the domain {missing[0] or 'ai.onnx'!r} it uses, which "
-            f"node {named.name!r} ({named.op_type}) needs"
+            f"node {named.name!r} ({printed(named.op_type)}) needs"
         )
     return opsets
 
@@ -223,7 +235,7 @@ def check_operators(graph: GraphProto, names: Sequence[str]) -> None:
 
 
 def _full(domain: str, op_type: str) -> str:
-    return f"{domain}::{op_type}" if domain else op_type
+    return printed(f"{domain}::{op_type}" if domain else op_type)
 
 
 def is_known(node: NodeProto) -> bool:
@@ -237,7 +249,7 @@ def is_known(node: NodeProto) -> bool:
 
 def check_node(node: NodeProto, name: str, opsets: dict[str, int]) -> None:
     """The node's inputs, outputs and attributes are those that its opset gives the operator."""
-    domain, where = domain_of(node.domain), f"node {name!r} ({node.op_type})"
+    domain, where = domain_of(node.domain), f"node {name!r} ({printed(node.op_type)})"
     schema = _schema(domain, node.op_type, opsets[domain])
     seen: set[str] = set()
     for a in node.attribute:
@@ -280,6 +292,8 @@ def check_attribute(a: AttributeProto, where: str, schema: onnx.defs.OpSchema | 
     kind = AttributeProto.AttributeType.Name(a.type) if a.type in AttributeProto.AttributeType.values() else str(a.type)
     if a.type not in FIELD_OF_TYPE:
         raise ModelFileError(f"{what} has type {kind}, which is none of ONNX's")
+    if (count := max(len(a.ints), len(a.floats), len(a.strings))) > MOST_IN_A_LIST:
+        raise ModelFileError(f"{what} has {count:,} entries; expected at most {MOST_IN_A_LIST:,}")
     if schema is not None and a.name not in schema.attributes:
         raise ModelFileError(
             f"{where} has no attribute {a.name!r}; in opset {schema.since_version} {schema.name} has "

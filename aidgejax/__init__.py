@@ -49,6 +49,7 @@ from .training.data import Dataset, batch_order, chunks, digits, load_npz, prefe
 from .training.evaluation import make_evaluation
 from .training.fit import fit
 from .training.loop import TrainState, make_accumulating_step, make_epoch, make_step, start
+from .training.parallel import data_parallel, replicated, sharded
 
 __version__ = "0.1.0"
 
@@ -65,6 +66,7 @@ __all__ = [
     "compare",
     "cut_at",
     "data",
+    "data_parallel",
     "DataError",
     "Dataset",
     "digits",
@@ -110,10 +112,12 @@ __all__ = [
     "quant",
     "QueryError",
     "reference",
+    "replicated",
     "run",
     "save",
     "schedule",
     "SettingError",
+    "sharded",
     "start",
     "summary",
     "train",

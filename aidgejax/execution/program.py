@@ -23,7 +23,7 @@ import numpy as np
 from ..dtypes import x64_for_arrays
 from ..errors import GraphError
 from ..graph import Graph, Value
-from ..interpreter.evaluate import LAYOUTS, Arrays, Evaluator
+from ..interpreter.evaluate import LAYOUTS, Arrays, Evaluator, Fetches
 from ..interpreter.shape_inference import infer_shapes
 from ..interpreter.sizes import Size, parse, symbol
 from ..interpreter.sizes import value as expression_value
@@ -86,19 +86,27 @@ class Program:
         return Evaluator(self.gradient, self.layout, given=self._evaluate_forward.channels_last)
 
     def forward(
-        self, params: Arrays, buffers: Arrays, batch: Arrays, key: Any = None, save: bool = True
+        self,
+        params: Arrays,
+        buffers: Arrays,
+        batch: Arrays,
+        key: Any = None,
+        save: bool = True,
+        *,
+        fetch: Fetches | None = None,
     ) -> tuple[Arrays, Arrays, Arrays]:
         """(outputs, saved, buffers): the graph's outputs, what `backward` wants back, and the updated buffers.
 
         params, buffers: {producer: array}; batch: {input: array}; key: a PRNG key where the graph draws
         random numbers (GraphError where it is missing).  `saved` is for `backward` alone: images in it may be stored
         channels-last.  save=False leaves it empty.
+        fetch: {parameter: f(array, what is there already) -> the array that one node reads}, see Evaluator.
         """
         updates = self.updates
         saves = self.saves if save else ()
         with x64_for_arrays(params, buffers, batch):
             env = bind_inputs(self.graph, params, buffers, batch)
-            found = self._evaluate_forward(env, key, (*self.graph.outputs, *updates.values(), *saves))
+            found = self._evaluate_forward(env, key, (*self.graph.outputs, *updates.values(), *saves), fetch)
             outputs = {o: found.in_graph_layout(o) for o in self.graph.outputs}
             saved = {s: found.in_storage_layout(s) for s in saves}
             return (
@@ -107,11 +115,19 @@ class Program:
                 {b: found.in_graph_layout(updates[b]) if b in updates else v for b, v in buffers.items()},
             )
 
-    def backward(self, params: Arrays, saved: Arrays, d_outputs: Arrays, grads: Arrays | None = None) -> Arrays:
+    def backward(
+        self,
+        params: Arrays,
+        saved: Arrays,
+        d_outputs: Arrays,
+        grads: Arrays | None = None,
+        *,
+        fetch: Fetches | None = None,
+    ) -> Arrays:
         """{name: dL/d name} for every name of `wrt`.
 
         d_outputs: {seed: dL/d seed}, each of the seed's shape; a number for a seed that is one.
-        grads: what to add the result to (grad.no_reset); None starts from zero.
+        grads: what to add the result to (grad.no_reset); None starts from zero.  fetch: as for `forward`.
         """
         if set(d_outputs) != set(self.seeds):
             raise GraphError(
@@ -120,7 +136,7 @@ class Program:
         with x64_for_arrays(params, saved, d_outputs):
             env = {**params, **saved, **{grad_name(s): self._cotangent(s, d_outputs[s]) for s in self.seeds}}
             env = {k: env[k] for k in self.gradient.inputs} | self.gradient.constants
-            found = self._evaluate_backward(env, None, self.gradient.outputs)
+            found = self._evaluate_backward(env, None, self.gradient.outputs, fetch)
             fresh = {w: found.in_graph_layout(o) for w, o in zip(self.wrt, self.gradient.outputs, strict=True)}
             return fresh if grads is None else {w: grads[w] + g for w, g in fresh.items()}
 

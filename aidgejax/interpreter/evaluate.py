@@ -8,7 +8,7 @@ Shapes.  What decides a shape (a Reshape's target) must be known before the prog
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from ..ops import Operator, lookup
 from .constant_folding import compile_time_values, fold, is_concrete
 
 Arrays = dict[str, Any]
+Fetches = Mapping[str, Callable[[Any, Any], Any]]
 LAYOUTS = ("NHWC", "NCHW")
 IMAGE_RANKS = (3, 4, 5)
 
@@ -59,12 +60,24 @@ class Evaluator:
             self.steps.append(step)
             self.channels_last.update(o for o, last in zip(node.outputs, step.channels_last, strict=True) if last and o)
 
-    def __call__(self, env: Arrays, key: Any, read: Iterable[str]) -> Tensors:
-        """Execute.  env: {name: array} of all inputs and producers; read: what the caller takes from the result."""
+    def __call__(self, env: Arrays, key: Any, read: Iterable[str], fetch: Fetches | None = None) -> Tensors:
+        """Execute.  env: {name: array} of all inputs and producers; read: what the caller takes from the result.
+
+        fetch: {name: f(array, after) -> the array that a node reads in its place}, called anew for every node; after:
+        what the node before has computed, None at first.
+        """
         tensors = Tensors(env, self.channels_last)
         read = {*read, *(i for n in self.graph.nodes for i in n.input_names)}
+        after = None
         for k, step in enumerate(self.steps):
+            far = {i: tensors.arrays[i] for i in step.node.input_names if i in fetch} if fetch else {}
+            for i in far:
+                tensors.arrays[i] = fetch[i](far[i], after)  # type: ignore[index]  # far is empty without it
             results = self._execute(step, k, tensors, key, read)
+            if far:
+                tensors.put_back(far)
+            if fetch and not step.folded and results[0] is not None:
+                after = results[0]
             for name, array in zip(step.node.outputs, results, strict=False):
                 if name is not None:
                     tensors.arrays[name] = array
@@ -157,6 +170,12 @@ class Tensors:
     def __init__(self, arrays: Arrays, channels_last: set[str]) -> None:
         self.arrays, self._stored_last = dict(arrays), channels_last
         self._transposed: dict[Any, Any] = {}
+
+    def put_back(self, arrays: Arrays) -> None:
+        """These arrays again, and nothing that was made of what stood in their place."""
+        self.arrays.update(arrays)
+        for key in [k for k in self._transposed if (k[0] if isinstance(k, tuple) else k) in arrays]:
+            del self._transposed[key]
 
     def in_storage_layout(self, name: str) -> Any:
         """In storage layout."""

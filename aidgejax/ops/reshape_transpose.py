@@ -32,7 +32,7 @@ def barrier(x, after=None, *, layout="NCHW"):
     """x, of which a compiler may assume nothing, once `after` is there.  t[*s], u[*r] -> t[*s].
 
     What is computed from it is not merged with the same computation elsewhere: recomputation relies on it."""
-    waited = () if after is None else (jnp.ravel(after)[:1],)
+    waited = () if after is None else (after,)
     return materialize(lambda *arrays: lax.optimization_barrier(arrays)[0], x, *waited)
 
 

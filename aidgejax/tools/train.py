@@ -27,6 +27,7 @@ from ..training.data import Dataset, batch_order
 from ..training.evaluation import make_evaluation
 from ..training.fit import fit, fitting
 from ..training.loop import TrainState
+from ..training.parallel import Placement, on_host
 from .task import Task, fit_task
 
 OPTIMIZERS: dict[str, Callable[[], optim.Optimizer]] = {
@@ -48,18 +49,19 @@ class Result:
     history: list[dict[str, Any]]
     said: tuple[str, ...]
     layout: str = "NCHW"
+    placement: Placement | None = None
 
     @property
     def graph(self) -> Graph:
         """The model with the trained arrays."""
-        params, buffers = jax.device_get((self.state.params, self.state.buffers))
+        params, buffers = on_host((self.state.params, self.state.buffers))
         return self.model.with_params(dict(params), dict(buffers))
 
     def evaluate(self, data: Any, *, batch_size: int = 256) -> dict[str, float]:
         """{"loss": ..., and what the task is scored by} of all rows."""
         rows = self._rows(load_columns(data)[0])
         program = make_program(self.task.graph, training=False)
-        return scored(program, self.task, self.state, rows, batch_size)
+        return scored(program, self.task, self.state, rows, batch_size, self.placement)
 
     def predict(self, data: Any, *, batch_size: int = 256) -> dict[str, np.ndarray]:
         """{output: rows} of the model, as it infers."""
@@ -68,7 +70,7 @@ class Result:
 
     def write(self, path: Any) -> None:
         """Write the model with the trained arrays to an ONNX file."""
-        params, buffers = jax.device_get((self.state.params, self.state.buffers))
+        params, buffers = on_host((self.state.params, self.state.buffers))
         onnxio.write(self.model, params, path, buffers=buffers)
 
     def _rows(self, data: Dataset) -> Dataset:
@@ -95,6 +97,7 @@ def train(
     callbacks: Sequence[Callable] = (),
     precision: str = "float32",
     verbose: bool = False,
+    placement: Placement | None = None,
     **options: Any,
 ) -> Result:
     """Train a model on data.
@@ -104,7 +107,7 @@ def train(
     test: data that is scored after every epoch.  loss: see fit_task; options are the loss's.
     lr: a number or a schedule.  batch_size: at most the number of rows is taken.
     precision: float32, bfloat16 or float16, in which the steps compute; see `fit`.
-    verbose: print what is trained, the loss, and each epoch.
+    verbose: print what is trained, the loss, and each epoch.  placement: over which devices (training/parallel.py).
     Raises GraphError where nothing is trained, DataError and SettingError for what does not fit.
     """
     graph, said = read_for_training(model, parameters=parameters, constants=constants)
@@ -117,7 +120,7 @@ def train(
     said = (*said, *summary(graph), f"loss: {task.said}", *precision_summary(precision))
     if verbose:
         print(*said, sep="\n")
-    result = Result(graph, task, None, [], said, layout)  # type: ignore[arg-type]  # the state is still to come
+    result = Result(graph, task, None, [], said, layout, placement)  # type: ignore[arg-type]  # the state is still to come
     test_rows = result._rows(held) if held is not None else None
 
     def report(record: dict) -> Any:
@@ -140,8 +143,9 @@ def train(
         on_epoch=report,
         callbacks=callbacks,
         precision=precision,
+        placement=placement,
     )
-    return Result(graph, task, state, history, said, layout)
+    return Result(graph, task, state, history, said, layout, placement)
 
 
 def read_for_training(
@@ -175,12 +179,16 @@ def named_optimizer(optimizer: str | optim.Optimizer) -> optim.Optimizer:
     return OPTIMIZERS[optimizer]()
 
 
-def scored(program: Program, task: Task, state: Any, rows: Dataset, batch_size: int) -> dict[str, float]:
+def scored(
+    program: Program, task: Task, state: Any, rows: Dataset, batch_size: int, placement: Placement | None = None
+) -> dict[str, float]:
     """The loss and the metrics of all rows, whatever their number."""
-    evaluate = make_evaluation(program, loss="loss", metrics=task.metrics)
-    order, weights = batch_order(len(rows), min(batch_size, len(rows)), last="pad", always_weigh=True)
+    evaluate = make_evaluation(program, loss="loss", metrics=task.metrics, placement=placement)
+    size = min(batch_size, len(rows))
+    size = size if placement is None else placement.next_batch(size)
+    order, weights = batch_order(len(rows), size, last="pad", always_weigh=True)
     check_memory(program.graph, {k: rows.columns[k][: order.shape[1]] for k in program.graph.inputs})
-    found = evaluate(state.params, state.buffers, order, weights, rows.on_device())
+    found = evaluate(state.params, state.buffers, order, weights, rows.on_device(placement))
     return {k: float(v) for k, v in jax.device_get(found).items()}
 
 

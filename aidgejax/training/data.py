@@ -16,6 +16,7 @@ import numpy as np
 from ..dtypes import NARROWED
 from ..errors import DataError
 from ..files import read_npz
+from .parallel import Placement
 
 Arrays = dict[str, Any]
 
@@ -70,12 +71,13 @@ class Dataset:
             raise DataError(f"a fraction of {fraction} of {len(self)} rows leaves one part empty")
         return self[order[:at]], self[order[at:]]
 
-    def on_device(self) -> Arrays:
+    def on_device(self, placement: Placement | None = None) -> Arrays:
         """The columns as JAX arrays; int64 becomes int32 unless jax_enable_x64 is on.
 
-        Raises DataError where a number would become another one by it.
+        placement: split by rows over its devices.  Raises DataError where a number would become another one.
         """
-        return {k: jnp.asarray(_narrowed(v, f"column {k!r}")) for k, v in self.columns.items()}
+        narrow = {k: _narrowed(v, f"column {k!r}") for k, v in self.columns.items()}
+        return {k: jnp.asarray(v) for k, v in narrow.items()} if placement is None else placement.place_rows(narrow)
 
     def __repr__(self) -> str:
         return "Dataset(" + ", ".join(f"{k}: {v.dtype}{list(v.shape)}" for k, v in self.columns.items()) + ")"

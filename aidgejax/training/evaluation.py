@@ -10,20 +10,29 @@ import jax.numpy as jnp
 
 from ..execution.program import Arrays, Program
 from .loop import Metric, _averages, _in_python, weights_per_row
+from .parallel import Placement, placed_program
 
 
 def make_evaluation(
-    program: Program, *, loss: str | None = "loss", metrics: Mapping[str, Metric] | None = None, compiled: bool = True
+    program: Program,
+    *,
+    loss: str | None = "loss",
+    metrics: Mapping[str, Metric] | None = None,
+    compiled: bool = True,
+    placement: Placement | None = None,
 ) -> Callable:
     """evaluate(params, buffers, batches, weights=None, data=None) -> {"loss", metrics}: means over all rows.
 
-    program: lowered with training=False.  batches, weights and data as in make_epoch; one compiled scan.
+    program: lowered with training=False.  batches, weights, data and placement as in make_epoch; one compiled scan.
     """
+    program = placed_program(program, placement)
 
     def evaluate(params: Arrays, buffers: Arrays, batches: Any, weights: Any = None, data: Arrays | None = None) -> Any:
         def one(sums: Any, item: Any) -> Any:
             rows, weight = item
             batch = rows if data is None else {k: v[rows] for k, v in data.items()}
+            if placement is not None:
+                batch, weight = placement.constrained_rows((batch, weight))
             outputs, _, _ = program.forward(params, buffers, batch, save=False)
             per_row = outputs[loss] if loss else jnp.zeros(jax.tree.leaves(batch)[0].shape[0])
             row_weights = weights_per_row(per_row, weight, divide=False)
@@ -33,6 +42,8 @@ def make_evaluation(
         zero = {n: jnp.float32(0) for n in (["loss"] if loss else []) + list(metrics or {})}
         scan = jax.lax.scan if compiled else _in_python
         (sums, row_weights), _ = scan(one, (zero, jnp.float32(0)), (batches, weights))
-        return {k: v / row_weights for k, v in sums.items()}
+        found = {k: v / row_weights for k, v in sums.items()}
+        return found if placement is None else jax.lax.with_sharding_constraint(found, placement.everywhere)
 
-    return jax.jit(evaluate) if compiled else evaluate
+    options = placement.compiler_options() if placement is not None else None
+    return jax.jit(evaluate, compiler_options=options or None) if compiled else evaluate

@@ -37,6 +37,7 @@ from .loop import (
 )
 from .loss_scaling import needs_loss_scaling
 from .optim import Optimizer
+from .parallel import Placement, on_host
 
 
 def fit(
@@ -61,6 +62,7 @@ def fit(
     on_nonfinite: str = "raise",
     precision: str = "float32",
     on_records: Callable[[list[dict[str, Any]]], Any] | None = None,
+    placement: Placement | None = None,
 ) -> tuple[TrainState, list[dict[str, Any]]]:
     """Train on data that fits the device: it is put there once, and each epoch is one call of one compiled program.
 
@@ -78,6 +80,7 @@ def fit(
         scaling, whose overflowing steps update nothing and leave no record; parameters, optimizer
         state and the test figures stay float32, so what is tested is the model that will be written.
     on_records: called with the history so far, before the callbacks are.
+    placement: over which devices, see parallel.py; the state that comes back lies there.
     The rows of epoch e come in the order that (seed, e) gives, so a resumed run sees what an uninterrupted one would.
     Returns the state and the history: one record per update with step, epoch, loss, metrics, learning_rate,
     gradient_norm; the last record of an epoch holds the test figures too.
@@ -90,23 +93,28 @@ def fit(
     check_precision(precision)
     per_epoch = len(batch_order(len(data), batch_size, last=last)[0])  # raises where the batch size does not fit
     _check_padding(program, last, len(data), batch_size)
+    if placement is not None:
+        placement.check_batch(batch_size)
     data, test = fitting(program.graph, data), test and fitting(program.graph, test)
     program, run_steps, evaluate = _compiled(
         program, optimizer, schedule, accumulate, loss, metrics, compiled, on_nonfinite, test_program or program,
-        precision,
+        precision, placement,
     )  # fmt: skip
-    _check_fits(program, optimizer, data, batch_size)
-    resident = data.on_device()
+    if placement is None or not placement.splits:  # what is split needs less than one device would
+        _check_fits(program, optimizer, data, batch_size // (1 if placement is None else placement.split_by))
+    resident = data.on_device(placement)
     if state is None:
-        state = start(program, optimizer, jax.random.key(seed), accumulate=metrics or () if accumulate > 1 else None)
+        held = metrics or () if accumulate > 1 else None
+        state = start(program, optimizer, jax.random.key(seed), accumulate=held, placement=placement)
         state = copied(state)  # placed as a state that is brought along, for which nothing is then compiled anew
     else:
         if state.loss_scale is None and needs_loss_scaling(program.graph):
             state = state._replace(loss_scale=DEFAULT_LOSS_SCALING.start())
-        state = _taken_up(state, per_epoch, accumulate)
+        state = _taken_up(state, per_epoch, accumulate, placement)
     if test is not None:
-        test_rows, test_weights = batch_order(len(test), min(batch_size, len(test)), last="pad", always_weigh=True)
-        test_resident = test.on_device()
+        test_size = min(batch_size, len(test) if placement is None else placement.next_batch(len(test)))
+        test_rows, test_weights = batch_order(len(test), test_size, last="pad", always_weigh=True)
+        test_resident = test.on_device(placement)
     piece = _piece_length(callbacks, per_epoch, accumulate)
     first, at = divmod(int(state.batches), per_epoch)
     history: list[dict[str, Any]] = []
@@ -171,6 +179,7 @@ KEPT = ProgramCache(8)
 def _compiled(
     program: Any, optimizer: Optimizer, schedule: Callable, accumulate: int, loss: str,
     metrics: Mapping[str, Metric] | None, compiled: bool, on_nonfinite: str, tested: Any, precision: str,
+    placement: Placement | None,
 ) -> tuple[Any, Any, Any]:  # fmt: skip
     """(program in that precision, epoch, evaluation): the same for a call that differs in nothing compiled in."""
 
@@ -181,27 +190,29 @@ def _compiled(
             if accumulate == 1
             else make_accumulating_step(low, optimizer, schedule, accumulate, loss=loss, metrics=metrics)
         )
-        evaluation = make_evaluation(tested, loss=loss, metrics=metrics, compiled=compiled)
-        return low, make_epoch(step, compiled=compiled, on_nonfinite=on_nonfinite), evaluation
+        evaluation = make_evaluation(tested, loss=loss, metrics=metrics, compiled=compiled, placement=placement)
+        return low, make_epoch(step, compiled=compiled, on_nonfinite=on_nonfinite, placement=placement), evaluation
 
     if not compiled:
         return make()
     measured = tuple((metrics or {}).items())
     wide = jax.config.read("jax_enable_x64")
-    key = (id(program), id(tested), optimizer, schedule, accumulate, loss, measured, on_nonfinite, precision, wide)
+    built_in = (accumulate, loss, measured, on_nonfinite, precision, wide, placement)
+    key = (id(program), id(tested), optimizer, schedule, *built_in)
     kept = KEPT.get(key, lambda: (program, tested, make()))  # holding the programs, so that no id is taken again
     return kept[2]
 
 
-def _taken_up(state: TrainState, per_epoch: int, accumulate: int) -> TrainState:
-    """A copy of the state that a caller brings, with its counters; what has none counts from its updates."""
+def _taken_up(state: TrainState, per_epoch: int, accumulate: int, placement: Placement | None) -> TrainState:
+    """A copy of the state that a caller brings, with its counters, on the devices of the placement; what has no
+    counters counts from its updates."""
     if state.batches is None:
         updates = -(-per_epoch // accumulate)
         whole, more = divmod(int(state.step), updates)
         state = state._replace(batches=Counter.at(whole * per_epoch + more * accumulate))
     if not isinstance(state.step, Counter):
         state = state._replace(step=Counter.at(state.step))
-    return copied(state)
+    return copied(state) if placement is None else placement.place(state)
 
 
 def _piece_length(callbacks: Sequence[Callback | EverySteps], per_epoch: int, accumulate: int) -> int:
@@ -225,7 +236,8 @@ def _failure(
     failed: dict[str, float], history: list[dict[str, Any]],
 ) -> NonFiniteError:  # fmt: skip
     batch = {k: v[rows] for k, v in data.columns.items()}
-    where = first_bad_number(program, state, batch, None if weights is None else weights[at], loss, rows, data)
+    whole = state._replace(params=on_host(state.params), buffers=on_host(state.buffers))
+    where = first_bad_number(program, whole, batch, None if weights is None else weights[at], loss, rows, data)
     step = int(state.step) + 1
     said = ", ".join(f"{k.replace('_', ' ')} {v:g}" for k, v in failed.items())
     return NonFiniteError(

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
 
 from ..errors import GraphError, SettingError
 from ..execution.program import Arrays, Program
@@ -26,6 +27,7 @@ from .counter import Counter, counted, schedule_step
 from .data import check_labels
 from .loss_scaling import LossScale, LossScaling, needs_loss_scaling, overflowed, scaled, unscaled
 from .optim import Optimizer, global_norm
+from .parallel import Placement, placed_program, put
 
 Metric = Callable[[Arrays, Arrays], Any]
 ON_NONFINITE = ("raise", "skip", "ignore")
@@ -69,15 +71,46 @@ def start(
     *,
     accumulate: Iterable[str] | None = None,
     loss_scaling: LossScaling | bool | None = None,
+    placement: Placement | None = None,
 ) -> TrainState:
     """The state before the first step: the graph's own arrays, or those given, copied to the device.
 
     accumulate: for make_accumulating_step, the names of its metrics (() where it has none).
     loss_scaling: whether the loss is scaled, and from which factor; None: where the graph computes in float16.
+    placement: over which devices (see parallel.py); no array is whole anywhere that is split.
     """
-    own = lambda tree: {k: jnp.array(v) for k, v in tree.items()}
-    params = own(program.graph.params if params is None else params)
-    buffers = own(program.graph.buffers if buffers is None else buffers)
+    params = program.graph.params if params is None else params
+    buffers = program.graph.buffers if buffers is None else buffers
+    names = None if accumulate is None else tuple(accumulate)
+    if placement is None:
+        return _first_state(program, optimizer, key, _own(params), _own(buffers), names, loss_scaling)
+    where = {k: NamedSharding(placement.mesh, spec) for k, spec in placement.specs(params).items()}
+    params = {k: put(_canonical(v), where[k]) for k, v in params.items()}
+    buffers = {k: put(_canonical(v), placement.everywhere) for k, v in buffers.items()}
+    make = partial(_first_state, program, optimizer, accumulate=names, loss_scaling=loss_scaling)
+    key = put(jnp.array(key), placement.everywhere)
+    there = placement.shardings(jax.eval_shape(make, key, params, buffers))
+    return jax.jit(make, out_shardings=there)(key, params, buffers)
+
+
+def _own(tree: Arrays) -> Arrays:
+    return {k: jnp.array(v) for k, v in tree.items()}
+
+
+def _canonical(v: Any) -> Any:
+    """As jnp.array would have it: 64 bits become 32, unless jax_enable_x64 is on."""
+    return v if isinstance(v, jax.Array) else np.asarray(v, jax.dtypes.canonicalize_dtype(np.asarray(v).dtype))
+
+
+def _first_state(
+    program: Program,
+    optimizer: Optimizer,
+    key: Any,
+    params: Arrays,
+    buffers: Arrays,
+    accumulate: Any,
+    loss_scaling: LossScaling | bool | None,
+) -> TrainState:
     accumulator = None
     if accumulate is not None:
         record = {name: jnp.float32(0) for name in ("loss", *accumulate)}
@@ -112,6 +145,7 @@ def make_step(
     loss: str = "loss",
     metrics: Mapping[str, Metric] | None = None,
     loss_scaling: LossScaling = DEFAULT_LOSS_SCALING,
+    placement: Placement | None = None,
 ) -> Callable:
     """step(state, batch, weights=None, last=False) -> (state, record).  Jit it, scan it, or walk through it by hand.
 
@@ -122,8 +156,12 @@ def make_step(
     last: whether the epoch ends here; it matters to gradient accumulation alone.
     loss_scaling: how the factor moves, for a state that has a loss_scale (see `start`).  A step whose gradients are
         not finite then changes nothing but that; the record has "loss_scale", the factor used, and "updated" besides.
+    placement: over which devices; make_epoch(step, placement=...) sets it too.
     """
     _check_loss(program, loss)
+    made = {"loss": loss, "metrics": metrics, "loss_scaling": loss_scaling}
+    remake = partial(make_step, program, optimizer, schedule, **made)  # type: ignore[arg-type]  # mixed
+    program = placed_program(program, placement)
 
     def step(state: TrainState, batch: Arrays, weights: Any = None, last: Any = False) -> tuple[TrainState, Arrays]:
         before = state
@@ -144,8 +182,7 @@ def make_step(
             new = jax.tree.map(lambda a, b: jnp.where(something, a, b), new, before)
         return new, record | update
 
-    step.labels = label_inputs(program.graph)  # type: ignore[attr-defined]  # for make_epoch, on the host
-    return step
+    return _described(step, program, placement, remake)
 
 
 def make_accumulating_step(
@@ -158,6 +195,7 @@ def make_accumulating_step(
     metrics: Mapping[str, Metric] | None = None,
     remainder: str = "mean",
     loss_scaling: LossScaling = DEFAULT_LOSS_SCALING,
+    placement: Placement | None = None,
 ) -> Callable:
     """step(state, batch, weights=None, last=False) -> (state, record): an update after `every` micro-batches.
 
@@ -173,6 +211,9 @@ def make_accumulating_step(
     if remainder not in ("mean", "scaled"):
         raise SettingError(f"remainder is {remainder!r}; expected 'mean' or 'scaled'")
     _check_loss(program, loss)
+    made = {"loss": loss, "metrics": metrics, "remainder": remainder, "loss_scaling": loss_scaling}
+    remake = partial(make_accumulating_step, program, optimizer, schedule, every, **made)  # type: ignore[arg-type]  # mixed
+    program = placed_program(program, placement)
 
     def micro(state: TrainState, batch: Arrays, weights: Any) -> Any:
         key, now = jax.random.split(state.key)
@@ -208,11 +249,23 @@ def make_accumulating_step(
         state, figures = jax.lax.cond((held.batches >= every) | last, update, hold, state)
         return state, record | figures
 
-    step.labels = label_inputs(program.graph)  # type: ignore[attr-defined]  # for make_epoch, on the host
+    return _described(step, program, placement, remake)
+
+
+def _described(step: Any, program: Any, placement: Placement | None, remake: Callable) -> Callable:
+    """The step with what make_epoch asks it for: class counts to check on the host, and itself for other devices."""
+    step.labels, step.placement, step.remake = label_inputs(program.graph), placement, remake
     return step
 
 
-def make_epoch(step: Callable, *, gaps: bool = False, compiled: bool = True, on_nonfinite: str = "ignore") -> Callable:
+def make_epoch(
+    step: Callable,
+    *,
+    gaps: bool = False,
+    compiled: bool = True,
+    on_nonfinite: str = "ignore",
+    placement: Placement | None = None,
+) -> Callable:
     """epoch(state, batches, weights=None, data=None, last=True) -> (state, history), one compiled program.
 
     step: any function (state, batch, weights, last) -> (state, record), such as make_step's.
@@ -229,13 +282,23 @@ def make_epoch(step: Callable, *, gaps: bool = False, compiled: bool = True, on_
         parameters, buffers, optimizer state and the number of updates stay, and what was accumulated is dropped; or
         "raise", which leaves the state of the step before and takes no further step: what a jitted function can do
         towards raising.  history["nonfinite"] tells which steps it was, for `fit`, or you, to raise.
+    placement: over which devices the state lies and the rows are split, see parallel.py; the step's own by default.
+        Resident data is what placement.place_rows gives, and batches of several processes what place_batches gives.
     """
+    if placement is not None and placement != getattr(step, "placement", None) and hasattr(step, "remake"):
+        step = step.remake(placement=placement)
+    placement = placement or getattr(step, "placement", None)
+    if placement is not None and not compiled:
+        raise SettingError("compiled=False walks through the steps on one device: it takes no placement")
     if on_nonfinite not in ON_NONFINITE:
         raise SettingError(f"on_nonfinite is {on_nonfinite!r}; expected one of {', '.join(map(repr, ON_NONFINITE))}")
 
     def taken(carry: Any, batch: Arrays, weights: Any, ends: Any) -> Any:
         state, halted = carry
         new, record = step(state, batch, weights, ends)
+        if placement is not None:
+            new = placement.constrained(new)
+            record = jax.lax.with_sharding_constraint(record, placement.everywhere)
         if on_nonfinite == "ignore":
             return (new, halted), record
         bad = nonfinite(record) | ~_all_finite(getattr(new, "params", ()))
@@ -254,6 +317,8 @@ def make_epoch(step: Callable, *, gaps: bool = False, compiled: bool = True, on_
     def one(data: Any, last: Any, carry: Any, item: Any) -> Any:
         rows, weights, ends = item
         batch = rows if data is None else {k: v[rows] for k, v in data.items()}
+        if placement is not None:
+            batch, weights = placement.constrained_rows((batch, weights))
         if not gaps:
             return taken(carry, batch, weights, ends & last)
 
@@ -269,7 +334,11 @@ def make_epoch(step: Callable, *, gaps: bool = False, compiled: bool = True, on_
     def epoch(
         state: TrainState, batches: Any, weights: Any = None, data: Arrays | None = None, last: Any = True
     ) -> Any:
-        steps = jax.tree.leaves(batches)[0].shape[0]
+        first = jax.tree.leaves(batches)[0]
+        steps = first.shape[0]
+        if placement is not None:
+            placement.check_batch(first.shape[1])
+            state = placement.constrained(state)
         count = jnp.arange(steps)
         ends = count == (jnp.max(jnp.where(jnp.any(weights > 0, axis=1), count, 0)) if gaps else steps - 1)
         scan = jax.lax.scan if compiled else _in_python
@@ -278,7 +347,9 @@ def make_epoch(step: Callable, *, gaps: bool = False, compiled: bool = True, on_
         return state, history
 
     labels = getattr(step, "labels", {})
-    return _CheckedEpoch(jax.jit(epoch, donate_argnums=0) if compiled else epoch, labels)
+    options = placement.compiler_options() if placement is not None else None
+    jitted = jax.jit(epoch, donate_argnums=0, compiler_options=options or None) if compiled else epoch
+    return _CheckedEpoch(jitted, labels)
 
 
 class _CheckedEpoch:

@@ -1,0 +1,375 @@
+"""Several devices: where parameters, optimizer state and rows lie.  The program of an epoch stays one, as it was.
+
+    placement = data_parallel()                     # rows split over all devices, the state whole on each
+    placement = sharded()                           # the state is split too; a parameter is gathered where it is used
+    placement = sharded({"*.up.weight": (None, "model")}, {"data": 2, "model": 4})
+    state, history = fit(program, optimizer, schedule, data, epochs=3, batch_size=64, placement=placement)
+
+All of it is jax.sharding: a mesh of devices, an axis of it for every axis of an array.  XLA writes the communication,
+so loss, metrics, norms, batch statistics and random draws are those of the whole batch, whatever the number of devices.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from ..errors import SettingError
+from ..execution.program import Arrays, Program
+from ..ops import lookup
+
+ROWS = "data"
+WHOLE = 0.005  # of all bytes: so much of the smallest parameters is not split, which would cost more than it saves
+# XLA on CPU joins the sums of all gradients into one, before which all of them have to be there in full size.
+SPLIT_ON_CPU = {
+    "xla_disable_hlo_passes": "cpu-all-reduce-combiner",
+    "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
+}
+Axis = str | tuple[str, ...] | None
+Rules = Mapping[str, Sequence[Axis] | None]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A mesh of devices, and what is split over which of its axes.  Made by data_parallel, sharded and replicated.
+
+    rules: (pattern of a parameter's name, the mesh axis of each of its axes; None: whole), the first that fits holds.
+    splits: whether parameters that no rule names are split over the axis of the rows.
+    rows: whether batches and resident data are.
+    """
+
+    mesh: Mesh
+    rules: tuple[tuple[str, tuple[Axis, ...] | None], ...] = ()
+    splits: bool = False
+    rows: bool = True
+
+    def __str__(self) -> str:
+        axes = " x ".join(f"{n} {k}" for k, n in self.mesh.shape.items())
+        what = "parameters split" if self.splits or self.rules else "parameters whole on each"
+        return f"{self.mesh.size} devices ({axes}), {what}, {'rows split' if self.rows else 'rows whole on each'}"
+
+    # ---- what lies where ------------------------------------------------------------------------------
+
+    def specs(self, params: Mapping[str, Any]) -> dict[str, PartitionSpec]:
+        """{parameter: the mesh axis of each of its axes}.
+
+        params: arrays, or anything else with shape and dtype.  Raises SettingError where a rule splits an axis whose
+        size its devices do not divide, or names what is not there.
+        """
+        ruled = {name: self._ruled(name, a.shape) for name, a in params.items()}
+        unmatched = [p for p, _ in self.rules if not any(fnmatchcase(name, p) for name in params)]
+        if unmatched:
+            raise SettingError(
+                f"no parameter fits the rule {unmatched[0]!r}; there are {', '.join(map(repr, list(params)[:6]))}"
+            )
+        whole = self._small(params) if self.splits else set(params)
+        return {
+            name: spec if spec is not None else PartitionSpec() if name in whole else self._split(a.shape)
+            for (name, spec), a in zip(ruled.items(), params.values(), strict=True)
+        }
+
+    def shardings(self, state: Any, params: Mapping[str, Any] | None = None) -> Any:
+        """Where each array of a training state lies: what has a parameter's name and shape lies as that does."""
+        params = state.params if params is None else params
+        specs = self.specs(params)
+
+        def place(path: Any, x: Any) -> NamedSharding:
+            for entry in path:
+                name = getattr(entry, "key", None)
+                if name in specs and jnp.shape(x) == jnp.shape(params[name]):
+                    return NamedSharding(self.mesh, specs[name])
+            return self.everywhere
+
+        return jax.tree_util.tree_map_with_path(place, state)
+
+    @property
+    def everywhere(self) -> NamedSharding:
+        """Whole on each device."""
+        return NamedSharding(self.mesh, PartitionSpec())
+
+    def by_rows(self, before: int = 0) -> NamedSharding:
+        """Split over the devices by axis `before`, that of the rows."""
+        return NamedSharding(self.mesh, PartitionSpec(*[None] * before, ROWS) if self.rows else PartitionSpec())
+
+    # ---- putting it there -----------------------------------------------------------------------------
+
+    def place(self, state: Any) -> Any:
+        """The same state on the devices of the mesh, wherever it was; every process gives the same one."""
+        return jax.tree.map(put, state, self.shardings(state))
+
+    def place_rows(self, columns: Mapping[str, np.ndarray]) -> Arrays:
+        """A resident data set, each device holding a share of its rows, of which every process gives all.
+
+        Rows of zeros, which no batch names, are added where the number of devices does not divide theirs.
+        """
+        return {k: put(_padded(np.asarray(v), self.split_by), self.by_rows()) for k, v in columns.items()}
+
+    def place_batches(self, batches: Any) -> Any:
+        """Batches [steps, rows, ...], for make_epoch: of several processes each gives the rows of its own devices, in
+        the order of the processes; what comes out is the batches of all.  Also the `place` of data.prefetch."""
+
+        def one(x: Any) -> Any:
+            x = np.asarray(x)
+            rows = x.shape[1] * jax.process_count() if self.rows else x.shape[1]
+            self.check_batch(rows)
+            return jax.make_array_from_process_local_data(self.by_rows(1), x, (x.shape[0], rows, *x.shape[2:]))
+
+        return jax.tree.map(one, batches)
+
+    # ---- sizes ----------------------------------------------------------------------------------------
+
+    @property
+    def split_by(self) -> int:
+        """Over how many devices the rows of a batch are split."""
+        return self.mesh.shape[ROWS] if self.rows else 1
+
+    def check_batch(self, batch_size: int) -> None:
+        """Raise SettingError, with the nearest sizes, where the devices do not divide the batch."""
+        if batch_size % self.split_by:
+            raise SettingError(
+                f"a batch of {batch_size} rows cannot be split over {self.split_by} devices: "
+                f"take {_nearest(batch_size, self.split_by)} rows"
+            )
+
+    def next_batch(self, rows: int) -> int:
+        """The smallest number of rows, `rows` or more, that the devices divide."""
+        return -(-rows // self.split_by) * self.split_by
+
+    # ---- inside a compiled program --------------------------------------------------------------------
+
+    def constrained(self, state: Any) -> Any:
+        """The same state, of which XLA is told where it lies."""
+        return jax.lax.with_sharding_constraint(state, self.shardings(state))
+
+    def constrained_rows(self, batch: Any) -> Any:
+        """A batch, each array split by its rows."""
+        return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, self.by_rows()), batch)
+
+    def compiler_options(self) -> dict[str, str]:
+        """What a program needs in which parameters are gathered where they are used."""
+        split = self.splits or any(ROWS in _axes(spec or ()) for _, spec in self.rules)
+        return dict(SPLIT_ON_CPU) if split and self.mesh.devices.flat[0].platform == "cpu" else {}
+
+    # ---- inside ---------------------------------------------------------------------------------------
+
+    def _ruled(self, name: str, shape: tuple[int, ...]) -> PartitionSpec | None:
+        for pattern, axes in self.rules:
+            if not fnmatchcase(name, pattern):
+                continue
+            axes = axes or ()
+            if len(axes) > len(shape):
+                raise SettingError(f"the rule {pattern!r} has {len(axes)} axes, but {name!r} is {list(shape)}")
+            for k, axis in enumerate(axes):
+                ways = math.prod(self.mesh.shape[a] for a in _axes((axis,)))
+                if shape[k] % ways:
+                    raise SettingError(
+                        f"the rule {pattern!r} splits axis {k} of {name!r} {list(shape)} over {ways} devices, which do "
+                        f"not divide its {shape[k]} (heads, channels): the nearest sizes are {_nearest(shape[k], ways)}"
+                    )
+            return PartitionSpec(*axes)
+        return None
+
+    def _split(self, shape: tuple[int, ...]) -> PartitionSpec:
+        """Its longest axis that the devices divide, the first of equals; whole where there is none."""
+        ways = self.mesh.shape[ROWS]
+        fitting = [k for k, n in enumerate(shape) if n and n % ways == 0]
+        if not fitting:
+            return PartitionSpec()
+        at = max(fitting, key=lambda k: (shape[k], -k))
+        return PartitionSpec(*[None] * at, ROWS)
+
+    def _small(self, params: Mapping[str, Any]) -> set[str]:
+        """The smallest parameters, as many as make WHOLE of all bytes, those first that cannot be split."""
+        sizes = {k: math.prod(a.shape) * np.dtype(a.dtype).itemsize for k, a in params.items()}
+        order = sorted(sizes, key=lambda k: (self._split(params[k].shape) != PartitionSpec(), sizes[k]))
+        left, whole = WHOLE * sum(sizes.values()), set()
+        for name in order:
+            left -= sizes[name]
+            if left < 0:
+                break
+            whole.add(name)
+        return whole
+
+
+# ---- the placements -----------------------------------------------------------------------------------
+
+
+def data_parallel(devices: int | Iterable[Any] | None = None) -> Placement:
+    """The rows of each batch are split over the devices; parameters and optimizer state lie on each.
+
+    devices: JAX devices, or how many of those there are (all).  Raises SettingError where there are fewer.
+    """
+    return Placement(mesh_of(devices))
+
+
+def sharded(
+    rules: Rules | None = None, mesh: Mesh | Mapping[str, int] | int | Iterable[Any] | None = None
+) -> Placement:
+    """Parameters and their optimizer state are split too, and gathered layer by layer where they are used.
+
+    rules: {pattern of a parameter's name: the mesh axis of each of its axes}; None in place of these leaves it whole.
+        What no rule names is split over "data" by its longest axis that divides, the smallest parameters apart.
+        A parameter that is split over an axis other than "data" is not gathered: XLA splits what is computed from it
+        (tensor parallel).
+    mesh: {axis: number of devices}, of which "data" splits the rows; or devices, as for data_parallel; or a Mesh.
+    Raises SettingError for a mesh that is larger than what there is, and for axes that it does not have.
+    """
+    if rules is not None and not isinstance(rules, Mapping):
+        raise SettingError(f"rules is a {type(rules).__name__}: expected {{pattern: axes}}; devices go into mesh=")
+    whole = mesh_of(mesh)
+    for pattern, axes in (rules or {}).items():
+        for axis in _axes(axes or ()):
+            if axis not in whole.shape:
+                raise SettingError(
+                    f"the rule {pattern!r} names the mesh axis {axis!r}; there are {', '.join(map(repr, whole.shape))}"
+                )
+    kept = tuple((p, None if a is None else tuple(a)) for p, a in (rules or {}).items())
+    return Placement(whole, kept, splits=True)
+
+
+def replicated(devices: int | Iterable[Any] | None = None) -> Placement:
+    """Everything whole on each device, the rows too: each computes the same."""
+    return Placement(mesh_of(devices), rows=False)
+
+
+def mesh_of(devices: Mesh | Mapping[str, int] | int | Iterable[Any] | None = None) -> Mesh:
+    """A mesh with the axis "data".  devices: as for `sharded`.  Raises SettingError."""
+    if isinstance(devices, Mesh):
+        if ROWS not in devices.shape:
+            raise SettingError(f"a mesh needs an axis {ROWS!r} for the rows; it has {', '.join(devices.shape)}")
+        return devices
+    there = jax.devices()
+    if isinstance(devices, Mapping):
+        shape = {ROWS: 1} | {str(k): int(n) for k, n in devices.items()}
+    else:
+        if devices is not None and not isinstance(devices, int):
+            there = list(devices)
+        shape = {ROWS: devices if isinstance(devices, int) else len(there)}
+    wanted = math.prod(shape.values())
+    if min(shape.values()) < 1 or wanted > len(there):
+        raise SettingError(
+            f"{wanted} devices were asked for; JAX has {len(there)} here ({there[0].platform}). On a CPU, "
+            f'jax.config.update("jax_num_cpu_devices", {max(wanted, 1)}) before JAX is used makes as many'
+        )
+    if jax.process_count() > 1 and wanted < len(there):
+        raise SettingError(
+            f"{wanted} devices were asked for; with {jax.process_count()} processes all {len(there)} are used"
+        )
+    chosen = np.array(there[:wanted]).reshape(tuple(shape.values()))
+    return Mesh(chosen, tuple(shape), axis_types=(AxisType.Auto,) * len(shape))
+
+
+# ---- programs and arrays ------------------------------------------------------------------------------
+
+
+class PlacedProgram:
+    """A program whose parameters are gathered where a node reads them, and whose gradients are split as they are."""
+
+    def __init__(self, program: Program, placement: Placement) -> None:
+        if not isinstance(program, Program):
+            raise SettingError(f"a {type(program).__name__} runs without JAX: it takes no placement")
+        self._program, self._placement = program, placement
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._program, name)
+
+    def forward(self, params: Arrays, buffers: Arrays, batch: Arrays, key: Any = None, save: bool = True) -> Any:
+        return self._program.forward(params, buffers, batch, key, save, fetch=self._fetches(params))
+
+    def backward(self, params: Arrays, saved: Arrays, d_outputs: Arrays, grads: Arrays | None = None) -> Arrays:
+        found = self._program.backward(params, saved, d_outputs, grads, fetch=self._fetches(params))
+        specs = self._placement.specs(params)
+        return {w: self._own_share(g, specs[w]) if w in specs else g for w, g in found.items()}
+
+    def _fetches(self, params: Arrays) -> dict[str, Callable[[Any, Any], Any]]:
+        specs = self._placement.specs(params)
+        return {k: self._gathering(spec) for k, spec in specs.items() if ROWS in _axes(spec)}
+
+    def _own_share(self, grad: Any, spec: PartitionSpec) -> Any:
+        """The share of a gradient, taken at once: left to the update, the whole gradient is kept up to there."""
+        grad = self._constrained(grad, spec)
+        return self._constrained(lookup("Barrier").forward(grad), spec) if ROWS in _axes(spec) else grad
+
+    def _gathering(self, spec: PartitionSpec) -> Callable[[Any, Any], Any]:
+        """Gathers a parameter over "data" once `after` is there: else XLA gathers all of them first, and once for
+        forward and backward, so that all lie there in full size."""
+        kept = PartitionSpec(*(tuple(a for a in _axes((axis,)) if a != ROWS) or None for axis in spec))
+        wait = lookup("Barrier").forward
+
+        def gather(x: Any, after: Any) -> Any:
+            return self._constrained(self._constrained(wait(x, after), spec), kept)
+
+        return gather
+
+    def _constrained(self, x: Any, spec: PartitionSpec) -> Any:
+        return jax.lax.with_sharding_constraint(x, NamedSharding(self._placement.mesh, spec))
+
+
+def placed_program(program: Any, placement: Placement | None) -> Any:
+    """The program, as it runs under this placement."""
+    return program if placement is None else PlacedProgram(program, placement)
+
+
+def put(x: Any, sharding: NamedSharding) -> Any:
+    """An array on these devices.  Of several processes each gives the same array, and keeps its share."""
+    if jax.process_count() == 1:
+        with jax.enable_x64(True):  # or 64-bit arrays would lose half of their bits
+            return jax.device_put(x, sharding, may_alias=False)
+    if isinstance(x, jax.Array) and x.sharding == sharding:
+        return jax.device_put(x, sharding, may_alias=False)
+    if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        data = put(jax.random.key_data(x), NamedSharding(sharding.mesh, PartitionSpec()))
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+    host = on_host(x)
+    return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+
+def on_host(tree: Any) -> Any:
+    """The whole arrays in NumPy, in each process; PRNG keys stay keys.
+
+    Several processes take part in it together where an array is split between them.
+    """
+
+    def one(x: Any) -> Any:
+        if not isinstance(x, jax.Array) or jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            return x if isinstance(x, jax.Array) else np.asarray(x)
+        if x.is_fully_addressable or x.is_fully_replicated:
+            return np.asarray(x)
+        from jax.experimental import multihost_utils
+
+        return multihost_utils.process_allgather(x, tiled=True)
+
+    return jax.tree.map(one, tree)
+
+
+def bytes_per_device(tree: Any) -> int:
+    """The bytes of a tree's arrays that lie on the device which holds most."""
+    held: dict[Any, int] = {}
+    for x in jax.tree.leaves(tree):
+        if isinstance(x, jax.Array) and not jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            for shard in x.addressable_shards:
+                held[shard.device] = held.get(shard.device, 0) + shard.data.nbytes
+    return max(held.values(), default=0)
+
+
+def _padded(a: np.ndarray, ways: int) -> np.ndarray:
+    short = -len(a) % ways
+    return np.concatenate([a, np.zeros((short, *a.shape[1:]), a.dtype)]) if short else a
+
+
+def _axes(spec: Iterable[Axis]) -> tuple[str, ...]:
+    """The mesh axes that a spec names."""
+    return tuple(a for axis in spec if axis is not None for a in ((axis,) if isinstance(axis, str) else axis))
+
+
+def _nearest(size: int, ways: int) -> str:
+    below = size // ways * ways
+    return f"{below} or {below + ways}" if below else str(ways)

@@ -1,0 +1,146 @@
+"""Training on eight devices: the figures of eight_devices.py, which one process computes for all tests here."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from aidgejax import infer_shapes, make_program, with_loss, zoo
+from aidgejax.errors import SettingError
+from aidgejax.execution.communication import communication
+from aidgejax.training import optim, schedule
+from aidgejax.training.data import Dataset
+from aidgejax.training.fit import fit
+from aidgejax.training.loop import make_epoch, make_step, start
+from aidgejax.training.parallel import data_parallel, replicated, sharded
+
+CLOSE = 1e-6
+
+
+@pytest.fixture(scope="module")
+def found():
+    script = Path(__file__).with_name("eight_devices.py")
+    root = str(script.parents[2])
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, timeout=600, env={**os.environ, "PYTHONPATH": root}
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("name", ["lenet, data parallel", "lenet, sharded"])
+def test_ten_epochs_of_a_lenet_with_batch_normalization_and_dropout_are_those_of_one_device(found, name):
+    assert found[name]["params"] < CLOSE
+    assert found[name]["figures"] < CLOSE  # loss, accuracy, gradient norm of each step, and of the test set
+    assert found["lenet loss"][1] < 0.5 < found["lenet loss"][0]
+
+
+@pytest.mark.parametrize("name", ["data parallel", "sharded", "by heads"])
+def test_ten_epochs_of_a_transformer_are_those_of_one_device(found, name):
+    assert found[f"transformer, {name}"]["params"] < CLOSE
+    assert found["transformer loss"][1] < 0.9 * found["transformer loss"][0]
+
+
+@pytest.mark.parametrize("name", ["lenet, data parallel", "lenet, sharded"])
+def test_a_checkpoint_goes_on_to_equal_bits_on_the_same_devices_and_on_one(found, name):
+    assert found[name]["restart equal"]
+    assert found[name]["to one device"] < CLOSE
+
+
+@pytest.mark.parametrize("name", ["lenet", "transformer", "deep"])
+def test_a_sharded_state_takes_an_eighth(found, name):
+    assert found[f"{name}, sharded"]["share"] <= 1.05 / 8
+
+
+def test_one_layer_at_a_time_is_there_in_full_size(found):
+    """Of 15 layers: a gathered weight, its gradient, and an eighth of all gradients."""
+    assert found["deep, sharded"]["temporaries, layers"] < 2 + 2 * 15 / 8
+    assert found["deep, data parallel"]["temporaries, layers"] > 15
+
+
+def test_only_gradients_and_sums_are_sent_where_rows_are_split(found):
+    assert set(found["lenet sends"]) == {"all-reduce"}
+    assert found["lenet params"] < found["lenet sends"]["all-reduce"][1] < 1.5 * found["lenet params"]
+
+
+def test_a_sharded_weight_is_gathered_twice_and_its_gradient_summed_once(found):
+    sent = found["deep, sharded"]["sent a step"]
+    assert sent["all-gather"][1] == pytest.approx(15 + 14, abs=0.2)  # the backward pass does not need the first
+    assert sent["all-reduce"][1] == pytest.approx(15, abs=0.2)
+
+
+def test_accumulation_and_recomputation_compose_with_it(found):
+    assert found["accumulated"]["params"] < CLOSE
+
+
+def test_the_guard_sees_the_global_batch(found):
+    message, sound = found["not finite"]
+    assert "row 77 holds nan" in message and sound
+    assert found["skipped"] == [3, True]
+
+
+def test_what_does_not_divide_is_refused_with_the_nearest_sizes(found):
+    refused = found["refused"]
+    assert "16 or 24 rows" in refused["batch"]
+    assert "'fc1.weight' [30, 64]" in refused["axis"] and "28 or 32" in refused["axis"]
+    assert "no parameter fits the rule 'conv*'" in refused["rule"]
+    assert "'modle'" in refused["mesh axis"]
+    assert "9 devices were asked for; JAX has 8" in refused["too many"]
+    assert "NumpyProgram" in refused["numpy"]
+
+
+# ---- one device is a mesh as well --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def small():
+    graph = with_loss(infer_shapes(zoo.mlp((4, 8, 3))), "cross_entropy", reduction="rows")
+    rng = np.random.default_rng(0)
+    data = Dataset(x=rng.normal(size=(32, 4)).astype(np.float32), target=rng.integers(0, 3, 32))
+    return make_program(graph), optim.sgd(momentum=0.9), schedule.constant(0.1), data
+
+
+@pytest.mark.parametrize("make", [data_parallel, lambda n: sharded(mesh=n), replicated])
+def test_on_one_device_it_is_the_same_program(small, make):
+    program, optimizer, rate, data = small
+    plain, _ = fit(program, optimizer, rate, data, epochs=1, batch_size=8)
+    placed, _ = fit(program, optimizer, rate, data, epochs=1, batch_size=8, placement=make(1))
+    for name, w in plain.params.items():
+        np.testing.assert_array_equal(w, placed.params[name])
+
+
+def test_a_step_takes_the_placement_that_the_epoch_is_given(small):
+    program, optimizer, rate, _ = small
+    step = make_step(program, optimizer, rate)
+    assert step.placement is None
+    epoch, placement = make_epoch(step, placement=sharded(mesh=jax.devices()[:1])), sharded(mesh=jax.devices()[:1])
+    state = start(program, optimizer, jax.random.key(0), placement=placement)
+    batches = placement.place_batches({"x": np.zeros((2, 8, 4), np.float32), "target": np.zeros((2, 8), np.int32)})
+    state, history = epoch(state, batches)
+    assert history["loss"].shape == (2,) and int(state.step) == 2
+    with pytest.raises(SettingError, match="compiled=False"):
+        make_epoch(step, placement=placement, compiled=False)
+
+
+def test_communication_counts_loops_and_tuples():
+    text = """HloModule jit_f
+%add (a: f32[], b: f32[]) -> f32[] {
+  ROOT %s = f32[] add(%a, %b)
+}
+%body (p: (s32[], f32[8])) -> (s32[], f32[8]) {
+  %r = (f32[8]{0}, bf16[2,3]{1,0}) all-reduce(%x, %y), to_apply=%add
+}
+%cond (p: (s32[], f32[8])) -> pred[] {
+  ROOT %c = pred[] compare(%i, %n)
+}
+ENTRY %main (x: f32[8]) -> f32[8] {
+  %g = s32[16]{0} all-gather(%x), dimensions={0}
+  %w = (s32[], f32[8]{0}) while(%t), condition=%cond, body=%body, backend_config={"known_trip_count":{"n":"5"}}
+}
+"""
+    assert communication(text) == [("all-reduce", 5, 5 * (32 + 12)), ("all-gather", 1, 64)]

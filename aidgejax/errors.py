@@ -1,10 +1,14 @@
 """Every error that aidgejax raises on purpose: one family, so that `except AidgeJaxError` is enough.
 
 A message says what happened, where (graph, node, operator, tensor), what was got and what was expected,
-and what to do about it.
+and what to do about it.  A note at its end names the section of assets/errors.md that says more: the error's
+class, or the name that `about` gave it.
 """
 
+from __future__ import annotations
+
 import re
+from typing import Any, Self, TypeVar
 
 LONGEST = 2000  # characters of a message
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -18,8 +22,24 @@ def shown(text: str, longest: int = LONGEST) -> str:
     return _UNPRINTABLE.sub(lambda m: m[0].encode("unicode_escape").decode(), text)
 
 
+E = TypeVar("E", bound="AidgeJaxError")
+
+
+def about(topic: str, error: E) -> E:
+    """The error, its note naming this section of assets/errors.md instead of its class's."""
+    error.topic = topic
+    error.__notes__ = [f"more: python -m aidgejax explain {topic}"]
+    return error
+
+
 class AidgeJaxError(Exception):
     """Base class of aidgejax's exceptions.  Its text has at most 2,000 characters, and none that a terminal obeys."""
+
+    topic: str  # of `aidgejax explain`
+
+    def __new__(cls, *args: Any, **named: Any) -> Self:
+        error = super().__new__(cls, *args, **named)
+        return about(next(c.__name__ for c in cls.__mro__ if c.__module__ == __name__), error)
 
     def __str__(self) -> str:
         return shown(super().__str__())

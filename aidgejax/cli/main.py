@@ -28,7 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return args.run(args) or 0
     except AidgeJaxError as e:
-        print(f"aidgejax {args.command}: {' '.join(str(e).split())}", file=sys.stderr)
+        said = " ".join(str(e).split())
+        print(f"aidgejax {args.command}: {said} (more: aidgejax explain {e.topic})", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"aidgejax {args.command}: interrupted", file=sys.stderr)

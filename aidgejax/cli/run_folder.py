@@ -24,7 +24,7 @@ import jax
 import numpy as np
 
 from .. import onnxio
-from ..errors import AidgeJaxError, CheckpointError, SettingError
+from ..errors import AidgeJaxError, CheckpointError, SettingError, about
 from ..files import write_atomically
 from ..graph import Graph
 from ..training import checkpoint
@@ -59,9 +59,12 @@ def claim(out: str | None, force: bool) -> str:
         os.makedirs(out, exist_ok=True)
         held = sorted(os.listdir(out))
         if held and not force:
-            raise SettingError(
-                f"the folder {out!r} holds {', '.join(held[:4])}{' and more' * (len(held) > 4)}: give another --out, "
-                f"go on with `train --resume {out}`, or take it with --force"
+            raise about(
+                "run-folder",
+                SettingError(
+                    f"the folder {out!r} holds {', '.join(held[:4])}{' and more' * (len(held) > 4)}: give another "
+                    f"--out, go on with `train --resume {out}`, or take it with --force"
+                ),
             )
         for name in FILES:
             Path(out, name).unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 
 from ..dtypes import DTYPES, bits
-from ..errors import GraphError, SettingError
+from ..errors import GraphError, SettingError, about
 from ..graph import Graph, Node, Value
 from ..interpreter.sizes import Size, parse
 from ..interpreter.sizes import value as expression_value
@@ -142,11 +142,12 @@ def _check(graph: Graph, peak: Peak, besides: int) -> None:
         return
     more = f" and {besides:,} for what is held all the time" if besides else ""
     where = f"node {peak.node.name!r} ({peak.node.op}) of graph {graph.name!r}"
-    raise GraphError(
+    said = (
         f"{where} would write {peak.value}, {peak.own:,} bytes, "
         f"and with what else is held then {peak.total:,} bytes are needed{more}; there are {budget:,}. "
         f"Take a smaller batch or size, or set AIDGEJAX_MEMORY (bytes)"
     )
+    raise about("memory", GraphError(said))
 
 
 def sizes_of(graph: Graph, feeds: Mapping[str, Any]) -> dict[str, int]:

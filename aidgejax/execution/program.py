@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..dtypes import x64_for_arrays
-from ..errors import GraphError
+from ..errors import GraphError, about
 from ..graph import Graph, Value
 from ..interpreter.evaluate import LAYOUTS, Arrays, Evaluator, Fetches
 from ..interpreter.shape_inference import infer_shapes
@@ -282,12 +282,17 @@ def _checked(graph: Graph, value: Value, array: Any, sizes: dict[str, tuple[int,
             elif want is not None:
                 ok = ok and got == want
         if not ok:
-            raise GraphError(f"graph {graph.name!r}, {value}: got an array of shape {list(shape)}")
+            raise about(
+                "input-shape", GraphError(f"graph {graph.name!r}, {value}: got an array of shape {list(shape)}")
+            )
     declared = np.dtype(jnp.dtype(value.dtype or "float32"))
     if np.dtype(dtype) != declared and not _same_kind(np.dtype(dtype), declared):
-        raise GraphError(
-            f"graph {graph.name!r}, {value}: got an array of dtype {np.dtype(dtype).name}; "
-            f"convert it with .astype({declared.name!r})"
+        raise about(
+            "input-dtype",
+            GraphError(
+                f"graph {graph.name!r}, {value}: got an array of dtype {np.dtype(dtype).name}; "
+                f"convert it with .astype({declared.name!r})"
+            ),
         )
     return jnp.asarray(array)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import GraphError
+from ..errors import GraphError, about
 from ..graph import Graph, Node, Producer
 from ..ops import lookup
 from ..ops.control_flow import is_control_flow
@@ -144,7 +144,7 @@ def check_trains(graph: Graph) -> None:
         )
     else:
         what = "it holds no floating-point tensor"
-    raise GraphError(f"graph {graph.name!r} has no parameter to train: {what}")
+    raise about("nothing-to-train", GraphError(f"graph {graph.name!r} has no parameter to train: {what}"))
 
 
 def summary(graph: Graph, most: int = 8) -> list[str]:

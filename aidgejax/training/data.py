@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..dtypes import NARROWED
-from ..errors import DataError
+from ..errors import DataError, about
 from ..files import read_npz
 from .parallel import Placement
 
@@ -100,10 +100,8 @@ def check_labels(labels: np.ndarray, classes: int, name: str = "target", where: 
     bad = np.argwhere((labels < 0) | (labels >= classes))
     if len(bad):
         at = tuple(int(k) for k in bad[0])
-        raise DataError(
-            f"{where}column {name!r}, row {at[0]}: label {labels[at]} with {classes} classes (0 to {classes - 1})"
-            + (f"; {len(bad)} labels are out of range" if len(bad) > 1 else "")
-        )
+        said = f"{where}column {name!r}, row {at[0]}: label {labels[at]} with {classes} classes (0 to {classes - 1})"
+        raise about("labels", DataError(said + (f"; {len(bad)} labels are out of range" if len(bad) > 1 else "")))
 
 
 def batch_order(
@@ -128,8 +126,11 @@ def batch_order(
     short = rows % batch_size
     if last == "drop":
         if rows < batch_size:
-            raise DataError(
-                f"batch size {batch_size} with {rows} rows leaves no batch: take a smaller one, or last='pad'"
+            raise about(
+                "batch-size",
+                DataError(
+                    f"batch size {batch_size} with {rows} rows leaves no batch: take a smaller one, or last='pad'"
+                ),
             )
         order, short = order[: rows - short], 0
     padding = batch_size - short if short else 0

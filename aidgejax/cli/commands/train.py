@@ -262,7 +262,7 @@ class _Run:
         except NonFiniteError as e:
             keep(e.history)
             state = e.state if isinstance(e.state, TrainState) else state
-            print(f"aidgejax train: {e}", file=sys.stderr)
+            print(f"aidgejax train: {e} (more: aidgejax explain {e.topic})", file=sys.stderr)
             code = 1
         folder.save(state, now=True)
         folder.report(state, self.task.prediction, self.test)

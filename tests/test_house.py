@@ -8,8 +8,6 @@ import sys
 from functools import cache
 from pathlib import Path
 
-import pytest
-
 import aidgejax
 
 ROOT = Path(aidgejax.__file__).parent
@@ -55,11 +53,17 @@ def room(module: str) -> str:
 
 @cache
 def imports(path: Path) -> tuple[tuple[str, tuple[str, ...], int], ...]:
-    """(module, names, line) of every import, those inside functions and those by importlib or __import__ included."""
     mine = module_of(path)
-    package = mine.split(".") if path.name == "__init__.py" else mine.split(".")[:-1]
+    return imports_in(tree_of(path), mine.split(".") if path.name == "__init__.py" else mine.split(".")[:-1])
+
+
+def imports_in(tree: ast.Module, package: list[str]) -> tuple[tuple[str, tuple[str, ...], int], ...]:
+    """(module, names, line) of every import, those inside functions and those by importlib or __import__ included.
+
+    Of a name that is computed, f"{__name__}.{family}", every module of the package counts that is not private.
+    """
     found: list[tuple[str, tuple[str, ...], int]] = []
-    for node in ast.walk(tree_of(path)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found += [(a.name, (), node.lineno) for a in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -69,24 +73,27 @@ def imports(path: Path) -> tuple[tuple[str, tuple[str, ...], int], ...]:
         elif isinstance(node, ast.Call) and node.args:
             called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             if called in ("import_module", "__import__"):
-                found.append((_written_module(node.args[0], package), (), node.lineno))
+                found += [(m, (), node.lineno) for m in _written_modules(node.args[0], package)]
     return tuple(found)
 
 
-def _written_module(argument: ast.expr, package: list[str]) -> str:
-    """The module that a literal or f"{__name__}.x" names; a part that is computed ends it."""
+def _written_modules(argument: ast.expr, package: list[str]) -> list[str]:
+    """The module that a literal or f"{__name__}.x" names; where a part is computed, all modules that it may be."""
     parts = argument.values if isinstance(argument, ast.JoinedStr) else [argument]
-    text = ""
+    text, computed = "", False
     for part in parts:
         if isinstance(part, ast.Constant) and isinstance(part.value, str):
             text += part.value
         elif isinstance(part, ast.FormattedValue) and isinstance(part.value, ast.Name) and part.value.id == "__name__":
             text += ".".join(package)
         else:
+            computed = True
             break
     if text.startswith("."):
         text = ".".join(package) + text
-    return text.rstrip(".")
+    if not computed:
+        return [text]
+    return [m for m in MODULES if m.startswith(text) and not m.removeprefix(text).startswith("_") and text]
 
 
 @cache
@@ -99,32 +106,61 @@ def own_imports(path: Path) -> frozenset[str]:
             found |= subs
             if module in MODULES and (not names or len(subs) < len(names)):
                 found.add(module)
-    return frozenset(found - {module_of(path)})
+    # A package whose __init__ holds code is run by an import of any of its modules from outside.
+    mine = module_of(path)
+    for module in list(found):
+        parts = module.split(".")
+        above = {".".join(parts[:n]) for n in range(2, len(parts))}
+        found |= {a for a in above if holds_code(a) and not f"{mine}.".startswith(f"{a}.")}
+    return frozenset(found - {mine})
 
 
-def collects(path: Path) -> bool:
-    """A package that imports each of its families by name, as ops and reference do, is above them."""
-    return any(m == module_of(path) for m, names, _ in imports(path) if not names)
+@cache
+def holds_code(package: str) -> bool:
+    plain = (ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign, ast.Expr)
+    return any(not isinstance(n, plain) for n in tree_of(MODULES[package]).body)
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_of)
-def test_imports_go_down_only(path):
+def test_imports_are_seen_in_every_form():
+    text = """
+import aidgejax.a
+from ..passes import fuse
+def __getattr__(name):
+    from . import late
+    return importlib.import_module(f"{__name__}.{name}")
+__import__("aidgejax.tools.zoo")
+importlib.import_module(".conv", __name__)
+"""
+    package = ["aidgejax", "ops"]
+    seen = {(m, names) for m, names, _ in imports_in(ast.parse(text), package)}
+    assert {("aidgejax.a", ()), ("aidgejax.passes", ("fuse",)), ("aidgejax.ops", ("late",))} <= seen
+    assert {("aidgejax.tools.zoo", ()), ("aidgejax.ops.conv", ())} <= seen
+    assert ("aidgejax.ops.pool", ()) in seen and ("aidgejax.ops._windows", ()) not in seen
+
+
+def test_imports_go_down_only():
+    wrong = [f"{module_of(path)}: {e}" for path in FILES for e in wrong_imports(path)]
+    assert wrong == [], "\n".join(wrong)
+
+
+def wrong_imports(path):
     mine = room(module_of(path))
     for theirs in {room(m) for m in own_imports(path)} - {mine}:
         if mine == "reference":
-            assert theirs in ("errors", "graph", "dtypes"), f"the NumPy backend imports {theirs}"
-        elif (mine, theirs) not in BESIDE:
-            assert FLOOR[theirs] < FLOOR[mine], f"{mine} (floor {FLOOR[mine]}) imports {theirs} ({FLOOR[theirs]})"
-        if theirs == "reference":
-            assert FLOOR[mine] >= 5, f"{mine} imports the NumPy backend"
+            if theirs not in ("errors", "graph", "dtypes"):
+                yield f"the NumPy backend imports {theirs}"
+        elif (mine, theirs) not in BESIDE and FLOOR[theirs] >= FLOOR[mine]:
+            yield f"{mine} (floor {FLOOR[mine]}) imports {theirs} ({FLOOR[theirs]})"
+        if theirs == "reference" and FLOOR[mine] < 5:
+            yield "imports the NumPy backend"
     for module, names, _ in imports(path):
         top = module.split(".")[0]
-        if top in ("jax", "jaxlib"):
-            assert mine not in WITHOUT_JAX, f"{mine} imports {module}"
-        if top == "onnx":
-            assert mine in WITH_ONNX, f"{mine} imports onnx"
-        assert top not in ("optax", "flax", "tensorflow", "scipy", "sklearn"), f"{mine} imports {module}"
-        assert not (top == "chex" and mine in ("errors", "graph", "reference")), names
+        if top in ("jax", "jaxlib") and mine in WITHOUT_JAX or top == "onnx" and mine not in WITH_ONNX:
+            yield f"imports {module}"
+        if top in ("optax", "flax", "tensorflow", "scipy", "sklearn"):
+            yield f"imports {module}"
+        if top == "chex" and mine in ("errors", "graph", "reference"):
+            yield f"imports {names} of chex"
 
 
 def circles() -> list[list[str]]:
@@ -272,16 +308,18 @@ def _resolves(name: str) -> bool:
     return True
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_of)
-def test_jax_differentiates_nothing(path):
-    for node in ast.walk(tree_of(path)):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("jax", "ad"):
-            assert node.attr not in DERIVATIVES, f"jax.{node.attr}, line {node.lineno}"
-            assert node.attr != "custom_vjp" or module_of(path) == "aidgejax.execution.program", node.lineno
-    for module, names, _ in imports(path):
-        if module.split(".")[0] == "jax":
-            assert not DERIVATIVES.intersection([*module.split("."), *names]), f"from {module} import {names}"
-            assert "custom_vjp" not in names
+def test_jax_differentiates_nothing():
+    wrong = []
+    for path in FILES:
+        mine = module_of(path)
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("jax", "ad"):
+                if node.attr in DERIVATIVES or node.attr == "custom_vjp" and mine != "aidgejax.execution.program":
+                    wrong.append(f"{mine}:{node.lineno} jax.{node.attr}")
+        for module, names, line in imports(path):
+            if module.split(".")[0] == "jax" and ({*module.split("."), *names} & {*DERIVATIVES, "custom_vjp"}):
+                wrong.append(f"{mine}:{line} from {module} import {names}")
+    assert wrong == [], "\n".join(wrong)
 
 
 def test_no_function_bears_the_name_of_a_module():
@@ -295,3 +333,52 @@ def test_no_assert_and_nothing_unfinished():
     for path in FILES:
         assert not [n.lineno for n in ast.walk(tree_of(path)) if isinstance(n, ast.Assert)], path
         assert not any(word in path.read_text() for word in ("TODO", "FIXME", "raise NotImplementedError")), path
+
+
+def test_every_module_can_be_imported():
+    for module in MODULES:
+        if not module.endswith("__main__"):
+            importlib.import_module(module)
+
+
+MOST_IGNORES = 20
+
+
+def test_types_are_ignored_rarely_and_for_a_reason():
+    """`# type: ignore[code]  # reason`, and few of them."""
+    found = [
+        (f"{module_of(p)}:{n}", line.split("#", 1)[1])
+        for p in FILES
+        for n, line in enumerate(p.read_text().splitlines(), 1)
+        if "# type: ignore" in line
+    ]
+    bare = [where for where, text in found if not re.match(r" type: ignore\[[a-z-]+\]  # \w", text)]
+    assert bare == [], f"a type that is ignored has a code and a reason: {bare}"
+    assert len(found) <= MOST_IGNORES, f"{len(found)} types are ignored, at most {MOST_IGNORES}: {found}"
+
+
+TESTS = Path(__file__).parent
+# What is not of one package: whole networks against other systems, numbers of theirs.
+ACROSS = {"models", "golden"}
+
+
+def test_tests_mirror_the_tree():
+    """tests/<package>/ tests aidgejax/<package>/; what is tested of one package stands there and not at the root."""
+    packages = {p.name for p in ROOT.iterdir() if (p / "__init__.py").exists()}
+    folders = {p.name for p in TESTS.iterdir() if p.is_dir() and p.name != "__pycache__"}
+    assert folders - packages - ACROSS == set()
+    front_ends = {p.name for p in (ROOT / "frontends").iterdir() if (p / "__init__.py").exists()}
+    tested = {p.name for p in (TESTS / "frontends").iterdir() if p.is_dir() and p.name != "__pycache__"}
+    assert [t for t in tested if not any(f == t or f.startswith(f"{t}_") for f in front_ends)] == []
+    own = {p.stem.removeprefix("test_") for p in TESTS.glob("test_*.py")}
+    inside = {p.stem for p in FILES if p.parent != ROOT} - {p.stem for p in ROOT.glob("*.py")}
+    assert own & (inside - packages) == set(), "these belong into the folder of their package"
+
+
+LONGEST_FILE = 450
+
+
+def test_files_hold_one_idea():
+    """A file beyond this length holds two."""
+    long = {module_of(p): n for p in FILES if (n := len(p.read_text().splitlines())) > LONGEST_FILE}
+    assert long == {}

@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 from types import FrameType
+from typing import Any
 
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
@@ -22,7 +23,7 @@ class Caught:
 
     def __init__(self) -> None:
         self.code: int | None = None
-        self._before: dict[int, object] = {}
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Caught:
         if threading.current_thread() is not threading.main_thread():
@@ -40,7 +41,7 @@ class Caught:
             return
         signal.set_wakeup_fd(self._wakeup)
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal gave
+            signal.signal(number, handler)
         os.close(self._write)  # ends the thread
 
     def _note(self, number: int, frame: FrameType | None) -> None:

@@ -253,7 +253,8 @@ def stacked(pictures: Iterable[Picture]) -> Picture:
 def size_of(svg: str) -> tuple[float, float]:
     """(width, height) of a picture by its first tag."""
     head = svg.split(">", 1)[0]
-    return tuple(float(head.split(f' {name}="', 1)[1].split('"', 1)[0]) for name in ("width", "height"))  # type: ignore[return-value]  # two
+    width, height = (float(head.split(f' {name}="', 1)[1].split('"', 1)[0]) for name in ("width", "height"))
+    return width, height
 
 
 def _finite_runs(line: Line) -> list[list[tuple[float, float]]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -44,7 +45,7 @@ class _Explaining:
         self.symbols = sorted({s for i in self.node.input_names for s in evaluation.carried[i]})
         self.seen = [(p, p.shapes(k)) for p in points]
         self.checks = list(checks) if self.symbols else []
-        self._series: dict[Any, list[tuple[int, dict[str, tuple[int, ...]]]]] = {}
+        self._series: dict[Any, dict[str, tuple[int, ...]] | None] = {}
 
     def outputs(self) -> dict[str, Dims]:
         found: dict[str, Dims] = {}
@@ -133,9 +134,9 @@ class _Explaining:
         distinct = list(dict.fromkeys(d for _, dims in self.ins for d in dims if isinstance(d, str)))
         if not self._settings_follow():
             for d in distinct:
-                yield from self._fitted(parse(d), lambda span, d=d: self._by_size(d, span), o, j)  # type: ignore[misc]  # a lambda's default
+                yield from self._fitted(parse(d), partial(self._by_size, d), o, j)
         for s in self.symbols:
-            yield from self._fitted(symbol(s), lambda span, s=s: self._by_symbol(s, span), o, j)  # type: ignore[misc]  # a lambda's default
+            yield from self._fitted(symbol(s), partial(self._by_symbol, s), o, j)
         yield from self._several(o, j)
 
     def _settings_follow(self) -> bool:
@@ -182,8 +183,8 @@ class _Explaining:
             try:
                 self._series[shape_key] = ask(*shape_key[1:])
             except AidgeJaxError:
-                self._series[shape_key] = None  # type: ignore[assignment]  # a refusal
-        return self._series[shape_key]  # type: ignore[return-value]  # one answer
+                self._series[shape_key] = None  # a refusal
+        return self._series[shape_key]
 
     def _with_size(self, d: str, v: int) -> dict[str, tuple[int, ...]]:
         evaluation, base = self.evaluation, self.points[0]

@@ -21,15 +21,13 @@ def each_batch(graph: Graph, data: Batches, rows: int = ROWS) -> Iterator[dict[s
     data: a Dataset or {input: array} (cut into batches), or batches, taken as they come.
     Raises DataError where an input is missing, and where there is no row.
     """
-    columns = data.columns if isinstance(data, Dataset) else data if isinstance(data, Mapping) else None
-    if columns is not None:
-        columns = _taken(graph, columns)
+    batches: Iterable[Mapping[str, Any]]
+    if isinstance(data, Dataset | Mapping):
+        columns = _taken(graph, data.columns if isinstance(data, Dataset) else data)
         count = len(next(iter(columns.values())))
-        batches: Iterable[Mapping[str, Any]] = (
-            {k: v[at : at + rows] for k, v in columns.items()} for at in range(0, count, rows)
-        )
+        batches = ({k: v[at : at + rows] for k, v in columns.items()} for at in range(0, count, rows))
     else:
-        batches = data  # type: ignore[assignment]  # what is left of the union
+        batches = data
     empty = True
     for batch in batches:
         batch = _taken(graph, batch)

@@ -6,6 +6,7 @@ import importlib
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -168,9 +169,12 @@ def _promising(
                 return tuple(bits)
             bits[best] = choices[list(choices).index(bits[best]) + 1]
 
+    def priced(n: str, price: float, b: int) -> float:
+        return alone[n][b] + price * costs[n][b]
+
     scales = [abs(alone[n][b]) / max(costs[n][b], 1) for n in names for b in choices]
     for price in np.geomspace(max(min(scales), 1e-12) * 1e-3, max(scales) * 1e3 + 1e-9, 40):
-        bits = [min(choices, key=lambda b, n=n, p=price: alone[n][b] + p * costs[n][b]) for n in names]  # type: ignore[misc]
+        bits = [min(choices, key=partial(priced, n, price)) for n in names]
         if _total(names, bits, costs) <= most:
             t = fill(bits)
             found[t] = sum(alone[n][b] for n, b in zip(names, t, strict=True))

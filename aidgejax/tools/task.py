@@ -83,7 +83,7 @@ def fit_task(
     if smoothing:
         if kind != "cross_entropy":
             raise SettingError(f"label_smoothing is of cross_entropy, not of {kind}")
-        given, kind = _Smoothed(given, shape, smoothing), "soft_cross_entropy"
+        given, kind = _Smoothed(given.kind, shape, given.values, given, smoothing), "soft_cross_entropy"
     made = with_loss(graph, kind, prediction=compared, target=target, reduction="rows", **options)
     if compared != prediction and prediction not in made.outputs:
         made.output(prediction)
@@ -149,9 +149,11 @@ def _kind(values: np.ndarray, shape: tuple, last: Node | None, options: Mapping[
 
 def _compared(kind: str, prediction: str, last: Node | None) -> tuple[str, str]:
     """The tensor that the loss takes, and what to say of it."""
-    op = last.op if last is not None else ""
+    if last is None:
+        return prediction, ""
+    op = last.op
     if op in ("Softmax", "LogSoftmax") and kind in ("cross_entropy", "soft_cross_entropy", "distillation"):
-        return str(last.inputs[0]), f", the scores before {op} {prediction!r}"  # type: ignore[union-attr]  # op says so
+        return str(last.inputs[0]), f", the scores before {op} {prediction!r}"
     if op == "Softmax" and kind == "nll":
         raise SettingError(
             f"nll takes log-probabilities, and {prediction!r} is written by Softmax: take cross_entropy, which goes "
@@ -159,7 +161,7 @@ def _compared(kind: str, prediction: str, last: Node | None) -> tuple[str, str]:
         )
     if op == "Sigmoid" and kind in ("bce_logits", "bce"):
         if kind == "bce_logits":
-            return str(last.inputs[0]), f", the logits before Sigmoid {prediction!r}"  # type: ignore[union-attr]  # op says so
+            return str(last.inputs[0]), f", the logits before Sigmoid {prediction!r}"
     return prediction, ""
 
 
@@ -214,19 +216,18 @@ class _Targets:
         return values
 
 
+@dataclass(frozen=True)
 class _Smoothed(_Targets):
     """One-hot rows, a share of each spread over all classes."""
 
-    def __init__(self, inner: _Targets, shape: tuple, share: float) -> None:
-        super().__init__(inner.kind, shape, inner.values)
-        object.__setattr__(self, "inner", inner)
-        object.__setattr__(self, "share", share)
+    inner: _Targets
+    share: float
 
     def taken(self, values: np.ndarray) -> np.ndarray:
         count = int(self.shape[1])
-        hot = np.eye(count, dtype=np.float32)[self.inner.taken(values)]  # type: ignore[attr-defined]  # set above
+        hot = np.eye(count, dtype=np.float32)[self.inner.taken(values)]
         hot = np.moveaxis(hot, -1, 1)
-        return np.asarray(hot * (1 - self.share) + self.share / count, np.float32)  # type: ignore[attr-defined]  # set above
+        return np.asarray(hot * (1 - self.share) + self.share / count, np.float32)
 
 
 def _sizes(values: np.ndarray) -> str:

@@ -9,7 +9,7 @@ import dataclasses
 import importlib
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -82,7 +82,7 @@ def reproducible(function: Callable[P, R]) -> Callable[P, R]:
         made: Any = function(*args, **kwargs)
         recipe = Recipe(function.__module__, function.__name__, args, tuple(sorted(kwargs.items())))
         if dataclasses.is_dataclass(made) and not isinstance(made, type):
-            return dataclasses.replace(made, recipe=recipe)  # type: ignore[return-value]  # of the same class
-        return Made(made, recipe)  # type: ignore[return-value]  # a function that is called as the one it holds
+            return cast(R, dataclasses.replace(made, recipe=recipe))
+        return cast(R, Made(made, recipe))  # called as the function that it holds
 
     return call

@@ -41,14 +41,15 @@ def step_lr(initial_lr: Any, step_size: Any, gamma: float = 0.1, skip: int = 0) 
     _check_count("skip", skip)
     _check_number("gamma", gamma)
 
-    def schedule(step: Any) -> Any:
+    def decayed(step: Any) -> Any:
         decays = jnp.maximum(_int(step) // step_size - skip // step_size, 0)
         return initial_lr * jnp.power(jnp.float32(gamma), _float(decays))
 
     def after_warmup(steps: int) -> Schedule:
         return step_lr(initial_lr, step_size, gamma, skip=max(skip, steps))
 
-    schedule.after_warmup = after_warmup  # type: ignore[attr-defined]  # for `warmup`, which asks whether it is there
+    schedule: Any = decayed
+    schedule.after_warmup = after_warmup  # for `warmup`
     return schedule
 
 

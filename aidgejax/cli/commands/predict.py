@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+from typing import Any
 
 import numpy as np
 
@@ -30,9 +31,9 @@ def run(args: argparse.Namespace) -> None:
     graph, said = read_model(args.model, args)
     training, test = load_columns(args.data)
     rows = columns_for(graph, test or training, layout=args.layout)
-    found = predicted(graph, rows, args.batch_size)
+    found: dict[str, Any] = predicted(graph, rows, args.batch_size)
     held = io.BytesIO()
-    np.savez(held, **found)  # type: ignore[arg-type]  # names are the outputs'
+    np.savez(held, **found)
     write_atomically(held.getvalue(), args.out)
     print(*said, sep="\n", end="\n" if said else "")
     print(f"{len(rows)} rows: {', '.join(f'{k} {v.dtype}{list(v.shape)}' for k, v in found.items())} in {args.out}")

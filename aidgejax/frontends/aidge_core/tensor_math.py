@@ -22,7 +22,8 @@ class TensorMath:
     cell: TensorCell
 
     def _new(self, array: np.ndarray) -> Self:
-        return type(self)(array)  # type: ignore[call-arg]  # Tensor's constructor takes the array
+        kind: Any = type(self)  # Tensor, whose constructor takes the array
+        return kind(array)
 
     def _with(self, other: Any, compute: Callable) -> Self:
         if not isinstance(other, TensorMath):

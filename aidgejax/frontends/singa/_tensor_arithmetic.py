@@ -64,10 +64,8 @@ class Arithmetic:
     def __ge__(self, x: Any) -> Any:
         return self.computed(jnp.greater_equal, self, x)
 
-    def __eq__(self, x: Any) -> Any:  # type: ignore[override]  # element by element, as SINGA
+    def __eq__(self, x: Any) -> Any:  # type: ignore[override]  # element by element, as SINGA; so a tensor has no hash
         return self.computed(jnp.equal, self, x)
-
-    __hash__ = None  # type: ignore[assignment]  # as for everything that compares element by element
 
     def __iadd__(self, x: Any) -> Any:
         return self._in_place(self._or_zeros() + x)

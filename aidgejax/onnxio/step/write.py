@@ -106,7 +106,8 @@ def write_step(
     model = to_model(step, opset=opset, target=target)
     stem = os.path.splitext(path)[0]
     stored = BytesIO()
-    np.savez(stored, **step.initial)  # type: ignore[arg-type]  # arrays by name, none of them called `file`
+    initial: dict[str, Any] = {**step.initial}  # none of them is called `file`
+    np.savez(stored, **initial)
     files = {path: model.SerializeToString(), f"{stem}.npz": stored.getvalue()}
     if raw:
         files[f"{stem}.bin"] = b"".join(_little(a).tobytes() for a in step.initial.values())

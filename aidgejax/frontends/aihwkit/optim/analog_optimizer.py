@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -93,13 +93,17 @@ class ArrayAdam(ArrayOptimizer):
 class AnalogOptimizerMixin:
     """After each step of the class beside it, weights of analog layers are clipped, mapped and drawn anew."""
 
+    # Of the optimizer beside it; add_param_group with torch alone.
+    param_groups: list[dict[str, Any]]
+    add_param_group: Callable[[dict[str, Any]], None]
+
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         adopt_torch()
         return super().__new__(cls)
 
     def analog_layers(self) -> list[Any]:
         """The analog layers whose parameters it holds, each once."""
-        groups = self.param_groups  # type: ignore[attr-defined]  # of the optimizer beside it
+        groups = self.param_groups
         found: dict[int, Any] = {}
         for p in (p for group in groups for p in group["params"]):
             layer = p if hasattr(p, "post_update_step") else getattr(p, "analog_layer", None)
@@ -115,17 +119,17 @@ class AnalogOptimizerMixin:
 
     def regroup_param_groups(self, *_: Any) -> None:
         """With torch: each analog context forms a group of its own, after the others, as in aihwkit."""
-        groups = self.param_groups  # type: ignore[attr-defined]  # of the optimizer beside it
+        groups = self.param_groups
         contexts = [p for group in groups for p in group["params"] if hasattr(p, "analog_layer")]
         for group in groups:
             group["params"] = [p for p in group["params"] if not hasattr(p, "analog_layer")]
         groups[:] = [g for g in groups if g["params"]]
         for p in contexts:
-            self.add_param_group({"params": [p]})  # type: ignore[attr-defined]  # of torch's optimizer
+            self.add_param_group({"params": [p]})
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """For all groups."""
-        for group in self.param_groups:  # type: ignore[attr-defined]  # of the optimizer beside it
+        for group in self.param_groups:
             group["lr"] = learning_rate
 
 

@@ -37,6 +37,7 @@ class ArrayModule:
     """Children by attribute, in order; training or not; what torch.nn.Module has of these, under the same names."""
 
     training = True
+    forward: Callable[..., Any]  # every kind of layer has one
 
     def __init__(self) -> None:
         self.training = True
@@ -46,7 +47,7 @@ class ArrayModule:
         if any(is_tensor(a) for a in args):
             adopt_torch()
             return self(*args, **kwargs)
-        return self.forward(*args, **kwargs)  # type: ignore[attr-defined]  # every kind of layer has one
+        return self.forward(*args, **kwargs)
 
     def named_children(self) -> Iterator[tuple[str, Any]]:
         for name, child in vars(self).items():

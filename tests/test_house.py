@@ -375,7 +375,7 @@ def test_tests_mirror_the_tree():
     assert own & (inside - packages) == set(), "these belong into the folder of their package"
 
 
-LONGEST_FILE = 450
+LONGEST_FILE = 500
 
 
 def test_files_hold_one_idea():

@@ -10,6 +10,7 @@
 Pure functions on graphs.  What a graph remembers of its quantizers is in its nodes, and survives ONNX (notes.py).
 """
 
+from .batches import each_batch
 from .c_code import c_program
 from .calibrate import calibrate, is_calibrated
 from .convert import Layer, convert, layers, step_names
@@ -50,6 +51,7 @@ __all__ = [
     "calibrate",
     "convert",
     "describe",
+    "each_batch",
     "Description",
     "finetune",
     "FORMS",

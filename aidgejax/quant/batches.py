@@ -18,14 +18,25 @@ ROWS = 64
 def each_batch(graph: Graph, data: Batches, rows: int = ROWS) -> Iterator[dict[str, np.ndarray]]:
     """{input: array} of at most `rows` rows each, with the columns that the graph takes.
 
-    data: a Dataset or {input: array} (cut into batches), or batches, taken as they come.
+    data: a Dataset or {input: array} (cut into batches), or batches, taken as they come.  A graph whose inputs have a
+    fixed number of rows gets as many; rows that do not fill a last batch are left out.
     Raises DataError where an input is missing, and where there is no row.
     """
+    if not isinstance(data, Dataset | Mapping | Iterable) or isinstance(data, str | np.ndarray):
+        raise DataError(
+            f"data for graph {graph.name!r}: got {type(data).__name__}, expected a Dataset, "
+            f"{{{next(iter(graph.inputs), 'input')!r}: array}}, or batches of that form"
+        )
+    fixed = fixed_rows(graph)
+    rows = rows if fixed is None else fixed
     batches: Iterable[Mapping[str, Any]]
     if isinstance(data, Dataset | Mapping):
         columns = _taken(graph, data.columns if isinstance(data, Dataset) else data)
         count = len(next(iter(columns.values())))
-        batches = ({k: v[at : at + rows] for k, v in columns.items()} for at in range(0, count, rows))
+        if fixed is not None and 0 < count < fixed:
+            raise DataError(f"graph {graph.name!r} takes {fixed} rows at a time, the data have {count}")
+        starts = range(0, count if fixed is None else count - fixed + 1, rows)
+        batches = ({k: v[at : at + rows] for k, v in columns.items()} for at in starts)
     else:
         batches = data
     empty = True
@@ -36,6 +47,13 @@ def each_batch(graph: Graph, data: Batches, rows: int = ROWS) -> Iterator[dict[s
             yield batch
     if empty:
         raise DataError(f"no data for graph {graph.name!r}: there is not one row")
+
+
+def fixed_rows(graph: Graph) -> int | None:
+    """The number of rows that the graph's inputs are declared with; None where any number fits."""
+    sizes = {v.shape[0] for v in graph.inputs.values() if v.shape}
+    (size,) = sizes if len(sizes) == 1 else (None,)
+    return size if isinstance(size, int) else None
 
 
 def _taken(graph: Graph, columns: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import GraphError, SettingError
 from ..execution.program import make_program
-from ..graph import Graph, Node, Value
+from ..graph import Graph, Node
 from . import histogram
 from .batches import Batches, each_batch
 from .convert import layers
@@ -107,7 +107,7 @@ def distributions(graph: Graph, quantizers: list[Node], data: Batches) -> dict[s
     state = {t: Histogram(*(field[k] for field in held)) for k, t in enumerate(watch.outputs)}
     bad = [t for t, h in state.items() if not np.isfinite([h.low, h.high]).all()]
     if bad:
-        raise GraphError(f"graph {graph.name!r}: {Value(bad[0])} is not finite on the calibration data")
+        raise GraphError(f"graph {graph.name!r}: {graph.value(bad[0])} is not finite on the calibration data")
     return {n.name: state[n.inputs[0]] for n in quantizers}
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import GraphError
+from ..errors import GraphError, SettingError
 from ..graph import Graph, Node, Value
 from ..interpreter.shape_inference import infer_shapes
 from ..passes.edit import renamed
@@ -55,7 +55,13 @@ def convert(
     called after its tensor: `<tensor>.step`, `<tensor>.zero`.
     Raises GraphError for names that mean nothing, and where there is no layer to quantize.
     """
-    scheme = scheme or Scheme()
+    scheme = Scheme() if scheme is None else scheme
+    for given, kind, what in (
+        (graph, Graph, "a Graph: aidgejax.onnxio.read makes one of a file"),
+        (scheme, Scheme, "a quant.Scheme, such as quant.bits(4)"),
+    ):
+        if not isinstance(given, kind):
+            raise SettingError(f"convert was given {str(given)[:60]!r}, expected {what}")
     graph = fold_batchnorm(infer_shapes(graph))
     if any(n.op == "FakeQuantize" for n in restored(graph).nodes):
         raise GraphError(f"graph {graph.name!r} is quantized already: convert the floating-point graph")
@@ -63,6 +69,9 @@ def convert(
     if scheme.shifts:
         graph, pools = with_exact_pools(graph, scheme)
     if isinstance(specific, Mapping):
+        for k, own in specific.items():
+            if own is not None and not isinstance(own, Scheme):
+                raise SettingError(f"specific {k!r}: got {own!r}, expected a quant.Scheme, or None to leave the layer")
         chosen = {n: s for k, s in specific.items() for n in named_layers(graph, k, "specific")}
         specific = lambda name, node, usual: chosen.get(name, usual)
     sites = Sites(graph, scheme, named_layers(graph, exclude, "exclude"), specific, pools)

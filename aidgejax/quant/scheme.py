@@ -29,7 +29,7 @@ class Grid:
     block: int = 32
 
     def __post_init__(self) -> None:
-        if self.bits not in (*range(2, 9), 16):
+        if not isinstance(self.bits, int) or self.bits not in (*range(2, 9), 16):
             raise SettingError(f"a grid of {self.bits!r} bits: expected 2 to 8, or 16")
         if self.per not in PER:
             raise SettingError(f"a grid per {self.per!r}: expected one of {', '.join(PER)}")
@@ -72,6 +72,9 @@ class Scheme:
     rounding: str = "even"
 
     def __post_init__(self) -> None:
+        for name in ("weights", "activations"):
+            if not isinstance(getattr(self, name), Grid):
+                raise SettingError(f"scheme with {name} {getattr(self, name)!r}: expected a Grid, such as Grid(4)")
         for name, kinds in (("step", STEPS), ("method", METHODS)):
             if getattr(self, name) not in kinds:
                 raise SettingError(f"scheme with {name} {getattr(self, name)!r}: expected one of {', '.join(kinds)}")
@@ -112,7 +115,17 @@ class Scheme:
 
 
 def bits(weights: int, activations: int | None = None, **settings: Any) -> Scheme:
-    """The usual scheme of so many bits: weights per channel, first and last layer at 8 bits where others have fewer."""
+    """The usual scheme of so many bits: weights per channel, first and last layer at 8 bits where others have fewer.
+
+    settings: of Scheme (ends, step, method, rounding).
+    """
     activations = weights if activations is None else activations
+    strange = sorted(set(settings) - {"ends", "step", "method", "rounding"})
+    if strange:
+        raise SettingError(
+            f"bits({weights}) with {strange[0]!r}: expected ends, step, method or rounding; what a grid takes (per, "
+            f"symmetric, narrow, block) is said by Scheme(Grid(...), Grid(...))"
+        )
+    grids = Grid(weights, per="channel"), Grid(activations)
     settings.setdefault("ends", 8 if min(weights, activations) < 8 else None)
-    return Scheme(Grid(weights, per="channel"), Grid(activations), **settings)
+    return Scheme(*grids, **settings)

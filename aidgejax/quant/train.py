@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..errors import GraphError
 from ..execution.program import make_program
 from ..graph import Graph
 from ..interpreter.shape_inference import infer_shapes
@@ -12,6 +13,7 @@ from ..passes.loss import with_loss
 from ..training import metrics, optim, schedule
 from ..training.data import Dataset
 from ..training.fit import fit
+from .batches import fixed_rows
 from .convert import layers
 from .notes import restored
 from .optimizer import with_steps
@@ -35,9 +37,12 @@ def finetune(
     """(the graph with its trained parameters, the history), of a converted and calibrated graph.
 
     Adam, the rate falling as a cosine from `rate`: default 1e-3, or 2e-3 where a weight has 4 bits or fewer.
-    loss: one of those of `with_loss`; the target is the column of that name.  Everything else as in `fit`.
+    loss: one of those of `with_loss`; the target is the column of that name.  Everything else as in `fit`.  A graph
+    with a fixed number of rows is trained with batches of as many.
     """
     graph = restored(graph)
+    if not layers(graph):
+        raise GraphError(f"graph {graph.name!r} has no quantized layer: convert and calibrate it first, or use fit")
     if rate is None:
         fewest = min((int(layer.weight.inputs[4]).bit_length() + 1 for layer in layers(graph)), default=8)
         rate = 2e-3 if fewest <= FEW else 1e-3
@@ -46,7 +51,7 @@ def finetune(
     scores: dict[str, Any] = {}
     if loss in ("cross_entropy", "nll"):
         scores["accuracy"] = lambda out, batch: metrics.accuracy(out[output], batch[target])
-    batch_size = min(batch_size, len(data))
+    batch_size = fixed_rows(graph) or min(batch_size, len(data))
     steps = epochs * max(1, len(data) // batch_size)
     state, history = fit(
         make_program(net, training=True),

@@ -160,6 +160,8 @@ def verify(
         grids.setdefault(o, OnGrid(o, np.ones((), np.float32), np.zeros((), np.int32), 0, 255))
     common = [t for n in integers.nodes for t in n.output_names if t in grids and graph.has(t)]
     if not common:
+        if not grids:
+            raise GraphError(f"graph {integers.name!r} is not deployed yet: to_integer makes the graph to compare")
         raise GraphError(f"graphs {graph.name!r} and {integers.name!r} have no quantized tensor in common")
     runs = integers if form is None else form
     held = {t: grids[t].integers if runs.has(grids[t].integers) else t for t in common}

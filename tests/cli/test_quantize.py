@@ -49,6 +49,17 @@ def test_calibration_alone_with_free_steps(folder, capsys):
     assert "equality counted" in told and "w8a8" in told.splitlines()[-1]
 
 
+def test_without_labels_and_without_a_comparison(folder, capsys):
+    with np.load(folder / "d.npz") as held:
+        np.savez(folder / "d.npz", x=held["x"])
+    assert quantize(folder, "--epochs", "1", "--unverified") == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert any("no 'target'" in line for line in printed)
+    assert re.fullmatch(r"agreement 1\.000 -> (0\.9\d\d|1\.000)   w8a8   not compared   \d+ kB", printed[-1])
+    assert (folder / "q.onnx").exists() and "without a comparison" in (folder / "q.html").read_text()
+    assert quantize(folder, "--loss", "mse") == 1 and "needs a column 'target'" in capsys.readouterr().err
+
+
 def test_what_cannot_be_checked_is_refused(folder, capsys, monkeypatch):
     monkeypatch.setattr("aidgejax.quant.has_onnxruntime", lambda: False)
     monkeypatch.setattr("aidgejax.quant.runtimes.has_onnxruntime", lambda: False)

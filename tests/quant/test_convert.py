@@ -163,3 +163,32 @@ def test_the_gradient_graph_stays_readable():
     q = quant.convert(g, POWERS)
     grown = len(aj.make_program(q).gradient.nodes) - plain
     assert grown <= 4 * q.count()["FakeQuantize"], (grown, q.count()["FakeQuantize"])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda g: quant.convert(g, 4), "given '4', expected a quant.Scheme, such as"),
+        (lambda g: quant.convert("m.onnx"), "given 'm.onnx', expected a Graph"),
+        (lambda g: quant.convert(g, specific={"fc1": 4}), "specific 'fc1': got 4, expected a quant.Scheme"),
+        (lambda g: quant.Scheme(weights=4), "weights 4: expected a Grid"),
+        (lambda g: quant.bits("4"), "grid of '4' bits"),
+        (lambda g: quant.bits(4, per="tensor"), r"'per'.*Scheme\(Grid"),
+        (lambda g: quant.calibrate(quant.convert(g), None), "got NoneType, expected a Dataset"),
+        (lambda g: quant.calibrate(quant.convert(g), np.ones((4, 6), "f")), "got ndarray.*{'x': array}"),
+        (lambda g: quant.finetune(g, aj.Dataset(x=np.ones((4, 6), "f"))), "no quantized layer"),
+        (lambda g: quant.verify(g, quant.convert(g), {}, []), "not deployed yet: to_integer"),
+    ],
+)
+def test_mistakes_say_what_was_expected(call, message):
+    with pytest.raises((SettingError, DataError, GraphError), match=message):
+        call(aj.zoo.mlp((6, 8, 3)))
+
+
+def test_a_model_of_a_fixed_batch_gets_as_many_rows_at_a_time():
+    g = Graph("fixed")
+    g.output(g.op.Relu(g.input("x", (3, 6))))
+    rows = {"x": np.arange(48, dtype=np.float32).reshape(8, 6)}
+    assert [len(b["x"]) for b in quant.each_batch(g, rows)] == [3, 3]
+    with pytest.raises(DataError, match="takes 3 rows at a time, the data have 2"):
+        list(quant.each_batch(g, {"x": rows["x"][:2]}))

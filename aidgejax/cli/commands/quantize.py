@@ -32,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--data",
         metavar="D.npz",
-        help="arrays named as the model's inputs, and `target` (and test_... for a test set; else a fifth "
-        "is split off); default: 1797 UCI digits",
+        help="arrays named as the model's inputs, and `target` (without: trained to give what the model gives; and "
+        "test_... for a test set, else a fifth is split off); default: 1797 UCI digits",
     )
     add("--out", metavar="Q.onnx", required=True, help="the file to write (target c: a folder)")
     add("--bits", type=int, default=8, metavar="N", help="of weights and activations: 2 to 8")
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--loss", choices=sorted(LOSSES), help="default: cross_entropy for integer targets, else mse")
     add("--packed", action="store_true", help="weights of at most 4 bits two to a byte")
     add("--seed", type=count(0), default=0)
-    add("--unverified", action="store_true", help="write although a runtime is missing")
+    add("--unverified", action="store_true", help="write without comparing, also where a runtime is missing")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -66,9 +66,9 @@ def run(args: argparse.Namespace) -> int:
     if len(graph.outputs) != 1:
         raise SettingError(f"model {graph.name!r} has {len(graph.outputs)} outputs: `quantize` needs one")
     columns, test_columns = (rows.columns for rows in load(args.data, graph))
-    target = columns["target"]
-    loss = args.loss or ("cross_entropy" if target.dtype.kind in "iu" and target.ndim == 1 else "mse")
-    data, test = (Dataset({k: c[k] for k in (*graph.inputs, "target")}) for c in (columns, test_columns))
+    names = [*graph.inputs, *(["target"] if "target" in columns else [])]
+    data, test = (Dataset({k: c[k] for k in names}) for c in (columns, test_columns))
+    score = _Score(graph, test, args.loss, columns.get("target"))
     per = args.per or ("tensor" if args.target == "aidge" else "channel")
     activations = args.activations or args.bits
     scheme = quant.Scheme(
@@ -77,17 +77,14 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     q = quant.convert(graph, scheme, exclude=args.exclude)
     q = quant.calibrate(q, {k: data.columns[k] for k in graph.inputs}, args.calibration)
-    names = ", ".join(layer.name for layer in quant.layers(q)[:4])
-    print(f"{graph.name}: {len(quant.layers(q))} layers quantized ({names}, ...), steps {args.steps}, rounding to even")
-    before, word = _score(graph, test, loss)
+    names = [layer.name for layer in quant.layers(q)]
+    some = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+    print(f"{graph.name}: {len(names)} layers quantized ({some}), steps {args.steps}, rounding to even")
+    before = score(graph)
     if args.epochs:
-        print(f"calibrated: {word} {_score(q, test, loss)[0]:.3f}")
-        with tqdm(total=args.epochs, unit="epoch", desc="training", disable=None, file=sys.stderr) as bar:
-            q, _ = quant.finetune(
-                q, data, epochs=args.epochs, batch_size=args.batch_size, loss=loss, rate=args.rate, seed=args.seed,
-                on_epoch=lambda record: bar.update(),
-            )  # fmt: skip
-    after, _ = _score(q, test, loss)
+        print(f"calibrated: {score.word} {score(q):.3f}")
+        q = _trained(q, graph, data, score.loss, args)
+    after = score(q)
     feeds = {k: test.columns[k] for k in graph.inputs}
     integers = quant.to_integer(q)
     form = TARGETS[args.target]
@@ -96,27 +93,68 @@ def run(args: argparse.Namespace) -> int:
     if grade == "proved" and reasons and form != "qoperator":
         print(f"equality is counted, not proved: {reasons[0]}")
         grade = "counted"
-    report = quant.write(integers, args.out, form, graph=q, data=feeds, grade=grade, packed=args.packed)
-    page = f"{os.path.splitext(args.out)[0]}.html"
-    write_atomically(quant.describe(q, feeds).page(f"{graph.name} {scheme.name}", str(report)).encode(), page)
-    print(f"{report}\nreport: {page}")
-    outputs = [r for r in report.rows if r.tensor == graph.outputs[0]] if report else []
-    values, differing = (outputs[0].values, max(r.differing for r in outputs)) if outputs else (0, 0)
-    missing = "".join(f"   {m}: not installed, not checked" for m in (report.missing if report else ()))
-    print(
-        f"{word} {before:.3f} -> {after:.3f}   {scheme.name}   {differing} of {values} values differ   "
-        f"{_size(args.out)}{missing}"
+    report = quant.write(
+        integers, args.out, form, graph=q, data=feeds, grade=grade, packed=args.packed, unverified=args.unverified
     )
+    page = f"{os.path.splitext(args.out)[0]}.html"
+    text = "written without a comparison (--unverified)" if report is None else str(report)
+    write_atomically(quant.describe(q, feeds).page(f"{graph.name} {scheme.name}", text).encode(), page)
+    print(f"{text}\nreport: {page}")
+    missing = [] if quant.has_onnxruntime() else ["onnxruntime"]
+    line = [f"{score.word} {before:.3f} -> {after:.3f}", scheme.name, _compared(report, graph), _size(args.out)]
+    print("   ".join([*line, *(f"{m}: not installed, not checked" for m in missing)]))
     return 0
 
 
-def _score(graph: Graph, test: Dataset, loss: str) -> tuple[float, str]:
-    fitting(graph, test)
-    (found,) = execute(graph, {k: test.columns[k] for k in graph.inputs})
-    target: Any = test.columns["target"]
-    if loss in ("cross_entropy", "nll"):
-        return float(np.mean(found.argmax(1) == target)), "accuracy"
-    return float(np.mean((found - target) ** 2)), "squared error"
+def _trained(q: Graph, graph: Graph, data: Dataset, loss: str | None, args: argparse.Namespace) -> Graph:
+    """After `--epochs`, on labels, or without them on what the model in floating point gives."""
+    with tqdm(total=args.epochs, unit="epoch", desc="training", disable=None, file=sys.stderr) as bar:
+        how: dict[str, Any] = {"epochs": args.epochs, "batch_size": args.batch_size, "seed": args.seed}
+        how["on_epoch"] = lambda record: bar.update()
+        if args.rate is not None:
+            how["rate"] = args.rate
+        if loss is None:
+            return quant.distill(q, {k: data.columns[k] for k in graph.inputs}, graph, **how)
+        return quant.finetune(q, data, loss=loss, **how)[0]
+
+
+def _compared(report: quant.Report | None, graph: Graph) -> str:
+    if report is None:
+        return "not compared"
+    outputs = [r for r in report.rows if r.tensor == graph.outputs[0]]
+    values, differing = (outputs[0].values, max(r.differing for r in outputs)) if outputs else (0, 0)
+    return f"{differing} of {values} values differ"
+
+
+class _Score:
+    """How good a graph is on the test rows: against labels, or without them against the model in floating point."""
+
+    def __init__(self, graph: Graph, test: Dataset, loss: str | None, target: Any) -> None:
+        self.test, self.loss = fitting(graph, test), loss
+        if target is None:
+            if loss is not None:
+                raise SettingError(f"--loss {loss} needs a column 'target', which the data lack")
+            print("the data have no 'target': trained to give what the model gives in floating point, without labels")
+            self.wanted = self._outputs(graph)
+            self.classes = self.wanted.ndim == 2 and self.wanted.shape[1] > 1
+            self.wanted = self.wanted.argmax(1) if self.classes else self.wanted
+            self.word = "agreement" if self.classes else "squared error"
+            return
+        integer = target.dtype.kind in "iu" and target.ndim == 1
+        self.loss = loss or ("cross_entropy" if integer else "mse")
+        self.classes = self.loss in ("cross_entropy", "nll")
+        self.word = "accuracy" if self.classes else "squared error"
+        self.wanted = np.asarray(test.columns["target"])
+
+    def _outputs(self, graph: Graph) -> np.ndarray:
+        return np.concatenate([execute(graph, batch)[0] for batch in quant.each_batch(graph, self.test, rows=1024)])
+
+    def __call__(self, graph: Graph) -> float:
+        found = self._outputs(graph)
+        wanted = self.wanted[: len(found)]  # a model of fixed batch size leaves a last part out
+        if self.classes:
+            return float(np.mean(found.argmax(1) == wanted))
+        return float(np.mean((found - wanted) ** 2))
 
 
 def _size(path: str) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from typing import Any
 
+from .. import onnxio
+from ..errors import SettingError
 from ..graph import Graph
 from ..tools.train import read_for_training
 
@@ -14,12 +17,35 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     add("--batch", metavar="NAME", help="a name for a batch that the file fixes (done by itself where it is 1)")
     add("--inputs", nargs="+", metavar="TENSOR", help="cut the model off here; default: the file's")
     add("--outputs", nargs="+", metavar="TENSOR", help="cut the model off here; default: the file's")
+    add("--shapes", nargs="+", metavar="X=N,1,28,28", help="sizes of an input, or a size by name, such as H=28")
     add("--parameters", nargs="+", metavar="NAME", help="what is trained: exactly these names or patterns")
     add("--constants", nargs="+", metavar="NAME", help="names or patterns of what is left alone")
 
 
-def read_model(path: Any, args: argparse.Namespace) -> tuple[Graph, tuple[str, ...]]:
-    """(the graph, lines to print)."""
+def read_as_asked(path: Any, args: argparse.Namespace) -> Graph:
+    """The graph, its batch as the file has it unless another is asked for."""
+    return onnxio.read(path, batch=args.batch, **_asked(args))
+
+
+def read_model(path: Any, args: argparse.Namespace, **more: Any) -> tuple[Graph, tuple[str, ...]]:
+    """(the graph, lines to print); a batch of 1 is made symbolic."""
+    return read_for_training(path, batch=args.batch, **_asked(args) | more)
+
+
+def _asked(args: argparse.Namespace) -> dict[str, Any]:
     ends = {k: v for k in ("inputs", "outputs") if (v := getattr(args, k, None))}
     roles = {k: getattr(args, k) or None for k in ("parameters", "constants")}
-    return read_for_training(path, batch=args.batch, **roles, **ends)
+    return {**roles, **ends, "shapes": shapes_of(args.shapes or ())}
+
+
+def shapes_of(texts: Iterable[str]) -> dict[str, Any] | None:
+    """{input or name of a size: what stands behind "="}.  Raises SettingError."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, sizes = text.partition("=")
+        parts = [p.strip() for p in sizes.split(",")]
+        if not (name and equals and all(parts)):
+            raise SettingError(f"--shapes {text!r}: expected INPUT=SIZE,SIZE,... or SIZE_NAME=SIZE")
+        numbers = [int(p) if p.lstrip("-").isdigit() else p for p in parts]
+        found[name] = numbers[0] if len(numbers) == 1 else tuple(numbers)
+    return found or None

@@ -90,6 +90,14 @@ def read_settings(path: str) -> dict[str, Any]:
     return found
 
 
+def updates_made(path: str) -> int:
+    """The updates of a run up to its last.ckpt; -1 where there is none that can be read."""
+    try:
+        return int(checkpoint.describe(os.path.join(path, LAST))["meta"]["step"])
+    except (AidgeJaxError, OSError, KeyError, TypeError, ValueError):
+        return -1
+
+
 class RunFolder:
     """Writes a run, epoch by epoch.  model: the graph as it was read, without the loss."""
 

@@ -24,6 +24,7 @@ DEFAULTS: dict[str, Any] = {
     "outputs": [],
     "parameters": [],
     "constants": [],
+    "shapes": [],
     "optimizer": "adam",
     "lr": 0.003,
     "momentum": None,

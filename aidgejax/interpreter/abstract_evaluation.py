@@ -19,12 +19,13 @@ from .sizes import Size, parse, value
 
 def symbols_of(graph: Graph) -> list[str]:
     """The symbols that the sizes of a graph's inputs are made of."""
-    found: dict[str, None] = {}
-    for v in graph.inputs.values():
-        for d in v.shape or ():
-            if isinstance(d, str) and isinstance(size := parse(d), Size):
-                found.update(dict.fromkeys(size.symbols))
-    return list(found)
+    return list(dict.fromkeys(s for v in graph.inputs.values() for s in symbols_of_shape(v.shape or ())))
+
+
+def symbols_of_shape(shape: Iterable[Any]) -> list[str]:
+    """The symbols that some sizes are made of."""
+    sizes = [parse(d) for d in shape if isinstance(d, str)]
+    return list(dict.fromkeys(s for size in sizes if isinstance(size, Size) for s in size.symbols))
 
 
 def number_of(size: Any, sizes: Mapping[str, int]) -> int:

@@ -12,8 +12,9 @@ from ..analog import describe, layers
 from ..execution.program import make_program
 from ..graph import Graph, Node
 from ..interpreter.abstract_evaluation import number_of
-from ..interpreter.shape_inference import infer_shapes
+from ..interpreter.shape_inference import SIZES, infer_shapes
 from ..ops import OPERATORS, lookup
+from ..passes.roles import summary as role_summary
 
 
 def inspect(graph: Graph, *, gradient: bool = False, sizes: Mapping[str, int] | None = None) -> str:
@@ -37,6 +38,7 @@ def inspect(graph: Graph, *, gradient: bool = False, sizes: Mapping[str, int] | 
         f"{total:,.0f} floating-point operations forward"
         + (f" at {', '.join(f'{s}={n}' for s, n in at.items())}" if at else "")
     )
+    lines += [*role_summary(graph), *(f"size: {found}" for found in graph.metadata.get(SIZES, ()))]
     if layers(graph):
         lines += ["", describe(graph), ""]
     lines.append("operators: " + ", ".join(f"{op} {k}" for op, k in sorted(graph.count().items())))

@@ -19,13 +19,15 @@ from ..errors import GraphError, SettingError
 from ..execution.budget import check_memory
 from ..execution.program import Program, make_program
 from ..graph import Graph
+from ..interpreter.shape_inference import SIZES
+from ..passes.control_flow import is_dynamic
 from ..passes.precision import precision_summary
 from ..passes.roles import check_trains, summary
 from ..training import optim, schedule
 from ..training.columns import columns_for, load_columns, stratified
 from ..training.data import Dataset, batch_order
 from ..training.evaluation import make_evaluation
-from ..training.fit import fit, fitting
+from ..training.fit import fit, fitting, fixed_batch
 from ..training.loop import TrainState
 from ..training.parallel import Placement, on_host
 from .task import Task, fit_task
@@ -114,6 +116,9 @@ def train(
     check_trains(graph)
     training, held = load_columns(data)
     rows = columns_for(graph, training, layout=layout)
+    if not isinstance(model, Graph) and (shapes := sizes_of_data(graph, rows)):
+        graph, more = read_for_training(model, parameters=parameters, constants=constants, shapes=shapes)
+        said = (*said, *more, said_of_sizes(shapes))
     task = fit_task(graph, rows.columns, loss, output=output, **options)
     ready = fitting(task.graph, rows.with_columns(task.columns))
     held = load_columns(test)[0] if test is not None else held
@@ -160,7 +165,7 @@ def read_for_training(
     graph = onnxio.read(model, batch=batch, parameters=parameters, constants=constants, **ends)
     first = [v.shape[0] for v in graph.inputs.values() if v.shape]
     if batch is not None or not first or any(d != 1 for d in first):
-        return graph, ()
+        return graph, _sizes(graph)
     name = next(
         n for n in ("N", "batch", "rows") if all(n not in map(str, v.shape or ()) for v in graph.inputs.values())
     )
@@ -168,7 +173,24 @@ def read_for_training(
         freed = onnxio.read(model, batch=name, parameters=parameters, constants=constants, **ends)
     except GraphError as e:
         raise GraphError(f"{e}; the model takes one row at a time: export it with a symbolic batch") from None
-    return freed, (f"batch: the file has a fixed batch of 1, read as {name!r}",)
+    return freed, (f"batch: the file has a fixed batch of 1, read as {name!r}", *_sizes(freed))
+
+
+def _sizes(graph: Graph) -> tuple[str, ...]:
+    return tuple(f"size: {found}" for found in graph.metadata.get(SIZES, ()))
+
+
+def sizes_of_data(graph: Graph, rows: Dataset) -> dict[str, tuple] | None:
+    """`shapes=` of `read`, for a graph whose loops run as often as a size of the data says; None for another."""
+    if not is_dynamic(graph):
+        return None
+    shapes = {k: (v.shape[0], *rows.columns[k].shape[1:]) for k, v in graph.inputs.items() if v.shape}
+    return {k: s for k, s in shapes.items() if s != graph.inputs[k].shape} or None
+
+
+def said_of_sizes(shapes: Mapping[str, tuple]) -> str:
+    found = ", ".join(f"{k} is [{', '.join(map(str, s))}]" for k, s in shapes.items())
+    return f"shapes: {found} as in the data, which says how often its loops run"
 
 
 def named_optimizer(optimizer: str | optim.Optimizer) -> optim.Optimizer:
@@ -184,7 +206,7 @@ def scored(
 ) -> dict[str, float]:
     """The loss and the metrics of all rows, whatever their number."""
     evaluate = make_evaluation(program, loss="loss", metrics=task.metrics, placement=placement)
-    size = min(batch_size, len(rows))
+    size = fixed_batch(program.graph) or min(batch_size, len(rows))
     size = size if placement is None else placement.next_batch(size)
     order, weights = batch_order(len(rows), size, last="pad", always_weigh=True)
     check_memory(program.graph, {k: rows.columns[k][: order.shape[1]] for k in program.graph.inputs})
@@ -196,7 +218,7 @@ def predicted(graph: Graph, rows: Dataset, batch_size: int) -> dict[str, np.ndar
     """{output: array} of all rows."""
     program = make_program(graph, wrt=[], training=False)
     call = jax.jit(lambda params, buffers, batch: program.forward(params, buffers, batch, None, save=False)[0])
-    size, parts = min(batch_size, len(rows)), []
+    size, parts = fixed_batch(graph) or min(batch_size, len(rows)), []
     check_memory(program.graph, {k: rows.columns[k][:size] for k in graph.inputs})
     for at in range(0, len(rows), size):
         batch = {k: rows.columns[k][at : at + size] for k in graph.inputs}

@@ -15,6 +15,7 @@ from ..execution.budget import check_memory, check_training_memory
 from ..execution.cache import ProgramCache
 from ..execution.program import Arrays, Program
 from ..graph import Graph
+from ..interpreter.shape_inference import SIZES
 from ..passes.loss import label_inputs
 from ..passes.precision import check_precision
 from ..passes.precision import precision as in_precision
@@ -91,6 +92,12 @@ def fit(
         raise SettingError(f"on_nonfinite is {on_nonfinite!r}; expected one of {', '.join(map(repr, ON_NONFINITE))}")
     check_trains(program.graph)
     check_precision(precision)
+    fixed = fixed_batch(program.graph)
+    if fixed not in (None, batch_size):
+        raise SettingError(
+            f"graph {program.graph.name!r} takes {fixed} rows at a time, and the batch size is {batch_size}: take "
+            f"{fixed}, or read the model with batch='N' (train --batch N), which makes its batch symbolic"
+        )
     per_epoch = len(batch_order(len(data), batch_size, last=last)[0])  # raises where the batch size does not fit
     _check_padding(program, last, len(data), batch_size)
     if placement is not None:
@@ -264,12 +271,25 @@ def fitting(graph: Graph, data: Dataset) -> Dataset:
             continue
         sizes = zip(a.shape[1:], v.shape[1:], strict=False)
         if a.ndim != v.rank or any(isinstance(want, int) and got != want for got, want in sizes):
-            raise DataError(f"graph {graph.name!r}, {v}: got an array of shape {list(a.shape)}")
+            raise DataError(f"graph {graph.name!r}, {v}: got an array of shape {list(a.shape)}{_why_fixed(graph, k)}")
         if v.is_float != (a.dtype.kind == "f" or "float" in a.dtype.name):
             raise DataError(
                 f"graph {graph.name!r}, {v}: got an array of dtype {a.dtype}; convert it with .astype({v.dtype!r})"
             )
     return data.with_columns({k: data.columns[k] for k in graph.inputs}, label_inputs(graph))
+
+
+def fixed_batch(graph: Graph) -> int | None:
+    """The rows that the graph takes at a time, where that is a number."""
+    return next((v.shape[0] for v in graph.inputs.values() if v.shape and isinstance(v.shape[0], int)), None)
+
+
+def _why_fixed(graph: Graph, name: str) -> str:
+    """Which node asks for a size of this input that the file left open, and what to do."""
+    found = [t for t in graph.metadata.get(SIZES, ()) if t.startswith(f"{name}[")]
+    if not found:
+        return ""
+    return f"; {'; '.join(found)}: the export fixed it there, export the model again with dynamic shapes"
 
 
 def _as_history(records: Arrays, epoch: int, steps_made: int) -> list[dict[str, Any]]:

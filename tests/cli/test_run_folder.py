@@ -128,6 +128,18 @@ def test_folders(files, tmp_path, capsys, monkeypatch):
     assert [run_folder.claim(None, False) for _ in range(2)] == ["runs/20261126-000000", "runs/20261126-000000-2"]
 
 
+def test_the_same_finished_run_is_not_made_again(files, tmp_path, capsys):
+    """Nothing in its folder is touched; what differs, or is not finished, is refused as any other folder."""
+    assert train(files, tmp_path / "a", "--epochs", "1") == 0
+    before = {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in (tmp_path / "a").iterdir()}
+    capsys.readouterr()
+    assert train(files, tmp_path / "a", "--epochs", "1", "--loss", "cross_entropy") == 0  # what was chosen before
+    assert "finished already, after 1 epochs" in capsys.readouterr().out
+    assert {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in (tmp_path / "a").iterdir()} == before
+    assert train(files, tmp_path / "a", "--epochs", "2") == 1
+    assert "give another --out" in capsys.readouterr().err
+
+
 def test_numbers_that_are_not_finite_are_named_and_never_saved(files, tmp_path, capsys):
     assert train(files, tmp_path / "nan", "--epochs", "2", data="nan.npz") == 1
     told = capsys.readouterr().err

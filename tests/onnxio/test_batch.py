@@ -195,3 +195,29 @@ def test_an_output_that_does_not_follow_is_named():
         GraphError, match=r"the batch size 1 is hard-coded: output y:float32\[1, 3\] does not follow 'N'"
     ):
         onnxio.read(m, batch="N")
+
+
+def test_a_message_shows_names_and_no_number_that_was_tried():
+    m = model(
+        [node("MatMul", "x,w", "q", "product"), node("Concat", "q,table", "y", "join", axis=1)],
+        [info("x", [8, "T", 4])],
+        [info("y", None)],
+        {"w": np.ones((4, 3), np.float32), "table": np.ones((8, 5, 3), np.float32)},
+    )
+    with pytest.raises(GraphError, match=r"q:float32\[N, T, 3\], table:float32\[8, 5, 3\]: shapes \[N, T, 3\], ") as e:
+        onnxio.read(m, batch="N")
+    assert "1009" not in str(e.value) and "16" not in str(e.value)
+
+
+def test_a_reshape_that_takes_rows_apart_is_named():
+    m = burnt([node("Reshape", "x,size", "y", "split")], {"size": np.array([3, -1])}, (3, "T"))
+    with pytest.raises(GraphError, match=r"node 'split' \(Reshape\) takes the rows of the batch apart"):
+        onnxio.read(m, batch="N")
+
+
+def test_a_name_that_another_axis_has_is_refused():
+    m = burnt([node("Relu", "x", "y")], {}, ("N", 4))
+    message = r"batch='N': a size of x:float32\[1, N, 4\] has that name already; give another, such as batch='batch'"
+    with pytest.raises(GraphError, match=message):
+        onnxio.read(m, batch="N")
+    assert onnxio.read(m, batch="rows").value("y").shape == ("rows", "N", 4)

@@ -321,3 +321,32 @@ def test_an_operator_that_onnx_decomposes_is_read_as_those(monkeypatch):
     assert "CenterCropPad" not in graph.count()
     np.testing.assert_allclose(both(graph, {"x": X})[0], (X @ W)[:, :1], rtol=1e-6)
     assert make_program(graph).wrt == ("w",)
+
+
+def repeated():
+    """s = x w, and as often as axis 1 of x is long: s = s + step."""
+    again = body(
+        [node("Add", "s,step", "more"), node("Identity", "go", "still")],
+        [info("k", [], INT64), info("go", [], BOOL), info("s", None)],
+        [info("still", [], BOOL), info("more", None)],
+    )
+    return model(
+        [
+            node("Shape", "x", "sizes"),
+            node("Gather", "sizes,one", "times"),
+            node("MatMul", "x,w", "s0"),
+            node("Loop", "times,yes,s0", "y", "repeat", body=again),
+        ],
+        [info("x", ["N", "T", 3])],
+        [info("y", None)],
+        {"w": W, "one": np.array(1), "yes": np.array(True), "step": np.float32([1, 2])},
+    )
+
+
+def test_a_loop_runs_as_often_as_a_size_that_is_said_whatever_the_batch():
+    graph = onnxio.read(repeated(), shapes={"T": 4})
+    assert graph.count()["Add"] == 4 and graph.value("y").shape == ("N", 4, 2)
+    x = np.ones((5, 4, 3), np.float32)
+    np.testing.assert_allclose(both(graph, {"x": x})[0], x @ W + np.float32([4, 8]), rtol=1e-6)
+    with pytest.raises(GraphError, match="how often it runs depends on the data"):
+        make_program(onnxio.read(repeated()))

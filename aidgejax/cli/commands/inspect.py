@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from ... import onnxio
 from ...execution.program import make_program
 from ...passes.precision import COMPUTE, precision
 from ...passes.recompute import recompute
 from ...tools.inspect import inspect
 from ...tools.step_memory import StepMemory, step_memory
 from ...tools.summary import summary
-from ...tools.train import read_for_training
 from ..arguments import count
+from ..model_arguments import add_model_arguments, read_as_asked, read_model
 from ..optimizers import rules
 
 HELP = "print a model, its parameter and FLOP counts"
@@ -32,21 +31,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="POLICY",
         help="of --training: none, blocks, products, or a number of bytes (default: none)",
     )
+    add_model_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     if args.training:
         print(_training(args))
         return
-    if args.layers:
-        print(summary(onnxio.read(args.model)))
-        return
-    print(inspect(onnxio.read(args.model), gradient=args.gradient))
+    graph = read_as_asked(args.model, args)
+    print(summary(graph) if args.layers else inspect(graph, gradient=args.gradient))
 
 
 def _training(args: argparse.Namespace) -> StepMemory:
     """The step without its loss, whose tensors are few."""
-    graph, _ = read_for_training(args.model)
+    graph, _ = read_model(args.model, args)
     sizes = {v.shape[0]: args.batch_size for v in graph.inputs.values() if v.shape and isinstance(v.shape[0], str)}
     policy = int(args.recompute) if args.recompute.isdigit() else args.recompute
     graph = recompute(precision(graph, args.precision), policy, sizes=sizes)

@@ -24,6 +24,7 @@ from ...passes.mode import with_momentum
 from ...passes.precision import COMPUTE, precision_summary
 from ...passes.roles import check_trains, summary
 from ...tools.task import fit_task
+from ...tools.train import said_of_sizes, sizes_of_data
 from ...training import optim, schedule
 from ...training.callbacks import STOP, every_steps
 from ...training.checkpoint import environment
@@ -112,14 +113,17 @@ class _Run:
     def __init__(self, args: argparse.Namespace, caught: Caught, place: str) -> None:
         self.args, self.caught, self.place = args, caught, place
         self.model, said = read_model(args.model or _default_model(), args)
+        if args.model and not args.data:
+            raise SettingError("--model needs --data: the digits are for the model that comes along")
+        training, test = load(args.data, self.model, args.layout)
+        if shapes := sizes_of_data(self.model, training):
+            self.model, said = read_model(args.model, args, shapes=shapes)
+            said = (*said, said_of_sizes(shapes))
         if args.momentum_of_statistics is not None:
             self.model = with_momentum(self.model, args.momentum_of_statistics)
         if args.float_weights:
             self.model = float_weights(self.model)
         check_trains(self.model)
-        if args.model and not args.data:
-            raise SettingError("--model needs --data: the digits are for the model that comes along")
-        training, test = load(args.data, self.model, args.layout)
         options = {k: v for k in ("label_smoothing", "ignore_index") if (v := getattr(args, k)) is not None}
         self.task = fit_task(self.model, training.columns, args.loss, output=args.output, **options)
         self.graph = graph = self.task.graph
@@ -157,8 +161,11 @@ class _Run:
         settings |= {
             "loss": self.task.asked,
             "data_sha256": fingerprint(self.data.columns),
+            "model_sha256": fingerprint({p.name: p.data for p in self.model.producers.values()}),
             "environment": environment(),
         }
+        if self._is_repeated(settings):
+            args.resume = args.out
         out = self._folder(settings)
         names = ["loss", *self.task.metrics]
         columns = ["step", "epoch", *names, "learning_rate", "gradient_norm", *(f"test_{n}" for n in names)]
@@ -179,10 +186,10 @@ class _Run:
             f"{self.place} ({args.backend} backend)",
             flush=True,
         )
-        folder.save(state, now=True)
         if done >= args.epochs:
             print(f"run folder: {out}\nfinished already, after {done} epochs; --epochs N sets a new total")
             return 0
+        folder.save(state, now=True)
         if args.resume:
             print(f"going on after {int(state.step)} updates, in epoch {done}", flush=True)
         code = self._fit(folder, state, done)
@@ -197,6 +204,14 @@ class _Run:
     def _show(self, record: dict[str, Any]) -> str:
         score = self.task.score
         return f"{score} {record[f'test_{score}']:.{'3f' if score != 'loss' else '4g'}}"
+
+    def _is_repeated(self, settings: dict[str, Any]) -> bool:
+        """Does --out hold this very run, finished? Then nothing is to be done, and nothing in it is touched."""
+        args = self.args
+        if args.resume or args.force or not args.out or not os.path.exists(os.path.join(args.out, run_folder.SETTINGS)):
+            return False
+        updates = args.epochs * -(-self.per_epoch // args.accumulate)
+        return run_folder.read_settings(args.out) == settings and run_folder.updates_made(args.out) == updates
 
     def _folder(self, settings: dict[str, Any]) -> str:
         if not self.args.resume:

@@ -15,6 +15,7 @@ What cannot be freed is reported with its node.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -24,7 +25,7 @@ import numpy as np
 
 from ...errors import GraphError
 from ...graph import Graph, Node, Value
-from ...interpreter.abstract_evaluation import ShapeInference, symbols_of
+from ...interpreter.abstract_evaluation import ShapeInference, symbols_of, symbols_of_shape
 from ...interpreter.evaluate import Tensors
 from ...interpreter.shape_inference import infer_shapes
 from ...ops import lookup
@@ -44,12 +45,22 @@ def with_dynamic_batch(graph: Graph, batch: str = "N") -> Graph:
     fixed = next((d for d in sizes if isinstance(d, int)), None)
     if fixed is None:
         return graph
+    elsewhere = [v for v in graph.inputs.values() if batch in symbols_of_shape((v.shape or ())[1:])]
+    if elsewhere:
+        other = next(n for n in ("N", "batch", "rows", "batch_size") if n not in symbols_of(graph))
+        raise GraphError(
+            f"batch={batch!r}: a size of {elsewhere[0]} has that name already; give another, such as batch={other!r}"
+        )
     twin = graph.copy()
     freed = [v for v in graph.inputs.values() if v.shape and v.shape[0] == fixed]
     for v in freed:
         twin.inputs[v.name] = Value(v.name, (batch, *(v.shape or ())[1:]), v.dtype)
     try:
-        _Freeing(graph, twin, fixed, batch).walk()
+        freeing = _Freeing(graph, twin, fixed, batch)
+        try:
+            freeing.walk()
+        except GraphError as e:
+            raise GraphError(freeing.named(str(e))) from None
         twin = infer_shapes(twin)
     except GraphError as e:
         raise GraphError(f"the batch size {fixed} is hard-coded: with {batch!r} in its place, {e}") from None
@@ -78,7 +89,12 @@ class _Freeing:
     def __init__(self, graph: Graph, twin: Graph, fixed: int, batch: str) -> None:
         self.graph, self.twin, self.fixed = graph, twin, fixed
         self.prober = ShapeInference(twin)
-        others = {s: 16 * (k + 1) for k, s in enumerate(symbols_of(twin)) if s != batch}
+        stored = {d for p in graph.producers.values() for d in p.data.shape}
+        stored |= {d for v in graph.values.values() for d in v.shape or () if isinstance(d, int)}
+        unused = (n for n in range(16, 1 << 20, 16) if n not in stored)
+        others = {s: next(unused) for s in symbols_of(twin) if s != batch}
+        self.names = {n: s for s, n in others.items()}
+        self.batch = batch
         self.tensors: Tensors = self.prober.start({batch: PROBE, **others})
         # {how many times the batch an axis is: is the batch the slowest part of it? As far as has been seen.}
         self.slowest: dict[int, tuple[bool, ...]] = {}
@@ -105,6 +121,17 @@ class _Freeing:
                 k, self.tensors.arrays, self.slowest, options = choices.pop()
         self.twin.nodes = [n for group in made for n in group]
 
+    def named(self, text: str) -> str:
+        """A message with names in the place of the numbers that were tried."""
+
+        def name(found: re.Match) -> str:
+            n = int(found[0])
+            if n and n % PROBE == 0:
+                return self.batch if n == PROBE else f"{n // PROBE}*{self.batch}"
+            return self.names.get(n, found[0])
+
+        return re.sub(r"(?<![\w.])\d+(?![\w.])", name, text)
+
     def _options(self, node: Node) -> list[Option]:
         """Ways to write a node, the likeliest first."""
         free = {
@@ -122,9 +149,21 @@ class _Freeing:
     def _visited(self, nodes: Iterable[Node], careful: bool) -> Iterator[Node]:
         for n in nodes:
             self.prober.visit(n, self.tensors)
+            if n.op == "Reshape" and self._scatters(n):
+                raise GraphError(f"node {n.name!r} (Reshape) takes the rows of the batch apart")
             if careful and (what := self._mixes_rows(n)):
                 raise GraphError(f"node {n.name!r} ({n.op}) {what}")
             yield n
+
+    def _scatters(self, node: Node) -> bool:
+        """Are the elements of one row, of an axis that is the batch alone, no longer as far from the next row's?"""
+        before, after = self._shape(node.inputs[0]), self._shape(node.output_names[0])
+        held = [k for k, d in enumerate(before) if d % PROBE == 0]
+        if len(held) != 1 or before[held[0]] != PROBE:
+            return False
+        row = math.prod(before[held[0] + 1 :])
+        found = [(d // PROBE, math.prod(after[k + 1 :])) for k, d in enumerate(after) if d and d % PROBE == 0]
+        return bool(found) and row > 0 and all(row not in (inner, merged * inner) for merged, inner in found)
 
     def _mixes_rows(self, node: Node) -> str:
         """How it does; "" if it keeps them apart."""

@@ -29,7 +29,8 @@ from ..tensors import check_external
 from .cutting import cut
 from .dynamic_batch import with_dynamic_batch
 from .function_inlining import expanded_by_onnx, inlined
-from .graph_builder import Shapes, build, check_nodes, checked
+from .given_shapes import Shapes, whole_shapes
+from .graph_builder import build, check_nodes, checked
 from .limits import check_sizes
 from .opset_upgrade import upgraded_by_rank
 from .packed_weights import packed_names
@@ -59,7 +60,8 @@ def read(
     constants: names or patterns of initializers that training is to leave alone.
     inputs, outputs: tensors at which the graph is cut before its operators are checked; the rest is not read.
     dtype: "float32" widens what the file holds in 16 bits; what is written has the file's types again.
-    shapes: {input: shape} where the model says less, or something else, than is meant.
+    shapes: where the model says less, or something else, than is meant: {input: shape}, {input: {axis: size}} with an
+        axis by its number or its name, or {name: size} of a size that the model gives a name.
     values: {input: array} of inputs that are to be constants, such as a flag that decides which branch is taken.
     batch: a name, such as "N", for axis 0 of the inputs of a model that was exported with a fixed batch.
     momentum: of running statistics, instead of the file's, which is 1.0 (never moving) in those of old exporters.
@@ -87,6 +89,7 @@ def _read(
 ) -> Graph:
     asked = _load(source)
     check_count(asked.graph)
+    shapes = whole_shapes(asked.graph, shapes) if shapes else {}
     model = plain_pipeline(cut(asked, *ends, shapes))
     opsets = check_versions(model)
     external = check_external(model)

@@ -13,6 +13,7 @@ from ...interpreter.constant_folding import compile_time_values, fold
 from ...interpreter.shape_inference import infer_shapes
 from ...ops import lookup
 from ...ops.control_flow import CONTROL_FLOW, is_control_flow
+from ..constants import constant_value
 
 MOST_NODES = 10_000
 MOST_EVALUATIONS = 3_000  # where nobody gave data, which means: while a file is read
@@ -240,7 +241,19 @@ class Unroller:
             node = self.graph.nodes[at]
             results = self._compute(node) or [None] * len(node.outputs)
             self.values.update((o, r) for o, r in zip(node.outputs, results, strict=False) if o is not None)
+        if self._at_hand(name) is None and self.evaluate is None:
+            self.values[name] = self._at_any_size(name)
         return self._at_hand(name)
+
+    def _at_any_size(self, name: str) -> Any:
+        """The value of a tensor that follows from sizes, where those that are open have no part in it."""
+        part = self._part(name)
+        if any(v.shape is None or None in v.shape for v in part.inputs.values()):
+            return None
+        try:
+            return constant_value(infer_shapes(part), name)
+        except GraphError:
+            return None
 
     def _by_shape(self, node: Node) -> bool:
         """Is it the shape alone that decides, and are the numbers not there?"""
@@ -293,7 +306,8 @@ class Unroller:
             self._infer(name)
         return self.shapes[name]
 
-    def _infer(self, name: str) -> None:
+    def _part(self, name: str) -> Graph:
+        """What computes a tensor, as far as it is written."""
         part = self.graph.copy()
         part.outputs = [name]
         part.prune()
@@ -304,6 +318,10 @@ class Unroller:
         for i in compile_time_values(part).intersection(part.inputs, self.given):
             del part.inputs[i]
             part.constant(i, self.given[i])
+        return part
+
+    def _infer(self, name: str) -> None:
+        part = self._part(name)
         self.shapes[name] = None
         if all(v.shape is not None and None not in v.shape for v in part.inputs.values()):
             self.shapes.update((v.name, v.shape) for v in infer_shapes(part).values.values())

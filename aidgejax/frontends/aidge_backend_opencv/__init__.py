@@ -7,18 +7,29 @@ get_item, len and get_nb_modalities (aidge_core.Database); every other name says
 from .._shared.absent_names import absent_name
 from ..aidge_core.data import Database, DataProvider
 from ..aidge_core.version import get_git_hash, get_project_version, show_version
+from .databases import CIFAR10, CIFAR100, MNIST
 
-__all__ = ["DataProvider", "Database", "get_git_hash", "get_project_version", "show_version"]
+__all__ = [
+    "CIFAR10",
+    "CIFAR100",
+    "MNIST",
+    "DataProvider",
+    "Database",
+    "get_git_hash",
+    "get_project_version",
+    "show_version",
+]
 
 _OWN = (
     "derive from aidge_core.Database (get_item(i) -> [Tensor per modality], len(), get_nb_modalities()) and read the "
     "files there, with NumPy, Pillow or scikit-learn"
 )
-_TRANSFORM = "transform the arrays in get_item of your aidge_core.Database, with NumPy or Pillow"
+_TRANSFORM = (
+    "give DataProvider.transforms(modality, graph) a GraphView of aidge_core operators (Cast, Resize, Pad, Slice, Sub, "
+    "Div ...), or transform the arrays in get_item of your aidge_core.Database"
+)
 ABSENT = {
-    **dict.fromkeys(
-        ("MNIST", "ILSVRC2012_IMG", "Database_MNIST", "COCO", "DIR", "DIRDatabase", "GTSRB", "CIFAR10"), _OWN
-    ),
+    **dict.fromkeys(("ILSVRC2012_IMG", "Database_MNIST", "COCO", "DIR", "DIRDatabase", "GTSRB"), _OWN),
     **dict.fromkeys(("load_image", "ImageReader", "opencv_to_tensor", "tensorOpencv"), _OWN),
     **dict.fromkeys(
         (

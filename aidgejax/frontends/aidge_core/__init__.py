@@ -18,7 +18,7 @@ Where it differs from Aidge on purpose (Aidge's side in specs/aidge.md):
 
 from functools import partial as _partial
 
-from . import random, recipes, show_graphview
+from . import connector_forward, random, recipes, show_graphview
 from .absent import absent as _absent
 from .attributes import Attributes, DynamicAttributes
 from .building import (
@@ -45,6 +45,7 @@ from .dtypes import (
     is_unsigned,
     numpy_to_aidge_dtype,
 )
+from .enums import Interpolation, PaddingMode, RoundingMode
 from .errors import AidgeError
 from .execution import ParallelScheduler, Scheduler, SequentialScheduler
 from .factories import *  # noqa: F403
@@ -83,7 +84,7 @@ from .saving import (
     save_model_folder,
     save_model_to_bytes,
 )
-from .scheduling import SchedulingElement
+from .scheduling import SchedulingElement, SchedulingPolicy
 from .static_analysis import StaticAnalysis
 from .tensor import Tensor
 from .tensor_functions import (
@@ -101,21 +102,32 @@ from .tensor_functions import (
     zeros,
     zeros_like,
 )
+from .tensor_layout import (
+    batch_idx,
+    channel_idx,
+    depth_idx,
+    get_permutation_mapping,
+    get_transposed_data_format,
+    height_idx,
+    width_idx,
+)
 from .version import get_git_hash, get_project_version, show_version
 
 __all__ = [
-    "AidgeError", "Attributes", "Connector", "DataProvider", "Database", "Dequantizer", "DynamicAttributes",
+    "Interpolation", "PaddingMode", "RoundingMode", "SchedulingPolicy", "batch_idx", "channel_idx", "depth_idx",
+    "get_permutation_mapping", "get_transposed_data_format", "height_idx", "width_idx", "AidgeError",
+    "connector_forward", "Attributes", "Connector", "DataProvider", "Database", "Dequantizer", "DynamicAttributes",
     "GenericOperator", "GenericOperatorOp", "GraphView", "InputCategory", "Level", "Log", "MatchingResult",
-    "MetaOperatorOp", "Node", "Operator", "OperatorImpl", "OperatorTensor", "ParallelScheduler", "Port", "Quantizer",
-    "Scheduler", "SchedulingElement", "SequentialScheduler", "SinglePassGraphMatching", "StaticAnalysis", "Tensor",
-    "VarianceNorm", "aidge_to_numpy_dtype", "all", "approx_eq", "asarray", "astype", "constant_filler", "dformat",
-    "dtype", "dtype_bit_width", "equal", "finfo", "generate_graph", "get_connected_graph_view", "get_datatype_range",
-    "get_git_hash", "get_project_version", "get_range", "greater", "he_filler", "ibp_normal_filler", "iinfo",
-    "init_producer", "is_floating_point", "is_integer", "is_unsigned", "isfinite", "isnan", "leaky_reset",
-    "meta_operator", "normal_filler", "numpy_to_aidge_dtype", "ones", "ones_like", "parallel", "producers", "random",
-    "reshape", "residual", "sequential", "set_producers_constant", "show_version", "uniform_filler",
-    "xavier_normal_filler", "xavier_uniform_filler", "recipes",
-    "gview_to_json", "load_model", "load_model_folder", "load_model_from_bytes", "save_model", "save_model_folder",
+    "MetaOperatorOp", "Node", "Operator", "OperatorImpl", "OperatorTensor", "ParallelScheduler", "Port",
+    "Quantizer", "Scheduler", "SchedulingElement", "SequentialScheduler", "SinglePassGraphMatching",
+    "StaticAnalysis", "Tensor", "VarianceNorm", "aidge_to_numpy_dtype", "all", "approx_eq", "asarray", "astype",
+    "constant_filler", "dformat", "dtype", "dtype_bit_width", "equal", "finfo", "generate_graph",
+    "get_connected_graph_view", "get_datatype_range", "get_git_hash", "get_project_version", "get_range", "greater",
+    "he_filler", "ibp_normal_filler", "iinfo", "init_producer", "is_floating_point", "is_integer", "is_unsigned",
+    "isfinite", "isnan", "leaky_reset", "meta_operator", "normal_filler", "numpy_to_aidge_dtype", "ones",
+    "ones_like", "parallel", "producers", "random", "reshape", "residual", "sequential", "set_producers_constant",
+    "show_version", "uniform_filler", "xavier_normal_filler", "xavier_uniform_filler", "recipes", "gview_to_json",
+    "load_model", "load_model_folder", "load_model_from_bytes", "save_model", "save_model_folder",
     "save_model_to_bytes", "show_graphview", "zeros", "zeros_like", *_factories, *_recipes,
 ]  # fmt: skip
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .._shared.absent_names import is_import_from
 from .errors import AidgeError, MissingAttribute
 
@@ -41,10 +43,7 @@ NAMES: dict[str, str] = {
     ),
     **dict.fromkeys(("get_conv_horizontal_tiling", "matMul_blocking", "matMul_tiling"), TILING),
     **dict.fromkeys(
-        (
-            *("batch_idx", "channel_idx", "depth_idx", "height_idx", "width_idx", "format_as"),
-            *("get_permutation_mapping", "get_transposed_data_format", "absorb_transpose_softmax"),
-        ),
+        (*("format_as", "absorb_transpose_softmax"),),
         LAYOUT,
     ),
     **dict.fromkeys(("serialize_to_cpp", "export_utils", "generate_file", "simplify_graph"), EXPORT),
@@ -71,6 +70,46 @@ NAMES: dict[str, str] = {
     "test_DynamicAttributes_binding": "it tests Aidge's C++ binding",
     "test_DynamicAttributes_binding_check": "it tests Aidge's C++ binding",
 }
+
+
+PLANNING = "XLA plans the memory of a compiled graph; no node counts what it consumes"
+SPECS = "an implementation here says nothing of formats; set_backend takes what is registered for the backend"
+METHODS = {
+    **dict.fromkeys(
+        (
+            *("get_nb_consumed_data", "get_nb_produced_data", "get_nb_required_data", "get_nb_required_protected"),
+            *("get_required_memory", "reset_consummer_producer", "update_consummer_producer", "prod_conso"),
+            *("get_prod_conso", "NoBackend"),
+        ),
+        PLANNING,
+    ),
+    **dict.fromkeys(
+        (
+            *("get_adaptation", "get_available_impl_specs", "get_best_adaptation", "get_best_match"),
+            *("get_matching_specs", "get_required_spec", "prop", "force_dynamic_dims"),
+        ),
+        SPECS,
+    ),
+    **dict.fromkeys(
+        (
+            *("generate_memory", "generate_memory_auto_concat", "generate_memory_multiple_mems"),
+            "generate_memory_multiple_mems_autoconcat",
+        ),
+        MEMORY,
+    ),
+    "tag_conditional_nodes": "graphs have no conditional nodes here",
+    "from_data_ptr": "make the Tensor of a NumPy array, such as numpy.ctypeslib.as_array(pointer, shape)",
+    "impl": "np.asarray(tensor) is a view of the data",
+}
+
+
+class AbsentMethods:
+    """A base of classes: methods of Aidge's that are not here say what to use instead."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in METHODS:
+            raise MissingAttribute(f"{type(self).__name__}.{name} is not in aidgejax: {METHODS[name]}")
+        raise MissingAttribute(f"{type(self).__name__!r} object has no attribute {name!r}")
 
 
 class MissingImport(AidgeError, ImportError):

@@ -9,7 +9,10 @@ import jax
 import numpy as np
 
 from .backends import place_of
+from .dtypes import dformat
 from .errors import ProviderError, TensorTypeError
+from .execution import SequentialScheduler
+from .graphview import GraphView
 from .random import Generator
 from .tensor import Tensor, as_tensor
 
@@ -50,6 +53,8 @@ class DataProvider:
         place_of(backend)
         self._database, self._size, self.backend_name = database, int(batch_size), backend
         self._shuffle, self._drop_last = shuffle, drop_last
+        self._transforms: dict[int, SequentialScheduler] = {}
+        self._formats: dict[int, Any] = {}
 
     def __len__(self) -> int:
         items = self._database.len()
@@ -67,6 +72,27 @@ class DataProvider:
 
     def dtype(self, modality: int) -> list[Any]:
         return [self._item(0)[modality].dtype]
+
+    def dformat(self, modality: int) -> list[Any]:
+        return [self._formats.get(modality) or self._item(0)[modality].dformat]
+
+    def transforms(self, modality: int, graph: GraphView, default_dformat: bool = True) -> None:
+        """Put every item of a modality through this graph, of one input and one output, before it is stacked.
+
+        default_dformat: the items then count as of dformat.default, whatever they were read as.
+        """
+        if not isinstance(graph, GraphView):
+            raise TensorTypeError(f"transforms(modality, graph): expected a GraphView, got {type(graph).__name__}")
+        ports = len(graph.get_ordered_inputs()), len(graph.get_ordered_outputs())
+        if ports != (1, 1):
+            raise ProviderError(
+                f"transforms: the graph has {ports[0]} inputs and {ports[1]} outputs; an item is one tensor"
+            )
+        if any(n.get_operator().backend_name is None for n in graph.get_nodes()):
+            graph.set_backend(self.backend_name)
+        self._transforms[modality] = SequentialScheduler(graph)
+        if default_dformat:
+            self._formats[modality] = dformat.default
 
     def __iter__(self) -> Iterator[list[Tensor]]:
         items = self._database.len()
@@ -104,4 +130,7 @@ class DataProvider:
         count = self._database.get_nb_modalities()
         if not isinstance(item, list | tuple) or len(item) != count:
             raise ProviderError(f"get_item({index}) gave {type(item).__name__}; expected a list of {count} Tensors")
-        return [as_tensor(t, f"modality {m} of item {index}") for m, t in enumerate(item)]
+        tensors = [as_tensor(t, f"modality {m} of item {index}") for m, t in enumerate(item)]
+        for m, scheduler in self._transforms.items():
+            tensors[m] = scheduler.forward(data=[tensors[m]])[0].clone()
+        return tensors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from typing import Any
 
 import jax.numpy as jnp
@@ -41,6 +42,35 @@ class dtype(enum.Enum):  # noqa: N801  (Aidge's name)
     uint5 = "uint5"
     uint6 = "uint6"
     uint7 = "uint7"
+    int9 = "int9"
+    int10 = "int10"
+    int11 = "int11"
+    int12 = "int12"
+    int13 = "int13"
+    int14 = "int14"
+    int15 = "int15"
+    uint9 = "uint9"
+    uint10 = "uint10"
+    uint11 = "uint11"
+    uint12 = "uint12"
+    uint13 = "uint13"
+    uint14 = "uint14"
+    uint15 = "uint15"
+    dual_int3 = "dual_int3"
+    dual_int4 = "dual_int4"
+    dual_uint3 = "dual_uint3"
+    dual_uint4 = "dual_uint4"
+    quad_int2 = "quad_int2"
+    quad_uint2 = "quad_uint2"
+    octo_binary = "octo_binary"
+    complex64 = "complex64"
+    complex128 = "complex128"
+    string = "string"
+    any_1 = "any_1"
+    any_2 = "any_2"
+    any_3 = "any_3"
+    any_4 = "any_4"
+    any_5 = "any_5"
     any = "any"
 
     def __str__(self) -> str:
@@ -62,6 +92,14 @@ class dformat(enum.Enum):  # noqa: N801
     nc = "nc"
     chw = "chw"
     hwc = "hwc"
+    chwn = "chwn"
+    cdhwn = "cdhwn"
+    hwnc = "hwnc"
+    any_1 = "any_1"
+    any_2 = "any_2"
+    any_3 = "any_3"
+    any_4 = "any_4"
+    any_5 = "any_5"
     any = "any"
 
     def __str__(self) -> str:
@@ -88,12 +126,18 @@ def of_numpy_dtype(kind: Any) -> dtype:
         raise TensorError(f"Aidge has no data type for {name}") from None
 
 
-aidge_to_numpy_dtype, numpy_to_aidge_dtype = to_numpy_dtype, of_numpy_dtype
+def aidge_to_numpy_dtype(dtype: Any) -> np.dtype:
+    return to_numpy_dtype(dtype)
+
+
+def numpy_to_aidge_dtype(dtype: Any) -> Any:
+    return of_numpy_dtype(dtype)
 
 
 # ---- what a data type can hold ------------------------------------------------------------------------------
 
-BITS = {"binary": 1, "ternary": 2, "bfloat16": 16, "bool": 8}
+PACKED = ("dual_int3", "dual_int4", "dual_uint3", "dual_uint4", "quad_int2", "quad_uint2", "octo_binary")
+BITS = {"binary": 1, "ternary": 2, "bfloat16": 16, "bool": 8, **dict.fromkeys(PACKED, 8)}  # PACKED: of a whole byte
 
 
 def _kind(kind: dtype) -> str:
@@ -102,41 +146,41 @@ def _kind(kind: dtype) -> str:
     return kind.value
 
 
-def dtype_bit_width(kind: dtype) -> int:
+def dtype_bit_width(dt: dtype) -> int:
     """How many bits one element has, e.g. 4 for int4."""
-    name = _kind(kind)
+    name = _kind(dt)
     if name in BITS:
         return BITS[name]
-    digits = name.lstrip("abcdefghijklmnopqrstuvwxyz")
-    if not digits:
-        raise TensorError(f"{kind} has no width")
-    return int(digits)
+    digits = re.fullmatch(r"[a-z]+(\d+)", name)
+    if digits is None:
+        raise TensorError(f"{dt} has no width")
+    return int(digits[1])
 
 
-def is_floating_point(kind: dtype) -> bool:
-    return "float" in _kind(kind)
+def is_floating_point(dt: dtype) -> bool:
+    return "float" in _kind(dt)
 
 
-def is_integer(kind: dtype) -> bool:
-    return _kind(kind).startswith(("int", "uint")) or _kind(kind) in ("binary", "ternary")
+def is_integer(dt: dtype) -> bool:
+    return _kind(dt).startswith(("int", "uint")) or _kind(dt) in ("binary", "ternary")
 
 
-def is_unsigned(kind: dtype) -> bool:
-    return _kind(kind).startswith("uint") or _kind(kind) == "bool"
+def is_unsigned(dt: dtype) -> bool:
+    return _kind(dt).startswith("uint") or _kind(dt) == "bool"
 
 
-def get_range(nb_bits: int, is_signed: bool = True) -> list[int]:
+def get_range(bits: int, is_signed: bool = True) -> list[int]:
     """[lowest, highest] of the integers of so many bits."""
-    if isinstance(nb_bits, bool) or not isinstance(nb_bits, int) or nb_bits < 1:
-        raise TensorError(f"get_range: nb_bits is {nb_bits!r}; expected 1 or more")
-    return [-(2 ** (nb_bits - 1)), 2 ** (nb_bits - 1) - 1] if is_signed else [0, 2**nb_bits - 1]
+    if isinstance(bits, bool) or not isinstance(bits, int) or bits < 1:
+        raise TensorError(f"get_range: bits is {bits!r}; expected 1 or more")
+    return [-(2 ** (bits - 1)), 2 ** (bits - 1) - 1] if is_signed else [0, 2**bits - 1]
 
 
-def get_datatype_range(kind: dtype) -> list[int]:
+def get_datatype_range(dt: dtype) -> list[int]:
     """[lowest, highest] of an integer data type."""
-    if not is_integer(kind):
-        raise TensorError(f"get_datatype_range: {kind} is no integer type")
-    return get_range(dtype_bit_width(kind), not is_unsigned(kind))
+    if not is_integer(dt):
+        raise TensorError(f"get_datatype_range: {dt} is no integer type")
+    return get_range(dtype_bit_width(dt), not is_unsigned(dt))
 
 
 def iinfo(kind: dtype) -> np.iinfo:

@@ -12,6 +12,7 @@ import numpy as np
 
 from ...errors import AidgeJaxError
 from .._shared.tensor_cell import moved_to, on_device
+from .absent import AbsentMethods
 from .attributes import current_edits
 from .diagrams import write_gantt
 from .errors import OrderError, TensorError, TensorTypeError
@@ -20,7 +21,7 @@ from .lowering import Lowered, is_kept, lower, place_of_model, require_backend, 
 from .node import Node, Port
 from .node_by_node import EagerRun, is_opaque, start
 from .random import Generator
-from .scheduling import SchedulingElement, in_order, sharing
+from .scheduling import SchedulingElement, SchedulingPolicy, in_order, sharing, shown
 from .tensor import Gradient, Tensor, as_tensor
 
 
@@ -55,7 +56,7 @@ class Run:
         return array if array.dtype == declared else np.asarray(array).astype(declared)
 
 
-class Scheduler:
+class Scheduler(AbsentMethods):
     """What the schedulers share: scheduler.forward(data=[...]), scheduler.backward().
 
     Before a node runs forward, the gradients of its outputs are set to zero, Producers included, unless its annotation
@@ -317,7 +318,24 @@ class Scheduler:
 
     clear_scheduling = reset_scheduling
 
-    def get_sequential_static_scheduling(self, step: int = 0) -> list[Node]:
+    def set_scheduling_policy(self, policy: SchedulingPolicy) -> None:
+        """Accepted: XLA decides what runs when; lists and diagrams show one order in which it may."""
+        SchedulingPolicy(policy)
+
+    def save_and_restore_inputs(self, graph_view: Any) -> None:
+        """Nothing to do: no node overwrites its inputs."""
+
+    def tag_fork_branches(self, allow_shared_producers: bool = False) -> None:
+        """Annotate nodes behind an output with several readers: "schedule.branch" is the reader's number."""
+        for node in self._view.members:
+            for ports in node.outputs():
+                for k, port in enumerate(ports if len(ports) > 1 else ()):
+                    if port.node in self._view.members and (allow_shared_producers or node.type() != "Producer"):
+                        port.node.annotations().set_attr("schedule.branch", k)
+
+    def get_sequential_static_scheduling(
+        self, step: int = 0, sorting: SchedulingPolicy = SchedulingPolicy.Default
+    ) -> list[Node]:
         return self._view.execution_order()
 
     def get_static_scheduling(self, step: int = 0) -> list[SchedulingElement]:
@@ -335,17 +353,21 @@ class Scheduler:
     def _timed(self, which: str, order: list[Node]) -> list[SchedulingElement]:
         return sharing(order, self._seconds[which]) if which in self._seconds else []
 
-    def save_scheduling_diagram(self, file_name: str) -> None:
+    def save_scheduling_diagram(self, file_name: str, ignore_producers: bool = False) -> None:
         """Gantt diagrams of the last passes: <file_name>_forward.mmd, and <file_name>_backward.mmd if there was one."""
-        write_gantt(f"{file_name}_forward", self.get_forward_scheduling())
+        write_gantt(f"{file_name}_forward", shown(self.get_forward_scheduling(), ignore_producers))
         if "backward" in self._seconds:
-            write_gantt(f"{file_name}_backward", self.get_backward_scheduling())
+            write_gantt(f"{file_name}_backward", shown(self.get_backward_scheduling(), ignore_producers))
 
-    def save_static_scheduling_diagram(self, file_name: str) -> None:
+    def save_static_scheduling_diagram(self, file_name: str, ignore_producers: bool = False) -> None:
         """A Gantt diagram of the static scheduling: <file_name>.mmd."""
-        write_gantt(file_name, self.get_static_scheduling())
+        write_gantt(file_name, shown(self.get_static_scheduling(), ignore_producers))
 
-    save_factorized_static_scheduling_diagram = save_static_scheduling_diagram
+    def save_factorized_static_scheduling_diagram(
+        self, file_name: str, ignore_producers: bool = False, min_repeat: int = 2
+    ) -> None:
+        """The same diagram: repeated parts are written out."""
+        self.save_static_scheduling_diagram(file_name, ignore_producers)
 
 
 class SequentialScheduler(Scheduler):

@@ -10,7 +10,7 @@ from .attributes import edited
 from .backends import place_of
 from .diagrams import write_flowchart
 from .errors import GraphViewError, TensorTypeError
-from .graph_queries import GraphQueries
+from .graph_chaining import GraphChaining
 from .lowering import forward_dims
 from .node import FREE, Connector, Node, Port, unique_name
 
@@ -22,7 +22,7 @@ SECONDARY = (
 )  # outputs that are no outputs of a graph unless somebody says so
 
 
-class GraphView(GraphQueries):
+class GraphView(GraphChaining):
     """Nodes in the order in which they were added; execution follows the connections."""
 
     def __init__(self, name: str = "") -> None:
@@ -314,6 +314,13 @@ class GraphView(GraphQueries):
     def clone_shared_producers(self) -> GraphView:
         return self._cloned(lambda n: n.type() == "Producer")
 
+    def clone_shared_operators(self) -> GraphView:
+        """Nodes of their own that share the operators, and so tensors, attributes and settings."""
+        view = self._cloned(lambda n: False)
+        for mine, twin in zip(self.members, view.members, strict=True):
+            twin.operator = mine.operator
+        return view
+
     # ---- backend, dtype, shapes ---------------------------------------------------------------------------
 
     def set_backend(self, backend: Any, device: int = 0) -> None:
@@ -327,7 +334,9 @@ class GraphView(GraphQueries):
         for n in self.members:
             n.get_operator().set_backend(backend, device)
 
-    def set_backends(self, backends: Sequence[tuple[str, int]], **_: Any) -> bool:
+    def set_backends(
+        self, backends: Sequence[tuple[str, int]], allow_default_impl: bool = True, check_available_specs: bool = False
+    ) -> bool:
         self.set_backend(backends)
         return True
 

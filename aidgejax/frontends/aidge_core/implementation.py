@@ -5,30 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .absent import AbsentMethods
 from .backends import available
 from .errors import OrderError, TensorTypeError
 
 REGISTERED: dict[str, dict[Any, Callable[[Any], OperatorImpl]]] = {}  # {operator type: {backend: class}}
 
 
-_LATE: dict[str, Callable[[Any], Any]] = {}
+_LATE: dict[str, Callable[..., Any]] = {}
 
 
-def late(name: str) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
+def late(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorator: a method of operators that only a module above knows how to compute, such as running one alone."""
 
-    def register(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
         _LATE[name] = function
         return function
 
     return register
 
 
-def call_late(name: str, op: Any) -> Any:
-    return _LATE[name](op)
+def call_late(name: str, *args: Any) -> Any:
+    return _LATE[name](*args)
 
 
-class OperatorImpl:
+class OperatorImpl(AbsentMethods):
     """To be subclassed: forward() reads op.get_input(i) and writes op.set_output(i, ...), or into the array behind
     op.get_output(i); backward() adds into op.get_input(i).grad what op.get_output(i).grad gives.
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from ...errors import QueryError
 from ...passes.pattern import Match, Vertex, matches
+from .building import generate_graph
 from .errors import BadQuery, TensorTypeError
 from .graphview import GraphView
 from .node import Node
@@ -52,6 +54,44 @@ class SinglePassGraphMatching:
         except QueryError as e:
             raise BadQuery(str(e)) from None
 
+    def build_query_from(self, graph: Any, constants_check: bool = False) -> str:
+        """A query that this graph matches, each node under an anchor: "Conv2D#1->ReLU#1;Conv2D#1<1-Producer#1".
+
+        graph: a GraphView, or a Connector for what leads to it.  constants_check: accepted.
+        """
+        view = graph if isinstance(graph, GraphView) else generate_graph([graph])
+        order = view.execution_order()
+        if not order:
+            return ""
+        count: Counter[str] = Counter()
+        anchors = {}
+        for node in order:
+            count[node.type()] += 1
+            anchors[node] = f"{node.type()}#{count[node.type()]}"
+        found: list[str] = []
+        root = next((n for n in order if n.type() != "Producer"), order[0])
+        seen, waiting, written = {root}, [root], set()
+        while waiting:
+            node = waiting.pop(0)
+            behind = [(node, k, p.node, p.index) for k, out in enumerate(node.readers) for p in out]
+            before = [(p.node, p.index, node, k) for k, p in enumerate(node.sources) if p]
+            for edge in (*behind, *before):
+                source, out, reader, into = edge
+                if edge in written or source not in anchors or reader not in anchors:
+                    continue
+                written.add(edge)
+                if source is node:
+                    found.append(f"{anchors[source]}-{out}-{into}>{anchors[reader]}")
+                else:
+                    found.append(f"{anchors[reader]}<{into}-{out}-{anchors[source]}")
+                for other in (source, reader):
+                    if other not in seen:
+                        seen.add(other)
+                        waiting.append(other)
+        if len(seen) < len(order):
+            raise BadQuery("build_query_from: the graph is in several parts; a query describes one")
+        return ";".join(found) or anchors[root]
+
     def match_from(self, start_node: Node, query: str) -> MatchingResult:
         """The match that begins at this node; an empty result where there is none."""
         return next((m for m in self.match(query) if m.root_node is start_node), MatchingResult())
@@ -65,7 +105,7 @@ class SinglePassGraphMatching:
         ]
 
 
-def init_producer(graph: GraphView, query: str, filler: Callable[[Tensor], Any]) -> int:
+def init_producer(graph: GraphView, pattern: str, filler: Callable[[Tensor], Any]) -> int:
     """Fill every Producer that begins a match of the query; how many.
 
     init_producer(model, "Producer-1>(Conv2D|FC)", he_filler) fills the weights, -2> the biases.
@@ -76,12 +116,12 @@ def init_producer(graph: GraphView, query: str, filler: Callable[[Tensor], Any])
             f"init_producer(graph, query, filler): filler is {filler!r}; expected a function of one "
             f"Tensor, such as aidge_core.he_filler"
         )
-    matched = SinglePassGraphMatching(graph).match(query)
+    matched = SinglePassGraphMatching(graph).match(pattern)
     roots = dict.fromkeys(m.root_node for m in matched if m.root_node is not None)
     for node in roots:
         if node.type() != "Producer":
             raise BadQuery(
-                f"Root node must be a Producer: query {query!r} begins at node {node.name()!r} "
+                f"Root node must be a Producer: query {pattern!r} begins at node {node.name()!r} "
                 f"({node.type()}); write it as 'Producer-1>...'"
             )
     for node in roots:

@@ -8,6 +8,7 @@ from typing import Any
 
 from .attributes import DynamicAttributes, edited
 from .errors import GraphViewError, TensorTypeError
+from .implementation import call_late
 from .operator import InputCategory, Operator
 from .operators import make_operator
 from .operators.producer import ProducerOp
@@ -203,6 +204,9 @@ class Node:
     def input_category(self, idx: int) -> InputCategory:
         return self.operator.input_category(idx)
 
+    def parent_is_back_edge(self, idx: int) -> bool:
+        return self.operator.is_back_edge(idx)
+
     def is_optional_input(self, idx: int) -> bool:
         return self.operator.is_optional_input(idx)
 
@@ -227,9 +231,12 @@ class Node:
         twin._annotations = self._annotations.copy()
         return twin
 
-    def forward(self) -> None:
-        """Compute this node alone, from what its inputs hold."""
+    def forward(self, inputs: Any = ()) -> list[Tensor]:
+        """Compute this node alone, from what its inputs hold, the first of them set to `inputs`; its outputs."""
+        for k, tensor in enumerate(inputs if isinstance(inputs, list | tuple) else [inputs]):
+            self.operator.set_input(k, tensor)
         self.operator.forward()
+        return self.operator.get_outputs()
 
     # ---- functional building ----------------------------------------------------------------------------
 
@@ -268,8 +275,12 @@ class Connector:
     def index(self) -> int:
         return self._output
 
-    def __add__(self, other: Any) -> Connector:
-        return Node(make_operator("Add"))(self, other if isinstance(other, Connector) else Connector(float(other)))
+    def forward(self, inputs: Any = ()) -> list[Tensor]:
+        """Run the graph that leads here on one Tensor per graph input; its outputs."""
+        return call_late("run_behind", self, inputs if isinstance(inputs, list | tuple) else [inputs])
+
+    def __add__(self, rhs: Any) -> Connector:
+        return Node(make_operator("Add"))(self, rhs if isinstance(rhs, Connector) else Connector(float(rhs)))
 
 
 def Producer(tensor: Any, name: str = "", constant: bool = False) -> Node:  # noqa: N802

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .absent import AbsentMethods
 from .attributes import Attributes, edited
 from .backends import place_of
 from .dtypes import to_numpy_dtype
@@ -54,7 +55,7 @@ class OperatorType:
     weights: Callable[..., dict[str, Any]] | None = None
 
 
-class Operator:
+class Operator(AbsentMethods):
     """An operator of a node: type, attributes, input categories, and the tensors that it wrote last.
 
     For the library: `kind` is its row of the table, `tensors` its outputs, `given_inputs` what set_input gave.
@@ -155,8 +156,8 @@ class Operator:
         """Inputs that a later node feeds, as in a recurrent graph."""
         self.back_edges = set(input_indexes)
 
-    def is_back_edge(self, inputIdx: int) -> bool:  # noqa: N803
-        return inputIdx in self.back_edges
+    def is_back_edge(self, input_index: int) -> bool:
+        return input_index in self.back_edges
 
     def is_graph_input(self, idx: int) -> bool:
         """Is the input one of the graph's, where nothing feeds it?"""
@@ -252,3 +253,7 @@ class Operator:
 
 class OperatorTensor(Operator):
     """An operator that reads and writes tensors, as all do; FCOp, Conv2DOp ... are its subclasses."""
+
+    def forward_dtype(self) -> bool:
+        """Data types follow from the inputs when the graph is compiled."""
+        return True

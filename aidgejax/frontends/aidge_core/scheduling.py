@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .node import Node
+
+
+class SchedulingPolicy(enum.Enum):
+    """Orders that Aidge chooses from."""
+
+    Default = 0
+    AsSoonAsPossible = 1
+    AsLateAsPossible = 2
+    LonguestBranchFirst = 3
+    ShortestBranchFirst = 4
+    LowestMemoryFirst = 5
+    ReduceForkMemory = 6
 
 
 @dataclass(frozen=True)
@@ -30,3 +43,8 @@ def sharing(nodes: Sequence[Node], seconds: float) -> list[SchedulingElement]:
     """The time of one program, shared equally."""
     each = 1e6 * seconds / max(len(nodes), 1)
     return [SchedulingElement(n, k * each, (k + 1) * each) for k, n in enumerate(nodes)]
+
+
+def shown(elements: Sequence[SchedulingElement], ignore_producers: bool) -> list[SchedulingElement]:
+    """What a diagram shows."""
+    return [e for e in elements if not (ignore_producers and e.node.type() == "Producer")]

@@ -9,9 +9,11 @@ import numpy as np
 
 from ...errors import AidgeJaxError
 from .._shared.tensor_cell import TensorCell
+from .absent import AbsentMethods
 from .backends import available, place_of
 from .dtypes import dformat, dtype, of_numpy_dtype, to_numpy_dtype
 from .errors import TensorError, TensorTypeError
+from .tensor_layout import TensorLayout
 from .tensor_math import TensorMath
 
 
@@ -22,7 +24,7 @@ class Cell(TensorCell):
         return TensorError("this tensor has no data yet: fill it, or run a forward")
 
 
-class Tensor(TensorMath):
+class Tensor(TensorMath, TensorLayout, AbsentMethods):
     """Tensor(array): a copy of a NumPy array, or of whatever NumPy can read (a torch tensor, say).
 
     Lists are refused, as Aidge does.  t[i] and t[i] = v count elements flat, in C order; t[i, j] by coordinates.
@@ -206,12 +208,16 @@ class Tensor(TensorMath):
         if self.gradient is not None:
             self.gradient.set_datatype(datatype)
 
-    to_dtype = set_datatype
+    def to_dtype(self, dtype_: Any, copy_and_cast_: bool = True) -> None:
+        """As set_datatype."""
+        self.set_datatype(dtype_, copy_and_cast_)
 
     def set_data_format(self, data_format: Any, copyTrans: bool = True, enforce: bool = False) -> None:  # noqa: N803
         self._format = data_format
 
-    to_dformat = set_data_format
+    def to_dformat(self, dformat_: Any, copy_and_transpose_: bool = True, enforce: bool = False) -> None:
+        """As set_data_format."""
+        self.set_data_format(dformat_, copy_and_transpose_, enforce)
 
     def resize(self, dims: Sequence[int], strides: Sequence[int] = ()) -> None:
         """Another shape; the data is lost unless there is as much of it as before."""

@@ -27,16 +27,26 @@ def ones(shape: Sequence[int], dtype: Any = dtypes.float32, device: Any = 0, bac
     return _filled(shape, 1, dtype, backend)
 
 
-def zeros_like(tensor: Tensor, dtype: Any = None) -> Tensor:
-    return zeros(tensor.dims, tensor.dtype if dtype is None else dtype, backend=tensor.backend or "cpu")
+def zeros_like(shape: Tensor, *, dtype: Any = None, device: Any = None) -> Tensor:
+    return zeros(shape.dims, shape.dtype if dtype is None else dtype, backend=shape.backend or "cpu")
 
 
-def ones_like(tensor: Tensor, dtype: Any = None) -> Tensor:
-    return ones(tensor.dims, tensor.dtype if dtype is None else dtype, backend=tensor.backend or "cpu")
+def ones_like(shape: Tensor, *, dtype: Any = None, device: Any = None) -> Tensor:
+    return ones(shape.dims, shape.dtype if dtype is None else dtype, backend=shape.backend or "cpu")
 
 
-def asarray(obj: Any, dtype: Any = None) -> Tensor:
-    """A tensor of a number (float32), of nested lists (int64 or float64), of an array, or of a tensor."""
+def asarray(obj: Any, dtype: Any = None, backend: Any = None, device: Any = None, copy: Any = None) -> Tensor:
+    """A tensor of a number (float32), of nested lists (int64 or float64), of an array, or of a tensor.
+
+    backend, device: where it is to be.  copy: True where a Tensor is not to be given back itself.
+    """
+    found = _as_array(obj.clone() if isinstance(obj, Tensor) and copy else obj, dtype)
+    if backend is not None:
+        found.set_backend(str(backend), int(device or 0))
+    return found
+
+
+def _as_array(obj: Any, dtype: Any) -> Tensor:
     if isinstance(obj, Tensor):
         return obj if dtype is None else astype(obj, dtype)
     kind = None if dtype is None else to_numpy_dtype(dtype)
@@ -51,8 +61,13 @@ def asarray(obj: Any, dtype: Any = None) -> Tensor:
     return made if kind is None else astype(made, dtype)
 
 
-def astype(tensor: Tensor, dtype: Any, copy: bool = True) -> Tensor:
-    """A copy in another data type; floats lose what is behind the point where it is an integer."""
+def astype(tensor: Tensor, dtype: Any, *, copy: bool = False, device: str = "") -> Tensor:
+    """A copy in another data type; floats lose what is behind the point where it is an integer.
+
+    The tensor itself where it has the type, unless copy is True.
+    """
+    if to_numpy_dtype(dtype) == tensor.cell.dtype and not copy:
+        return tensor
     made = Tensor(tensor.cell.read().astype(to_numpy_dtype(dtype)))
     return made.made_like(tensor) if tensor.backend_name else made
 
@@ -77,12 +92,12 @@ def greater(t1: Tensor, t2: Tensor) -> Tensor:
     return Tensor(np.greater(t1.cell.read(), t2.cell.read()))
 
 
-def isnan(tensor: Tensor) -> Tensor:
-    return Tensor(np.isnan(tensor.cell.read()))
+def isnan(obj: Tensor) -> Tensor:
+    return Tensor(np.isnan(obj.cell.read()))
 
 
-def isfinite(tensor: Tensor) -> Tensor:
-    return Tensor(np.isfinite(tensor.cell.read()))
+def isfinite(obj: Tensor) -> Tensor:
+    return Tensor(np.isfinite(obj.cell.read()))
 
 
 def all(obj: Tensor) -> bool:  # noqa: A001  (Aidge's name)

@@ -76,10 +76,10 @@ class TensorMath:
     def strides(self) -> list[int]:
         return [int(np.prod(self.cell.shape[k + 1 :])) for k in range(len(self.cell.shape))]
 
-    def stride(self, axis: int) -> int:
-        if not 0 <= axis < len(self.cell.shape):
-            raise TensorIndexError(f"axis {axis} of a tensor with {len(self.cell.shape)} axes")
-        return self.strides[axis]
+    def stride(self, idx: int) -> int:
+        if not 0 <= idx < len(self.cell.shape):
+            raise TensorIndexError(f"axis {idx} of a tensor with {len(self.cell.shape)} axes")
+        return self.strides[idx]
 
     def position(self, key: Any) -> Any:
         """The coordinates of a flat position, or of coordinates; others are refused."""

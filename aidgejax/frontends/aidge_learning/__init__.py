@@ -16,6 +16,7 @@ the derivative of its value; losses of huge scores are finite; weight decay is n
 float64 parameters train; running statistics of BatchNorm are left to BatchNorm; poly_lr stays at its end.
 """
 
+from ..aidge_core.version import get_git_hash, get_project_version, show_version
 from . import loss, metrics
 from .batchnorm import init_batchnorm_producers, insert_batchnorm_nodes, set_batchnorm_training_mode
 from .lr import LRScheduler, constant_lr, cosine_lr, poly_lr, step_lr
@@ -23,6 +24,7 @@ from .optimizer import SGD, Adam, Optimizer
 from .training import fit
 
 __all__ = [
-    "SGD", "Adam", "LRScheduler", "Optimizer", "constant_lr", "cosine_lr", "fit", "init_batchnorm_producers",
-    "insert_batchnorm_nodes", "loss", "metrics", "poly_lr", "set_batchnorm_training_mode", "step_lr",
+    "SGD", "Adam", "LRScheduler", "Optimizer", "constant_lr", "cosine_lr", "fit", "get_git_hash",
+    "get_project_version", "init_batchnorm_producers", "insert_batchnorm_nodes", "loss", "metrics", "poly_lr",
+    "set_batchnorm_training_mode", "show_version", "step_lr",
 ]  # fmt: skip

@@ -8,6 +8,7 @@ such as "Producer-1>(Conv2D|FC)" find its weights.  Initializers become Producer
 Operators that aidgejax does not have are refused, all of them at once: nothing becomes a GenericOperator.
 """
 
+from .._shared.absent_names import absent_name
 from .convert import (
     check_onnx_validity,
     convert_aidge_to_onnx,
@@ -17,6 +18,13 @@ from .convert import (
     load_onnx,
     native_coverage_report,
 )
+
+ABSENT = {"check_isomorphism": "compare two models with `python -m aidgejax compare a.onnx b.onnx`"}
+
+
+def __getattr__(name: str) -> object:
+    raise absent_name(__name__, name, ABSENT)
+
 
 __all__ = [
     "check_onnx_validity",

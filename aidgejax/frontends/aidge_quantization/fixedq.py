@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .._shared.absent_names import absent_name
 from ..aidge_core.errors import GraphViewError
 from ..aidge_core.execution import SequentialScheduler
 from ..aidge_core.graphview import GraphView
@@ -18,7 +19,7 @@ from .graphs import affine, insert
 __all__ = ["insert_and_init_quantizers", "insert_quantizers"]
 
 
-def insert_quantizers(graph: GraphView, nb_bits: int, span: float) -> None:
+def insert_quantizers(network: GraphView, nb_bits: int, span: float) -> None:
     """A FixedQ in front of the data (<layer>_fixedq_i) and the weight (<layer>_fixedq_p) of each Conv2D and FC.
 
     A ReLU right in front of it is passed over: the quantizer is then unsigned and clips at 0 itself.
@@ -27,29 +28,29 @@ def insert_quantizers(graph: GraphView, nb_bits: int, span: float) -> None:
         raise GraphViewError(
             f"insert_quantizers: nb_bits is {nb_bits!r} and span {span!r}; expected 1 or more, above 0"
         )
-    for node in _layers(graph):
+    for node in _layers(network):
         above = node.sources[0]
         unsigned = above is not None and above.node.type() == "ReLU"
-        insert(graph, node, 0, FixedQ(nb_bits, float(span), unsigned, name=f"{node.name()}_fixedq_i"))
+        insert(network, node, 0, FixedQ(nb_bits, float(span), unsigned, name=f"{node.name()}_fixedq_i"))
         if above is not None and unsigned:
-            _without(graph, above.node, f"{node.name()}_fixedq_i")
+            _without(network, above.node, f"{node.name()}_fixedq_i")
         if node.sources[1] is not None:
-            insert(graph, node, 1, FixedQ(nb_bits, float(span), False, name=f"{node.name()}_fixedq_p"))
+            insert(network, node, 1, FixedQ(nb_bits, float(span), False, name=f"{node.name()}_fixedq_p"))
 
 
-def insert_and_init_quantizers(graph: GraphView, nb_bits: int, calibration_data: Any, scale: float) -> None:
+def insert_and_init_quantizers(network: GraphView, nb_bits: int, calibration_data: Any, scale: float) -> None:
     """As insert_quantizers; each span is `scale` times the root mean square of what is quantized.
 
     calibration_data: one Tensor, which the graph is run on before anything is inserted.
     """
     x = as_tensor(calibration_data, "calibration_data")
-    scheduler = SequentialScheduler(graph)
+    scheduler = SequentialScheduler(network)
     scheduler.forward(data=[x])
     spans: dict[Node, list[float]] = {}
-    for node in _layers(graph):
+    for node in _layers(network):
         tensors = [node.get_operator().get_input(k) for k in (0, 1)]
         spans[node] = [scale * float(np.sqrt(np.mean(np.square(t.cell.read())))) if t else 1.0 for t in tensors]
-    insert_quantizers(graph, nb_bits, 1.0)
+    insert_quantizers(network, nb_bits, 1.0)
     for node, pair in spans.items():
         for k, span in enumerate(pair):
             source = node.sources[k]
@@ -69,3 +70,10 @@ def _without(graph: GraphView, relu: Node, quantizer: str) -> None:
 
 def _layers(graph: GraphView) -> list[Node]:
     return [n for n in affine(graph, "insert_quantizers") if n.type() in ("Conv2D", "FC")]
+
+
+ABSENT = {"dev_qat": "it is unfinished in Aidge; use insert_and_init_quantizers and train"}
+
+
+def __getattr__(name: str) -> object:
+    raise absent_name(__name__, name, ABSENT)

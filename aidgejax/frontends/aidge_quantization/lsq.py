@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .._shared.absent_names import absent_name
 from ..aidge_core.errors import GraphViewError
 from ..aidge_core.graphview import GraphView
 from .factories import LSQ
@@ -10,7 +11,7 @@ from .graphs import affine, insert
 __all__ = ["setup_quantizers"]
 
 
-def setup_quantizers(graph: GraphView, nb_bits: int) -> None:
+def setup_quantizers(network: GraphView, nb_bits: int) -> None:
     """An LSQ in front of each layer's data (<layer>_lsq_i) and weight (<layer>_lsq_p).
 
     Signed of nb_bits, but unsigned where the data comes straight from a ReLU.  Steps are Producers, <quantizer>_ss,
@@ -19,13 +20,25 @@ def setup_quantizers(graph: GraphView, nb_bits: int) -> None:
     if isinstance(nb_bits, bool) or not isinstance(nb_bits, int) or nb_bits < 2:
         raise GraphViewError(f"setup_quantizers: nb_bits is {nb_bits!r}; expected 2 or more")
     signed = (-(2 ** (nb_bits - 1)), 2 ** (nb_bits - 1) - 1)
-    layers = affine(graph, "setup_quantizers")
+    layers = affine(network, "setup_quantizers")
     done = [n for n in layers for p in n.sources[:2] if p is not None and p.node.type() == "LSQ"]
     if done:
         raise GraphViewError(f"setup_quantizers: node {done[0].name()!r} has its quantizers already")
     for node in layers:
         above = node.sources[0]
         unsigned = above is not None and above.node.type() == "ReLU"
-        insert(graph, node, 0, LSQ(range=(0, 2**nb_bits - 1) if unsigned else signed, name=f"{node.name()}_lsq_i"))
+        insert(network, node, 0, LSQ(range=(0, 2**nb_bits - 1) if unsigned else signed, name=f"{node.name()}_lsq_i"))
         if node.sources[1] is not None:
-            insert(graph, node, 1, LSQ(range=signed, name=f"{node.name()}_lsq_p"))
+            insert(network, node, 1, LSQ(range=signed, name=f"{node.name()}_lsq_p"))
+
+
+ABSENT = {
+    "post_training_transform": (
+        "the trained graph becomes integers with aidgejax.quant (to_integer, verify, write), which does not change "
+        "what it computes"
+    )
+}
+
+
+def __getattr__(name: str) -> object:
+    raise absent_name(__name__, name, ABSENT)

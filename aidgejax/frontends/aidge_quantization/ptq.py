@@ -61,13 +61,13 @@ def _rounded(node: Node, low: float, high: float) -> None:
 
 
 def quantize_normalized_network(
-    graph: GraphView, no_quant: bool = False, optimize_signs: bool = False, verbose: bool = False
+    network: GraphView, no_quant: bool = False, optimize_signs: bool = False, verbose: bool = False
 ) -> None:
     """Integers in the place of [-1, 1]: weights of their bits, biases on the scale of activation times weight.
 
     optimize_signs: in front of a ReLU the limits are those of unsigned integers; factors stay as they are.
     """
-    for node in affine(graph, "quantize_normalized_network"):
+    for node in affine(network, "quantize_normalized_network"):
         weight, bias, behind = parameter_scaling(node, 1), parameter_scaling(node, 2), scaling_behind(node)
         if weight is None:
             raise OrderError(f"node {node.name()!r} has no scaling nodes: call insert_scaling_nodes first")
@@ -80,7 +80,7 @@ def quantize_normalized_network(
             _rounded(weight, -b - 1, b)
             if bias is not None:
                 _rounded(bias, -(2.0**31), 2.0**31 - 1)
-    for node in graph.execution_order():
+    for node in network.execution_order():
         if has_tag(node, "isActivationQuantizer") and not no_quant:
             a = _levels(bits(node))
             unsigned = optimize_signs and bool(node.readers[0]) and all(r.type() == "ReLU" for r, _ in node.readers[0])
@@ -105,9 +105,9 @@ def insert_input_rescaling(graph: GraphView, input_range: float, no_quant: bool 
             _rounded(node, -a - 1, a)
 
 
-def perform_single_shift_approximation(graph: GraphView) -> None:
+def perform_single_shift_approximation(graphview: GraphView) -> None:
     """Factors behind layers become powers of two, rounded up; the weights and biases take the rest."""
-    for node in affine(graph, "perform_single_shift_approximation"):
+    for node in affine(graphview, "perform_single_shift_approximation"):
         behind = scaling_behind(node)
         exact = factors(behind)
         shift = 2.0 ** np.ceil(np.log2(exact))
@@ -119,7 +119,7 @@ def perform_single_shift_approximation(graph: GraphView) -> None:
                 rank = 1 if data is None else data.ndim
                 multiply(made, rest.reshape(-1, *[1] * (rank - 1)) if len(rest) > 1 else rest)
         set_factors(behind, shift)
-    for node in graph.execution_order():
+    for node in graphview.execution_order():
         if has_tag(node, "isResidual") or (node.sources and node.sources[0] and node.sources[0].node.type() in MERGING):
             if has_tag(node, "isActivationQuantizer"):
                 exact = factors(node)
@@ -127,29 +127,29 @@ def perform_single_shift_approximation(graph: GraphView) -> None:
                 set_factors(node, np.minimum(np.rint(exact * 2.0**k), 127) * 2.0**-k)
 
 
-def fold_producer_quantizers(graph: GraphView) -> None:
+def fold_producer_quantizers(graphview: GraphView) -> None:
     """What a weight's or a bias's quantizer gives becomes a constant Producer, <quantizer>_ClipQuant."""
-    for node in [n for n in checked(graph, "fold_producer_quantizers").execution_order()]:
+    for node in [n for n in checked(graphview, "fold_producer_quantizers").execution_order()]:
         if has_tag(node, "isProducerQuantizer"):
             node.forward()
             value = node.get_operator().get_output(0).cell.read()
-            put_in_place(graph, node, constant(value, f"{node.name()}_ClipQuant", node), [])
+            put_in_place(graphview, node, constant(value, f"{node.name()}_ClipQuant", node), [])
 
 
-def cross_layer_equalization(graph: GraphView, target_delta: float = 0.01) -> None:
+def cross_layer_equalization(network: GraphView, target_delta: float = 0.01) -> None:
     """Channels that are small in one layer and large in the next are evened out, without changing the function.
 
     r1 = max|W| per output channel, r2 = per input channel of the next layer; W, b *= sqrt(r2 / r1), next W /= the same.
     Swept until the largest |r1 - r2| is below target_delta.  Call it before insert_scaling_nodes.
     """
     pairs = []
-    for node in affine(graph, "cross_layer_equalization"):
+    for node in affine(network, "cross_layer_equalization"):
         after = node
         while len(after.readers[0]) == 1 and after.readers[0][0].index == 0:
             after = after.readers[0][0].node
             if after.type() not in TRANSPARENT:
                 break
-        if after is not node and after in affine(graph, "cross_layer_equalization"):
+        if after is not node and after in affine(network, "cross_layer_equalization"):
             if data_of(node, 1) is not None and data_of(after, 1) is not None:
                 pairs.append((node, after))
     for _ in range(1000):

@@ -59,28 +59,28 @@ def _behind(graph: GraphView, node: Node, new: Node) -> None:
     graph.add(new)
 
 
-def insert_scaling_nodes(graph: GraphView, channel_wise: bool = False) -> None:
+def insert_scaling_nodes(network: GraphView, channel_wise: bool = False) -> None:
     """<layer>_Scaling behind layers and merging nodes, <producer>_ProducerScaling in front of weights and biases, and
     <source>_Res where what others read too is merged.  All factors are 1."""
-    for node in list(checked(graph, "insert_scaling_nodes").execution_order()):
+    for node in list(checked(network, "insert_scaling_nodes").execution_order()):
         if node.type() in MERGING:
             for k, source in enumerate(list(node.sources)):
                 if source is not None and len(source.node.readers[source.index]) > 1:
                     residual = scaling(f"{source.node.name()}_Res")
-                    insert(graph, node, k, residual)
+                    insert(network, node, k, residual)
                     set_tag(residual, "isActivationQuantizer")
                     set_tag(residual, "isResidual")
-    for node in list(graph.execution_order()):
-        if node in affine(graph, "insert_scaling_nodes"):
+    for node in list(network.execution_order()):
+        if node in affine(network, "insert_scaling_nodes"):
             for k in (1, 2):
                 source = node.sources[k]
                 if source is not None:
                     made = scaling(f"{source.node.name()}_ProducerScaling")
-                    insert(graph, node, k, made)
+                    insert(network, node, k, made)
                     set_tag(made, "isProducerQuantizer")
-        if node in affine(graph, "insert_scaling_nodes") or node.type() in MERGING:
+        if node in affine(network, "insert_scaling_nodes") or node.type() in MERGING:
             made = scaling(f"{node.name()}_Scaling")
-            _behind(graph, node, made)
+            _behind(network, node, made)
             set_tag(made, "isActivationQuantizer")
 
 
@@ -93,9 +93,9 @@ def parameter_scaling(node: Node, k: int) -> Node | None:
     return source.node if source is not None and has_tag(source.node, "isProducerQuantizer") else None
 
 
-def normalize_parameters(graph: GraphView, channel_wise: bool) -> None:
+def normalize_parameters(network: GraphView, channel_wise: bool) -> None:
     """Weights into [-1, 1], of a layer or of each output channel; the scaling node behind takes the factor back."""
-    for node in affine(graph, "normalize_parameters"):
+    for node in affine(network, "normalize_parameters"):
         weight = parameter_scaling(node, 1)
         data = None if weight is None else data_of(weight, 0)
         if weight is None or data is None:
@@ -130,27 +130,27 @@ def _outputs(graph: GraphView, calibration: Sequence[Any], nodes: Sequence[Node]
         yield [n.get_operator().get_output(0).cell.read() for n in nodes]
 
 
-def compute_ranges(graph: GraphView, calibration_set: Sequence[Any], scaling_nodes_only: bool) -> dict[Node, float]:
+def compute_ranges(network: GraphView, calibration_set: Sequence[Any], scaling_nodes_only: bool) -> dict[Node, float]:
     """{node: max |first output|} over the calibration set."""
     nodes = [
         n
-        for n in checked(graph, "compute_ranges").execution_order()
+        for n in checked(network, "compute_ranges").execution_order()
         if (has_tag(n, "isActivationQuantizer") if scaling_nodes_only else n.type() != "Producer")
     ]
     found = dict.fromkeys(nodes, 0.0)
-    for values in _outputs(graph, calibration_set, nodes):
+    for values in _outputs(network, calibration_set, nodes):
         for node, value in zip(nodes, values, strict=True):
             found[node] = max(found[node], float(np.abs(value).max()))
     return found
 
 
 def compute_histograms(
-    value_range: dict[Node, float], graph: GraphView, calibration_set: Sequence[Any]
+    value_range: dict[Node, float], network: GraphView, calibration_set: Sequence[Any]
 ) -> dict[Node, tuple[list[int], int]]:
     """{node: (4096 counts of |first output| from 0 to its range, bits of its precision)}"""
     nodes = list(value_range)
     counts = {n: np.zeros(BINS, np.int64) for n in nodes}
-    for values in _outputs(graph, calibration_set, nodes):
+    for values in _outputs(network, calibration_set, nodes):
         for node, value in zip(nodes, values, strict=True):
             counts[node] += _counted(value, value_range[node])
     return {n: (counts[n].tolist(), bits(n)) for n in nodes}
@@ -183,7 +183,7 @@ def bits(node: Node) -> int:
 def adjust_ranges(
     clipping_mode: Clipping,
     value_ranges: dict[Node, float],
-    graph: GraphView,
+    network: GraphView,
     calibration_set: Sequence[Any],
     verbose: bool = False,
 ) -> dict[Node, float]:
@@ -192,7 +192,7 @@ def adjust_ranges(
         return dict(value_ranges)
     chosen = {n: r for n, r in value_ranges.items() if has_tag(n, "isActivationQuantizer")}
     found = dict(value_ranges)
-    for node, (histogram, bits) in compute_histograms(chosen, graph, calibration_set).items():
+    for node, (histogram, bits) in compute_histograms(chosen, network, calibration_set).items():
         found[node] = clipped_part(clipping_mode, histogram, bits) * value_ranges[node]
         if verbose:
             print(f"{node.name()}: range {value_ranges[node]:g} -> {found[node]:g}")
@@ -218,17 +218,17 @@ def shared_ranges(graph: GraphView, ranges: dict[Node, float]) -> dict[Node, flo
     return found
 
 
-def normalize_activations(graph: GraphView, value_ranges: dict[Node, float], input_range: float = 1.0) -> None:
+def normalize_activations(network: GraphView, value_ranges: dict[Node, float], input_range: float = 1.0) -> None:
     """All activations into [-1, 1]: every scaling node multiplies by the range before it over its own."""
-    ranges = shared_ranges(checked(graph, "normalize_activations"), value_ranges)
+    ranges = shared_ranges(checked(network, "normalize_activations"), value_ranges)
 
     def before(node: Node, k: int = 0) -> float:
         above = scaling_above(node, k)
         return input_range if above is None else max(ranges[above], 1e-30)
 
-    merging = [n for n in graph.execution_order() if n.type() in MERGING]
+    merging = [n for n in network.execution_order() if n.type() in MERGING]
     changes: list[tuple[Node, float]] = []
-    for node in affine(graph, "normalize_activations"):
+    for node in affine(network, "normalize_activations"):
         behind, bias = scaling_behind(node), parameter_scaling(node, 2)
         changes.append((behind, before(node) / max(ranges[behind], 1e-30)))
         if bias is not None:
@@ -236,7 +236,7 @@ def normalize_activations(graph: GraphView, value_ranges: dict[Node, float], inp
     for node in merging:
         behind = scaling_behind(node)
         changes.append((behind, before(node) / max(ranges[behind], 1e-30)))
-    for node in graph.execution_order():
+    for node in network.execution_order():
         if has_tag(node, "isResidual"):
             changes.append((node, before(node) / max(ranges[node], 1e-30)))
     for node, by in changes:

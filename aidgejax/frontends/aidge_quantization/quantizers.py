@@ -71,21 +71,21 @@ def remove_round(quantizer: Node) -> None:
         bypass(micro_graph(quantizer), node)
 
 
-def append_round_clip(quantizer: Node, min: float, max: float) -> None:
+def append_round_clip(quantizer: Node, clip_min: float, clip_max: float) -> None:
     """Round halves up behind the factor, and clip."""
     graph, mul = micro_graph(quantizer), inner(quantizer, "Mul")
     if mul is not None and inner(quantizer, "Round") is None:
         node = Node(make_operator("Round", rounding_mode="half_up"), "Round")
         reader = mul.readers[0][0]
         insert(graph, reader.node, reader.index, node)
-    set_clip_range(quantizer, min, max)
+    set_clip_range(quantizer, clip_min, clip_max)
 
 
-def append_cast(quantizer: Node, target_type: dtype) -> None:
+def append_cast(quantizer: Node, datatype: dtype) -> None:
     """A Cast behind everything else."""
     graph = micro_graph(quantizer)
     last = graph.get_ordered_outputs()[0]
-    node = Node(make_operator("Cast", target_type=target_type), "Cast")
+    node = Node(make_operator("Cast", target_type=datatype), "Cast")
     last.node.add_child(node, last.index, 0)
     like(node, last.node)
     graph.add(node)

@@ -21,7 +21,7 @@ PATH = "quantization.ptq"
 
 
 def auto_assign_node_precision(
-    graph: GraphView, act_precision: dtype, weight_precision: dtype, bias_precision: dtype
+    graphview: GraphView, act_precision: dtype, weight_precision: dtype, bias_precision: dtype
 ) -> None:
     """Note these precisions on every node; quantize_network reads them, so this comes before."""
     for kind in (act_precision, weight_precision, bias_precision):
@@ -29,7 +29,7 @@ def auto_assign_node_precision(
             raise GraphViewError(
                 f"auto_assign_node_precision: expected an integer dtype such as dtype.int8, got {kind!r}"
             )
-    for node in checked(graph, "auto_assign_node_precision").execution_order():
+    for node in checked(graphview, "auto_assign_node_precision").execution_order():
         if node.type() == "Producer":
             continue
         _note(node, "precision", act_precision)
@@ -42,9 +42,9 @@ def auto_assign_node_precision(
                 _note(source.node, "precision", weight_precision if k == 1 else bias_precision)
 
 
-def clear_all_node_precision(graph: GraphView) -> None:
+def clear_all_node_precision(graphview: GraphView) -> None:
     """Take all these notes away."""
-    for node in checked(graph, "clear_all_node_precision").execution_order():
+    for node in checked(graphview, "clear_all_node_precision").execution_order():
         if node.annotations().has_attr(PATH):
             node.annotations().del_attr(PATH)
 
@@ -62,11 +62,11 @@ def precision_of(node: Node) -> int:
     return dtype_bit_width(node.annotations().get_attr(f"{PATH}.precision"))
 
 
-def check_precision_tag(graph: GraphView, verbose: bool = False) -> bool:
+def check_precision_tag(graphview: GraphView, verbose: bool = False) -> bool:
     """Has every layer its precision?"""
     missing = [
         n.name()
-        for n in checked(graph, "check_precision_tag").execution_order()
+        for n in checked(graphview, "check_precision_tag").execution_order()
         if n.type() in AFFINE and not n.annotations().has_attr(f"{PATH}.precision")
     ]
     if verbose and missing:
@@ -80,21 +80,21 @@ def unsupported(graph: GraphView) -> list[Node]:
     return [n for n in graph.execution_order() if n.type() not in known]
 
 
-def check_architecture(graph: GraphView) -> bool:
+def check_architecture(network: GraphView) -> bool:
     """Can quantize_network take this graph, once prepare_network has prepared it?"""
-    ends = set(checked(graph, "check_architecture").get_ordered_output_nodes())
-    return all(n.type().startswith("BatchNorm") or (n.type() == "Softmax" and n in ends) for n in unsupported(graph))
+    ends = set(checked(network, "check_architecture").get_ordered_output_nodes())
+    return all(n.type().startswith("BatchNorm") or (n.type() == "Softmax" and n in ends) for n in unsupported(network))
 
 
-def pop_softmax(graph: GraphView) -> None:
+def pop_softmax(network: GraphView) -> None:
     """Take Softmaxes at the end out: they do not change which score is the largest."""
-    for node in list(checked(graph, "pop_softmax").get_ordered_output_nodes()):
+    for node in list(checked(network, "pop_softmax").get_ordered_output_nodes()):
         if node.type() == "Softmax" and node.sources[0] is not None:
-            bypass(graph, node)
+            bypass(network, node)
 
 
-def prepare_network(graph: GraphView) -> None:
+def prepare_network(network: GraphView) -> None:
     """BatchNorms into the layers before them, Flattens in front of FCs and Softmaxes at the end away."""
-    fuse_batchnorm(checked(graph, "prepare_network"))
-    remove_flatten(graph)
-    pop_softmax(graph)
+    fuse_batchnorm(checked(network, "prepare_network"))
+    remove_flatten(network)
+    pop_softmax(network)

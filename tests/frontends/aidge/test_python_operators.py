@@ -240,10 +240,8 @@ def test_names_that_are_not_there_say_what_to_use():
     from aidgejax.frontends import aidge_backend_cpu, aidge_backend_cuda, aidge_backend_opencv
 
     assert aidge_backend_cpu.get_project_version() == aidge_backend_cuda.get_project_version() == "0.10.1"
-    assert not hasattr(aidge_backend_opencv, "MNIST")
-    with pytest.raises(
-        ImportError, match=r"aidge_backend_opencv.MNIST is not in aidgejax: derive from aidge_core.Data"
-    ):
-        from aidgejax.frontends.aidge_backend_opencv import MNIST  # noqa: F401
+    assert not hasattr(aidge_backend_opencv, "COCO")
+    with pytest.raises(ImportError, match=r"aidge_backend_opencv.COCO is not in aidgejax: derive from aidge_core.Data"):
+        from aidgejax.frontends.aidge_backend_opencv import COCO  # noqa: F401
     with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
         aidge_backend_cpu.nonsense  # noqa: B018

@@ -14,7 +14,7 @@ from .surgery import checked, constant, put_in_place
 
 
 def constant_folding(
-    graph: GraphView, backends: Sequence[Any] = (), constant_producer: bool = True, constant_shape: bool = False
+    graph_view: GraphView, backends: Sequence[Any] = (), constant_producer: bool = True, constant_shape: bool = False
 ) -> bool:
     """Compute what depends on constant Producers alone; was there any?  The result is a Producer of the node's name.
 
@@ -22,7 +22,7 @@ def constant_folding(
     them constant first, with set_producers_constant.
     """
     found = False
-    for node in checked(graph, "constant_folding").execution_order():
+    for node in checked(graph_view, "constant_folding").execution_order():
         feeding = [p.node for p in node.sources if p is not None]
         known = all(_is_constant(f) for f in feeding)
         complete = all(
@@ -36,7 +36,7 @@ def constant_folding(
         EagerRun([node]).forward()
         name = node.name()
         node.set_name("")
-        put_in_place(graph, node, constant(op.get_output(0).cell.read(), name, node), [])
+        put_in_place(graph_view, node, constant(op.get_output(0).cell.read(), name, node), [])
         found = True
     return found
 
@@ -58,27 +58,27 @@ def to_generic_op(node: Node) -> None:
         put_in_place(view, node, Node(generic, name), list(node.sources))
 
 
-def adapt_to_backend(graph: GraphView, backends: Sequence[Any] = ()) -> None:
+def adapt_to_backend(graph_view: GraphView, backends: Sequence[Any] = ()) -> None:
     """Nothing to do: every operator runs on every backend here."""
-    checked(graph, "adapt_to_backend")
+    checked(graph_view, "adapt_to_backend")
 
 
-def adapt_fc_params_format(graph: GraphView, backends: Sequence[Any] = (), constant_fold: bool = True) -> None:
+def adapt_fc_params_format(graph_view: GraphView, backends: Sequence[Any] = (), constant_fold: bool = True) -> None:
     """Nothing to do: an FC behind an image reads channels first, as its weights do."""
-    checked(graph, "adapt_fc_params_format")
+    checked(graph_view, "adapt_fc_params_format")
 
 
-def explicit_cast_move(graph: GraphView) -> None:
+def explicit_cast_move(graph_view: GraphView) -> None:
     """Nothing to do: there are no implicit casts or copies between devices here."""
-    checked(graph, "explicit_cast_move")
+    checked(graph_view, "explicit_cast_move")
 
 
-def explicit_transpose(graph: GraphView) -> None:
+def explicit_transpose(graph_view: GraphView) -> None:
     """Nothing to do: tensors are channels first here."""
-    checked(graph, "explicit_transpose")
+    checked(graph_view, "explicit_transpose")
 
 
-def skip_attr_backward(graph: GraphView) -> int:
+def skip_attr_backward(graph_view: GraphView) -> int:
     """Nothing to do: no gradient is computed for attributes.  0, as many as were marked."""
-    checked(graph, "skip_attr_backward")
+    checked(graph_view, "skip_attr_backward")
     return 0

@@ -17,7 +17,7 @@ from .surgery import bypass, checked, constant, data_of, like, nodes_of, only_re
 AFFINE = ("FC", *(f"{p}Conv{k}{d}D" for p in ("", "Padded") for k in ("", "DepthWise") for d in (1, 2, 3)))
 
 
-def fuse_batchnorm(graph: Any, batchnorm: Node | None = None) -> None:
+def fuse_batchnorm(graph_view: Any, batchnorm_node: Node | None = None) -> None:
     """fuse_batchnorm(graph), or fuse_batchnorm(conv, bn): BatchNorms into the convolution or FC before them.
 
         W' = W g / sqrt(var + epsilon)      b' = (b - mean) g / sqrt(var + epsilon) + shift
@@ -25,14 +25,14 @@ def fuse_batchnorm(graph: Any, batchnorm: Node | None = None) -> None:
     A layer without a bias gets one, `<layer>_b`.  Left alone: BatchNorms in training mode or behind anything else, and
     layers that something else reads as well.
     """
-    if isinstance(graph, Node):
-        if batchnorm is None or batchnorm.type() not in STATISTICS:
+    if isinstance(graph_view, Node):
+        if batchnorm_node is None or batchnorm_node.type() not in STATISTICS:
             raise TensorTypeError("fuse_batchnorm(conv, bn): bn is no BatchNorm node")
-        for view in list(graph.views):
-            _fuse_batchnorm(view, batchnorm)
+        for view in list(graph_view.views):
+            _fuse_batchnorm(view, batchnorm_node)
         return
-    for norm in nodes_of(checked(graph, "fuse_batchnorm"), *STATISTICS):
-        _fuse_batchnorm(graph, norm)
+    for norm in nodes_of(checked(graph_view, "fuse_batchnorm"), *STATISTICS):
+        _fuse_batchnorm(graph_view, norm)
 
 
 def _fuse_batchnorm(graph: GraphView, norm: Node) -> None:
@@ -58,12 +58,12 @@ def _fuse_batchnorm(graph: GraphView, norm: Node) -> None:
     bypass(graph, norm)
 
 
-def matmul_to_fc(graph: GraphView) -> None:
+def matmul_to_fc(graph_view: GraphView) -> None:
     """A MatMul whose second factor is a Producer [in, out], and an Add of a Producer [out] behind it, become an FC.
 
     It is named <matmul>_<add>, or as the MatMul where there is no Add.  The Producer is transposed.
     """
-    for node in nodes_of(checked(graph, "matmul_to_fc"), "MatMul"):
+    for node in nodes_of(checked(graph_view, "matmul_to_fc"), "MatMul"):
         weight = node.sources[1]
         if weight is None or weight.node.type() != "Producer" or len(weight.node.readers[0]) > 1:
             continue
@@ -84,8 +84,8 @@ def matmul_to_fc(graph: GraphView) -> None:
             tensor.cell.clear(tensor.cell.shape[::-1])
         inputs = [node.sources[0], weight, bias]
         if bias is not None and add is not None:
-            bypass(graph, add, include_producers=False)
-        _move(graph, node, fc, inputs)
+            bypass(graph_view, add, include_producers=False)
+        _move(graph_view, node, fc, inputs)
 
 
 def _move(graph: GraphView, old: Node, new: Node, inputs: list[Port | None]) -> None:
@@ -96,10 +96,10 @@ def _move(graph: GraphView, old: Node, new: Node, inputs: list[Port | None]) -> 
     put_in_place(graph, old, new, inputs)
 
 
-def fuse_consecutive_adds(graph: GraphView) -> None:
+def fuse_consecutive_adds(graph_view: GraphView) -> None:
     """Adds of Adds become one Sum, named as the first."""
-    for last in reversed(nodes_of(checked(graph, "fuse_consecutive_adds"), "Add")):
-        if last not in graph.members:
+    for last in reversed(nodes_of(checked(graph_view, "fuse_consecutive_adds"), "Add")):
+        if last not in graph_view.members:
             continue
         chain, inputs = [last], list(last.sources)
         while True:
@@ -114,8 +114,8 @@ def fuse_consecutive_adds(graph: GraphView) -> None:
         if len(chain) > 1:
             total = Node(make_operator("Sum", len(inputs)), chain[-1].name())
             for node in chain[1:]:
-                take_out(graph, node, include_producers=False)
-            _move(graph, last, total, inputs)
+                take_out(graph_view, node, include_producers=False)
+            _move(graph_view, last, total, inputs)
 
 
 def _pairs(graph: GraphView, kind: str) -> list[tuple[Node, Node]]:
@@ -145,7 +145,7 @@ def _fuse_pairs(graph: GraphView, kind: str, joined: Any) -> None:
         bypass(graph, second)
 
 
-def fuse_transpose(graph: GraphView) -> None:
+def fuse_transpose(graph_view: GraphView) -> None:
     """Transposes that follow each other become the first."""
 
     def joined(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any] | None:
@@ -154,14 +154,14 @@ def fuse_transpose(graph: GraphView) -> None:
             return None
         return {"output_dims_order": [one[k] for k in two] if one else []}
 
-    _fuse_pairs(checked(graph, "fuse_transpose"), "Transpose", joined)
+    _fuse_pairs(checked(graph_view, "fuse_transpose"), "Transpose", joined)
 
 
 def _nonnegative(*axes: Any) -> bool:
     return all(len(a) and all(k >= 0 for k in a) for a in axes)
 
 
-def fuse_consecutive_unsqueeze(graph: GraphView) -> None:
+def fuse_consecutive_unsqueeze(graph_view: GraphView) -> None:
     """Unsqueezes that follow each other become the first."""
 
     def joined(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any] | None:
@@ -175,10 +175,10 @@ def fuse_consecutive_unsqueeze(graph: GraphView) -> None:
             moved.append(axis)
         return {"axes": sorted([*moved, *two])}
 
-    _fuse_pairs(checked(graph, "fuse_consecutive_unsqueeze"), "Unsqueeze", joined)
+    _fuse_pairs(checked(graph_view, "fuse_consecutive_unsqueeze"), "Unsqueeze", joined)
 
 
-def fuse_consecutive_squeeze(graph: GraphView) -> None:
+def fuse_consecutive_squeeze(graph_view: GraphView) -> None:
     """Squeezes that follow each other become the first."""
 
     def joined(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any] | None:
@@ -189,10 +189,10 @@ def fuse_consecutive_squeeze(graph: GraphView) -> None:
         kept = [k for k in range(rank) if k not in one]
         return {"axes": sorted([*one, *(kept[k] for k in two)])}
 
-    _fuse_pairs(checked(graph, "fuse_consecutive_squeeze"), "Squeeze", joined)
+    _fuse_pairs(checked(graph_view, "fuse_consecutive_squeeze"), "Squeeze", joined)
 
 
-def fuse_consecutive_slices(graph: GraphView) -> None:
+def fuse_consecutive_slices(graph_view: GraphView) -> None:
     """Slices of step 1 along the same axes that follow each other become the first."""
 
     def joined(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any] | None:
@@ -204,15 +204,15 @@ def fuse_consecutive_slices(graph: GraphView) -> None:
         ends = [min(end, p + q) for end, p, q in zip(a["ends"], a["starts"], b["ends"], strict=True)]
         return {"starts": starts, "ends": ends, "steps": [1] * len(starts)}
 
-    _fuse_pairs(checked(graph, "fuse_consecutive_slices"), "Slice", joined)
+    _fuse_pairs(checked(graph_view, "fuse_consecutive_slices"), "Slice", joined)
 
 
-def fuse_concatenation(graph: GraphView) -> None:
+def fuse_concatenation(graph_view: GraphView) -> None:
     """A Concat that only another one along the same axis reads becomes a part of it, under the first's name."""
     changed = True
     while changed:
         changed = False
-        for outer in nodes_of(checked(graph, "fuse_concatenation"), "Concat"):
+        for outer in nodes_of(checked(graph_view, "fuse_concatenation"), "Concat"):
             axis = outer.get_operator().attr.axis
             for k, p in enumerate(outer.sources):
                 inner = None if p is None else p.node
@@ -222,38 +222,40 @@ def fuse_concatenation(graph: GraphView) -> None:
                     continue
                 inputs = [*outer.sources[:k], *inner.sources, *outer.sources[k + 1 :]]
                 whole = Node(make_operator("Concat", len(inputs), axis=axis), inner.name())
-                take_out(graph, inner, include_producers=False)
-                _move(graph, outer, whole, inputs)
+                take_out(graph_view, inner, include_producers=False)
+                _move(graph_view, outer, whole, inputs)
                 changed = True
                 break
             if changed:
                 break
 
 
-def fuse_reduce_unsqueeze(graph: GraphView) -> None:
+def fuse_reduce_unsqueeze(graph_view: GraphView) -> None:
     """A reduction that drops axes, and an Unsqueeze that puts them back, become one that keeps them."""
-    for node in [n for n in checked(graph, "fuse_reduce_unsqueeze").execution_order() if n.type().startswith("Reduce")]:
+    for node in [
+        n for n in checked(graph_view, "fuse_reduce_unsqueeze").execution_order() if n.type().startswith("Reduce")
+    ]:
         back, attr = only_reader(node), node.get_operator().attr
         if back is None or back.type() != "Unsqueeze" or attr.keep_dims:
             continue
         if sorted(attr.axes) == sorted(back.get_operator().attr.axes) and _nonnegative(attr.axes):
             attr.keep_dims = True
-            bypass(graph, back)
+            bypass(graph_view, back)
 
 
-def convert_reduce_mean_global_average_pooling(graph: GraphView) -> None:
+def convert_reduce_mean_global_average_pooling(graph_view: GraphView) -> None:
     """A ReduceMean over all axes of an image becomes a GlobalAveragePooling, <name>_converted_to_gav."""
-    for node in nodes_of(checked(graph, "convert_reduce_mean_global_average_pooling"), "ReduceMean"):
+    for node in nodes_of(checked(graph_view, "convert_reduce_mean_global_average_pooling"), "ReduceMean"):
         attr = node.get_operator().attr
         axes = sorted(attr.axes)
         if attr.keep_dims and len(axes) >= 1 and axes == list(range(2, 2 + len(axes))):
             pool = Node(make_operator("GlobalAveragePooling"), f"{node.name()}_converted_to_gav")
-            put_in_place(graph, node, pool, [node.sources[0]])
+            put_in_place(graph_view, node, pool, [node.sources[0]])
 
 
-def fuse_convolution(graph: GraphView) -> None:
+def fuse_convolution(graph_view: GraphView) -> None:
     """A convolution of 1x1 and the unpadded one that alone reads it become one, under the first's name."""
-    for first in nodes_of(checked(graph, "fuse_convolution"), "Conv2D"):
+    for first in nodes_of(checked(graph_view, "fuse_convolution"), "Conv2D"):
         second = only_reader(first)
         if second is None or second.type() != "Conv2D" or second.sources[0] != Port(first, 0):
             continue
@@ -271,9 +273,9 @@ def fuse_convolution(graph: GraphView) -> None:
             if first.sources[2] is None:
                 made = constant(np.zeros(len(weight), w1.dtype), f"{first.name()}_b", first, trained=True)
                 made.add_child(first, 0, 2)
-                graph.add(made)
+                graph_view.add(made)
             write(first, 2, np.asarray(bias))
-        bypass(graph, second)
+        bypass(graph_view, second)
 
 
 def conv_to_matMul(graph: GraphView) -> int:  # noqa: N802

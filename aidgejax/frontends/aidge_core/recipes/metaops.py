@@ -14,7 +14,7 @@ from .surgery import checked, like, redirect, take_out
 
 
 def expand_metaops(
-    graph: GraphView, recursive: bool = False, name_format: str = "{0}", unique_name: bool = False
+    graph_view: GraphView, recursive: bool = False, name_format: str = "{0}", unique_name: bool = False
 ) -> None:
     """Every meta-operator becomes the nodes of its micro graph.
 
@@ -25,8 +25,8 @@ def expand_metaops(
     again = True
     while again:
         again = False
-        for node in list(checked(graph, "expand_metaops").execution_order()):
-            again |= _expand(graph, node, name_format, unique_name) and recursive
+        for node in list(checked(graph_view, "expand_metaops").execution_order()):
+            again |= _expand(graph_view, node, name_format, unique_name) and recursive
 
 
 def expand_metaop(node: Node, name_format: str = "{0}", unique_name: bool = False) -> bool:
@@ -73,14 +73,14 @@ def inside_ports(inside: GraphView, members: list[Node], node: Node) -> tuple[li
 
 
 def fuse_to_metaops(
-    graph: Any, query: str, type: str = "", graph_func: Callable[[GraphView], bool] | None = None
+    graph_view: Any, query: str, type: str = "", graph_func: Callable[[GraphView], bool] | None = None
 ) -> int:
     """Every match of the query becomes one unnamed node of this type (default: the query); how many.
 
-    graph: a GraphView, or a SinglePassGraphMatching.  What feeds a matched node from outside, Producers included, feeds
-    the new node; a matched Producer is inside.  graph_func(match) may refuse a match.
+    graph_view: a GraphView, or a SinglePassGraphMatching.  What feeds a matched node from outside, Producers included,
+    feeds the new node; a matched Producer is inside.  graph_func(match) may refuse a match.
     """
-    matching = graph if isinstance(graph, SinglePassGraphMatching) else SinglePassGraphMatching(graph)
+    matching = graph_view if isinstance(graph_view, SinglePassGraphMatching) else SinglePassGraphMatching(graph_view)
     count = 0
     for match in matching.match(query, disjoint=True):
         if graph_func is None or graph_func(match.graph):

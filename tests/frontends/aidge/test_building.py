@@ -1,0 +1,126 @@
+"""Building in chains, running what leads to a Connector, layouts by name, pictures from files, transformed items."""
+
+import gzip
+
+import numpy as np
+import pytest
+
+from aidgejax.frontends import aidge_backend_opencv as opencv
+from aidgejax.frontends import aidge_core as ac
+from aidgejax.frontends.aidge_core.errors import GraphViewError, MissingAttribute, ProviderError, TensorError
+
+X = np.array([[-1.0, 2.0, -3.0]], np.float32)
+
+
+def test_chains_push_and_append():
+    g = ac.GraphView()
+    first, last = ac.ReLU(name="a"), ac.Neg(name="b")
+    assert g.push(first).append(last) is g and len(g) == 2
+    assert first.to(last) is last
+    third = ac.Neg(name="c")
+    assert g.link(third) is third and g.get_ordered_outputs()[0].node is third
+    g.set_backend("cpu")
+    np.testing.assert_array_equal(np.array(ac.SequentialScheduler(g).forward(data=[X])[0]), np.maximum(X, 0))
+
+
+def test_a_node_and_a_connector_run_alone():
+    node = ac.ReLU()
+    node.get_operator().set_backend("cpu")
+    np.testing.assert_array_equal(np.array(node.forward(ac.Tensor(X))[0]), np.maximum(X, 0))
+    with_both = ac.Add()(ac.ReLU()(ac.Connector()), ac.Neg()(ac.Connector()))
+    found = with_both.forward([ac.Tensor(X), ac.Tensor(X)])[0]
+    np.testing.assert_array_equal(np.array(found), np.maximum(X, 0) - X)
+    with pytest.raises(RuntimeError, match="empty Connector"):
+        ac.Connector().forward([])
+
+
+def test_a_query_written_for_a_graph_finds_it():
+    model = ac.residual([ac.FC(3, 3, name="fc"), ac.ReLU(name="r"), ac.Add(name="sum")])
+    finder = ac.SinglePassGraphMatching(model)
+    found = finder.match(finder.build_query_from(model))
+    assert len(found) == 1 and found[0].graph.get_nodes() == model.get_nodes()
+    parts = ac.GraphView().push(ac.ReLU(name="p")).push(ac.ReLU(name="q"))
+    with pytest.raises(RuntimeError, match="several parts"):
+        finder.build_query_from(parts)
+
+
+def test_outputs_in_another_order_and_written_to_files(tmp_path):
+    model = ac.sequential([ac.ReLU(name="r"), ac.MaxPooling2D([2, 2], name="pool")])
+    model.set_backend("cpu")
+    model.add_ordered_outputs([(model.get_node("r"), 0)], 0)
+    model.filter_secondary_outputs()
+    assert [p.node.name() for p in model.get_ordered_outputs()] == ["r", "pool"]
+    ac.SequentialScheduler(model).forward(data=[np.arange(4, dtype=np.float32).reshape(1, 1, 2, 2)])
+    model.log_outputs(str(tmp_path))
+    assert np.loadtxt(tmp_path / "1_MaxPooling2D_pool" / "output_0.log") == 3
+    twins = model.clone_shared_operators()
+    assert twins.get_node("r").get_operator() is model.get_node("r").get_operator()
+
+
+def test_axes_by_the_name_of_the_layout():
+    t = ac.Tensor(np.zeros((2, 3, 4, 5), np.float32))
+    with pytest.raises(TensorError, match="set_data_format"):
+        t.get_channel_dim_idx()
+    t.set_data_format(ac.dformat.nhwc)
+    assert (t.get_batch_dim_size(), t.get_height_dim_size(), t.get_channel_dim_idx()) == (2, 3, 3)
+    order = ac.get_permutation_mapping(ac.dformat.nchw, ac.dformat.nhwc)
+    assert ac.get_transposed_data_format(ac.dformat.nchw, order) is ac.dformat.nhwc
+    turned = ac.Tensor()
+    turned.cpy_transpose(t, [0, 3, 1, 2])
+    assert turned.dims == [2, 5, 3, 4]
+    assert ac.Tensor(np.array([1.5, 2])).to_cstring() == "{1.5, 2}"
+    assert ac.Tensor(X).ref_from(ac.Tensor(), "cpu").backend == "cpu"
+
+
+def test_what_is_not_there_says_what_to_use():
+    with pytest.raises(MissingAttribute, match="XLA plans the memory"):
+        ac.SequentialScheduler(ac.sequential([ac.ReLU()])).generate_memory()
+    assert not hasattr(ac.Tensor(), "impl") and not hasattr(ac.ReLU().get_operator(), "get_required_memory")
+
+
+def idx(array):
+    sizes = b"".join(n.to_bytes(4, "big") for n in array.shape)
+    return bytes([0, 0, 8, array.ndim]) + sizes + array.astype("u1").tobytes()
+
+
+def test_digits_are_read_transformed_and_stacked(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (5, 28, 28))
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(images)))
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx(np.arange(5)))
+    provider = ac.DataProvider(opencv.MNIST(tmp_path, True), 2)
+    scale = ac.Producer(ac.Tensor(np.array(255, np.float32)), "scale")
+    graph = ac.sequential([ac.Cast(ac.dtype.float32, name="cast"), ac.Div(name="div")])
+    scale.add_child(graph.get_node("div"), 0, 1)
+    provider.transforms(0, graph)
+    batches = list(provider)
+    assert [b[0].dims for b in batches] == [[2, 1, 28, 28]] * 2 + [[1, 1, 28, 28]]
+    np.testing.assert_allclose(np.concatenate([np.array(b[0])[:, 0] for b in batches]), images / 255, rtol=1e-6)
+    assert np.concatenate([np.array(b[1]) for b in batches]).ravel().tolist() == [0, 1, 2, 3, 4]
+    assert provider.dformat(0) == [ac.dformat.default]
+    with pytest.raises(ProviderError, match="t10k-images"):
+        opencv.MNIST(tmp_path, False)
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx(np.arange(5))[:-1])
+    with pytest.raises(ProviderError, match="holds 4 bytes"):
+        opencv.MNIST(tmp_path, True)
+    with pytest.raises(ProviderError, match="2 outputs|one tensor"):
+        provider.transforms(0, ac.parallel([ac.ReLU(), ac.Neg()]))
+
+
+def test_pictures_in_colour(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0, 256, (3, 2 + 3072)).astype("u1")
+    (tmp_path / "test.bin").write_bytes(rows.tobytes())
+    (tmp_path / "test_batch.bin").write_bytes(rows[:, 1:].tobytes())
+    for kind in (opencv.CIFAR100, opencv.CIFAR10):
+        data = kind(tmp_path, train=False)
+        image, label = data.get_item(1)
+        assert data.len() == 3 and label[0] == rows[1, 1]
+        np.testing.assert_array_equal(np.array(image), rows[1, 2:].reshape(3, 32, 32))
+    (tmp_path / "test.bin").write_bytes(rows.tobytes()[:-5])
+    with pytest.raises(ProviderError, match="no multiple"):
+        opencv.CIFAR100(tmp_path, train=False)
+
+
+def test_a_graph_without_an_output_is_not_linked():
+    with pytest.raises(GraphViewError, match="0 outputs"):
+        ac.GraphView().to(ac.ReLU())

@@ -5,7 +5,8 @@
     drifted = model.apply_drift_noise(programmed, coefficients, t, key=key)        # t in seconds; may be traced
 
 A kind of model says what becomes of conductances in uS when the standard normal draws z are given: `programmed`,
-`coefficients`, `drifted`.  These are pure functions; the methods of aihwkit's names draw z from `key`.  Without a key
+`coefficients`, `drifted`; or it overrides the methods of aihwkit's names, which then hold, on tiles too.
+These are pure functions; the methods of aihwkit's names draw z from `key`.  Without a key
 they draw from NumPy's global generator, or for tensors from their library's, so that its seed holds.
 The noise acts as in aihwkit: weights become conductances, and the noisy conductances weights again; drift converts
 those once more, with a scale of their own.
@@ -113,8 +114,8 @@ class BaseNoiseModel:
         targets, params = self.g_converter.to_conductances(w)
         read = []
         for g in targets:
-            now, nu = self.programmed(g, draw(g.shape, g.dtype)), self.coefficients(g, draw(g.shape, g.dtype))
-            read.append(self.drifted(now, nu, t_inference, draw((self.normals_of_drift, *g.shape), g.dtype)))
+            now, nu = self._programmed(g, draw), self._coefficients(g, draw)
+            read.append(self._drifted(now, nu, t_inference, draw))
         return like(self.g_converter.to_weights(read, params), weights)
 
     # ---- weights, with a source of draws ------------------------------------------------------------------
@@ -123,18 +124,37 @@ class BaseNoiseModel:
         targets, params = self.g_converter.to_conductances(w)
         found, nus = [], []
         for g in targets:
-            found.append(self.programmed(g, draw(g.shape, g.dtype)))
-            nus.append(self.coefficients(g, draw(g.shape, g.dtype) if self.draws_coefficients else None))
+            found.append(self._programmed(g, draw))
+            nus.append(self._coefficients(g, draw))
         return self.g_converter.to_weights(found, params), nus
 
     def drift_weights(self, w: Any, nus: Sequence[Any], t: Any, draw: Draw) -> Any:
         # Noise on the device that was to be off is part of the weight's sign by now; aihwkit converts likewise.
         held, params = self.g_converter.to_conductances(w)
-        read = [
-            self.drifted(g, nu, t, draw((self.normals_of_drift, *g.shape), g.dtype))
-            for g, nu in zip(held, nus, strict=True)
-        ]
+        read = [self._drifted(g, nu, t, draw) for g, nu in zip(held, nus, strict=True)]
         return self.g_converter.to_weights(read, params)
+
+    # A class of a script's own overrides the methods of aihwkit's names; then they say what happens.
+
+    def overrides(self, name: str) -> bool:
+        """Whether the class has a method of its own in the place of this one."""
+        return getattr(type(self), name) is not getattr(BaseNoiseModel, name)
+
+    def _programmed(self, g: Any, draw: Draw) -> Any:
+        if self.overrides("apply_programming_noise_to_conductance"):
+            return as_array(self.apply_programming_noise_to_conductance(g))
+        return self.programmed(g, draw(g.shape, g.dtype))
+
+    def _coefficients(self, g: Any, draw: Draw) -> Any:
+        if self.overrides("generate_drift_coefficients"):
+            found = self.generate_drift_coefficients(g)
+            return None if found is None else as_array(found)
+        return self.coefficients(g, draw(g.shape, g.dtype) if self.draws_coefficients else None)
+
+    def _drifted(self, g: Any, nu: Any, t: Any, draw: Draw) -> Any:
+        if self.overrides("apply_drift_noise_to_conductance"):
+            return as_array(self.apply_drift_noise_to_conductance(g, nu, t))
+        return self.drifted(g, nu, t, draw((self.normals_of_drift, *g.shape), g.dtype))
 
 
 def polynomial(coefficients: Sequence[float], x: Any) -> Any:

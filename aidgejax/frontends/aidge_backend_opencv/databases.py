@@ -80,7 +80,9 @@ class MNIST(_Pictures):
 
 
 class _Cifar(_Pictures):
-    labels, files_train, files_test = 1, ("data_batch_1.bin",), ("test_batch.bin",)
+    labels = 1
+    files_train: tuple[str, ...] = ("data_batch_1.bin",)
+    files_test: tuple[str, ...] = ("test_batch.bin",)
 
     def __init__(self, data_path: Any, train: bool = True, load_data_in_memory: bool = False) -> None:
         folder = Path(data_path)
@@ -105,4 +107,6 @@ class CIFAR10(_Cifar):
 class CIFAR100(_Cifar):
     """CIFAR100(folder, train): the binary version; labels are the fine ones."""
 
-    labels, files_train, files_test = 2, ("train.bin",), ("test.bin",)
+    labels = 2
+    files_train = ("train.bin",)
+    files_test = ("test.bin",)

@@ -235,3 +235,18 @@ def test_a_tile_without_a_noise_model(kind, error):
     else:
         with pytest.raises(error, match="noise_model"):
             getattr(layer, kind)()
+
+
+class Halved(inference.BaseNoiseModel):
+    """A script's own model, in the names of the original."""
+
+    def apply_programming_noise_to_conductance(self, g_target):
+        return 0.5 * g_target
+
+
+def test_a_model_of_a_scripts_own_is_not_ignored():
+    w = np.array([[1.0, -2.0], [0.5, 0.0]], np.float32)
+    programmed, nus = Halved().apply_programming_noise(w)
+    np.testing.assert_allclose(programmed, w / 2, rtol=1e-6)
+    np.testing.assert_allclose(Halved().apply_drift_noise(programmed, nus, 100.0), w / 2, rtol=1e-6)
+    np.testing.assert_allclose(Halved().apply_noise(w, 100.0), w / 2, rtol=1e-6)

@@ -12,6 +12,7 @@ import numpy as np
 from .....analog import Settings, drift_tile, program_tile
 from .....analog.errors import ConfigError, NotProgrammable
 from ._bridge import tensor_of
+from ._custom_noise import on_tensors, settings_on_tensors
 from ._holder import STATE, Holder, context_of
 from ._module import Module, in_torch
 
@@ -66,7 +67,8 @@ class TileModule(Holder):
         old = self.device
         reference = self._weights() if old is None or self._changed() or not from_reference else old["reference"]
         values = self.extra.get("out_noise_values")
-        self.device = program_tile(model, self.settings, reference, self._key(), values) | {"model": model}
+        model, settings = on_tensors(model), settings_on_tensors(self.settings)
+        self.device = program_tile(model, settings, reference, self._key(), values) | {"model": model}
         self._put_weights(self.device["weight"])
 
     def drift_weights(self, t_inference: float = 0.0) -> None:
@@ -79,7 +81,8 @@ class TileModule(Holder):
         if device is None:
             raise ConfigError("the tile is not programmed")
         values = self.extra.get("out_noise_values")
-        weight, alpha = drift_tile(device["model"], self.settings, device, t_inference, self._key(), values)
+        settings = settings_on_tensors(self.settings)
+        weight, alpha = drift_tile(device["model"], settings, device, t_inference, self._key(), values)
         self._put_weights(weight)
         if alpha is not None and "alpha" in self.names:
             self.write("alpha", alpha)
@@ -114,7 +117,7 @@ class TileModule(Holder):
             }
             held["written"] = np.array(held["written"])
             held["coefficients"] = [jnp.asarray(np.array(v)) for v in found["device"]["coefficients"]]
-            self.device = held | {"model": self.settings.noise_model}
+            self.device = held | {"model": on_tensors(self.settings.noise_model)}
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)  # type: ignore[misc]  # torch.nn.Module has it

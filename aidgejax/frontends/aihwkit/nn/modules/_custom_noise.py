@@ -1,0 +1,75 @@
+"""Noise models and drift compensations that a script derived in torch's terms: they see tensors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from .....analog import Settings
+from .....analog.compensation import BaseDriftCompensation
+from .....analog.conductance import as_array
+from .....analog.noise_model import BaseNoiseModel
+from ._bridge import tensor_of
+from ._module import in_torch
+
+NAMES = (
+    "apply_programming_noise_to_conductance",
+    "generate_drift_coefficients",
+    "apply_drift_noise_to_conductance",
+)
+OURS = "aidgejax."
+
+
+class OnTensors(BaseNoiseModel):
+    """A noise model whose methods of aihwkit's names are called with tensors."""
+
+    def __init__(self, model: BaseNoiseModel) -> None:
+        super().__init__(model.g_converter)
+        self.model = model
+        self.normals_of_drift, self.draws_coefficients = model.normals_of_drift, model.draws_coefficients
+
+    def overrides(self, name: str) -> bool:
+        return self.model.overrides(name)
+
+    def programmed(self, g: Any, z: Any) -> Any:
+        return self.model.programmed(g, z)
+
+    def coefficients(self, g: Any, z: Any) -> Any:
+        return self.model.coefficients(g, z)
+
+    def drifted(self, g: Any, nu: Any, t: Any, z: Any) -> Any:
+        return self.model.drifted(g, nu, t, z)
+
+    def apply_programming_noise_to_conductance(self, g_target: Any, key: Any = None) -> Any:
+        return self.model.apply_programming_noise_to_conductance(tensor_of(g_target))
+
+    def generate_drift_coefficients(self, g_target: Any, key: Any = None) -> Any:
+        return self.model.generate_drift_coefficients(tensor_of(g_target))
+
+    def apply_drift_noise_to_conductance(self, g_prog: Any, nu_drift: Any, t_inference: Any, key: Any = None) -> Any:
+        nu = None if nu_drift is None else tensor_of(nu_drift)
+        return self.model.apply_drift_noise_to_conductance(tensor_of(g_prog), nu, t_inference)
+
+
+class CompensationOnTensors(BaseDriftCompensation):
+    """A compensation whose readout is called with a tensor."""
+
+    def __init__(self, compensation: BaseDriftCompensation) -> None:
+        self.compensation = compensation
+        self.exact, self.by_output = compensation.exact, compensation.by_output
+
+    def readout(self, outputs: Any) -> Any:
+        found = as_array(self.compensation.readout(tensor_of(outputs)))
+        return found.reshape(-1)
+
+
+def on_tensors(model: Any) -> Any:
+    """The model; wrapped where a script's class overrides one of aihwkit's methods and torch is used."""
+    custom = isinstance(model, BaseNoiseModel) and any(model.overrides(n) for n in NAMES)
+    return OnTensors(model) if custom and in_torch() else model
+
+
+def settings_on_tensors(s: Settings) -> Settings:
+    """The settings, with a script's own drift compensation wrapped in the same way."""
+    own = s.compensation is not None and not type(s.compensation).__module__.startswith(OURS)
+    return replace(s, compensation=CompensationOnTensors(s.compensation)) if own and in_torch() else s

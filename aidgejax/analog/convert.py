@@ -56,7 +56,8 @@ def convert_to_analog(
     specific: another config for some nodes: {node name: config}, or f(name, node, rpu_config) -> config; None: digital.
     unfold: let a convolution's range and noise see its input as aihwkit does, every window of it laid out.  Slower;
         without it each element counts once, and padding not at all.  It is switched on for a layer whose noise or bound
-        management, per-sample noise or splitting looks at windows.
+        management, per-sample noise or splitting looks at windows; then each group of a convolution has tiles of its
+        own.
     Raises ConfigError naming the field, GraphError for names that do not exist or nothing to convert.
     """
     graph = infer_shapes(graph)
@@ -174,15 +175,14 @@ def write_layer(
     analog_bias = bias is not None and not s.mapping.digital_bias and not many
     by_window = s.by_row or s.io.w_noise > 0 or s.io.ir_drop > 0 or by_sample or many or analog_bias
     unfold = conv and (unfold or by_window)
-    if unfold and group > 1:
-        raise ConfigError(
-            f"node {node.name!r}: a convolution in {group} groups can be analog where noise and bound "
-            f"management are NONE, no noise is drawn by sample, and it fits one tile (forward."
-            f"noise_management, forward.bound_management, mapping.max_input_size): leave it digital with "
-            f"exclude=[{node.name!r}]"
-        )
+    if not unfold:
+        group = 1  # one product of images
     op = graph.op
-    shape = weight.shape
+    shape, xs = weight.shape, [x]
+    if group > 1:  # a tile, or several, for each group: each sees windows of its own channels
+        each = len(weight) // group
+        spans_out, many, analog_bias = spans(each, s.mapping.max_output_size), True, False
+        xs = [op.Slice(x, (k * shape[1],), ((k + 1) * shape[1],), (1,)) for k in range(group)]
     if unfold:
         geometry = {k: tuple(v) for k, v in node.attrs.items() if k in ("strides", "pads", "dilations")}
         if node.attrs.get("auto_pad", "NOTSET") != "NOTSET":
@@ -190,21 +190,33 @@ def write_layer(
                 f"node {node.name!r}: windows are laid out with explicit pads only, got auto_pad="
                 f"{node.attrs['auto_pad']!r}"
             )
-        x = op.Transpose(op.Unfold(x, kernel_shape=shape[2:], **geometry), perm=(0, 2, 1), name=f"{prefix}windows")
+        xs = [
+            op.Transpose(
+                op.Unfold(v, kernel_shape=shape[2:], **geometry),
+                perm=(0, 2, 1),
+                name=f"{prefix}group_{k}.windows" if group > 1 else f"{prefix}windows",
+            )
+            for k, v in enumerate(xs)
+        ]
         weight = weight.reshape(len(weight), -1)
     product = (
         Convolution(weight.ndim - 2, dict(node.attrs)) if conv and not unfold else Linear(3 if unfold else x.rank or 2)
     )
     parts = tuple(
-        Part(prefix + (f"tile_{i}_{j}." if many else ""), o, n)
+        Part(
+            prefix + (f"group_{k}." if group > 1 else "") + (f"tile_{i}_{j}." if many else ""),
+            slice(o.start + k * (len(weight) // group), o.stop + k * (len(weight) // group)),
+            n,
+        )
+        for k in range(group)
         for i, n in enumerate(spans_in)
         for j, o in enumerate(spans_out)
     )
     if many:
-        result = _split(graph, x, prefix, s, weight, bias, product, spans_in, spans_out, parts)
+        result = _split(graph, xs, prefix, s, weight, bias, product, spans_in, spans_out, parts)
     else:
         declare(graph, prefix, *tile_arrays(weight, bias, s, analog_bias))
-        result, _ = write_tile(graph, x, prefix, s, product, analog_bias)
+        result, _ = write_tile(graph, xs[0], prefix, s, product, analog_bias)
     if unfold:
         sizes = (y.shape or ())[2:]
         if not all(isinstance(d, int) for d in sizes):
@@ -217,7 +229,7 @@ def write_layer(
 
 def _split(
     graph: Graph,
-    x: Value,
+    xs: list[Value],
     prefix: str,
     s: Settings,
     weight: np.ndarray,
@@ -227,20 +239,24 @@ def _split(
     spans_out: list[slice],
     parts: tuple[Part, ...],
 ) -> Value:
+    """xs: what each group sees.  parts: by group, input block and output block."""
     op = graph.op
-    columns = [x] if len(spans_in) == 1 else [op.Slice(x, (n.start,), (n.stop,), (-1,)) for n in spans_in]
     tile = replace(s, act_bits=None)
-    done: dict[tuple[int, int], Value] = {}
-    for k, part in enumerate(parts):
-        i, j = divmod(k, len(spans_out))
-        declare(graph, part.prefix, *tile_arrays(weight[part.outputs, part.inputs], None, tile))
-        done[i, j], _ = write_tile(graph, columns[i], part.prefix, tile, product)
+    left = iter(parts)
     sums = []
-    for j in range(len(spans_out)):
-        total = done[0, j]
-        for i in range(1, len(spans_in)):
-            total = op.Add(total, done[i, j])
-        sums.append(total)
+    for x in xs:
+        columns = [x] if len(spans_in) == 1 else [op.Slice(x, (n.start,), (n.stop,), (-1,)) for n in spans_in]
+        totals: list[Value] = []
+        for column in columns:
+            for j in range(len(spans_out)):
+                part = next(left)
+                declare(graph, part.prefix, *tile_arrays(weight[part.outputs, part.inputs], None, tile))
+                y, _ = write_tile(graph, column, part.prefix, tile, product)
+                if j < len(totals):
+                    totals[j] = op.Add(totals[j], y)
+                else:
+                    totals.append(y)
+        sums += totals
     y = sums[0] if len(sums) == 1 else op.Concat(*sums, axis=-1)
     params, state = tile_arrays(weight, bias, s)
     mine = lambda a: {k: v for k, v in a.items() if k.startswith(("bias", "act_quant"))}

@@ -87,12 +87,10 @@ def test_an_ideal_tile_computes_what_the_digital_graph_does():
 def test_windows_laid_out_or_not():
     graph = small_cnn()
     ideal = config(**{"forward.is_perfect": True, "pre_post.input_range.enable": False})
-    made = analog.convert_to_analog(graph, ideal, unfold=True, exclude=["depthwise"])
-    assert made.count()["Unfold"] == 1
+    made = analog.convert_to_analog(graph, ideal, unfold=True)
+    assert made.count()["Unfold"] == 1 + 4  # one for each group of the depthwise convolution
     x = np.random.default_rng(0).normal(size=(5, 2, 6, 6)).astype(np.float32)
     np.testing.assert_allclose(run(made, x), run(graph, x), rtol=1e-4, atol=1e-5)
-    with pytest.raises(analog.ConfigError, match="in 4 groups"):
-        analog.convert_to_analog(graph, config(**{"forward.noise_management": "ABS_MAX"}))
 
 
 IDEAL = {"forward.is_perfect": True, "pre_post.input_range.enable": False}
@@ -137,6 +135,34 @@ def test_convolutions_of_every_rank_become_analog_and_digital_again(axes, group)
     )
     np.testing.assert_allclose(run(fine, x), want, atol=0.04)  # a step of the output: 20 * range * scale / 4096
     assert not np.allclose(run(fine, x), want, atol=1e-5)
+
+
+def one_group(graph, k):
+    """The k-th of the two groups of `convolution(2, 2)` as a graph of its own."""
+    g = Graph("half")
+    x = g.input("x", ("N", 2, 7, 6))
+    rows = slice(3 * k, 3 * k + 3)
+    held = [g.parameter(n, graph.producers[n].data[rows]) for n in ("w", "b")]
+    attrs = {n: v for n, v in graph.nodes[0].attrs.items() if n != "group"}
+    g.output(g.op.Conv(x, *held, **attrs, name="conv"))
+    return g
+
+
+def test_groups_under_noise_and_bound_management_are_tiles_of_their_own():
+    graph, x = convolution(2, 2)
+    coarse = config(
+        **{"pre_post.input_range.enable": False, "forward.noise_management": "ABS_MAX", "forward.out_bound": 1.0,
+           "forward.bound_management": "ITERATIVE", "forward.inp_res": 0.1, "forward.out_res": 0.05,
+           "mapping.max_input_size": 5}
+    )  # fmt: skip
+    made = analog.convert_to_analog(graph, coarse)
+    (layer,) = analog.layers(made)
+    assert [p.prefix for p in layer.parts[::3]] == ["conv.group_0.tile_0_0.", "conv.group_1.tile_0_0."]
+    halves = [analog.convert_to_analog(one_group(graph, k), coarse) for k in (0, 1)]
+    want = np.concatenate([run(h, x[:, 2 * k : 2 * k + 2]) for k, h in enumerate(halves)], axis=1)
+    for backend in ("jax", "numpy"):
+        np.testing.assert_allclose(aidgejax.run(made, {"x": x}, backend)[0], want, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(run(analog.to_digital(made), x), run(graph, x), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("axes, size", [(1, 5), (2, 11), (3, 11)])

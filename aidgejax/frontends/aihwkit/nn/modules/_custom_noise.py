@@ -71,5 +71,7 @@ def on_tensors(model: Any) -> Any:
 
 def settings_on_tensors(s: Settings) -> Settings:
     """The settings, with a script's own drift compensation wrapped in the same way."""
-    own = s.compensation is not None and not type(s.compensation).__module__.startswith(OURS)
-    return replace(s, compensation=CompensationOnTensors(s.compensation)) if own and in_torch() else s
+    mine = s.compensation
+    if mine is None or type(mine).__module__.startswith(OURS) or not in_torch():
+        return s
+    return replace(s, compensation=CompensationOnTensors(mine))

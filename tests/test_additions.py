@@ -51,8 +51,8 @@ for backend in aj.execution.run.BACKENDS:
     np.testing.assert_allclose(aj.run(g, [x], backend)[0], 3.375, rtol=1e-6)
 assert aj.compare(g, steps=2, optimizer="toysgd", lr=1e-3).ok
 from aidgejax.cli.main import main
-from aidgejax.cli.optimizers import rules
-assert "toysgd" in rules()
+from aidgejax.training.optimizers import rules, usual
+assert "toysgd" in rules() and isinstance(usual("toysgd"), aj.optim.Optimizer)  # what aj.train asks
 aj.onnxio.write(aj.zoo.mlp(sizes=(4, 3, 2)), None, "m.onnx")
 assert main(["compare", "m.onnx", "--optimizer", "toysgd", "--steps", "2"]) == 0
 assert main(["artifacts", "m.onnx", "--loss", "MSELoss", "--optimizer", "toysgd", "--out", "made"]) == 0

@@ -1,27 +1,14 @@
-"""The optimizers of training.optim on the command line: whatever is a function there, under its name."""
+"""The settings of an optimizer on the command line."""
 
 from __future__ import annotations
 
 import argparse
 import inspect
-from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 from ..errors import SettingError
 from ..training import optim
-
-
-@cache
-def rules() -> dict[str, Callable[..., optim.Optimizer]]:
-    """{name: function}: the public functions of training.optim that make an optimizer of settings with defaults."""
-    found: dict[str, Callable[..., optim.Optimizer]] = {}
-    for name, f in vars(optim).items():
-        if name.startswith("_") or not inspect.isfunction(f) or f.__module__ != optim.__name__:
-            continue
-        if all(p.default is not p.empty for p in inspect.signature(f).parameters.values()):
-            found[name] = f
-    return found
+from ..training.optimizers import rule_of
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -42,9 +29,7 @@ def optimizer(name: str, args: argparse.Namespace, **defaults: Any) -> optim.Opt
 
     Raises SettingError for an unknown optimizer, a setting that it does not take, or a value that it refuses.
     """
-    rule = rules().get(name.lower())
-    if rule is None:
-        raise SettingError(f"there is no optimizer {name!r}; expected one of {', '.join(sorted(rules()))}")
+    rule = rule_of(name)
     takes = inspect.signature(rule).parameters
     settings = dict(defaults)
     for option in ("momentum", "weight_decay"):

@@ -22,7 +22,7 @@ from ..graph import Graph, Node
 from ..interpreter.evaluate import Evaluator
 from ..ops import lookup
 from ..reference import optim as plain_optim
-from ..training import optim
+from ..training.optimizers import rule_of
 
 KINDS = ("forward", "gradient", "training")
 STEPS = 8  # of its own by which a tensor of 16 bits may differ: its sums are rounded in another order
@@ -268,9 +268,9 @@ def _after_steps(
     program: Program, batch: Arrays, key: Any, cotangents: Arrays, drawn: Arrays, steps: int, lr: float, optimizer: str
 ) -> list[Difference]:
     """Training on both sides, from the same parameters, on the same batch."""
-    if not hasattr(plain_optim, optimizer) or not hasattr(optim, optimizer):
-        raise SettingError(f"there is no optimizer {optimizer!r} in training.optim and reference.optim")
-    rule, plain_rule = getattr(optim, optimizer)(), getattr(plain_optim, optimizer)()
+    if not hasattr(plain_optim, optimizer):
+        raise SettingError(f"there is no optimizer {optimizer!r} in reference.optim")
+    rule, plain_rule = rule_of(optimizer)(), getattr(plain_optim, optimizer)()
 
     @jax.jit
     def jax_step(params: Arrays, buffers: Arrays, state: Any) -> tuple[Arrays, Arrays, Any]:

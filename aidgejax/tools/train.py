@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from .. import onnxio
-from ..errors import GraphError, SettingError
+from ..errors import GraphError
 from ..execution.budget import check_memory
 from ..execution.program import Program, make_program
 from ..graph import Graph
@@ -29,16 +29,9 @@ from ..training.data import Dataset, batch_order
 from ..training.evaluation import make_evaluation
 from ..training.fit import fit, fitting, fixed_batch
 from ..training.loop import TrainState
+from ..training.optimizers import usual
 from ..training.parallel import Placement, on_host
 from .task import Task, fit_task
-
-OPTIMIZERS: dict[str, Callable[[], optim.Optimizer]] = {
-    "sgd": lambda: optim.sgd(momentum=0.9),
-    "adam": optim.adam,
-    "adamw": optim.adamw,
-    "rmsprop": optim.rmsprop,
-    "adagrad": optim.adagrad,
-}
 
 
 @dataclass(frozen=True)
@@ -136,7 +129,7 @@ def train(
 
     state, history = fit(
         make_program(task.graph, training=True),
-        named_optimizer(optimizer),
+        usual(optimizer),
         lr if callable(lr) else schedule.constant(lr),
         ready,
         epochs=epochs,
@@ -191,14 +184,6 @@ def sizes_of_data(graph: Graph, rows: Dataset) -> dict[str, tuple] | None:
 def said_of_sizes(shapes: Mapping[str, tuple]) -> str:
     found = ", ".join(f"{k} is [{', '.join(map(str, s))}]" for k, s in shapes.items())
     return f"shapes: {found} as in the data, which says how often its loops run"
-
-
-def named_optimizer(optimizer: str | optim.Optimizer) -> optim.Optimizer:
-    if not isinstance(optimizer, str):
-        return optimizer
-    if optimizer not in OPTIMIZERS:
-        raise SettingError(f"no optimizer {optimizer!r}; there are {', '.join(OPTIMIZERS)}")
-    return OPTIMIZERS[optimizer]()
 
 
 def scored(

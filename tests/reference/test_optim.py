@@ -8,8 +8,8 @@ import pytest
 
 import aidgejax as aj
 from aidgejax import reference
-from aidgejax.cli.optimizers import rules
 from aidgejax.training import optim, schedule
+from aidgejax.training.optimizers import rules
 
 OPTIONS = {
     "sgd": [{}, {"momentum": 0.9, "dampening": 0.1, "weight_decay": 0.05}, {"momentum": 0.8, "nesterov": True},

@@ -14,7 +14,8 @@ from ...onnxio.artifacts.generate import RUNTIMES, write_artifacts
 from ...onnxio.artifacts.losses import LOSSES
 from ...onnxio.exporter.coverage import table
 from ...training import optim
-from ..optimizers import add_settings, optimizer, rules
+from ...training.optimizers import rules
+from ..optimizers import add_settings, optimizer
 
 HELP = "write training artifacts of an ONNX model, which any ONNX runtime can train"
 # ONNX Runtime's two optimizers differ from the same names elsewhere.

@@ -6,9 +6,9 @@ import argparse
 
 from ...tools.compare import compare
 from ...training.columns import columns_for, load_columns
+from ...training.optimizers import rules
 from ..arguments import count, number
 from ..model_arguments import add_model_arguments, read_as_asked
-from ..optimizers import rules
 
 HELP = "the JAX backend against the NumPy backend, node by node"
 

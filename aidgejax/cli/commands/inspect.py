@@ -10,9 +10,9 @@ from ...passes.recompute import recompute
 from ...tools.inspect import inspect
 from ...tools.step_memory import StepMemory, step_memory
 from ...tools.summary import summary
+from ...training.optimizers import rules
 from ..arguments import count
 from ..model_arguments import add_model_arguments, read_as_asked, read_model
-from ..optimizers import rules
 
 HELP = "print a model, its parameter and FLOP counts"
 

@@ -13,8 +13,9 @@ from ...errors import SettingError
 from ...onnxio.step.targets import TARGETS
 from ...onnxio.step.write import ORT_LOSSES
 from ...passes.loss import LOSSES
+from ...training.optimizers import rules
 from ..arguments import count, number
-from ..optimizers import add_settings, optimizer, rules
+from ..optimizers import add_settings, optimizer
 
 HELP = "write forward, loss, gradient and optimizer of an ONNX model as one file, which any ONNX runtime can train"
 

@@ -31,12 +31,13 @@ from ...training.checkpoint import environment
 from ...training.data import batch_order
 from ...training.fit import fit, fitting
 from ...training.loop import ON_NONFINITE, TrainState, start
+from ...training.optimizers import USUAL, rules
 from .. import run_folder
 from ..arguments import count, number
 from ..compile_cache import compile_cache
 from ..data import load
 from ..model_arguments import add_model_arguments, read_model
-from ..optimizers import add_settings, rules
+from ..optimizers import add_settings
 from ..optimizers import optimizer as made_optimizer
 from ..settings import DEFAULTS, fingerprint, resolved
 from ..signals import Caught
@@ -141,8 +142,7 @@ class _Run:
         self.rate = SCHEDULES[args.schedule](args.lr, steps)
         if args.warmup:
             self.rate = schedule.warmup(self.rate, args.warmup)
-        usual = {"momentum": 0.9} if args.optimizer == "sgd" else {}
-        self.optimizer = made_optimizer(args.optimizer, args, **usual)
+        self.optimizer = made_optimizer(args.optimizer, args, **USUAL.get(args.optimizer, {}))
         if args.clip_value:
             self.optimizer = optim.clipped_by_value(self.optimizer, args.clip_value)
         if args.clip_norm:

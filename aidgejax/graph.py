@@ -17,7 +17,7 @@ names and keep ONNX's meaning (images are NCHW); what each computes is written i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -77,6 +77,10 @@ class Node:
     attrs: dict[str, Any] = field(default_factory=dict)
     name: str = ""
     domain: str = ""
+
+    def replace(self, **fields: Any) -> Node:
+        """The same node with these fields changed."""
+        return replace(self, **fields)
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -271,6 +275,12 @@ class Graph:
         twin.values, twin.metadata, twin.source = dict(self.values), dict(self.metadata), self.source
         twin._fresh = Counter(self._fresh)
         return twin
+
+    def map_nodes(self, change: Callable[[Node], Node | None]) -> Graph:
+        """The same graph with change(node) in the place of every node; None leaves it out."""
+        changed = self.copy()
+        changed.nodes = [new for n in self.nodes if (new := change(n)) is not None]
+        return changed
 
     def with_params(self, params: dict[str, Any], buffers: dict[str, Any] | None = None) -> Graph:
         """The same graph holding these arrays, e.g. the trained ones.  Unknown names and other shapes are refused."""

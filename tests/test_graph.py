@@ -86,3 +86,13 @@ def test_prune_drops_what_no_output_needs():
 def test_readers_and_writers():
     g = small()
     assert [n.name for n in g.readers()["Add"]] == ["act"] and g.writer()["act"].op == "Relu"
+
+
+def test_nodes_are_changed_by_field_and_by_graph():
+    g = Graph("g")
+    g.output(g.op.Relu(g.op.Neg(g.input("x", (2,)), name="a"), name="b"))
+    tanh = g.nodes[1].replace(op="Tanh")
+    assert (tanh.op, tanh.inputs, tanh.outputs, tanh.name) == ("Tanh", g.nodes[1].inputs, g.nodes[1].outputs, "b")
+    changed = g.map_nodes(lambda n: tanh if n.op == "Relu" else n)
+    assert [n.op for n in changed.nodes] == ["Neg", "Tanh"] and [n.op for n in g.nodes] == ["Neg", "Relu"]
+    assert [n.op for n in g.map_nodes(lambda n: n if n.op == "Neg" else None).nodes] == ["Neg"]

@@ -10,7 +10,6 @@ as batches come.  Then each tile's range is set.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -163,7 +162,7 @@ def _ideal(node: Node, tiles: tuple[str, ...], clipping: tuple[str, ...]) -> Nod
         return node
     passed_on = {"RoundTo": 0, "InputRange": 0, "Clip": 0, "Where": 2}
     if node.op in passed_on or node.name.endswith(".out_scale"):
-        return replace(node, op="Identity", inputs=(node.inputs[passed_on.get(node.op, 0)],), attrs={})
+        return node.replace(op="Identity", inputs=(node.inputs[passed_on.get(node.op, 0)],), attrs={})
     if node.op in ("GaussianNoise", "RandomUniformLike"):
-        return replace(node, op="ZerosLike", attrs={})
+        return node.replace(op="ZerosLike", attrs={})
     return node

@@ -348,7 +348,7 @@ def to_digital(graph: Graph, params: Arrays | None = None, buffers: Arrays | Non
         attrs = {k: v for k, v in node.attrs.items() if k != "beta"}
         if bias is not None:
             inputs.append(twin.parameter(node.inputs[2], bias).name)
-        digital = Node(node.op, tuple(inputs), node.outputs, attrs, node.name, node.domain)
+        digital = node.replace(inputs=tuple(inputs), attrs=attrs)
         # It stands where the tile's last node stood; what led there is not read by any node now, and pruned.
         twin.nodes = [digital if node.outputs[0] in n.outputs else n for n in twin.nodes]
     for key in ("analog", KEY):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from ..graph import Graph, Node, Value
@@ -15,13 +14,17 @@ def renamed(node: Node, names: Mapping[str, str]) -> Node:
     def new(i: Any) -> Any:
         return names.get(i, i) if isinstance(i, str) else i
 
-    return replace(node, inputs=tuple(map(new, node.inputs)), outputs=tuple(map(new, node.outputs)))
+    return node.replace(inputs=tuple(map(new, node.inputs)), outputs=tuple(map(new, node.outputs)))
+
+
+def passed_on(node: Node) -> Node:
+    """An Identity of its first input in the place of a node."""
+    return node.replace(op="Identity", inputs=node.inputs[:1], attrs={}, domain="")
 
 
 def with_renamed_tensors(graph: Graph, names: Mapping[str, str]) -> Graph:
     """The graph with node outputs called `names[t]` instead of t: in the nodes, in the outputs, in what is known."""
-    twin = graph.copy()
-    twin.nodes = [renamed(n, names) for n in graph.nodes]
+    twin = graph.map_nodes(lambda n: renamed(n, names))
     twin.values = {names.get(k, k): Value(names.get(k, k), v.shape, v.dtype) for k, v in graph.values.items()}
     twin.outputs = [names.get(o, o) for o in graph.outputs]
     return twin
@@ -44,5 +47,5 @@ def inline(graph: Graph, other: Graph, given: Mapping[str, str]) -> dict[str, st
             k += 1
             name = f"{node.name}_{k}"
         taken.add(name)
-        graph.nodes.append(replace(renamed(node, names), name=name))
+        graph.nodes.append(renamed(node, names).replace(name=name))
     return names

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import replace
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -78,7 +77,7 @@ def float_weights(graph: Graph, names: Iterable[str] = ("*",)) -> Graph:
             twin.values[levels] = Value(levels, None, None)
             twin.producers[q.name] = Producer(q.name, w, "parameter", "is rounded to its grid")
             made[q.name] = note | {"levels": levels}
-        twin.nodes.append(replace(node, inputs=(made[q.name]["levels"], *node.inputs[1:])))
+        twin.nodes.append(node.replace(inputs=(made[q.name]["levels"], *node.inputs[1:])))
     if not found:
         raise GraphError(
             f"graph {graph.name!r} has no integers behind DequantizeLinear that are called "
@@ -116,7 +115,7 @@ def integer_weights(graph: Graph) -> Graph:
         twin.nodes.insert(0, Node("DequantizeLinear", inputs, (name,), attrs, note["node"]))
         twin.values[name] = Value(name, tuple(q.shape), scale.dtype.name)
     twin.nodes = [
-        replace(n, inputs=tuple(back.get(i, i) if isinstance(i, str) else i for i in n.inputs))
+        n.replace(inputs=tuple(back.get(i, i) if isinstance(i, str) else i for i in n.inputs))
         for n in twin.nodes
         if not (n.op == "QuantizeLinear" and n.outputs[0] in back)
     ]
@@ -129,7 +128,7 @@ def _with_scale(graph: Graph, twin: Graph, node: Node) -> Node:
     if not isinstance(scale, str) or scale in graph.producers or (v := constant_value(graph, scale)) is None:
         return node
     kept = twin.constant(twin.fresh(f"{node.inputs[0]}.scale"), v)
-    return replace(node, inputs=(node.inputs[0], kept.name, *node.inputs[2:]))
+    return node.replace(inputs=(node.inputs[0], kept.name, *node.inputs[2:]))
 
 
 def _constant(graph: Graph, node: Node, k: int) -> np.ndarray | None:

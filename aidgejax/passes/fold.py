@@ -236,7 +236,7 @@ class _Folder:
             shapes = [self._shape(t) if isinstance(t, str) else () for t in tried]
             if None not in shapes and np.broadcast_shapes(*[s for s in shapes if s is not None]) == out:
                 inputs = tried
-        return replace(node, inputs=tuple(inputs))
+        return node.replace(inputs=tuple(inputs))
 
     # ---- the whole --------------------------------------------------------------------------------------
 

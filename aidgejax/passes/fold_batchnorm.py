@@ -94,8 +94,7 @@ def _fold(graph: Graph, layer: Node, norm: Node) -> None:
     role = graph.producers[norm.inputs[2]].role if old is None else graph.producers[old].role
     graph.producers[layer.inputs[1]] = replace(producer, data=weight.astype(producer.data.dtype))
     graph.producers[name] = Producer(name, bias.astype(producer.data.dtype), role)
-    folded = replace(
-        layer,
+    folded = layer.replace(
         op="Gemm" if layer.op == "MatMul" else layer.op,
         inputs=(layer.inputs[0], layer.inputs[1], name),
         outputs=norm.outputs[:1],

@@ -17,6 +17,7 @@ from ..errors import GraphError, NoGradientRule
 from ..graph import Builder, Graph, Node, Value
 from ..interpreter.constant_folding import compile_time_values
 from ..ops import Operator, check_known, lookup
+from .edit import renamed
 
 
 def grad_name(name: str) -> str:
@@ -195,11 +196,7 @@ def _name_outputs(result: Graph, wrt: list[str], totals: dict[str, Value]) -> No
             (totals[w],) = result.add("Identity", [inside], names=[wanted])
         else:
             final[inside] = grad_name(w)
-    rename = lambda i: final.get(i, i) if isinstance(i, str) else i
-    result.nodes = [
-        Node(n.op, tuple(map(rename, n.inputs)), tuple(map(rename, n.outputs)), n.attrs, n.name, n.domain)
-        for n in result.nodes
-    ]
-    result.values = {rename(k): Value(rename(k), v.shape, v.dtype) for k, v in result.values.items()}
+    result.nodes = [renamed(n, final) for n in result.nodes]
+    result.values = {final.get(k, k): Value(final.get(k, k), v.shape, v.dtype) for k, v in result.values.items()}
     for w in wrt:
         result.output(final.get(totals[w].name, totals[w].name))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -46,7 +45,7 @@ def lora(
         (y,) = node.output_names
         kept = twin.fresh(f"{y}.without_adapter")
         twin.values[kept] = graph.value(y)
-        twin.nodes.append(replace(node, outputs=(kept,)))
+        twin.nodes.append(node.replace(outputs=(kept,)))
         if not twin.has(A.format(name)):
             twin.parameter(A.format(name), (rng.normal(size=(rows, rank)) / np.sqrt(rows)).astype(np.float32))
             twin.parameter(B.format(name), np.zeros((rank, columns), np.float32))
@@ -83,7 +82,7 @@ def merge_lora(graph: Graph) -> Graph:
             twin.producers[name].data = merged.astype(matrix.dtype)
             gone = {low.name, high.name, scale.name, last.name}
             twin.nodes = [
-                replace(n, outputs=last.outputs) if n.name == kept.name else n for n in twin.nodes if n.name not in gone
+                n.replace(outputs=last.outputs) if n.name == kept.name else n for n in twin.nodes if n.name not in gone
             ]
             for o in (low, high, scale, kept):
                 twin.values.pop(o.output_names[0], None)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ..errors import GraphError
 from ..graph import Graph, Node, Value
 from ..interpreter.evaluate import Arrays
@@ -31,7 +29,7 @@ def normalized(graph: Graph, training: bool | None = None) -> Graph:
                 name = twin.fresh(f"{node.name}.{k}")
                 twin.values[name] = Value(name, None, None)
                 outputs[k] = name
-        nodes.append(Node(node.op, node.inputs, tuple(outputs), node.attrs, node.name, node.domain))
+        nodes.append(node.replace(outputs=tuple(outputs)))
     twin.nodes = nodes
     return twin
 
@@ -55,7 +53,7 @@ def with_momentum(graph: Graph, momentum: float) -> Graph:
     twin = graph.copy()
     for k, n in enumerate(graph.nodes):
         if not is_control_flow(n) and "momentum" in lookup(n.op).attributes:
-            twin.nodes[k] = replace(n, attrs={**n.attrs, "momentum": momentum})
+            twin.nodes[k] = n.replace(attrs={**n.attrs, "momentum": momentum})
     return twin
 
 
@@ -77,14 +75,12 @@ def _in_mode(graph: Graph, operator: Operator, node: Node, training: bool) -> No
     """Frozen statistics, see freeze.py, keep their node in inference."""
     if "training_mode" in operator.attributes:
         training = training and not any(node.inputs[k] in graph.constants for k in operator.updates)
-        return Node(
-            node.op, node.inputs, node.outputs, {**node.attrs, "training_mode": int(training)}, node.name, node.domain
-        )
+        return node.replace(attrs={**node.attrs, "training_mode": int(training)})
     if "training_mode" in operator.inputs:
         at = operator.inputs.index("training_mode")
         inputs = list(operator.pad_inputs(node.inputs))
         inputs[at] = training
-        return Node(node.op, tuple(inputs), node.outputs, node.attrs, node.name, node.domain)
+        return node.replace(inputs=tuple(inputs))
     return node
 
 

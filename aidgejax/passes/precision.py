@@ -117,7 +117,7 @@ class _Caster:
             self._in(i, target) if isinstance(i, str) and name not in operator.static and i not in self.fixed else i
             for i, name in zip(node.inputs, named, strict=False)
         ]
-        return replace(node, inputs=tuple(inputs))
+        return node.replace(inputs=tuple(inputs))
 
     def _in(self, name: str, target: str) -> str:
         """This tensor in the dtype `target`, by a Cast that all its readers share."""

@@ -102,5 +102,5 @@ def _named(nodes: list[Node], node: Node, node_names: set[str]) -> list[Node]:
             while name in node_names:
                 k, name = k + 1, f"{n.name}_{k + 1}"
             node_names.add(name)
-        result.append(Node(n.op, n.inputs, n.outputs, n.attrs, name, n.domain))
+        result.append(n.replace(name=name))
     return result

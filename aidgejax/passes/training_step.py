@@ -260,7 +260,7 @@ def _with_mean(graph: Graph, loss: str) -> Graph:
         return graph
     twin = graph.copy()
     inside = twin.fresh(f"{loss}.each")
-    twin.nodes = [replace(n, outputs=tuple(inside if o == loss else o for o in n.outputs)) for n in graph.nodes]
+    twin.nodes = [n.replace(outputs=tuple(inside if o == loss else o for o in n.outputs)) for n in graph.nodes]
     twin.values[inside] = Value(inside, value.shape, value.dtype)
     twin.values.pop(loss, None)
     twin.add("ReduceMean", [inside], {"keepdims": 0}, names=[loss])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 from ..dtypes import DTYPES, ONNX_CODES, ONNX_NAMES
@@ -63,7 +62,7 @@ def narrowed(graph: Graph) -> Graph:
 
 
 def _with(node: Node, attrs: dict[str, Any]) -> Node:
-    return replace(node, attrs={**node.attrs, **attrs})
+    return node.replace(attrs={**node.attrs, **attrs})
 
 
 def _without_types(graph: Graph) -> Graph:

@@ -17,6 +17,7 @@ import numpy as np
 from ..errors import GraphError, SettingError
 from ..execution.program import make_program
 from ..graph import Graph, Node
+from ..passes.edit import passed_on
 from . import histogram
 from .batches import Batches, each_batch
 from .convert import layers
@@ -77,9 +78,8 @@ def activation_quantizers(graph: Graph) -> list[Node]:
 
 def bypassed(graph: Graph, quantizers: list[Node]) -> Graph:
     """The graph with these quantizers left out."""
-    twin = graph.copy()
     skip = {n.name for n in quantizers}
-    twin.nodes = [Node("Identity", n.inputs[:1], n.outputs, {}, n.name) if n.name in skip else n for n in graph.nodes]
+    twin = graph.map_nodes(lambda n: passed_on(n) if n.name in skip else n)
     twin.metadata = {}
     return twin
 

@@ -262,7 +262,7 @@ def _aidge(graph: Graph) -> Graph:
         if zero is not None and zero.data.dtype.kind == "u" and not zero.data.any():
             instead[node.output_names[0]] = node.inputs[0]
     twin.nodes = [
-        replace(n, inputs=tuple(instead.get(i, i) if isinstance(i, str) else i for i in n.inputs))
+        n.replace(inputs=tuple(instead.get(i, i) if isinstance(i, str) else i for i in n.inputs))
         for n in graph.nodes
         if n.output_names[0] not in instead
     ]

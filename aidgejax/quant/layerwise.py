@@ -7,7 +7,6 @@ other levels, and end to end the count says how deep the network is rather than 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from ..graph import Graph, Value
 from ..interpreter.shape_inference import infer_shapes
@@ -21,7 +20,7 @@ def apart(graph: Graph, tensors: Iterable[str]) -> tuple[Graph, dict[str, str]]:
     given = {t for t in tensors if t not in graph.inputs and t not in graph.producers}
     twin = graph.copy()
     computed = {t: twin.fresh(f"{t}.computed") for t in sorted(given)}
-    twin.nodes = [replace(n, outputs=tuple(computed.get(o, o) if o else o for o in n.outputs)) for n in graph.nodes]
+    twin.nodes = [n.replace(outputs=tuple(computed.get(o, o) if o else o for o in n.outputs)) for n in graph.nodes]
     for t, name in computed.items():
         value = graph.value(t)
         shape = (graph.inputs[next(iter(graph.inputs))].shape or (None,))[:1] + (value.shape or ())[1:]

@@ -12,6 +12,7 @@ from ..errors import GraphError
 from ..execution.program import make_program
 from ..graph import Graph, Node
 from ..interpreter.shape_inference import infer_shapes
+from ..passes.edit import passed_on
 from ..training.data import Dataset
 from .batches import Batches, each_batch
 from .calibrate import bypassed
@@ -56,8 +57,7 @@ def _bias_of(graph: Graph, layer: Layer) -> str | None:
 def _floating(graph: Graph) -> Graph:
     """The graph with no quantizer at all."""
     twin = bypassed(graph, [n for n in graph.nodes if n.op == "FakeQuantize"])
-    twin.nodes = [Node("Identity", n.inputs[:1], n.outputs, {}, n.name) if n.op == "RoundTo" else n for n in twin.nodes]
-    return twin
+    return twin.map_nodes(lambda n: passed_on(n) if n.op == "RoundTo" else n)
 
 
 def _runner(graph: Graph, tensors: list[str]) -> Run:

@@ -320,7 +320,7 @@ def _with_levels(graph: Graph, owner: Mapping[str, str]) -> Graph:
                 twin.buffer(f"{n.name}/{k}", np.float32(v)).name
                 for k, v in zip(("low", "high"), n.inputs[3:5], strict=True)
             ]
-            n = replace(n, inputs=(*n.inputs[:3], *ends))
+            n = n.replace(inputs=(*n.inputs[:3], *ends))
         twin.nodes.append(n)
     twin.metadata = {}
     return infer_shapes(twin.check())

@@ -78,7 +78,7 @@ def with_switches(graph: Graph, found: tuple[Layer, ...]) -> tuple[Graph, list[s
         if node.name not in owner:
             continue
         raw = twin.fresh(f"{node.output_names[0]}.on")
-        twin.nodes[-1] = Node(node.op, node.inputs, (raw,), node.attrs, node.name)
+        twin.nodes[-1] = node.replace(outputs=(raw,))
         twin.values[raw] = graph.value(node.output_names[0])
         between = f"{node.name}/between"
         twin.nodes += [

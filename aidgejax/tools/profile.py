@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -281,4 +281,4 @@ def _operations(node: Node, found: Arrays, last: set[str]) -> float:
     graph = Graph(node.name)
     graph.inputs = {i: value(i) for i in node.input_names}
     graph.values = {o: value(o) for o in node.output_names if o in found}
-    return flops(graph, replace(node, outputs=tuple(o if o in found else None for o in node.outputs)), {})
+    return flops(graph, node.replace(outputs=tuple(o if o in found else None for o in node.outputs)), {})

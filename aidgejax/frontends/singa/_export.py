@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...graph import Graph, Node, Value
+from ...graph import Graph, Value
 from ...interpreter.shape_inference import infer_shapes
 from ._ctensor import DTYPES, CTensor
 from ._errors import NotATensor, Unsupported
@@ -165,7 +165,7 @@ class _Writer:
                     self.graph.values[names[o]] = Value(names[o], None, None)
                 outs.append(None if o is None else names[o])
             inputs = tuple(names.get(i, i) if isinstance(i, str) else i for i in node.inputs)
-            self.graph.nodes.append(Node(node.op, inputs, tuple(outs), node.attrs, name, node.domain))
+            self.graph.nodes.append(node.replace(inputs=inputs, outputs=tuple(outs), name=name))
         return [names[o] for o in small.outputs]
 
 
@@ -205,7 +205,7 @@ def _without_identities(graph: Graph) -> Graph:
             continue
         at = moved.nodes.index(source)
         renamed = tuple(out if o == inside else o for o in source.outputs)
-        moved.nodes[at] = Node(source.op, source.inputs, renamed, source.attrs, source.name, source.domain)
+        moved.nodes[at] = source.replace(outputs=renamed)
         moved.nodes.remove(node)
         moved.values.pop(inside, None)
         writers = moved.writer()

@@ -13,7 +13,6 @@ BatchNormalization trains in elementary operators, since plain onnxruntime compu
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -137,11 +136,11 @@ def evaluation_graph(graph: Graph, loss: str, extra: Sequence[str] = ()) -> Grap
     for k, node in enumerate(graph.nodes):
         if node.op == "BatchNormalization":
             attrs = {a: v for a, v in node.attrs.items() if a != "training_mode"}
-            twin.nodes[k] = replace(node, attrs=attrs, outputs=node.outputs[:1])
+            twin.nodes[k] = node.replace(attrs=attrs, outputs=node.outputs[:1])
             _pass_on(twin, node, readers)
         elif node.op == "Dropout":
             unread = len(node.outputs) < 2 or node.outputs[1] not in {*readers, loss, *extra}
-            twin.nodes[k] = replace(node, inputs=node.inputs[:2], outputs=node.outputs[: 1 if unread else 2])
+            twin.nodes[k] = node.replace(inputs=node.inputs[:2], outputs=node.outputs[: 1 if unread else 2])
     return _with_outputs(twin, (loss, *extra))
 
 
@@ -163,11 +162,9 @@ def _with_roles(graph: Graph, trainable: Sequence[str], frozen: Sequence[str]) -
 
 def _with_batch_statistics(graph: Graph) -> Graph:
     """BatchNormalization as it trains; Dropout is left as the model says."""
-    twin = graph.copy()
-    twin.nodes = [
-        replace(n, attrs={**n.attrs, "training_mode": 1}) if n.op == "BatchNormalization" else n for n in graph.nodes
-    ]
-    return twin
+    return graph.map_nodes(
+        lambda n: n.replace(attrs={**n.attrs, "training_mode": 1}) if n.op == "BatchNormalization" else n
+    )
 
 
 def _with_outputs(graph: Graph, outputs: Iterable[str]) -> Graph:

@@ -6,7 +6,6 @@ import os
 import secrets
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import onnx
@@ -197,7 +196,7 @@ def _with_required_outputs(graph: Graph) -> Graph:
             if outputs[at] is None:
                 outputs[at] = name = twin.fresh(f"{n.name}.{schema.outputs[at].name}")
                 twin.values[name] = Value(name, None, None)
-        twin.nodes[k] = replace(n, outputs=tuple(outputs))
+        twin.nodes[k] = n.replace(outputs=tuple(outputs))
     return twin
 
 

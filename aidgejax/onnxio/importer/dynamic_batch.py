@@ -17,7 +17,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -253,7 +252,7 @@ class _Freeing:
         else:  # only one size may be left over: write the other
             new = [-1 if k == axis else sizes[k] if d == -1 else d for k, d in enumerate(target)]
         if None not in new and new != list(target):
-            node = replace(node, inputs=(node.inputs[0], tuple(new), *node.inputs[2:]), attrs=attrs)
+            node = node.replace(inputs=(node.inputs[0], tuple(new), *node.inputs[2:]), attrs=attrs)
         yield node
 
     def _expand(self, node: Node) -> Iterator[Node]:
@@ -262,7 +261,7 @@ class _Freeing:
         held = [k + lead for k, d in enumerate(before) if d % PROBE == 0 and k + lead >= 0]
         if target and any(target[k] == self.fixed for k in held):
             target = [1 if k in held and d == self.fixed else d for k, d in enumerate(target)]
-            node = replace(node, inputs=(node.inputs[0], tuple(target)))
+            node = node.replace(inputs=(node.inputs[0], tuple(target)))
         yield node
 
     def _resize(self, node: Node) -> Iterator[Node]:
@@ -270,8 +269,8 @@ class _Freeing:
         held = [k for k, d in enumerate(before) if d == PROBE]
         if sizes and len(sizes) == len(before) and not node.attrs.get("axes") and held and sizes[held[0]] == self.fixed:
             axes = tuple(k for k in range(len(before)) if k != held[0])
-            node = replace(
-                node, inputs=(*node.inputs[:3], tuple(sizes[k] for k in axes)), attrs={**node.attrs, "axes": axes}
+            node = node.replace(
+                inputs=(*node.inputs[:3], tuple(sizes[k] for k in axes)), attrs={**node.attrs, "axes": axes}
             )
         yield node
 
@@ -305,7 +304,7 @@ class _Freeing:
         parts = [(1,) * axis, size, (1,) * (rank - axis - 1)]
         yield Node("Concat", tuple(p for p in parts if p), (target,), {"axis": 0}, target)
         yield Node("Expand", (node.inputs[k], target), (wide,), {}, wide)
-        return replace(node, inputs=(*node.inputs[:k], wide, *node.inputs[k + 1 :]))
+        return node.replace(inputs=(*node.inputs[:k], wide, *node.inputs[k + 1 :]))
 
     def _new(self, stem: str) -> str:
         name = self.twin.fresh(stem)

@@ -12,7 +12,6 @@ only gained attributes and types, need no entry.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -64,14 +63,10 @@ def _older(table: dict[str, list[tuple[int, Callable]]], opset: int, node: Node)
 def _without_saved_statistics(graph: Graph) -> Graph:
     """BatchNormalization had two more outputs before opset 14; exporters name them though nobody reads them."""
     read = {*graph.outputs, *(i for n in graph.nodes for i in n.input_names)}
-    twin = graph.copy()
-    twin.nodes = [
-        replace(n, outputs=n.outputs[:3] + tuple(o if o in read else None for o in n.outputs[3:]))
-        if n.op == "BatchNormalization"
-        else n
-        for n in graph.nodes
-    ]
-    return twin
+    read_or_none = lambda outputs: tuple(o if o in read else None for o in outputs)
+    return graph.map_nodes(
+        lambda n: n.replace(outputs=n.outputs[:3] + read_or_none(n.outputs[3:])) if n.op == "BatchNormalization" else n
+    )
 
 
 def _cannot(node: Node, what: str) -> ModelFileError:

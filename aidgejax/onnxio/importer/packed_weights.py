@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import ml_dtypes
@@ -51,7 +50,7 @@ def unpacked(graph: Graph) -> Graph:
     twin.nodes = []
     for node in graph.nodes:
         if (node.domain, node.op) == (NCHWC, "ReorderInput"):
-            node = replace(node, attrs=node.attrs | {"block": block})
+            node = node.replace(attrs=node.attrs | {"block": block})
         if (node.domain, node.op) not in PACKED:
             twin.nodes.append(node)
             continue
@@ -67,7 +66,7 @@ def unpacked(graph: Graph) -> Graph:
             done[name] = array
             role = "parameter" if node.domain == NCHWC else "constant"
             twin.producers[name] = Producer(name, array, role, GRID if k in FLOATS_OF_GRID.get(key, ()) else "")
-        twin.nodes.append(replace(node, attrs=node.attrs | {"unpacked": 1}))
+        twin.nodes.append(node.replace(attrs=node.attrs | {"unpacked": 1}))
     return twin
 
 

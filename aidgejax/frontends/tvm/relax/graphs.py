@@ -31,7 +31,7 @@ def _handed_on(node: Node) -> list[Node]:
     rest = [
         Node("Identity", (node.inputs[k + 2],), (o,), name=o) for k, o in enumerate(node.outputs) if k and o is not None
     ]
-    return [Node(node.op, node.inputs, node.outputs[:1], node.attrs, node.name, node.domain), *rest]
+    return [node.replace(outputs=node.outputs[:1]), *rest]
 
 
 def with_producers(

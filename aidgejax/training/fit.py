@@ -39,6 +39,7 @@ from .loop import (
 from .loss_scaling import needs_loss_scaling
 from .optim import Optimizer
 from .parallel import Placement, on_host
+from .watched import make_watched_epoch
 
 
 def fit(
@@ -198,6 +199,8 @@ def _compiled(
             else make_accumulating_step(low, optimizer, schedule, accumulate, loss=loss, metrics=metrics)
         )
         evaluation = make_evaluation(tested, loss=loss, metrics=metrics, compiled=compiled, placement=placement)
+        if on_nonfinite == "raise" and compiled and placement is None:
+            return low, make_watched_epoch(step), evaluation
         return low, make_epoch(step, compiled=compiled, on_nonfinite=on_nonfinite, placement=placement), evaluation
 
     if not compiled:

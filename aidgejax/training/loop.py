@@ -233,10 +233,11 @@ def make_accumulating_step(
             raise SettingError("this state holds no gradients back: make it with start(..., accumulate=metrics)")
         state = micro(state, batch, weights)
         held = state.accumulator
-        record = {k: v / held.row_weights for k, v in held.record.items()}
+        record = {k: v / jnp.where(held.row_weights == 0, 1, held.row_weights) for k, v in held.record.items()}
 
         def update(state: TrainState) -> Any:
             whole = held.row_weights if remainder == "mean" else jnp.float32(every)
+            whole = jnp.where(whole == 0, 1, whole)
             grads = jax.tree.map(lambda g: g / whole.astype(g.dtype), held.grads)
             state, figures = _update(program, optimizer, schedule, state, grads, loss_scaling, held.row_weights.dtype)
             cleared = state._replace(accumulator=jax.tree.map(jnp.zeros_like, held))
@@ -301,7 +302,7 @@ def make_epoch(
             record = jax.lax.with_sharding_constraint(record, placement.everywhere)
         if on_nonfinite == "ignore":
             return (new, halted), record
-        bad = nonfinite(record) | ~_all_finite(getattr(new, "params", ()))
+        bad = nonfinite(record) | ~all_finite(getattr(new, "params", ()))
         stay, left = state, bad
         if on_nonfinite == "raise":
             left = bad | halted
@@ -385,7 +386,8 @@ def nonfinite(record: Arrays) -> Any:
     return ~jnp.all(jnp.stack(finite)) if finite else jnp.bool_(False)
 
 
-def _all_finite(tree: Any) -> Any:
+def all_finite(tree: Any) -> Any:
+    """Whether no number of these arrays is NaN or infinite; bool[]."""
     floats = [a for a in jax.tree.leaves(tree) if jnp.issubdtype(jnp.result_type(a), jnp.floating)]
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(a)) for a in floats])) if floats else jnp.bool_(True)
 

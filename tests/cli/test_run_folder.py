@@ -174,7 +174,7 @@ def test_a_folder_that_fails_costs_no_weights(files, tmp_path, capsys, monkeypat
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_piece_and_saves(files, tmp_path, capsys, monkeypatch, number, code):
-    real = fit_module.make_epoch
+    real = fit_module.make_watched_epoch
 
     def slow(*args, **kwargs):
         epoch, calls = real(*args, **kwargs), []
@@ -188,7 +188,7 @@ def test_a_signal_ends_the_piece_and_saves(files, tmp_path, capsys, monkeypatch,
         return call
 
     with monkeypatch.context() as patch:
-        patch.setattr(fit_module, "make_epoch", slow)
+        patch.setattr(fit_module, "make_watched_epoch", slow)
         assert train(files, tmp_path / "run", "--epochs", "9") == code
     told = capsys.readouterr().out
     assert f"stopped after 18 updates; go on with: aidgejax train --resume {tmp_path / 'run'}" in told

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from typing import Any
+
+from ..errors import SettingError
 
 
 def count(least: int) -> Callable[[str], int]:
@@ -34,6 +37,18 @@ def number(least: float) -> Callable[[str], float]:
         return x
 
     return parse
+
+
+def class_weights(words: list[str]) -> Any:
+    """ "balanced", or numbers.  Raises SettingError."""
+    if words == ["balanced"]:
+        return words[0]
+    try:
+        return [float(w) for w in words]
+    except ValueError:
+        raise SettingError(
+            f"--class-weights {' '.join(words)}: expected balanced, or a number for each class"
+        ) from None
 
 
 class DefaultsFormatter(argparse.ArgumentDefaultsHelpFormatter):

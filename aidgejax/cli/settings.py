@@ -16,6 +16,7 @@ DEFAULTS: dict[str, Any] = {
     "output": None,
     "label_smoothing": None,
     "ignore_index": None,
+    "class_weights": [],
     "layout": "NCHW",
     "batch": None,
     "float_weights": False,

@@ -61,7 +61,7 @@ def fit_task(
         axis of 1 behind them: cross_entropy.  One-hot rows: cross_entropy too.  0 and 1 for one logit: bce_logits.
         Else mse.  Behind a Softmax or a Sigmoid the loss takes what goes in.
     output: which output is compared, where there are several.
-    options: the loss's own: ignore_index, weights, label_smoothing ...
+    options: the loss's own: ignore_index, label_smoothing, weights (of classes; "balanced": by how rare each is) ..
     Raises SettingError for a loss that does not fit, DataError for targets that do not.
     """
     graph = infer_shapes(graph)
@@ -79,6 +79,8 @@ def fit_task(
         raise SettingError(f"no loss {kind!r}; the losses are {', '.join(LOSSES)}")
     asked, (compared, note) = kind, _compared(kind, prediction, last)
     given = _Targets(kind, shape, values)
+    if options.get("weights") is not None:
+        options["weights"] = _class_weights(options["weights"], kind, given, values, options.get("ignore_index"))
     smoothing = options.pop("label_smoothing", 0.0)
     if smoothing:
         if kind != "cross_entropy":
@@ -228,6 +230,25 @@ class _Smoothed(_Targets):
         hot = np.eye(count, dtype=np.float32)[self.inner.taken(values)]
         hot = np.moveaxis(hot, -1, 1)
         return np.asarray(hot * (1 - self.share) + self.share / count, np.float32)
+
+
+def _class_weights(wanted: Any, kind: str, given: _Targets, values: np.ndarray, ignored: int | None) -> np.ndarray:
+    """One weight for each class; "balanced": rows / (classes * rows of the class), as scikit-learn has it."""
+    if not given.classes:
+        raise SettingError(f"class weights are of cross_entropy and nll, not of {kind}")
+    count = int(given.shape[1])
+    if isinstance(wanted, str):
+        if wanted != "balanced":
+            raise SettingError(f"class weights are {wanted!r}; expected balanced, or {count} numbers")
+        labels = given.taken(values).ravel()
+        held = np.bincount(labels[(labels >= 0) & (labels < count) & (labels != ignored)], minlength=count)
+        return np.asarray(held.sum() / (count * np.maximum(held, 1)), np.float32)
+    weights = np.asarray(wanted, np.float32)
+    if weights.shape != (count,) or not np.all(weights >= 0):
+        raise SettingError(
+            f"class weights are {weights.tolist()}; expected {count} numbers of 0 or more, one per class"
+        )
+    return weights
 
 
 def _sizes(values: np.ndarray) -> str:

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from .. import onnxio
-from ..errors import GraphError
+from ..errors import GraphError, SettingError
 from ..execution.budget import check_memory
 from ..execution.program import Program, make_program
 from ..graph import Graph
@@ -29,6 +29,7 @@ from ..training.data import Dataset, batch_order
 from ..training.evaluation import make_evaluation
 from ..training.fit import fit, fitting, fixed_batch
 from ..training.loop import TrainState
+from ..training.metrics import confusion_matrix
 from ..training.optimizers import usual
 from ..training.parallel import Placement, on_host
 from .task import Task, fit_task
@@ -57,6 +58,11 @@ class Result:
         rows = self._rows(load_columns(data)[0])
         program = make_program(self.task.graph, training=False)
         return scored(program, self.task, self.state, rows, batch_size, self.placement)
+
+    def confusion(self, data: Any, *, batch_size: int = 256) -> np.ndarray:
+        """How often class [target, prediction] occurs, i32[classes, classes]; every position counts where there are."""
+        rows = columns_for(self.model, load_columns(data)[0], layout=self.layout)
+        return confusion_of(self.graph, self.task, rows, batch_size)
 
     def predict(self, data: Any, *, batch_size: int = 256) -> dict[str, np.ndarray]:
         """{output: rows} of the model, as it infers."""
@@ -197,6 +203,17 @@ def scored(
     check_memory(program.graph, {k: rows.columns[k][: order.shape[1]] for k in program.graph.inputs})
     found = evaluate(state.params, state.buffers, order, weights, rows.on_device(placement))
     return {k: float(v) for k, v in jax.device_get(found).items()}
+
+
+def confusion_of(graph: Graph, task: Task, rows: Dataset, batch_size: int = 256) -> np.ndarray:
+    """The confusion matrix of a task with class indices.  Raises SettingError for another task."""
+    classes = (graph.value(task.prediction).shape or ())[1:2]
+    if task.score != "accuracy" or task.loss.startswith("bce") or not isinstance(next(iter(classes), None), int):
+        raise SettingError(f"a confusion matrix is of classes; this is {task.said}")
+    target = task.adapt(rows.columns)["target"]
+    if target.dtype.kind == "f":
+        target = target.argmax(1)
+    return np.asarray(confusion_matrix(predicted(graph, rows, batch_size)[task.prediction], target, classes[0]))
 
 
 def predicted(graph: Graph, rows: Dataset, batch_size: int) -> dict[str, np.ndarray]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import os
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 from ..dtypes import DTYPES
 from ..errors import DataError
 from ..graph import Graph, Value
+from .batches import all_rows, is_batches
 from .data import Dataset, npz_columns
 
 INPUT_NAMES = ("x", "X", "images", "image", "data", "input", "inputs", "features")
@@ -31,7 +32,7 @@ def load_columns(source: Any) -> tuple[Dataset, Dataset | None]:
 
     x_train, train_x, test_y ... say to which part an array belongs; the parts may have any numbers of rows.
     Of x.npy beside y.npy (or x_train.npy ...) each names the others.  A .csv has a header; its last column, or the one
-    that is called target, y or label, is the target.  Batches are mappings, or tuples (x, y).
+    that is called target, y or label, is the target.  Loaders and data sets of other packages: see batches.py.
     Raises DataError saying what is accepted.
     """
     if isinstance(source, Dataset):
@@ -51,12 +52,26 @@ def load_columns(source: Any) -> tuple[Dataset, Dataset | None]:
             return _named(_csv(path), str(path)), None
         raise DataError(f"{str(path)!r} is not read; give {ACCEPTED}")
     if isinstance(source, Mapping):
+        if source and all(hasattr(v, "column_names") for v in source.values()):  # Hugging Face's splits
+            return _splits(source)
         return _parted({k: np.asarray(v) for k, v in source.items()}, "the data")
     if isinstance(source, tuple | list) and len(source) == 2 and all(hasattr(a, "shape") for a in source):
         return Dataset({"x": np.asarray(source[0]), "target": np.asarray(source[1])}), None
-    if isinstance(source, Iterable):
-        return _batches(source), None
+    if is_batches(source):
+        return all_rows(source), None
     raise DataError(f"{type(source).__name__} is not read; give {ACCEPTED}, arrays, or an iterable of batches")
+
+
+def _splits(source: Mapping[str, Any]) -> tuple[Dataset, Dataset | None]:
+    """train, and test or validation, where a data set comes in parts."""
+    training = source.get("train", next(iter(source.values())))
+    test = next((source[k] for k in ("test", "validation", "valid", "val") if k in source), None)
+    return all_rows(training), None if test is None or test is training else all_rows(test)
+
+
+def rows_for(graph: Graph, data: Any) -> Dataset:
+    """What `load_columns` takes, under the names of the graph's inputs; a Dataset stays what it is."""
+    return data if isinstance(data, Dataset) else columns_for(graph, load_columns(data)[0])
 
 
 def _named(columns: Mapping[str, np.ndarray], source: str) -> Dataset:
@@ -195,22 +210,6 @@ def _portable(path: Path) -> np.ndarray:
         raise ValueError("only binary PGM and PPM are read")
     pixels = np.frombuffer(rest, np.uint8, int(width) * int(height) * channels)
     return pixels.reshape(int(height), int(width), channels)
-
-
-def _batches(source: Iterable[Any]) -> Dataset:
-    """All rows of an iterable of batches: a torch DataLoader, grain, tf.data, a Hugging Face data set ..."""
-    found: dict[str, list[np.ndarray]] = {}
-    for batch in source:
-        if not isinstance(batch, Mapping):
-            parts = list(batch) if isinstance(batch, tuple | list) else [batch]
-            batch = dict(zip(("x", "target") if len(parts) == 2 else map(str, range(len(parts))), parts, strict=True))
-        for name, a in batch.items():
-            a = a.detach().cpu() if hasattr(a, "detach") else a
-            found.setdefault(str(name), []).append(np.asarray(a))
-    if not found:
-        raise DataError("the iterable brought no batch")
-    columns = {k: np.concatenate(v) if v[0].ndim else np.stack(v) for k, v in found.items()}
-    return Dataset(columns)
 
 
 def columns_for(graph: Graph, data: Dataset, target: str = "target", *, layout: str = "NCHW") -> Dataset:

@@ -21,6 +21,7 @@ from ..passes.precision import check_precision
 from ..passes.precision import precision as in_precision
 from ..passes.roles import check_trains
 from .callbacks import STOP, Callback, EverySteps
+from .columns import rows_for
 from .counter import Counter
 from .data import Dataset, batch_order
 from .evaluation import make_evaluation
@@ -39,14 +40,15 @@ from .loop import (
 from .loss_scaling import needs_loss_scaling
 from .optim import Optimizer
 from .parallel import Placement, on_host
+from .schedule import constant
 from .watched import make_watched_epoch
 
 
 def fit(
     program: Program,
     optimizer: Optimizer,
-    schedule: Callable,
-    data: Dataset,
+    schedule: Callable | float,
+    data: Any,
     *,
     epochs: int,
     batch_size: int,
@@ -55,7 +57,7 @@ def fit(
     seed: int = 0,
     loss: str = "loss",
     metrics: Mapping[str, Metric] | None = None,
-    test: Dataset | None = None,
+    test: Any = None,
     test_program: Program | None = None,
     on_epoch: Callable[[dict], Any] | None = None,
     callbacks: Sequence[Callback | EverySteps] = (),
@@ -68,6 +70,9 @@ def fit(
 ) -> tuple[TrainState, list[dict[str, Any]]]:
     """Train on data that fits the device: it is put there once, and each epoch is one call of one compiled program.
 
+    schedule: a rate by step, or one number.
+    data, test: a Dataset, or what `load_columns` takes: arrays, a mapping, a path, a loader or data set of torch,
+        grain, tf.data or Hugging Face.
     last: what happens to a last batch that is short: "drop" it, or "pad" it with rows of weight 0.
     test: evaluated after each epoch with `test_program` (the same graph lowered with training=False).
     on_epoch: called with a record of the epoch: epoch, seconds, loss, metrics, test_loss, test_...
@@ -87,6 +92,8 @@ def fit(
     Returns the state and the history: one record per update with step, epoch, loss, metrics, learning_rate,
     gradient_norm; the last record of an epoch holds the test figures too.
     """
+    schedule = schedule if callable(schedule) else constant(schedule)
+    data, test = (None if d is None else rows_for(program.graph, d) for d in (data, test))
     if epochs < 1:
         raise SettingError(f"epochs is {epochs}: expected 1 or more")
     if on_nonfinite not in ON_NONFINITE:
@@ -103,7 +110,7 @@ def fit(
     _check_padding(program, last, len(data), batch_size)
     if placement is not None:
         placement.check_batch(batch_size)
-    data, test = fitting(program.graph, data), test and fitting(program.graph, test)
+    data, test = fitting(program.graph, data), None if test is None else fitting(program.graph, test)
     program, run_steps, evaluate = _compiled(
         program, optimizer, schedule, accumulate, loss, metrics, compiled, on_nonfinite, test_program or program,
         precision, placement,

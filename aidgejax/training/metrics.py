@@ -141,6 +141,7 @@ class ConfusionTable(NamedTuple):
 def confusion_matrix(prediction: Any, target: Any, classes: Any, weights: Any = None) -> Any:
     """How often class [target, prediction] occurs.  i[rows] or f[rows, classes] each -> i32[classes, classes].
 
+    Per position: i[rows, *positions] or f[rows, classes, *positions], every position counted.
     weights: f[rows] instead of one per row, 0 leaves a row out; then the result is f32.
     Matrices of several batches may be added.  Rows with an index outside 0..classes-1 are counted nowhere.
     """
@@ -150,7 +151,8 @@ def confusion_matrix(prediction: Any, target: Any, classes: Any, weights: Any = 
     if rows.shape != columns.shape:
         raise DataError(f"confusion_matrix: {rows.size} targets for {columns.size} predictions")
     inside = (rows >= 0) & (rows < classes) & (columns >= 0) & (columns < classes)
-    amount = jnp.ones(rows.shape, "int32") if weights is None else jnp.asarray(weights, "float32")
+    each = jnp.ones(rows.shape, "int32") if weights is None else jnp.asarray(weights, "float32")
+    amount = jnp.repeat(each, rows.size // max(1, each.size))
     place = jnp.where(inside, rows * classes + columns, classes * classes)
     counts = jnp.zeros(classes * classes, amount.dtype).at[place].add(amount, mode="drop")
     return counts.reshape(classes, classes)
@@ -210,10 +212,10 @@ def _classes(name: Any, prediction: Any, target: Any, axis: Any) -> Any:
 
 def _indices(name: Any, x: Any, classes: Any) -> Any:
     x = jnp.asarray(x)
-    if x.ndim == 2 and x.shape[1] == classes:
-        return _first_highest(x, 1)
-    if x.ndim == 1 and jnp.issubdtype(x.dtype, jnp.integer):
-        return x
+    if x.ndim > 1 and x.shape[1] == classes and (x.ndim == 2 or not jnp.issubdtype(x.dtype, jnp.integer)):
+        return _first_highest(x, 1).reshape(-1)
+    if x.ndim > 0 and jnp.issubdtype(x.dtype, jnp.integer):
+        return x.reshape(-1)
     raise DataError(
         f"confusion_matrix: {name} is {x.dtype}{list(x.shape)}; expected class indices [rows] of an "
         f"integer dtype, or scores [rows, {classes}]"

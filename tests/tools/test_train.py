@@ -207,3 +207,21 @@ def test_a_held_out_part_has_every_class():
     y = np.repeat([0, 1], [95, 5])
     rest, part = held_out(aj.Dataset(x=np.arange(100.0), target=y), 0.2)
     assert len(part) == 20 and part.columns["target"].sum() == 1 and len(rest) == 80
+
+
+def test_rare_classes_weigh_more_and_pixels_are_counted_one_by_one():
+    classes = rng.integers(0, 5, (40, 4, 4))
+    classes[classes == 4] = 0
+    classes[0, 0, 0] = 4
+    result = aj.train(MODELS["pixels"](), {"x": IMAGES, "y": classes}, epochs=1, weights="balanced", ignore_index=3)
+    (name,) = [p for p in result.task.graph.constants if "weights" in p]
+    counts = np.bincount(classes[classes != 3], minlength=5)
+    np.testing.assert_allclose(result.task.graph.constants[name], counts.sum() / (5 * np.maximum(counts, 1)), rtol=1e-6)
+    confusion = result.confusion({"x": IMAGES, "y": classes})
+    assert confusion.shape == (5, 5) and np.array_equal(confusion.sum(1), np.bincount(classes.ravel(), minlength=5))
+    chosen = result.predict({"x": IMAGES})["y"].argmax(1)
+    assert confusion[2, 1] == np.sum((classes == 2) & (chosen == 1))
+    with pytest.raises(SettingError, match=r"class weights are \[1.0, 2.0\]; expected 5 numbers"):
+        fit_task(read("pixels")[0], {"x": IMAGES, "target": classes}, weights=[1, 2])
+    with pytest.raises(SettingError, match="a confusion matrix is of classes; this is mse on y"):
+        aj.train(MODELS["classes"](), (X, X[:, :3]), epochs=1).confusion((X, X[:, :3]))

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from ...execution.program import make_program
 from ...passes.loss import LOSSES
 from ...tools.task import fit_task
-from ...tools.train import scored
+from ...tools.train import confusion_of, scored
 from ...training.columns import columns_for, load_columns
 from ...training.fit import fitting
 from ..arguments import count
@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--output", metavar="NAME", help="which output is compared, where there are several")
     add("--layout", choices=("NCHW", "NHWC"), default="NCHW", help="of the images in the data")
     add("--batch-size", type=count(1), default=256)
+    add("--confusion", action="store_true", help="how often each class (row) was taken for which (column)")
     add_model_arguments(parser)
 
 
@@ -39,3 +40,5 @@ def run(args: argparse.Namespace) -> None:
     found = scored(program, task, state, ready, args.batch_size)
     print(*said, f"loss: {task.said}", f"{len(ready)} rows of the {'test part of ' if test else ''}data", sep="\n")
     print(", ".join(f"{k} {v:.4g}" for k, v in sorted(found.items())))
+    if args.confusion:
+        print(*(" ".join(f"{n:6d}" for n in row) for row in confusion_of(graph, task, rows, args.batch_size)), sep="\n")

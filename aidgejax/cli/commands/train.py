@@ -33,7 +33,7 @@ from ...training.fit import fit, fitting
 from ...training.loop import ON_NONFINITE, TrainState, start
 from ...training.optimizers import USUAL, rules
 from .. import run_folder
-from ..arguments import count, number
+from ..arguments import class_weights, count, number
 from ..compile_cache import compile_cache
 from ..data import load
 from ..model_arguments import add_model_arguments, read_model
@@ -70,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--output", "which output the loss compares, where there are several", metavar="NAME")
     add("--label-smoothing", "of cross_entropy: the share that all classes get", type=number(0))
     add("--ignore-index", "of cross_entropy: the label that counts for nothing", type=int)
+    add("--class-weights", "of cross_entropy: balanced, or a number for each class", nargs="+", metavar="W")
     add("--layout", "of the images in the data", choices=("NCHW", "NHWC"))
     add("--float-weights", "train integers behind DequantizeLinear, and write integers", action="store_true")
     add("--momentum-of-statistics", "of batch normalizations, instead of the file's", type=float)
@@ -126,6 +127,8 @@ class _Run:
             self.model = float_weights(self.model)
         check_trains(self.model)
         options = {k: v for k in ("label_smoothing", "ignore_index") if (v := getattr(args, k)) is not None}
+        if args.class_weights:
+            options["weights"] = class_weights(args.class_weights)
         self.task = fit_task(self.model, training.columns, args.loss, output=args.output, **options)
         self.graph = graph = self.task.graph
         self.data, self.test = (

@@ -1,0 +1,132 @@
+"""Rows as other packages bring them, straight into fit: stand-ins that can do what those can, and the real ones."""
+
+import numpy as np
+import pytest
+
+import aidgejax as aj
+from aidgejax.errors import DataError
+from aidgejax.training.columns import load_columns
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(24, 4)).astype(np.float32)
+Y = (X[:, 0] > 0).astype(np.int64)
+
+
+class Tensor:
+    """What torch's can do."""
+
+    def __init__(self, a):
+        self.a, self.dtype = a, a.dtype
+
+    def detach(self):
+        return self
+
+    def cpu(self):
+        return self
+
+    def __array__(self, dtype=None, copy=None):
+        return self.a
+
+
+class Loader:
+    """torch's DataLoader: batches, the last one short."""
+
+    def __iter__(self):
+        return ((Tensor(X[k : k + 10]), Tensor(Y[k : k + 10])) for k in range(0, 24, 10))
+
+
+class Indexed:
+    """torch's Dataset, grain's MapDataset: rows by number."""
+
+    def __len__(self):
+        return 24
+
+    def __getitem__(self, k):
+        return {"x": X[k], "label": int(Y[k])}
+
+
+class Streamed:
+    """tf.data's Dataset."""
+
+    def as_numpy_iterator(self):
+        return iter([(X[:12], Y[:12]), (X[12:], Y[12:])])
+
+
+class Columns:
+    """Hugging Face's Dataset, whose iterator brings rows as Python lists."""
+
+    column_names = ["x", "label"]
+
+    def __init__(self, rows=slice(None)):
+        self.rows = rows
+
+    def __len__(self):
+        return len(X[self.rows])
+
+    def with_format(self, kind):
+        assert kind == "numpy"
+        return self
+
+    def __getitem__(self, k):
+        return {"x": X[self.rows][k], "label": Y[self.rows][k]}
+
+
+SOURCES = {
+    "loader": Loader,
+    "indexed": Indexed,
+    "streamed": Streamed,
+    "columns": Columns,
+    "rows": lambda: [{"x": X[k], "y": Y[k]} for k in range(24)],
+    "pairs": lambda: list(zip(X, Y, strict=True)),
+    "arrays": lambda: (X, Y),
+}
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_every_row_arrives_in_order(kind):
+    rows, test = load_columns(SOURCES[kind]())
+    x, y = (next(rows.columns[k] for k in names if k in rows.columns) for names in (("x",), ("target", "label", "y")))
+    np.testing.assert_array_equal(x, X)
+    np.testing.assert_array_equal(y, Y)
+    assert test is None
+
+
+def test_fit_takes_them_and_a_number_for_the_rate():
+    graph = aj.Graph("g")
+    graph.output(graph.op.MatMul(graph.input("x", ("N", 4)), graph.parameter("w", np.zeros((4, 2), np.float32))))
+    program = aj.make_program(aj.with_loss(aj.infer_shapes(graph), "cross_entropy", reduction="rows"), training=True)
+    want, _ = aj.fit(
+        program, aj.optim.sgd(), aj.schedule.constant(0.1), aj.Dataset(x=X, target=Y), epochs=2, batch_size=8
+    )
+    for kind in ("loader", "columns"):
+        state, _ = aj.fit(program, aj.optim.sgd(), 0.1, SOURCES[kind](), epochs=2, batch_size=8, test=Indexed())
+        np.testing.assert_array_equal(state.params["w"], want.params["w"])
+
+
+def test_splits_of_one_data_set_are_training_and_test_rows():
+    training, test = load_columns({"train": Columns(slice(20)), "test": Columns(slice(20, None))})
+    assert (len(training), len(test)) == (20, 4)
+
+
+@pytest.mark.parametrize(
+    "items, message",
+    [
+        ([], "brought no batch"),
+        ([(X[0], 1), (X[0, :2], 1)], r"'x' comes in sizes \[4\] and \[2\]: rows of one size"),
+        ([{"x": X[:2]}, {"z": X[:2]}], "item 1 brings 'z', and those before it 'x'"),
+        ([("a word", 1)], "'x' holds <U6, which are no numbers"),
+    ],
+)
+def test_what_does_not_fit_together_is_named(items, message):
+    with pytest.raises(DataError, match=message):
+        load_columns(items)
+
+
+@pytest.mark.peer
+def test_the_loader_of_torch():
+    torch = pytest.importorskip("torch")
+    data = torch.utils.data.TensorDataset(torch.tensor(X), torch.tensor(Y))
+    for source in (data, torch.utils.data.DataLoader(data, batch_size=10)):
+        rows, _ = load_columns(source)
+        np.testing.assert_array_equal(rows.columns["x"], X)
+        np.testing.assert_array_equal(rows.columns["target"], Y)

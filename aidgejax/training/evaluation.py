@@ -8,13 +8,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..execution.program import Arrays, Program
+from ..execution.program import Arrays
+from ..execution.program_like import ProgramLike
 from .loop import Metric, _averages, _in_python, weights_per_row
 from .parallel import Placement, placed_program
 
 
 def make_evaluation(
-    program: Program,
+    program: ProgramLike,
     *,
     loss: str | None = "loss",
     metrics: Mapping[str, Metric] | None = None,

@@ -14,6 +14,7 @@ from ..errors import DataError, NonFiniteError, SettingError
 from ..execution.budget import check_memory, check_training_memory
 from ..execution.cache import ProgramCache
 from ..execution.program import Arrays, Program
+from ..execution.program_like import ProgramLike
 from ..graph import Graph
 from ..interpreter.shape_inference import SIZES
 from ..passes.loss import label_inputs
@@ -45,7 +46,7 @@ from .watched import make_watched_epoch
 
 
 def fit(
-    program: Program,
+    program: ProgramLike,
     optimizer: Optimizer,
     schedule: Callable | float,
     data: Any,
@@ -58,7 +59,7 @@ def fit(
     loss: str = "loss",
     metrics: Mapping[str, Metric] | None = None,
     test: Any = None,
-    test_program: Program | None = None,
+    test_program: ProgramLike | None = None,
     on_epoch: Callable[[dict], Any] | None = None,
     callbacks: Sequence[Callback | EverySteps] = (),
     state: TrainState | None = None,
@@ -192,7 +193,7 @@ KEPT = ProgramCache(8)
 
 
 def _compiled(
-    program: Any, optimizer: Optimizer, schedule: Callable, accumulate: int, loss: str,
+    program: ProgramLike, optimizer: Optimizer, schedule: Callable, accumulate: int, loss: str,
     metrics: Mapping[str, Metric] | None, compiled: bool, on_nonfinite: str, tested: Any, precision: str,
     placement: Placement | None,
 ) -> tuple[Any, Any, Any]:  # fmt: skip
@@ -249,7 +250,7 @@ def _call(callbacks: Sequence[Callback], record: dict[str, Any], state: TrainSta
 
 
 def _failure(
-    program: Any, state: TrainState, data: Dataset, rows: Any, weights: Any, at: int, epoch: int, loss: str,
+    program: ProgramLike, state: TrainState, data: Dataset, rows: Any, weights: Any, at: int, epoch: int, loss: str,
     failed: dict[str, float], history: list[dict[str, Any]],
 ) -> NonFiniteError:  # fmt: skip
     batch = {k: v[rows] for k, v in data.columns.items()}
@@ -316,7 +317,7 @@ def _as_history(records: Arrays, epoch: int, steps_made: int) -> list[dict[str, 
     return [{"step": first + k + 1, "epoch": epoch} | {n: float(r[n]) for n in order} for k, r in enumerate(rows)]
 
 
-def _check_fits(program: Any, optimizer: Optimizer, data: Dataset, batch_size: int) -> None:
+def _check_fits(program: ProgramLike, optimizer: Optimizer, data: Dataset, batch_size: int) -> None:
     """Raise GraphError where a step takes more memory than there is."""
     params = {k: jax.ShapeDtypeStruct(np.shape(a), a.dtype) for k, a in program.graph.params.items()}
     state = jax.eval_shape(lambda p: (p, optimizer.init({w: p[w] for w in program.wrt})), params)
@@ -329,7 +330,7 @@ def _check_fits(program: Any, optimizer: Optimizer, data: Dataset, batch_size: i
         check_memory(program.graph, batch, kept=[o for n in program.graph.nodes for o in n.output_names], besides=held)
 
 
-def _check_padding(program: Program, last: str, rows: int, batch_size: int) -> None:
+def _check_padding(program: ProgramLike, last: str, rows: int, batch_size: int) -> None:
     if last == "pad" and rows % batch_size and program.updates:
         raise SettingError(
             f"last='pad' would let padding into the batch statistics that update "

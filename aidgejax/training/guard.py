@@ -13,13 +13,20 @@ import numpy as np
 from .. import reference
 from ..errors import AidgeJaxError
 from ..execution.numpy_program import NumpyProgram
-from ..execution.program import Arrays
+from ..execution.program import Arrays, Program
+from ..execution.program_like import ProgramLike
 from ..graph import Graph
 from .data import Dataset
 
 
 def first_bad_number(
-    program: Any, state: Any, batch: Arrays, weights: Any, loss: str, rows: np.ndarray | None, data: Dataset | None
+    program: ProgramLike,
+    state: Any,
+    batch: Arrays,
+    weights: Any,
+    loss: str,
+    rows: np.ndarray | None,
+    data: Dataset | None,
 ) -> str:
     """One sentence: where the first number that is not finite stands, when this batch meets this state.
 
@@ -40,8 +47,8 @@ def first_bad_number(
         return _replayed(program, graph, state, batch, weights, loss)
 
 
-def _replayed(program: Any, graph: Graph, state: Any, batch: Arrays, weights: Any, loss: str) -> str:
-    plain = program if isinstance(program, NumpyProgram) else NumpyProgram(program)
+def _replayed(program: ProgramLike, graph: Graph, state: Any, batch: Arrays, weights: Any, loss: str) -> str:
+    plain = NumpyProgram(program) if isinstance(program, Program) else program
     try:
         params, buffers = jax.device_get((state.params, state.buffers))
         _, found, _ = plain.forward(params, buffers, batch, state.key)

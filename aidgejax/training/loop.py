@@ -21,7 +21,8 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from ..errors import GraphError, SettingError
-from ..execution.program import Arrays, Program
+from ..execution.program import Arrays
+from ..execution.program_like import ProgramLike
 from ..passes.loss import label_inputs
 from .counter import Counter, counted, schedule_step
 from .data import check_labels
@@ -63,7 +64,7 @@ class Accumulator(NamedTuple):
 
 
 def start(
-    program: Program,
+    program: ProgramLike,
     optimizer: Optimizer,
     key: Any,
     params: Arrays | None = None,
@@ -103,7 +104,7 @@ def _canonical(v: Any) -> Any:
 
 
 def _first_state(
-    program: Program,
+    program: ProgramLike,
     optimizer: Optimizer,
     key: Any,
     params: Arrays,
@@ -138,7 +139,7 @@ def copied(state: Any) -> Any:
 
 
 def make_step(
-    program: Program,
+    program: ProgramLike,
     optimizer: Optimizer,
     schedule: Callable,
     *,
@@ -186,7 +187,7 @@ def make_step(
 
 
 def make_accumulating_step(
-    program: Program,
+    program: ProgramLike,
     optimizer: Optimizer,
     schedule: Callable,
     every: int,
@@ -253,7 +254,7 @@ def make_accumulating_step(
     return _described(step, program, placement, remake)
 
 
-def _described(step: Any, program: Any, placement: Placement | None, remake: Callable) -> Callable:
+def _described(step: Any, program: ProgramLike, placement: Placement | None, remake: Callable) -> Callable:
     """The step with what make_epoch asks it for: class counts to check on the host, and itself for other devices."""
     step.labels, step.placement, step.remake = label_inputs(program.graph), placement, remake
     return step
@@ -422,8 +423,8 @@ def _in_python(f: Callable, carry: Any, xs: Any) -> tuple[Any, Any]:
 
 
 def _update(
-    program: Program, optimizer: Optimizer, schedule: Callable, state: TrainState, grads: Arrays, rules: LossScaling,
-    loss_dtype: Any,
+    program: ProgramLike, optimizer: Optimizer, schedule: Callable, state: TrainState, grads: Arrays,
+    rules: LossScaling, loss_dtype: Any,
 ) -> Any:  # fmt: skip
     lr = schedule(schedule_step(state.step))
     grads = unscaled(grads, state.loss_scale)
@@ -456,7 +457,7 @@ def _averages(outputs: Arrays, batch: Arrays, row_weights: Any, loss: str | None
     return found | {name: weigh(metric(outputs, batch)) for name, metric in (metrics or {}).items()}
 
 
-def _check_loss(program: Program, loss: str) -> None:
+def _check_loss(program: ProgramLike, loss: str) -> None:
     if loss not in program.graph.outputs:
         raise GraphError(
             f"graph {program.graph.name!r} has no output {loss!r} to train on; it has "

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import DataError, SettingError
-from ..execution.program import Program
+from ..execution.program_like import ProgramLike
 from .data import Dataset, batch_order
 from .fit import fitting
 from .loop import make_epoch, make_step, start
@@ -17,7 +17,7 @@ from .optim import Optimizer
 
 
 def find_learning_rate(
-    program: Program,
+    program: ProgramLike,
     optimizer: Optimizer,
     data: Dataset,
     *,

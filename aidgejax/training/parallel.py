@@ -24,6 +24,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ..errors import SettingError
 from ..execution.program import Arrays, Program
+from ..execution.program_like import ProgramLike
 from ..ops import lookup
 
 ROWS = "data"
@@ -273,7 +274,7 @@ def mesh_of(devices: Mesh | Mapping[str, int] | int | Iterable[Any] | None = Non
 class PlacedProgram:
     """A program whose parameters are gathered where a node reads them, and whose gradients are split as they are."""
 
-    def __init__(self, program: Program, placement: Placement) -> None:
+    def __init__(self, program: ProgramLike, placement: Placement) -> None:
         if not isinstance(program, Program):
             raise SettingError(f"a {type(program).__name__} runs without JAX: it takes no placement")
         self._program, self._placement = program, placement
@@ -313,7 +314,7 @@ class PlacedProgram:
         return jax.lax.with_sharding_constraint(x, NamedSharding(self._placement.mesh, spec))
 
 
-def placed_program(program: Any, placement: Placement | None) -> Any:
+def placed_program(program: ProgramLike, placement: Placement | None) -> ProgramLike:
     """The program, as it runs under this placement."""
     return program if placement is None else PlacedProgram(program, placement)
 

@@ -17,6 +17,7 @@ from ...errors import NonFiniteError, SettingError
 from ...execution.devices import device, found, unused_gpu
 from ...execution.numpy_program import NumpyProgram
 from ...execution.program import make_program
+from ...execution.program_like import ProgramLike
 from ...execution.run import BACKENDS
 from ...passes.float_weights import float_weights
 from ...passes.loss import LOSSES
@@ -150,8 +151,8 @@ class _Run:
             self.optimizer = optim.clipped_by_value(self.optimizer, args.clip_value)
         if args.clip_norm:
             self.optimizer = optim.clipped(self.optimizer, args.clip_norm)
-        self.program: Any = make_program(graph, training=True)
-        self.evaluated: Any = make_program(graph, training=False)
+        self.program: ProgramLike = make_program(graph, training=True)
+        self.evaluated: ProgramLike = make_program(graph, training=False)
         if args.backend == "numpy":
             self.program, self.evaluated = NumpyProgram(self.program), NumpyProgram(self.evaluated)
         self.speeds: list[float] = []

@@ -16,6 +16,7 @@ from ...errors import DataError, SettingError
 from ...execution.cache import PROGRAMS, holds_64_bits, signature
 from ...execution.numpy_program import NumpyProgram
 from ...execution.program import Program, make_program
+from ...execution.program_like import ProgramLike
 from ...graph import Builder, Graph
 from ...training import metrics as core_metrics
 from ...training.counter import Counter
@@ -244,7 +245,7 @@ def _compile(
 ) -> tuple[Callable, bool]:
     program: Program = make_program(graph, seeds=["loss"], wrt=wrt, unreachable="zeros")
     chosen = {m.__name__: _metric(m, prediction) for m in metrics}
-    given: Any = NumpyProgram(program) if backend == "numpy" else program
+    given: ProgramLike = NumpyProgram(program) if backend == "numpy" else program
     step = (
         make_step(given, opt.rule()[0], rate, metrics=chosen)
         if accumulate == 1

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from ..errors import GraphError
 from ..graph import Graph, Node
 from .c_loops import Array, Loops, Pending
+from .c_moves import left_to_the_host
 from .deploy import OnGrid
 
 PRELUDE = """\
@@ -62,8 +63,11 @@ def c_program(integers: Graph, name: str = "net") -> Program:
 
 class _Writer(Loops):
     def run(self) -> Program:
-        given = ""
+        given, self.host = "", left_to_the_host(self.graph)
+        end = self.host[0].input_names[0] if self.host else self.graph.outputs[0]
         for node in self.graph.nodes:
+            if node in self.host:
+                continue
             self.time += 1
             if node.op == "DequantizeLinear":
                 self.values[node.output_names[0]] = self.grids[node.output_names[0]]
@@ -76,7 +80,7 @@ class _Writer(Loops):
                     self._emit(self._taken(node, source), node)
             elif not (node.op == "Clip" and self._is_input(node.inputs[0])):
                 self._pend(node)
-        last = self.values.get(self.graph.outputs[0])
+        last = self.values.get(end)
         if not isinstance(last, OnGrid) or not given:
             raise GraphError(f"graph {self.graph.name!r}: input and output have to be quantized for form 'c'")
         self.arrays[last.integers].dies = self.time + 1
@@ -123,7 +127,7 @@ class _Writer(Loops):
             self.values[output] = pending.sources[0]
             return
         for o in node.output_names:
-            self.values[o] = pending
+            self.values[o] = replace(pending, output=o)
 
     def _number(self, node: Node, k: int) -> float:
         i = node.inputs[k] if len(node.inputs) > k else None
@@ -156,10 +160,12 @@ class _Writer(Loops):
 
     def _header(self, first: tuple, last: tuple) -> str:
         says = lambda e: f"{e[2]} numbers, each (level - {e[4]}) * {e[3]!r}"
+        left = ", then ".join(f"{n.op} (axis {n.attrs['axis']})" if "axis" in n.attrs else n.op for n in self.host)
+        host = f"\n   Left to the host, in floating point: {left}." if left else ""
         guard = f"{self.name.upper()}_H"
         return (
             f"#ifndef {guard}\n#define {guard}\n#include <stdint.h>\n\n"
-            f"/* x: {says(first)}.  y: {says(last)}. */\n"
+            f"/* x: {says(first)}.  y: {says(last)}.{host} */\n"
             f"void {self.name}_run(const {first[1]} *x, {last[1]} *y);\n\n"
             f"#define {self.name.upper()}_INPUTS {first[2]}\n#define {self.name.upper()}_OUTPUTS {last[2]}\n"
             f"typedef {first[1]} {self.name}_input;\ntypedef {last[1]} {self.name}_output;\n#endif\n"

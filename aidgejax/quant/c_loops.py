@@ -10,6 +10,8 @@ import numpy as np
 
 from ..errors import GraphError
 from ..graph import Graph, Node
+from .c_moves import MOVES, order_of
+from .c_rounding import Array, End
 from .deploy import OnGrid
 from .reading import grids_of
 
@@ -18,23 +20,15 @@ TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "uint16": "ui
 
 @dataclass
 class Pending:
-    """What is computed and not yet rounded: a node over integers, a rectifier's ends in real numbers, an added bias."""
+    """What is computed and not yet rounded: a node over integers, a rectifier's ends in real numbers, an added bias.
+    output: which of the node's outputs."""
 
     node: Node | None
     sources: list[OnGrid]
     low: float = -math.inf
     high: float = math.inf
     bias: OnGrid | None = None
-
-
-@dataclass
-class Array:
-    name: str
-    type: str
-    count: int
-    born: int
-    dies: int = 0
-    offset: int = 0
+    output: str = ""
 
 
 @dataclass
@@ -97,11 +91,12 @@ class Loops:
         node = p.node
         where = f"{quantize.name}" + (f": {node.op} {node.name}" if node is not None else "")
         self.text.body.append(f"    /* {_commented(where)} */")
-        end = End(self, y, step, zero, low, high)
+        end = End(self._constant, y, step, zero, low, high)
         writers = {
             "Conv": self._conv, "ConvTranspose": self._conv, "Gemm": self._gemm, "MatMul": self._gemm, "Add": self._sum,
             "Sub": self._sum, "AveragePool": self._pool, "GlobalAveragePool": self._pool, "MaxPool": self._pool,
-            "GlobalMaxPool": self._pool, "Concat": self._concat, "Transpose": self._transpose, "Pad": self._pad,
+            "GlobalMaxPool": self._pool, "Concat": self._concat, "Max": self._sum, "Min": self._sum, "Mul": self._times,
+            "ReduceMean": self._mean, **dict.fromkeys(MOVES, self._moved),
         }  # fmt: skip
         if node is None or node.op in ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"):
             x, s = sources[0], p.sources[0]
@@ -208,7 +203,12 @@ class Loops:
         return (found[0], found[1]) if rank == 2 else (0, found[0])
 
     def _gemm(self, p: Pending, node: Node, sources: list[Array], end: End) -> None:
+        if node.op == "MatMul" and p.sources[1].integers not in self.graph.producers:
+            self._product(p, node, sources, end)
+            return
         w, data = self._weight(p, node)
+        if data.ndim != 2:
+            raise GraphError(f"node {node.name!r} ({node.op}): form 'c' has weights that are matrices")
         if node.op == "Gemm" and node.attrs.get("transB", 0):
             data = data.T
         inner, outer = data.shape
@@ -229,24 +229,82 @@ class Loops:
             "    }",
         ]
 
+    def _product(self, p: Pending, node: Node, sources: list[Array], end: End) -> None:
+        a, b = (self._shape(t) for t in node.input_names[:2])
+        if len(a) < 2 or len(a) != len(b) or a[:-2] != b[:-2]:
+            raise GraphError(f"node {node.name!r} (MatMul): form 'c' multiplies as many matrices with as many")
+        (m, inner), n = a[-2:], b[-1]
+        scale = np.asarray(p.sources[0].step * np.float64(p.sources[1].step))
+        (x, y), (u, v) = sources[:2], (int(s.zero) for s in p.sources[:2])
+        self.text.body += [
+            f"    for (int r = 0; r < {math.prod(a[:-1])}; r++)",
+            f"    for (int o = 0; o < {n}; o++) {{",
+            "        int32_t s = 0;",
+            f"        for (int i = 0; i < {inner}; i++) s += ({x.name}[r * {inner} + i] - ({u})) * "
+            f"({y.name}[(r / {m} * {inner} + i) * {n} + o] - ({v}));",
+            f"        {end.array.name}[r * {n} + o] = {end.of('s', scale)};",
+            "    }",
+        ]
+
     def _sum(self, p: Pending, node: Node, sources: list[Array], end: End) -> None:
-        a, b = p.sources
-        x, y = (self._array(s.integers) for s in p.sources)
-        if len({v.count for v in (x, y, end.array)}) > 1:
-            raise GraphError(f"node {node.name!r} ({node.op}): form 'c' adds tensors of one shape")
-        sign = "-" if node.op == "Sub" else "+"
-        finer = np.minimum(a.step, b.step)
+        finer = min(s.step for s in p.sources)
         weights = [float(s.step / finer) for s in p.sources]
         if any(v != round(v) for v in weights):
-            raise GraphError(
-                f"node {node.name!r} ({node.op}) adds steps of {a.step} and {b.step}: no multiple of each other"
-            )
-        left, right = (
-            f"({v.name}[i] - ({int(s.zero)})) * {round(m)}" for v, s, m in zip((x, y), p.sources, weights, strict=True)
+            steps = " and ".join(f"{float(s.step):g}" for s in p.sources)
+            raise GraphError(f"node {node.name!r} ({node.op}) joins steps of {steps}: no multiple of each other")
+        first, *rest = (
+            f"({self._element(node, k, p)} - ({int(s.zero)})) * {round(m)}"
+            for k, (s, m) in enumerate(zip(p.sources, weights, strict=True))
         )
+        update = {"Add": "s += v;", "Sub": "s -= v;", "Max": "if (v > s) s = v;", "Min": "if (v < s) s = v;"}[node.op]
+        more = "".join(f" {{ int32_t v = {r}; {update} }}" for r in rest)
+        self._each(end, f"int32_t s = {first};{more}", np.asarray(finer))
+
+    def _times(self, p: Pending, node: Node, sources: list[Array], end: End) -> None:
+        if len(p.sources) != 2 or any(s.integers in self.graph.producers for s in p.sources):
+            raise GraphError(f"node {node.name!r} (Mul): form 'c' multiplies two quantized tensors")
+        left, right = (f"({self._element(node, k, p)} - ({int(s.zero)}))" for k, s in enumerate(p.sources))
+        self._each(end, f"int32_t s = {left} * {right};", np.float64(p.sources[0].step) * np.float64(p.sources[1].step))
+
+    def _each(self, end: End, statements: str, scale: np.ndarray | np.float64) -> None:
         self.text.body.append(
-            f"    for (int i = 0; i < {end.array.count}; i++) "
-            f"{end.array.name}[i] = {end.of(f'{left} {sign} {right}', finer)};"
+            f"    for (int i = 0; i < {end.array.count}; i++) {{ {statements} {end.array.name}[i] = "
+            f"{end.of('s', np.asarray(scale))}; }}"
+        )
+
+    def _element(self, node: Node, k: int, p: Pending) -> str:
+        """C for the level of the k-th source that belongs to element i of the output, spread where it is smaller."""
+        if p.sources[k].integers in self.graph.producers:
+            raise GraphError(f"node {node.name!r} ({node.op}): form 'c' joins quantized tensors, not constants")
+        x = self._array(p.sources[k].integers)
+        xs, ys = self._shape(node.input_names[k]), self._shape(p.output)
+        if xs == ys:
+            return f"{x.name}[i]"
+        if len(xs) != len(ys):
+            raise GraphError(f"node {node.name!r} ({node.op}): form 'c' joins tensors of as many axes")
+        spread = np.broadcast_to(np.arange(x.count).reshape(xs), ys)
+        return f"{x.name}[{self._table(spread)}[i]]"
+
+    def _table(self, positions: np.ndarray) -> str:
+        kind = "int16_t" if positions.size == 0 or positions.max() < 2**15 else "int32_t"
+        return self._constant(positions, kind)
+
+    def _mean(self, p: Pending, node: Node, sources: list[Array], end: End) -> None:
+        xs, x = self._shape(node.inputs[0]), sources[0]
+        axes = node.attrs.get("axes") if len(node.inputs) < 2 else node.inputs[1]
+        if isinstance(axes, str):
+            axes = self.graph.producers[axes].data.tolist() if axes in self.graph.producers else None
+        axes = [a % (len(xs) + 1) - 1 for a in axes or (0,)]
+        if -1 in axes:
+            raise GraphError(f"node {node.name!r} (ReduceMean) averages over rows: form 'c' computes one")
+        order = np.moveaxis(np.arange(math.prod(xs)).reshape(xs), axes, range(-len(axes), 0))
+        count = math.prod(xs[a] for a in axes)
+        k = self._table(order.reshape(-1, count))
+        term = f"{x.name}[{k}[i * {count} + j]] - ({int(p.sources[0].zero)})"
+        self._each(
+            end,
+            f"int32_t s = 0; for (int j = 0; j < {count}; j++) s += {term};",
+            np.float64(p.sources[0].step) / count,
         )
 
     def _pool(self, p: Pending, node: Node, sources: list[Array], end: End) -> None:
@@ -306,86 +364,15 @@ class Loops:
             )
             at += size
 
-    def _transpose(self, p: Pending, node: Node, sources: list[Array], end: End) -> None:
-        xs = self._shape(node.inputs[0])
-        perm = tuple(node.attrs.get("perm") or range(len(xs), -1, -1))
-        if perm[0] != 0:
-            raise GraphError(f"node {node.name!r} (Transpose) moves the rows: form 'c' computes one")
-        order = np.arange(math.prod(xs)).reshape(xs).transpose([a - 1 for a in perm[1:]])
-        self._gathered(p, sources[0], order, end)
-
-    def _pad(self, p: Pending, node: Node, sources: list[Array], end: End) -> None:
-        xs, ys = self._shape(node.inputs[0]), self._shape(node.output_names[0])
-        pads = node.inputs[1] if len(node.inputs) > 1 else None
-        held = (
-            self.graph.producers[pads].data.tolist() if isinstance(pads, str) and pads in self.graph.producers else pads
-        )
-        if (
-            held is None
-            or len(held) != 2 * (len(xs) + 1)
-            or (len(node.inputs) > 3 and node.inputs[3] is not None)
-            or min(held) < 0
-        ):
-            raise GraphError(f"node {node.name!r} (Pad): form 'c' takes constant pads of every axis")
-        order = np.full(ys, -1)
-        order[tuple(slice(b, b + n) for b, n in zip(held[1 : len(xs) + 1], xs, strict=True))] = np.arange(
-            math.prod(xs)
-        ).reshape(xs)
-        self._gathered(p, sources[0], order, end)
-
-    def _gathered(self, p: Pending, x: Array, order: np.ndarray, end: End) -> None:
-        k = self._constant(order.astype(np.int32), "int32_t")
-        value = f"({k}[i] < 0 ? 0 : {x.name}[{k}[i]] - ({int(p.sources[0].zero)}))"
+    def _moved(self, p: Pending, node: Node, sources: list[Array], end: End) -> None:
+        order = order_of(self.graph, node, p.output, self._shape(node.inputs[0]))
+        x, k = sources[0], self._table(order)
+        level = f"{x.name}[{k}[i]] - ({int(p.sources[0].zero)})"
+        value = f"({k}[i] < 0 ? 0 : {level})" if order.size and order.min() < 0 else f"({level})"
         self.text.body.append(
             f"    for (int i = 0; i < {end.array.count}; i++) "
             f"{end.array.name}[i] = {end.of(value, np.asarray(p.sources[0].step))};"
         )
-
-
-class End:
-    """The rounding at the end of a loop nest."""
-
-    def __init__(self, writer: Loops, array: Array, step: float, zero: int, low: int, high: int) -> None:
-        self.writer, self.array, self.step, self.zero, self.low, self.high = writer, array, step, zero, low, high
-
-    def of(self, value: str, scale: np.ndarray, at: str = "0") -> str:
-        """C for the level of `value` times `scale`; scale: one number, or one per `at`."""
-        factor = np.asarray(scale, np.float64).reshape(-1) / self.step
-        m, s = multipliers(factor)
-        if np.all(factor == 1):
-            scaled = f"({value})"
-        elif factor.size == 1:
-            scaled = f"scaled({value}, {m[0]}, {s[0]})"
-        else:
-            text = (
-                self.writer._constant(m.astype(np.int32), "int32_t") + f"[{at}]"
-                if len(set(m.tolist())) > 1
-                else str(m[0])
-            )
-            shift = (
-                self.writer._constant(s.astype(np.int8), "int8_t") + f"[{at}]"
-                if len(set(s.tolist())) > 1
-                else str(s[0])
-            )
-            scaled = f"scaled({value}, {text}, {shift})"
-        return f"({self.array.type})cut({scaled} + ({self.zero}), {self.low}, {self.high})"
-
-
-def multipliers(factor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(m, s) with m / 2^s nearest to each factor: m of 31 bits, or a power of two with the least shift."""
-    fraction, exponent = np.frexp(factor)
-    m = np.rint(fraction * 2.0**31).astype(np.int64)
-    m, exponent = np.where(m == 2**31, 2**30, m), np.where(m == 2**31, exponent + 1, exponent)
-    s = 31 - exponent
-    while np.all(m % 2 == 0) and np.all(s > 0):
-        m, s = m // 2, s - 1
-    exact = fraction == 0.5
-    if np.all(exact):  # 2^k: a shift to the right, or a small factor
-        k = exponent - 1
-        m, s = np.where(k > 0, 2.0 ** np.maximum(k, 0), 1).astype(np.int64), np.maximum(-k, 0)
-    if np.any(s < 0) or np.any(s > 62) or np.any(m >= 2**31):
-        raise GraphError(f"a scale of {float(factor.max())} steps is beyond what 32-bit multipliers and shifts can say")
-    return m, s
 
 
 def _commented(text: str) -> str:

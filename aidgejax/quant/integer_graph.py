@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import GraphError
 from ..graph import Graph, Node, Value
 from ..interpreter.shape_inference import infer_shapes
-from .c_loops import multipliers
+from .c_rounding import multipliers
 from .deploy import OnGrid
 from .reading import grids_of
 

@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from ..graph import Graph, Node
+from .c_moves import left_to_the_host
 from .deploy import SAME_GRID, OnGrid
 from .reading import grids_of
 from .sites import LAYERS
@@ -25,11 +26,15 @@ def unproved(integers: Graph) -> list[str]:
     """Why the values of a deployed graph may depend on the runtime; empty where they cannot.
 
     Each reason names its node: a step that is no power of two, a sum that may leave 2^24, an average over a window
-    whose size is no power of two, an operator that is computed in floating point.
+    whose size is no power of two, an operator that is computed in floating point (but behind the last grid: a Softmax
+    there is the host's).
     """
     grids = grids_of(integers)
     reasons = []
+    host = {n.name for n in left_to_the_host(integers)} if integers.outputs else set()
     for node in integers.nodes:
+        if node.name in host:
+            continue
         where = f"{node.name} ({node.op})"
         if node.op in ("QuantizeLinear", "DequantizeLinear"):
             step = integers.producers.get(node.inputs[1])
@@ -37,6 +42,10 @@ def unproved(integers: Graph) -> list[str]:
                 reasons.append(f"{where}: its step is no power of two")
         elif node.op in LAYERS:
             reasons += [f"{where}: {r}" for r in _sum_reasons(integers, node, grids)]
+        elif node.op == "Mul" and all(i in grids for i in node.input_names):
+            reach = math.prod(_reach(grids[i]) for i in node.input_names)
+            if reach >= EXACT:
+                reasons.append(f"{where}: its products may reach {reach}, {EXACT} or more")
         elif node.op in POOLS:
             n = _window(integers, node)
             if n is None or n & (n - 1):
@@ -72,7 +81,7 @@ def _bound(graph: Graph, node: Node, grids: dict[str, OnGrid]) -> int | None:
     if not all(i in grids for i in node.input_names):
         return None
     x, w = grids[node.inputs[0]], grids[node.inputs[1]]
-    reach = max(abs(x.low - int(np.min(x.zero))), abs(x.high - int(np.min(x.zero))))
+    reach = _reach(x)
     if w.integers not in graph.producers:
         inner = (graph.value(node.inputs[0]).shape or (None,))[-1]
         return inner * reach * max(abs(w.low), abs(w.high)) if isinstance(inner, int) else None
@@ -91,6 +100,12 @@ def _bound(graph: Graph, node: Node, grids: dict[str, OnGrid]) -> int | None:
         bias = graph.producers[grids[node.inputs[2]].integers].data.astype(np.int64)
         sums = sums + np.abs(bias.reshape(-1))
     return int(sums.max(initial=0))
+
+
+def _reach(grid: OnGrid) -> int:
+    """The largest |level - zero point|."""
+    zeros = int(np.min(grid.zero)), int(np.max(grid.zero))
+    return max(abs(grid.low - zeros[1]), abs(grid.high - zeros[0]))
 
 
 def _window(graph: Graph, node: Node) -> int | None:

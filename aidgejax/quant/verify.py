@@ -26,11 +26,15 @@ from .runtimes import RUNTIMES, expanded, instructions, runner, saturates
 
 GRADES = ("proved", "counted")
 MOST_STEPS, MOST_SHARE = 1.0, 1e-5  # what the grade "counted" allows
+FLOAT = 1e-5  # of the largest value: what an output in floating point, behind the last grid, may be rounded apart
 
 
 @dataclass(frozen=True)
 class Row:
-    """One tensor in one runtime: how many values were compared, how many differ, and by how many steps at most."""
+    """One tensor in one runtime: how many values were compared, how many differ, and by how many steps at most.
+
+    An output in floating point (a Softmax behind the last grid) differs where it is more than 1e-5 of its largest away.
+    """
 
     runtime: str
     tensor: str
@@ -223,7 +227,7 @@ class _Comparison:
                     _count(counts, (r, t), levels[t], on_grid)
                 for t in self.float_outputs:
                     scale = max(float(np.abs(want[t]).max(initial=0)), 1e-30)
-                    _count(counts, (r, t), want[t] / scale, got[t] / scale)
+                    _count(counts, (r, t), want[t] / scale, got[t] / scale, FLOAT)
         return tuple(
             Row(r, t, self.written[t], int(n), int(bad), most)
             for r in there
@@ -246,11 +250,18 @@ class _Comparison:
         return found
 
 
-def _count(counts: dict[tuple[str, str], list[float]], key: tuple[str, str], want: np.ndarray, got: np.ndarray) -> None:
+def _count(
+    counts: dict[tuple[str, str], list[float]],
+    key: tuple[str, str],
+    want: np.ndarray,
+    got: np.ndarray,
+    allowed: float = 0.0,
+) -> None:
     held = counts.setdefault(key, [0, 0, 0.0])
     if want.shape != got.shape:
         raise GraphError(f"{key[1]!r} has shape {list(got.shape)} in {key[0]}, {list(want.shape)} in training")
     away = np.abs(want - got)
     held[0] += away.size
-    held[1] += int(np.count_nonzero(~(away == 0)))
+    held[1] += int(np.count_nonzero(~(away <= allowed)))
+    away = np.where(away <= allowed, 0, away)
     held[2] = max(held[2], float(np.nan_to_num(away, nan=np.inf).max(initial=0)))

@@ -62,6 +62,25 @@ def test_one_dimension_pads_and_transposes():
     assert differing(integers, x) == 0
 
 
+def test_joins_moves_means_and_products_and_a_softmax_left_to_the_host(tmp_path):
+    g = Graph("kinds")
+    rng = np.random.default_rng(1)
+    op, x = g.op, g.input("x", ("N", 4, 4, 4))
+    w = [g.parameter(f"w{k}", rng.normal(0, 0.5, s).astype(np.float32)) for k, s in enumerate([(4, 4, 1, 1), (8, 3)])]
+    y = op.Relu(op.Conv(x, w[0]))
+    a, b = op.Split(y, (2, 2), axis=1, outputs=2)
+    y = op.Concat(op.Max(a, b), op.Min(a, b), axis=1)
+    y = op.Mul(y, op.GlobalAveragePool(y))  # one number per channel, spread
+    y = op.SpaceToDepth(op.Slice(y, (0, 0), (4, 2), (1, 2)), blocksize=2)
+    y = op.Reshape(op.ReduceMean(y, (3,), keepdims=0), (0, 8, 2))
+    y = op.Reshape(op.MatMul(y, op.Transpose(y, perm=(0, 2, 1))), (0, 8, 8))
+    g.output(op.Softmax(op.MatMul(op.ReduceMean(y, (1,), keepdims=0), w[1]), axis=-1))
+    q, integers, x = deployed(aj.infer_shapes(g), quant.bits(8, **SHIFTS))
+    report = quant.write(integers, tmp_path / "c", "c", graph=q, data=x, grade="proved", runtimes=["numpy"])
+    assert report.exact and report.rows[-1].runtime == "c" and report.rows[-1].values == 48
+    assert "Left to the host, in floating point: Softmax (axis -1)" in (tmp_path / "c" / "net.h").read_text()
+
+
 def test_what_is_not_in_integers_is_refused_by_name():
     g = Graph("soft")
     w = g.parameter("w", np.eye(4, dtype=np.float32))

@@ -1,6 +1,7 @@
 """The README keeps its word: its snippets run, its commands are what CI runs."""
 
 import contextlib
+import importlib
 import io
 import pkgutil
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from aidgejax.cli import commands as cli_commands
+from aidgejax.ops import OPERATORS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -68,14 +70,39 @@ def test_links_lead_to_a_file_and_a_heading(page):
 
 
 def test_every_page_is_in_the_navigation():
-    named = set(re.findall(r": ([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M))
-    assert named == {str(p.relative_to(ROOT / "docs")) for p in (ROOT / "docs").rglob("*.md")}
+    named = set(re.findall(r": ([\w/-]+\.(?:md|ipynb))$", (ROOT / "mkdocs.yml").read_text(), re.M))
+    there = [*(ROOT / "docs").rglob("*.md"), *(ROOT / "docs").rglob("*.ipynb")]
+    assert named == {str(p.relative_to(ROOT / "docs")) for p in there}
 
 
-def test_the_pages_list_every_command_and_example():
+def test_a_how_to_answers_one_question_in_forty_lines():
+    long = {p.name: n for p in (ROOT / "docs/how-to").glob("*.md") if (n := p.read_text().count("\n")) > 40}
+    assert not long
+
+
+def test_pages_take_commands_operators_and_results_from_the_code():
+    hooks = runpy.run_path(str(ROOT / "docs/hooks.py"))
+    pages = {p.name: hooks["on_page_markdown"](p.read_text()) for p in (ROOT / "docs").rglob("*.md")}
+    asked = {n for p in PAGES for n in re.findall(r"<!-- generated: ([\w-]+) -->", p.read_text())}
+    assert asked == set(hooks["WRITERS"]) and not any("<!-- generated" in text for text in pages.values())
     commands = {m.name.replace("_", "-") for m in pkgutil.iter_modules(cli_commands.__path__)}
-    listed = set(re.findall(r"^\| `([\w-]+)`", (ROOT / "docs/reference/command-line.md").read_text(), re.M))
-    assert listed == commands
+    assert set(re.findall(r"^## ([\w-]+)$", pages["command-line.md"], re.M)) == commands
+    assert "| `--batch-size BATCH_SIZE` |" in pages["command-line.md"] and "%(default)" not in pages["command-line.md"]
+    assert set(re.findall(r"^\| `(\w+)` \|", pages["operators.md"], re.M)) == set(OPERATORS)
+    assert "| `lenet` | 12 | 61,706 |" in pages["gallery.md"]
+    assert "ResNet-8" in pages["benchmarks.md"] and "## Unreleased" in pages["changes.md"].replace("### ", "## ")
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs/coming-from").glob("*.md")), ids=lambda p: p.stem)
+def test_a_porter_finds_what_runs_what_to_edit_what_is_not_there(page):
+    text = page.read_text()
+    parts = re.findall(r"^## (.*)$", text, re.M)
+    assert {"Runs unchanged", "Runs with these edits", "Not there", "Deviations"} <= set(parts)
+    for module in re.findall(r"aidgejax\.frontends\.[\w.]*\w", text):  # what the page says to import is there
+        importlib.import_module(module)
+
+
+def test_the_page_of_examples_lists_every_one():
     shown = set(re.findall(r"`examples/(\w+\.py)`", (ROOT / "docs/examples.md").read_text()))
     assert shown == {p.name for p in (ROOT / "examples").glob("*.py")}
 

@@ -55,9 +55,9 @@ def read(
 ) -> Graph:
     """Read an ONNX model: a path, a ModelProto, or the bytes of a file.
 
-    parameters: names or patterns ("head.*") of what training changes, exactly; also torch's
-        dict(model.named_parameters()).  Default: decided by structure, see `Graph.roles`.
     constants: names or patterns of initializers that training is to leave alone.
+    parameters: names or patterns ("head.*") of what training changes, exactly; also torch's
+        dict(model.named_parameters()); left out, they are decided by structure, see `Graph.roles`.
     inputs, outputs: tensors at which the graph is cut before its operators are checked; the rest is not read.
     dtype: "float32" widens what the file holds in 16 bits; what is written has the file's types again.
     shapes: where the model says less, or something else, than is meant: {input: shape}, {input: {axis: size}} with an

@@ -6,6 +6,7 @@ import io
 import pkgutil
 import re
 import runpy
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from aidgejax.cli import commands as cli_commands
+from aidgejax.cli.main import parser as cli_parser
 from aidgejax.ops import OPERATORS
 
 ROOT = Path(__file__).parent.parent
@@ -100,6 +102,24 @@ def test_a_porter_finds_what_runs_what_to_edit_what_is_not_there(page):
     assert {"Runs unchanged", "Runs with these edits", "Not there", "Deviations"} <= set(parts)
     for module in re.findall(r"aidgejax\.frontends\.[\w.]*\w", text):  # what the page says to import is there
         importlib.import_module(module)
+
+
+def test_every_command_that_is_shown_is_one():
+    """As far as its arguments go: what stands in `sh` blocks, and in a line's `python -m aidgejax ...`."""
+    shown = []
+    for page in PAGES:
+        text = page.read_text()
+        blocks = "\n".join(re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S))
+        shown += [(page.name, line) for line in re.findall(r"(?:python -m )?aidgejax (\w[^#\n]*)", blocks)]
+        shown += [(page.name, line) for line in re.findall(r"`(?:python -m )?aidgejax ([a-z][^`]* [^`]*)`", text)]
+    assert len(shown) > 15
+    for page, line in shown:
+        if "NAME" in line or "COMMAND" in line or "..." in line:
+            continue
+        try:
+            cli_parser().parse_args(shlex.split(line.replace("\\", "")))
+        except SystemExit:
+            pytest.fail(f"{page} shows `aidgejax {line}`, which is no command")
 
 
 def test_the_page_of_examples_lists_every_one():

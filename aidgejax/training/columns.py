@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import DTYPES
-from ..errors import DataError
+from ..errors import DataError, about
 from ..graph import Graph, Value
 from .batches import all_rows, is_batches
 from .data import Dataset, npz_columns
@@ -264,9 +264,12 @@ def _as_input(value: Value, a: np.ndarray, layout: str) -> np.ndarray:
         return all(not isinstance(d, int) or d == n for d, n in zip(shape[1:], sizes[1:], strict=True))
 
     if not fits(a.shape) and fits(turned):
-        raise DataError(
-            f"{value}: got an array of shape {list(a.shape)}, which has its channels last; say layout='NHWC' (on the "
-            f"command line --layout NHWC), or move them"
+        raise about(
+            "input-shape",
+            DataError(
+                f"{value}: got an array of shape {list(a.shape)}, which has its channels last; say "
+                f"layout='NHWC' (on the command line --layout NHWC), or move them"
+            ),
         )
     return a
 

@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="arrays named as the model's inputs, and `target` (without: trained to give what the model gives; and "
         "test_... for a test set, else a fifth is split off); default: 1797 UCI digits",
     )
+    add("--layout", choices=("NCHW", "NHWC"), default="NCHW", help="of the images in the data")
     add("--out", metavar="Q.onnx", required=True, help="the file to write (target c: a folder)")
     add("--bits", type=int, default=8, metavar="N", help="of weights and activations: 2 to 8")
     add("--weights", type=int, metavar="N", help="bits of weights (default: --bits)")
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     graph = infer_shapes(onnxio.read(args.model))
     if len(graph.outputs) != 1:
         raise SettingError(f"model {graph.name!r} has {len(graph.outputs)} outputs: `quantize` needs one")
-    columns, test_columns = (rows.columns for rows in load(args.data, graph))
+    columns, test_columns = (rows.columns for rows in load(args.data, graph, args.layout))
     names = [*graph.inputs, *(["target"] if "target" in columns else [])]
     data, test = (Dataset({k: c[k] for k in names}) for c in (columns, test_columns))
     score = _Score(graph, test, args.loss, columns.get("target"))

@@ -15,16 +15,23 @@ from collections.abc import Sequence
 from importlib import metadata
 
 from ..errors import AidgeJaxError
+from ..training.processes import leave, leaving_when_peers_are_gone
 from . import commands
 from .arguments import DefaultsFormatter
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command.  Returns 0, 1 for what the user can mend (one line on stderr), 130 or 143 after a signal.
+    """Run one command.  Returns 0, 1 for what the user can mend (one line on stderr), 130 or 143 after a signal,
+    75 where the other processes of a launch are gone.
 
     Bad arguments leave with SystemExit(2), as argparse does.
     """
     args = parser().parse_args(argv)
+    with leaving_when_peers_are_gone(f"aidgejax {args.command}"):
+        return leave(_code(args))
+
+
+def _code(args: argparse.Namespace) -> int:
     try:
         return args.run(args) or 0
     except AidgeJaxError as e:

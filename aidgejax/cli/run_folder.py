@@ -20,7 +20,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from .. import onnxio
@@ -31,6 +30,8 @@ from ..training import checkpoint
 from ..training.callbacks import Best
 from ..training.data import Dataset
 from ..training.loop import TrainState, copied
+from ..training.parallel import on_host
+from ..training.processes import is_first, largest
 from .plot import plot
 from .report import FILE, report
 
@@ -161,10 +162,10 @@ class RunFolder:
 
     def save(self, state: TrainState, *, now: bool = False) -> bool:
         """Write the files, if the last time is some seconds ago, or `now`; False where it failed, after one line."""
-        if not now and time.monotonic() - self._saved < SECONDS:
+        if not largest(now or time.monotonic() - self._saved >= SECONDS):
             return True
         self._saved = time.monotonic()
-        if not all(np.isfinite(a).all() for a in jax.device_get(state.params).values()):
+        if not all(np.isfinite(a).all() for a in on_host(state.params).values()):
             print("not saved: the weights are not finite; the last good files stay", file=sys.stderr)
             return False
         try:
@@ -178,7 +179,7 @@ class RunFolder:
 
     def rescue(self, where: str, state: TrainState) -> None:
         """All of it into another folder."""
-        where = claim(where, force=True)
+        where = claim(where, force=True) if is_first() else where
         for name in (BEST, "best.onnx"):
             if os.path.exists(os.path.join(self.path, name)) and self._best is None:
                 shutil.copyfile(os.path.join(self.path, name), os.path.join(where, name))
@@ -186,14 +187,22 @@ class RunFolder:
         print(f"saved to {where!r} instead")
 
     def _write(self, state: TrainState, path: str) -> None:
+        """All files; of several processes the first writes, but all take part in bringing the arrays together."""
+
         def place(name: str) -> str:
             return os.path.join(path, name)
 
+        if not is_first():
+            for part in (self._best[0] if self._best else None, state):
+                on_host(part)
+            self._best = None
+            return
         write_atomically((json.dumps(self.settings, indent=1) + "\n").encode(), place(SETTINGS))
         if self._best is not None:
-            best, record = self._best
+            best, record = on_host(self._best[0]), self._best[1]
             checkpoint.save(place(BEST), best, record)
             self._write_model(best, place("best.onnx"))
+        state = on_host(state)
         write_atomically("\n".join([",".join(self.columns), *self.lines, ""]).encode(), place("history.csv"))
         if self._times:
             write_atomically(self._times.encode(), place("times.csv"))
@@ -203,11 +212,12 @@ class RunFolder:
             self._best = None
 
     def _write_model(self, state: TrainState, path: str) -> None:
-        params, buffers = jax.device_get((state.params, state.buffers))
-        onnxio.write(self.model, params, path, buffers=buffers)
+        onnxio.write(self.model, state.params, path, buffers=state.buffers)
 
     def picture(self) -> None:
         """history.png, where matplotlib is installed."""
+        if not is_first():
+            return
         rows = csv.DictReader([",".join(self.columns), *self.lines])
         history = [{k: float(v) for k, v in r.items() if v} for r in rows]
         try:
@@ -220,7 +230,9 @@ class RunFolder:
 
     def report(self, state: TrainState, prediction: str, test: Dataset) -> None:
         """report.html, with the weights of `state`; prediction: the output that is scored on the test rows."""
-        params, buffers = jax.device_get((state.params, state.buffers))
+        params, buffers = on_host((state.params, state.buffers))
+        if not is_first():
+            return
         try:
             model = self.model.with_params(dict(params), dict(buffers))
             page = report(model, self.settings, self.columns, self.lines, prediction, test)

@@ -42,10 +42,12 @@ DEFAULTS: dict[str, Any] = {
     "seed": 0,
     "on_nonfinite": "raise",
     "device": "auto",
+    "devices": None,
+    "sharded": False,
     "backend": "jax",
     "precision": "float32",
 }
-RESUMABLE = ("epochs", "device", "cache", "rescue")  # what may change when a run goes on
+RESUMABLE = ("epochs", "device", "devices", "sharded", "cache", "rescue")  # what may change when a run goes on
 
 
 def resolved(args: argparse.Namespace) -> argparse.Namespace:

@@ -26,15 +26,23 @@ def available_platforms() -> list[str]:
     return there
 
 
+def make_cpu_devices(number: int) -> None:
+    """Let JAX show so many CPU devices; nothing, where it has been used in this process before."""
+    try:
+        jax.config.update("jax_num_cpu_devices", max(1, number))
+    except RuntimeError:
+        pass
+
+
 def device(name: str) -> Any:
-    """The first JAX device of this platform ("cpu", "gpu", "cuda", "tpu"; "auto": JAX's own choice).
+    """The first JAX device of this process and platform ("cpu", "gpu", "cuda", "tpu"; "auto": JAX's own choice).
 
     Raises BackendError naming the platforms there are, and why a GPU of this machine is not among them.
     """
     if name == "auto":
-        return jax.devices()[0]
+        return jax.local_devices()[0]
     try:
-        return jax.devices(name)[0]
+        return jax.local_devices(backend=name)[0]
     except RuntimeError as e:
         why = unused_gpu() if name in ("gpu", "cuda", "rocm") else None
         said = str(e).splitlines()[0] if "failed to initialize" in str(e) else ""

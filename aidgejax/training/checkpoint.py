@@ -124,7 +124,7 @@ def environment() -> dict[str, Any]:
         "devices": len(devices),
         "machine": platform.machine(),
         "cores": cores,
-        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+        "XLA_FLAGS": " ".join(f for f in os.environ.get("XLA_FLAGS", "").split() if "timeout" not in f),
     }
 
 

@@ -133,7 +133,8 @@ def copied(state: Any) -> Any:
     where = next((x.sharding for x in jax.tree.leaves(state) if isinstance(x, jax.Array)), None)
 
     def again(x: Any) -> Any:
-        return jax.device_put(x, x.sharding if isinstance(x, jax.Array) else where, may_alias=False)
+        there = x.sharding if isinstance(x, jax.Array) else where
+        return put(x, there) if there is not None else jnp.array(x)
 
     return jax.tree.map(again, state)
 

@@ -20,7 +20,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 
 from ..errors import SettingError
 from ..execution.program import Arrays, Program
@@ -319,16 +319,17 @@ def placed_program(program: ProgramLike, placement: Placement | None) -> Program
     return program if placement is None else PlacedProgram(program, placement)
 
 
-def put(x: Any, sharding: NamedSharding) -> Any:
+def put(x: Any, sharding: Sharding) -> Any:
     """An array on these devices.  Of several processes each gives the same array, and keeps its share."""
     if jax.process_count() == 1:
         with jax.enable_x64(True):  # or 64-bit arrays would lose half of their bits
             return jax.device_put(x, sharding, may_alias=False)
-    if isinstance(x, jax.Array) and x.sharding == sharding:
-        return jax.device_put(x, sharding, may_alias=False)
     if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
-        data = put(jax.random.key_data(x), NamedSharding(sharding.mesh, PartitionSpec()))
+        data = put(jax.random.key_data(x), sharding)
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+    if isinstance(x, jax.Array) and x.sharding == sharding:
+        own = [jax.device_put(s.data, s.device, may_alias=False) for s in x.addressable_shards]
+        return jax.make_array_from_single_device_arrays(x.shape, sharding, own)
     host = on_host(x)
     return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
 

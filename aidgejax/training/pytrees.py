@@ -11,6 +11,7 @@ import numpy as np
 
 from ..dtypes import DTYPES
 from ..errors import CheckpointError
+from .parallel import put
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,7 @@ def placed(array: Any, like: Any) -> Any:
     """The array where `like` lies: on its devices, or in NumPy."""
     if not isinstance(like, jax.Array):
         return array
-    with jax.enable_x64(True):  # or 64-bit arrays would lose half of their bits
-        return jax.device_put(array, like.sharding)
+    return put(array, like.sharding)
 
 
 def _name(path: tuple) -> str:

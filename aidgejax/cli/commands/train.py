@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ...errors import NonFiniteError, SettingError
-from ...execution.devices import device, found, unused_gpu
+from ...execution.devices import device, found, make_cpu_devices, unused_gpu
 from ...execution.numpy_program import NumpyProgram
 from ...execution.program import make_program
 from ...execution.program_like import ProgramLike
@@ -33,6 +33,8 @@ from ...training.data import batch_order
 from ...training.fit import fit, fitting
 from ...training.loop import ON_NONFINITE, TrainState, start
 from ...training.optimizers import USUAL, rules
+from ...training.parallel import Placement, data_parallel, sharded
+from ...training.processes import is_first, join, largest, launched
 from .. import run_folder
 from ..arguments import class_weights, count, number
 from ..compile_cache import compile_cache
@@ -90,6 +92,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=count(0))
     add("--on-nonfinite", "where loss, gradients or weights are not finite", choices=ON_NONFINITE)
     add("--device", "auto, cpu, gpu, cuda or tpu")
+    add("--devices", "over how many devices, of all processes, batches are split; on a CPU as many are made",
+        type=count(1), metavar="N")  # fmt: skip
+    add("--sharded", "split parameters and optimizer state over the devices too", action="store_true")
     add("--backend", choices=BACKENDS)
     add("--precision", "in which steps compute; parameters stay float32", choices=COMPUTE)
     add("--out", "run folder, empty or new (default: runs/<date>-<time>)", metavar="FOLDER")
@@ -103,18 +108,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Exit code 0 when done, 1 where numbers were not finite or nothing could be saved, 130 or 143 after a signal."""
     args = resolved(args)
+    several = join()
+    if args.devices:
+        make_cpu_devices(args.devices // launched()[1])
     place = device(args.device)
+    placement = _placement(args) if several or args.devices or args.sharded else None
     if args.device == "auto" and (why := unused_gpu()):
         print(f"note: {why}", file=sys.stderr)
     with Caught() as caught, compile_cache(args.cache), jax.default_device(place):
-        return _Run(args, caught, found(place)).train()
+        return _Run(args, caught, found(place), placement).train()
+
+
+def _placement(args: argparse.Namespace) -> Placement:
+    there: list[Any] = jax.devices() if args.device == "auto" else jax.devices(args.device)
+    wanted = args.devices or len(there)
+    if wanted > len(there):
+        raise SettingError(
+            f"--devices {wanted}: JAX has {len(there)} here ({there[0].platform}); on a CPU they are made where JAX "
+            f"has not been used before in this process"
+        )
+    return sharded(mesh=there[:wanted]) if args.sharded else data_parallel(there[:wanted])
 
 
 class _Run:
     """One call of `train`."""
 
-    def __init__(self, args: argparse.Namespace, caught: Caught, place: str) -> None:
-        self.args, self.caught, self.place = args, caught, place
+    def __init__(self, args: argparse.Namespace, caught: Caught, place: str, placement: Placement | None) -> None:
+        self.args, self.caught, self.place, self.placement = args, caught, place, placement
         self.model, said = read_model(args.model or _default_model(), args)
         if args.model and not args.data:
             raise SettingError("--model needs --data: the digits are for the model that comes along")
@@ -138,6 +158,9 @@ class _Run:
         if args.batch_size > len(self.data):
             said = (*said, f"batch size: {len(self.data)}, all rows")
             args.batch_size = len(self.data)
+        if placement is not None:
+            placement.check_batch(args.batch_size)
+            said = (*said, f"placement: {placement}")
         self.said = (*said, *summary(self.model), f"loss: {self.task.said}", *precision_summary(args.precision))
         self.unit = "images" if any(v.rank == 4 for v in self.model.inputs.values()) else "rows"
         rows, _ = batch_order(len(self.data), args.batch_size, last=args.last)
@@ -179,7 +202,9 @@ class _Run:
         accumulator = tuple(self.task.metrics) if args.accumulate > 1 else None
         scaling = args.precision == "float16"
         key = jax.random.key(args.seed)
-        state = start(self.program, self.optimizer, key, accumulate=accumulator, loss_scaling=scaling)
+        state = start(
+            self.program, self.optimizer, key, accumulate=accumulator, loss_scaling=scaling, placement=self.placement
+        )
         if args.resume:
             state = folder.resume(state)
         done = int(state.batches) // self.per_epoch
@@ -219,6 +244,8 @@ class _Run:
 
     def _folder(self, settings: dict[str, Any]) -> str:
         if not self.args.resume:
+            if not is_first():
+                return str(self.args.out)
             return run_folder.claim(self.args.out, self.args.force)
         before = run_folder.read_settings(self.args.resume)
         if before.get("data_sha256") not in (None, settings["data_sha256"]):
@@ -234,6 +261,7 @@ class _Run:
         written = 0
 
         def interrupted(record: dict[str, Any], state: TrainState) -> Any:
+            caught.code = largest(caught.code or 0) or None  # a signal to one of several processes stops all
             return STOP if caught.code else None
 
         bar = tqdm(total=args.epochs, initial=done, unit="epoch", desc="compiling", disable=None, file=sys.stderr)
@@ -275,6 +303,7 @@ class _Run:
                     compiled=args.backend == "jax",
                     on_nonfinite=args.on_nonfinite,
                     precision=args.precision,
+                    placement=self.placement,
                     on_records=keep,
                 )
                 keep(history)
@@ -285,7 +314,7 @@ class _Run:
             code = 1
         folder.save(state, now=True)
         folder.report(state, self.task.prediction, self.test)
-        if folder.failed and args.rescue:
+        if largest(bool(folder.failed)) and args.rescue:
             folder.rescue(args.rescue, state)
         if not code and caught.code and int(state.batches) < args.epochs * self.per_epoch:
             code = caught.code

@@ -1,0 +1,118 @@
+"""Several processes that train one model together, each with devices of its own, on jax.distributed.
+
+    python -m aidgejax launch -n 2 SCRIPT         # the script calls join() before it uses JAX
+
+What `launch` sets in the environment is read here.  Every process runs the same program in the same order; only the
+first one writes and prints.  A process whose peers are gone cannot go on: it leaves, and `launch` starts all anew.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..errors import SettingError
+
+COORDINATOR, COUNT, RANK, WATCHED = (f"AIDGEJAX_{name}" for name in ("COORDINATOR", "PROCESSES", "PROCESS", "LAUNCHER"))
+LOST = 75  # exit code of a process whose peers are gone or stuck: EX_TEMPFAIL, try again
+JOINING = 120  # seconds until all processes have to be there
+
+
+def launched() -> tuple[int, int]:
+    """(this process's number, how many there are), as `launch` said: (0, 1) without it."""
+    try:
+        rank, count = int(os.environ.get(RANK, 0)), int(os.environ.get(COUNT, 1))
+    except ValueError:
+        raise SettingError(f"{RANK} and {COUNT} must be whole numbers; `launch` sets them") from None
+    return rank, count
+
+
+def join() -> bool:
+    """Meet the other processes that `launch` started, before JAX is used; whether there are any.
+
+    SIGTERM stays a signal like others: JAX's own notice of preemption would swallow it.
+    Raises SettingError where they do not meet.
+    """
+    rank, count = launched()
+    if count == 1 or jax.distributed.is_initialized():
+        return count > 1
+    _end_with_the_launcher()
+    jax.config.update("jax_enable_preemption_service", False)
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    try:
+        jax.distributed.initialize(
+            os.environ[COORDINATOR], count, rank, initialization_timeout=JOINING, shutdown_timeout_seconds=60
+        )
+    except (RuntimeError, KeyError) as e:
+        where = os.environ.get(COORDINATOR)
+        raise SettingError(f"process {rank} of {count} did not meet the others at {where}: {_first(e)}") from None
+    return True
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes and prints."""
+    return jax.process_index() == 0
+
+
+def largest(number: int) -> int:
+    """The largest of the numbers that the processes give; each has to call it at the same point."""
+    if jax.process_count() == 1:
+        return number
+    from jax.experimental import multihost_utils
+
+    return int(multihost_utils.process_allgather(np.int32(number)).max())
+
+
+@contextmanager
+def leaving_when_peers_are_gone(what: str) -> Iterator[None]:
+    """A JAX error inside, where there are several processes, ends this one with LOST and one line on stderr."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as e:
+        if jax.process_count() == 1:
+            raise
+        who = f"process {jax.process_index()} of {jax.process_count()}"
+        said = f"{what}: {who} lost the others, which are gone or do not answer: {_first(e)}"
+        os.write(2, f"{said[:400]}\n".encode())
+        leave(LOST)
+
+
+def leave(code: int) -> int:
+    """The exit code; where there are several processes, all of them meet once more first, unless peers are LOST."""
+    if not jax.distributed.is_initialized():
+        return code
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if code != LOST:
+        try:
+            jax.distributed.shutdown()
+        except RuntimeError:
+            pass  # a peer has left already
+    os._exit(code)  # what is registered to run at exit would wait for the others
+
+
+def _first(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _end_with_the_launcher() -> None:
+    """Leave when the pipe from the launcher closes: it was killed, and nobody would end this process."""
+    held = os.environ.get(WATCHED, "")
+    if not held.isdigit():
+        return
+
+    def watch(*_: Any) -> None:
+        try:
+            os.read(int(held), 1)
+        except OSError:
+            return
+        os._exit(LOST)
+
+    threading.Thread(target=watch, daemon=True, name="aidgejax-launcher").start()

@@ -1,0 +1,214 @@
+"""Several processes: started, watched, killed, stuck, stopped, started anew."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import aidgejax as aj
+from aidgejax.cli.launcher import Launcher
+from aidgejax.cli.main import main
+from aidgejax.training import checkpoint
+
+ROOT = str(Path(aj.__file__).parents[1])
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder, rng = tmp_path_factory.mktemp("files"), np.random.default_rng(0)
+    x, y = rng.normal(size=(64, 8)).astype(np.float32), rng.integers(0, 3, 64)
+    np.savez(folder / "d.npz", x=x, target=y, test_x=x[:10], test_target=y[:10])
+    aj.onnxio.write(aj.zoo.mlp(sizes=(8, 16, 3)), None, folder / "m.onnx")
+    return folder
+
+
+def arguments(files, out, epochs):
+    return [
+        "train", "--model", str(files / "m.onnx"), "--data", str(files / "d.npz"), "--batch-size", "8", "--epochs",
+        str(epochs), "--optimizer", "sgd", "--lr", "0.01", "--out", str(out), "--cache", str(files / "cache"),
+    ]  # fmt: skip
+
+
+def launch(*command, processes=2, **more):
+    return subprocess.Popen(
+        [sys.executable, "-m", "aidgejax", "launch", "-n", str(processes), *map(str, command)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **{"env": {**os.environ, "PYTHONPATH": ROOT}} | more,
+    )  # fmt: skip
+
+
+def pids(launcher, number=2):
+    found = []
+    while len(found) < number:
+        line = launcher.stderr.readline()
+        assert line, "the launcher ended before it had started all"
+        found += [int(m[1]) for m in [re.search(r"pid (\d+)", line)] if m]
+    return found
+
+
+def wait_for(condition, seconds=120):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def rows(out):
+    try:
+        return len((out / "history.csv").read_text().splitlines())
+    except FileNotFoundError:
+        return 0
+
+
+DYING = """
+import os, signal
+if os.environ.get("AIDGEJAX_PROCESS"):
+    from aidgejax.cli import run_folder
+    run_folder.SECONDS = 0.0
+    ended = run_folder.RunFolder.epoch
+    def epoch(self, record, state):
+        ended(self, record, state)
+        marker = os.environ.get("DIES_ONCE", "")
+        if marker and os.environ["AIDGEJAX_PROCESS"] == "1" and record["epoch"] == 4 and not os.path.exists(marker):
+            open(marker, "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+    run_folder.RunFolder.epoch = epoch
+"""
+
+
+@pytest.mark.filterwarnings("ignore:checkpoint")  # read on another number of devices
+def test_a_killed_process_ends_the_other_and_the_restart_reaches_the_same_bits(files, tmp_path, capsys):
+    """Two processes of two devices, sharded; and close to what one device computes."""
+    (tmp_path / "sitecustomize.py").write_text(DYING)
+    path = os.pathsep.join([str(tmp_path), ROOT])
+    more = ("--batch-size", "16", "--devices", "4", "--sharded")
+    whole = launch(*arguments(files, tmp_path / "whole", 10), *more, env={**os.environ, "PYTHONPATH": path})
+    out, err = whole.communicate(timeout=300)
+    assert whole.returncode == 0, err
+    assert "4 devices (4 data), parameters split" in out
+
+    marker = tmp_path / "died"
+    environment = {**os.environ, "PYTHONPATH": path, "DIES_ONCE": str(marker)}
+    killed = launch(*arguments(files, tmp_path / "killed", 10), *more, env=environment)
+    first, _ = pids(killed)
+    wait_for(marker.exists)
+    began = time.monotonic()
+    wait_for(lambda: not alive(first))
+    assert time.monotonic() - began < 15
+    out, err = killed.communicate(timeout=300)
+    assert killed.returncode == 0, err
+    messages = [line for line in err.splitlines() if line.startswith("aidgejax launch")]
+    assert len(messages) == 1 and "starting again (3 left)" in messages[0]
+    assert re.search(r"going on after (16|20) updates", out)
+    for name in ("model.onnx", "history.csv"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+    assert main([*arguments(files, tmp_path / "one", 10), "--batch-size", "16"]) == 0
+    capsys.readouterr()
+    one, many = (checkpoint.load(tmp_path / name / "last.ckpt")["params"] for name in ("one", "whole"))
+    for name, w in one.items():
+        np.testing.assert_allclose(many[name], w, rtol=0, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_stuck_process_is_an_error_in_the_configured_time(files, tmp_path):
+    stuck = launch("--restarts", "0", "--stuck-after", "8", *arguments(files, tmp_path / "run", 100_000))
+    first, second = pids(stuck)
+    wait_for(lambda: rows(tmp_path / "run") > 1)
+    os.kill(second, signal.SIGSTOP)
+    began = time.monotonic()
+    _, err = stuck.communicate(timeout=300)
+    assert stuck.returncode == 75
+    assert 7 < time.monotonic() - began < 8 + 15
+    assert not alive(first) and not alive(second)
+    message = err.strip().splitlines()[-1]
+    assert "do not answer" in message and "no restart is left" in message
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to", ["launcher", "first", "second"])
+def test_sigterm_anywhere_saves_everywhere(files, tmp_path, to):
+    run = launch(*arguments(files, tmp_path / "run", 100_000))
+    first, second = pids(run)
+    wait_for(lambda: rows(tmp_path / "run") > 1)
+    os.kill({"launcher": run.pid, "first": first, "second": second}[to], signal.SIGTERM)
+    out, err = run.communicate(timeout=120)
+    assert run.returncode == 143, err
+    assert "go on with: aidgejax train --resume" in out
+    state = checkpoint.load(tmp_path / "run" / "last.ckpt")
+    assert rows(tmp_path / "run") == int(state["step"]["low"]) + 1
+
+
+@pytest.mark.slow
+def test_processes_leave_when_the_launcher_is_killed(files, tmp_path):
+    run = launch(*arguments(files, tmp_path / "run", 100_000))
+    both = pids(run)
+    wait_for(lambda: rows(tmp_path / "run") > 1)
+    run.kill()
+    run.communicate(timeout=60)
+    wait_for(lambda: not any(map(alive, both)), 15)
+
+
+# ---- the launcher alone ------------------------------------------------------------------------------
+
+SCRIPT = """
+import os, sys, time
+rank = int(os.environ["AIDGEJAX_PROCESS"])
+sys.stderr.write(f"from {rank}\\n")
+sys.stderr.flush()
+code = int(sys.argv[1 + rank])
+time.sleep(60 if code < 0 else 0)
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(
+    "codes, expected, starts",
+    [((0, 0), 0, 1), ((0, 1), 1, 1), ((2, -1), 2, 1), ((-1, 9), 75, 2), ((75, -1), 75, 2), ((143, 143), 143, 1)],
+)
+def test_codes(codes, expected, starts, capsys, monkeypatch):
+    monkeypatch.setattr("aidgejax.cli.launcher.GRACE", 0.2)
+    begun = []
+
+    def command(again):
+        begun.append(again)
+        return [sys.executable, "-c", SCRIPT, *map(str, codes)]
+
+    assert Launcher(2, range(2), None, 1, 60).run(command) == expected
+    assert begun == [False, True][:starts]
+    err = capsys.readouterr().err
+    assert ("no restart is left" in err) == (expected == 75)
+
+
+@pytest.mark.parametrize(
+    "command, message",
+    [
+        (["-n", "2", "serve"], "launch runs `train ...` or a script"),
+        (["-n", "2", "--rank", "1", "train"], "--coordinator and --rank belong together"),
+        (["-n", "2", "--rank", "2", "--coordinator", "a:1", "train"], "expected 0 to 1"),
+        (["-n", "2", "--rank", "1", "--coordinator", "a:1", "train"], "needs --out"),
+    ],
+)
+def test_what_launch_refuses(command, message, capsys):
+    assert main(["launch", *command]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_more_devices_than_there_are(files, tmp_path, capsys):
+    jax.devices()  # from here on JAX makes no more of them
+    assert main([*arguments(files, tmp_path / "run", 1), "--devices", "4"]) == 1
+    assert "--devices 4: JAX has 1 here (cpu)" in capsys.readouterr().err

@@ -24,6 +24,7 @@ from ..dtypes import x64_for_arrays
 from ..errors import GraphError, about
 from ..graph import Graph, Value
 from ..interpreter.evaluate import LAYOUTS, Arrays, Evaluator, Fetches
+from ..interpreter.repeats import stack_name
 from ..interpreter.shape_inference import infer_shapes
 from ..interpreter.sizes import Size, parse, symbol
 from ..interpreter.sizes import value as expression_value
@@ -45,6 +46,7 @@ class Program:
     wrt: tuple[str, ...]
     layout: str = "NHWC"
     unreachable: str = "raise"
+    scan_blocks: bool = False
 
     @cached_property
     def gradient(self) -> Graph:
@@ -79,11 +81,18 @@ class Program:
 
     @cached_property
     def _evaluate_forward(self) -> Evaluator:
-        return Evaluator(self.graph, self.layout)
+        return Evaluator(self.graph, self.layout, scan_blocks=self.scan_blocks)
 
     @cached_property
     def _evaluate_backward(self) -> Evaluator:
-        return Evaluator(self.gradient, self.layout, given=self._evaluate_forward.channels_last)
+        given = self._evaluate_forward.channels_last
+        return Evaluator(self.gradient, self.layout, given=given, scan_blocks=self.scan_blocks)
+
+    @cached_property
+    def _saved_stacks(self) -> frozenset[str]:
+        """Names of what the gradient's loops read of all blocks at once, where the forward has it like that."""
+        read = [names for run in self._evaluate_backward.runs.values() for names in run.stacked.values()]
+        return frozenset(stack_name(order) for names in read for order in (names, names[::-1]))
 
     def forward(
         self,
@@ -109,6 +118,8 @@ class Program:
             found = self._evaluate_forward(env, key, (*self.graph.outputs, *updates.values(), *saves), fetch)
             outputs = {o: found.in_graph_layout(o) for o in self.graph.outputs}
             saved = {s: found.in_storage_layout(s) for s in saves}
+            if save:
+                saved |= {s: found.arrays[s] for s in self._saved_stacks if s in found.arrays}
             return (
                 outputs,
                 saved,
@@ -135,7 +146,8 @@ class Program:
             )
         with x64_for_arrays(params, saved, d_outputs):
             env = {**params, **saved, **{grad_name(s): self._cotangent(s, d_outputs[s]) for s in self.seeds}}
-            env = {k: env[k] for k in self.gradient.inputs} | self.gradient.constants
+            stacks = {k: saved[k] for k in self._saved_stacks if k in saved}
+            env = {k: env[k] for k in self.gradient.inputs} | self.gradient.constants | stacks
             found = self._evaluate_backward(env, None, self.gradient.outputs, fetch)
             fresh = {w: found.in_graph_layout(o) for w, o in zip(self.wrt, self.gradient.outputs, strict=True)}
             return fresh if grads is None else {w: grads[w] + g for w, g in fresh.items()}
@@ -162,6 +174,7 @@ def make_program(
     training: bool | None = None,
     layout: str = "NHWC",
     unreachable: str = "raise",
+    scan_blocks: bool = False,
 ) -> Program:
     """Lower a graph to a Program.
 
@@ -170,6 +183,8 @@ def make_program(
     training: True or False puts BatchNormalization and Dropout into that mode, but for BatchNormalization whose
         statistics are frozen (see freeze_statistics); None leaves the graph's own.
     layout: how images are stored inside: "NHWC" (fast in compiled loops on CPU) or "NCHW".
+    scan_blocks: runs of equal blocks, such as the layers of a transformer, become loops over their stacked parameters,
+        each block compiled once, which costs copies of the parameters in every step.
     Raises UnknownOperator, NoGradientRule or GraphError, each naming the node.
     """
     if layout not in LAYOUTS:
@@ -187,7 +202,7 @@ def make_program(
     wrt = list(graph.params) if wrt is None else list(wrt)
     for name in (*seeds, *wrt):
         graph.value(name)
-    return Program(graph, tuple(seeds), tuple(wrt), layout, unreachable)
+    return Program(graph, tuple(seeds), tuple(wrt), layout, unreachable, scan_blocks)
 
 
 def as_jax(program: Program) -> Callable[..., tuple[Arrays, Arrays]]:
@@ -199,7 +214,7 @@ def as_jax(program: Program) -> Callable[..., tuple[Arrays, Arrays]]:
     inputs = [v.name for v in program.graph.inputs.values() if v.is_float]
     wrt = list(dict.fromkeys([*program.wrt, *program.graph.params, *inputs]))
     seeds = [o for o in program.graph.outputs if program.graph.value(o).is_float]
-    full = Program(program.graph, tuple(seeds), tuple(wrt), program.layout, unreachable="zeros")
+    full = Program(program.graph, tuple(seeds), tuple(wrt), program.layout, "zeros", program.scan_blocks)
 
     @jax.custom_vjp
     def call(params: Any, buffers: Any, batch: Any, key: Any) -> Any:

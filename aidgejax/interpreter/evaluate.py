@@ -8,8 +8,8 @@ Shapes.  What decides a shape (a Reshape's target) must be known before the prog
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -20,6 +20,7 @@ from ..errors import AidgeJaxError, GraphError
 from ..graph import Graph, Node, Value
 from ..ops import Operator, lookup
 from .constant_folding import compile_time_values, fold, is_concrete
+from .repeats import Run, find_runs, kind_of, stack_name
 
 Arrays = dict[str, Any]
 Fetches = Mapping[str, Callable[[Any, Any], Any]]
@@ -48,9 +49,12 @@ class Evaluator:
 
     given: inputs that arrive channels-last (what the forward stored for the backward).
     channels_last: all tensors that are stored channels-last.
+    scan_blocks: execute runs of equal blocks as loops, each block lowered and compiled once (see repeats.py).
     """
 
-    def __init__(self, graph: Graph, layout: str = "NCHW", given: Iterable[str] = ()) -> None:
+    def __init__(
+        self, graph: Graph, layout: str = "NCHW", given: Iterable[str] = (), scan_blocks: bool = False
+    ) -> None:
         self.graph = graph
         self.metadata = compile_time_values(graph)
         self.channels_last = {g for g in given if g in graph.inputs}
@@ -59,29 +63,94 @@ class Evaluator:
             step = self._plan(node, layout)
             self.steps.append(step)
             self.channels_last.update(o for o, last in zip(node.outputs, step.channels_last, strict=True) if last and o)
+        self.runs = {run.start: run for run in self._runs()} if scan_blocks else {}
 
     def __call__(self, env: Arrays, key: Any, read: Iterable[str], fetch: Fetches | None = None) -> Tensors:
         """Execute.  env: {name: array} of all inputs and producers; read: what the caller takes from the result.
 
         fetch: {name: f(array, after) -> the array that a node reads in its place}, called anew for every node; after:
-        what the node before has computed, None at first.
+        what the node before has computed, None at first.  With it nothing is executed as a loop.
         """
         tensors = Tensors(env, self.channels_last)
-        read = {*read, *(i for n in self.graph.nodes for i in n.input_names)}
-        after = None
-        for k, step in enumerate(self.steps):
+        asked = set(read)
+        read = asked.union(*(n.input_names for n in self.graph.nodes))
+        after, k = None, 0
+        while k < len(self.steps):
+            if k in self.runs and not fetch and self._loop(self.runs[k], tensors, key, asked, read):
+                k = self.runs[k].stop
+                continue
+            step = self.steps[k]
             far = {i: tensors.arrays[i] for i in step.node.input_names if i in fetch} if fetch else {}
             for i in far:
                 tensors.arrays[i] = fetch[i](far[i], after)  # type: ignore[index]  # far is empty without it
-            results = self._execute(step, k, tensors, key, read)
+            results = self._one(step, k, tensors, key, read)
             if far:
                 tensors.put_back(far)
             if fetch and not step.folded and results[0] is not None:
                 after = results[0]
-            for name, array in zip(step.node.outputs, results, strict=False):
-                if name is not None:
-                    tensors.arrays[name] = array
+            k += 1
         return tensors
+
+    def _one(self, step: Step, k: Any, tensors: Tensors, key: Any, read: set[str]) -> tuple:
+        results = self._execute(step, k, tensors, key, read)
+        for name, array in zip(step.node.outputs, results, strict=False):
+            if name is not None:
+                tensors.arrays[name] = array
+        return results
+
+    def _runs(self) -> list[Run]:
+        kinds = [kind_of(self.graph, s.node, s.reads, s.channels_last, s.rank, s.folded) for s in self.steps]
+        settings = [[how == "static" or s.folded and not s.operator.shape_only for how in s.reads] for s in self.steps]
+        return find_runs(self.graph, kinds, settings, self.channels_last)
+
+    def _loop(self, run: Run, tensors: Tensors, key: Any, asked: set[str], read: set[str]) -> bool:
+        """The blocks of a run as one lax.scan, over their parameters stacked; False where that cannot be.
+
+        asked: what the caller of the walk takes from it; read: that, and what any node reads.
+        """
+        block = [
+            replace(s, node=replace(s.node, inputs=names))
+            for s, names in zip(self.steps[run.start : run.start + run.period], run.inputs, strict=True)
+        ]
+        outputs = {  # place: the tensor of each block
+            (j, n): [str(self.steps[k].node.outputs[n]) for k in range(run.start + j, run.stop, run.period)]
+            for j, s in enumerate(block)
+            for n, o in enumerate(s.node.outputs)
+            if o is not None
+        }
+        wanted_here = {names[0] for names in outputs.values() if not read.isdisjoint(names)}
+        others = [*self.graph.nodes[: run.start], *self.graph.nodes[run.stop :]]
+        outside = asked.union(*(n.input_names for n in others))
+        carried = {place for _, place in run.carries.values()}
+        kept = {
+            place: names
+            for place, names in outputs.items()
+            if any(o in outside for o in (names[:-1] if place in carried else names))
+        }
+        if any(block[j].folded for j, _ in kept):
+            return False  # a setting that is known when the graph is lowered would become a number of the loop
+        names_inside = {inner: first for first, (inner, _) in run.carries.items()}
+        names_inside |= {inner: names[0] for inner, names in run.stacked.items()}
+        last = self.channels_last | {i for i, name in names_inside.items() if name in self.channels_last}
+
+        def body(carry: Any, turn: Any) -> Any:
+            count, slices = turn
+            here = Tensors({**tensors.arrays, **carry, **slices}, last)
+            for j, step in enumerate(block):
+                self._one(step, run.start + j + count * run.period, here, key, wanted_here)
+            at = lambda place: here.arrays[outputs[place][0]]
+            return {inner: at(place) for inner, place in run.carries.values()}, {p: at(p) for p in kept}
+
+        begin = {inner: jnp.asarray(tensors.arrays[first]) for first, (inner, _) in run.carries.items()}
+        slices = {inner: tensors.stacked(names) for inner, names in run.stacked.items()}
+        end, found = jax.lax.scan(body, begin, (jnp.arange(run.count), slices))
+        for inner, place in run.carries.values():
+            tensors.arrays[outputs[place][-1]] = end[inner]
+        for place, names in kept.items():
+            tensors.arrays[stack_name(names)] = found[place]
+            for b, name in enumerate(names):
+                tensors.arrays[name] = found[place][b]
+        return True
 
     def _plan(self, node: Node, layout: str) -> Step:
         operator = lookup(node.op)
@@ -121,7 +190,7 @@ class Evaluator:
             folded=any(o in self.metadata for o in node.output_names),
         )
 
-    def _execute(self, step: Step, k: int, tensors: Tensors, key: Any, read: set[str]) -> tuple:
+    def _execute(self, step: Step, k: Any, tensors: Tensors, key: Any, read: set[str]) -> tuple:
         node, operator, keywords = step.node, step.operator, dict(step.keywords)
         if operator.random:
             keywords["key"] = None if key is None else jax.random.fold_in(key, k)
@@ -176,6 +245,15 @@ class Tensors:
         self.arrays.update(arrays)
         for key in [k for k in self._transposed if (k[0] if isinstance(k, tuple) else k) in arrays]:
             del self._transposed[key]
+
+    def stacked(self, names: Sequence[str]) -> Any:
+        """These tensors along a new first axis; from a stack that there is, in either order, where there is one."""
+        name, turned = stack_name(names), stack_name(names[::-1])
+        if name not in self.arrays:
+            found = self.arrays.get(turned)
+            stack = jnp.stack([self.arrays[n] for n in names]) if found is None else jnp.flip(found, 0)
+            self.arrays[name] = stack
+        return self.arrays[name]
 
     def in_storage_layout(self, name: str) -> Any:
         """In storage layout."""

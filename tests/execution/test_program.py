@@ -73,7 +73,7 @@ def test_the_layout_changes_nothing(layout):
 
 def test_images_stay_channels_last_between_convolution_and_pool():
     walker = Evaluator(infer_shapes(image()), "NHWC")
-    assert walker.last == {"Conv", "Mul", "Relu", "MaxPool"}
+    assert walker.channels_last == {"Conv", "Mul", "Relu", "MaxPool"}
 
 
 def test_as_jax_is_differentiated_through_our_rules():

@@ -1,0 +1,132 @@
+"""What does a training step take on a CPU, against torch eager and jax.grad of our own forward?
+
+The networks are torch's own (tests/models/nets.py), exported and read, so that both sides start from the same numbers;
+SGD with momentum, the same batches.  Before anything is timed, the losses of the first steps must agree.  The sides
+take turns; each ratio is taken within its round, theirs over ours.  On a machine with other work: `taskset -c 0 env
+OMP_NUM_THREADS=1 python ... --cpu-time`, which counts the seconds of one core that each side uses.
+
+    pip install torch==2.13.0 onnxscript
+    python benchmarks/torch_step.py [--models mobilenet_v1 ds_cnn vit bert resnet8] [--batch 64] [--cpu-time]
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+import torch.nn.functional as F
+from epoch import by_jax_grad, through
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import aidgejax as aj  # noqa: E402
+from tests.models import judge  # noqa: E402
+from tests.models.nets import NETS  # noqa: E402
+
+RATE, MOMENTUM = 0.001, 0.9  # small, so that rounding is not amplified before the comparison
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--models", nargs="+", choices=NETS, default=["mobilenet_v1", "ds_cnn", "vit", "bert", "resnet8"])
+    p.add_argument("--batch", type=int, default=64)
+    p.add_argument("--rounds", type=int, default=5)
+    p.add_argument("--steps", type=int, default=3)
+    p.add_argument("--jax-grad", action="store_true", help="jax.grad scanned too, which may be slow")
+    p.add_argument("--cpu-time", action="store_true", help="seconds of the processor instead of the clock's")
+    args = p.parse_args()
+    print(
+        f"{jax.devices()[0].device_kind}{', CPU time' if args.cpu_time else ''}, {torch.get_num_threads()} threads, "
+        f"jax {jax.__version__}, torch "
+        f"{torch.__version__}, batch {args.batch}, {args.steps} steps, {args.rounds} rounds"
+    )
+    for name in args.models:
+        one(name, args)
+        jax.clear_caches()
+
+
+def one(name, args):
+    clock = time.process_time if args.cpu_time else time.perf_counter
+    module, first, _, loss = NETS[name](args.batch)
+    for m in module.modules():
+        if isinstance(m, torch.nn.Dropout):
+            m.p = 0.0  # masks cannot be equal
+    module.train()
+    drawn = [NETS[name](args.batch)[1:3] if k == 0 else draw(first, name, args.batch, k) for k in range(args.steps)]
+    batches = {k: np.stack([b[0][k] for b in drawn]) for k in first} | {"target": np.stack([b[1] for b in drawn])}
+
+    graph = aj.onnxio.read(judge.exported(copy.deepcopy(module), first, "script"))
+    program = aj.make_program(judge.with_loss(graph, loss), training=True)
+    optimizer, rate = aj.optim.sgd(momentum=MOMENTUM), aj.schedule.constant(RATE)
+    fresh = partial(aj.start, program, optimizer, jax.random.key(0))
+    steps = {"ours": aj.make_step(program, optimizer, rate)}
+    if args.jax_grad:
+        steps["jax.grad"] = by_jax_grad(through(program), optimizer, rate)
+    epochs = {side: aj.make_epoch(step) for side, step in steps.items()}
+    data = {k: jnp.asarray(v) for k, v in batches.items()}
+    compiling = {}
+    for side, epoch in epochs.items():
+        begun = clock()
+        _, history = jax.block_until_ready(epoch(fresh(), data))
+        compiling[side] = clock() - begun
+        if side == "ours":
+            mine = np.asarray(history["loss"])
+    theirs = torch_losses(copy.deepcopy(module), batches, loss)
+    off = np.max(np.abs(mine - theirs) / np.abs(theirs))
+    if not off < 2e-4:
+        raise SystemExit(f"{name}: losses differ, {mine} and {theirs}; nothing is timed")
+    times = {side: [] for side in (*epochs, "torch")}
+    for _ in range(args.rounds):
+        for side, epoch in epochs.items():
+            state = jax.block_until_ready(fresh())
+            begun = clock()
+            jax.block_until_ready(epoch(state, data))
+            times[side].append((clock() - begun) / args.steps * 1e3)
+        twin = copy.deepcopy(module)
+        torch_losses(twin, {k: v[:1] for k, v in batches.items()}, loss)
+        begun = clock()
+        torch_losses(twin, batches, loss)
+        times["torch"].append((clock() - begun) / args.steps * 1e3)
+    shown = ", ".join(f"compile {side} {s:.1f} s" for side, s in compiling.items())
+    print(f"{name}: losses of {args.steps} steps differ by {off:.1e}; {shown}")
+    for side, t in times.items():
+        ratio = np.array(t) / np.array(times["ours"])
+        print(
+            f"  {side:9} {np.median(t):9.3f} ms per step, x{np.median(ratio):.2f} of ours "
+            f"({ratio.min():.2f} to {ratio.max():.2f})",
+            flush=True,
+        )
+
+
+def draw(first, name, batch, k):
+    """Another batch of the kind of the first."""
+    rng = np.random.default_rng(k)
+    _, inputs, target, _ = NETS[name](batch)
+    mixed = {n: a[rng.permutation(batch)] for n, a in inputs.items()}
+    return mixed, target[rng.permutation(batch)]
+
+
+def torch_losses(module, batches, loss):
+    optimizer = torch.optim.SGD(module.parameters(), lr=RATE, momentum=MOMENTUM)
+    compare = F.cross_entropy if loss == "cross_entropy" else F.mse_loss
+    found = []
+    for k in range(len(batches["target"])):
+        optimizer.zero_grad(set_to_none=True)
+        y = module(*(torch.from_numpy(a[k]) for n, a in batches.items() if n != "target"))
+        value = compare(y, torch.from_numpy(batches["target"][k]))
+        value.backward()
+        optimizer.step()
+        found.append(value.detach())
+    return np.array([float(v) for v in found])
+
+
+if __name__ == "__main__":
+    main()

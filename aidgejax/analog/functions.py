@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import jax
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import GraphError
+from ..execution.cache import PROGRAMS
 from ..execution.program import Program, make_program
 from ..graph import Graph
 from .settings import Settings, settings
@@ -168,7 +168,7 @@ def _quantizer_feeds(v: Any, delta: Any, zero_float: Any, signed: Any) -> Arrays
     }
 
 
-@lru_cache(maxsize=256)
+@PROGRAMS.cached
 def _quantizer(n_bits: int, symmetric: bool, *shapes: tuple[int, ...]) -> Program:
     g = Graph("fake_quantize")
     inputs = [g.input(n, s) for n, s in zip(("v", "delta", "zero_float"), shapes, strict=True)]
@@ -206,7 +206,7 @@ def _names(flat: Arrays) -> tuple[tuple[str, tuple[int, ...], str], ...]:
     return tuple((k, tuple(jnp.shape(v)), jnp.result_type(v).name) for k, v in flat.items())
 
 
-@lru_cache(maxsize=256)
+@PROGRAMS.cached
 def _layer(
     s: Settings, params: tuple, state: tuple, width: int, rank: int, training: bool, analog_bias: bool
 ) -> tuple[Program, dict[str, str]]:
@@ -225,7 +225,7 @@ def _apply(name: str, inputs: tuple, outputs: int = 1, **attrs: Any) -> tuple:
     return tuple(found.get(f"y{k}") for k in range(outputs))
 
 
-@lru_cache(maxsize=256)
+@PROGRAMS.cached
 def _operator(name: str, shapes: tuple, outputs: int, attrs: tuple) -> Program:
     g = Graph(name)
     inputs = [g.input(f"x{k}", s) if isinstance(s, tuple) else s for k, s in enumerate(shapes)]

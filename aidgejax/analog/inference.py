@@ -11,7 +11,6 @@ Times and keys may be traced: many of both are one jax.vmap.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from typing import Any
 
 import jax
@@ -19,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import GraphError
+from ..execution.cache import PROGRAMS
 from ..execution.program import Program, make_program
 from ..graph import Graph
 from .convert import layers
@@ -75,8 +75,8 @@ def unit_responses(s: Settings, weight: Any, key: Any, out_noise_values: Any = N
     return outputs["y"]
 
 
-@lru_cache(maxsize=256)
-def _response_program(s: Settings, shape: tuple[int, int], values: tuple[int, ...] | None) -> Program:
+@PROGRAMS.cached
+def _response_program(s: Settings, shape: tuple[int, ...], values: tuple[int, ...] | None) -> Program:
     g = Graph("unit_responses")
     x = g.input("x", ("N", shape[1]))
     g.parameter("weight", np.zeros(shape, np.float32))

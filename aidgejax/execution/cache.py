@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from functools import cached_property
+from functools import cached_property, wraps
 from threading import RLock
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import numpy as np
@@ -25,8 +25,13 @@ from ..ops import lookup
 from .numpy_program import NumpyProgram
 from .program import Arrays, Program, make_program
 
-KEPT = 256  # entries; the one that was not used for longest is dropped
+KEPT = 1024  # entries; the one that was not used for longest is dropped
+_NONE = object()
 DIGEST_BYTES = 256  # larger arrays are known by a digest, so that a key does not hold them
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class ProgramCache:
@@ -40,15 +45,26 @@ class ProgramCache:
     def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """The entry of this key; make() where there is none.  What make() raises is not kept."""
         with self._lock:
-            if key in self._entries:
+            found = self._entries.get(key, _NONE)
+            if found is not _NONE:
                 self._entries.move_to_end(key)
-                return self._entries[key]
+                return found
         made = make()  # outside the lock: it may compile for long, and ask for entries itself
         with self._lock:
             found = self._entries.setdefault(key, made)
             while len(self._entries) > self.kept:
                 self._entries.popitem(last=False)
         return found
+
+    def cached(self, make: Callable[P, R]) -> Callable[P, R]:
+        """Decorator: what make(...) gives is kept by its arguments, which are hashable."""
+
+        @wraps(make)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            key = (make, args, tuple(kwargs.items())) if kwargs else (make, args)
+            return self.get(key, lambda: make(*args, **kwargs))
+
+        return call
 
     def clear(self) -> None:
         with self._lock:

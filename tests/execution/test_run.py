@@ -105,3 +105,15 @@ def test_the_least_recently_used_entry_leaves_first():
     with pytest.raises(ZeroDivisionError):
         cache.get("d", lambda: 1 / 0)
     assert len(cache) == 2
+
+
+def test_a_decorated_function_is_called_once_per_arguments():
+    cache, made = ProgramCache(kept=2), []
+
+    @cache.cached
+    def compile_it(a, b=1):
+        made.append((a, b))
+        return [a, b]
+
+    assert compile_it(1, b=2) is compile_it(1, b=2) and compile_it(1) == [1, 1]
+    assert made == [(1, 2), (1, 1)] and len(cache) == 2

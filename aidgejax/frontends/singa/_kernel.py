@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from ...execution.cache import ProgramCache
 from ...execution.program import Program, make_program
 from ...graph import Graph, Value
 from ...ops import lookup
@@ -75,7 +75,11 @@ def _fit(shape: tuple[int, ...], known: tuple[int, ...]) -> tuple[int, ...]:
     return known if math.prod(shape) == math.prod(known) else shape
 
 
-@lru_cache(maxsize=8192)
+# Small programs, one per operation and shapes: many more of them than of whole graphs.
+KERNELS = ProgramCache(8192)
+
+
+@KERNELS.cached
 def kernel(
     kind: str,
     write: Callable[..., Any],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import jax
@@ -14,6 +13,7 @@ from ...training import optim
 from .._shared.traced_step import Stored, concretely
 from ._ctensor import raw
 from ._errors import BadSetting, DoesNotFit, NotATensor, StatesError
+from ._kernel import KERNELS
 from ._operation import backward
 from ._schedules import DecayScheduler, Number, setting
 from ._tensor import Tensor
@@ -188,7 +188,7 @@ def _rule(name: str, settings: dict[str, Any]) -> optim.Optimizer:
     return RULES[name](**settings)
 
 
-@lru_cache(maxsize=1024)
+@KERNELS.cached
 def _compiled(rule: str, fixed: tuple[tuple[str, Any], ...], free: tuple[str, ...]) -> Callable[..., Any]:
     """The update of one parameter; scheduled settings are inputs, so that they do not compile anew."""
 

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ....execution.cache import PROGRAMS, signature
 from ....graph import Graph
 from ....interpreter.evaluate import Evaluator
 from ....interpreter.shape_inference import infer_shapes
@@ -47,7 +48,8 @@ class CompiledFunction:
 
     @cached_property
     def lowered(self) -> LoweredFunction:
-        return LoweredFunction(self._graph, self._result)
+        key = ("relax", signature(self._graph), repr(self._result))
+        return PROGRAMS.get(key, lambda: LoweredFunction(self._graph, self._result))
 
     @cached_property
     def _jitted(self) -> Any:

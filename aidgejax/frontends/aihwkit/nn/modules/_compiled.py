@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +12,7 @@ import numpy as np
 
 from .....analog import AnalogLayer, Settings, post_updated
 from .....analog.convert import write_layer
+from .....execution.cache import PROGRAMS
 from .....execution.program import make_program
 from .....graph import Graph, Node, Value
 
@@ -71,7 +71,7 @@ class Compiled(NamedTuple):
     back: Callable[..., Any]
 
 
-@lru_cache(maxsize=512)
+@PROGRAMS.cached
 def compiled(spec: LayerSpec, sizes: tuple, training: bool, needs_dx: bool = True, save: bool = True) -> Compiled:
     graph, _ = spec.write(sizes)
     wrt = [*graph.params, *(["x"] if needs_dx else [])]
@@ -99,7 +99,7 @@ def compiled(spec: LayerSpec, sizes: tuple, training: bool, needs_dx: bool = Tru
     return Compiled(run, back)
 
 
-@lru_cache(maxsize=512)
+@PROGRAMS.cached
 def compiled_post_update(spec: LayerSpec, sizes: tuple) -> Callable[[Arrays, Arrays], tuple[Arrays, Arrays]] | None:
     """f(params, state) -> those that a post-update step changes; None where it changes nothing."""
     s = spec.settings

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from functools import lru_cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .....execution.cache import PROGRAMS
 from .....execution.program import Program, make_program
 from .....graph import Graph
 from ...exceptions import TileError
@@ -99,7 +99,7 @@ class Function(Module):
         check_arrays({**self.held, **self.moving}, state_dict, where)
 
 
-@lru_cache(maxsize=512)
+@PROGRAMS.cached
 def _program(op: str, attrs: tuple, rank: int, producers: tuple, training: bool) -> Program:
     g = Graph(op)
     inputs = [g.input("x", [f"N{k}" for k in range(rank)])]

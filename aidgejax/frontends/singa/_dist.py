@@ -89,6 +89,16 @@ class DistOpt:
         self._as_plain("backward_and_sparse_update", "the largest elements of the gradients")
         self.opt(loss)
 
+    def update(self, param: Any, grad: Any) -> None:
+        """One parameter's update, as the optimizer's own."""
+        self.opt.update(param, grad)
+
+    def sparsification(self, tensor: Any, accumulation: Any, spars: float, topK: bool) -> None:
+        """Nothing to do, as for all_reduce."""
+
+    def fused_sparsification(self, tensor: Any, accumulation: Any, spars: float, topK: bool) -> None:
+        """Nothing to do, as for all_reduce."""
+
     def fused_all_reduce(self, tensor: Any, send: bool = True) -> None:
         """Nothing to do, as for all_reduce."""
 

@@ -46,9 +46,10 @@ __all__ = [
 def to_onnx(inputs: Iterable[Tensor], y: Any, model_name: str = "sonnx") -> onnx.ModelProto:
     """What leads from the inputs to y (a Tensor or a list of them) as an ONNX model, with its weights.
 
-    Numbers and arrays among the inputs, such as the bounds of clip, are constants: they stand in the model.
+    Numbers, lists of them and arrays among the inputs, such as the bounds of clip or the shape of reshape, are
+    constants: they stand in the model.
     """
-    inputs = [t for t in inputs if not isinstance(t, int | float | np.ndarray)]
+    inputs = [t for t in inputs if not _is_constant(t)]
     for t in inputs:
         if not isinstance(t, Tensor):
             raise NotATensor(f"to_onnx: its inputs are Tensors, got {type(t).__name__}")
@@ -56,6 +57,12 @@ def to_onnx(inputs: Iterable[Tensor], y: Any, model_name: str = "sonnx") -> onnx
     if len(set(names)) < len(names):
         names = [f"{n}_{k}" for k, n in enumerate(names)]
     return to_model(to_graph(y, dict(zip(names, inputs, strict=True)), name=model_name, batch=None))
+
+
+def _is_constant(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_constant, value))
+    return isinstance(value, int | float | np.generic | np.ndarray)
 
 
 def save(model: onnx.ModelProto, path: Any) -> None:

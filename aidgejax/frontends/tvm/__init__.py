@@ -65,6 +65,10 @@ ABSENT = {
     "s_tir": "functions of TIR are out of scope; use the operators of relax.op",
     "nd": "use tvm.runtime.tensor(array)",
     "ndarray": "use tvm.runtime",
+    **dict.fromkeys(
+        ("ffi", "register_func", "register_global_func", "get_global_func", "register_object", "convert"),
+        "packed functions of TVM's runtime are out of scope: XLA compiles here",
+    ),
     "transform": "passes of modules are in tvm.relax.transform",
     "instrument": "passes of modules are not instrumented here",
 }
@@ -72,7 +76,6 @@ refuse_modules(__name__, ABSENT)
 refuse_modules(
     f"{__name__}.relax",
     {
-        "analysis": "print function.graph, or use aidgejax.tools.inspect",
         "backend": COMPILER,
         "distributed": "aidgejax.training places batches over devices",
         "dpl": "patterns over graphs are aidgejax.passes.pattern",

@@ -33,6 +33,7 @@ def test_numbers_among_the_inputs_are_constants():
     x = tensor.from_numpy(X)
     model = sonnx.to_onnx([x, -0.5, 0.5], [autograd.clip(x, -0.5, 0.5)])
     assert len(model.graph.input) == 1
+    assert len(sonnx.to_onnx([x, [4, 1]], [autograd.reshape(x, [4, 1])]).graph.input) == 1
     (y,) = sonnx.prepare(model).run([x])
     np.testing.assert_array_equal(tensor.to_numpy(y), np.clip(X, -0.5, 0.5))
 

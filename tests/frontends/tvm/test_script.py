@@ -290,3 +290,30 @@ def test_the_mlp_prints_as_relax():
     text = backbone(mlp()).script()
     assert "@I.ir_module" in text and "with R.dataflow():" in text and "R.matmul(x, w0)" in text
     assert '"param_num": 4' in text
+
+
+# ---- what is there beside it -------------------------------------------------------------------------------
+
+
+def test_modules_are_asked_and_updated_as_in_tvm():
+    assert relax.analysis.well_formed(ONE) and relax.analysis.well_formed(ONE["main"])
+    assert not relax.analysis.well_formed(3)
+    twin = ONE.copy()
+    twin.update_func(twin.get_global_var("main"), OTHERS["operator"]["main"])
+    assert not tvm.ir.structural_equal(twin, ONE)
+    twin.update(ONE)
+    assert tvm.ir.structural_equal(twin, ONE) and [v.name_hint for v, _ in twin.functions_items()] == ["main"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "tvm.relax.op.base import call_tir", "tvm.relax.training.utils import register_te_gradient",
+        "tvm.relax import PyExprMutator", "tvm.relax.analysis import free_vars", "tvm.ir import structural_hash",
+        "tvm import register_func", "tvm import te", "tvm.relax.distributed import DTensor",
+    ],
+)  # fmt: skip
+def test_names_out_of_scope_say_so_on_import(line):
+    with pytest.raises(ImportError, match="is not in aidgejax: ") as e:
+        exec(f"from aidgejax.frontends.{line}")
+    assert isinstance(e.value, AidgeJaxError)

@@ -1,6 +1,9 @@
 """tvm.relax, as far as a backbone and its training need it."""
 
-from . import frontend, op, testing, training, transform
+from typing import Any
+
+from ..._shared.absent_names import absent_name
+from . import analysis, frontend, op, struct_info, testing, training, transform
 from .backbones import from_graph, from_onnx
 from .block_builder import BlockBuilder
 from .expr import Call, Constant, DataflowVar, Expr, MatchCast, ShapeExpr, Tuple, TupleGetItem, Var, const
@@ -10,10 +13,26 @@ from .vm import Executable, VirtualMachine, build
 
 TensorStructInfo = TensorType  # TVM's name until 2026
 TupleStructInfo = TupleType
+ShapeStructInfo = ShapeType
+
+BODY = "function.body holds the blocks and bindings, function.graph the graph"
+ABSENT = {
+    **dict.fromkeys(("BindingBlock", "DataflowBlock", "SeqExpr", "VarBinding", "Binding", "get_shape_of"), BODY),
+    **dict.fromkeys(
+        ("PyExprMutator", "PyExprVisitor", "ExprMutator", "ExprVisitor", "ExprFunctor"),
+        "passes over graphs are written with aidgejax.passes.edit and pattern",
+    ),
+    **dict.fromkeys(("extern", "ExternFunc", "If", "StringImm", "DataTypeImm", "PrimValue"), "it is out of scope here"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    raise absent_name(__name__, name, ABSENT)
+
 
 __all__ = [
     "BlockBuilder", "Call", "Constant", "DataflowVar", "Executable", "Expr", "Function", "GlobalVar", "IRModule",
-    "MatchCast", "ShapeExpr", "ShapeType", "TensorStructInfo", "TensorType", "Tuple", "TupleGetItem",
-    "TupleStructInfo", "TupleType", "Var", "VirtualMachine", "build", "const", "frontend", "from_graph", "from_onnx",
-    "op", "testing", "training", "transform",
+    "MatchCast", "ShapeExpr", "ShapeStructInfo", "ShapeType", "TensorStructInfo", "TensorType", "Tuple",
+    "TupleGetItem", "TupleStructInfo", "TupleType", "Var", "VirtualMachine", "analysis", "build", "const",
+    "from_graph", "from_onnx", "frontend", "op", "struct_info", "testing", "training", "transform",
 ]  # fmt: skip

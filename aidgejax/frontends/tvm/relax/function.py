@@ -214,6 +214,23 @@ class IRModule:
     def get_global_vars(self) -> list[GlobalVar]:
         return [GlobalVar(name) for name in sorted(self.functions)]
 
+    def get_global_var(self, name: str) -> GlobalVar:
+        self[name]  # raises where there is none
+        return GlobalVar(name)
+
+    def update_func(self, var: Any, function: Function) -> None:
+        """As mod[name] = function."""
+        self[var] = function
+
+    def update(self, other: IRModule | Mapping[Any, Function]) -> None:
+        """Take the functions of another module, or {name: function}."""
+        for name, function in (other.functions if isinstance(other, IRModule) else other).items():
+            self[name] = function
+
+    def functions_items(self) -> list[tuple[GlobalVar, Function]]:
+        """(name, function) of all, in the order of their names."""
+        return [(v, self[v]) for v in self.get_global_vars()]
+
     def with_attr(self, key: str, value: Any) -> IRModule:
         return self.with_attrs({key: value})
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .....passes.edit import inline
+from ...._shared.absent_names import absent_name
 from ...errors import InternalError
 from ..expr import Var
 from ..function import Function, IRModule, declare, type_of_structure
@@ -83,3 +86,10 @@ class AppendLoss(Pass):
                 )
         if not backbone.is_dataflow:
             raise InternalError("Backbone should have only one DataflowBlock")
+
+
+ABSENT = {"register_te_gradient": "tensor expressions are out of scope; every operator of relax.op has its gradient"}
+
+
+def __getattr__(name: str) -> Any:
+    raise absent_name(__name__, name, ABSENT)

@@ -1,0 +1,5 @@
+"""tvm.ir.module."""
+
+from ..relax.function import IRModule
+
+__all__ = ["IRModule"]

@@ -1,0 +1,36 @@
+"""tvm.relax.analysis, as far as tests and scripts of training ask it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ....errors import AidgeJaxError
+from ....interpreter.shape_inference import infer_shapes
+from ..._shared.absent_names import absent_name
+from .function import Function, IRModule
+
+__all__ = ["well_formed"]
+
+ABSENT = dict.fromkeys(
+    ("free_vars", "all_vars", "bound_vars", "all_global_vars", "called_global_vars", "has_reshape_pattern",
+     "get_static_type", "erase_to_well_defined", "struct_info_base_check", "udchain", "name_to_binding",
+     "remove_all_unused", "suggest_layout_transforms", "detect_recursion", "estimate_memory_usage"),
+    "read function.graph, or function.body for the bindings",
+)  # fmt: skip
+
+
+def well_formed(obj: Any, check_struct_info: bool = True) -> bool:
+    """Does every binding of a module or function read what stands before it, with types that fit?"""
+    functions = obj.functions.values() if isinstance(obj, IRModule) else [obj]
+    try:
+        for function in functions:
+            if not isinstance(function, Function):
+                return False
+            infer_shapes(function.graph.copy().check())
+    except AidgeJaxError:
+        return False
+    return True
+
+
+def __getattr__(name: str) -> Any:
+    raise absent_name(__name__, name, ABSENT)

@@ -73,6 +73,8 @@ def fit_task(
     values = np.asarray(columns[target])
     writer = graph.writer()
     last = _writer(graph, writer, prediction)
+    if (one := _complement(graph, writer, last)) and loss in (None, "bce_logits"):
+        prediction, last = one, _writer(graph, writer, one)
     shape = graph.value(prediction).shape or ()
     kind = loss or _kind(values, shape, last, options)
     if kind not in LOSSES:
@@ -124,6 +126,17 @@ def _writer(graph: Graph, writer: Mapping[str, Node], tensor: str) -> Node | Non
             return node
         node = writer.get(node.inputs[0])
     return node
+
+
+def _complement(graph: Graph, writer: Mapping[str, Node], last: Node | None) -> str:
+    """p of the two columns 1 - p and p, where a Sigmoid writes it: how binary classifiers of scikit-learn end."""
+    if last is None or last.op != "Concat" or len(last.inputs) != 2:
+        return ""
+    other, p = last.inputs
+    sub = writer.get(str(other))
+    node = _writer(graph, writer, str(p))
+    same = sub is not None and sub.op == "Sub" and sub.inputs[1] == p
+    return str(p) if same and node is not None and node.op == "Sigmoid" else ""
 
 
 def _kind(values: np.ndarray, shape: tuple, last: Node | None, options: Mapping[str, Any]) -> str:
@@ -190,6 +203,8 @@ class _Targets:
                 values = values[:, 0]
             elif values.ndim == rank and values.shape[1:] == tuple(self.shape[1:]) and np.isin(values, (0, 1)).all():
                 values = values.argmax(1)  # one-hot
+            if values.dtype.kind == "b":
+                values = values.astype(np.int64)
             if values.dtype.kind == "f":
                 if not np.array_equal(values, np.round(values)):
                     raise DataError(

@@ -5,8 +5,17 @@ from __future__ import annotations
 import numpy as np
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
+from ...errors import ModelFileError
+
 ML = "ai.onnx.ml"
-READ = ("Scaler", "ArrayFeatureExtractor", "ZipMap")
+AFTER = {b"NONE": "", b"SOFTMAX": "Softmax", b"LOGISTIC": "Sigmoid"}
+LINEAR = ("LinearRegressor", "LinearClassifier")
+READ = ("Scaler", "ArrayFeatureExtractor", "ZipMap", *LINEAR, "Normalizer")
+
+
+def keeps_weights(model: ModelProto) -> bool:
+    """Are its weights tensors, rather than numbers in a node's attributes?"""
+    return not any(n.domain == ML and n.op_type in LINEAR for n in model.graph.node)
 
 
 def plain_pipeline(model: ModelProto) -> ModelProto:
@@ -23,6 +32,10 @@ def plain_pipeline(model: ModelProto) -> ModelProto:
             nodes.append(node)
         elif node.op_type == "Scaler":
             nodes += _scaler(plain, node, attrs)
+        elif node.op_type in LINEAR:
+            nodes += _linear(plain, node, attrs)
+        elif node.op_type == "Normalizer":
+            nodes += _normalizer(plain, node, attrs, nodes)
         elif node.op_type == "ZipMap":
             maps.add(node.output[0])
             nodes.append(helper.make_node("Identity", node.input, node.output, name=node.name))
@@ -54,6 +67,51 @@ def _scaler(model: ModelProto, node: NodeProto, attrs: dict) -> list[NodeProto]:
         helper.make_node("Sub", [x, offset], [f"{stem}.centred"], name=f"{stem}/Sub"),
         helper.make_node("Mul", [f"{stem}.centred", scale], [y], name=stem),
     ]
+
+
+def _linear(model: ModelProto, node: NodeProto, attrs: dict) -> list[NodeProto]:
+    """Scores x W + b, and of a classifier the label of the largest one: its outputs are the label, then the scores."""
+    stem = node.name or node.output[0]
+    labels = attrs.get("classlabels_ints")
+    rows = len(labels or ()) if node.op_type == "LinearClassifier" else int(attrs.get("targets", 1))
+    after = attrs.get("post_transform", b"NONE")
+    weights = np.asarray(attrs["coefficients"], np.float32)
+    if (
+        after not in AFTER
+        or not rows
+        or weights.size % rows
+        or (labels and len(attrs.get("intercepts", labels)) != rows)
+    ):
+        raise ModelFileError(
+            f"node {stem!r} ({node.op_type}) cannot be read: {rows} classes or targets with {weights.size} "
+            f"coefficients, post_transform {after.decode()}; read are one row of coefficients for each, and "
+            f"{', '.join(a.decode() for a in AFTER)}"
+        )
+    w = _stored(model, f"{stem}.coefficients", np.ascontiguousarray(weights.reshape(rows, -1).T))
+    b = _stored(model, f"{stem}.intercepts", np.asarray(attrs.get("intercepts", [0.0] * rows), np.float32))
+    scores, raw = node.output[-1], f"{stem}.scores"
+    made = [helper.make_node("Gemm", [node.input[0], w, b], [raw if AFTER[after] else scores], name=f"{stem}/Gemm")]
+    if AFTER[after]:
+        made.append(helper.make_node(AFTER[after], [raw], [scores], name=f"{stem}/{AFTER[after]}"))
+    if labels:
+        table = _stored(model, f"{stem}.labels", np.asarray(labels, np.int64))
+        best = f"{stem}.best"
+        made += [
+            helper.make_node("ArgMax", [scores], [best], name=f"{stem}/ArgMax", axis=-1, keepdims=0),
+            helper.make_node("Gather", [table, best], [node.output[0]], name=f"{stem}/Label"),
+        ]
+    return made
+
+
+def _normalizer(model: ModelProto, node: NodeProto, attrs: dict, before: list[NodeProto]) -> list[NodeProto]:
+    """Rows divided by their norm; what Softmax writes has norm 1 already."""
+    (x,), (y,), stem = node.input, node.output, node.name or node.output[0]
+    kind = attrs.get("norm", b"MAX").decode()
+    if kind == "L1" and any(n.op_type == "Softmax" and x in n.output for n in before):
+        return [helper.make_node("Identity", [x], [y], name=stem)]
+    if kind not in ("L1", "L2"):
+        raise ModelFileError(f"node {stem!r} (Normalizer) cannot be read: its norm is {kind}; L1 and L2 are read")
+    return [helper.make_node("LpNormalization", [x], [y], name=stem, axis=-1, p=int(kind[1]))]
 
 
 def _feature(model: ModelProto, node: NodeProto) -> list[NodeProto]:

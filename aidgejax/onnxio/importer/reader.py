@@ -34,7 +34,7 @@ from .graph_builder import build, check_nodes, checked
 from .limits import check_sizes
 from .opset_upgrade import upgraded_by_rank
 from .packed_weights import packed_names
-from .pipelines import plain_pipeline
+from .pipelines import keeps_weights, plain_pipeline
 from .validate import check_count, check_operators, check_shape, check_type, check_versions
 
 LARGEST_FILE = (1 << 31) - 1  # what protobuf can hold; larger models keep their data in a second file
@@ -116,7 +116,9 @@ def _read(
     whole = not any((*ends, shapes, values, batch)) and not external
     graph = _written_out(_with_values(graph, values))
     graph = _with_shapes(_with_decided_roles(graph, *roles), model, opset, batch)
-    graph.source = source_of(source, asked, graph, packed_names(asked.graph)) if whole else None
+    graph.source = (
+        source_of(source, asked, graph, packed_names(asked.graph)) if whole and keeps_weights(asked) else None
+    )
     return graph
 
 

@@ -32,6 +32,7 @@ from ...training.checkpoint import environment
 from ...training.data import batch_order
 from ...training.fit import fit, fitting
 from ...training.loop import ON_NONFINITE, TrainState, start
+from ...training.loss_scaling import needs_loss_scaling
 from ...training.optimizers import USUAL, rules
 from ...training.parallel import Placement, data_parallel, sharded
 from ...training.processes import is_first, join, largest, launched
@@ -196,11 +197,11 @@ class _Run:
         out = self._folder(settings)
         names = ["loss", *self.task.metrics]
         columns = ["step", "epoch", *names, "learning_rate", "gradient_norm", *(f"test_{n}" for n in names)]
-        if args.precision == "float16":
+        scaling = args.precision == "float16" or needs_loss_scaling(self.program.graph)
+        if scaling:
             columns.append("loss_scale")
         folder = run_folder.RunFolder(out, self.model, settings, columns, f"test_{names[-1]}")
         accumulator = tuple(self.task.metrics) if args.accumulate > 1 else None
-        scaling = args.precision == "float16"
         key = jax.random.key(args.seed)
         state = start(
             self.program, self.optimizer, key, accumulate=accumulator, loss_scaling=scaling, placement=self.placement

@@ -162,6 +162,7 @@ def chunks(
     Raises DataError, with the batch's number, where a batch does not fit the first, holds no numbers, or holds one
     that the 32 bits of the device would change.
     """
+    names = tuple(names)
     if steps < 1:
         raise DataError(f"a chunk of {steps} steps: expected 1 or more")
     try:

@@ -15,21 +15,18 @@ import jax.numpy as jnp
 
 from .loop import all_finite, make_epoch, nonfinite
 
-SHORT = 8  # steps; for fewer, copying the state costs more than the guard
-
 
 def make_watched_epoch(step: Callable) -> Callable:
     """epoch(state, batches, weights, data, last) -> (state, history), as make_epoch(step, on_nonfinite="raise").
 
-    history["nonfinite"] is there where a step was not finite, or the epoch was too short to be watched from outside.
+    history["nonfinite"] is there where a step was not finite.  The guarded program may round otherwise in the last bit,
+    so that no sound step is taken by it, however short the epoch: a run would not resume to the same bits.
     """
     guarded, plain = make_epoch(step, on_nonfinite="raise"), make_epoch(step)
     copies = jax.jit(lambda state: jax.tree.map(jnp.copy, state))  # one call: device_put costs one for each array
     sound = jax.jit(lambda history, state: ~nonfinite(history) & all_finite(getattr(state, "params", ())))
 
     def epoch(state: Any, batches: Any, weights: Any = None, data: Any = None, last: Any = True) -> Any:
-        if jax.tree.leaves(batches)[0].shape[0] < SHORT:
-            return guarded(state, batches, weights, data, last)
         before = copies(state)
         state, history = plain(state, batches, weights, data, last)
         if sound(history, state):

@@ -4,7 +4,7 @@ from ..errors import AidgeJaxError
 
 
 class AihwkitException(AidgeJaxError):
-    """The family of aihwkit's errors."""
+    """Base class of aihwkit's errors."""
 
 
 class ArgumentError(AihwkitException, ValueError):

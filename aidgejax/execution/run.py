@@ -44,7 +44,7 @@ def run(
     Raises GraphError for inputs that do not fit, BackendError for a backend that there is not.
     """
     if backend not in BACKENDS:
-        raise BackendError(f"there is no backend {backend!r}; there are {', '.join(BACKENDS)}")
+        raise BackendError(f"unknown backend {backend!r}; expected {' or '.join(map(repr, BACKENDS))}")
     feeds = _named(graph, inputs)
     graph = graph.with_params(dict(params)) if params else graph
     items: list[Any] = list(graph.outputs)

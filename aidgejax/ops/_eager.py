@@ -1,4 +1,4 @@
-"""A rule's words, executed at once: how an operator's forward is written in the words in which it is also exported."""
+"""Eager counterpart of Builder: op.X(...) computes instead of adding a node, so a forward can be its own export."""
 
 from __future__ import annotations
 

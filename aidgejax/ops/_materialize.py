@@ -1,4 +1,4 @@
-"""Where XLA is to stop fusing."""
+"""Fusion barrier for XLA:CPU: materializes the result."""
 
 from __future__ import annotations
 

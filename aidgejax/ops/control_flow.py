@@ -33,6 +33,6 @@ def check_unrolled(nodes: Iterable[Any], where: str) -> None:
         if is_control_flow(n):
             raise GraphError(
                 f"{where}: node {n.name!r} ({n.op}) cannot be compiled: {CONTROL_FLOW[n.op]} depends on the "
-                f"data. `aidgejax.run`, which is given the data, executes it; to train, read the model "
-                f"with `values=` or `shapes=` that decide it"
+                f"data. `aidgejax.run`, which is given the data, executes it; to train, make it static: pass "
+                f"`values=` or `shapes=` to onnxio.read"
             )

@@ -1,6 +1,6 @@
 """Operators whose results are as many as the data says: Unique, NonMaxSuppression.
 
-What they read must be known when the graph is lowered, as `aidgejax.run` knows it, for it decides the shapes; they are
+What they read must be a compile-time constant, as it is for `aidgejax.run`, for it decides the shapes; they are
 computed in NumPy then.  No gradient passes.
 """
 

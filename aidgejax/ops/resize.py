@@ -1,6 +1,6 @@
 """Resize: every axis is resized by a matrix of its own, so the gradient is the same matrices transposed.
 
-The matrices follow from sizes alone; they are computed in NumPy while the graph is lowered.
+The matrices follow from sizes alone; they are computed in NumPy when the program is traced.
 """
 
 import math

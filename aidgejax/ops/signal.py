@@ -10,7 +10,7 @@ from ._registry import operator, positive_axes
 from .cast import dtype_of
 
 LARGEST = 1 << 24  # of a frame, or of all frames of a signal
-MOST_WEIGHTS = 1 << 20  # of a matrix that is made while the graph is lowered
+MOST_WEIGHTS = 1 << 20  # of a matrix that is made when the program is traced
 
 # ---- of a whole axis ----------------------------------------------------------------------------------
 

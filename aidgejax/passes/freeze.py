@@ -1,4 +1,4 @@
-"""What fine-tuning leaves alone, or off: the body of a network, the statistics of its batch normalizations, a head.
+"""Freezing parameters and statistics; extracting a body for fine-tuning.
 
 A frozen tensor is a constant of the graph: training does not change it, and the file that is written notes its role.
 A BatchNormalization whose statistics are constants computes as in inference, whatever mode a program is made for.

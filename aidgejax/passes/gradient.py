@@ -92,7 +92,7 @@ def make_gradient(
         )
     for w in missing:
         totals[w] = result.op.ZerosLike(w)
-    _compute_metadata_again(result, graph)
+    _recompute_shape_inputs(result, graph)
     _name_outputs(result, wrt, totals)
     result.prune()
     read = {i for n in result.nodes for i in n.input_names} | {grad_name(s) for s in seeds} | set(result.outputs)
@@ -171,7 +171,7 @@ def _undo_broadcast(op: Builder, graph: Graph, node: Node, share: Value, like: V
     return share if same else op.SumLike(share, like)
 
 
-def _compute_metadata_again(result: Graph, graph: Graph) -> None:
+def _recompute_shape_inputs(result: Graph, graph: Graph) -> None:
     """What must be known while the gradient is lowered, a Slice's ends, say, cannot come from the forward as data:
     the nodes that compute it from shapes and constants come along."""
     needed = {i for i in compile_time_values(result) if i in result.inputs}

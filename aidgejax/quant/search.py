@@ -299,8 +299,8 @@ class _Lanes:
         for e in range(epochs):
             rows, _ = batch_order(len(data), batch_size, seed=seed, epoch=e)
             state = run(state, rows)
-        judged = jax.jit(jax.vmap(self._loss_of, (0, 0, None)))
-        return np.asarray(judged(state.params, state.buffers, self._batch(held, len(held))))
+        scored = jax.jit(jax.vmap(self._loss_of, (0, 0, None)))
+        return np.asarray(scored(state.params, state.buffers, self._batch(held, len(held))))
 
 
 def _source(graph: Graph, step: str) -> str:

@@ -49,7 +49,7 @@ def test_what_cannot_be_run_is_refused(inputs, params, message, backend):
 
 
 def test_a_backend_that_is_not_there():
-    with pytest.raises(aidgejax.BackendError, match="no backend 'torch'; there are jax, numpy"):
+    with pytest.raises(aidgejax.BackendError, match="unknown backend 'torch'; expected 'jax' or 'numpy'"):
         aidgejax.run(dense(), [X], "torch")
 
 

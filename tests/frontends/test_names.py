@@ -1,4 +1,4 @@
-"""Every public name of the doors, with its arguments and defaults, as the systems that they stand for have them."""
+"""Every public name of a front end, with its arguments and defaults, as the systems that they stand for have them."""
 
 import dataclasses
 import importlib

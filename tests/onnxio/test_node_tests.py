@@ -1,4 +1,4 @@
-"""onnx's own node tests as the judge of what we read and compute.
+"""onnx's own node tests against what we read and compute.
 
 tests/onnxio/node_tests/{jax,numpy}.txt hold the names of the tests that pass; the lists only grow.  Each is computed
 by our operators: no compiled program calls back into Python.  A sample runs always, everything with `-m slow`.

@@ -25,8 +25,8 @@ def x(*shape):
 class Row:
     """An old node.  inputs: arrays; those named in `stored` are initializers, the others are fed."""
 
-    def __init__(self, op, opset, inputs, *, outputs=1, stored=(), why="", judge="runtime", **attributes):
-        self.op, self.opset, self.inputs, self.stored, self.judge = op, opset, inputs, stored, judge
+    def __init__(self, op, opset, inputs, *, outputs=1, stored=(), why="", checked_by="runtime", **attributes):
+        self.op, self.opset, self.inputs, self.stored, self.checked_by = op, opset, inputs, stored, checked_by
         self.outputs = [f"y{k}" for k in range(outputs)] if isinstance(outputs, int) else outputs
         self.attributes, self.why = attributes, why
         ROWS.append(pytest.param(self, id=f"{op}-{opset} {why or attributes}"))
@@ -159,7 +159,7 @@ Row(
     sampling_ratio=2,
 )
 Row("GridSample", 16, [x(1, 2, 4, 4), x(1, 3, 3, 2) / 2], mode="bilinear")
-Row("DFT", 17, [x(1, 8, 1)], axis=1, judge="onnx")
+Row("DFT", 17, [x(1, 8, 1)], axis=1, checked_by="onnx")
 
 # Nodes that never changed, or only gained something, at the oldest opset.
 Row("Add", 7, [x(3, 4), x(4)])
@@ -181,7 +181,7 @@ def test_an_old_node_means_what_it_meant(row):
     row.skip_unless_known()
     m = row.model()
     graph = onnxio.read(m)
-    if row.judge == "runtime":
+    if row.checked_by == "runtime":
         want = onnxruntime.InferenceSession(m.SerializeToString()).run(None, row.feeds)
     else:
         want = onnx.reference.ReferenceEvaluator(m).run(None, row.feeds)

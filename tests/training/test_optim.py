@@ -195,7 +195,7 @@ def test_adamw(decay, correction):
 
 
 def test_hyperparameters_may_be_traced():
-    """A door whose settings change from step to step passes them as arrays."""
+    """A front end whose settings change from step to step passes them as arrays."""
     params, grads = {"w": jnp.array([1.0, -2.0])}, {"w": jnp.array([0.5, 0.25])}
 
     @jax.jit

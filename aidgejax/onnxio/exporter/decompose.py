@@ -25,7 +25,10 @@ def decomposed(graph: Graph) -> Graph:
             return graph
         graph = with_shapes(replace_nodes(graph, partial(_decomposition, graph)))
     odd = sorted({n.op for n in graph.nodes if not is_standard(graph, n)})
-    raise ModelFileError(f"graph {graph.name!r}: the decompositions of {', '.join(odd)} never end")
+    raise ModelFileError(
+        f"graph {graph.name!r}: {', '.join(odd)} was not reduced to standard operators after {MOST_PASSES} passes: "
+        f"its decomposition is cyclic"
+    )
 
 
 def is_standard(graph: Graph, node: Node) -> bool:

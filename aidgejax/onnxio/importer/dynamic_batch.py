@@ -1,4 +1,4 @@
-"""Any batch: a model that was exported for a fixed batch size, made good for every size.
+"""Makes a fixed batch axis dynamic.
 
 A fixed batch is hard-coded in the inputs, in the targets of Reshape, and in tensors that were expanded to it.  The
 graph is walked with another size in the inputs; where a node's settings still say the exported one, they are rewritten

@@ -23,7 +23,7 @@ LARGEST_TENSOR = 1 << 40  # elements
 
 
 def check_attribute_limits(graph: Graph) -> None:
-    """Refuse a node whose settings would keep us busy for long.  The graph is in today's form."""
+    """Reject attributes that would make shape inference prohibitively expensive.  Expects an upgraded graph."""
     for node in graph.nodes:
         if is_control_flow(node):
             continue

@@ -1,4 +1,4 @@
-"""SINGA's own Python tests against this door, for whoever has a checkout of SINGA; nothing of it is copied here.
+"""SINGA's own Python tests against this front end, for whoever has a checkout of SINGA; nothing of it is copied here.
 
     python tests/frontends/singa/conformance.py path/to/singa/test/python [test_tensor.py ...]
 

@@ -1,4 +1,4 @@
-"""TVM's refusals: ours are of the same kind and say the same, unless TVM's is a bug that the door lists."""
+"""TVM's refusals: ours are of the same kind and say the same, unless TVM's is a bug that the front end lists."""
 
 import builtins
 from dataclasses import replace

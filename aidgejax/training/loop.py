@@ -148,12 +148,15 @@ def make_step(
     metrics: Mapping[str, Metric] | None = None,
     loss_scaling: LossScaling = DEFAULT_LOSS_SCALING,
     placement: Placement | None = None,
+    record: Iterable[str] | None = None,
 ) -> Callable:
     """step(state, batch, weights=None, last=False) -> (state, record).  Jit it, scan it, or walk through it by hand.
 
     The loss is a scalar, or one number per row ([batch]); of rows the mean is taken, weighted by `weights` f[batch]
     where they are given, so that a row of weight 0 (padding) counts for nothing.
-    record: {"loss", "learning_rate", "gradient_norm", and each of `metrics`}, all f[], of the batch before the update.
+    record: {"loss", "learning_rate", "gradient_norm", and each of `metrics`}, all f[], of the batch before the update;
+        or those of them that are named here.  What is not asked for is not computed once the step is compiled: of many
+        small arrays, the gradients' norm costs as much as the update.
     metrics: {name: f(outputs, batch) -> one number per row, or one in all}.
     last: whether the epoch ends here; it matters to gradient accumulation alone.
     loss_scaling: how the factor moves, for a state that has a loss_scale (see `start`).  A step whose gradients are
@@ -161,7 +164,14 @@ def make_step(
     placement: over which devices; make_epoch(step, placement=...) sets it too.
     """
     _check_loss(program, loss)
-    made = {"loss": loss, "metrics": metrics, "loss_scaling": loss_scaling}
+    figures = {"loss", "learning_rate", "gradient_norm", *(metrics or ())}
+    asked = figures if record is None else set(record)
+    if asked - figures:
+        raise SettingError(
+            f"record asks for {', '.join(map(repr, sorted(asked - figures)))}; a step has "
+            f"{', '.join(map(repr, sorted(figures)))}"
+        )
+    made = {"loss": loss, "metrics": metrics, "loss_scaling": loss_scaling, "record": record}
     remake = partial(make_step, program, optimizer, schedule, **made)  # type: ignore[arg-type]  # mixed
     program = placed_program(program, placement)
 
@@ -173,7 +183,7 @@ def make_step(
         row_weights = weights_per_row(outputs[loss], weights)
         seed = scaled(row_weights, state.loss_scale)
         grads = program.backward(state.params, saved, {loss: seed}, grads=None)  # None: start from zero
-        record = _averages(outputs, batch, row_weights, loss, metrics)
+        averages = _averages(outputs, batch, row_weights, loss, metrics)
         state = state._replace(key=key, buffers=buffers, batches=counted(state.batches))
         new, update = _update(program, optimizer, schedule, state, grads, loss_scaling, seed.dtype)
         if "updated" in update:  # what overflowed may have been in the batch statistics too
@@ -182,7 +192,7 @@ def make_step(
         if weights is not None:  # a batch of nothing but padding leaves everything as it is
             something = jnp.any(weights > 0)
             new = jax.tree.map(lambda a, b: jnp.where(something, a, b), new, before)
-        return new, record | update
+        return new, {k: v for k, v in (averages | update).items() if k in asked or k not in figures}
 
     return _described(step, program, placement, remake)
 

@@ -137,6 +137,26 @@ def to_dot(graph: Any, *, largest: int = LARGEST) -> str:
     return "\n".join([*lines, "}", ""])
 
 
+def joined(forward: Any, gradient: Any, *, largest: int = LARGEST) -> str:
+    """A graph beside its gradient as one SVG; dashed lines lead from a tensor to where the gradient reads it back."""
+    left, right = boxes(forward, largest), boxes(gradient, largest)
+    (first, wide, _), (second, _, _) = _placed(left), _placed(right)
+    makers = {o: key for key, box in left.items() for o in box.writes}
+    lines = []
+    for key, box in right.items():
+        if box.kind != "input" or box.writes[0] not in makers:
+            continue
+        one = makers[box.writes[0]]
+        x, y = first[one][0] + left[one].width, first[one][1] + left[one].height / 2
+        u, v = wide + second[key][0], second[key][1] + box.height / 2
+        lines.append(
+            f'<path class="join" d="M{x:.1f} {y:.1f}C{x + 40:.1f} {y:.1f} {u - 40:.1f} {v:.1f} {u:.1f} {v:.1f}" '
+            f'fill="none" stroke="#d95f02" stroke-dasharray="4 3"/>'
+        )
+    both = side_by_side([to_svg(forward, largest=largest), to_svg(gradient, largest=largest)])
+    return both.replace("</svg>\n</svg>\n", "</svg>\n" + "\n".join([*lines, "</svg>", ""]))
+
+
 def side_by_side(pictures: Iterable[str]) -> str:
     """SVG pictures in one, from left to right."""
     x, height, inner = 0.0, 0.0, []

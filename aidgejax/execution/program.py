@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..drawing import graphs
 from ..dtypes import x64_for_arrays
 from ..errors import GraphError, about
 from ..graph import Graph, Value
@@ -52,6 +53,13 @@ class Program:
     def gradient(self) -> Graph:
         backward = make_gradient(self.graph, self.seeds, self.wrt, unreachable=self.unreachable)
         return infer_shapes(with_recomputation(self.graph, infer_shapes(backward)))
+
+    def to_svg(self) -> str:
+        """The graph beside its gradient, joined where the gradient reads back what the forward computed."""
+        return graphs.joined(self.graph, self.gradient)
+
+    def _repr_html_(self) -> str:
+        return f'<div style="overflow:auto;max-height:800px">{self.to_svg()}</div>'
 
     @cached_property
     def saves(self) -> tuple[str, ...]:

@@ -68,4 +68,8 @@ def test_forward_and_gradient_stand_side_by_side():
     picture = ElementTree.fromstring(both)
     inner = picture.findall("{http://www.w3.org/2000/svg}svg")
     assert float(inner[1].attrib["x"]) == float(inner[0].attrib["width"])
+    joined = ElementTree.fromstring(aj.make_program(graph).to_svg())
+    lines = [p.attrib["d"] for p in joined.findall("{http://www.w3.org/2000/svg}path")]
+    read = [i for i in aj.make_program(graph).gradient.inputs if graph.has(i)]
+    assert len(lines) == len(read) > 5 and joined.attrib == picture.attrib
     assert np.isclose(float(picture.attrib["width"]), sum(float(i.attrib["width"]) for i in inner))

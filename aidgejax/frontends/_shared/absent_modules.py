@@ -8,6 +8,7 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
+from ...errors import about
 from .absent_names import AbsentImport
 
 
@@ -22,7 +23,7 @@ class AbsentModules(MetaPathFinder):
     ) -> ModuleSpec | None:
         if fullname in self.known:
             short = fullname.removeprefix("aidgejax.frontends.")
-            raise AbsentImport(f"module {short} is not in aidgejax: {self.known[fullname]}")
+            raise about("absent-name", AbsentImport(f"module {short} is not in aidgejax: {self.known[fullname]}"))
         return None
 
 

@@ -10,7 +10,7 @@ import dis
 import sys
 from collections.abc import Mapping
 
-from ...errors import AidgeJaxError
+from ...errors import AidgeJaxError, about
 
 IMPORT_FROM = dis.opmap["IMPORT_FROM"]
 
@@ -39,4 +39,4 @@ def absent_name(module: str, name: str, known: Mapping[str, str], depth: int = 3
         message = f"{short}.{name} is not in aidgejax: {known[name]}"
     else:
         message = f"module {short!r} has no attribute {name!r}"
-    return (AbsentImport if is_import_from(depth) else AbsentName)(message)
+    return about("absent-name", (AbsentImport if is_import_from(depth) else AbsentName)(message))

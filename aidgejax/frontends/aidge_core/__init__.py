@@ -66,6 +66,7 @@ from .graphview import GraphView
 from .implementation import OperatorImpl
 from .implementation import register as _register
 from .implementation import registered as _registered
+from .live import from_aidge, to_aidge
 from .log import Level, Log
 from .matching import MatchingResult, SinglePassGraphMatching, init_producer
 from .meta import MetaOperatorOp, meta_operator
@@ -126,6 +127,7 @@ __all__ = [
     "he_filler", "ibp_normal_filler", "iinfo", "init_producer", "is_floating_point", "is_integer", "is_unsigned",
     "isfinite", "isnan", "leaky_reset", "meta_operator", "normal_filler", "numpy_to_aidge_dtype", "ones",
     "ones_like", "parallel", "producers", "random", "reshape", "residual", "sequential", "set_producers_constant",
+    "from_aidge", "to_aidge",
     "show_version", "uniform_filler", "xavier_normal_filler", "xavier_uniform_filler", "recipes", "gview_to_json",
     "load_model", "load_model_folder", "load_model_from_bytes", "save_model", "save_model_folder",
     "save_model_to_bytes", "show_graphview", "zeros", "zeros_like", *_factories, *_recipes,

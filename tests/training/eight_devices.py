@@ -20,6 +20,7 @@ from aidgejax.execution.communication import communication  # noqa: E402
 from aidgejax.execution.numpy_program import NumpyProgram  # noqa: E402
 from aidgejax.graph import Graph  # noqa: E402
 from aidgejax.passes.recompute import recompute  # noqa: E402
+from aidgejax.tools.spread import spread  # noqa: E402
 from aidgejax.training import metrics, optim, schedule  # noqa: E402
 from aidgejax.training.checkpoint import load, save  # noqa: E402
 from aidgejax.training.data import Dataset, digits  # noqa: E402
@@ -154,6 +155,10 @@ def deep():
         found[f"deep, {name}"] = {"share": share(state), "temporaries, layers": temporary, "sent a step": sent}
 
 
+def inspected():
+    found["inspected"] = spread(zoo.mlp((64, 128, 10)), optim.adam(), sharded(), batch_size=32)
+
+
 def accumulated():
     """Micro-batches, recomputation and dropout together; and a number that is not finite."""
     graph = recompute(infer_shapes(zoo.mlp((64, 128, 128, 10))), "products")
@@ -199,6 +204,6 @@ def refused():
     }
 
 
-for part in sys.argv[1:] or ("lenets", "transformers", "deep", "accumulated", "refused"):
+for part in sys.argv[1:] or ("lenets", "transformers", "deep", "inspected", "accumulated", "refused"):
     globals()[part]()
 print(json.dumps(found, indent=1))

@@ -74,6 +74,14 @@ def test_a_sharded_weight_is_gathered_twice_and_its_gradient_summed_once(found):
     assert sent["all-reduce"][1] == pytest.approx(15, abs=0.2)
 
 
+def test_inspect_shows_the_bytes_of_a_device_and_what_is_sent(found):
+    text = found["inspected"]
+    held = int(text.split("parameters  ")[-1].split()[0].replace(",", ""))
+    everything = 4 * (64 * 128 + 128 + 128 * 10 + 10)
+    assert everything / 8 <= held <= 1.05 * everything / 8
+    assert "all-gather" in text and "all-reduce" in text and "temporary" in text
+
+
 def test_accumulation_and_recomputation_compose_with_it(found):
     assert found["accumulated"]["params"] < CLOSE
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 
+from ...execution.devices import make_cpu_devices
 from ...execution.program import make_program
 from ...passes.precision import COMPUTE, precision
 from ...passes.recompute import recompute
 from ...tools.inspect import inspect
+from ...tools.spread import spread
 from ...tools.step_memory import StepMemory, step_memory
 from ...tools.summary import summary
 from ...training.optimizers import rules
+from ...training.parallel import data_parallel, sharded
 from ..arguments import count
 from ..model_arguments import add_model_arguments, read_as_asked, read_model
 
@@ -32,9 +35,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of --training: none, blocks, products, or a number of bytes (default: none)",
     )
     add_model_arguments(parser)
+    parser.add_argument(
+        "--devices", type=count(1), metavar="N", help="compile a step for N devices: bytes on each, and what it sends"
+    )
+    parser.add_argument("--sharded", action="store_true", help="of --devices: parameters and optimizer state split too")
 
 
 def run(args: argparse.Namespace) -> None:
+    if args.devices:
+        make_cpu_devices(args.devices)
+        placement = sharded(mesh=args.devices) if args.sharded else data_parallel(args.devices)
+        graph, _ = read_model(args.model, args)
+        print(spread(graph, rules()[args.optimizer](), placement, batch_size=args.batch_size))
+        return
     if args.training:
         print(_training(args))
         return

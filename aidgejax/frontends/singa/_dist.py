@@ -12,8 +12,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from ...training.parallel import data_parallel, put
 from ._errors import Unsupported
 from ._operation import backward
 from ._optimizers import SGD
@@ -44,7 +44,7 @@ class DistOpt:
         devices = devices[:world_size] if world_size else devices
         self._warned: set[str] = set()
         self.world_size, self.local_rank, self.global_rank = len(devices), 0, 0
-        self._rows = NamedSharding(Mesh(devices, ("batch",)), PartitionSpec("batch"))
+        self.placement = data_parallel(devices)
 
     def __call__(self, loss: Any) -> None:
         self.opt(loss)
@@ -56,7 +56,7 @@ class DistOpt:
         """A batch laid over the devices, by its first axis."""
         if array.ndim == 0 or array.shape[0] % self.world_size:
             return array
-        return jax.device_put(array, self._rows)
+        return put(array, self.placement.by_rows())
 
     def all_reduce(self, tensor: Any) -> None:
         """Nothing to do: gradients are those of the whole batch already."""

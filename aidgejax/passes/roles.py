@@ -196,6 +196,8 @@ class _Structure:
             return Decided("constant", "is a setting of its node")
         if p.name in self.preprocessing:
             return Decided("constant", "normalizes the graph's input")
+        if not any(_reads(n, k, "weights") and not lookup(n.op).index_of for n, k in uses) and _is_formula(data):
+            return Decided("constant", "is a table that a formula gives")
         if any(_reads(n, k, "weights") for n, k in uses):
             return Decided("parameter", WEIGHT)
         if data.size == 0:
@@ -347,6 +349,29 @@ def _is_steps(numbers: np.ndarray) -> bool:
         return False
     steps = np.diff(flat)
     return bool(steps[0] != 0 and np.allclose(steps, steps[0], rtol=1e-5, atol=0))
+
+
+def _is_formula(data: np.ndarray) -> bool:
+    """Waves or ramps of positions, such as sines, the caches of rotary positions, grids, slopes of distances.
+
+    Along its positions each of them obeys x[t + 1] + x[t - 1] = c x[t], c = 2 cos(frequency); what is learnt does not.
+    """
+    table = np.squeeze(data)
+    if table.ndim < 2 or min(table.shape) < 2:
+        return False
+    for axis in range(table.ndim):
+        length = table.shape[axis]
+        if length < 4:
+            continue
+        lines = np.moveaxis(table, axis, 0).reshape(length, -1)[:512, :64].astype(np.float64)
+        moving = np.ptp(lines, axis=0) > 0
+        if moving.sum() * (len(lines) - 3) < 6 or 2 * moving.sum() < len(moving):
+            continue
+        x, around = lines[1:-1], lines[2:] + lines[:-2]
+        c = (x * around).sum(0) / np.maximum((x * x).sum(0), 1e-30)
+        if np.abs(around - c * x).max() <= 1e-3 * np.abs(lines).max() and np.abs(c).max() < 2.001:
+            return True
+    return False
 
 
 def _is_known(number: float) -> bool:

@@ -26,6 +26,8 @@ def model(nodes, inits, x=("N", 3), outs=("y",), extra=()):
 
 W, V, ONE = rng.normal(size=(3, 4)).astype(f), np.ones(4, f), f(1)
 PRODUCT = ("MatMul", "x w", "z")
+ANGLES = np.outer(np.arange(16), 1 / 10 ** np.arange(4))
+RAMPS = (np.arange(-15, 1)[:, None] * [0.5, 0.25, 0.125, 0.0625]).astype(f)
 # name: (nodes, {initializer: array}, the parameters)
 CASES = {
     "a layer norm with vectors of one number": (
@@ -45,6 +47,19 @@ CASES = {
         "w gamma beta",
     ),
     "a logit scale": ([PRODUCT, ("Exp", "s", "e"), ("Mul", "z e", "y")], {"w": W, "s": f(0.6)}, "w s"),
+    "positions of sines": ([PRODUCT, ("Add", "z pe", "y")], {"w": W, "pe": np.sin(ANGLES).astype(f)}, "w"),
+    "positions that are learnt": (
+        [PRODUCT, ("Add", "z pe", "y")],
+        {"w": W, "pe": rng.normal(size=(16, 4)).astype(f) * f(0.02)},
+        "w pe",
+    ),
+    "positions that start at zero": ([PRODUCT, ("Add", "z pe", "y")], {"w": W, "pe": np.zeros((16, 4), f)}, "w pe"),
+    "rotary caches": (
+        [PRODUCT, ("Gather", "cos ids", "c"), ("Mul", "z c", "a"), ("Mul", "z sin", "b"), ("Add", "a b", "y")],
+        {"w": W, "cos": np.cos(ANGLES).astype(f), "sin": np.sin(ANGLES).astype(f), "ids": np.arange(16)},
+        "w",
+    ),
+    "slopes of distances": ([PRODUCT, ("Add", "z ramps", "y")], {"w": W, "ramps": RAMPS}, "w"),
     "a temperature": ([PRODUCT, ("Div", "z temperature", "y")], {"w": W, "temperature": f(2)}, "w temperature"),
     "a gate": ([PRODUCT, ("Sigmoid", "g", "o"), ("Mul", "z o", "y")], {"w": W, "g": f(0)}, "w g"),
     "an odd scale": ([PRODUCT, ("Mul", "z k", "y")], {"w": W, "k": f(14.7)}, "w k"),

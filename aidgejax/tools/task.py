@@ -87,6 +87,8 @@ def fit_task(
     if smoothing:
         if kind != "cross_entropy":
             raise SettingError(f"label_smoothing is of cross_entropy, not of {kind}")
+        if both := [k for k in ("weights", "ignore_index") if options.get(k) is not None]:
+            raise SettingError(f"label_smoothing and {both[0]} do not go together: leave one of them out")
         given, kind = _Smoothed(given.kind, shape, given.values, given, smoothing), "soft_cross_entropy"
     made = with_loss(graph, kind, prediction=compared, target=target, reduction="rows", **options)
     if compared != prediction and prediction not in made.outputs:

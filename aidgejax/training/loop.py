@@ -406,7 +406,8 @@ def all_finite(tree: Any) -> Any:
 
 def weights_per_row(loss: Any, weights: Any, divide: bool = True) -> Any:
     """dL/d loss where L is the weighted mean over rows (divide=False: the weighted sum).  f[] or f[n] -> the same."""
-    if jnp.ndim(loss) == 0 or loss.shape == (1,):
+    one_row = weights is not None and jnp.shape(weights) == (1,) == jnp.shape(loss)
+    if not one_row and (jnp.ndim(loss) == 0 or loss.shape == (1,)):
         if weights is not None:
             raise GraphError(
                 "this loss is one number for the whole batch, so padded rows cannot be left out of it: "

@@ -225,3 +225,10 @@ def test_rare_classes_weigh_more_and_pixels_are_counted_one_by_one():
         fit_task(read("pixels")[0], {"x": IMAGES, "target": classes}, weights=[1, 2])
     with pytest.raises(SettingError, match="a confusion matrix is of classes; this is mse on y"):
         aj.train(MODELS["classes"](), (X, X[:, :3]), epochs=1).confusion((X, X[:, :3]))
+
+
+def test_one_row_is_tested_and_what_does_not_go_together_is_named():
+    result = aj.train(MODELS["classes"](), (X[:3], np.arange(3)), epochs=1, test=(X[3:4], np.array([1])))
+    assert np.isfinite(result.history[-1]["test_loss"])
+    with pytest.raises(SettingError, match="label_smoothing and weights do not go together"):
+        fit_task(read("classes")[0], {"x": X, "target": Y}, weights="balanced", label_smoothing=0.1)

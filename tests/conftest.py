@@ -1,7 +1,26 @@
+import gc
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Most programs here run for a millisecond after a second of compiling; so compiled they take a fifth of it.  XLA_FLAGS
+# that are set, to nothing even, win: `.ci/run --slow` compiles as users do.
+QUICKLY = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_cpu_parallel_codegen_split_count": 1,
+}
+os.environ.setdefault("XLA_FLAGS", " ".join(f"--{flag}={str(value).lower()}" for flag, value in QUICKLY.items()))
 
 import jax  # noqa: E402
 
 jax.config.update("jax_default_matmul_precision", "highest")
+
+# What JAX keeps of traced programs is walked by every full collection: a tenth of the suite's time.
+gc.set_threshold(100_000, 20, 50)
+
+
+def pytest_collection_finish():
+    """Modules, tables and tests stay to the end; the collector need not look at them again."""
+    gc.collect()
+    gc.freeze()

@@ -17,8 +17,13 @@ from aidgejax.ops import lookup
 from aidgejax.passes.gradient import grad_name
 
 KEY_SEED = 7
-# Half the time of compiling; the float32 programs are compiled as users compile them.
-QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+# XLA's own choice, which tests/conftest.py changes for whatever does not ask for it.
+AS_USERS = {
+    "xla_backend_optimization_level": 3,
+    "xla_llvm_disable_expensive_passes": False,
+    "xla_cpu_use_fusion_emitters": True,
+    "xla_cpu_parallel_codegen_split_count": 32,
+}
 
 
 class Case:
@@ -122,6 +127,15 @@ class Case:
         seeds = [o for o in g.outputs if shaped.graph.value(o).is_float]
         return make_program(g, seeds=seeds, wrt=self.wrt)
 
+    @cached_property
+    def of_any_batch(self) -> Program:
+        return self.program(np.float64, symbolic=True)
+
+    def forget(self) -> None:
+        """What the checks shared is dropped; thousands of programs fill the memory."""
+        for name in ("in_float64", "of_any_batch"):
+            self.__dict__.pop(name, None)
+
     def cotangents(self, outputs: dict[str, Any]) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(zlib.crc32(repr(self).encode()))
         return {
@@ -165,7 +179,7 @@ class Case:
             self._dy64 = self.cotangents(
                 jax.eval_shape(lambda feeds: program.forward({}, {}, feeds, key, save=False)[0], feeds)
             )
-            outputs, rule, witness, scanned, saved = jax.jit(everything, compiler_options=QUICKLY)(feeds)
+            outputs, rule, witness, scanned, saved = jax.jit(everything)(feeds)
             back = lambda tree: {k: np.asarray(a) for k, a in tree.items()}
             return {
                 "program": program,
@@ -179,8 +193,9 @@ class Case:
 
     @staticmethod
     def forward(program: Program, feeds: dict[str, np.ndarray]) -> tuple:
-        """(outputs, saved, buffers), compiled in the dtypes of the feeds."""
-        return jax.jit(lambda feeds: program.forward({}, {}, feeds, jax.random.key(KEY_SEED)))(feeds)
+        """(outputs, saved, buffers), compiled in the dtypes of the feeds as users compile it."""
+        key = jax.random.key(KEY_SEED)
+        return jax.jit(lambda feeds: program.forward({}, {}, feeds, key), compiler_options=AS_USERS)(feeds)
 
     def reference_outputs(
         self, program: Program, feeds: dict[str, np.ndarray], dtype: Any = None, run: tuple | None = None

@@ -8,7 +8,7 @@ CASES = [
         (f(3, 4),),
         why="to float64",
         to=11,
-        skip={"reference": "without x64 JAX has no float64, and float32 stands for it"},
+        skip={"float32": "without x64 JAX has no float64, and float32 stands for it"},
     ),
     Case(
         "Cast",

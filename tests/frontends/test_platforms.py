@@ -15,12 +15,11 @@ class Lowering:
     """jax.jit, whose functions are lowered for the other platforms whenever they are called from outside a trace."""
 
     def __init__(self, function, **options):
-        self.function, self.nested = function, jit(function, **options)
-        self.jitted = jit(function, **options, compiler_options=QUICKLY)
+        self.function, self.jitted = function, jit(function, **options)
 
     def __call__(self, *args, **kwargs):
         if any(isinstance(a, jax.core.Tracer) for a in jax.tree.leaves((args, kwargs))):
-            return self.nested(*args, **kwargs)
+            return self.jitted(*args, **kwargs)
         traced = self.jitted.trace(*args, **kwargs)
         for platform in PLATFORMS:
             traced.lower(lowering_platforms=(platform,))
@@ -32,7 +31,6 @@ class Lowering:
 
 
 jit, seen = jax.jit, []
-QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
 @pytest.fixture(autouse=True)

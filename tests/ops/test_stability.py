@@ -11,7 +11,7 @@ from aidgejax.execution.program import make_program
 from aidgejax.graph import Graph
 from aidgejax.passes.gradient import grad_name
 
-from ._case import Case
+from ._case import AS_USERS, Case
 from .cases import activation, compare, elementwise, unary
 
 ROWS = [*elementwise.CASES, *compare.CASES, *unary.CASES, *activation.CASES]
@@ -25,6 +25,13 @@ def run(backend, graph, feeds, wrt=()):
     if backend == "jax":
         outputs, saved, _ = program.forward({}, {}, feeds)
         return outputs, program.backward({}, saved, {s: np.ones_like(outputs[s]) for s in program.seeds}) if wrt else {}
+    if backend == "jax, as users compile":
+
+        def both(feeds):
+            outputs, saved, _ = program.forward({}, {}, feeds)
+            return outputs, program.backward({}, saved, {s: np.ones(outputs[s].shape, "f") for s in program.seeds})
+
+        return jax.jit(both, compiler_options=AS_USERS)(feeds)
     found = reference.execute(program.graph, feeds)
     outputs = {o: found[o] for o in program.graph.outputs}
     if not wrt:
@@ -98,7 +105,7 @@ GRID = np.concatenate([s * np.logspace(-6, 2, 33) for s in (-1, 1)])
 @pytest.mark.parametrize("op, attrs", SMOOTH, ids=str)
 def test_float32_stays_close_to_float64_everywhere(op, attrs):
     grid = GRID.astype(np.float32)
-    y, dx = slopes("jax", op, grid, **attrs)
+    y, dx = slopes("jax, as users compile", op, grid, **attrs)
     exact, d_exact = slopes("numpy, plainly", op, grid, np.float64, **attrs)
     np.testing.assert_allclose(y, exact, rtol=3e-6, atol=3e-7)
     np.testing.assert_allclose(dx, d_exact, rtol=3e-6, atol=3e-6)

@@ -38,7 +38,7 @@ def test_channels_last(case):
     found, got = walked(program.graph, feeds, images, "NHWC")
     for o in want:
         np.testing.assert_allclose(got[o], want[o], rtol=1e-6, atol=1e-6)
-    assert images.isdisjoint(found._turned), "an image was turned although the operator takes it as it lies"
+    assert images.isdisjoint(found._transposed), "an image was transposed although the operator takes it as it lies"
     if not case.wrt:
         return
     backward = program.gradient

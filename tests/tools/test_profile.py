@@ -41,7 +41,7 @@ def test_table_picture_and_trace_hold_the_same_nodes(profiled, tmp_path):
     found = profiled[1]
     heaviest = found.heaviest[0]
     assert heaviest.node in str(found).splitlines()[1] and heaviest.node in found._repr_html_()
-    assert heaviest.node in str(found.picture())
+    assert heaviest.node[:8] in str(found.picture())  # long names are cut
     found.write_trace(tmp_path / "trace.json")
     events = [e for e in json.loads((tmp_path / "trace.json").read_text())["traceEvents"] if e["ph"] == "X"]
     assert [e["name"] for e in events] == [r.node for r in found.rows]

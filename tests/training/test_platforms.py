@@ -11,6 +11,7 @@ from aidgejax.passes import fuse, precision, recompute
 from aidgejax.tools import zoo
 
 SMALL = {
+    "ds_cnn": {"width": 8},
     "mlp": {"sizes": (12, 8, 10)},
     "lenet": {"size": 28},
     "resnet8": {"size": 16},

@@ -54,7 +54,7 @@ PARAMETRISED = (
 )
 
 
-class MissingFile(ModelFileError, AidgeError, FileNotFoundError):
+class MissingFile(FileNotFoundError, ModelFileError, AidgeError):
     """There is no such file."""
 
 

@@ -14,7 +14,6 @@ from .batches import each_batch
 from .c_code import c_program
 from .calibrate import calibrate, is_calibrated
 from .convert import Layer, convert, layers, step_names
-from .deploy import to_integer
 from .describe import Description, describe
 from .equalize import equalize
 from .forms import FORMS, in_form
@@ -28,6 +27,7 @@ from .scheme import Grid, Scheme, bits
 from .search import Candidate, SearchResult, search
 from .sensitivity import Sensitivity, sensitivity
 from .targets import Target, misfits, targets
+from .to_integer import to_integer
 from .train import finetune
 from .verify import Report, verify
 from .write import write

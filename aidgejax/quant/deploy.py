@@ -1,6 +1,6 @@
 """The graph that is deployed: integer weights, 32-bit biases, and every tensor between layers rounded where it is made.
 
-    integers = to_integer(q)
+    integers = deployed(q)
 
 Standard ONNX all through (QuantizeLinear, DequantizeLinear around each operator), in the one arrangement that a runtime
 may optimize without changing a number: weights are integers in the file; a bias is an integer on the product of the
@@ -45,7 +45,7 @@ class OnGrid:
         return self.step.tobytes(), self.zero.tobytes(), self.low, self.high
 
 
-def to_integer(graph: Graph) -> Graph:
+def deployed(graph: Graph) -> Graph:
     """A converted and calibrated graph as it is deployed; parameters are those that the graph holds.
 
     Tensors keep their names; the integers of tensor t are `t.int`, and of a weight or bias they bear its own name.

@@ -121,11 +121,12 @@ def search(
     choices = sorted(set(choices))
     scheme = scheme or Scheme(Grid(8, per="channel"), step="power_of_two")
     training, held = data.split(0.2, seed=seed)
-    lane = _Lanes(graph, training, choices, scheme, loss, target)
+    lane = _Lanes(graph, choices, scheme)
     costs = {n: {b: lane.cost(n, b, kind) for b in choices} for n in lane.names}
     least = sum(c[choices[0]] for c in costs.values())
     if least > most:
         raise SettingError(f"budget of {most:g} {kind}: with {choices[0]} bits everywhere it takes {least}")
+    lane.prepare(training, loss, target)
     alone = lane.losses_alone(training)
     tried = _promising(lane.names, choices, costs, alone, most, lanes)
     losses = lane.train(tried, training, held, epochs, batch_size, rate, seed)
@@ -195,13 +196,10 @@ def _promising(
 class _Lanes:
     """One graph whose levels are buffers, and what each choice of bits starts from."""
 
-    def __init__(
-        self, graph: Graph, data: Dataset, choices: Sequence[int], scheme: Scheme, loss: str, target: str
-    ) -> None:
-        plain = {k: v for k, v in data.columns.items() if k != target}
-        converted = {b: calibrate(convert(graph, with_bits(scheme, b)), plain) for b in choices}
-        self.choices, self.held = choices, converted
-        self.graph = converted[choices[-1]]
+    def __init__(self, graph: Graph, choices: Sequence[int], scheme: Scheme) -> None:
+        self.choices = choices
+        self.held = {b: convert(graph, with_bits(scheme, b)) for b in choices}
+        self.graph = self.held[choices[-1]]
         self.layers: tuple[Layer, ...] = layers(self.graph)
         self.names = [layer.name for layer in self.layers]
         self.owner: dict[str, str] = {}
@@ -209,6 +207,12 @@ class _Lanes:
             for node in (layer.weight, layer.input):
                 if node is not None:
                     self.owner.setdefault(node.name, layer.name)
+
+    def prepare(self, data: Dataset, loss: str, target: str) -> None:
+        """Calibrate each choice of bits, and make the program that trains all."""
+        plain = {k: v for k, v in data.columns.items() if k != target}
+        self.held = {b: calibrate(q, plain) for b, q in self.held.items()}
+        self.graph = self.held[self.choices[-1]]
         net = _with_levels(self.graph, self.owner)
         net = infer_shapes(with_loss(infer_shapes(net), loss, target=target, reduction="rows"))
         self.program: Program = make_program(net, training=True)

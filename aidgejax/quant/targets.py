@@ -73,12 +73,18 @@ targets: dict[str, Target] = {
 }
 
 
+def target_called(target: Target | str) -> Target:
+    """The target of this name; a Target is itself.  Raises SettingError."""
+    if isinstance(target, Target):
+        return target
+    if target not in targets:
+        raise SettingError(f"there is no target {target!r}; there are {', '.join(targets)}, or make a Target")
+    return targets[target]
+
+
 def misfits(integers: Graph, target: Target | str) -> list[str]:
     """What of a deployed graph a target cannot do, each with its node or tensor; empty where it fits."""
-    if isinstance(target, str):
-        if target not in targets:
-            raise SettingError(f"there is no target {target!r}; there are {', '.join(targets)}, or make a Target")
-        target = targets[target]
+    target = target_called(target)
     found = []
     for t, grid in grids_of(integers).items():
         held = integers.producers.get(grid.integers)

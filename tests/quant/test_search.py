@@ -35,8 +35,13 @@ def calibrated(g, bits=3):
     return quant.calibrate(quant.convert(g, quant.bits(bits, 8, ends=None)), clouds())
 
 
-def test_sensitivity_is_the_loss_with_one_layer_quantized(net):
-    q, data = calibrated(net), clouds()
+@pytest.fixture(scope="module")
+def three_bits(net):
+    return calibrated(net)
+
+
+def test_sensitivity_is_the_loss_with_one_layer_quantized(net, three_bits):
+    q, data = three_bits, clouds()
     s = quant.sensitivity(q, data)
     assert set(s.alone) == set(s.but) == {"fc1", "fc2", "fc3"}
     x, y = data.columns["x"], data.columns["target"]
@@ -63,8 +68,8 @@ def test_search_stays_within_the_budget_and_its_bits_can_be_converted(net):
         quant.search(net, clouds(), {"watts": 10})
 
 
-def test_rounding_that_is_learned_errs_less_than_rounding_to_nearest(net):
-    q = calibrated(net)
+def test_rounding_that_is_learned_errs_less_than_rounding_to_nearest(net, three_bits):
+    q = three_bits
     better = quant.round_learned(q, clouds())
     assert error(better, net) < error(q, net)
     for layer in quant.layers(q):  # each weight on one of its two neighbouring levels
@@ -74,9 +79,8 @@ def test_rounding_that_is_learned_errs_less_than_rounding_to_nearest(net):
         assert np.all(np.abs(better.params[name] / step - inside) < 1 + 1e-4)
 
 
-def test_biases_are_corrected_to_the_mean(net):
-    q = calibrated(net, 2)
-    assert error(quant.correct_bias(q, clouds()), net) < error(q, net)
+def test_biases_are_corrected_to_the_mean(net, three_bits):
+    assert error(quant.correct_bias(three_bits, clouds()), net) < error(three_bits, net)
 
 
 @pytest.mark.slow

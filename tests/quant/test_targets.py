@@ -4,7 +4,7 @@ import pytest
 
 import aidgejax as aj
 from aidgejax import quant
-from aidgejax.errors import SettingError
+from aidgejax.errors import GraphError, SettingError
 
 from .test_deploy import LENET, deployed
 
@@ -12,8 +12,9 @@ from .test_deploy import LENET, deployed
 def test_a_target_s_own_scheme_fits_it():
     _, integers, _ = deployed(aj.zoo.mlp((6, 8, 3)), quant.targets["shift"].scheme(4))
     assert quant.misfits(integers, "shift") == []
-    _, integers, _ = deployed(aj.zoo.mlp((6, 8, 3)), quant.targets["aidge"].scheme(8))
+    q, integers, _ = deployed(aj.zoo.mlp((6, 8, 3)), quant.targets["aidge"].scheme(8))
     assert quant.misfits(integers, "aidge") == []
+    assert [n.op for n in quant.to_integer(q, "aidge").nodes] == [n.op for n in integers.nodes]
 
 
 def test_what_does_not_fit_is_named():
@@ -34,3 +35,5 @@ def test_mistakes_are_named():
         quant.targets["shift"].scheme(8, step="learned")
     with pytest.raises(SettingError, match="no target 'z80'"):
         quant.misfits(LENET[4][1], "z80")
+    with pytest.raises(GraphError, match=r"does not fit target 'aidge': .*conv1.weight.* 6 steps"):
+        quant.to_integer(LENET[4][0], target="aidge")

@@ -13,6 +13,10 @@ lowered to pure JAX functions; a whole epoch is one compiled program; a NumPy ba
 `python -m aidgejax` does the same from the command line.
 """
 
+from .cli.signals import leave_at_once
+
+leave_at_once()  # before the imports that take seconds; `python -m aidgejax` alone
+
 from . import analog, errors, onnxio, ops, passes, quant, reference
 from .errors import (
     AidgeJaxError,

@@ -7,11 +7,28 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from types import FrameType
 from typing import Any
 
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+def leave_at_once() -> None:
+    """For `python -m aidgejax`, until a command catches signals: Ctrl-C leaves without a traceback.
+
+    A KeyboardInterrupt is lost where it is raised inside a callback of the garbage collector, and becomes an
+    ImportError inside an extension that is being loaded.
+    """
+    started = sys.argv[:1] == ["-m"] and "aidgejax" in sys.orig_argv
+    if started and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _leave)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    os.write(2, b"\naidgejax: interrupted\n")
+    os._exit(EXIT_CODES[signal.SIGINT])
 
 
 class Caught:

@@ -13,14 +13,14 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def test_one_version_everywhere():
-    recipe = (ROOT / "packaging/conda/meta.yaml").read_text()
+    recipe = (ROOT / "docs/project/conda/meta.yaml").read_text()
     assert re.search(r'version: "(.*)"', recipe)[1] == PROJECT["version"] == aidgejax.__version__
     assert f"version: {PROJECT['version']}" in (ROOT / "CITATION.cff").read_text()
     assert f"## {PROJECT['version']}" in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_the_conda_recipe_asks_for_the_same_packages():
-    recipe = (ROOT / "packaging/conda/meta.yaml").read_text().split("  run:\n")[1].split("\n\n")[0]
+    recipe = (ROOT / "docs/project/conda/meta.yaml").read_text().split("  run:\n")[1].split("\n\n")[0]
     asked = {tuple(line.strip("- ").split(" ")) for line in recipe.splitlines()} - {("python", ">=3.11")}
     named = {tuple(re.match(r"([\w-]+)(>=.*)", d).groups()) for d in PROJECT["dependencies"]}
     assert {(n.removeprefix("python-"), v) for n, v in asked} == named

@@ -38,6 +38,12 @@ class Text:
     flash: int = 0
 
 
+def product_step(p: Pending, w: OnGrid) -> np.ndarray:
+    """The step of a product with a weight: one number, or one for each output channel."""
+    step = p.sources[0].step
+    return np.asarray(step) * w.step.reshape(-1) if w.step.size > 1 else step * w.step.reshape(())
+
+
 class Loops:
     """The text of a C program as it grows, with the arrays that its loops read and write."""
 
@@ -159,11 +165,7 @@ class Loops:
         product = (
             f"s += ({x.name}[((g * {cin} + c) * {ih} + yy) * {iw} + xx] - ({int(p.sources[0].zero)})) * {k}[{weight}];"
         )
-        scale = (
-            np.asarray(p.sources[0].step) * w.step.reshape(-1)
-            if w.step.size > 1
-            else p.sources[0].step * w.step.reshape(())
-        )
+        scale = product_step(p, w)
         self.text.body += [
             f"    for (int o = 0; o < {ys[0]}; o++)",
             f"    for (int y = 0; y < {oh}; y++)",
@@ -214,11 +216,7 @@ class Loops:
         inner, outer = data.shape
         rows = math.prod(self._shape(node.output_names[0])) // outer
         x, k = sources[0], self._constant(np.ascontiguousarray(data.T), TYPES[data.dtype.name])
-        scale = (
-            np.asarray(p.sources[0].step) * w.step.reshape(-1)
-            if w.step.size > 1
-            else p.sources[0].step * w.step.reshape(())
-        )
+        scale = product_step(p, w)
         self.text.body += [
             f"    for (int r = 0; r < {rows}; r++)",
             f"    for (int o = 0; o < {outer}; o++) {{",

@@ -12,6 +12,7 @@ from ..aidge_core.operators.normalization import STATISTICS
 from ..aidge_core.tensor import Tensor
 from .factories import CGPACT, DoReFa, ScaleAdjust, TanhClamp
 from .graphs import affine, insert, sources_above
+from .lsq import ABSENT
 from .operators import DoReFaMode
 
 __all__ = [
@@ -73,14 +74,6 @@ def _steps(call: str, nb_bits: int) -> int:
     if isinstance(nb_bits, bool) or not isinstance(nb_bits, int) or nb_bits < 1:
         raise GraphViewError(f"{call}: nb_bits is {nb_bits!r}; expected 1 or more")
     return 2**nb_bits - 1
-
-
-ABSENT = {
-    "post_training_transform": (
-        "the trained graph becomes integers with aidgejax.quant (to_integer, verify, write), which does not change "
-        "what it computes"
-    )
-}
 
 
 def __getattr__(name: str) -> object:

@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from ..training.processes import COORDINATOR, COUNT, LOST, RANK, WATCHED
+from ..training.processes import COORDINATOR, COUNT, LOST, RANK, STUCK_AFTER, WATCHED
 
 GRACE = 8.0  # seconds that the others have, when one has ended, before they are killed
 FINAL = (1, 2, 130, 143)  # exit codes after which nothing is started anew: the user's to mend, or asked for
+SILENCE = re.compile(r"heartbeat|distributed service", re.I)  # JAX aborts a process whose peers give no sign of life
 NOISE = re.compile(r"^[IWEF]\d{4} |^\*\*\* |^\s*@ +0x|^$")  # what the runtime logs about connections that end
 
 
@@ -82,6 +83,7 @@ class Launcher:
             COUNT: str(self.count),
             RANK: str(rank),
             WATCHED: str(pipe),
+            STUCK_AFTER: str(self.stuck_after),
             "XLA_FLAGS": flags.strip(),
         }
         with open(log, "wb") as errors:
@@ -121,6 +123,8 @@ class Launcher:
         if code == LOST:
             lines = [line for line in _lines(logs[failed]) if "lost the others" in line]
             return LOST, lines[-1].split(": ", 1)[-1] if lines else f"process {rank} lost the others"
+        if code == -signal.SIGABRT and any(SILENCE.search(line) for line in _lines(logs[failed])):
+            return LOST, f"process {rank} of {self.count} lost the others, which are gone or do not answer"
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"left with code {code}"
         if code > 0:
             self._show(logs[failed])

@@ -20,9 +20,12 @@ import numpy as np
 
 from ..errors import SettingError
 
-COORDINATOR, COUNT, RANK, WATCHED = (f"AIDGEJAX_{name}" for name in ("COORDINATOR", "PROCESSES", "PROCESS", "LAUNCHER"))
+COORDINATOR, COUNT, RANK, WATCHED, STUCK_AFTER = (
+    f"AIDGEJAX_{name}" for name in ("COORDINATOR", "PROCESSES", "PROCESS", "LAUNCHER", "STUCK_AFTER")
+)
 LOST = 75  # exit code of a process whose peers are gone or stuck: EX_TEMPFAIL, try again
 JOINING = 120  # seconds until all processes have to be there
+SILENT = 300  # seconds without a sign of life of a peer that are an error, where `launch` sets none
 
 
 def launched() -> tuple[int, int]:
@@ -47,8 +50,14 @@ def join() -> bool:
     jax.config.update("jax_enable_preemption_service", False)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
+        silent = int(os.environ.get(STUCK_AFTER, SILENT))
         jax.distributed.initialize(
-            os.environ[COORDINATOR], count, rank, initialization_timeout=JOINING, shutdown_timeout_seconds=60
+            os.environ[COORDINATOR],
+            count,
+            rank,
+            initialization_timeout=JOINING,
+            heartbeat_timeout_seconds=silent,  # not every wait is a collective, which XLA bounds
+            shutdown_timeout_seconds=60,
         )
     except (RuntimeError, KeyError) as e:
         where = os.environ.get(COORDINATOR)

@@ -133,13 +133,14 @@ def test_a_stuck_process_is_an_error_in_the_configured_time(files, tmp_path):
     began = time.monotonic()
     _, err = stuck.communicate(timeout=300)
     assert stuck.returncode == 75
-    assert 7 < time.monotonic() - began < 8 + 15
+    assert 7 < time.monotonic() - began < 8 + 15, err
     assert not alive(first) and not alive(second)
     message = err.strip().splitlines()[-1]
     assert "do not answer" in message and "no restart is left" in message
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:checkpoint")  # read on another number of devices
 @pytest.mark.parametrize("to", ["launcher", "first", "second"])
 def test_sigterm_anywhere_saves_everywhere(files, tmp_path, to):
     run = launch(*arguments(files, tmp_path / "run", 100_000))

@@ -12,6 +12,7 @@ import pytest
 
 import aidgejax as aj
 from aidgejax.cli import run_folder
+from aidgejax.cli.commands import train as train_command
 from aidgejax.cli.compile_cache import compile_cache
 from aidgejax.cli.main import main
 from aidgejax.training import fit as fit_module
@@ -196,6 +197,21 @@ def test_a_signal_ends_the_piece_and_saves(files, tmp_path, capsys, monkeypatch,
     assert train(files, tmp_path / "whole", "--epochs", "9") == 0
     for name in SAME:
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_signal_is_not_lost_while_the_processes_agree(files, tmp_path, monkeypatch):
+    """It comes after this process has said that it has none."""
+    asked = []
+
+    def agree(number):
+        asked.append(number)
+        if len(asked) == 2:
+            signal.raise_signal(signal.SIGTERM)
+        return number
+
+    monkeypatch.setattr(train_command, "largest", agree)
+    assert train(files, tmp_path / "run", "--epochs", "9") == 143
+    assert asked[:3] == [0, 0, 143]
 
 
 @pytest.mark.slow

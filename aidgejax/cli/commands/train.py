@@ -262,8 +262,10 @@ class _Run:
         written = 0
 
         def interrupted(record: dict[str, Any], state: TrainState) -> Any:
-            caught.code = largest(caught.code or 0) or None  # a signal to one of several processes stops all
-            return STOP if caught.code else None
+            code = largest(caught.code or 0)  # a signal to one of several processes stops all
+            if code:  # not written otherwise: a signal may have come while the processes agreed
+                caught.code = code
+            return STOP if code else None
 
         bar = tqdm(total=args.epochs, initial=done, unit="epoch", desc="compiling", disable=None, file=sys.stderr)
 

@@ -36,11 +36,23 @@ def arguments(files, out, epochs):
     ]  # fmt: skip
 
 
+STARTED = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_running():
+    """Processes leave with their launcher; a test that fails must not leave it training."""
+    yield
+    while STARTED:
+        STARTED.pop().kill()
+
+
 def launch(*command, processes=2, **more):
-    return subprocess.Popen(
+    STARTED.append(subprocess.Popen(
         [sys.executable, "-m", "aidgejax", "launch", "-n", str(processes), *map(str, command)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **{"env": {**os.environ, "PYTHONPATH": ROOT}} | more,
-    )  # fmt: skip
+    ))  # fmt: skip
+    return STARTED[-1]
 
 
 def pids(launcher, number=2):

@@ -7,7 +7,6 @@ they scale or bend what goes from an input to an output, and are no number that 
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from ..errors import GraphError, about
 from ..graph import Graph, Node, Producer
 from ..ops import lookup
 from ..ops.control_flow import is_control_flow
+from .role_numbers import MASKED, counts_channels, is_formula, is_grid, is_known, is_steps, two_values
 
 Use = tuple[Node, int]
 QUANTIZED = "quantized weight"
@@ -38,10 +38,8 @@ HANDED_ON = ("Identity", "Cast", "CastLike", "Transpose", "Reshape", "Unsqueeze"
 BENDS = ("Exp", "Sigmoid", "Tanh", "Softplus", "Reciprocal", "Log", "Relu", "Clip", "Neg", "Abs", "Identity", "Cast",
          "Reshape", "Unsqueeze", "Squeeze", "Expand")  # fmt: skip
 BENT = ("Exp", "Sigmoid", "Tanh", "Softplus", "Reciprocal", "Relu")
-MASKED = 1e4  # what is added to scores to hide them is below minus this
 LEARNT = re.compile(r"temp|logit|gate|gamma|gain|alpha|learn|weight|bias|layer_?scale", re.I)
 MADE_BY_EXPORTER = re.compile(r"^(onnx::|val_|_val|/|const|\d+$)|_output_\d+$|constant|epsilon|\beps\b", re.I)
-KNOWN = (math.sqrt(2 / math.pi), 0.044715, 1.702, 1.6732632, 1.0507009, math.pi, math.e, math.log(2), 1 / 255)
 
 
 @dataclass(frozen=True)
@@ -172,6 +170,7 @@ class _Structure:
         self.fixed = self._deciding()
         self.settled = self._settled()
         self.preprocessing = self._preprocessing()
+        self.statistics = self._statistics()
 
     def decided(self) -> dict[str, Decided]:
         return {p.name: self._decide(p) for p in self.graph.producers.values()}
@@ -196,20 +195,26 @@ class _Structure:
             return Decided("constant", "is a setting of its node")
         if p.name in self.preprocessing:
             return Decided("constant", "normalizes the graph's input")
-        if not any(_reads(n, k, "weights") and not lookup(n.op).index_of for n, k in uses) and _is_formula(data):
+        if p.name in self.statistics:
+            return Decided("constant", "is a running statistic that is written out")
+        if not any(_reads(n, k, "weights") and not lookup(n.op).index_of for n, k in uses) and is_formula(data):
             return Decided("constant", "is a table that a formula gives")
         if any(_reads(n, k, "weights") for n, k in uses):
+            if all(n.op == "Conv" for n, _ in uses) and counts_channels(data):
+                return Decided("constant", "is an expectation over 0, 1, 2, ...")
             return Decided("parameter", WEIGHT)
         if data.size == 0:
             return Decided("constant", "is empty")
         numbers = np.asarray(data, np.float64)
         if data.size > 1:
-            if np.any(np.isneginf(numbers)) or (numbers.min() <= -MASKED and _few(numbers)):
+            if np.any(np.isneginf(numbers)) or (numbers.min() <= -MASKED and two_values(numbers)):
                 return Decided("constant", "is a mask")
-            if _is_steps(numbers):
+            if is_steps(numbers):
                 return Decided("constant", "is steps of equal width")
             if any(n.op == "Add" and self._layer_beside(n, p) for n, _ in uses):
                 return Decided("parameter", BIAS)
+            if is_grid(numbers):
+                return Decided("constant", "is a table of whole numbers or halves")
             return Decided("parameter", "takes part in the computation")
         return self._single(p, float(numbers.reshape(())), uses)
 
@@ -220,7 +225,7 @@ class _Structure:
         if self._bent(p.name):
             return Decided("parameter", GATE)
         named = bool(LEARNT.search(p.name)) and not MADE_BY_EXPORTER.search(p.name)
-        plain = MADE_BY_EXPORTER.search(p.name) is not None or _is_known(number)
+        plain = MADE_BY_EXPORTER.search(p.name) is not None or is_known(number)
         meets = [n for n, _ in uses if any(i in self.from_input for i in n.input_names)]
         if any(n.op in SCALES for n in meets) and (named or not plain):
             return Decided("parameter", "scales what comes from an input")
@@ -316,6 +321,33 @@ class _Structure:
                 found.update(met)
         return found
 
+    def _statistics(self) -> set[str]:
+        """The mean and the variance of (x - mean) / sqrt(variance + epsilon), where both are stored."""
+        found: set[str] = set()
+        for root in self.graph.nodes:
+            if root.op != "Sqrt" or root.outputs[0] in self.from_input:
+                continue
+            added = self.writer.get(root.input_names[0])
+            stored = added.input_names if added is not None and added.op == "Add" else root.input_names
+            spread = [i for i in stored if i in self.graph.producers]
+            vector = [i for i in spread if self.graph.producers[i].data.size > 1]
+            means = [m for o in root.output_names for m in self._subtracted_before(o)]
+            if vector and means and len(spread) == len(stored):
+                found.update([*spread, *means])
+        return found
+
+    def _subtracted_before(self, deviation: str) -> list[str]:
+        """The stored tensors that were subtracted from what is divided by this one, or times its reciprocal."""
+        means = []
+        for node, k in self.uses.get(deviation, []):
+            if node.op == "Reciprocal":
+                means += [m for o in node.output_names for m in self._subtracted_before(o)]
+            elif node.op == "Mul" or (node.op == "Div" and k == 1):
+                beside = self.writer.get(next((i for i in node.input_names if i != deviation), ""))
+                if beside is not None and beside.op == "Sub" and beside.inputs[1] in self.graph.producers:
+                    means.append(str(beside.inputs[1]))
+        return means
+
 
 def uses_of(graph: Graph) -> dict[str, list[Use]]:
     """{tensor: the nodes that read it, and as which input}; subgraphs are looked into."""
@@ -336,54 +368,3 @@ def uses_of(graph: Graph) -> dict[str, list[Use]]:
 def _reads(node: Node, position: int, kind: str) -> bool:
     operator = lookup(node.op)
     return operator.reads_as(position) in getattr(operator, kind)
-
-
-def _few(numbers: np.ndarray) -> bool:
-    return len(np.unique(numbers)) <= 2
-
-
-def _is_steps(numbers: np.ndarray) -> bool:
-    """0, 1, 2, ...: positions, or a grid; not zeros."""
-    flat = np.ravel(numbers)
-    if flat.size < 8 or flat.size != max(numbers.shape):
-        return False
-    steps = np.diff(flat)
-    return bool(steps[0] != 0 and np.allclose(steps, steps[0], rtol=1e-5, atol=0))
-
-
-def _is_formula(data: np.ndarray) -> bool:
-    """Waves or ramps of positions, such as sines, the caches of rotary positions, grids, slopes of distances.
-
-    Along its positions each of them obeys x[t + 1] + x[t - 1] = c x[t], c = 2 cos(frequency); what is learnt does not.
-    """
-    table = np.squeeze(data)
-    if table.ndim < 2 or min(table.shape) < 2:
-        return False
-    for axis in range(table.ndim):
-        length = table.shape[axis]
-        if length < 4:
-            continue
-        lines = np.moveaxis(table, axis, 0).reshape(length, -1)[:512, :64].astype(np.float64)
-        moving = np.ptp(lines, axis=0) > 0
-        if moving.sum() * (len(lines) - 3) < 6 or 2 * moving.sum() < len(moving):
-            continue
-        x, around = lines[1:-1], lines[2:] + lines[:-2]
-        c = (x * around).sum(0) / np.maximum((x * x).sum(0), 1e-30)
-        if np.abs(around - c * x).max() <= 1e-3 * np.abs(lines).max() and np.abs(c).max() < 2.001:
-            return True
-    return False
-
-
-def _is_known(number: float) -> bool:
-    """Whole numbers, their roots, halves and so on: what formulas are written with."""
-    size = abs(number)
-    if not np.isfinite(size) or size <= 1e-3 or size >= MASKED:
-        return True
-
-    def near(x: float, whole: float) -> bool:
-        return abs(x - whole) <= 1e-5 * max(1.0, whole)
-
-    for x in (size, 1 / size):
-        if near(x, round(x)) or near(x * x, round(x * x)):
-            return True
-    return near(size * 6, round(size * 6)) or any(near(size, k) or near(1 / size, k) for k in KNOWN)

@@ -21,9 +21,10 @@ KEY_SEED = 7
 AS_USERS = {
     "xla_backend_optimization_level": 3,
     "xla_llvm_disable_expensive_passes": False,
-    "xla_cpu_use_fusion_emitters": True,
     "xla_cpu_parallel_codegen_split_count": 32,
 }
+if metadata.version("jaxlib").startswith("0.10."):
+    AS_USERS["xla_cpu_use_fusion_emitters"] = True
 
 
 class Case:

@@ -115,7 +115,7 @@ def _gather_grad(takes: Takes, op: Any, dy: Value, like: Value, indices: Any, *,
     )
     classes = np.arange(size, dtype=np.float32).reshape(-1, 1)
     flat = op.Reshape(np.asarray(indices, np.float32) if known else op.Cast(indices, to=FLOAT), (1, -1))
-    hot = op.CastLike(op.Equal(flat, classes), dy) if takes("Equal") else _alike(op, flat, classes)
+    hot = op.CastLike(op.Equal(flat, classes), dy) if takes("Equal") else _alike(op, takes, flat, classes)
     dx = op.MatMul(hot, first)
     sizes = like.shape or ()
     dx = op.Reshape(dx, (size, *(d for k, d in enumerate(sizes) if k != axis)))
@@ -123,9 +123,12 @@ def _gather_grad(takes: Takes, op: Any, dy: Value, like: Value, indices: Any, *,
     return dx if axis == 0 else op.Transpose(dx, perm=tuple(int(k) for k in back))
 
 
-def _alike(op: Any, a: Any, b: Any) -> Any:
+def _alike(op: Any, takes: Takes, a: Any, b: Any) -> Any:
     """1 where two whole numbers are the same, else 0."""
-    return op.Sub(1.0, op.Sign(op.Abs(op.Sub(a, b))))
+    apart = op.Abs(op.Sub(a, b))
+    if not takes("Sign") and takes("Less", "Cast"):
+        return op.Cast(op.Less(apart, 0.5), to=FLOAT)
+    return op.Sub(1.0, op.Clip(apart, 0.0, 1.0) if takes("Clip") else op.Sign(apart))
 
 
 def _rest(like: Value, axis: int) -> int:
@@ -146,7 +149,7 @@ def _cross_entropy(
     hot = (
         op.CastLike(op.Equal(column, classes), logp)
         if takes("Equal")
-        else _alike(op, op.CastLike(column, logp), classes)
+        else _alike(op, takes, op.CastLike(column, logp), classes)
     )
     each = op.Neg(op.ReduceSum(op.Mul(hot, logp), (1,), keepdims=0))
     reduction = how.get("reduction", "mean")
@@ -260,7 +263,7 @@ def _slice(
 
 
 def _reciprocal(op: Any, takes: Takes, out: Value, x: Value) -> Any:
-    return op.Div(1.0, x)
+    return op.Div(1.0, x) if takes("Div") else None
 
 
 def _batch_normalization(
@@ -295,13 +298,42 @@ def _global_average_pool(op: Any, takes: Takes, out: Value, x: Value) -> Any:
     return op.ReduceMean(x, tuple(range(2, x.rank or 2)), keepdims=1)
 
 
+def _abs(op: Any, takes: Takes, out: Value, x: Value) -> Any:
+    if takes("Max", "Neg"):
+        return op.Max(x, op.Neg(x))
+    return op.Add(op.Relu(x), op.Relu(op.Neg(x))) if takes("Relu", "Neg", "Add") and out.is_float else None
+
+
+def _sub(op: Any, takes: Takes, out: Value, a: Any, b: Any) -> Any:
+    return op.Add(a, op.Neg(b) if takes("Neg") else op.Mul(b, -1.0)) if takes("Add") and _float(b) else None
+
+
+def _div(op: Any, takes: Takes, out: Value, a: Any, b: Any) -> Any:
+    return op.Mul(a, op.Reciprocal(b)) if takes("Mul", "Reciprocal") and _float(b) else None
+
+
+def _neg(op: Any, takes: Takes, out: Value, x: Value) -> Any:
+    return op.Mul(x, -1.0) if takes("Mul") and out.is_float else None
+
+
+def _reduce_mean(op: Any, takes: Takes, out: Value, x: Value, axes: Any = None, **how: Any) -> Any:
+    """The sum, times one over the number of elements."""
+    sizes = _static(x)
+    given = axes if isinstance(axes, tuple) else how.pop("axes", None)
+    over = range(len(sizes)) if given is None else [a % len(sizes) for a in given]
+    count = math.prod(sizes[a] for a in over)
+    return op.Mul(op.ReduceSum(x, tuple(over), **how), 1.0 / count) if takes("ReduceSum", "Mul") else None
+
+
 def _identity(op: Any, takes: Takes, out: Value, x: Value) -> Any:
     return op.Add(x, 0.0) if out.dtype and "float" in out.dtype else None
 
 
 FORMS: dict[str, Callable[..., Any]] = {
+    "Abs": _abs,
     "BatchNormalization": _batch_normalization,
     "CastLike": _cast_like,
+    "Div": _div,
     "Equal": _equal,
     "Erf": _erf,
     "Expand": _expand,
@@ -313,12 +345,15 @@ FORMS: dict[str, Callable[..., Any]] = {
     "Identity": _identity,
     "LayerNormalization": _layer_normalization,
     "LogSoftmax": _log_softmax,
+    "Neg": _neg,
     "Reciprocal": _reciprocal,
+    "ReduceMean": _reduce_mean,
     "Reshape": _reshape,
     "Sign": _sign,
     "Slice": _slice,
     "SoftmaxCrossEntropyLoss": _cross_entropy,
     "Squeeze": _reshape,
+    "Sub": _sub,
     "Unsqueeze": _reshape,
     "Where": _where,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import io
 import math
 import os
@@ -63,9 +64,34 @@ def whole_file(path: str | os.PathLike[str], *, replace: bool = True) -> Iterato
     """A file to write to, which takes its name when all has been written and forced to disk.
 
     Whoever is killed while writing leaves the old file; what killed writers left is removed by the next one.
-    replace=False raises FileExistsError where the name has been taken meanwhile.
+    replace=False raises FileExistsError where the name has been taken meanwhile.  A device or a pipe is written to: a
+    file in its place would be of no use to anybody.  An OSError names the file.
     """
     target = Path(os.path.realpath(path))
+    try:
+        if _is_stream(target):
+            if not replace:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+            with open(target, "wb") as file:
+                yield file
+            return
+        with _new_file(target, replace) as file:
+            yield file
+    except OSError as e:
+        raise OSError(e.errno, e.strerror or str(e), os.fspath(path)) from None
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether there is something under the name that is neither a file nor a folder."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+@contextmanager
+def _new_file(target: Path, replace: bool) -> Iterator[BinaryIO]:
     _remove_leftovers(target)
     temporary = target.with_name(f"{_prefix(target)}{secrets.token_hex(8)}")
     descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)

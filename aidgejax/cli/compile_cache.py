@@ -7,16 +7,20 @@ entries may be to blame: they are removed, not trusted.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import jax
 
 LARGEST = 1 << 30  # bytes in all
 MARK = ".in-use-"
+FAILED = re.compile(r"Error (reading|writing) persistent compilation cache")
 
 
 def default_folder() -> Path:
@@ -53,13 +57,36 @@ def compile_cache(where: str | None) -> Iterator[None]:
     for k, v in settings.items():
         jax.config.update(k, v)
     compilation_cache.reset_cache()
+    failed: list[str] = []
     try:
-        yield
+        with _one_line(str(folder), failed):
+            yield
     finally:
         for k, v in before.items():
             jax.config.update(k, v)
         compilation_cache.reset_cache()
+        if failed:  # what a full disk cut short would be read again and again
+            _empty(folder)
         mark.unlink(missing_ok=True)
+
+
+@contextmanager
+def _one_line(folder: str, failed: list[str]) -> Iterator[None]:
+    """JAX's warnings of entries that cannot be read or written as one line of ours; they are added to `failed`."""
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+
+        def show(message: Any, *args: Any, **more: Any) -> None:
+            if not FAILED.match(str(message)):
+                shown(message, *args, **more)
+                return
+            if not failed:
+                print(f"note: compiled programs are not kept in {folder!r}: {message}"[:300], file=sys.stderr)
+            failed.append(str(message))
+
+        warnings.filterwarnings("always", message=FAILED.pattern)
+        warnings.showwarning = show
+        yield
 
 
 def _died(mark: Path) -> bool:

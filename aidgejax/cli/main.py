@@ -7,6 +7,7 @@ Its name is the file's, with - for _.  It is found by being there.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import pkgutil
@@ -33,7 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _code(args: argparse.Namespace) -> int:
     try:
-        return args.run(args) or 0
+        code = args.run(args) or 0
+        sys.stdout.flush()
+        return code
     except AidgeJaxError as e:
         said = " ".join(str(e).split())
         print(f"aidgejax {args.command}: {said} (more: aidgejax explain {e.topic})", file=sys.stderr)
@@ -41,9 +44,16 @@ def _code(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print(f"aidgejax {args.command}: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except OSError as e:
+        try:
+            sys.stdout.flush()
+        except OSError:  # nobody takes it: nor would they at the interpreter's end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(e, BrokenPipeError):
+            return 0
+        with contextlib.suppress(OSError):
+            print(f"aidgejax {args.command}: {e}", file=sys.stderr)
+        return 1
 
 
 def parser() -> argparse.ArgumentParser:

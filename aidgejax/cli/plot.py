@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import Any
 
 from ..training.fit import read_history
 
 
-def plot(history: list[dict[str, Any]], path: str) -> None:
-    """Loss, accuracy (where there is one) and learning rate against the step, one below the other.
+def plot(history: list[dict[str, Any]]) -> bytes:
+    """A PNG image: loss, accuracy (where there is one) and learning rate against the step, one below the other.
 
     history: the records of `fit`.  Raises ImportError where matplotlib is missing.
     """
@@ -36,5 +37,7 @@ def plot(history: list[dict[str, Any]], path: str) -> None:
     if min(read_history(history, "loss")[1]) > 0:
         axes[0].set_yscale("log")
     axes[-1].set_xlabel("step")
-    figure.savefig(path, dpi=110)
+    image = BytesIO()
+    figure.savefig(image, dpi=110)
     pyplot.close(figure)
+    return image.getvalue()

@@ -9,6 +9,7 @@ report.html     graph, gradient, history, settings and confusion as one page, at
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -99,6 +100,12 @@ def updates_made(path: str) -> int:
         return -1
 
 
+def _say(what: str) -> None:
+    """One line on stderr, which may be a file on the disk that is full."""
+    with contextlib.suppress(OSError):
+        print(" ".join(what.split()), file=sys.stderr)
+
+
 class RunFolder:
     """Writes a run, epoch by epoch.  model: the graph as it was read, without the loss."""
 
@@ -128,7 +135,7 @@ class RunFolder:
             state = checkpoint.load(file, like=like)
             meta = checkpoint.describe(file)["meta"]
         for warning in noted:
-            print(f"note: {warning.message}", file=sys.stderr)
+            _say(f"note: {warning.message}")
         self.best.value = meta.get("best")
         rows = self._read("history.csv")
         if rows and rows[0] != ",".join(self.columns):
@@ -166,25 +173,29 @@ class RunFolder:
             return True
         self._saved = time.monotonic()
         if not all(np.isfinite(a).all() for a in on_host(state.params).values()):
-            print("not saved: the weights are not finite; the last good files stay", file=sys.stderr)
+            _say("not saved: the weights are not finite; the last good files stay")
             return False
         try:
             self._write(state, self.path)
             self.failed = None
         except (OSError, AidgeJaxError) as e:
-            reason = getattr(e, "strerror", None) or str(e)
+            before, reason = self.failed, getattr(e, "strerror", None) or str(e)
             self.failed = f"cannot save to {self.path!r}: {reason}; the last good files stay as they are"
-            print(" ".join(self.failed.split()), file=sys.stderr)
+            if not before:  # once, however many epochs the disk stays full
+                _say(self.failed)
         return self.failed is None
 
     def rescue(self, where: str, state: TrainState) -> None:
-        """All of it into another folder."""
-        where = claim(where, force=True) if is_first() else where
-        for name in (BEST, "best.onnx"):
-            if os.path.exists(os.path.join(self.path, name)) and self._best is None:
-                shutil.copyfile(os.path.join(self.path, name), os.path.join(where, name))
-        self._write(state, where)
-        print(f"saved to {where!r} instead")
+        """All of it into another folder; one line says that it is there, or why not."""
+        try:
+            where = claim(where, force=True) if is_first() else where
+            for name in (BEST, "best.onnx"):
+                if os.path.exists(os.path.join(self.path, name)) and self._best is None:
+                    shutil.copyfile(os.path.join(self.path, name), os.path.join(where, name))
+            self._write(state, where)
+            print(f"saved to {where!r} instead")
+        except (OSError, AidgeJaxError) as e:
+            _say(f"cannot save to {where!r} either: {getattr(e, 'strerror', None) or e}")
 
     def _write(self, state: TrainState, path: str) -> None:
         """All files; of several processes the first writes, but all take part in bringing the arrays together."""
@@ -222,11 +233,11 @@ class RunFolder:
         history = [{k: float(v) for k, v in r.items() if v} for r in rows]
         try:
             if history:
-                plot(history, os.path.join(self.path, "history.png"))
+                write_atomically(plot(history), os.path.join(self.path, "history.png"))
         except ImportError:
             print('history.png not written: matplotlib is missing; pip install "aidgejax[examples]" brings it')
         except OSError as e:
-            print(f"history.png not written: {e.strerror or e}", file=sys.stderr)
+            _say(f"history.png not written: {e.strerror or e}")
 
     def report(self, state: TrainState, prediction: str, test: Dataset) -> None:
         """report.html, with the weights of `state`; prediction: the output that is scored on the test rows."""
@@ -238,4 +249,4 @@ class RunFolder:
             page = report(model, self.settings, self.columns, self.lines, prediction, test)
             write_atomically(page.encode(), os.path.join(self.path, FILE))
         except (OSError, AidgeJaxError) as e:
-            print(f"{FILE} not written: {getattr(e, 'strerror', None) or e}", file=sys.stderr)
+            _say(f"{FILE} not written: {getattr(e, 'strerror', None) or e}")

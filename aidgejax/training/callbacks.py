@@ -7,12 +7,15 @@ A callback is called after each epoch; wrapped by every_steps(n, f), after every
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import json
 import math
 import os
 import re
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..errors import SettingError
+from ..errors import CheckpointError, SettingError
 from .checkpoint import save
 
 
@@ -136,6 +139,7 @@ def checkpoints(
     """Writes folder/step-<n>.ckpt, keeps the last `keep` of them, and folder/best.ckpt where `best` names a figure.
 
     every_epochs: how many epochs pass between two; every_seconds: as many seconds at least, instead.
+    One that cannot be written is a warning; the training goes on, and what was written before stays.
     """
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
@@ -143,6 +147,12 @@ def checkpoints(
     seen, last = 0, time.monotonic()
 
     def write(record: dict[str, Any], state: Any) -> None:
+        try:
+            write_due(record, state)
+        except (CheckpointError, OSError) as e:
+            _not_written(e)
+
+    def write_due(record: dict[str, Any], state: Any) -> None:
         nonlocal seen, last
         meta = {k: v for k, v in record.items() if isinstance(v, int | float)}
         if tracker and tracker.improved(record):
@@ -161,30 +171,54 @@ def checkpoints(
 
 
 def csv_log(path: str | os.PathLike[str]) -> Callback:
-    """One row per call, with the columns of the first record."""
+    """One row per call, with the columns of the first record.  Rows that cannot be written wait, after a warning."""
     columns: list[str] = []
+    log = _Log(path)
 
     def write(record: dict[str, Any], state: Any) -> None:
+        text = io.StringIO()
         first = not columns
         if first:
             columns.extend(record)
-        with open(path, "w" if first else "a", newline="") as f:
-            writer = csv.DictWriter(f, columns, extrasaction="ignore")
-            if first:
-                writer.writeheader()
-            writer.writerow(record)
+            with contextlib.suppress(OSError):
+                os.truncate(path, 0)
+        writer = csv.DictWriter(text, columns, extrasaction="ignore")
+        if first:
+            writer.writeheader()
+        writer.writerow(record)
+        log.append(text.getvalue())
 
     return write
 
 
 def json_lines(path: str | os.PathLike[str]) -> Callback:
-    """One JSON object per call, appended."""
+    """One JSON object per call, appended.  Those that cannot be written wait, after a warning."""
+    log = _Log(path)
 
     def write(record: dict[str, Any], state: Any) -> None:
-        with open(path, "a") as f:
-            f.write(json.dumps(record) + "\n")
+        log.append(json.dumps(record) + "\n")
 
     return write
+
+
+class _Log:
+    """A text file that grows; on a full disk the text waits for the next time, and the training goes on."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path, self.waiting = path, b""
+
+    def append(self, text: str) -> None:
+        self.waiting += text.encode()
+        try:
+            with open(self.path, "ab", buffering=0) as f:
+                while self.waiting:
+                    self.waiting = self.waiting[f.write(self.waiting) :]
+        except OSError as e:
+            _not_written(e)
+
+
+def _not_written(e: Exception) -> None:
+    warnings.warn(f"{e}; the training goes on", UserWarning, stacklevel=4)
 
 
 def tensorboard(folder: str | os.PathLike[str]) -> Callback:

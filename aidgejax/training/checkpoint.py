@@ -75,7 +75,7 @@ def save(path: str | os.PathLike, tree: Any, meta: dict[str, Any] | None = None)
     try:
         _write(path, members)
     except OSError as e:
-        raise CheckpointError(f"cannot save {str(path)!r}: {e}") from e
+        raise CheckpointError(f"cannot save {str(path)!r}: {e.strerror or e}") from e
 
 
 def load(path: str | os.PathLike, like: Any = None) -> Any:

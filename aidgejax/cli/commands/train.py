@@ -220,6 +220,11 @@ class _Run:
             print(f"run folder: {out}\nfinished already, after {done} epochs; --epochs N sets a new total")
             return 0
         folder.save(state, now=True)
+        if largest(bool(folder.failed)) and not args.rescue:
+            print(
+                "nothing was trained: free some space, or name --rescue FOLDER and train all the same", file=sys.stderr
+            )
+            return 1
         if args.resume:
             print(f"going on after {int(state.step)} updates, in epoch {done}", flush=True)
         code = self._fit(folder, state, done)

@@ -63,7 +63,7 @@ def write(
                 _check(graph, model)
             write_atomically(model.SerializeToString(), path)
     except OSError as e:
-        raise ModelFileError(f"cannot write {path!r}: {e}") from e
+        raise ModelFileError(f"cannot write {path!r}: {e.strerror or e}") from e
 
 
 def to_model(

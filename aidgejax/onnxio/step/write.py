@@ -115,7 +115,7 @@ def write_step(
         for name, data in files.items():
             write_atomically(data, name)
     except OSError as e:
-        raise ModelFileError(f"cannot write {path!r}: {e}") from e
+        raise ModelFileError(f"cannot write {e.filename or path!r}: {e.strerror or e}") from e
     return _step_of(path, model, step)
 
 

@@ -28,6 +28,7 @@ from .counter import Counter, counted, schedule_step
 from .data import check_labels
 from .loss_scaling import LossScale, LossScaling, needs_loss_scaling, overflowed, scaled, unscaled
 from .optim import Optimizer, global_norm
+from .packed_scan import packed_scan
 from .parallel import Placement, placed_program, put
 
 Metric = Callable[[Arrays, Arrays], Any]
@@ -174,6 +175,7 @@ def make_step(
     made = {"loss": loss, "metrics": metrics, "loss_scaling": loss_scaling, "record": record}
     remake = partial(make_step, program, optimizer, schedule, **made)  # type: ignore[arg-type]  # mixed
     program = placed_program(program, placement)
+    averaged = {name: metric for name, metric in (metrics or {}).items() if name in asked}
 
     def step(state: TrainState, batch: Arrays, weights: Any = None, last: Any = False) -> tuple[TrainState, Arrays]:
         before = state
@@ -183,9 +185,10 @@ def make_step(
         row_weights = weights_per_row(outputs[loss], weights)
         seed = scaled(row_weights, state.loss_scale)
         grads = program.backward(state.params, saved, {loss: seed}, grads=None)  # None: start from zero
-        averages = _averages(outputs, batch, row_weights, loss, metrics)
+        averages = _averages(outputs, batch, row_weights, loss if "loss" in asked else None, averaged)
         state = state._replace(key=key, buffers=buffers, batches=counted(state.batches))
-        new, update = _update(program, optimizer, schedule, state, grads, loss_scaling, seed.dtype)
+        norm = "gradient_norm" in asked
+        new, update = _update(program, optimizer, schedule, state, grads, loss_scaling, seed.dtype, norm)
         if "updated" in update:  # what overflowed may have been in the batch statistics too
             kept = jax.tree.map(partial(jnp.where, update["updated"]), new.buffers, before.buffers)
             new = new._replace(buffers=kept)
@@ -354,7 +357,7 @@ def make_epoch(
             state = placement.constrained(state)
         count = jnp.arange(steps)
         ends = count == (jnp.max(jnp.where(jnp.any(weights > 0, axis=1), count, 0)) if gaps else steps - 1)
-        scan = jax.lax.scan if compiled else _in_python
+        scan = packed_scan if compiled else _in_python
         halted = jnp.bool_(False) if on_nonfinite == "raise" else None
         (state, _), history = scan(partial(one, data, last), (state, halted), (batches, weights, ends))
         return state, history
@@ -436,12 +439,15 @@ def _in_python(f: Callable, carry: Any, xs: Any) -> tuple[Any, Any]:
 
 def _update(
     program: ProgramLike, optimizer: Optimizer, schedule: Callable, state: TrainState, grads: Arrays,
-    rules: LossScaling, loss_dtype: Any,
+    rules: LossScaling, loss_dtype: Any, norm: bool = True,
 ) -> Any:  # fmt: skip
+    """(state, figures).  norm: whether the gradients' norm is wanted; loss scaling needs it in any case."""
     lr = schedule(schedule_step(state.step))
-    grads = unscaled(grads, state.loss_scale)
+    norm = norm or state.loss_scale is not None
+    grads = unscaled(grads if norm else _apart(grads), state.loss_scale)
     trained, opt = optimizer.update({w: state.params[w] for w in program.wrt}, grads, state.opt, lr)
-    figures = {"learning_rate": jnp.float32(lr), "gradient_norm": global_norm(grads).astype(jnp.float32)}
+    figures = {"learning_rate": jnp.float32(lr)}
+    figures |= {"gradient_norm": global_norm(grads).astype(jnp.float32)} if norm else {}
     params, buffers = {**state.params, **trained}, state.buffers
     if optimizer.post_update:
         params, buffers = optimizer.post_update(params, buffers)
@@ -452,6 +458,17 @@ def _update(
     new = jax.tree.map(partial(jnp.where, finite), new, state)
     figures |= {"loss_scale": state.loss_scale.factor, "updated": finite}
     return new._replace(loss_scale=rules.after(state.loss_scale, finite, loss_dtype)), figures
+
+
+def _apart(grads: Arrays) -> Arrays:
+    """The gradients, matrices on a GPU out of reach of the products that make them.
+
+    A product whose only reader is the update takes momentum's sum into itself there, and the update becomes three
+    passes over the parameter in place of one.  What else reads the gradients, as their norm does, prevents it.
+    """
+    held: Any = jax.lax.optimization_barrier
+    matrices = {k: g for k, g in grads.items() if jnp.ndim(g) == 2}
+    return grads | jax.lax.platform_dependent(matrices, cuda=held, rocm=held, default=lambda g: g)
 
 
 def _averages(outputs: Arrays, batch: Arrays, row_weights: Any, loss: str | None, metrics: Any) -> Arrays:

@@ -34,3 +34,25 @@ def test_what_is_not_asked_for_is_not_computed_and_the_training_is_the_same():
 def test_a_figure_that_a_step_does_not_have_is_refused():
     with pytest.raises(aj.SettingError, match="record asks for 'accuracy'; a step has 'gradient_norm', 'learn"):
         compiled(record=["loss", "accuracy"])
+
+
+def test_what_is_not_asked_for_is_not_even_traced():
+    """Neither the gradients' norm nor a metric: the step's program before any optimization has nothing of them."""
+    graph = aj.with_loss(aj.infer_shapes(aj.zoo.mlp((6, 5, 4, 3))), "cross_entropy", reduction="rows")
+    program, optimizer = aj.make_program(graph, training=True), aj.optim.sgd(momentum=0.9)
+    state = jax.eval_shape(lambda: aj.start(program, optimizer, jax.random.key(0)))
+    batch = {"x": jax.ShapeDtypeStruct((8, 6), np.float32), "target": jax.ShapeDtypeStruct((8,), np.int32)}
+    called = []
+
+    def metric(outputs, batch):
+        called.append(1)
+        return outputs["loss"]
+
+    def operations(record):
+        step = aj.make_step(program, optimizer, aj.schedule.constant(0.1), metrics={"own": metric}, record=record)
+        return jax.jit(step).lower(state, batch).as_text()
+
+    nothing, everything = operations(()), operations(None)
+    assert "stablehlo.sqrt" not in nothing and "stablehlo.sqrt" in everything and len(called) == 1
+    # Six squares and their sums, the root, and the means of loss and metric.
+    assert everything.count("stablehlo.") - nothing.count("stablehlo.") >= 6 * 2 + 1 + 2

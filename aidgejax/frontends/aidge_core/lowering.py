@@ -15,6 +15,7 @@ from ...interpreter.constant_folding import compile_time_values
 from .backends import available
 from .emission import Emission
 from .errors import GraphViewError, OrderError, TensorError
+from .integers import computes_with_integers, emit_integers
 from .node import Node, Port
 from .operator import InputCategory
 from .operators import SAME_RANK
@@ -141,14 +142,15 @@ def _emit(low: Lowered, view: Any, node: Node, name: str, where: dict, emission:
                 f"node {node.name()!r} ({node.type()}): nothing feeds its input {k} "
                 f"({op.input_spec[k][0]}); give it in data=[...], connect a Producer, or call set_input"
             )
-    _check_precision(low, node, inputs)
+    if not computes_with_integers(op):
+        _check_precision(low, node, inputs)
     micro = getattr(op, "micro_graph", None)
     if micro is not None:
         _inline(low, node, name, inputs, where, emission)
         return
     graph = low.graph
     emission.name, emission.outputs = graph.fresh(name), op.nb_outputs()
-    found = op.emit(emission, *inputs)
+    found = emit_integers(op, emission, inputs) if computes_with_integers(op) else op.emit(emission, *inputs)
     found = found if isinstance(found, tuple) else (found,)
     rank = op.kind.rank
     for k, value in enumerate(found):

@@ -62,13 +62,6 @@ def Quantizer(  # noqa: N802
     return meta_operator("Quantizer", _chain(name, steps), name=name)
 
 
-def scaling(name: str) -> Node:
-    """A Quantizer that only scales, by 1."""
-    return meta_operator(
-        "Quantizer", _chain(name, [("Mul", Node(make_operator("Mul")), {"ScalingFactor": (1, [1.0])})]), name=name
-    )
-
-
 def Dequantizer(  # noqa: N802
     scaling_factor: float,
     name: str = "",

@@ -76,7 +76,7 @@ def compute_kl_clipping(histogram: Sequence[float], nb_bits: int) -> float:
 def sigma_clipping(histogram: Sequence[float], factor: float) -> float:
     """factor * root mean square, as a part of the range; it may be above 1."""
     counts = _counts(histogram)
-    centres = (np.arange(len(counts)) + 0.5) / len(counts)
+    centres = np.arange(len(counts)) / (len(counts) - 1)
     return factor * float(np.sqrt(np.sum(counts * centres**2) / counts.sum()))
 
 

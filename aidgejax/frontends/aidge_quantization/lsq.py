@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from .._shared.absent_names import absent_name
 from ..aidge_core.errors import GraphViewError
 from ..aidge_core.graphview import GraphView
 from .factories import LSQ
 from .graphs import affine, insert
+from .post_training import post_training_transform as transform
 
-__all__ = ["setup_quantizers"]
+__all__ = ["post_training_transform", "setup_quantizers"]
 
 
 def setup_quantizers(network: GraphView, nb_bits: int) -> None:
@@ -32,13 +32,13 @@ def setup_quantizers(network: GraphView, nb_bits: int) -> None:
             insert(network, node, 1, LSQ(range=signed, name=f"{node.name()}_lsq_p"))
 
 
-ABSENT = {
-    "post_training_transform": (
-        "the trained graph becomes integers with aidgejax.quant (to_integer, verify, write), which does not change "
-        "what it computes"
-    )
-}
+def post_training_transform(network: GraphView, true_integers: bool) -> None:
+    """The trained graph as one of integers: weights and biases whole numbers, Quantizers <layer>_lsq_i_quant.
 
-
-def __getattr__(name: str) -> object:
-    raise absent_name(__name__, name, ABSENT)
+    Each layer's sums are multiplied by (step of data) (step of weight): in the next Quantizer's factor, or by a Mul
+    <layer>_Scaling.  Biases are rounded now, to that product, so outputs differ from the trained graph's by that.
+    true_integers: tensors of integer types (int8, sums int32); else integers in float tensors.
+    aidgejax.quant (to_integer, verify, write) gives a graph that computes what was trained.
+    Raises OrderError where no LSQ is, or its step is not set yet.
+    """
+    transform(network, true_integers, "lsq.post_training_transform")

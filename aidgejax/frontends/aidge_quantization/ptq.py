@@ -13,127 +13,27 @@ import numpy as np
 from ..aidge_core.errors import GraphViewError, OrderError
 from ..aidge_core.graphview import GraphView
 from ..aidge_core.log import Log
-from ..aidge_core.meta import MetaOperatorOp
-from ..aidge_core.node import Node, Port
-from ..aidge_core.quantizers import Dequantizer, Quantizer, scaling
-from ..aidge_core.recipes.surgery import checked, constant, data_of, like, put_in_place, write
+from ..aidge_core.node import Node
+from ..aidge_core.recipes.surgery import checked, data_of, write
 from .clipping import Clipping
-from .graphs import affine, insert
+from .graphs import affine
 from .ptq_ranges import (
     adjust_ranges,
-    bits,
     compute_ranges,
-    factors,
-    has_tag,
     input_range,
     insert_scaling_nodes,
-    multiply,
     normalize_activations,
     normalize_parameters,
-    parameter_scaling,
-    scaling_above,
-    scaling_behind,
-    set_factors,
-    set_tag,
-    shared_ranges,
 )
-from .tags import MERGING, TRANSPARENT, check_architecture, precision_of, prepare_network, unsupported
-
-BINS = 4096
-
-
-# ---- integers ---------------------------------------------------------------------------------------------
-
-
-def _levels(bits: int) -> int:
-    return 2 ** (bits - 1) - 1
-
-
-def _rounded(node: Node, low: float, high: float) -> None:
-    """Let a scaling node round halves up and clip as well."""
-    op, value = node.get_operator(), factors(node)
-    full = Quantizer(1.0, name=node.name(), round=True, clip_min=low, clip_max=high).get_operator()
-    if isinstance(op, MetaOperatorOp) and isinstance(full, MetaOperatorOp):
-        op.micro_graph, op.ports = full.micro_graph, full.ports
-        if op.backend_name is not None:
-            op.micro_graph.set_backend(op.backend_name)
-    set_factors(node, value)
-
-
-def quantize_normalized_network(
-    network: GraphView, no_quant: bool = False, optimize_signs: bool = False, verbose: bool = False
-) -> None:
-    """Integers in the place of [-1, 1]: weights of their bits, biases on the scale of activation times weight.
-
-    optimize_signs: in front of a ReLU the limits are those of unsigned integers; factors stay as they are.
-    """
-    for node in affine(network, "quantize_normalized_network"):
-        weight, bias, behind = parameter_scaling(node, 1), parameter_scaling(node, 2), scaling_behind(node)
-        if weight is None:
-            raise OrderError(f"node {node.name()!r} has no scaling nodes: call insert_scaling_nodes first")
-        a, b = _levels(bits(behind)), _levels(_bits_of_weight(weight))
-        multiply(weight, b)
-        multiply(behind, 1 / b)
-        if bias is not None:
-            multiply(bias, a * b)
-        if not no_quant:
-            _rounded(weight, -b - 1, b)
-            if bias is not None:
-                _rounded(bias, -(2.0**31), 2.0**31 - 1)
-    for node in network.execution_order():
-        if has_tag(node, "isActivationQuantizer") and not no_quant:
-            a = _levels(bits(node))
-            unsigned = optimize_signs and bool(node.readers[0]) and all(r.type() == "ReLU" for r, _ in node.readers[0])
-            _rounded(node, *((0, 2 * a + 1) if unsigned else (-a - 1, a)))
-
-
-def _bits_of_weight(quantizer: Node) -> int:
-    source = quantizer.sources[0]
-    return 8 if source is None else precision_of(source.node)
-
-
-def insert_input_rescaling(graph: GraphView, input_range: float, no_quant: bool = False) -> None:
-    """A Quantizer InputRescaling at the graph's input: real numbers become integers of the activations' precision."""
-    for port in list(graph.get_ordered_inputs()):
-        a = _levels(bits(port.node))
-        node = scaling("InputRescaling")
-        insert(graph, port.node, port.index, node)
-        set_tag(node, "isActivationQuantizer")
-        set_tag(node, "isInputRescaling")
-        multiply(node, a / max(input_range, 1e-30))
-        if not no_quant:
-            _rounded(node, -a - 1, a)
-
-
-def perform_single_shift_approximation(graphview: GraphView) -> None:
-    """Factors behind layers become powers of two, rounded up; the weights and biases take the rest."""
-    for node in affine(graphview, "perform_single_shift_approximation"):
-        behind = scaling_behind(node)
-        exact = factors(behind)
-        shift = 2.0 ** np.ceil(np.log2(exact))
-        rest = (exact / shift).reshape(-1)
-        for k in (1, 2):
-            made = parameter_scaling(node, k)
-            if made is not None:
-                data = data_of(made, 0)
-                rank = 1 if data is None else data.ndim
-                multiply(made, rest.reshape(-1, *[1] * (rank - 1)) if len(rest) > 1 else rest)
-        set_factors(behind, shift)
-    for node in graphview.execution_order():
-        if has_tag(node, "isResidual") or (node.sources and node.sources[0] and node.sources[0].node.type() in MERGING):
-            if has_tag(node, "isActivationQuantizer"):
-                exact = factors(node)
-                k = 6 - np.floor(np.log2(exact))
-                set_factors(node, np.minimum(np.rint(exact * 2.0**k), 127) * 2.0**-k)
-
-
-def fold_producer_quantizers(graphview: GraphView) -> None:
-    """What a weight's or a bias's quantizer gives becomes a constant Producer, <quantizer>_ClipQuant."""
-    for node in [n for n in checked(graphview, "fold_producer_quantizers").execution_order()]:
-        if has_tag(node, "isProducerQuantizer"):
-            node.forward()
-            value = node.get_operator().get_output(0).cell.read()
-            put_in_place(graphview, node, constant(value, f"{node.name()}_ClipQuant", node), [])
+from .rounding import (
+    cast_quantized_network,
+    fold_producer_quantizers,
+    insert_input_rescaling,
+    perform_dequantization,
+    perform_single_shift_approximation,
+    quantize_normalized_network,
+)
+from .tags import TRANSPARENT, check_architecture, precision_of, prepare_network, unsupported
 
 
 def cross_layer_equalization(network: GraphView, target_delta: float = 0.01) -> None:
@@ -196,8 +96,8 @@ def quantize_network(
     """Quantize a trained graph in place, to the precisions that auto_assign_node_precision has noted.
 
     calibration_set: Tensors, one forward each.  rescale_inputs: the graph takes real numbers, and not integers.
-    dequantize: its outputs are real numbers as well.  BatchNorms are folded.  Integers stand in float tensors, with
-    fake_quantize or without: aidgejax.quant writes integer files.
+    dequantize: its outputs are real numbers as well.  BatchNorms are folded.  Tensors are of integer types, and sums of
+    the biases'; with fake_quantize integers stand in float tensors.
     Raises GraphViewError for an operator that it does not know, OrderError where precisions or data are missing.
     """
     checked(network, "quantize_network")
@@ -213,42 +113,21 @@ def quantize_network(
         cross_layer_equalization(network)
     insert_scaling_nodes(network, channel_wise)
     normalize_parameters(network, channel_wise)
-    ranges = adjust_ranges(
-        clipping_mode, compute_ranges(network, calibration_set, True), network, calibration_set, verbose
-    )
+    found = compute_ranges(network, calibration_set, True)
+    ranges = adjust_ranges(clipping_mode, found, network, calibration_set, verbose)
     top = input_range(clipping_mode, network, calibration_set) if rescale_inputs else 1.0
     normalize_activations(network, ranges, top)
-    quantize_normalized_network(network, no_quant, optimize_signs, verbose)
+    integers = not fake_quantize and not no_quant
+    if optimize_signs and integers:
+        Log.notice("quantize_network: optimize_signs is left out, as the tensors hold signed integers")
+    quantize_normalized_network(network, no_quant, optimize_signs and not integers, verbose)
     if single_shift:
         perform_single_shift_approximation(network)
     if rescale_inputs:
         insert_input_rescaling(network, top, no_quant)
     if dequantize:
-        _dequantized(network, shared_ranges(network, ranges))
+        perform_dequantization(network, not integers)
+    if integers:
+        cast_quantized_network(network, single_shift, dequantize)
     if fold_graph:
         fold_producer_quantizers(network)
-    if not fake_quantize:
-        Log.notice("quantize_network: integers are kept in float tensors; aidgejax.quant writes integer files")
-
-
-def _dequantized(graph: GraphView, ranges: dict[Node, float]) -> None:
-    for port in list(graph.get_ordered_outputs()):
-        above = port.node if port.node in ranges else scaling_above(port.node)
-        if above is None or port.index != 0:
-            continue
-        node = Dequantizer(ranges[above] / _levels(bits(above)), name=f"{port.node.name()}_DeQuant")
-        port.node.add_child(node, port.index, 0)
-        like(node, port.node)
-        graph.add(node)
-        if graph.chosen_outputs is not None:
-            graph.chosen_outputs = [Port(node, 0) if p == port else p for p in graph.chosen_outputs]
-
-
-__all__ = [
-    "cross_layer_equalization",
-    "fold_producer_quantizers",
-    "insert_input_rescaling",
-    "perform_single_shift_approximation",
-    "quantize_network",
-    "quantize_normalized_network",
-]

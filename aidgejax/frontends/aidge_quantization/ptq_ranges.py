@@ -11,7 +11,7 @@ from ..aidge_core.errors import GraphViewError, OrderError
 from ..aidge_core.execution import SequentialScheduler
 from ..aidge_core.graphview import GraphView
 from ..aidge_core.node import Node, Port
-from ..aidge_core.quantizers import scaling
+from ..aidge_core.quantizers import Quantizer
 from ..aidge_core.recipes.surgery import checked, data_of, like, redirect
 from ..aidge_core.tensor import Tensor
 from .clipping import Clipping, clipped_part
@@ -61,12 +61,12 @@ def _behind(graph: GraphView, node: Node, new: Node) -> None:
 
 def insert_scaling_nodes(network: GraphView, channel_wise: bool = False) -> None:
     """<layer>_Scaling behind layers and merging nodes, <producer>_ProducerScaling in front of weights and biases, and
-    <source>_Res where what others read too is merged.  All factors are 1."""
+    <source>_Res where what others read too is merged.  All factors are 1, one per output channel with channel_wise."""
     for node in list(checked(network, "insert_scaling_nodes").execution_order()):
         if node.type() in MERGING:
             for k, source in enumerate(list(node.sources)):
                 if source is not None and len(source.node.readers[source.index]) > 1:
-                    residual = scaling(f"{source.node.name()}_Res")
+                    residual = Quantizer(1.0, name=f"{source.node.name()}_Res")
                     insert(network, node, k, residual)
                     set_tag(residual, "isActivationQuantizer")
                     set_tag(residual, "isResidual")
@@ -75,12 +75,19 @@ def insert_scaling_nodes(network: GraphView, channel_wise: bool = False) -> None
             for k in (1, 2):
                 source = node.sources[k]
                 if source is not None:
-                    made = scaling(f"{source.node.name()}_ProducerScaling")
+                    made = Quantizer(1.0, name=f"{source.node.name()}_ProducerScaling")
                     insert(network, node, k, made)
+                    data = data_of(made, 0)
+                    if channel_wise and data is not None:
+                        set_factors(made, np.ones((len(data), *[1] * (data.ndim - 1))))
                     set_tag(made, "isProducerQuantizer")
         if node in affine(network, "insert_scaling_nodes") or node.type() in MERGING:
-            made = scaling(f"{node.name()}_Scaling")
+            made = Quantizer(1.0, name=f"{node.name()}_Scaling")
             _behind(network, node, made)
+            weight = parameter_scaling(node, 1) if node.type() not in MERGING else None
+            data = None if weight is None else data_of(weight, 0)
+            if channel_wise and data is not None:
+                set_factors(made, np.ones((len(data), *[1] * (data.ndim - 2))))
             set_tag(made, "isActivationQuantizer")
 
 
@@ -241,13 +248,3 @@ def normalize_activations(network: GraphView, value_ranges: dict[Node, float], i
             changes.append((node, before(node) / max(ranges[node], 1e-30)))
     for node, by in changes:
         multiply(node, by)
-
-
-__all__ = [
-    "adjust_ranges",
-    "compute_histograms",
-    "compute_ranges",
-    "insert_scaling_nodes",
-    "normalize_activations",
-    "normalize_parameters",
-]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._shared.absent_names import absent_name
 from ..aidge_core.errors import GraphViewError
 from ..aidge_core.graphview import GraphView
 from ..aidge_core.node import Node
@@ -12,12 +11,12 @@ from ..aidge_core.operators.normalization import STATISTICS
 from ..aidge_core.tensor import Tensor
 from .factories import CGPACT, DoReFa, ScaleAdjust, TanhClamp
 from .graphs import affine, insert, sources_above
-from .lsq import ABSENT
 from .operators import DoReFaMode
+from .post_training import post_training_transform as transform
 
 __all__ = [
     "insert_activ_quantizers", "insert_param_clamping", "insert_param_quantizers", "insert_param_scaling_adjust",
-    "insert_sat_nodes",
+    "insert_sat_nodes", "post_training_transform",
 ]  # fmt: skip
 INSERTED = ("TanhClamp", "DoReFa", "ScaleAdjust")
 
@@ -76,5 +75,6 @@ def _steps(call: str, nb_bits: int) -> int:
     return 2**nb_bits - 1
 
 
-def __getattr__(name: str) -> object:
-    raise absent_name(__name__, name, ABSENT)
+def post_training_transform(network: GraphView, true_integers: bool) -> None:
+    """The trained graph as one of integers, as lsq.post_training_transform; also with CGPACT, where Aidge raises."""
+    transform(network, true_integers, "sat.post_training_transform")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
+
 from ..aidge_core.dtypes import dtype, dtype_bit_width, is_integer
 from ..aidge_core.errors import GraphViewError, OrderError
 from ..aidge_core.graphview import GraphView
@@ -36,7 +38,7 @@ def auto_assign_node_precision(
         if node.type() in AFFINE | MERGING:
             _note(node, "accumulationprecision", bias_precision)
         if node.type() in MERGING:
-            _note(node, "isMerging", True)
+            _note(node, "isMerging", 0.0)
         for k, source in enumerate(node.sources[1:3], start=1):
             if node.type() in AFFINE and source is not None:
                 _note(source.node, "precision", weight_precision if k == 1 else bias_precision)
@@ -98,3 +100,21 @@ def prepare_network(network: GraphView) -> None:
     fuse_batchnorm(checked(network, "prepare_network"))
     remove_flatten(network)
     pop_softmax(network)
+
+
+def quantizability_report(graphView: GraphView) -> None:  # noqa: N803
+    """Print every node's type, and whether quantize_network knows it."""
+    odd = set(unsupported(checked(graphView, "quantizability_report")))
+    for node in graphView.execution_order():
+        if node.type() != "Producer":
+            print(f"{node.name():24} {node.type():24} {'not supported' if node in odd else 'supported'}")
+
+
+def determine_backend(node: Node) -> str:
+    """The backend of a node."""
+    return node.get_operator().backend()
+
+
+def is_cuda_available() -> bool:
+    """Does JAX see a GPU?"""
+    return any(d.platform in ("gpu", "cuda") for d in jax.devices())

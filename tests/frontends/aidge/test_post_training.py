@@ -95,5 +95,5 @@ def test_what_cannot_be_quantized_says_so():
     assert aq.check_precision_tag(graph) is True
     aq.clear_all_node_precision(graph)
     assert aq.check_precision_tag(graph) is False
-    with pytest.raises(ImportError, match="set_to_qdq is not in aidgejax: write the graph with aidge_onnx.export_onnx"):
-        from aidgejax.frontends.aidge_quantization import set_to_qdq  # noqa: F401
+    with pytest.raises(ImportError, match="set_to_qop is not in aidgejax: aidgejax.quant.write"):
+        from aidgejax.frontends.aidge_quantization import set_to_qop  # noqa: F401

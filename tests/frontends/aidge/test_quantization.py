@@ -63,6 +63,25 @@ def test_inserted_nodes_and_outputs(case):
     np.testing.assert_allclose(np.array(got).reshape(want.shape), want, rtol=1e-4, atol=1e-5)
     for name, step in case["steps"].items():
         assert graph.get_node(name).get_operator().get_output(0)[0] == pytest.approx(step, rel=1e-5)
+    if "post_steps" in case:
+        _becomes_integers(case, graph, stored)
+
+
+def _becomes_integers(case, graph, stored):
+    data, key = case["data"], f"{case['data']}/{case['name'][len(case['data']) + 1 :]}"
+    transform = aq.lsq if "lsq." in case["calls"] else aq.sat
+    transform.post_training_transform(graph, False)
+    graph.set_backend("cpu")
+    assert {n.name() for n in graph.get_nodes() if n.type() == "Quantizer"} == case["post_steps"].keys()
+    for name, steps in case["post_steps"].items():
+        assert aq.get_scaling_factor(graph.get_node(name)) == pytest.approx(steps[0][1], rel=1e-5)
+    for k in stored:
+        if k.startswith(f"{key}/post/"):
+            found = np.array(graph.get_node(k.split("/")[-1]).get_operator().get_output(0))
+            np.testing.assert_allclose(found, stored[k], rtol=1e-5, err_msg=k)
+    want, scheduler = stored[f"{key}/post_output"], ac.SequentialScheduler(graph)
+    got = [np.array(scheduler.forward(True, data=[tensor(x)])[0]) for x in stored[f"{data}/x"]]
+    np.testing.assert_allclose(np.array(got).reshape(want.shape), want, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("case", TRAINING, ids=lambda c: c["name"])

@@ -16,12 +16,13 @@ EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
 def leave_at_once() -> None:
-    """For `python -m aidgejax`, until a command catches signals: Ctrl-C leaves without a traceback.
+    """For `python -m aidgejax` and `aidgejax`, until a command catches signals: Ctrl-C leaves without a traceback.
 
     A KeyboardInterrupt is lost where it is raised inside a callback of the garbage collector, and becomes an
     ImportError inside an extension that is being loaded.
     """
-    started = sys.argv[:1] == ["-m"] and "aidgejax" in sys.orig_argv
+    name = os.path.basename(sys.argv[0]) if sys.argv else ""
+    started = name == "-m" and "aidgejax" in sys.orig_argv or name in ("aidgejax", "aidgejax.exe")
     if started and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave)
 

@@ -225,6 +225,9 @@ class _Run:
                 "nothing was trained: free some space, or name --rescue FOLDER and train all the same", file=sys.stderr
             )
             return 1
+        if code := largest(self.caught.code or 0):  # before minutes of compiling
+            print(f"stopped after {int(state.step)} updates; go on with: aidgejax train --resume {out}")
+            return code
         if args.resume:
             print(f"going on after {int(state.step)} updates, in epoch {done}", flush=True)
         code = self._fit(folder, state, done)

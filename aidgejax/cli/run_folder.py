@@ -18,9 +18,11 @@ import shutil
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from .. import onnxio
@@ -30,14 +32,16 @@ from ..graph import Graph
 from ..training import checkpoint
 from ..training.callbacks import Best
 from ..training.data import Dataset
-from ..training.loop import TrainState, copied
-from ..training.parallel import on_host
+from ..training.loop import TrainState, all_finite, copied
+from ..training.parallel import on_first_host, on_host
+from ..training.pieces import is_split
 from ..training.processes import is_first, largest
 from .plot import plot
 from .report import FILE, report
 
 SETTINGS, LAST, BEST = "settings.json", "last.ckpt", "best.ckpt"
 FILES = (SETTINGS, LAST, BEST, "history.csv", "times.csv", "model.onnx", "best.onnx", "history.png", FILE)
+LARGE = 1 << 30  # bytes of arrays that several processes hold together: above, checkpoints are written in parts
 SECONDS = 2.0  # between two saves, so that short epochs do not wait for the disk
 
 
@@ -69,6 +73,8 @@ def claim(out: str | None, force: bool) -> str:
                 ),
             )
         for name in FILES:
+            for part in checkpoint.parts_of(Path(out, name)):
+                part.unlink(missing_ok=True)
             Path(out, name).unlink(missing_ok=True)
         probe = os.path.join(out, ".writable")
         with open(probe, "w"):
@@ -98,6 +104,13 @@ def updates_made(path: str) -> int:
         return int(checkpoint.describe(os.path.join(path, LAST))["meta"]["step"])
     except (AidgeJaxError, OSError, KeyError, TypeError, ValueError):
         return -1
+
+
+def _finite(params: dict[str, Any]) -> bool:
+    """Whether all numbers are; of several processes each has to ask."""
+    if any(map(is_split, params.values())):
+        return bool(jax.jit(all_finite)(params))
+    return all(np.isfinite(a).all() for a in on_host(params).values())
 
 
 def _say(what: str) -> None:
@@ -172,7 +185,7 @@ class RunFolder:
         if not largest(now or time.monotonic() - self._saved >= SECONDS):
             return True
         self._saved = time.monotonic()
-        if not all(np.isfinite(a).all() for a in on_host(state.params).values()):
+        if not _finite(state.params):
             _say("not saved: the weights are not finite; the last good files stay")
             return False
         try:
@@ -189,41 +202,65 @@ class RunFolder:
         """All of it into another folder; one line says that it is there, or why not."""
         try:
             where = claim(where, force=True) if is_first() else where
-            for name in (BEST, "best.onnx"):
-                if os.path.exists(os.path.join(self.path, name)) and self._best is None:
-                    shutil.copyfile(os.path.join(self.path, name), os.path.join(where, name))
+            if self._best is None and is_first():
+                here = Path(self.path)
+                for file in (here / BEST, here / "best.onnx", *checkpoint.parts_of(here / BEST)):
+                    if file.exists():
+                        shutil.copyfile(file, Path(where, file.name))
             self._write(state, where)
             print(f"saved to {where!r} instead")
         except (OSError, AidgeJaxError) as e:
             _say(f"cannot save to {where!r} either: {getattr(e, 'strerror', None) or e}")
 
     def _write(self, state: TrainState, path: str) -> None:
-        """All files; of several processes the first writes, but all take part in bringing the arrays together."""
+        """All files, in the order in which a kill between any two leaves a folder to resume from.
 
-        def place(name: str) -> str:
-            return os.path.join(path, name)
+        Of several processes the first writes, and all take part in bringing the arrays together; a state that is LARGE
+        is not: each writes its own part of the checkpoints.  None raises before all know that one has failed.
+        """
+        problem: Exception | None = None
 
-        if not is_first():
-            for part in (self._best[0] if self._best else None, state):
-                on_host(part)
-            self._best = None
-            return
-        write_atomically((json.dumps(self.settings, indent=1) + "\n").encode(), place(SETTINGS))
+        def attempt(write: Callable[[], None]) -> None:
+            nonlocal problem
+            if largest(problem is not None):
+                return
+            try:
+                write()
+            except (OSError, AidgeJaxError) as e:
+                problem = e
+
+        def text(name: str, content: str) -> None:
+            if is_first():
+                write_atomically(content.encode(), os.path.join(path, name))
+
+        def keep(states: str, models: str, state: TrainState, meta: dict[str, Any]) -> None:
+            held = state if in_parts else on_first_host(state)
+
+            def states_file() -> None:
+                if in_parts or is_first():
+                    checkpoint.save(os.path.join(path, states), held, meta)
+                    if not in_parts:
+                        for old in checkpoint.parts_of(os.path.join(path, states)):
+                            old.unlink(missing_ok=True)
+
+            attempt(states_file)
+            params, buffers = on_first_host((held.params, held.buffers))
+            attempt(lambda: self._write_model(params, buffers, os.path.join(path, models)) if is_first() else None)
+
+        in_parts = sum(x.nbytes for x in jax.tree.leaves(state) if is_split(x)) > LARGE
+        attempt(lambda: text(SETTINGS, json.dumps(self.settings, indent=1) + "\n"))
         if self._best is not None:
-            best, record = on_host(self._best[0]), self._best[1]
-            checkpoint.save(place(BEST), best, record)
-            self._write_model(best, place("best.onnx"))
-        state = on_host(state)
-        write_atomically("\n".join([",".join(self.columns), *self.lines, ""]).encode(), place("history.csv"))
-        if self._times:
-            write_atomically(self._times.encode(), place("times.csv"))
-        checkpoint.save(place(LAST), state, {"best": self.best.value, "step": int(state.step)})
-        self._write_model(state, place("model.onnx"))
+            keep(BEST, "best.onnx", *self._best)
+        attempt(lambda: text("history.csv", "\n".join([",".join(self.columns), *self.lines, ""])))
+        attempt(lambda: text("times.csv", self._times) if self._times else None)
+        keep(LAST, "model.onnx", state, {"best": self.best.value, "step": int(state.step)})
+        if largest(problem is not None):
+            raise problem or CheckpointError("another process could not write")
         if path == self.path:
             self._best = None
 
-    def _write_model(self, state: TrainState, path: str) -> None:
-        onnxio.write(self.model, state.params, path, buffers=state.buffers)
+    def _write_model(self, params: Any, buffers: Any, path: str) -> None:
+        onnxio.write(self.model, params, path, buffers=buffers)
 
     def picture(self) -> None:
         """history.png, where matplotlib is installed."""

@@ -9,6 +9,10 @@ is returned before everything is verified.
 
 The file is a zip of uncompressed members: manifest.json (structure, dtypes, shapes, checksums, meta, environment),
 manifest.sha256, and each array as raw little-endian bytes.  The checksums detect damage, not forgery: there is no key.
+
+Arrays that several processes hold together are not gathered: `save`, called in all of them, writes what each holds into
+a file of its own, "<path>.<16 hexadecimal digits>.<process>", and then the file itself, which names these parts.  They
+are read onto any number of devices and processes, of which each reads what it needs.
 """
 
 from __future__ import annotations
@@ -19,9 +23,11 @@ import math
 import os
 import platform
 import re
+import secrets
 import sys
 import warnings
 import zipfile
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
@@ -33,11 +39,14 @@ import numpy as np
 from ..dtypes import DTYPES
 from ..errors import CheckpointError
 from ..files import CHUNK, DAMAGE, Archive, whole_file
+from .pieces import Box, Piece, assembled, box, boxes_here, held, pieces_of, what_is_wrong
+from .processes import largest
 from .pytrees import Leaf, check_fit, described, numbers_of, placed, plain_number, rebuild, take_apart
 
-FORMAT, VERSION = "aidgejax checkpoint", 1
+FORMAT, VERSION, IN_PARTS = "aidgejax checkpoint", 1, 2
 MANIFEST, CHECKSUM = "manifest.json", "manifest.sha256"
 MEMBER = re.compile(r"tensors/[0-9a-f]{64}")
+PART = re.compile(r"[^/\\\0]{1,200}\.[0-9a-f]{16}\.\d{1,5}")
 
 
 def save(path: str | os.PathLike, tree: Any, meta: dict[str, Any] | None = None) -> None:
@@ -50,20 +59,34 @@ def save(path: str | os.PathLike, tree: Any, meta: dict[str, Any] | None = None)
     if not (meta is None or isinstance(meta, dict)):
         raise CheckpointError(f"cannot save {str(path)!r}: meta is a {type(meta).__name__}, expected a dict")
     leaves, arrays, structure = take_apart(tree)
+    if any(isinstance(a, jax.Array) for a in arrays):
+        _save_in_parts(path, leaves, arrays, structure, meta)
+    else:
+        _save_one(path, leaves, arrays, structure, meta)
+
+
+def _save_one(
+    path: Path, leaves: list[Leaf], arrays: list[Any], structure: Any, meta: dict[str, Any] | None,
+    parts: Sequence[str] = (),
+) -> None:  # fmt: skip
+    """One file.  arrays: in NumPy, or the pieces, which `parts` hold."""
     entries: list[dict[str, Any]] = [
         asdict(leaf) | {"nbytes": array.nbytes, "sha256": _sha256(array), "file": _member(leaf.name)}
+        if isinstance(array, np.ndarray)
+        else asdict(leaf) | {"pieces": array}
         for leaf, array in zip(leaves, arrays, strict=True)
     ]
     try:
         manifest = json.dumps(
             {
                 "format": FORMAT,
-                "version": VERSION,
+                "version": IN_PARTS if parts else VERSION,
                 "meta": meta or {},
                 "structure": structure,
                 "environment": environment(),
                 "leaves": entries,
-            },
+            }
+            | ({"parts": parts} if parts else {}),
             default=plain_number,
         ).encode()
     except (TypeError, ValueError, RecursionError) as e:
@@ -71,11 +94,63 @@ def save(path: str | os.PathLike, tree: Any, meta: dict[str, Any] | None = None)
             f"cannot save {str(path)!r}: meta must be what JSON can hold ({e}); arrays belong into the tree"
         ) from e
     members: dict[str, Any] = {MANIFEST: manifest, CHECKSUM: hashlib.sha256(manifest).hexdigest().encode()}
-    members |= {e["file"]: array for e, array in zip(entries, arrays, strict=True)}
+    members |= {e["file"]: array for e, array in zip(entries, arrays, strict=True) if "file" in e}
     try:
         _write(path, members)
     except OSError as e:
         raise CheckpointError(f"cannot save {str(path)!r}: {e.strerror or e}") from e
+
+
+def _save_in_parts(
+    path: Path, leaves: list[Leaf], arrays: list[Any], structure: Any, meta: dict[str, Any] | None
+) -> None:
+    """The parts first; then, when all are there, the file that names them; then those that it named before go.
+
+    No process leaves before all agree, so that one that fails keeps none waiting.
+    """
+    here, token = jax.process_index(), f"{largest(secrets.randbits(31)):08x}{largest(secrets.randbits(31)):08x}"
+    kept = [pieces_of(a) if isinstance(a, jax.Array) else None for a in arrays]
+    parts = [f"{path.name}.{token}.{k}" for k in range(jax.process_count())]
+    mine = path.with_name(parts[here])
+    problem: CheckpointError | None = None
+
+    def attempt(write: Callable[[], None]) -> None:
+        nonlocal problem
+        try:
+            write()
+        except CheckpointError as e:
+            problem = e
+        if largest(problem is not None):
+            mine.unlink(missing_ok=True)
+            raise problem or CheckpointError(f"cannot save {str(path)!r}: another process could not write its part")
+
+    def part() -> None:
+        own = {
+            f"{k}:{n}": held(arrays[k], piece)
+            for k, pieces in enumerate(kept)
+            for n, piece in enumerate(pieces or ())
+            if piece.process == here
+        }
+        save(mine, own, {"token": token})
+
+    def whole() -> None:
+        if here == 0:
+            listed = [a if pieces is None else pieces for a, pieces in zip(arrays, kept, strict=True)]
+            _save_one(path, leaves, listed, structure, meta, parts)
+
+    attempt(part)
+    attempt(whole)
+    if here == 0:
+        for old in parts_of(path):
+            if old.name not in parts:
+                old.unlink(missing_ok=True)
+
+
+def parts_of(path: str | os.PathLike[str]) -> list[Path]:
+    """The parts that lie beside a checkpoint: its own, and what a killed writer left."""
+    path = Path(path)
+    beside = path.parent.iterdir() if path.parent.is_dir() else ()
+    return sorted(p for p in beside if p.name.startswith(f"{path.name}.") and PART.fullmatch(p.name))
 
 
 def load(path: str | os.PathLike, like: Any = None) -> Any:
@@ -93,9 +168,10 @@ def load(path: str | os.PathLike, like: Any = None) -> Any:
             expected, structures = described(like)
             check_fit(opened.path, opened.leaves, expected)
             by_name = {leaf.name: k for k, leaf in enumerate(opened.leaves)}
-            arrays = [opened.read(by_name[leaf.name]) for leaf in expected]
             places = structures.flatten_up_to(like)
-            tree = structures.unflatten(placed(a, x) for a, x in zip(arrays, places, strict=True))
+            tree = structures.unflatten(
+                [opened.read_onto(by_name[leaf.name], x) for leaf, x in zip(expected, places, strict=True)]
+            )
         else:
             arrays = [opened.read(k) for k in range(len(opened.leaves))]
             tree = rebuild(opened.manifest["structure"], arrays)
@@ -164,6 +240,7 @@ class _Opened:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
         self.archive = Archive(path, CheckpointError, "checkpoint")
+        self.parts: dict[int, _Opened] = {}
 
     def __enter__(self) -> _Opened:
         self.archive.__enter__()
@@ -178,11 +255,16 @@ class _Opened:
         return self
 
     def __exit__(self, *error: Any) -> None:
+        for part in self.parts.values():
+            part.archive.__exit__()
         self.archive.__exit__()
 
     def read(self, k: int) -> Any:
         """Array, PRNG key or number k."""
         leaf, entry = self.leaves[k], self.manifest["leaves"][k]
+        if "pieces" in entry:
+            everything = (0,) * len(leaf.shape), leaf.shape
+            return self._assembled(k, [everything])[everything]
         try:
             data: Any = np.empty(entry["nbytes"], np.uint8)
             self.archive.fill(entry["file"], data.data)
@@ -198,6 +280,49 @@ class _Opened:
             raise
         except DAMAGE as e:
             raise self.archive.damaged(e, f"{leaf.name}: ") from None
+
+    def read_onto(self, k: int, like: Any) -> Any:
+        """The same where `like` lies; of an array in pieces, those that this process needs."""
+        pieces = self.manifest["leaves"][k].get("pieces")
+        if pieces is None or not isinstance(like, jax.Array):
+            return placed(self.read(k), like)
+        leaf, where = self.leaves[k], like.sharding
+        found = self._assembled(k, boxes_here(where, leaf.shape))
+        return jax.make_array_from_callback(leaf.shape, where, lambda index: found[box(index, leaf.shape)])
+
+    def _assembled(self, k: int, wanted: Iterable[Box]) -> dict[Box, np.ndarray]:
+        leaf, pieces = self.leaves[k], [Piece(*p) for p in self.manifest["leaves"][k]["pieces"]]
+
+        def read(n: int) -> np.ndarray:
+            part = self._part(pieces[n].process)
+            by_name = {x.name: j for j, x in enumerate(part.leaves)}
+            name = f"['{k}:{n}']"
+            if name not in by_name:
+                self._refuse(f"its part {part.path!r} lacks a piece of {leaf.name}")
+            data = part.read(by_name[name])
+            if data.dtype != DTYPES[leaf.dtype] or data.shape != tuple(pieces[n].shape):
+                self._refuse(f"a piece of {leaf.name} in {part.path!r} does not fit")
+            return data
+
+        try:
+            return assembled(dict.fromkeys(wanted), pieces, read, DTYPES[leaf.dtype])
+        except CheckpointError:
+            raise
+        except DAMAGE as e:
+            raise self.archive.damaged(e, f"{leaf.name}: ") from None
+
+    def _part(self, number: int) -> _Opened:
+        """One of the files that this one names, open until this one is closed."""
+        if number not in self.parts:
+            path = Path(self.path).with_name(self.manifest["parts"][number])
+            if not path.exists():
+                self._refuse(f"its part {path.name!r} is not beside it: they belong together")
+            part = _Opened(path)
+            part.__enter__()
+            self.parts[number] = part
+            if part.manifest["meta"] != {"token": path.name.split(".")[-2]}:
+                self._refuse(f"{path.name!r} is not the part that was written with it")
+        return self.parts[number]
 
     def _open(self) -> None:
         self.members = self.archive.members
@@ -215,8 +340,12 @@ class _Opened:
         self.manifest = json.loads(text)
         if not isinstance(self.manifest, dict) or self.manifest.get("format") != FORMAT:
             self._refuse("it is not an aidgejax checkpoint")
-        if self.manifest.get("version") != VERSION:
+        if self.manifest.get("version") not in (VERSION, IN_PARTS):
             self._refuse(f"it has version {self.manifest.get('version')!r}; this aidgejax reads version {VERSION}")
+        parts = self.manifest.get("parts", [])
+        if not isinstance(parts, list) or not all(isinstance(p, str) and PART.fullmatch(p) for p in parts):
+            self._refuse(f"{MANIFEST} names parts that are none")
+        self.manifest["parts"] = parts
         self._check_manifest()
 
     def _check_manifest(self) -> None:
@@ -229,7 +358,7 @@ class _Opened:
             self._refuse("two of its arrays have the same name")
         if sorted(numbers_of(self.manifest.get("structure"))) != list(range(len(self.leaves))):
             self._refuse("its structure does not name each array once")
-        if set(self.members) != {MANIFEST, CHECKSUM} | {e["file"] for e in self.manifest["leaves"]}:
+        if set(self.members) != {MANIFEST, CHECKSUM} | {e["file"] for e in self.manifest["leaves"] if "file" in e}:
             self._refuse("its members are not those that the manifest lists")
 
     def _check_leaf(self, entry: Any) -> Leaf:
@@ -241,6 +370,11 @@ class _Opened:
             self._refuse(f"array {name!r} is of dtype {dtype!r} and kind {kind!r}, which is unknown")
         if (kind == "key") != isinstance(impl, str):
             self._refuse(f"{name!r} has PRNG {impl!r}")
+        if "pieces" in entry:
+            wrong = what_is_wrong(entry["pieces"], shape, len(self.manifest["parts"]))
+            if wrong or kind != "array" or "file" in entry:
+                self._refuse(f"the pieces of {name!r} do not make up {shape}: {wrong}")
+            return Leaf(name, dtype, tuple(shape), kind, impl)
         if entry["file"] != _member(name) or entry["file"] not in self.members:
             self._refuse(f"the content of {name!r} is missing")
         held = self.members[entry["file"]].file_size

@@ -26,6 +26,7 @@ from ..errors import SettingError
 from ..execution.program import Arrays, Program
 from ..execution.program_like import ProgramLike
 from ..ops import lookup
+from .pieces import is_split
 
 ROWS = "data"
 WHOLE = 0.005  # of all bytes: so much of the smallest parameters is not split, which would cost more than it saves
@@ -343,13 +344,24 @@ def on_host(tree: Any) -> Any:
     def one(x: Any) -> Any:
         if not isinstance(x, jax.Array) or jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
             return x if isinstance(x, jax.Array) else np.asarray(x)
-        if x.is_fully_addressable or x.is_fully_replicated:
+        if not is_split(x):
             return np.asarray(x)
         from jax.experimental import multihost_utils
 
         return multihost_utils.process_allgather(x, tiled=True)
 
     return jax.tree.map(one, tree)
+
+
+def on_first_host(tree: Any) -> Any:
+    """The same in the first process alone; what another has brought together is let go at once, array by array."""
+    return jax.tree.map(lambda x: on_host(x) if jax.process_index() == 0 else _seen(x), tree)
+
+
+def _seen(x: Any) -> Any:
+    if is_split(x):
+        on_host(x)
+    return x
 
 
 def bytes_per_device(tree: Any) -> int:

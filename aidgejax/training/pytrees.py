@@ -12,6 +12,7 @@ import numpy as np
 from ..dtypes import DTYPES
 from ..errors import CheckpointError
 from .parallel import put
+from .pieces import is_split
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,20 @@ class Leaf:
         return f"{self.dtype}{list(self.shape)}{what}"
 
 
-def take_apart(tree: Any) -> tuple[list[Leaf], list[np.ndarray], Any]:
-    """Leaves, their bytes as arrays in C order, and the structure in JSON: a leaf is its number."""
+def take_apart(tree: Any) -> tuple[list[Leaf], list[Any], Any]:
+    """Leaves, their bytes as arrays in C order, and the structure in JSON: a leaf is its number.
+
+    An array that several processes hold together stays what it is.
+    """
     paths, _ = _flatten(tree)
-    leaves, arrays = [], []
+    leaves: list[Leaf] = []
+    arrays: list[Any] = []
     for path, x in paths:
         leaf = _leaf(_name(path), x)
+        if is_split(x):
+            leaves.append(leaf)
+            arrays.append(x)
+            continue
         try:
             data = np.asarray(jax.device_get(jax.random.key_data(x) if leaf.kind == "key" else x))
         except (RuntimeError, ValueError) as e:

@@ -90,7 +90,7 @@ DYING = """
 import os, signal
 if os.environ.get("AIDGEJAX_PROCESS"):
     from aidgejax.cli import run_folder
-    run_folder.SECONDS = 0.0
+    run_folder.SECONDS, run_folder.LARGE = 0.0, 0
     ended = run_folder.RunFolder.epoch
     def epoch(self, record, state):
         ended(self, record, state)
@@ -104,7 +104,7 @@ if os.environ.get("AIDGEJAX_PROCESS"):
 
 @pytest.mark.filterwarnings("ignore:checkpoint")  # read on another number of devices
 def test_a_killed_process_ends_the_other_and_the_restart_reaches_the_same_bits(files, tmp_path, capsys):
-    """Two processes of two devices, sharded; and close to what one device computes."""
+    """Two processes of two devices, sharded, that write checkpoints in parts; and close to what one device computes."""
     (tmp_path / "sitecustomize.py").write_text(DYING)
     path = os.pathsep.join([str(tmp_path), ROOT])
     more = ("--batch-size", "16", "--devices", "4", "--sharded")
@@ -128,6 +128,14 @@ def test_a_killed_process_ends_the_other_and_the_restart_reaches_the_same_bits(f
     assert re.search(r"going on after (16|20) updates", out)
     for name in ("model.onnx", "history.csv"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    for name in ("whole", "killed"):
+        states = tmp_path / name / "last.ckpt"
+        assert checkpoint.describe(states)["meta"]["step"] == 40
+        parts = checkpoint.parts_of(states)
+        assert [p.suffix for p in parts] == [".0", ".1"] and len({p.stem for p in parts}) == 1  # no older ones
+    parts[1].rename(tmp_path / "elsewhere")
+    with pytest.raises(aj.CheckpointError, match=r"its part 'last.ckpt.[0-9a-f]{16}.1' is not beside it"):
+        checkpoint.load(states)
 
     assert main([*arguments(files, tmp_path / "one", 10), "--batch-size", "16"]) == 0
     capsys.readouterr()

@@ -6,6 +6,7 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
+from unittest import mock
 
 import jax
 import numpy as np
@@ -21,7 +22,7 @@ from aidgejax.execution.numpy_program import NumpyProgram  # noqa: E402
 from aidgejax.graph import Graph  # noqa: E402
 from aidgejax.passes.recompute import recompute  # noqa: E402
 from aidgejax.tools.spread import spread  # noqa: E402
-from aidgejax.training import metrics, optim, schedule  # noqa: E402
+from aidgejax.training import metrics, optim, pytrees, schedule  # noqa: E402
 from aidgejax.training.checkpoint import load, save  # noqa: E402
 from aidgejax.training.data import Dataset, digits  # noqa: E402
 from aidgejax.training.fit import fit  # noqa: E402
@@ -101,6 +102,19 @@ def share(state):
     return bytes_per_device(both) / sum(x.nbytes for x in jax.tree.leaves(both))
 
 
+def parts(state):
+    """A sharded state written in pieces, as by several processes; read onto 8, 2 and 1 devices, and into NumPy."""
+    places = state, sharded(mesh=2).place(state), jax.device_put(state, jax.devices()[0])
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "state.ckpt")
+        with mock.patch.object(pytrees, "is_split", lambda x: isinstance(x, jax.Array) and not x.is_fully_replicated):
+            save(file, state)
+            save(file, state)  # which takes the part of the first away
+        beside = len(list(Path(folder).iterdir()))
+        plain = all(np.array_equal(load(file)["params"][k], v) for k, v in state.params.items())
+        return beside, plain, [equal(state, load(file, like=place)) for place in places]
+
+
 def lenets():
     data, test = digits()[:640], digits()[1600:1797]  # 197 rows to test, which 8 does not divide
     train = Training(lenet(), data, test)
@@ -114,6 +128,7 @@ def lenets():
             save(Path(folder, "half.ckpt"), half)
             read = load(Path(folder, "half.ckpt"), like=half)
             elsewhere = load(Path(folder, "half.ckpt"), like=jax.device_put(jax.device_get(half), jax.devices()[0]))
+        found[f"lenet, {name}"]["parts"] = parts(half)
         again, _ = train(placement, EPOCHS // 2, state=read)
         moved, _ = train(None, EPOCHS // 2, state=elsewhere)
         found[f"lenet, {name}"] |= {"restart equal": equal(many, again), "to one device": distance(one, moved)}

@@ -52,6 +52,11 @@ def test_a_checkpoint_goes_on_to_equal_bits_on_the_same_devices_and_on_one(found
     assert found[name]["to one device"] < CLOSE
 
 
+def test_a_state_in_pieces_is_read_onto_any_number_of_devices(found):
+    assert found["lenet, sharded"]["parts"] == [2, True, [True] * 3]
+    assert found["lenet, data parallel"]["parts"] == [1, True, [True] * 3]  # no array is split: one file
+
+
 @pytest.mark.parametrize("name", ["lenet", "transformer", "deep"])
 def test_a_sharded_state_takes_an_eighth(found, name):
     assert found[f"{name}, sharded"]["share"] <= 1.05 / 8

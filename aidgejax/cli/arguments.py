@@ -44,7 +44,7 @@ def class_weights(words: list[str]) -> Any:
     if words == ["balanced"]:
         return words[0]
     try:
-        return [float(w) for w in words]
+        return [float(w) for word in words for w in word.split(",")]
     except ValueError:
         raise SettingError(
             f"--class-weights {' '.join(words)}: expected balanced, or a number for each class"

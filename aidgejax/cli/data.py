@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from ..graph import Graph
 from ..tools.train import held_out
+from ..training.class_names import with_class_names
 from ..training.columns import columns_for, load_columns
 from ..training.data import Dataset, digits
 
 SEED = 1997  # of the rows that are held out, the same for every --seed
 
 
-def load(path: str | None, graph: Graph, layout: str = "NCHW") -> tuple[Dataset, Dataset]:
-    """(training, test) rows, their columns named as the graph's inputs, and "target".
+def load(path: str | None, graph: Graph, layout: str = "NCHW") -> tuple[Graph, Dataset, Dataset]:
+    """(the graph, training rows, test rows): columns named as the graph's inputs, and "target".
+
+    The graph keeps the names of classes, where the data has any.
 
     path: what `load_columns` reads; where it brings no test rows, a fifth is held out, of every class.  None: the 1797
         digits.
@@ -20,7 +23,8 @@ def load(path: str | None, graph: Graph, layout: str = "NCHW") -> tuple[Dataset,
         training, test = digits().split(0.2, seed=SEED)
     else:
         training, given = load_columns(path)
+        graph = with_class_names(graph, training.class_names)
         if given is None:
-            return held_out(columns_for(graph, training, layout=layout), seed=SEED)
+            return graph, *held_out(columns_for(graph, training, layout=layout), seed=SEED)
         test = given
-    return columns_for(graph, training, layout=layout), columns_for(graph, test, layout=layout)
+    return graph, columns_for(graph, training, layout=layout), columns_for(graph, test, layout=layout)

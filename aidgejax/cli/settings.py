@@ -13,7 +13,7 @@ DEFAULTS: dict[str, Any] = {
     "model": None,
     "data": None,
     "loss": None,
-    "output": None,
+    "output": [],
     "label_smoothing": None,
     "ignore_index": None,
     "class_weights": [],
@@ -70,6 +70,8 @@ def resolved(args: argparse.Namespace) -> argparse.Namespace:
 
 def _known(found: dict[str, Any], path: str) -> dict[str, Any]:
     settings = {k: v for k, v in found.items() if k in DEFAULTS}
+    if isinstance(settings.get("output"), str):  # as it was noted while there was one
+        settings["output"] = [settings["output"]]
     for k, v in settings.items():
         usual = DEFAULTS[k]
         fits = (int, float) if isinstance(usual, float) else type(usual) if usual is not None else (str, int, float)

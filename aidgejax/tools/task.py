@@ -7,21 +7,24 @@ print(task.said)                      # "cross_entropy on z, the scores before S
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from ..errors import DataError, SettingError
-from ..graph import Graph, Node
+from ..graph import Builder, Graph, Node
 from ..interpreter.shape_inference import infer_shapes
 from ..passes.loss import LOSSES, with_loss
 from ..training import metrics
+from ..training.columns import target_of
+from .targets import Targets, are_shares, class_axis, class_weights, kind_for, same_but_ones, smoothed
 
 LOSS = "aidgejax.loss"  # in the metadata: which loss was taken, and why
 HANDED_ON = ("Identity", "Cast", "Reshape", "Squeeze", "Flatten")
+ACTIVATIONS = ("Softmax", "LogSoftmax", "Sigmoid")
 Metric = Callable[[dict[str, Any], dict[str, Any]], Any]
 
 
@@ -29,6 +32,7 @@ Metric = Callable[[dict[str, Any], dict[str, Any]], Any]
 class Task:
     """graph: with the output "loss", one number per row.  asked: the loss by the name that `fit_task` takes.
 
+    prediction: the output that is scored; of several, the first.  axis: where its classes are.
     score: the metric that is reported, or "loss".
     """
 
@@ -40,6 +44,7 @@ class Task:
     metrics: dict[str, Metric] = field(default_factory=dict)
     adapt: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]] = dict
     asked: str = ""
+    axis: int = 1
 
     @property
     def score(self) -> str:
@@ -51,21 +56,45 @@ def fit_task(
     columns: Mapping[str, np.ndarray],
     loss: str | None = None,
     *,
-    output: str | None = None,
+    output: str | Sequence[str] | None = None,
     target: str = "target",
     **options: Any,
 ) -> Task:
     """The graph with a loss for these targets.
 
     loss: a name of with_loss; default: what the targets are.  Class indices, for rows or for positions, also with an
-        axis of 1 behind them: cross_entropy.  One-hot rows: cross_entropy too.  0 and 1 for one logit: bce_logits.
-        Else mse.  Behind a Softmax or a Sigmoid the loss takes what goes in.
-    output: which output is compared, where there are several.
+        axis of 1 among them, or as floats where nothing else fits: cross_entropy.  One-hot rows: cross_entropy too.
+        0 and 1 for one logit, or for one per position: bce_logits.  Shares of classes: soft_cross_entropy.  Else mse.
+        Behind a Softmax or a Sigmoid the loss takes what goes in; classes that come last are moved for the loss.
+    output: which output is compared, where there are several; of a list of them the losses are added, and the targets
+        are the columns that are named after them: `cls`, `cls_target`, `target_cls`.  Default: those that have one.
     options: the loss's own: ignore_index, label_smoothing, weights (of classes; "balanced": by how rare each is) ..
+    Parameters that do not reach the loss are left alone.
     Raises SettingError for a loss that does not fit, DataError for targets that do not.
     """
     graph = infer_shapes(graph)
-    prediction = _output(graph, output)
+    several = _several(graph, columns, output)
+    if several:
+        fitted = _fit_several(graph, columns, loss, several, options)
+    else:
+        chosen = output if output is None or isinstance(output, str) else output[0]
+        fitted = _fit_one(graph, columns, loss, _output(graph, chosen), target, "loss", options)
+    made = _left_alone(infer_shapes(fitted.graph))
+    made.metadata[LOSS] = fitted.said
+    return replace(fitted, graph=made)
+
+
+def _fit_one(
+    graph: Graph,
+    columns: Mapping[str, np.ndarray],
+    loss: str | None,
+    prediction: str,
+    target: str,
+    name: str,
+    options: Mapping[str, Any],
+) -> Task:
+    """The graph with one loss, of one output."""
+    options = dict(options)
     if target not in columns:
         raise DataError(
             f"the data lacks the targets: call an array target, y or label; it has {', '.join(map(repr, columns))}"
@@ -76,58 +105,156 @@ def fit_task(
     if (one := _complement(graph, writer, last)) and loss in (None, "bce_logits"):
         prediction, last = one, _writer(graph, writer, one)
     shape = graph.value(prediction).shape or ()
-    kind = loss or _kind(values, shape, last, options)
+    axis = class_axis(shape, values, last)
+    ordered = (shape[0], shape[axis], *(d for k, d in enumerate(shape) if k not in (0, axis))) if axis > 1 else shape
+    kind, why = (loss, "") if loss else kind_for(values, ordered, last)
     if kind not in LOSSES:
         raise SettingError(f"no loss {kind!r}; the losses are {', '.join(LOSSES)}")
+    if kind == "cross_entropy" and are_shares(values, ordered):
+        kind, why = "soft_cross_entropy", ", whose targets are shares of classes"
     asked, (compared, note) = kind, _compared(kind, prediction, last)
-    given = _Targets(kind, shape, values)
-    if options.get("weights") is not None:
-        options["weights"] = _class_weights(options["weights"], kind, given, values, options.get("ignore_index"))
-    smoothing = options.pop("label_smoothing", 0.0)
-    if smoothing:
-        if kind != "cross_entropy":
-            raise SettingError(f"label_smoothing is of cross_entropy, not of {kind}")
-        if both := [k for k in ("weights", "ignore_index") if options.get(k) is not None]:
-            raise SettingError(f"label_smoothing and {both[0]} do not go together: leave one of them out")
-        given, kind = _Smoothed(given.kind, shape, given.values, given, smoothing), "soft_cross_entropy"
-    made = with_loss(graph, kind, prediction=compared, target=target, reduction="rows", **options)
+    given = Targets(kind, ordered, values)
+    if given.classes or kind in ("soft_cross_entropy", "distillation"):
+        note += f", its classes on axis {axis}" if axis > 1 else ""
+    else:
+        given, axis = Targets(kind, shape, values), 1
+    if (weights := options.pop("weights", None)) is not None:
+        options |= class_weights(weights, given, values, options.get("ignore_index"))
+    if smoothing := options.pop("label_smoothing", 0.0):
+        given, kind = smoothed(given, smoothing, options), "soft_cross_entropy"
+    said = f"{kind} on {compared}{note}{why}"
+    taken = given.taken(values)
+    if axis > 1 or graph.value(compared).shape != shape:
+        graph = graph.copy()
+        op, scores = Builder(graph, f"{name}/"), graph.value(compared)
+        if scores.shape != shape:
+            scores = op.ReshapeLike(scores, graph.value(prediction))
+        if axis > 1:
+            scores = op.Transpose(scores, perm=(0, axis, *(k for k in range(1, len(shape)) if k != axis)))
+        compared, graph = str(scores.name), infer_shapes(graph)
+    made = with_loss(graph, kind, prediction=compared, target=target, name=name, reduction="rows", **options)
     if compared != prediction and prediction not in made.outputs:
         made.output(prediction)
-    said = f"{kind} on {compared}{note}"
-    made = infer_shapes(made)
-    made.metadata[LOSS] = said
 
     def adapt(other: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {**other, target: given.taken(np.asarray(other[target]))} if target in other else dict(other)
+        if target not in other:
+            return dict(other)
+        theirs = np.asarray(other[target])
+        return {**other, target: taken if theirs is values else given.taken(theirs)}
 
-    return Task(made, adapt(columns), kind, prediction, said, _metrics(given, prediction, target, last), adapt, asked)
+    metrics = _metrics(given, prediction, target, last, axis, options.get("ignore_index"))
+    return Task(made, adapt(columns), kind, prediction, said, metrics, adapt, asked, axis)
+
+
+def _several(graph: Graph, columns: Mapping[str, np.ndarray], output: str | Sequence[str] | None) -> dict[str, str]:
+    """{output: the column of its targets}, where more than one is compared."""
+    asked = None if output is None else [output] if isinstance(output, str) else list(output)
+    found = {o: c for o in asked or graph.outputs if (c := target_of(o, columns))}
+    if asked is None:
+        return found if "target" not in columns and found else {}
+    if unknown := [o for o in asked if o not in graph.outputs]:
+        raise SettingError(f"model {graph.name!r} has no output {unknown[0]!r}; it has {_listed(graph.outputs)}")
+    if len(asked) > 1 and (lacking := [o for o in asked if o not in found]):
+        raise DataError(
+            f"the data lacks the targets of {_listed(lacking)}: call them {lacking[0]!r} or "
+            f"{lacking[0] + '_target'!r}; it has {_listed(columns)}"
+        )
+    return found if len(asked) > 1 or (found and "target" not in columns) else {}
+
+
+def _fit_several(
+    graph: Graph, columns: Mapping[str, np.ndarray], loss: str | None, targets: Mapping[str, str], options: Any
+) -> Task:
+    """The graph with a loss for each output, and with their sum."""
+    parts: dict[str, Task] = {}
+    rows, taken = dict(columns), {}
+    for o, column in targets.items():
+        name = f"{o}_target"
+        taken[name] = column
+        parts[o] = _fit_one(graph, {name: rows[column]}, loss, o, name, f"{o}_loss", options)
+        graph = infer_shapes(parts[o].graph)
+    twin = graph.copy()
+    losses = [f"{o}_loss" for o in parts]
+    twin.add("Sum", losses, {}, names=["loss"], name="loss/Sum")
+    twin.output("loss")
+
+    def adapt(other: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        made = dict(other)
+        for p, (name, column) in zip(parts.values(), taken.items(), strict=True):
+            if name not in other and column in other:
+                made |= p.adapt({name: np.asarray(other[column])})
+        return made
+
+    first = next(iter(parts.values()))
+    return Task(
+        graph=twin,
+        columns=adapt(columns),
+        loss="+".join(p.loss for p in parts.values()),
+        prediction=first.prediction,
+        said=" + ".join(p.said for p in parts.values()),
+        metrics={f"{o}_{k}": m for o, p in parts.items() for k, m in p.metrics.items()},
+        adapt=adapt,
+        asked=loss or "",
+        axis=first.axis,
+    )
+
+
+def _left_alone(graph: Graph) -> Graph:
+    """What does not reach the loss is not trained for it."""
+    reached = {"loss"}
+    for node in reversed(graph.nodes):
+        if reached.intersection(node.output_names):
+            reached.update(node.input_names)
+    twin = graph.copy()
+    for name in graph.params:
+        if name not in reached:
+            twin.producers[name].role, twin.producers[name].why = "constant", "does not reach the loss"
+    return twin
 
 
 def _output(graph: Graph, output: str | None) -> str:
     if output is not None:
         if output not in graph.outputs:
-            raise SettingError(
-                f"model {graph.name!r} has no output {output!r}; it has {', '.join(map(repr, graph.outputs))}"
-            )
+            raise SettingError(f"model {graph.name!r} has no output {output!r}; it has {_listed(graph.outputs)}")
         return output
     floats = [o for o in graph.outputs if graph.value(o).is_float]
     if len(floats) != 1:
         raise SettingError(
             f"model {graph.name!r} has {len(graph.outputs)} outputs ({', '.join(graph.outputs)}): say which one the "
-            f"loss compares, --output NAME"
+            f"loss compares, --output NAME, or name arrays of targets after the outputs"
         )
     return floats[0]
 
 
 def _writer(graph: Graph, writer: Mapping[str, Node], tensor: str) -> Node | None:
-    """The node that computes a tensor, past what only hands on."""
-    node = writer.get(tensor)
+    """The node that computes a tensor, past what only hands on; a Softmax that is written out as one node.
+
+    A reshape is gone past where it only drops axes of 1 behind the last activation.
+    """
+    node, shape = writer.get(tensor), graph.value(tensor).shape
     while node is not None and node.op in HANDED_ON:
         before = graph.value(node.inputs[0]).shape
-        if before != graph.value(tensor).shape:
+        if before != shape and (shape is None or before is None or not same_but_ones(before, shape)):
             return node
         node = writer.get(node.inputs[0])
-    return node
+    node = _softmax(writer, node)
+    same = node is None or node.op in ACTIVATIONS or graph.value(str(node.outputs[0])).shape == shape
+    return node if same else writer.get(tensor)
+
+
+def _softmax(writer: Mapping[str, Node], node: Node | None) -> Node | None:
+    """exp(z) / sum(exp(z)) as the Softmax of z that it is; any other node as it is."""
+    if node is None or node.op != "Div":
+        return node
+    exp, total = (writer.get(str(i)) for i in node.inputs)
+    if exp is None or total is None or exp.op != "Exp" or total.op != "ReduceSum" or total.inputs[0] != exp.outputs[0]:
+        return node
+    scores = exp.inputs[0]
+    less = writer.get(str(scores))
+    most = writer.get(str(less.inputs[1])) if less is not None and less.op == "Sub" else None
+    if less is not None and most is not None and most.op == "ReduceMax" and most.inputs[0] == less.inputs[0]:
+        scores = less.inputs[0]
+    return node.replace(op="Softmax", inputs=(scores,), attrs={})
 
 
 def _complement(graph: Graph, writer: Mapping[str, Node], last: Node | None) -> str:
@@ -139,29 +266,6 @@ def _complement(graph: Graph, writer: Mapping[str, Node], last: Node | None) -> 
     node = _writer(graph, writer, str(p))
     same = sub is not None and sub.op == "Sub" and sub.inputs[1] == p
     return str(p) if same and node is not None and node.op == "Sigmoid" else ""
-
-
-def _kind(values: np.ndarray, shape: tuple, last: Node | None, options: Mapping[str, Any]) -> str:
-    whole = values.dtype.kind in "iub"
-    sigmoid = last is not None and last.op == "Sigmoid"
-    one = len(shape) == 1 or (len(shape) == 2 and shape[1] == 1)
-    binary = bool(np.isin(values, (0, 1)).all()) if values.size else False
-    flat = values.ndim == 1 or (values.ndim == 2 and values.shape[1] == 1)
-    if one and flat and binary and (whole or sigmoid):
-        return "bce_logits"
-    if whole and not one and len(shape) > 1:
-        indices = values.ndim == len(shape) - 1 or (values.ndim == len(shape) and values.shape[1] == 1)
-        if indices:
-            return "cross_entropy"
-    if values.ndim == len(shape) and len(shape) > 1 and binary and values.shape[1] == shape[1] and not one:
-        if sigmoid:
-            return "bce_logits"
-        if np.all(values.astype(np.float64).sum(1) == 1):
-            return "cross_entropy"
-        return "bce_logits" if whole else "mse"
-    if sigmoid and binary:
-        return "bce_logits"
-    return "mse"
 
 
 def _compared(kind: str, prediction: str, last: Node | None) -> tuple[str, str]:
@@ -182,103 +286,20 @@ def _compared(kind: str, prediction: str, last: Node | None) -> tuple[str, str]:
     return prediction, ""
 
 
-@dataclass(frozen=True)
-class _Targets:
-    """Targets in the form that the loss takes."""
-
-    kind: str
-    shape: tuple
-    values: np.ndarray
-
-    @property
-    def classes(self) -> bool:
-        return LOSSES[self.kind][1] == "classes"
-
-    @property
-    def binary(self) -> bool:
-        return self.kind in ("bce", "bce_logits")
-
-    def taken(self, values: np.ndarray) -> np.ndarray:
-        rank = len(self.shape)
-        if self.classes:
-            if values.ndim == rank and values.shape[1] == 1 and self.shape[1] != 1:
-                values = values[:, 0]
-            elif values.ndim == rank and values.shape[1:] == tuple(self.shape[1:]) and np.isin(values, (0, 1)).all():
-                values = values.argmax(1)  # one-hot
-            if values.dtype.kind == "b":
-                values = values.astype(np.int64)
-            if values.dtype.kind == "f":
-                if not np.array_equal(values, np.round(values)):
-                    raise DataError(
-                        f"{self.kind} takes class indices, int64[N]; the targets are {values.dtype}[{_sizes(values)}] "
-                        f"with fractions: take mse, or soft_cross_entropy"
-                    )
-                values = values.astype(np.int64)
-            if values.ndim != rank - 1:
-                raise DataError(
-                    f"{self.kind} takes class indices, int64[{', '.join(map(str, ('N', *self.shape[2:])))}]; the "
-                    f"targets are {values.dtype}[{_sizes(values)}]"
-                )
-            return values
-        if values.ndim == rank - 1 and self.shape[-1] == 1:
-            values = values[..., None]
-        elif values.ndim == rank + 1 and values.shape[-1] == 1:
-            values = values[..., 0]
-        if values.dtype.kind in "iub":
-            values = values.astype(np.float32)
-        sizes = zip(values.shape[1:], self.shape[1:], strict=False)
-        if values.ndim != rank or any(isinstance(d, int) and d != n for n, d in sizes):
-            raise DataError(
-                f"{self.kind} compares with {', '.join(map(str, self.shape))}; the targets are "
-                f"{values.dtype}[{_sizes(values)}]"
-            )
-        return values
-
-
-@dataclass(frozen=True)
-class _Smoothed(_Targets):
-    """One-hot rows, a share of each spread over all classes."""
-
-    inner: _Targets
-    share: float
-
-    def taken(self, values: np.ndarray) -> np.ndarray:
-        count = int(self.shape[1])
-        hot = np.eye(count, dtype=np.float32)[self.inner.taken(values)]
-        hot = np.moveaxis(hot, -1, 1)
-        return np.asarray(hot * (1 - self.share) + self.share / count, np.float32)
-
-
-def _class_weights(wanted: Any, kind: str, given: _Targets, values: np.ndarray, ignored: int | None) -> np.ndarray:
-    """One weight for each class; "balanced": rows / (classes * rows of the class), as scikit-learn has it."""
-    if not given.classes:
-        raise SettingError(f"class weights are of cross_entropy and nll, not of {kind}")
-    count = int(given.shape[1])
-    if isinstance(wanted, str):
-        if wanted != "balanced":
-            raise SettingError(f"class weights are {wanted!r}; expected balanced, or {count} numbers")
-        labels = given.taken(values).ravel()
-        held = np.bincount(labels[(labels >= 0) & (labels < count) & (labels != ignored)], minlength=count)
-        return np.asarray(held.sum() / (count * np.maximum(held, 1)), np.float32)
-    weights = np.asarray(wanted, np.float32)
-    if weights.shape != (count,) or not np.all(weights >= 0):
-        raise SettingError(
-            f"class weights are {weights.tolist()}; expected {count} numbers of 0 or more, one per class"
-        )
-    return weights
-
-
-def _sizes(values: np.ndarray) -> str:
-    return ", ".join(map(str, values.shape))
-
-
-def _metrics(given: _Targets, prediction: str, target: str, last: Node | None) -> dict[str, Metric]:
-    if given.classes:
+def _metrics(
+    given: Targets, prediction: str, target: str, last: Node | None, axis: int, ignored: int | None
+) -> dict[str, Metric]:
+    if given.classes or given.kind == "soft_cross_entropy":
         rank = len(given.shape)
 
         def accuracy(outputs: dict[str, Any], batch: dict[str, Any]) -> Any:
-            right = metrics.accuracy(outputs[prediction], _indices(batch[target], rank), axis=1)
-            return jnp.mean(right.reshape(right.shape[0], -1), axis=1)
+            labels = _indices(batch[target], rank)
+            right = metrics.accuracy(outputs[prediction], labels, axis=axis)
+            right = right.reshape(right.shape[0], -1)
+            if ignored is None or rank == 2:
+                return jnp.mean(right, axis=1)
+            counts = labels.reshape(right.shape) != ignored
+            return jnp.sum(right * counts, axis=1) / jnp.maximum(jnp.sum(counts, axis=1), 1)
 
         return {"accuracy": accuracy}
     if given.binary:
@@ -294,3 +315,7 @@ def _metrics(given: _Targets, prediction: str, target: str, last: Node | None) -
 
 def _indices(target: Any, rank: int) -> Any:
     return jnp.argmax(target, axis=1) if target.ndim == rank else target
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, names))

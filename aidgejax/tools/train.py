@@ -24,6 +24,7 @@ from ..passes.control_flow import is_dynamic
 from ..passes.precision import precision_summary
 from ..passes.roles import check_trains, summary
 from ..training import optim, schedule
+from ..training.class_names import class_names, said_of_classes, with_class_names
 from ..training.columns import columns_for, load_columns, stratified
 from ..training.data import Dataset, batch_order
 from ..training.evaluation import make_evaluation
@@ -91,7 +92,7 @@ def train(
     batch_size: int = 32,
     seed: int = 0,
     layout: str = "NCHW",
-    output: str | None = None,
+    output: str | Sequence[str] | None = None,
     parameters: Any = None,
     constants: Any = None,
     on_epoch: Callable[[dict], Any] | None = None,
@@ -114,14 +115,22 @@ def train(
     graph, said = read_for_training(model, parameters=parameters, constants=constants)
     check_trains(graph)
     training, held = load_columns(data)
+    graph = with_class_names(graph, training.class_names)
     rows = columns_for(graph, training, layout=layout)
     if not isinstance(model, Graph) and (shapes := sizes_of_data(graph, rows)):
         graph, more = read_for_training(model, parameters=parameters, constants=constants, shapes=shapes)
+        graph = with_class_names(graph, training.class_names)
         said = (*said, *more, said_of_sizes(shapes))
     task = fit_task(graph, rows.columns, loss, output=output, **options)
     ready = fitting(task.graph, rows.with_columns(task.columns))
     held = load_columns(test)[0] if test is not None else held
-    said = (*said, *summary(graph), f"loss: {task.said}", *precision_summary(precision))
+    said = (
+        *said,
+        *said_of_classes(class_names(graph)),
+        *summary(task.graph),
+        f"loss: {task.said}",
+        *precision_summary(precision),
+    )
     if verbose:
         print(*said, sep="\n")
     result = Result(graph, task, None, [], said, layout, placement)  # type: ignore[arg-type]  # the state is still to come
@@ -207,13 +216,14 @@ def scored(
 
 def confusion_of(graph: Graph, task: Task, rows: Dataset, batch_size: int = 256) -> np.ndarray:
     """The confusion matrix of a task with class indices.  Raises SettingError for another task."""
-    classes = (graph.value(task.prediction).shape or ())[1:2]
+    classes = (graph.value(task.prediction).shape or (None,) * 2)[task.axis : task.axis + 1]
     if task.score != "accuracy" or task.loss.startswith("bce") or not isinstance(next(iter(classes), None), int):
         raise SettingError(f"a confusion matrix is of classes; this is {task.said}")
     target = task.adapt(rows.columns)["target"]
     if target.dtype.kind == "f":
         target = target.argmax(1)
-    return np.asarray(confusion_matrix(predicted(graph, rows, batch_size)[task.prediction], target, classes[0]))
+    scores = np.moveaxis(predicted(graph, rows, batch_size)[task.prediction], task.axis, 1)
+    return np.asarray(confusion_matrix(scores, target, classes[0]))
 
 
 def predicted(graph: Graph, rows: Dataset, batch_size: int) -> dict[str, np.ndarray]:

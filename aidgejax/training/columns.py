@@ -5,10 +5,10 @@ training, test = load_columns("d.npz")      # test: None where the source brings
 
 from __future__ import annotations
 
-import csv
+import math
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from ..dtypes import DTYPES
 from ..errors import DataError, about
 from ..graph import Graph, Value
 from .batches import all_rows, is_batches
+from .class_names import in_order_of, numbered
 from .data import Dataset, npz_columns
+from .tables import read_table
 
 INPUT_NAMES = ("x", "X", "images", "image", "data", "input", "inputs", "features")
 TARGET_NAMES = ("target", "targets", "y", "Y", "label", "labels")
@@ -31,8 +33,8 @@ def load_columns(source: Any) -> tuple[Dataset, Dataset | None]:
     """(training rows, test rows or None) of a path, arrays, a mapping of arrays, a Dataset, or batches.
 
     x_train, train_x, test_y ... say to which part an array belongs; the parts may have any numbers of rows.
-    Of x.npy beside y.npy (or x_train.npy ...) each names the others.  A .csv has a header; its last column, or the one
-    that is called target, y or label, is the target.  Loaders and data sets of other packages: see batches.py.
+    Of x.npy beside y.npy (or x_train.npy ...) each names the others.  Targets may be names of classes.  Tables: see
+    tables.py.  Loaders and data sets of other packages: see batches.py.
     Raises DataError saying what is accepted.
     """
     if isinstance(source, Dataset):
@@ -49,7 +51,11 @@ def load_columns(source: Any) -> tuple[Dataset, Dataset | None]:
         if kind == ".npy":
             return _parted(_npy_beside(path), str(path))
         if kind in (".csv", ".tsv"):
-            return _named(_csv(path), str(path)), None
+            columns, header, notes = read_table(path)
+            names = numbered([columns], TARGET_NAMES)
+            table = _named(columns, str(path), names)
+            table.header, table.notes = header, notes
+            return table, None
         raise DataError(f"{str(path)!r} is not read; give {ACCEPTED}")
     if isinstance(source, Mapping):
         if source and all(hasattr(v, "column_names") for v in source.values()):  # Hugging Face's splits
@@ -74,9 +80,9 @@ def rows_for(graph: Graph, data: Any) -> Dataset:
     return data if isinstance(data, Dataset) else columns_for(graph, load_columns(data)[0])
 
 
-def _named(columns: Mapping[str, np.ndarray], source: str) -> Dataset:
+def _named(columns: Mapping[str, np.ndarray], source: str, classes: Iterable[str] = ()) -> Dataset:
     data = Dataset(dict(columns))
-    data.source = source
+    data.source, data.class_names = source, tuple(classes)
     return data
 
 
@@ -88,7 +94,8 @@ def _parted(arrays: Mapping[str, np.ndarray], source: str) -> tuple[Dataset, Dat
         (test if part == "test" else training)[plain] = a
     if not training:
         raise DataError(f"{source} holds test rows only: {', '.join(map(repr, arrays)) or 'nothing'}")
-    return _named(training, source), _named(test, f"{source} (test)") if test else None
+    names = numbered((training, test), TARGET_NAMES)
+    return _named(training, source, names), _named(test, f"{source} (test)", names) if test else None
 
 
 def _part_of(name: str) -> tuple[str, str]:
@@ -114,39 +121,6 @@ def _npy_beside(path: Path) -> dict[str, np.ndarray]:
     if len(found) < 2:
         raise DataError(f"{str(path)!r} is one array, and there is none beside it for the targets; give {ACCEPTED}")
     return found
-
-
-def _csv(path: Path) -> dict[str, np.ndarray]:
-    with open(path, newline="", encoding="utf-8-sig") as f:
-        rows = list(csv.reader(f, delimiter="\t" if path.suffix.lower() == ".tsv" else ","))
-    rows = [r for r in rows if r]
-    if len(rows) < 2:
-        raise DataError(f"{str(path)!r} has {len(rows)} rows: expected a header and rows of numbers")
-    header, body = [h.strip() for h in rows[0]], rows[1:]
-    for k, r in enumerate(body):
-        if len(r) != len(header):
-            raise DataError(f"{str(path)!r}, row {k + 1}: {len(r)} fields; the header has {len(header)}")
-    target = next((k for k, h in enumerate(header) if h in TARGET_NAMES), len(header) - 1)
-    features = [
-        [_number(path, header, k + 1, j, r[j]) for j in range(len(r)) if j != target] for k, r in enumerate(body)
-    ]
-    labels = [r[target].strip() for r in body]
-    try:
-        numbers = np.array([float(v) for v in labels])
-        whole = all("." not in v and "e" not in v.lower() for v in labels)
-        values: np.ndarray = numbers.astype(np.int64) if whole else numbers.astype(np.float32)
-    except ValueError:
-        values = np.unique(labels, return_inverse=True)[1].astype(np.int64)  # names of classes, in alphabetical order
-    return {"x": np.array(features, np.float32), "target": values}
-
-
-def _number(path: Path, header: list[str], row: int, column: int, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise DataError(
-            f"{str(path)!r}, row {row}, column {header[column]!r}: {text!r} is no number; only the target may be a name"
-        ) from None
 
 
 def _folder(path: Path) -> tuple[Dataset, Dataset | None]:
@@ -178,8 +152,7 @@ def _images(path: Path, classes: list[str]) -> Dataset:
             labels.append(k)
     if not pictures:
         raise DataError(f"the folders in {str(path)!r} hold no image ({', '.join(PICTURES)})")
-    data = _named({"x": np.stack(pictures), "target": np.array(labels, np.int64)}, str(path))
-    return data
+    return _named({"x": np.stack(pictures), "target": np.array(labels, np.int64)}, str(path), classes)
 
 
 def _picture(path: Path) -> np.ndarray:
@@ -228,11 +201,18 @@ def columns_for(graph: Graph, data: Dataset, target: str = "target", *, layout: 
         same = next((k for k in left if k == n or k.lower() == n.lower()), None)
         if same is not None:
             found[n] = left.pop(same)
+    for o in graph.outputs:
+        column = target_of(o, left)
+        if column is not None:
+            found.setdefault(column, left.pop(column))
     open_ = [n for n in names if n not in found]
     if len(open_) == 1 and left:
         usual = [k for k in INPUT_NAMES if k in left] or (list(left) if len(left) == 1 else [])
         if usual:
             found[open_[0]] = left.pop(usual[0])
+    if target in found and data.class_names:
+        found[target] = in_order_of(graph, data.class_names, found[target], data.source or "the data")
+    found |= _of_header(data, [n for n in names if n not in found])
     missing = [n for n in names if n not in found]
     if missing:
         takes = ", ".join(str(v) for n, v in graph.inputs.items() if n != target)
@@ -240,9 +220,40 @@ def columns_for(graph: Graph, data: Dataset, target: str = "target", *, layout: 
             f"{data.source or 'the data'} lacks {', '.join(map(repr, missing))}; it has "
             f"{', '.join(map(repr, data.columns))}, the model takes {takes}"
         )
+    notes = list(data.notes)
     for n in names:
-        found[n] = _as_input(graph.inputs[n], found[n], layout)
-    return data.with_columns(found)
+        given = found[n]
+        found[n] = _as_input(graph.inputs[n], given, layout)
+        notes += _said_of_input(n, given, found[n])
+    named = data.with_columns(found)
+    named.notes = tuple(dict.fromkeys(notes))
+    return named
+
+
+def _of_header(data: Dataset, names: list[str]) -> dict[str, np.ndarray]:
+    """Inputs that are columns of a table: [rows, 1] each."""
+    if not names or any(n not in data.header for n in names):
+        return {}
+    return {n: data.columns["x"][:, [data.header.index(n)]] for n in names}
+
+
+def _said_of_input(name: str, given: np.ndarray, taken: np.ndarray) -> list[str]:
+    said = []
+    if given.ndim != taken.ndim and math.prod(given.shape[1:]) > 1:
+        said.append(f"{name}: rows of {_sizes(given)} are taken as {_sizes(taken)}")
+    if given.dtype == np.uint8 and taken.dtype.kind == "f" and given.ndim > 2:
+        said.append(f"{name}: numbers from {given.min()} to {given.max()} as the data has them, not scaled")
+    return said
+
+
+def _sizes(a: np.ndarray) -> str:
+    return f"[{', '.join(map(str, a.shape[1:]))}]"
+
+
+def target_of(output: str, columns: Iterable[str]) -> str | None:
+    """The column of targets that is named after an output."""
+    made = [output, *(f"{output}_{n}" for n in TARGET_NAMES), *(f"{n}_{output}" for n in TARGET_NAMES)]
+    return next((c for c in made if c in columns), None)
 
 
 def _as_input(value: Value, a: np.ndarray, layout: str) -> np.ndarray:
@@ -253,9 +264,7 @@ def _as_input(value: Value, a: np.ndarray, layout: str) -> np.ndarray:
         a = a.astype(want)
     shape = value.shape or ()
     if len(shape) < 3 or a.ndim != len(shape):
-        if a.ndim + 1 == len(shape) and shape[1] == 1:  # grey images without an axis of channels
-            return a[:, None]
-        return a
+        return _reshaped(shape, a)
     if layout == "NHWC":
         return np.ascontiguousarray(np.moveaxis(a, -1, 1))
     turned = (a.shape[0], a.shape[-1], *a.shape[1:-1])
@@ -272,6 +281,20 @@ def _as_input(value: Value, a: np.ndarray, layout: str) -> np.ndarray:
             ),
         )
     return a
+
+
+def _reshaped(shape: tuple, a: np.ndarray) -> np.ndarray:
+    """Rows of another rank, where there is one way to take them: an axis of 1 more or less, flattened images of one
+    channel, images for a model that takes flat rows."""
+    sizes = shape[1:]
+    if a.ndim + 1 == len(shape) and 1 in (shape[1], shape[-1]) and len(shape) > 2:
+        return a[:, None] if shape[1] == 1 else a[..., None]
+    if a.ndim == len(shape) + 1 and 1 in (a.shape[1], a.shape[-1]) and len(shape) > 1:
+        return a[:, 0] if a.shape[1] == 1 else a[..., 0]
+    whole = bool(sizes) and all(isinstance(d, int) for d in sizes) and math.prod(a.shape[1:]) == math.prod(sizes)
+    flat = len(shape) == 2 and a.ndim > 2
+    image = a.ndim == 2 and len(shape) > 2 and 1 in (shape[1], shape[-1])
+    return a.reshape(len(a), *sizes) if whole and (flat or image) else a
 
 
 def stratified(data: Dataset, fraction: float, labels: np.ndarray | None, seed: int = 0) -> tuple[Dataset, Dataset]:

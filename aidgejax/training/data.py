@@ -32,6 +32,9 @@ class Dataset:
         self.columns = {k: np.asarray(v) for k, v in {**(columns or {}), **more}.items()}
         self.source: str | None = None  # the file that it came from, and the rows there; None: all, in order
         self.rows: np.ndarray | None = None
+        self.class_names: tuple[str, ...] = ()  # of the targets, where these were names
+        self.header: tuple[str, ...] = ()  # of a table: what the columns of "x" are called
+        self.notes: tuple[str, ...] = ()  # what was decided while reading, to be printed
         if not self.columns:
             raise DataError("a data set needs at least one column")
         for name, a in self.columns.items():
@@ -55,12 +58,14 @@ class Dataset:
     def __getitem__(self, rows: Any) -> Dataset:
         part = Dataset({k: v[rows] for k, v in self.columns.items()})
         part.source, part.rows = self.source, (np.arange(len(self)) if self.rows is None else self.rows)[rows]
+        part.class_names, part.header, part.notes = self.class_names, self.header, self.notes
         return part
 
     def with_columns(self, columns: Arrays, classes: dict[str, int] | None = None) -> Dataset:
         """The same rows under other columns."""
         other = Dataset(columns, classes=classes)
         other.source, other.rows = self.source, self.rows
+        other.class_names, other.header, other.notes = self.class_names, self.header, self.notes
         return other
 
     def split(self, fraction: float, seed: int = 0) -> tuple[Dataset, Dataset]:
@@ -101,7 +106,18 @@ def check_labels(labels: np.ndarray, classes: int, name: str = "target", where: 
     if len(bad):
         at = tuple(int(k) for k in bad[0])
         said = f"{where}column {name!r}, row {at[0]}: label {labels[at]} with {classes} classes (0 to {classes - 1})"
-        raise about("labels", DataError(said + (f"; {len(bad)} labels are out of range" if len(bad) > 1 else "")))
+        said += f"; {len(bad)} labels are out of range" if len(bad) > 1 else ""
+        raise about("labels", DataError(said + _cure_of_labels(labels, classes)))
+
+
+def _cure_of_labels(labels: np.ndarray, classes: int) -> str:
+    """What labels outside of 0 to classes - 1 mean as a rule, and what to do."""
+    odd = np.unique(labels[(labels < 0) | (labels >= classes)])
+    if len(odd) == 1 and int(odd[0]) == classes and labels.min() == 1:
+        return f"; they run from 1 to {classes}: subtract 1"
+    if len(odd) == 1 and int(odd[0]) in (-1, -100, 255):
+        return f"; if {int(odd[0])} marks what counts for nothing, say ignore_index={int(odd[0])}"
+    return ""
 
 
 def batch_order(

@@ -24,7 +24,7 @@ Y = (X @ rng.normal(size=(6, 3))).argmax(1)
 
 def model(nodes, inits, x, y):
     made = [h.make_node(op, i.split(), o.split(), **a) for op, i, o, a in ((*n, {})[:4] for n in nodes)]
-    tensors = [nh.from_array(np.asarray(v, f), k) for k, v in inits.items()]
+    tensors = [nh.from_array(v if v.dtype == np.int64 else v.astype(f), k) for k, v in inits.items()]
     ends = [[h.make_tensor_value_info(n, T.FLOAT, s)] for n, s in (("x", x), ("y", y))]
     return h.make_model(h.make_graph(made, "g", *ends, tensors), opset_imports=[h.make_opsetid("", 17)], ir_version=8)
 
@@ -51,8 +51,28 @@ MODELS = {
         [("Conv", "x w", "c"), ("GlobalAveragePool", "c", "p"), ("Flatten", "p", "y")],
         {"w": W(3, 3, 3, 3)}, ["N", 3, 4, 4], ["N", 3],
     ),
+    "pixels last": lambda: model(
+        [("Conv", "x w", "c", {"pads": [1] * 4}), ("Transpose", "c", "z", {"perm": [0, 2, 3, 1]}),
+         ("Softmax", "z", "y")],
+        {"w": W(5, 3, 3, 3)}, ["N", 3, 4, 4], ["N", 4, 4, 5],
+    ),
+    "mask": lambda: model(
+        [("Conv", "x w", "y", {"pads": [1] * 4})], {"w": W(1, 3, 3, 3)}, ["N", 3, 4, 4], ["N", 1, 4, 4]
+    ),
+    "pooled softmax": lambda: model(
+        [("Conv", "x w", "c"), ("GlobalAveragePool", "c", "p"), ("Softmax", "p", "s", {"axis": 1}),
+         ("Flatten", "s", "y")],
+        {"w": W(3, 3, 3, 3)}, ["N", 3, 4, 4], ["N", 3],
+    ),
+    "softmax written out": lambda: model(
+        [("Gemm", "x w b", "z"), ("ReduceMax", "z", "m", {"axes": [1]}), ("Sub", "z m", "d"), ("Exp", "d", "e"),
+         ("ReduceSum", "e a", "t"), ("Div", "e t", "y")],
+        {"w": W(6, 3), "b": W(3), "a": np.array([1])}, ["N", 6], ["N", 3],
+    ),
 }  # fmt: skip
 HOT = np.eye(3, dtype=f)[Y]
+SHARES = (HOT + 0.1) / HOT.dtype.type(1.3)
+CELLS = rng.integers(0, 5, (40, 4, 4))
 # (model, x, targets, what is said, scored by)
 PAIRS = [
     ("classes", X, Y, "cross_entropy on y", "accuracy"),
@@ -71,6 +91,40 @@ PAIRS = [
     ("pixels", IMAGES, rng.integers(0, 5, (40, 4, 4)), "cross_entropy on y", "accuracy"),
     ("pixels", IMAGES, rng.integers(0, 5, (40, 1, 4, 4)), "cross_entropy on y", "accuracy"),
     ("image classes", IMAGES, Y, "cross_entropy on y", "accuracy"),
+    (
+        "classes",
+        X,
+        Y.astype(f),
+        "cross_entropy on y, whose float32 targets hold whole numbers, taken as classes",
+        "accuracy",
+    ),
+    ("classes", X, Y.astype(np.uint8), "cross_entropy on y", "accuracy"),
+    ("classes", X, SHARES, "soft_cross_entropy on y, whose targets are shares of classes", "accuracy"),
+    (
+        "logit",
+        X,
+        (Y > 0).astype(f),
+        "mse on y; the targets are only 0 and 1: loss bce_logits trains a classifier of them",
+        "loss",
+    ),
+    ("pixels", IMAGES, np.eye(5)[CELLS], "cross_entropy on y", "accuracy"),
+    (
+        "pixels last",
+        IMAGES,
+        CELLS,
+        "cross_entropy on z, the scores before Softmax 'y', its classes on axis 3",
+        "accuracy",
+    ),
+    ("mask", IMAGES, CELLS > 1, "bce_logits on y", "accuracy"),
+    (
+        "mask",
+        IMAGES,
+        (CELLS > 1).astype(np.uint8)[..., None] * 255,
+        "bce_logits on y, whose targets 0 and 255 are taken as 0 and 1",
+        "accuracy",
+    ),
+    ("pooled softmax", IMAGES, Y, "cross_entropy on p, the scores before Softmax 'y'", "accuracy"),
+    ("softmax written out", X, Y, "cross_entropy on z, the scores before Softmax 'y'", "accuracy"),
 ]
 
 
@@ -169,7 +223,7 @@ def test_channels_that_come_last_are_turned_when_asked_and_never_guessed():
 REFUSED = [
     ("softmax", Y, "nll", SettingError, "nll takes log-probabilities, and 'y' is written by Softmax"),
     ("classes", X[:, 0], "cross_entropy", DataError, "takes class indices, .* with fractions: take mse"),
-    ("classes", X, "mse", DataError, r"mse compares with N, 3; the targets are float32\[40, 6\]"),
+    ("classes", X, "mse", DataError, r"mse compares with N, 3; the targets are float32\[N, 6\]"),
     ("classes", Y, "nope", SettingError, "no loss 'nope'; the losses are mse"),
 ]
 
@@ -178,6 +232,48 @@ REFUSED = [
 def test_a_loss_that_does_not_fit_is_refused_with_its_cure(kind, y, loss, error, said):
     with pytest.raises(error, match=said):
         fit_task(read(kind)[0], {"x": X, "target": y}, loss)
+
+
+HEADS = [
+    ({"cls": Y, "box": X[:, :4]}, None, "cross_entropy on cls + mse on box", {"cls_accuracy"}, {"w", "v"}),
+    (
+        {"y_cls": Y, "box_target": X[:, :4]},
+        ["cls", "box"],
+        "cross_entropy on cls + mse on box",
+        {"cls_accuracy"},
+        {"w", "v"},
+    ),
+    ({"target": Y}, "cls", "cross_entropy on cls", {"accuracy"}, {"w"}),
+    ({"target": X[:, :4]}, ["box"], "mse on box", set(), {"v"}),
+]
+
+
+@pytest.mark.parametrize(("targets", "output", "said", "scores", "trained"), HEADS)
+def test_one_or_several_outputs_are_compared(targets, output, said, scores, trained):
+    m = model([("MatMul", "x w", "cls"), ("MatMul", "x v", "box")], {"w": W(6, 3), "v": W(6, 4)}, ["N", 6], ["N", 3])
+    del m.graph.output[:]
+    m.graph.output.extend(h.make_tensor_value_info(k, T.FLOAT, ["N", n]) for k, n in (("cls", 3), ("box", 4)))
+    result = aj.train(m, {"x": X, **targets}, epochs=1, batch_size=40, output=output)
+    assert result.task.said == said and set(result.task.metrics) == scores and set(result.state.params) == trained
+    before = {k: v for k, v in aj.onnxio.read(m).params.items() if k not in trained}
+    assert all(np.array_equal(result.graph.params[k], v) for k, v in before.items())
+    assert set(result.evaluate({"x": X, **targets})) == {"loss", *scores}
+    if len(trained) == 2:
+        scores = np.asarray(X @ W(6, 3), f)
+        right = np.log(np.exp(scores).sum(1)) - scores[np.arange(40), Y]
+        first = right + ((np.asarray(X @ W(6, 4), f) - X[:, :4]) ** 2).mean(1)
+        np.testing.assert_allclose(result.history[0]["loss"], first.mean(), rtol=1e-5)
+        with pytest.raises(DataError, match="the data lacks the targets of 'box': call them 'box' or 'box_target'"):
+            fit_task(aj.onnxio.read(m), {"x": X, "cls": Y}, output=["cls", "box"])
+
+
+def test_labels_out_of_range_say_what_they_may_mean():
+    for labels, cure in (
+        (Y + 1, "they run from 1 to 3: subtract 1"),
+        (Y - 4 * (Y == 0) + 3 * (Y == 0), "ignore_index=-1"),
+    ):
+        with pytest.raises(DataError, match=cure):
+            aj.train(MODELS["classes"](), (X, labels), epochs=1)
 
 
 def test_labels_are_smoothed():

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("model", metavar="M.onnx")
     add("data", metavar="DATA", help=".npz, .npy, .csv or a folder of images; its test part where it has one")
     add("--loss", choices=sorted(LOSSES), help="default: the one that fits the targets")
-    add("--output", metavar="NAME", help="which output is compared, where there are several")
+    add("--output", metavar="NAME", nargs="+", help="which outputs are compared, where there are several")
     add("--layout", choices=("NCHW", "NHWC"), default="NCHW", help="of the images in the data")
     add("--batch-size", type=count(1), default=256)
     add("--confusion", action="store_true", help="how often each class (row) was taken for which (column)")

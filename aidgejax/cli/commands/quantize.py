@@ -66,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
     graph = infer_shapes(onnxio.read(args.model))
     if len(graph.outputs) != 1:
         raise SettingError(f"model {graph.name!r} has {len(graph.outputs)} outputs: `quantize` needs one")
-    columns, test_columns = (rows.columns for rows in load(args.data, graph, args.layout))
+    graph, training, test = load(args.data, graph, args.layout)
+    columns, test_columns = training.columns, test.columns
     names = [*graph.inputs, *(["target"] if "target" in columns else [])]
     data, test = (Dataset({k: c[k] for k in names}) for c in (columns, test_columns))
     score = _Score(graph, test, args.loss, columns.get("target"))

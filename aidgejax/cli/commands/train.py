@@ -29,6 +29,7 @@ from ...tools.train import said_of_sizes, sizes_of_data
 from ...training import optim, schedule
 from ...training.callbacks import STOP, every_steps
 from ...training.checkpoint import environment
+from ...training.class_names import class_names, said_of_classes, with_class_names
 from ...training.data import batch_order
 from ...training.fit import fit, fitting
 from ...training.loop import ON_NONFINITE, TrainState, start
@@ -71,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DATA",
     )
     add("--loss", "default: the one that fits the model's output and the targets", choices=sorted(LOSSES))
-    add("--output", "which output the loss compares, where there are several", metavar="NAME")
+    add("--output", "which outputs losses compare, where there are several", nargs="+", metavar="NAME")
     add("--label-smoothing", "of cross_entropy: the share that all classes get", type=number(0))
     add("--ignore-index", "of cross_entropy: the label that counts for nothing", type=int)
     add("--class-weights", "of cross_entropy: balanced, or a number for each class", nargs="+", metavar="W")
@@ -139,9 +140,10 @@ class _Run:
         self.model, said = read_model(args.model or _default_model(), args)
         if args.model and not args.data:
             raise SettingError("--model needs --data: the digits are for the model that comes along")
-        training, test = load(args.data, self.model, args.layout)
+        self.model, training, test = load(args.data, self.model, args.layout)
         if shapes := sizes_of_data(self.model, training):
             self.model, said = read_model(args.model, args, shapes=shapes)
+            self.model = with_class_names(self.model, training.class_names)
             said = (*said, said_of_sizes(shapes))
         if args.momentum_of_statistics is not None:
             self.model = with_momentum(self.model, args.momentum_of_statistics)
@@ -151,7 +153,7 @@ class _Run:
         options = {k: v for k in ("label_smoothing", "ignore_index") if (v := getattr(args, k)) is not None}
         if args.class_weights:
             options["weights"] = class_weights(args.class_weights)
-        self.task = fit_task(self.model, training.columns, args.loss, output=args.output, **options)
+        self.task = fit_task(self.model, training.columns, args.loss, output=args.output or None, **options)
         self.graph = graph = self.task.graph
         self.data, self.test = (
             fitting(graph, rows.with_columns(self.task.adapt(rows.columns))) for rows in (training, test)
@@ -162,7 +164,13 @@ class _Run:
         if placement is not None:
             placement.check_batch(args.batch_size)
             said = (*said, f"placement: {placement}")
-        self.said = (*said, *summary(self.model), f"loss: {self.task.said}", *precision_summary(args.precision))
+        self.said = (
+            *said,
+            *said_of_classes(class_names(self.model)),
+            *summary(graph),
+            f"loss: {self.task.said}",
+            *precision_summary(args.precision),
+        )
         self.unit = "images" if any(v.rank == 4 for v in self.model.inputs.values()) else "rows"
         rows, _ = batch_order(len(self.data), args.batch_size, last=args.last)
         self.per_epoch = len(rows)

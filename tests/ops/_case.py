@@ -13,6 +13,7 @@ import numpy as np
 from aidgejax import reference
 from aidgejax.execution.program import Program, make_program
 from aidgejax.graph import Graph
+from aidgejax.interpreter.shape_inference import infer_shapes
 from aidgejax.ops import lookup
 from aidgejax.passes.gradient import grad_name
 
@@ -38,6 +39,8 @@ class Case:
     insensitive: why a wrong rule would not be noticed here by differences (the slope is zero).
     Everything else is an attribute.
     """
+
+    first = False  # of its operator in the table
 
     def __init__(
         self,
@@ -123,10 +126,8 @@ class Case:
         return {n: self.cast(a, dtype) for n, a in self.fed.items()}
 
     def program(self, dtype: Any = np.float32, symbolic: bool = False) -> Program:
-        g = self.graph(dtype, symbolic)
-        shaped = make_program(g, wrt=[])
-        seeds = [o for o in g.outputs if shaped.graph.value(o).is_float]
-        return make_program(g, seeds=seeds, wrt=self.wrt)
+        g = infer_shapes(self.graph(dtype, symbolic))
+        return make_program(g, seeds=[o for o in g.outputs if g.value(o).is_float], wrt=self.wrt)
 
     @cached_property
     def of_any_batch(self) -> Program:
@@ -134,7 +135,7 @@ class Case:
 
     def forget(self) -> None:
         """What the checks shared is dropped; thousands of programs fill the memory."""
-        for name in ("in_float64", "of_any_batch"):
+        for name in ("in_float64", "of_any_batch", "drawn_at_any_batch"):
             self.__dict__.pop(name, None)
 
     def cotangents(self, outputs: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -145,11 +146,17 @@ class Case:
             if a.dtype.kind == "f"
         }
 
+    @cached_property
+    def drawn_at_any_batch(self) -> tuple:
+        """Outputs and saved tensors in float64 by JAX of the program that is good for any batch."""
+        with jax.enable_x64(True):
+            return self.forward(self.of_any_batch, self.feeds(np.float64))[:2]
+
     # ---- the three ways to run it ---------------------------------------------------------------------
 
     @cached_property
     def in_float64(self) -> dict[str, Any]:
-        """JAX in float64, one compiled call: outputs, the rule's gradients, jax.vjp's, and the rule's in a scan."""
+        """JAX in float64, one compiled call: outputs, saved tensors, the rule's gradients and jax.vjp's."""
         program = self.program(np.float64)
         seeds = program.seeds
         key = jax.random.key(KEY_SEED)
@@ -168,19 +175,14 @@ class Case:
                 _, pull = jax.vjp(plain, {w: feeds[w] for w in program.wrt})
                 witness = pull({s: jax.numpy.asarray(dy[s]) for s in seeds})[0]
 
-            def step(_, feeds):
-                _, saved, _ = program.forward({}, {}, feeds, key)
-                return None, program.backward({}, saved, dy) if program.wrt else {}
-
-            scanned = jax.lax.scan(step, None, {n: a[None] for n, a in feeds.items()}, length=1)[1]
-            return outputs, rule, witness, {w: g[0] for w, g in scanned.items()}, saved
+            return outputs, rule, witness, saved
 
         with jax.enable_x64(True):
             feeds = self.feeds(np.float64)
             self._dy64 = self.cotangents(
                 jax.eval_shape(lambda feeds: program.forward({}, {}, feeds, key, save=False)[0], feeds)
             )
-            outputs, rule, witness, scanned, saved = jax.jit(everything)(feeds)
+            outputs, rule, witness, saved = jax.jit(everything)(feeds)
             back = lambda tree: {k: np.asarray(a) for k, a in tree.items()}
             return {
                 "program": program,
@@ -188,34 +190,48 @@ class Case:
                 "outputs": back(outputs),
                 "rule": back(rule),
                 "witness": back(witness),
-                "scanned": back(scanned),
                 "dy": self._dy64,
             }
 
+    def in_a_loop(self) -> list[dict[str, np.ndarray]]:
+        """The rule's gradients in float64, from each of two turns of a lax.scan."""
+        program, dy, key = self.in_float64["program"], self.in_float64["dy"], jax.random.key(KEY_SEED)
+
+        def step(_, feeds):
+            _, saved, _ = program.forward({}, {}, feeds, key)
+            return None, program.backward({}, saved, dy)
+
+        with jax.enable_x64(True):
+            twice = {n: np.stack([a, a]) for n, a in self.feeds(np.float64).items()}
+            found = jax.jit(lambda feeds: jax.lax.scan(step, None, feeds)[1])(twice)
+        return [{w: np.asarray(g)[turn] for w, g in found.items()} for turn in range(2)]
+
     @staticmethod
-    def forward(program: Program, feeds: dict[str, np.ndarray]) -> tuple:
-        """(outputs, saved, buffers), compiled in the dtypes of the feeds as users compile it."""
+    def forward(program: Program, feeds: dict[str, np.ndarray], compiler_options: dict | None = None) -> tuple:
+        """(outputs, saved, buffers), compiled in the dtypes of the feeds."""
         key = jax.random.key(KEY_SEED)
-        return jax.jit(lambda feeds: program.forward({}, {}, feeds, key), compiler_options=AS_USERS)(feeds)
+        run = jax.jit(lambda feeds: program.forward({}, {}, feeds, key), compiler_options=compiler_options)
+        return run(feeds)
 
     def reference_outputs(
         self, program: Program, feeds: dict[str, np.ndarray], dtype: Any = None, run: tuple | None = None
     ) -> dict:
         """Every tensor, by NumPy; what is random is taken from JAX: the mask where there is one, else the outputs.
 
-        run: outputs and saved tensors of `program` by JAX, where they are known.
+        run: outputs and saved tensors by JAX; default: those in float64.
         """
         given = {}
         if self.operator.random:
-            with jax.enable_x64(dtype == np.float64):
-                outputs, saved = run if run else self.forward(program, feeds)[:2]
-                drawn = saved if self.operator.residual_outputs else outputs
-                given = {k: np.asarray(v) for k, v in drawn.items() if k not in feeds}
+            outputs, saved = run or (self.in_float64["outputs"], self.in_float64["saved"])
+            drawn = saved if self.operator.residual_outputs else outputs
+            given = {k: np.asarray(v) for k, v in drawn.items() if k not in feeds}
         return reference.execute(program.graph, feeds, dtype=dtype, given=given)
 
-    def reference_gradients(self, program: Program, feeds: dict[str, np.ndarray], dy: dict) -> dict[str, np.ndarray]:
-        """The rule's gradient graph executed by NumPy."""
-        found = self.reference_outputs(program, feeds, np.float64)
+    def reference_gradients(
+        self, program: Program, feeds: dict[str, np.ndarray], dy: dict, run: tuple | None = None
+    ) -> dict[str, np.ndarray]:
+        """The rule's gradient graph executed by NumPy; run: as of reference_outputs."""
+        found = self.reference_outputs(program, feeds, np.float64, run)
         backward = program.gradient
         named = {grad_name(s): d for s, d in dy.items()}
         found = reference.execute(backward, {k: named.get(k, found.get(k)) for k in backward.inputs}, dtype=np.float64)

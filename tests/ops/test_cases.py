@@ -28,12 +28,27 @@ def forget_compiled():
         jax.clear_caches()
 
 
+def first_rows(check, n):
+    """The rows that a check is asked of: the first n of each operator and those with an excuse."""
+    seen = Counter()
+    for case in filter(CHECKS[check].applies, TABLE):
+        seen[case.op] += 1
+        if seen[case.op] <= n or check in case.skip:
+            yield case
+
+
+# A second and a third program for a row, so the others of an operator are asked among the slow tests; every formula is
+# asked in float64 of every row.
+IN_FLOAT32, IN_A_LOOP = list(first_rows("float32", 2)), list(first_rows("scan", 1))
+ASKED_APART = {"float32": IN_FLOAT32, "scan": IN_A_LOOP}
+
+
 @pytest.mark.parametrize("case", TABLE, ids=repr)
 def test_case(case, subtests, forget_compiled):
     """One test asks all the checks, which share what the row compiles; each failure is reported by its check's name."""
     failures = {}
     for check in CHECKS.values():
-        if check.name != "float32" and check.applies(case):
+        if check.applies(case) and case in ASKED_APART.get(check.name, [case]):
             try:
                 ask(check, case)
             except Exception as error:
@@ -44,19 +59,14 @@ def test_case(case, subtests, forget_compiled):
             raise error
 
 
-def first_rows(table, n=2):
-    """The table as parameters; rows behind the first n of their operator are slow, but those with an excuse."""
-    seen = Counter()
-    for case in table:
-        seen[case.op] += 1
-        slow = seen[case.op] > n and "float32" not in case.skip
-        yield pytest.param(case, id=repr(case), marks=[pytest.mark.slow] if slow else [])
-
-
-@pytest.mark.parametrize("case", list(first_rows(TABLE)))
-def test_in_float32(case, forget_compiled):
-    """A second program for each row; every formula is asked in float64 above."""
-    ask(CHECKS["float32"], case)
+@pytest.mark.slow
+@pytest.mark.parametrize("check", ASKED_APART)
+@pytest.mark.parametrize("case", TABLE, ids=repr)
+def test_every_row(case, check, forget_compiled):
+    """What test_case asks of an operator's first rows alone."""
+    if CHECKS[check].applies(case) and case not in ASKED_APART[check]:
+        ask(CHECKS[check], case)
+    case.forget()
 
 
 def ask(check, case):

@@ -41,6 +41,11 @@ export class StepLoop {
     return Number(found[this.known.loss].data[0]);
   }
 
+  // The tensors of the trained model: parameters, and buffers that moved.
+  trained() {
+    return Object.fromEntries([...this.known.parameters, ...this.known.buffers].map((n) => [n, this.state[n]]));
+  }
+
   // The state as the bytes of a step.bin.
   bytes() {
     const all = new Uint8Array(this.known.state.reduce((n, s) => n + s.bytes, 0));
@@ -62,28 +67,52 @@ function filled(dtype, values, size) {
 // field 14, with a key (field 1) and a value (field 2).
 export function metadata(modelBytes, wanted = "aidgejax.step") {
   const bytes = new Uint8Array(modelBytes), text = new TextDecoder();
-  const varint = (at) => {
-    let value = 0, shift = 1, byte;
-    do { byte = bytes[at++]; value += (byte & 127) * shift; shift *= 128; } while (byte & 128);
-    return [value, at];
-  };
-  const fields = (at, end, visit) => {
-    while (at < end) {
-      let tag, size = 0;
-      [tag, at] = varint(at);
-      if ((tag & 7) === 0) [, at] = varint(at);
-      else if ((tag & 7) === 1) at += 8;
-      else if ((tag & 7) === 5) at += 4;
-      else { [size, at] = varint(at); visit(tag >> 3, at, at + size); at += size; }
-    }
-  };
   let found;
-  fields(0, bytes.length, (field, from, to) => {
+  fields(bytes, 0, bytes.length, (field, from, to) => {
     if (field !== 14) return;
     const pair = {};
-    fields(from, to, (f, a, b) => { pair[f] = text.decode(bytes.subarray(a, b)); });
+    fields(bytes, from, to, (f, a, b) => { pair[f] = text.decode(bytes.subarray(a, b)); });
     if (pair[1] === wanted) found = JSON.parse(pair[2]);
   });
   if (!found) throw new Error(`the model has no metadata ${wanted}: was it written by write_step?`);
   return found;
+}
+
+// The model (an ONNX file whose initializers are named as the parameters) with the trained values in their places.
+// ModelProto.graph is field 7, GraphProto.initializer 5, TensorProto.name 8, TensorProto.raw_data 9.
+export function trainedModel(modelBytes, state) {
+  const bytes = new Uint8Array(modelBytes).slice(), text = new TextDecoder(), missing = new Set(Object.keys(state));
+  fields(bytes, 0, bytes.length, (field, from, to) => {
+    if (field !== 7) return;
+    fields(bytes, from, to, (f, a, b) => {
+      if (f !== 5) return;
+      let name, raw;
+      fields(bytes, a, b, (g, c, d) => {
+        if (g === 8) name = text.decode(bytes.subarray(c, d));
+        if (g === 9) raw = [c, d];
+      });
+      const data = state[name]?.data;
+      if (!data || !raw || raw[1] - raw[0] !== data.byteLength) return;
+      bytes.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), raw[0]);
+      missing.delete(name);
+    });
+  });
+  if (missing.size) throw new Error(`the model has no initializer of this size: ${[...missing].join(", ")}`);
+  return bytes;
+}
+
+// visit(number, from, to) of each field of a protobuf message that has a length.
+function fields(bytes, at, end, visit) {
+  const varint = () => {
+    let value = 0, shift = 1, byte;
+    do { byte = bytes[at++]; value += (byte & 127) * shift; shift *= 128; } while (byte & 128);
+    return value;
+  };
+  while (at < end) {
+    const tag = varint(), kind = tag & 7;
+    if (kind === 0) varint();
+    else if (kind === 1) at += 8;
+    else if (kind === 5) at += 4;
+    else { const size = varint(); visit(Math.floor(tag / 8), at, at + size); at += size; }
+  }
 }

@@ -62,6 +62,7 @@ def compare_step(
         raise DataError(f"{step.path!r} draws random numbers, which are not those of JAX: the two cannot be compared")
     inside = step_graph(step)
     batches = batches or [_random(inside, step, seed + k) for k in range(steps)]
+    rate = float(np.float32(rate))  # as schedules have it, so that wide parameters see the same number
     program = make_program(graph, training=True, wrt=list(step.parameters))
     compiled = jax.jit(loop.make_step(program, optimizer, schedule.constant(rate), loss=loss))
     state = loop.start(program, optimizer, jax.random.key(seed))

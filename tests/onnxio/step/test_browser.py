@@ -21,7 +21,8 @@ BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 # What a person does: draw two digits, train, ask; then one known batch after another.
 VISITOR = """
 <script type="module">
-const $ = (id) => document.getElementById(id), post = (data) => fetch("/seen", { method: "POST", body: JSON.stringify(data) });
+const $ = (id) => document.getElementById(id);
+const post = (data) => fetch("/seen", { method: "POST", body: JSON.stringify(data) });
 try {
   const until = async (what) => { while (!what()) await new Promise((r) => setTimeout(r, 20)); };
   const said = () => $("said").textContent;
@@ -39,7 +40,8 @@ try {
   const last = said();
   draw(one); $("recognize").click(); await until(() => said().startsWith("this is"));
   const first = said();
-  $("clear").click(); draw(zero); $("recognize").click(); await until(() => said().startsWith("this is") && said() !== first);
+  $("clear").click(); draw(zero); $("recognize").click();
+  await until(() => said().startsWith("this is") && said() !== first);
   const plotted = $("curve").getContext("2d").getImageData(0, 0, 384, 256).data.some((v) => v > 0);
   const ort = await import("./node_modules/onnxruntime-web/dist/ort.bundle.min.mjs");
   const { StepLoop, trainedModel } = await import("./step.mjs");

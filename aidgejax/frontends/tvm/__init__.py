@@ -28,7 +28,7 @@ from typing import Any
 
 from .._shared.absent_modules import refuse_modules
 from .._shared.absent_names import absent_name
-from . import error, ir, relax, runtime, script, target, testing, tir
+from . import error, ir, relax, runtime, script, target, testing, tir, tirx
 from .errors import InternalError
 from .relax.function import IRModule
 from .relax.types import TensorType
@@ -110,4 +110,5 @@ __all__ = [
     "target",
     "testing",
     "tir",
+    "tirx",
 ]

@@ -139,8 +139,12 @@ def test_ortvalues_go_in_and_come_out(tmp_path):
 
 def test_a_nominal_state_gives_no_parameter_before_it_is_loaded(tmp_path):
     module, state = module_of(tmp_path, linear(), "nominal_checkpoint")
-    with pytest.raises(RuntimeError, match="nominal checkpoint"):
+    with pytest.raises(RuntimeError, match="Please load the parameter states first.*nominal checkpoint"):
         state.parameters["w"]
+    with pytest.raises(RuntimeError, match="Please load all the parameter states first"):
+        state.parameters["w"] = np.ones((3, 2), np.float32)
+    with pytest.raises(RuntimeError, match="Please load the model parameters first"):
+        module.get_contiguous_parameters()
     module.copy_buffer_to_parameters(np.arange(6, dtype=np.float32), trainable_only=False)
     assert state.parameters["w"].data[1, 1] == 3
 

@@ -141,6 +141,79 @@ def test_checkpoint_helpers_change_the_program_and_not_its_values(how):
     assert again and not [n for n in plain.graph.nodes if n.name.endswith("_cp")]
 
 
+def states(write):
+    bb, x = relax.BlockBuilder(), var("x", (2, 2))
+    with bb.function("main", [x]):
+        with bb.dataflow():
+            out = bb.emit_output(write(x, bb))
+        bb.emit_func_output(out)
+    return bb.get()
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_segments_are_of_equal_length_and_one_of_the_rest(last):
+    """Five functions in two segments: two, two and one; a call used twice is bound once."""
+    start, end = op.grad.start_checkpoint, op.grad.end_checkpoint
+
+    def by_hand(x, bb):
+        for size, marked in ((2, True), (2, True), (1, last)):
+            x = bb.emit(start(x)) if marked else x
+            for _ in range(size):
+                x = bb.emit(op.add(x, x))
+            x = bb.emit(end(x)) if marked else x
+        return x
+
+    doubled = [lambda v: v + v] * 5
+    by_helper = lambda x, bb: checkpoints.emit_checkpoint_sequential(doubled, 2, x, checkpoint_last=last)
+    tvm.ir.assert_structural_equal(states(by_helper), states(by_hand))
+    for wrong in ([0, 3, 3], [1, 2], [0, 9]):
+        with pytest.raises(ValueError, match="expected 0 and rising"):
+            states(lambda x, bb, w=wrong: checkpoints.emit_checkpoint_sequential(doubled, w, x))
+
+
+FROM_WHICH_NOTHING_COMES = {  # the call, and which of its operands have no gradient in TVM
+    "equal": (lambda x: op.equal(x, x), [0, 1]),
+    "ones_like": (lambda x: op.ones_like(x), [0]),
+    "full_like": (lambda x: op.full_like(x, relax.const(np.float32(2))), [0]),
+    "nll_loss": (lambda x: op.nn.nll_loss(x, relax.const(np.zeros(2, np.int64)), relax.const(np.ones(2))), [1, 2]),
+    "ones": (lambda x: op.ones((2, 2), "float32"), []),
+}
+
+
+@pytest.mark.parametrize("name", FROM_WHICH_NOTHING_COMES)
+def test_operands_without_a_gradient_are_marked_as_such(name):
+    write, wanted = FROM_WHICH_NOTHING_COMES[name]
+    places = []
+
+    def stated(x, bb):
+        call = write(x)
+        out = bb.emit(call)
+        d = bb.emit(op.ones(out.struct_info.shape, "float32"))
+        found = call.op.get_attr("FPrimalGradient")(out, call, d, bb)
+        places.extend(k for k, g in enumerate(found) if getattr(g, "op", "") == tvm.ir.Op.get("relax.grad.no_grad"))
+        return out
+
+    states(stated)
+    assert places == wanted
+
+
+def test_the_mean_of_wholly_ignored_rows_is_not_a_number_as_in_tvm():
+    p, t = var("p", (2, 3)), var("t", (2,), "int64")
+    loss = compiled([p, t], lambda p, t, bb: op.nn.nll_loss(p, t))
+    given = np.log(np.full((2, 3), 1 / 3, np.float32))
+    assert np.isnan(loss(given, np.array([-100, -100])).numpy())
+    np.testing.assert_allclose(loss(given, np.array([-100, 1])).numpy(), np.log(3), rtol=1e-6)
+
+
+def test_adjoints_begin_with_the_bindings_of_the_function():
+    mod = states(lambda x, bb: op.sum(bb.emit(op.multiply(x, x))))
+    adjoint = relax.transform.Gradient("main")(mod)["main_adjoint"]
+    stated = mod["main"].body.blocks[0].bindings
+    tvm.ir.assert_structural_equal(stated, adjoint.body.blocks[0].bindings[: len(stated)], True)
+    with pytest.raises(ValueError, match="StructuralEqual"):
+        tvm.ir.assert_structural_equal(stated, adjoint.body.blocks[0].bindings[1 : len(stated) + 1], True)
+
+
 def test_adjoints_have_parameters_of_their_own_and_say_how_they_are_made():
     x = var("x", (3,))
     bb = relax.BlockBuilder()

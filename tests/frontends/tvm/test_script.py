@@ -317,3 +317,7 @@ def test_names_out_of_scope_say_so_on_import(line):
     with pytest.raises(ImportError, match="is not in aidgejax: ") as e:
         exec(f"from aidgejax.frontends.{line}")
     assert isinstance(e.value, AidgeJaxError)
+
+
+def test_sizes_are_named_by_the_package_of_either_name():
+    assert script.tirx.int64(3) == tvm.tirx.IntImm("int64", 3) == T.int64(3) and script.parser.tirx is script.tirx

@@ -12,9 +12,11 @@ from ..tir import IntImm
 from . import base, module, op
 
 __all__ = [
-    "GlobalVar", "IRModule", "IntImm", "Op", "StructuralMismatch", "TensorType", "TupleType", "assert_structural_equal",
-    "base", "load_json", "module", "op", "structural_equal",
+    "Array", "GlobalVar", "IRModule", "IntImm", "Op", "StructuralMismatch", "TensorType", "TupleType",
+    "assert_structural_equal", "base", "load_json", "module", "op", "structural_equal",
 ]  # fmt: skip
+
+Array = tuple  # what functions of a VirtualMachine return where TVM returns an array of objects
 
 ABSENT = {
     "get_first_structural_mismatch": "assert_structural_equal names the first difference",

@@ -99,6 +99,7 @@ class BlockBuilder:
             current.declare([params] if isinstance(params, Var) else params)
         before = len(current.graph.nodes)
         current.returned = output
+        current._lowered = {}
         current.result = current.lower(output)
         if len(current.graph.nodes) > before:
             current.count()
@@ -135,6 +136,7 @@ class _OpenFunction:
         self.starts: set[str] = set()
         self.ends: set[str] = set()
         self._used: set[str] = set()
+        self._lowered: dict[int, Structure] = {}  # the calls of one expression, by id: used twice, written once
 
     def declare(self, params: Iterable[Var]) -> None:
         for p in params:
@@ -180,6 +182,7 @@ class _OpenFunction:
             var = kind(hint or default, expr.struct_info)
             self.names[var] = ()
             return var
+        self._lowered = {}
         structure = self.lower(expr, hint or default)
         if hint and isinstance(structure, str):
             structure = self._call_it(structure, hint)
@@ -213,7 +216,9 @@ class _OpenFunction:
                 )
             return whole[expr.index]
         if isinstance(expr, Call):
-            return self._call(expr, hint)
+            if id(expr) not in self._lowered:
+                self._lowered[id(expr)] = self._call(expr, hint)
+            return self._lowered[id(expr)]
         if isinstance(expr, int | float | bool) or expr is None:
             return expr
         if isinstance(expr, np.ndarray):
@@ -223,7 +228,7 @@ class _OpenFunction:
     def _call(self, call: Call, hint: str) -> Structure:
         """Write the nodes into a small graph first, where their shapes are inferred."""
         args = [self.lower(a) for a in call.args]
-        if call.op in MARKERS and not isinstance(call.args[0], Var):
+        if call.op in MARKERS and not isinstance(call.args[0], Var | Call | TupleGetItem):
             raise RelaxTypeError(
                 "The first argument of relax.grad.start_checkpoint and relax.grad.end_checkpoint should be a Var"
             )

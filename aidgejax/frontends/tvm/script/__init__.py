@@ -15,11 +15,11 @@ The source of the class or function is read and never executed: assignments are 
 dataflow block.  `mod.script()` writes a module so, `from_source` reads text.  Functions of TIR are out of scope.
 """
 
-from . import ir, parser, relax, tir
+from . import ir, parser, relax, tir, tirx
 from ._text import from_source
 from .ir import ir_module
 from .relax import function
 
 parse = from_source
 
-__all__ = ["from_source", "function", "ir", "ir_module", "parse", "parser", "relax", "tir"]
+__all__ = ["from_source", "function", "ir", "ir_module", "parse", "parser", "relax", "tir", "tirx"]

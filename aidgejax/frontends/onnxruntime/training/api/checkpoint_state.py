@@ -84,6 +84,7 @@ class Parameters:
         return Parameter(self._state, name)
 
     def __setitem__(self, name: str, value: Any) -> None:
+        self._state._check_loaded(f"parameter {name!r}", "all the parameter states")
         Parameter(self._state, name).data = value
 
     def __contains__(self, name: object) -> bool:
@@ -195,11 +196,12 @@ class CheckpointState:
         except AidgeJaxError as e:
             raise TrainingError(str(e)) from None
 
-    def _check_loaded(self, what: str) -> None:
+    def _check_loaded(self, what: str, load: str = "the parameter states") -> None:
+        """Raise TrainingError while the state is nominal; `load` is what ONNX Runtime's message asks for there."""
         if self._nominal:
             raise TrainingError(
-                f"{what} has no numbers yet: the state comes from a nominal checkpoint; load the "
-                f"complete one, or call Module.copy_buffer_to_parameters first"
+                f"Please load {load} first. The state comes from a nominal checkpoint, and {what} has no numbers yet: "
+                f"load the complete one, or call Module.copy_buffer_to_parameters"
             )
 
     def __repr__(self) -> str:

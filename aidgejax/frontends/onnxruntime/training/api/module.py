@@ -63,7 +63,7 @@ class Module:
 
     def __call__(self, *user_inputs: Any) -> Any:
         """The outputs for these inputs; in training mode the gradients are accumulated as well."""
-        self._state._check_loaded("the module")
+        self._state._check_loaded("the module", "the model parameters")
         names = self._names()
         if len(user_inputs) != len(names.inputs):
             raise TrainingError(
@@ -155,7 +155,7 @@ class Module:
     def get_contiguous_parameters(self, trainable_only: bool = False) -> Any:
         """All parameters as one vector, in the order of the training model's inputs: an OrtValue, as ONNX Runtime
         has it; a NumPy array where onnxruntime is not installed."""
-        self._state._check_loaded("the module")
+        self._state._check_loaded("the module", "the model parameters")
         parts = [np.ravel(self._state._arrays[n]) for n in self._chosen(trainable_only)]
         return ortvalue(np.concatenate(parts) if parts else np.zeros(0, np.float32))
 
@@ -179,7 +179,7 @@ class Module:
         self, inference_model_uri: str | os.PathLike, graph_output_names: Sequence[str]
     ) -> None:
         """Write the part of the evaluation model that computes these outputs, with the present parameters."""
-        self._state._check_loaded("the module")
+        self._state._check_loaded("the module", "the model parameters")
         if self._eval_model is None:
             raise TrainingError(
                 "a model for inferencing is made from the evaluation model, and the module has none: "
@@ -210,7 +210,7 @@ class Module:
                 f"({', '.join(odd[:4])}{', ...' if len(odd) > 4 else ''}); it can be rebuilt from its "
                 f"evaluation model: give eval_model_uri"
             )
-        self._state._check_loaded("the module")
+        self._state._check_loaded("the module", "the model parameters")
         state = self._state
         base = with_constants(self._eval_model, {n: np.asarray(a) for n, a in state._arrays.items()})
         _restore_dropout(base, training)

@@ -86,7 +86,7 @@ class Optimizer:
     def step(self) -> None:
         """One update."""
         state, kept = self._checkpoint, self._held
-        state._check_loaded("the optimizer")
+        state._check_loaded("the optimizer", "the model parameters")
         feeds: dict[str, Any] = {
             "learning_rate": np.float32(kept.learning_rate),
             "step": np.array([kept.step + 1], np.int64),

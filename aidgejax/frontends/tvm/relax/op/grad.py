@@ -103,19 +103,31 @@ def primal_gradient(orig_var: Any, orig_call: Call, output_grad: Any, ctx: Any) 
     """The gradients of a call's operands, as TVM's operators have them under "FPrimalGradient".
 
     output_grad: the gradient of its result.  ctx: the BlockBuilder that is to bind what they share.
+    Where TVM gives none, the place holds no_grad(operand).
     """
-    wanted = [k for k, a in enumerate(orig_call.args) if isinstance(a, Expr) and _is_float(a)]
+    last = 0 if orig_call.op in WITHOUT_GRADIENT else ONLY_FIRST.get(orig_call.op, len(orig_call.args))
+    wanted = [k for k, a in enumerate(orig_call.args[:last]) if isinstance(a, Expr) and _is_float(a)]
+    places: dict[int, Expr] = {}
+    if wanted:
 
-    def write(op: Any, d: Any, *values: Any) -> Any:
-        found = write_gradient(op, orig_call.write, values, d)
-        return tuple(found[k] for k in wanted)
+        def write(op: Any, d: Any, *values: Any) -> Any:
+            found = write_gradient(op, orig_call.write, values, d)
+            return tuple(found[k] for k in wanted)
 
-    shared = ctx.emit(Call(f"{orig_call.op}_backward", (output_grad, *orig_call.args), write))
-    places = {k: TupleGetItem(shared, n) for n, k in enumerate(wanted)}
+        shared = ctx.emit(Call(f"{orig_call.op}_backward", (output_grad, *orig_call.args), write))
+        places = {k: TupleGetItem(shared, n) for n, k in enumerate(wanted)}
     return [places[k] if k in places else no_grad(a) for k, a in enumerate(orig_call.args) if isinstance(a, Expr)]
 
 
 Op.attributes["FPrimalGradient"] = primal_gradient
+# Operators of floating-point operands that TVM differentiates for none of them, or for the first few alone.
+WITHOUT_GRADIENT = {
+    f"relax.{n}"
+    for n in (
+        "equal", "greater", "greater_equal", "less", "less_equal", "not_equal", "full_like", "zeros_like", "ones_like",
+    )
+}  # fmt: skip
+ONLY_FIRST = {"relax.nn.nll_loss": 1}
 
 
 def _is_float(arg: Any) -> bool:

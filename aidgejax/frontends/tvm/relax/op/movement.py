@@ -187,12 +187,21 @@ def full(shape: Any, fill_value: Any, dtype: str | None = None) -> Expr:
     return Constant(np.full(target_shape(shape), value, dtype or value.dtype))
 
 
-def zeros(shape: Any, dtype: str = "float32") -> Expr:
-    return full(shape, 0, dtype)
+@relax_operator
+def zeros(shape: Any, dtype: str = "float32") -> Call:
+    """A tensor of this shape full of 0."""
+    return _constant("zeros", shape, 0, dtype)
 
 
-def ones(shape: Any, dtype: str = "float32") -> Expr:
-    return full(shape, 1, dtype)
+@relax_operator
+def ones(shape: Any, dtype: str = "float32") -> Call:
+    """A tensor of this shape full of 1."""
+    return _constant("ones", shape, 1, dtype)
+
+
+def _constant(name: str, shape: Any, value: int, dtype: str) -> Call:
+    made = np.full(target_shape(shape), value, dtype)
+    return Call(f"relax.{name}", (), lambda op: op.Identity(made))
 
 
 @relax_operator

@@ -334,8 +334,8 @@ def over_classes(op: Any, loss: str, p: Any, t: Any, w: Any, reduction: str, ign
     check_classes(p, t, w)
     attrs = {"reduction": reduction, "ignore_index": int(ignore_index)}
     weights = [] if w is None else [w]
-    if reduction == "mean" and ignore_index >= 0 and p.rank > 1:
-        # TVM divides by nothing where every row has the ignored class; our operator's mean over nothing is 0.
+    if reduction == "mean" and p.rank > 1:
+        # TVM divides by nothing where every row is ignored, and has NaN; our operator's mean over nothing is 0.
         attrs["reduction"] = "sum"
         ones = op.Sub(op.ZerosLike(p), 1.0)
         total = op.NegativeLogLikelihoodLoss(ones, t, *weights, **attrs)

@@ -26,57 +26,58 @@ def emit(expr: Any, name_hint: str = "") -> Var:
 
 
 def checkpoint(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """func(*args, **kwargs), of which the backward pass keeps the Vars among the arguments and the result alone.
+    """func(*args, **kwargs), of which the backward pass keeps the expressions among the arguments and the result alone.
 
-    Everything between is computed again.  func returns an expression, or a tuple of them.
+    Everything between is computed again.  func returns an expression, or a list or tuple of them; nothing is bound
+    before it is emitted.
     """
     marked = [op.grad.start_checkpoint(a) if isinstance(a, Expr) else a for a in args]
     options = {k: op.grad.start_checkpoint(v) if isinstance(v, Expr) else v for k, v in kwargs.items()}
-    return _ended(func(*marked, **options))
+    return _each(func(*marked, **options), op.grad.end_checkpoint)
 
 
-def _ended(result: Any) -> Any:
+def _each(result: Any, mark: Callable[[Any], Any]) -> Any:
     if isinstance(result, tuple | list):
-        return tuple(_ended(r) for r in result)
+        return [_each(r, mark) for r in result]
     if isinstance(result, Tuple):
-        return Tuple(_ended(r) for r in result.fields)
-    return op.grad.end_checkpoint(result if isinstance(result, Var) else emit(result))
+        return Tuple(_each(r, mark) for r in result.fields)
+    return mark(result) if isinstance(result, Expr) else result
 
 
 def emit_checkpoint(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """The same with every mark bound to a Var of its own."""
-    marked = [emit(op.grad.start_checkpoint(a)) if isinstance(a, Expr) else a for a in args]
-    options = {k: emit(op.grad.start_checkpoint(v)) if isinstance(v, Expr) else v for k, v in kwargs.items()}
-    return _emitted(func(*marked, **options))
+    """The same with every mark bound to a Var of its own: `<name>_scp` of Vars among the arguments, `<name>_ecp`."""
+    marked = [_begun(a) for a in args]
+    options = {k: _begun(v) for k, v in kwargs.items()}
+    return _each(func(*marked, **options), _ended)
 
 
-def _emitted(result: Any) -> Any:
-    if isinstance(result, tuple | list):
-        return tuple(_emitted(r) for r in result)
-    if isinstance(result, Tuple):
-        return Tuple(_emitted(r) for r in result.fields)
-    return emit(op.grad.end_checkpoint(result if isinstance(result, Var) else emit(result)))
+def _begun(arg: Any) -> Any:
+    return emit(op.grad.start_checkpoint(arg), f"{arg.name_hint}_scp") if isinstance(arg, Var) else arg
+
+
+def _ended(result: Expr) -> Var:
+    var = result if isinstance(result, Var) else emit(result)
+    return emit(op.grad.end_checkpoint(var), f"{var.name_hint}_ecp")
 
 
 def emit_checkpoint_sequential(
     functions: Sequence[Callable[..., Any]], segments: int | Sequence[int], input: Any, checkpoint_last: bool = False
-) -> Any:
+) -> Var:
     """functions one after the other, cut into segments each of which is a checkpoint.
 
-    segments: how many, of nearly the same length, or the index of the last function of each.  checkpoint_last: the
-    last segment too, whose backward pass comes first anyway.
+    segments: into how many, each of len(functions) // segments functions, and one more of what remains; or the index
+    of the first function of each.  checkpoint_last: the last segment too, whose backward pass comes first anyway.
+    Returns a Var.
     """
     count = len(functions)
     if isinstance(segments, int):
         if not 0 < segments <= count:
             raise RelaxValueError(f"{count} functions cannot be cut into {segments} segments")
-        size = count // segments
-        ends = [size * (k + 1) for k in range(segments - 1)] + [count]
+        starts = list(range(0, count, count // segments))
     else:
-        ends = [int(s) + 1 for s in segments]
-        ends += [count] if not ends or ends[-1] != count else []
-        if sorted(set(ends)) != ends or ends[0] < 1 or ends[-1] > count:
-            raise RelaxValueError(f"segments are {list(segments)}; expected rising indices of {count} functions")
+        starts = [int(s) for s in segments if int(s) != count]
+        if sorted(set(starts)) != starts or starts[:1] != [0] or starts[-1] >= count:
+            raise RelaxValueError(f"segments are {list(segments)}; expected 0 and rising indices of {count} functions")
 
     def run(start: int, end: int) -> Callable[[Any], Any]:
         def forward(x: Any) -> Any:
@@ -86,9 +87,8 @@ def emit_checkpoint_sequential(
 
         return forward
 
-    start, x = 0, input
-    for k, end in enumerate(ends):
-        last = k == len(ends) - 1
-        x = run(start, end)(x) if last and not checkpoint_last else emit_checkpoint(run(start, end), x)
-        start = end
-    return x
+    x = input
+    for start, end in zip(starts, [*starts[1:], count], strict=True):
+        plain = end == count and not checkpoint_last
+        x = run(start, end)(x) if plain else emit_checkpoint(run(start, end), x)
+    return x if isinstance(x, Var) else emit(x)

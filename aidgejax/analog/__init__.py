@@ -46,6 +46,7 @@ from .functions import (
 )
 from .inference import drift_analog_weights, drift_tile, over_time, program_analog_weights, program_tile
 from .layer import AnalogLayer
+from .metadata import noted_layers
 from .report import clipped_share, describe
 from .settings import Settings, settings
 from .sweep import picture, sweep, table
@@ -56,7 +57,7 @@ __all__ = [
     "PerColumnDriftCompensation", "PeripheryConfigError", "Settings", "TorchTileConfigError", "analog_linear",
     "analog_linear_backward", "analog_linear_init", "analog_post_update", "calibrate", "clipped_share",
     "convert_to_analog", "describe", "drift_analog_weights", "drift_tile", "fake_quantize",
-    "fake_quantize_backward", "input_ranges", "layer_graph", "layers", "logical_weights", "over_time", "picture",
-    "post_updated", "program_analog_weights", "program_tile", "quantizer_range", "settings", "sweep", "table",
-    "to_digital", "uniform_quantize", "with_post_update",
+    "fake_quantize_backward", "input_ranges", "layer_graph", "layers", "logical_weights", "noted_layers", "over_time",
+    "picture", "post_updated", "program_analog_weights", "program_tile", "quantizer_range", "settings", "sweep",
+    "table", "to_digital", "uniform_quantize", "with_post_update",
 ]  # fmt: skip

@@ -27,7 +27,7 @@ from ..training.optim import Optimizer
 from .errors import ConfigError
 from .functions import post_update
 from .layer import AnalogLayer, Part
-from .metadata import KEY, dumps, loads
+from .metadata import KEY, loads, noted_layers
 from .settings import Settings, settings
 from .tile import Convolution, Linear, declare, tile_arrays, write_parts, write_tile
 
@@ -88,7 +88,7 @@ def convert_to_analog(
     replaced = {i for layer in found for i in layer.node.input_names}
     for name in replaced - read:
         twin.producers.pop(name, None)
-    twin.metadata |= {"analog": tuple(found), KEY: dumps(tuple(found))}
+    twin.metadata |= noted_layers(tuple(found))
     return infer_shapes(twin.check())
 
 

@@ -35,6 +35,11 @@ def dumps(layers: tuple[AnalogLayer, ...]) -> str:
     return json.dumps([_layer_text(layer) for layer in layers])
 
 
+def noted_layers(layers: tuple[AnalogLayer, ...]) -> dict[str, Any]:
+    """What a graph's metadata holds of these layers."""
+    return {"analog": layers, KEY: dumps(layers)}
+
+
 @lru_cache(maxsize=64)
 def loads(text: str) -> tuple[AnalogLayer, ...]:
     """The layers of a text that `dumps` made.  GraphError for any other."""

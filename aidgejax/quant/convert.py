@@ -5,6 +5,9 @@
 
 Each weight goes through one FakeQuantize, each tensor between layers through another, each bias is rounded to the
 product of the steps that its sum has.  Everything that a later pass needs stands in these nodes.
+
+In an analog graph (aidgejax.analog) the tiles stay as they are, with their noise: what is quantized is the digital
+periphery, that is what tiles read and give, and the layers that are not analog.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from ..analog import AnalogLayer, noted_layers
+from ..analog import layers as analog_layers
 from ..errors import GraphError, SettingError
 from ..graph import Graph, Node, Value
 from ..interpreter.shape_inference import infer_shapes
@@ -68,19 +73,30 @@ def convert(
     pools: dict[str, Scheme] = {}
     if scheme.shifts:
         graph, pools = with_exact_pools(graph, scheme)
+    tiles = analog_layers(graph)
     if isinstance(specific, Mapping):
         for k, own in specific.items():
             if own is not None and not isinstance(own, Scheme):
                 raise SettingError(f"specific {k!r}: got {own!r}, expected a quant.Scheme, or None to leave the layer")
-        chosen = {n: s for k, s in specific.items() for n in named_layers(graph, k, "specific")}
+        chosen = {n: s for k, s in specific.items() for n in _named(graph, tiles, k, "specific")}
         specific = lambda name, node, usual: chosen.get(name, usual)
-    sites = Sites(graph, scheme, named_layers(graph, exclude, "exclude"), specific, pools)
-    if not sites.layers:
+    sites = Sites(graph, scheme, _named(graph, tiles, exclude, "exclude"), specific, pools, tiles)
+    if not sites.layers and not sites.of_tiles:
         raise GraphError(
             f"graph {graph.name!r} has no layer to quantize: no {', '.join(LAYERS)} with a weight that it holds"
         )
-    twin = _Converter(graph, sites, scheme).run()
+    converter = _Converter(graph, sites, scheme)
+    twin = converter.run()
+    if tiles:
+        twin.metadata |= noted_layers(tuple(replace(t, node=converter.moved(t.node)) for t in tiles))
     return noted(infer_shapes(twin.check()), scheme=asdict(scheme))
+
+
+def _named(graph: Graph, tiles: Iterable[AnalogLayer], names: Iterable[str] | str, what: str) -> set[str]:
+    """The layers that are meant; analog ones by the name that they had before."""
+    given = {names} if isinstance(names, str) else set(names)
+    analog = given & {t.node.name for t in tiles}
+    return analog | named_layers(graph, given - analog, what)
 
 
 class _Converter:
@@ -91,6 +107,7 @@ class _Converter:
         self.steps: dict[str, Value] = {}  # {tensor on a grid: its step}
         self.weights: dict[tuple[str, Any], tuple[str, Value]] = {}
         self.names: dict[str, str] = {}  # {tensor: what its readers read now}
+        self.raw: dict[str, str] = {}  # {output of the graph: what its node writes now, before it is quantized}
 
     def run(self) -> Graph:
         grids = {t: (site, *self._grid(site, t)) for site in self.sites.sites() for t in site.tensors}
@@ -101,6 +118,7 @@ class _Converter:
         for node in self.old.nodes:
             moved = renamed(node, {i: self.names[i] for i in node.input_names if i in self.names})
             raw = {o: self.new.fresh(f"{o}.float") for o in node.output_names if o in grids and o in self.old.outputs}
+            self.raw |= raw
             for name in raw.values():
                 self.new.values[name] = Value(name, None, None)
             moved = replace(moved, outputs=tuple(raw.get(o, o) if o else o for o in moved.outputs))
@@ -115,6 +133,13 @@ class _Converter:
         held = {i for n in self.new.nodes for i in n.input_names} | set(self.new.outputs)
         self.new.producers = {k: p for k, p in self.new.producers.items() if k in held or k not in producers}
         return self.new
+
+    def moved(self, node: Node) -> Node:
+        """The node of an analog layer, reading and writing what it does now."""
+        return renamed(
+            node.replace(outputs=tuple(self.raw.get(o, o) for o in node.output_names)),
+            {i: self.names[i] for i in node.input_names if i in self.names},
+        )
 
     # ---- between layers -------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..analog.layer import AnalogLayer
 from ..errors import GraphError, QueryError
 from ..graph import Graph, Node
 from ..passes.pattern import matches
@@ -104,25 +105,36 @@ class Sites:
         exclude: set[str],
         specific: Callable[..., Scheme | None] | None,
         fixed: Mapping[str, Scheme],
+        tiles: Iterable[AnalogLayer] = (),
     ) -> None:
         self.graph, self.scheme = graph, scheme
+        self.tiles: dict[str, AnalogLayer] = {}  # {node that writes what an analog layer gives: that layer}
+        self.inside: set[str] = set()  # the nodes of analog layers
         self.writer, self.readers = graph.writer(), graph.readers()
         self.known = constant_side(graph)
         self.parent: dict[str, str] = {}
         self.marked: dict[str, Site] = {}
-        candidates = [n for n in graph.nodes if is_layer(graph, n, self.known)]
+        for tile in tiles:
+            self._enclose(tile)
+        candidates = [
+            n
+            for n in graph.nodes
+            if n.name in self.tiles or (n.name not in self.inside and is_layer(graph, n, self.known))
+        ]
         ends = self._ends([n for n in candidates if n.name not in fixed])
         self.layers: dict[str, Scheme] = {}
+        self.of_tiles: dict[str, Scheme] = {}  # {node of `tiles`: what its input and output are rounded to}
         for n in candidates:
-            if n.name in exclude or exclude.intersection(n.input_names):
+            named = self.tiles[n.name].node if n.name in self.tiles else n
+            if named.name in exclude or exclude.intersection(n.input_names):
                 continue
             chosen: Any = scheme.at_end() if n.name in ends else scheme
             if n.name in fixed:
                 chosen = fixed[n.name]
             elif specific is not None:
-                chosen = specific(n.name, n, chosen)
+                chosen = specific(named.name, named, chosen)
             if chosen is not None:
-                self.layers[n.name] = chosen
+                (self.of_tiles if n.name in self.tiles else self.layers)[n.name] = chosen
         self.fixed = set(fixed)
         for node in graph.nodes:
             self._visit(node)
@@ -150,8 +162,27 @@ class Sites:
 
     # ---- grids ----------------------------------------------------------------------------------------
 
+    def _enclose(self, tile: AnalogLayer) -> None:
+        """Find an analog layer's nodes: what leads from its input to its output."""
+        given, result = tile.node.inputs[0], tile.node.output_names[0]
+        last = self.writer.get(result)
+        if last is None:
+            return
+        self.tiles[last.name] = tile
+        left = [last]
+        while left:
+            node = left.pop()
+            if node.name not in self.inside:
+                self.inside.add(node.name)
+                left += [self.writer[i] for i in node.input_names if i != given and i in self.writer]
+
     def _visit(self, node: Node) -> None:
-        if node.name in self.layers:
+        if node.name in self.of_tiles:
+            self._need(str(self.tiles[node.name].node.inputs[0]), self.of_tiles[node.name])
+            self._need(self._end_of(node.output_names[0]), None)
+        elif node.name in self.inside:
+            return
+        elif node.name in self.layers:
             scheme = self.layers[node.name]
             for i in [node.inputs[0], *([node.inputs[1]] if node.inputs[1] not in self.known else [])]:
                 self._need(i, scheme)
@@ -182,7 +213,7 @@ class Sites:
         """The tensor whose values this one holds: back through what is transparent."""
         while True:
             node = self.writer.get(tensor)
-            if node is None or tensor in self.parent:
+            if node is None or tensor in self.parent or node.name in self.inside:
                 return tensor
             inside = node.op in TRANSPARENT or (node.op == "Pad" and _pads_zeros(node))
             if node.op in ("Concat", "Max", "Min") and all(self.root(i) in self.parent for i in node.input_names):
@@ -250,7 +281,7 @@ class Sites:
     def never_negative(self, tensor: str) -> bool:
         """Is that so by the operator that writes it?"""
         node = self.writer.get(tensor)
-        if node is None:
+        if node is None or node.name in self.inside:
             return False
         if node.op in NEVER_NEGATIVE:
             return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..analog import layers as analog_layers
 from ..errors import GraphError
 from ..graph import Graph
 from .deploy import deployed
@@ -15,6 +16,12 @@ def to_integer(graph: Graph, target: Target | str | None = None) -> Graph:
     target: one of `targets`, or a Target; what it cannot compute is refused, all of it at once.
     Raises GraphError where nothing is quantized, or nothing was calibrated; SettingError for a target there is not.
     """
+    tiles = [t.node.name for t in analog_layers(graph)]
+    if tiles:
+        raise GraphError(
+            f"graph {graph.name!r} has analog tiles ({', '.join(tiles[:4])}{', ...' if len(tiles) > 4 else ''}), which "
+            f"multiply no integers: write it with onnxio.write, or make it digital first (analog.to_digital)"
+        )
     chosen = None if target is None else target_called(target)
     integers = deployed(graph)
     found = misfits(integers, chosen) if chosen is not None else []

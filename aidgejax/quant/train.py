@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..analog import with_post_update
 from ..errors import GraphError
 from ..execution.program import make_program
 from ..graph import Graph
@@ -14,7 +15,7 @@ from ..training import metrics, optim, schedule
 from ..training.data import Dataset
 from ..training.fit import fit
 from .batches import fixed_rows
-from .convert import layers
+from .convert import layers, step_names
 from .notes import restored
 from .optimizer import with_steps
 
@@ -38,10 +39,10 @@ def finetune(
 
     Adam, the rate falling as a cosine from `rate`: default 1e-3, or 2e-3 where a weight has 4 bits or fewer.
     loss: one of those of `with_loss`; the target is the column of that name.  Everything else as in `fit`.  A graph
-    with a fixed number of rows is trained with batches of as many.
+    with a fixed number of rows is trained with batches of as many.  Analog tiles are clipped and mapped as ever.
     """
     graph = restored(graph)
-    if not layers(graph):
+    if not step_names(graph) and not layers(graph):
         raise GraphError(f"graph {graph.name!r} has no quantized layer: convert and calibrate it first, or use fit")
     if rate is None:
         fewest = min((int(layer.weight.inputs[4]).bit_length() + 1 for layer in layers(graph)), default=8)
@@ -55,7 +56,7 @@ def finetune(
     steps = epochs * max(1, len(data) // batch_size)
     state, history = fit(
         make_program(net, training=True),
-        with_steps(optim.adam(), graph),
+        with_steps(with_post_update(optim.adam(), graph), graph),
         schedule.cosine(rate, steps, periodic=False),
         data,
         epochs=epochs,

@@ -340,11 +340,11 @@ class _Opened:
         self.manifest = json.loads(text)
         if not isinstance(self.manifest, dict) or self.manifest.get("format") != FORMAT:
             self._refuse("it is not an aidgejax checkpoint")
-        if self.manifest.get("version") not in (VERSION, IN_PARTS):
-            self._refuse(f"it has version {self.manifest.get('version')!r}; this aidgejax reads version {VERSION}")
         parts = self.manifest.get("parts", [])
         if not isinstance(parts, list) or not all(isinstance(p, str) and PART.fullmatch(p) for p in parts):
             self._refuse(f"{MANIFEST} names parts that are none")
+        if self.manifest.get("version") != (IN_PARTS if parts else VERSION):
+            self._refuse(f"it has version {self.manifest.get('version')!r}; this aidgejax reads version {VERSION}")
         self.manifest["parts"] = parts
         self._check_manifest()
 

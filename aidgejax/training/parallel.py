@@ -354,14 +354,14 @@ def on_host(tree: Any) -> Any:
 
 
 def on_first_host(tree: Any) -> Any:
-    """The same in the first process alone; what another has brought together is let go at once, array by array."""
-    return jax.tree.map(lambda x: on_host(x) if jax.process_index() == 0 else _seen(x), tree)
+    """The same in the first process alone; another lets go at once, array by array, of what was brought together, and
+    has None in its place."""
 
+    def one(x: Any) -> Any:
+        whole = on_host(x)
+        return whole if jax.process_index() == 0 or not is_split(x) else None
 
-def _seen(x: Any) -> Any:
-    if is_split(x):
-        on_host(x)
-    return x
+    return jax.tree.map(one, tree)
 
 
 def bytes_per_device(tree: Any) -> int:

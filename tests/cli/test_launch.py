@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -90,11 +91,13 @@ DYING = """
 import os, signal
 if os.environ.get("AIDGEJAX_PROCESS"):
     from aidgejax.cli import run_folder
-    run_folder.SECONDS, run_folder.LARGE = 0.0, 0
+    run_folder.SECONDS = 0.0
+    marker = os.environ.get("DIES_ONCE", "")
+    if marker:
+        run_folder.LARGE = 0
     ended = run_folder.RunFolder.epoch
     def epoch(self, record, state):
         ended(self, record, state)
-        marker = os.environ.get("DIES_ONCE", "")
         if marker and os.environ["AIDGEJAX_PROCESS"] == "1" and record["epoch"] == 4 and not os.path.exists(marker):
             open(marker, "w").close()
             os.kill(os.getpid(), signal.SIGKILL)
@@ -104,7 +107,7 @@ if os.environ.get("AIDGEJAX_PROCESS"):
 
 @pytest.mark.filterwarnings("ignore:checkpoint")  # read on another number of devices
 def test_a_killed_process_ends_the_other_and_the_restart_reaches_the_same_bits(files, tmp_path, capsys):
-    """Two processes of two devices, sharded, that write checkpoints in parts; and close to what one device computes."""
+    """Two processes of two devices, sharded, whose checkpoints are in parts where they die; and close to one device."""
     (tmp_path / "sitecustomize.py").write_text(DYING)
     path = os.pathsep.join([str(tmp_path), ROOT])
     more = ("--batch-size", "16", "--devices", "4", "--sharded")
@@ -128,11 +131,13 @@ def test_a_killed_process_ends_the_other_and_the_restart_reaches_the_same_bits(f
     assert re.search(r"going on after (16|20) updates", out)
     for name in ("model.onnx", "history.csv"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    for name in ("whole", "killed"):
-        states = tmp_path / name / "last.ckpt"
-        assert checkpoint.describe(states)["meta"]["step"] == 40
-        parts = checkpoint.parts_of(states)
-        assert [p.suffix for p in parts] == [".0", ".1"] and len({p.stem for p in parts}) == 1  # no older ones
+    assert checkpoint.parts_of(tmp_path / "whole" / "last.ckpt") == []
+    states = tmp_path / "killed" / "last.ckpt"
+    parts = checkpoint.parts_of(states)
+    assert [p.suffix for p in parts] == [".0", ".1"] and len({p.stem for p in parts}) == 1  # no older ones
+    whole, killed = (checkpoint.load(tmp_path / name / "last.ckpt") for name in ("whole", "killed"))
+    for a, b in zip(jax.tree.leaves(whole["opt"]), jax.tree.leaves(killed["opt"]), strict=True):
+        np.testing.assert_array_equal(a, b)
     parts[1].rename(tmp_path / "elsewhere")
     with pytest.raises(aj.CheckpointError, match=r"its part 'last.ckpt.[0-9a-f]{16}.1' is not beside it"):
         checkpoint.load(states)
@@ -182,6 +187,47 @@ def test_processes_leave_when_the_launcher_is_killed(files, tmp_path):
     run.kill()
     run.communicate(timeout=60)
     wait_for(lambda: not any(map(alive, both)), 15)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:checkpoint")  # read on another number of devices
+def test_two_launch_commands_meet_at_the_coordinator(files, tmp_path):
+    """As on two machines: each starts one process; the end is that of one launch of two."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    more = ("--batch-size", "16", "--devices", "4", "--sharded")
+    both = [
+        launch("--coordinator", f"127.0.0.1:{port}", "--rank", rank, *arguments(files, tmp_path / "apart", 4), *more)
+        for rank in (1, 0)
+    ]
+    said = [p.communicate(timeout=300) for p in both]
+    assert [p.returncode for p in both] == [0, 0], said
+    assert "process 1 of 2: pid" in said[0][1] and "process 0 of 2: pid" in said[1][1]
+    assert "4 devices (4 data), parameters split" in said[1][0]
+    together = launch(*arguments(files, tmp_path / "together", 4), *more)
+    out, err = together.communicate(timeout=300)
+    assert together.returncode == 0, err
+    for name in ("model.onnx", "history.csv"):
+        assert (tmp_path / "apart" / name).read_bytes() == (tmp_path / "together" / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_of_two_launch_commands_both_end_when_one_process_dies(files, tmp_path):
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    here = ("--coordinator", f"127.0.0.1:{port}", "--restarts", "0", "--stuck-after", "10")
+    first, second = (
+        launch(*here, "--rank", rank, *arguments(files, tmp_path / "run", 100_000), "--force") for rank in (0, 1)
+    )
+    (pid,) = pids(second, 1)
+    wait_for(lambda: rows(tmp_path / "run") > 1)
+    os.kill(pid, signal.SIGKILL)
+    for p in (first, second):
+        _, err = p.communicate(timeout=60)
+        assert p.returncode == 75, err
+        assert "no restart is left" in err.strip().splitlines()[-1]
 
 
 # ---- the launcher alone ------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -57,6 +57,22 @@ def write_atomically(data: bytes, path: str | os.PathLike[str]) -> None:
     """These bytes under that name, or what was there before.  Raises OSError."""
     with whole_file(path) as f:
         f.write(data)
+
+
+def write_set(files: Mapping[str, bytes]) -> None:
+    """These files, {path: bytes}, or what was there before of all of them; the first takes its name last.
+
+    Each is written and forced to disk before any takes its name: a full disk changes nothing.  Raises OSError.
+    """
+    for path in files:
+        if os.path.isdir(path):
+            raise IsADirectoryError(f"{path!r} is a folder")
+    with ExitStack() as stack:
+        held = [stack.enter_context(whole_file(path)) for path in files]
+        for file, data in zip(held, files.values(), strict=True):
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 @contextmanager

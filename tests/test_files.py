@@ -1,5 +1,6 @@
 """Writing whole or not at all, and archives that are not trusted."""
 
+import errno
 import io
 import os
 import random
@@ -11,7 +12,7 @@ import pytest
 
 from aidgejax import dtypes
 from aidgejax.errors import DataError
-from aidgejax.files import Archive, open_regular, parse_npy, read_npz, whole_file, write_atomically
+from aidgejax.files import Archive, open_regular, parse_npy, read_npz, whole_file, write_atomically, write_set
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path):
@@ -24,6 +25,26 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
     with pytest.raises(FileExistsError), whole_file(path, replace=False) as f:
         f.write(b"new")
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == [path.name]
+
+
+def test_a_set_of_files_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    first, second = str(tmp_path / "a"), str(tmp_path / "b")
+    write_set({first: b"one", second: b"two"})
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_set({first: b"new", str(tmp_path / "folder"): b""})
+    synced, fsync = [], os.fsync
+
+    def full(descriptor):
+        synced.append(descriptor)
+        if len(synced) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_set({first: b"new", second: b"new"})
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()} == {"a": b"one", "b": b"two"}
 
 
 def test_what_a_killed_writer_left_is_removed(tmp_path):

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 
-from ..errors import DataError
+from ..errors import DataError, SettingError
 from ..execution.program import make_program
 from ..execution.run import run
 from ..graph import Graph
-from ..onnxio.step.write import Step, read_step, step_graph
+from ..interpreter.shape_inference import infer_shapes
+from ..onnxio.step.write import ORT_LOSSES, Step, read_step, step_graph
+from ..passes.loss import with_loss
 from ..training import loop, schedule
-from ..training.optim import Optimizer
+from ..training.optim import Optimizer, clipped
+from ..training.optimizers import rule_of
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,12 @@ class StepReport:
 def compare_step(
     path: str | os.PathLike,
     graph: Graph,
-    optimizer: Optimizer,
+    optimizer: Optimizer | None = None,
     *,
-    loss: str = "loss",
-    batches: list[Mapping[str, Any]] | None = None,
+    loss: str | None = None,
+    clip_norm: float | None = None,
+    accumulate: int | None = None,
+    batches: Sequence[Mapping[str, Any]] | None = None,
     steps: int = 5,
     rate: float = 0.01,
     tolerance: float = 1e-4,
@@ -54,34 +59,99 @@ def compare_step(
 ) -> StepReport:
     """Train `steps` steps with both, from the file's initial state, and compare losses, parameters and buffers.
 
-    graph: with the loss, as write_step was given it; optimizer: the same.  batches: one per step; default: random ones.
-    Raises ModelFileError for another file, DataError for a step that draws random numbers: theirs are not JAX's.
+    graph: as write_step was given it.  optimizer, loss, clip_norm, accumulate: None for what the file says it was
+    written with.  batches: one per step; default: random ones.  Of a loss, differences in the last bit of float32
+    count for nothing.  Raises ModelFileError for another file, SettingError where the file names no optimizer,
+    DataError for a step that draws random numbers (which are not JAX's) or computes its rate itself.
     """
     step = read_step(path)
+    made = step.made
     if "seed" in step.scalars:
         raise DataError(f"{step.path!r} draws random numbers, which are not those of JAX: the two cannot be compared")
+    if "learning_rate" not in step.scalars:
+        raise DataError(f"{step.path!r} computes its rate from a schedule, which it does not name: nothing to compare")
+    every = int(made.get("accumulate") or 1) if accumulate is None else accumulate
+    rule = _clipped(optimizer or _noted(step), made.get("clip_norm") if clip_norm is None else clip_norm)
+    graph, loss = _with_loss(graph, str(made.get("loss", "loss")) if loss is None else loss)
     inside = step_graph(step)
     batches = batches or [_random(inside, step, seed + k) for k in range(steps)]
     rate = float(np.float32(rate))  # as schedules have it, so that wide parameters see the same number
-    program = make_program(graph, training=True, wrt=list(step.parameters))
-    compiled = jax.jit(loop.make_step(program, optimizer, schedule.constant(rate), loss=loss))
-    state = loop.start(program, optimizer, jax.random.key(seed))
-    held: dict[str, Any] = dict(step.initial)
-    found: dict[str, float] = {}
-    for batch in batches:
-        feeds = {**batch, **held, **{n: np.asarray(rate, inside.inputs[n].dtype) for n in step.scalars}}
-        outputs = dict(zip(inside.outputs, run(inside, feeds, backend="numpy"), strict=True))
-        held = {name: outputs[new] for name, new in step.state.items()}
-        state, record = compiled(state, dict(batch))
-        _note(found, "loss", outputs[step.loss], record["loss"])
-    for name in (*step.parameters, *step.buffers):
-        _note(found, name, held[name], {**state.params, **state.buffers}[name])
+    with jax.enable_x64(any(v.dtype == "float64" for v in inside.inputs.values())):
+        program = make_program(graph, training=True, wrt=list(step.parameters))
+        given = schedule.constant(rate)
+        if every == 1:
+            compiled = jax.jit(loop.make_step(program, rule, given, loss=loss))
+        else:
+            compiled = jax.jit(loop.make_accumulating_step(program, rule, given, every, loss=loss))
+        params = {**program.graph.params, **{p: step.initial[p] for p in step.parameters}}
+        buffers = {**program.graph.buffers, **{b: step.initial[b] for b in step.buffers}}
+        state = loop.start(program, rule, jax.random.key(seed), params, buffers, accumulate=None if every == 1 else ())
+        held: dict[str, Any] = dict(step.initial)
+        found: dict[str, float] = {}
+        total = 0.0
+        for k, batch in enumerate(batches):
+            feeds = {**batch, **held, **{n: np.asarray(rate, inside.inputs[n].dtype) for n in step.scalars}}
+            outputs = dict(zip(inside.outputs, run(inside, feeds, backend="numpy"), strict=True))
+            held = {name: outputs[new] for name, new in step.state.items()}
+            state, record = compiled(state, dict(batch))
+            total += float(outputs[step.loss])
+            if (k + 1) % every == 0:  # the record is of the batches since the last update
+                _note(found, "loss", total / every, record["loss"])
+                total = 0.0
+        for name in (*step.parameters, *step.buffers):
+            _note(found, name, held[name], {**state.params, **state.buffers}[name])
     return StepReport(found, len(batches), tolerance)
 
 
+def batches_of(path: str | os.PathLike, columns: Mapping[str, Any], steps: int) -> list[dict[str, np.ndarray]]:
+    """Of rows by the names of the file's inputs, as many batches as there are, at most `steps`, one after another.
+
+    Raises DataError for columns or rows that are missing.
+    """
+    step = read_step(path)
+    inside = step_graph(step)
+    if missing := [n for n in step.batch if n not in columns]:
+        raise DataError(f"{step.path!r} needs {', '.join(map(repr, missing))}; the data have {', '.join(columns)}")
+    rows = min(len(columns[n]) for n in step.batch)
+    sizes = [s[0] for n in step.batch if (s := inside.value(n).shape or ())]
+    each = next((d for d in sizes if isinstance(d, int)), min(32, rows))
+    if rows < each:
+        raise DataError(f"{step.path!r} takes batches of {each} rows; the data have {rows}")
+    starts = range(0, rows - each + 1, each)[:steps]
+    kinds = {n: inside.value(n).dtype for n in step.batch}
+    return [{n: np.asarray(columns[n][k : k + each]).astype(kinds[n]) for n in step.batch} for k in starts]
+
+
+def _noted(step: Step) -> Optimizer:
+    """The optimizer that the file says it was written with."""
+    noted = step.made.get("optimizer")
+    if not isinstance(noted, dict):
+        raise SettingError(f"{step.path!r} does not say which optimizer it was written with: give it")
+    try:
+        return rule_of(str(noted["name"]))(**noted["settings"])
+    except (KeyError, TypeError) as e:
+        raise SettingError(f"{step.path!r} was written with {noted!r}, which is no optimizer here: {e}") from None
+
+
+def _clipped(rule: Optimizer, norm: float | None) -> Optimizer:
+    return rule if norm is None else clipped(rule, norm)
+
+
+def _with_loss(graph: Graph, loss: str) -> tuple[Graph, str]:
+    """The graph with this loss, appended where it is a name of one, and what the loss is called."""
+    loss = ORT_LOSSES.get(loss, loss)
+    graph = infer_shapes(graph)
+    if graph.has(loss):
+        return graph, loss
+    return infer_shapes(with_loss(graph, loss)), "loss"
+
+
 def _note(found: dict[str, float], name: str, got: Any, want: Any) -> None:
+    slack = np.spacing(np.asarray(want)) if name == "loss" else 0.0
     got, want = np.asarray(got, np.float64), np.asarray(want, np.float64)
-    off = float(np.max(np.abs(got - want), initial=0.0) / (np.max(np.abs(want), initial=0.0) + 1e-6))
+    off = float(
+        np.max(np.maximum(np.abs(got - want) - slack, 0.0), initial=0.0) / (np.max(np.abs(want), initial=0.0) + 1e-6)
+    )
     found[name] = max(found.get(name, 0.0), off if np.isfinite(off) else np.inf)
 
 

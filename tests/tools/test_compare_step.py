@@ -1,9 +1,15 @@
 """A step file against the program it came from."""
 
+import contextlib
+from dataclasses import replace
+
+import jax
+import numpy as np
 import pytest
 
 import aidgejax as aj
-from aidgejax.errors import DataError, ModelFileError
+from aidgejax.__main__ import main
+from aidgejax.errors import AidgeJaxError, DataError, ModelFileError
 from aidgejax.tools.compare_step import compare_step
 from aidgejax.training import optim
 
@@ -20,6 +26,72 @@ def test_they_agree(graph, tmp_path):
     assert report.ok, report
     assert "agree after 5 steps" in str(report)
     assert {"loss", *graph.params} == set(report.differences)
+
+
+def test_the_file_says_what_it_was_written_with(tmp_path):
+    model, rule = aj.zoo.mlp(sizes=(6, 5, 3)), optim.sgd(0.9, weight_decay=0.1)
+    how = {"loss": "CrossEntropyLoss", "clip_norm": 0.1, "accumulate": 2}
+    trained = {p: a + 1 for p, a in model.params.items()}
+    aj.onnxio.write_step(model, trained, tmp_path / "s.onnx", optimizer=rule, **how)
+    report = compare_step(tmp_path / "s.onnx", model)
+    assert report.ok, report
+    assert report.differences["loss"] < 1e-6
+    for wrong in ({"clip_norm": 5.0}, {"accumulate": 1}, {"loss": "mse"}, {"optimizer": optim.sgd()}):
+        with contextlib.suppress(AidgeJaxError):
+            assert not compare_step(tmp_path / "s.onnx", model, **wrong).ok, wrong
+
+
+def test_wide_batch_normalization_agrees_to_the_last_digits(tmp_path):
+    """In float32 such networks part by conditioning: mathematics is compared in float64."""
+    with jax.enable_x64(True):
+        g = aj.Graph("wide")
+        x, rng = g.input("x", ("N", 2, 6, 6), "float64"), np.random.default_rng(0)
+        for k in range(2):
+            x = g.op.Conv(x, g.parameter(f"w{k}", rng.normal(size=(4, 4 if k else 2, 3, 3))), pads=(1, 1, 1, 1))
+            scale, shift = g.parameter(f"scale{k}", np.ones(4)), g.parameter(f"shift{k}", np.zeros(4))
+            mean, var = g.buffer(f"mean{k}", np.zeros(4)), g.buffer(f"var{k}", np.ones(4))
+            x = g.op.Relu(g.op.BatchNormalization(x, scale, shift, mean, var, epsilon=2.0**-16))
+        g.output(g.op.Flatten(g.op.GlobalAveragePool(x)))
+        aj.onnxio.write_step(g, None, tmp_path / "s.onnx", optimizer=optim.sgd(0.9), loss="cross_entropy")
+        report = compare_step(tmp_path / "s.onnx", g, steps=10, tolerance=1e-9)
+    assert report.ok and len(report.differences) == 11, report
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnet8", "mobilenet_v1"])
+def test_deep_batch_normalization_agrees_in_float64(name, tmp_path):
+    size, steps = {"resnet8": (8, 10), "mobilenet_v1": (32, 2)}[name]
+    aj.onnxio.write(wide(getattr(aj.zoo, name)(size=size)), None, tmp_path / "m.onnx")
+    with jax.enable_x64(True):
+        graph = aj.onnxio.read(tmp_path / "m.onnx")  # an ONNX file has epsilons in float32: the same on both sides
+        how = {"optimizer": optim.sgd(0.9), "loss": "cross_entropy", "batch": 8}
+        aj.onnxio.write_step(graph, None, tmp_path / "s.onnx", **how)
+        assert compare_step(tmp_path / "s.onnx", graph, steps=steps, tolerance=1e-9).ok
+
+
+def wide(graph):
+    """The graph in float64."""
+    twin = graph.copy()
+    for n, v in twin.inputs.items():
+        twin.inputs[n] = replace(v, dtype="float64")
+    for p in twin.producers.values():
+        p.data = p.data.astype(np.float64) if p.data.dtype == np.float32 else p.data
+    twin.values = {k: replace(v, dtype=None, shape=None) for k, v in graph.values.items()}
+    return twin
+
+
+def test_the_command_compares_a_step(graph, tmp_path, capsys):
+    model, step = str(tmp_path / "m.onnx"), str(tmp_path / "s.onnx")
+    aj.onnxio.write(aj.zoo.mlp(sizes=(6, 5, 3)), None, model)
+    assert (
+        main(["step", model, "--loss", "CrossEntropyLoss", "--optimizer", "adam", "--batch", "8", "--out", step]) == 0
+    )
+    np.savez(tmp_path / "d.npz", x=np.random.default_rng(0).normal(size=(30, 6)), y=np.arange(30) % 3)
+    for more, count in ([], 10), (["--data", str(tmp_path / "d.npz")], 3):
+        assert main(["compare", model, "--step", step, *more]) == 0
+        assert f"agree after {count} steps" in capsys.readouterr().out
+    aj.onnxio.write(aj.zoo.mlp(sizes=(6, 7, 3)), None, model)
+    assert main(["compare", model, "--step", step]) == 1
 
 
 def test_another_optimizer_is_found(graph, tmp_path):

@@ -8,10 +8,12 @@ stands in the model's metadata, as JSON under `KEY`: see `description`.
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from typing import Any
 
@@ -20,7 +22,7 @@ import onnx
 from onnx import ModelProto, helper
 
 from ...errors import ModelFileError, SettingError
-from ...files import write_atomically
+from ...files import write_set
 from ...graph import Graph
 from ...interpreter.shape_inference import infer_shapes
 from ...passes.fold import folded
@@ -44,6 +46,7 @@ class Step:
     path: the file.  state: {input: the output that is its next value}.  initial: {input: array}.  scalars: inputs
     that are one number, "learning_rate" and "seed".  batch: the inputs of data.  loss: the output that is minimized.
     parameters, buffers: the part of the state that is the trained model.
+    made: the settings it was written with, as far as JSON holds them: see `settings_of`.
     """
 
     path: str
@@ -56,6 +59,7 @@ class Step:
     outputs: tuple[str, ...]
     parameters: tuple[str, ...]
     buffers: tuple[str, ...]
+    made: dict[str, Any] = field(default_factory=dict)
 
 
 def write_step(
@@ -103,7 +107,8 @@ def write_step(
         batch=batch,
         outputs=outputs,
     )
-    model = to_model(step, opset=opset, target=target)
+    made = settings_of(optimizer, loss, clip_norm, accumulate, schedule)
+    model = to_model(step, opset=opset, target=target, made=made)
     stem = os.path.splitext(path)[0]
     stored = BytesIO()
     initial: dict[str, Any] = {**step.initial}  # none of them is called `file`
@@ -112,11 +117,10 @@ def write_step(
     if raw:
         files[f"{stem}.bin"] = b"".join(_little(a).tobytes() for a in step.initial.values())
     try:
-        for name, data in files.items():
-            write_atomically(data, name)
+        write_set(files)
     except OSError as e:
         raise ModelFileError(f"cannot write {e.filename or path!r}: {e.strerror or e}") from e
-    return _step_of(path, model, step)
+    return _step_of(path, model, step, made)
 
 
 def make_step(
@@ -165,8 +169,14 @@ def make_step(
     )
 
 
-def to_model(step: StepGraph, *, opset: int = 17, target: str | Target | Iterable[str] | None = None) -> ModelProto:
-    """The step as a model in ONNX's own operators, folded."""
+def to_model(
+    step: StepGraph,
+    *,
+    opset: int = 17,
+    target: str | Target | Iterable[str] | None = None,
+    made: Mapping[str, Any] | None = None,
+) -> ModelProto:
+    """The step as a model in ONNX's own operators, folded.  made: settings to note in its metadata."""
     graph = infer_shapes(for_onnxruntime(step.graph))
     if target is not None:
         table = target_named(target, graph)
@@ -184,8 +194,28 @@ def to_model(step: StepGraph, *, opset: int = 17, target: str | Target | Iterabl
     graph.metadata = {}
     model = at_opset(graph, opset)[0]
     del model.metadata_props[:]
-    helper.set_model_props(model, {KEY: json.dumps(description(step))})
+    helper.set_model_props(model, {KEY: json.dumps({**description(step), "made": dict(made or {})})})
     return model
+
+
+def settings_of(
+    optimizer: Rule, loss: str, clip_norm: float | None, accumulate: int, schedule: Callable | None
+) -> dict[str, Any]:
+    """What a step is written with, for whoever compares it with its program.
+
+    {"loss", "clip_norm", "accumulate", "schedule": whether there is one, "optimizer": {"name", "settings"}, or None
+    where it is not one of training.optim alone}.
+    """
+    recipe = getattr(optimizer, "recipe", None)
+    made: dict[str, Any] = {"loss": loss, "clip_norm": clip_norm, "accumulate": accumulate}
+    made |= {"schedule": schedule is not None, "optimizer": None}
+    if recipe is None:
+        return made
+    rule = getattr(importlib.import_module(recipe.module), recipe.name)
+    settings = dict(inspect.signature(rule).bind(*recipe.args, **dict(recipe.keywords)).arguments)
+    if all(v is None or isinstance(v, bool | int | float | str) for v in settings.values()):
+        made["optimizer"] = {"name": recipe.name, "settings": settings}
+    return made
 
 
 def description(step: StepGraph) -> dict[str, Any]:
@@ -230,7 +260,9 @@ def read_step(path: str | os.PathLike) -> Step:
         state = {s["input"]: s["output"] for s in known["state"]}
         names = {k: tuple(v["name"] for v in known[k]) for k in ("scalars", "batch")}
         rest = {k: tuple(known[k]) for k in ("outputs", "parameters", "buffers")}
-        return Step(path, model, state, initial, loss=known["loss"], **names, **rest)
+        return Step(
+            path, model, state, initial, loss=known["loss"], **names, **rest, made=dict(known.get("made") or {})
+        )
     except (OSError, StopIteration, KeyError, TypeError, ValueError) as e:
         raise ModelFileError(
             f"{path!r} is no training step that write_step wrote, or its .npz is missing: {e}"
@@ -268,7 +300,7 @@ def _with_batch(graph: Graph, batch: int | str | None) -> Graph:
     return twin
 
 
-def _step_of(path: str, model: ModelProto, step: StepGraph) -> Step:
+def _step_of(path: str, model: ModelProto, step: StepGraph, made: dict[str, Any]) -> Step:
     return Step(
         path,
         model,
@@ -280,4 +312,5 @@ def _step_of(path: str, model: ModelProto, step: StepGraph) -> Step:
         step.outputs,
         step.parameters,
         step.buffers,
+        made,
     )

@@ -5,6 +5,7 @@ import pytest
 
 import aidgejax as aj
 from aidgejax.__main__ import main
+from aidgejax.errors import SettingError
 
 
 @pytest.fixture
@@ -23,6 +24,23 @@ def test_a_step_is_written_with_its_state(model, tmp_path, capsys):
     assert {p.name for p in tmp_path.iterdir()} == {"m.onnx", "step.onnx", "step.npz", "step.bin"}
     assert main(["check", out, "--target", "webnn"]) == 0
     assert "no nodes outside webnn" in capsys.readouterr().out
+
+
+def test_a_fixed_batch_becomes_another(tmp_path):
+    m, out = str(tmp_path / "one.onnx"), str(tmp_path / "s.onnx")
+    fixed = aj.zoo.mlp((4, 3, 2))
+    fixed.inputs["x"] = aj.graph.Value("x", (1, 4), "float32")
+    aj.onnxio.write(fixed, None, m)
+    how = ["--loss", "cross_entropy", "--out", out]
+    for given, rows in [((), 1), (("--batch", "4"), 4), (("--batch", "N"), "N"), (("--shapes", "x=2,4"), 2)]:
+        assert main(["step", m, *how, *given]) == 0
+        assert [i.type.tensor_type.shape.dim[0] for i in onnx.load(out).graph.input if i.name == "x"][0] == dim(rows)
+    with pytest.raises(SettingError, match="batch is 4, but the inputs"):
+        aj.onnxio.write_step(aj.onnxio.read(m), None, out, optimizer=aj.optim.sgd(), loss="cross_entropy", batch=4)
+
+
+def dim(size):
+    return onnx.TensorShapeProto.Dimension(**{"dim_param" if isinstance(size, str) else "dim_value": size})
 
 
 def test_check_lists_what_is_outside(model, capsys):

@@ -15,6 +15,7 @@ from ...onnxio.step.write import ORT_LOSSES
 from ...passes.loss import LOSSES
 from ...training.optimizers import rules
 from ..arguments import count, number
+from ..model_arguments import shapes_of
 from ..optimizers import add_settings, optimizer
 
 HELP = "write forward, loss, gradient and optimizer of an ONNX model as one file, which any ONNX runtime can train"
@@ -35,18 +36,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--frozen", nargs="+", default=[], metavar="NAME", help="parameters to leave alone")
     add("--clip-norm", type=number(0), metavar="NORM", help="clip the gradients to this common norm")
     add("--accumulate", type=count(1), default=1, help="batches per update")
-    add("--batch", type=count(1), help="the batch size, for which shapes are folded; default: it stays symbolic")
+    add(
+        "--batch",
+        metavar="B",
+        help="a batch size, for which shapes are folded, or a name; default: as the model has it",
+    )
+    add("--shapes", nargs="+", metavar="X=N,1,28,28", help="sizes of an input, or a size by name, such as H=28")
     add("--target", choices=list(TARGETS), help="whose operators the file is to hold; default: all of ONNX's own")
     add("--opset", type=count(13), default=17)
     add("--output", nargs="+", default=[], metavar="NAME", help="tensors to output beside the loss")
     add("--out", metavar="STEP.onnx", default="step.onnx", help="the file; .npz and .bin of the state go beside it")
 
 
+def _batch(text: str | None) -> tuple[int | None, str]:
+    """(the number, the name of a symbolic batch)"""
+    if text is None or not text.lstrip("-").isdigit():
+        return None, text or "N"
+    return count(1)(text), "N"
+
+
 def run(args: argparse.Namespace) -> int:
     folder = os.path.dirname(os.path.abspath(args.out))
     if not os.path.isdir(folder):
         raise SettingError(f"--out {args.out!r}: there is no folder {folder!r}")
-    graph = onnxio.read(args.model)
+    rows, name = _batch(args.batch)
+    graph = onnxio.read(args.model, shapes=shapes_of(args.shapes or ()))
+    if args.batch and not any(v.shape and isinstance(v.shape[0], str) for v in graph.inputs.values()):
+        graph = onnxio.read(args.model, shapes=shapes_of(args.shapes or ()), batch=name)
     step = onnxio.write_step(
         graph,
         None,
@@ -57,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         frozen=args.frozen,
         clip_norm=args.clip_norm,
         accumulate=args.accumulate,
-        batch=args.batch,
+        batch=rows,
         target=args.target,
         opset=args.opset,
         outputs=args.output,

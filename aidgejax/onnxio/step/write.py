@@ -292,6 +292,11 @@ def _with_batch(graph: Graph, batch: int | str | None) -> Graph:
     if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
         raise SettingError(f"batch is {batch!r}; expected a number of rows, or a name")
     symbols = {v.shape[0] for v in graph.inputs.values() if v.shape and isinstance(v.shape[0], str)}
+    if not symbols and any(v.shape and v.shape[0] != batch for v in graph.inputs.values()):
+        raise SettingError(
+            f"batch is {batch}, but the inputs of graph {graph.name!r} have sizes of their own: "
+            f"{', '.join(map(str, graph.inputs.values()))}; read the model with batch='N' first"
+        )
     twin = graph.copy()
     for name, v in graph.inputs.items():
         shape = tuple(batch if d in symbols else d for d in v.shape or ())

@@ -263,7 +263,8 @@ def test_wide_pixels_say_the_same(sizes, kernel, pads, channels, pixels):
         (_convolution.convolve_input, _convolution._plain_input, dy, w),
         (_convolution.convolve_weight, _convolution._plain_weight, x, dy),
     ]:
-        np.testing.assert_allclose(ours(a, b, win, 1), theirs(a, b, win, 1), rtol=1e-4, atol=1e-4)
+        both = jax.jit(lambda a, b, ours=ours, theirs=theirs: (ours(a, b, win, 1), theirs(a, b, win, 1)))
+        np.testing.assert_allclose(*both(a, b), rtol=1e-4, atol=1e-4)
 
 
 def test_what_is_not_folded():
@@ -279,10 +280,11 @@ def test_a_weight_gradient_in_pieces_of_the_batch(group, images, monkeypatch):
     x = jax.random.normal(jax.random.key(0), (images, 9, 9, 4))
     win = windows((9, 9), (3, 3), strides=(2, 1), pads=(1, 1, 1, 1))
     dy = jax.random.normal(jax.random.key(1), (images, *win.out, 4))
-    whole = _convolution.convolve_weight(x, dy, win, group)
+    run = lambda: jax.jit(lambda x, dy: _convolution.convolve_weight(x, dy, win, group))(x, dy)
+    whole = run()
     monkeypatch.setattr(_convolution, "PIECE_BYTES", 3 * (9 * 9 * 4 + 5 * 9 * 4) * 4)
     monkeypatch.setattr(_convolution, "DEPTHWISE_PIECE_BYTES", 1)
-    np.testing.assert_allclose(_convolution.convolve_weight(x, dy, win, group), whole, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(run(), whole, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("case", ROWS[::2])
@@ -290,18 +292,14 @@ def test_channels_first_says_the_same(case):
     """The checks run channels-last."""
     last = case.program()
     first = make_program(case.graph(), seeds=last.seeds, wrt=last.wrt, layout="NCHW")
-    want, got = (both_ways(p, case) for p in (last, first))
+    want, got = jax.jit(lambda feeds: [both_ways(p, feeds) for p in (last, first)])(case.feeds())
     for k in want:
         np.testing.assert_allclose(got[k], want[k], rtol=1e-5, atol=1e-5, err_msg=k)
 
 
-def both_ways(program, case):
-    @jax.jit
-    def run(feeds):
-        outputs, saved, _ = program.forward({}, {}, feeds)
-        return outputs | program.backward({}, saved, {s: jnp.cos(outputs[s]) for s in program.seeds})
-
-    return run(case.feeds())
+def both_ways(program, feeds):
+    outputs, saved, _ = program.forward({}, {}, feeds)
+    return outputs | program.backward({}, saved, {s: jnp.cos(outputs[s]) for s in program.seeds})
 
 
 # ---- where they run -----------------------------------------------------------------------------------
@@ -346,12 +344,11 @@ def test_in_bfloat16(case):
     program = case.program()
     feeds = {k: jnp.asarray(a, jnp.bfloat16) for k, a in case.feeds().items()}
 
-    @jax.jit
     def run(feeds):
         outputs, saved, _ = program.forward({}, {}, feeds)
         return outputs, program.backward({}, saved, {s: jnp.ones_like(outputs[s]) for s in program.seeds})
 
-    got, want = run(feeds), run({k: a.astype(jnp.float32) for k, a in feeds.items()})
+    got, want = jax.jit(lambda *both: list(map(run, both)))(feeds, {k: a.astype(jnp.float32) for k, a in feeds.items()})
     for g, w in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
         if jnp.issubdtype(w.dtype, jnp.floating):
             assert g.dtype == jnp.bfloat16
@@ -393,17 +390,18 @@ def test_what_onnx_gets_wrong_onnxruntime_gets_right(case):
     runtime = pytest.importorskip("onnxruntime")
     program = case.program()
     feeds = case.feeds()
-    outputs, saved, _ = program.forward({}, {}, feeds)
+    outputs, saved, _ = jax.jit(lambda feeds: program.forward({}, {}, feeds))(feeds)
     dy = case.cotangents({s: outputs[s] for s in program.seeds})
     dy = {s: d.astype(np.float32) for s, d in dy.items()}
-    grads = program.backward({}, saved, dy)
+    grads = jax.jit(lambda saved, dy: program.backward({}, saved, dy))(saved, dy)
     known = {**feeds, **outputs, **{grad_name(s): d for s, d in dy.items()}}
-    for graph, want in [(program.graph, outputs), (program.gradient, {grad_name(k): g for k, g in grads.items()})]:
+    forward, backward = [outputs[o] for o in program.graph.outputs], [grads[w] for w in program.wrt]
+    for graph, want in [(program.graph, forward), (program.gradient, backward)]:
         session = runtime.InferenceSession(
             onnxio.to_model(graph).SerializeToString(), providers=["CPUExecutionProvider"]
         )
         got = session.run(None, {i.name: np.asarray(known[i.name]) for i in session.get_inputs()})
-        for g, w in zip(got, want.values(), strict=True):
+        for g, w in zip(got, want, strict=True):
             np.testing.assert_allclose(g, w, rtol=1e-4, atol=1e-5)
 
 

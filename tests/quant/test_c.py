@@ -10,7 +10,7 @@ from aidgejax.graph import Graph
 from aidgejax.quant.c_form import compiler, program_of, verify_c
 
 from ._drawn import drawn
-from .test_deploy import LENET, SHIFTS, data, deployed
+from .test_deploy import SHIFTS, data, deployed, lenet
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no compiler on this machine")
 
@@ -21,7 +21,7 @@ def differing(integers, x):
 
 
 def test_a_folder_with_one_function_and_a_program_for_the_host(tmp_path):
-    q, integers, x = LENET[4]
+    q, integers, x = lenet()
     report = quant.write(integers, tmp_path / "lenet", "c", graph=q, data=x, grade="proved", runtimes=["numpy"])
     assert report.exact and report.rows[-1].runtime == "c" and report.rows[-1].values == 160
     assert "flash 22" in str(report) and "RAM" in str(report)

@@ -1,5 +1,7 @@
 """What is trained is what is deployed: 0 values differ, or the difference is found and named."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -23,11 +25,14 @@ def deployed(graph, scheme, rows=16):
     return q, quant.to_integer(q), x
 
 
-LENET = {b: deployed(aj.zoo.lenet(8), quant.bits(b, **SHIFTS)) for b in (4,)}
+@cache
+def lenet():
+    """Of 4 bits."""
+    return deployed(aj.zoo.lenet(8), quant.bits(4, **SHIFTS))
 
 
 def test_the_deployed_graph_holds_integers():
-    _, integers, _ = LENET[4]
+    _, integers, _ = lenet()
     kinds = {k: p.data.dtype.name for k, p in integers.producers.items()}
     assert kinds["conv2.weight"] == "int8" and kinds["conv2.bias"] == "int32"
     assert np.abs(integers.producers["conv2.weight"].data).max() <= 8
@@ -94,7 +99,7 @@ def test_free_steps_are_counted_not_proved(tmp_path):
 
 
 def test_a_difference_stops_the_write_and_names_the_first_layer(tmp_path):
-    q, integers, x = LENET[4]
+    q, integers, x = lenet()
     integers = integers.copy()
     integers.producers["conv2.bias"].data = integers.producers["conv2.bias"].data + 40
     report = quant.verify(q, integers, x, ["numpy"])
@@ -105,7 +110,7 @@ def test_a_difference_stops_the_write_and_names_the_first_layer(tmp_path):
 
 
 def test_on_equal_inputs_only_the_layer_that_differs_differs():
-    q, integers, x = LENET[4]
+    q, integers, x = lenet()
     broken = integers.copy()
     bias = broken.producers["conv2.bias"]
     broken.producers["conv2.bias"].data = bias.data + 300
@@ -119,7 +124,7 @@ def test_on_equal_inputs_only_the_layer_that_differs_differs():
 
 @pytest.mark.parametrize("form", ["qdq", "qoperator", "qonnx"])
 def test_forms_are_verified_and_read_back(form, tmp_path):
-    q, integers, x = LENET[4]
+    q, integers, x = lenet()
     path = tmp_path / f"{form}.onnx"
     report = quant.write(integers, path, form, graph=q, data=x, grade="proved")
     assert report.exact and report.grade == "proved"
@@ -138,7 +143,7 @@ def test_the_form_for_aidge_has_one_step_per_tensor_and_no_rectifier(tmp_path):
     back = aj.onnxio.read(tmp_path / "a.onnx")
     assert back.count()["Relu"] == 0 and back.count()["Conv"] == 2
     with pytest.raises(GraphError, match="has 6 steps: Aidge loads one per tensor"):
-        quant.in_form(LENET[4][1], "aidge")
+        quant.in_form(lenet()[1], "aidge")
 
 
 def test_packed_weights_take_half_the_bytes(tmp_path):
@@ -152,7 +157,7 @@ def test_packed_weights_take_half_the_bytes(tmp_path):
 
 
 def test_without_onnxruntime_the_report_says_so(monkeypatch):
-    q, integers, x = LENET[4]
+    q, integers, x = lenet()
     monkeypatch.setattr("aidgejax.quant.runtimes.has_onnxruntime", lambda: False)
     report = quant.verify(q, integers, x)
     assert report.exact and str(report).splitlines()[-1] == "onnxruntime: not installed, not checked"

@@ -8,7 +8,7 @@ from aidgejax import quant
 from aidgejax.errors import GraphError
 
 from ._drawn import drawn
-from .test_deploy import LENET, SHIFTS, deployed
+from .test_deploy import SHIFTS, deployed, lenet
 
 
 def same(integers, x):
@@ -22,7 +22,7 @@ def same(integers, x):
 
 
 def test_a_lenet_in_integers():
-    _, integers, x = LENET[4]
+    _, integers, x = lenet()
     made = same(integers, x)
     assert made.count()["ConvInteger"] == 2 and made.count()["MatMulInteger"] == 3 and made.count()["Requantize"] >= 5
 

@@ -6,7 +6,7 @@ import aidgejax as aj
 from aidgejax import quant
 from aidgejax.errors import GraphError, SettingError
 
-from .test_deploy import LENET, deployed
+from .test_deploy import deployed, lenet
 
 
 def test_a_target_s_own_scheme_fits_it():
@@ -18,7 +18,7 @@ def test_a_target_s_own_scheme_fits_it():
 
 
 def test_what_does_not_fit_is_named():
-    _, integers, _ = LENET[4]
+    _, integers, _ = lenet()
     assert any("conv1.weight" in m and "6 steps" in m for m in quant.misfits(integers, "aidge"))
     small = quant.Target("tiny", weights=(4,), activations=(4,), accumulator=8, operators=("Conv",))
     told = quant.misfits(integers, small)
@@ -34,6 +34,6 @@ def test_mistakes_are_named():
     with pytest.raises(SettingError, match="scales by shifts"):
         quant.targets["shift"].scheme(8, step="learned")
     with pytest.raises(SettingError, match="no target 'z80'"):
-        quant.misfits(LENET[4][1], "z80")
+        quant.misfits(lenet()[1], "z80")
     with pytest.raises(GraphError, match=r"does not fit target 'aidge': .*conv1.weight.* 6 steps"):
-        quant.to_integer(LENET[4][0], target="aidge")
+        quant.to_integer(lenet()[0], target="aidge")

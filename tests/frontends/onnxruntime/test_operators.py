@@ -33,9 +33,14 @@ ROWS = [
     and not c.operator.random
     and repr(c) not in EXCUSED
 ]
+AT_ONCE = 3  # rows of an operator; onnx's own evaluator is asked of all of them
 FIRST = {c.op: c for c in reversed(ROWS)}
 BATCHES = 1, 3, 64
 ONE_BATCH = {"Squeeze: all axes of size 1": "which axes are of size 1 depends on the batch"}
+
+
+def rows_of(op):
+    return [case for case in ROWS if case.op == op]
 
 
 def batches(case):
@@ -67,9 +72,15 @@ def check(case, level="ORT_DISABLE_ALL"):
 
 @pytest.mark.parametrize("op", FIRST)
 def test_the_exported_gradient_in_onnxruntime(op):
-    for case in ROWS:
-        if case.op == op:
-            check(case)
+    for case in rows_of(op)[:AT_ONCE]:
+        check(case)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("op", [op for op in FIRST if len(rows_of(op)) > AT_ONCE])
+def test_the_exported_gradient_of_further_rows_in_onnxruntime(op):
+    for case in rows_of(op)[AT_ONCE:]:
+        check(case)
 
 
 @pytest.mark.slow
@@ -94,8 +105,7 @@ ORT_NEVER_HAD = (
 
 @pytest.mark.parametrize("name", ORT_NEVER_HAD)
 def test_what_ort_never_had(name):
-    check(FIRST[name])
-    assert f"| {name} |" in table()
+    assert name in FIRST and f"| {name} |" in table()
 
 
 def test_the_table_lists_every_operator():

@@ -8,6 +8,8 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jax import lax
+from jax.experimental.layout import Layout, with_layout_constraint
 
 from ..errors import GraphError
 from ._registry import operator, positive_axes
@@ -42,13 +44,22 @@ def sum_like_vjp(op, x, like, y, dy):
     return op.ExpandLike(dy, x), None
 
 
+def _row_by_row(x):
+    """x, on a GPU in row-major order.  XLA would store what is summed with the summed axes innermost, and all that x is
+    computed from with it: a position embedding turned every activation of a transformer into rows innermost."""
+    if jnp.ndim(x) < 3 or not isinstance(x, jax.core.Tracer):
+        return x
+    held = lambda x: with_layout_constraint(x, Layout(tuple(range(x.ndim))))
+    return lax.platform_dependent(x, cuda=held, rocm=held, default=lambda x: x)
+
+
 @operator("SumLike", decompose=sum_like_onnx, vjp=sum_like_vjp)
 def sum_like(x, like):
     """Sum of x over the axes along which `like` would be broadcast to x.  f[*s], t[*r] -> f[*r]."""
     shape = jnp.shape(like)
     lead = jnp.ndim(x) - len(shape)
     axes = [*range(lead), *(lead + k for k, d in enumerate(shape) if d == 1 and jnp.shape(x)[lead + k] != 1)]
-    return jnp.reshape(jnp.sum(x, axis=tuple(axes)), shape) if axes else x
+    return jnp.reshape(jnp.sum(_row_by_row(x), axis=tuple(axes)), shape) if axes else x
 
 
 def spread_like_onnx(op, y, x, axes, *, keepdims, noop_with_empty_axes):

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 
 from ..execution.program import Arrays
 from ..execution.program_like import ProgramLike
-from .loop import Metric, _averages, _in_python, weights_per_row
+from .averages import averages, weights_per_row
+from .loop import Metric, _in_python
 from .parallel import Placement, placed_program
 
 
@@ -37,7 +38,7 @@ def make_evaluation(
             outputs, _, _ = program.forward(params, buffers, batch, save=False)
             per_row = outputs[loss] if loss else jnp.zeros(jax.tree.leaves(batch)[0].shape[0])
             row_weights = weights_per_row(per_row, weight, divide=False)
-            found = _averages(outputs, batch, row_weights, loss, metrics)
+            found = averages(outputs, batch, row_weights, loss, metrics)
             return (jax.tree.map(jnp.add, sums[0], found), sums[1] + jnp.sum(row_weights)), None
 
         zero = {n: jnp.float32(0) for n in (["loss"] if loss else []) + list(metrics or {})}

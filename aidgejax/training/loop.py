@@ -24,6 +24,7 @@ from ..errors import GraphError, SettingError
 from ..execution.program import Arrays
 from ..execution.program_like import ProgramLike
 from ..passes.loss import label_inputs
+from .averages import averages, weights_per_row
 from .counter import Counter, counted, schedule_step
 from .data import check_labels
 from .loss_scaling import LossScale, LossScaling, needs_loss_scaling, overflowed, scaled, unscaled
@@ -175,7 +176,7 @@ def make_step(
     made = {"loss": loss, "metrics": metrics, "loss_scaling": loss_scaling, "record": record}
     remake = partial(make_step, program, optimizer, schedule, **made)  # type: ignore[arg-type]  # mixed
     program = placed_program(program, placement)
-    averaged = {name: metric for name, metric in (metrics or {}).items() if name in asked}
+    wanted = {name: metric for name, metric in (metrics or {}).items() if name in asked}
 
     def step(state: TrainState, batch: Arrays, weights: Any = None, last: Any = False) -> tuple[TrainState, Arrays]:
         before = state
@@ -185,7 +186,7 @@ def make_step(
         row_weights = weights_per_row(outputs[loss], weights)
         seed = scaled(row_weights, state.loss_scale)
         grads = program.backward(state.params, saved, {loss: seed}, grads=None)  # None: start from zero
-        averages = _averages(outputs, batch, row_weights, loss if "loss" in asked else None, averaged)
+        averaged = averages(outputs, batch, row_weights, loss if "loss" in asked else None, wanted)
         state = state._replace(key=key, buffers=buffers, batches=counted(state.batches))
         norm = "gradient_norm" in asked
         new, update = _update(program, optimizer, schedule, state, grads, loss_scaling, seed.dtype, norm)
@@ -195,7 +196,7 @@ def make_step(
         if weights is not None:  # a batch of nothing but padding leaves everything as it is
             something = jnp.any(weights > 0)
             new = jax.tree.map(lambda a, b: jnp.where(something, a, b), new, before)
-        return new, {k: v for k, v in (averages | update).items() if k in asked or k not in figures}
+        return new, {k: v for k, v in (averaged | update).items() if k in asked or k not in figures}
 
     return _described(step, program, placement, remake)
 
@@ -237,7 +238,7 @@ def make_accumulating_step(
         row_weights = weights_per_row(outputs[loss], weights, divide=False)
         seed = scaled(row_weights, state.loss_scale)
         grads = program.backward(state.params, saved, {loss: seed}, grads=state.accumulator.grads)
-        record = jax.tree.map(jnp.add, state.accumulator.record, _averages(outputs, batch, row_weights, loss, metrics))
+        record = jax.tree.map(jnp.add, state.accumulator.record, averages(outputs, batch, row_weights, loss, metrics))
         held = Accumulator(
             grads, state.accumulator.row_weights + jnp.sum(row_weights), record, state.accumulator.batches + 1
         )
@@ -407,24 +408,6 @@ def all_finite(tree: Any) -> Any:
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(a)) for a in floats])) if floats else jnp.bool_(True)
 
 
-def weights_per_row(loss: Any, weights: Any, divide: bool = True) -> Any:
-    """dL/d loss where L is the weighted mean over rows (divide=False: the weighted sum).  f[] or f[n] -> the same."""
-    one_row = weights is not None and jnp.shape(weights) == (1,) == jnp.shape(loss)
-    if not one_row and (jnp.ndim(loss) == 0 or loss.shape == (1,)):
-        if weights is not None:
-            raise GraphError(
-                "this loss is one number for the whole batch, so padded rows cannot be left out of it: "
-                "let the loss give one number per row (with_loss(..., reduction='rows')), "
-                "or drop the short last batch"
-            )
-        return jnp.ones_like(loss)
-    row_weights = jnp.ones_like(loss) if weights is None else weights.astype(loss.dtype)
-    if not divide:
-        return row_weights
-    whole = jnp.sum(row_weights)
-    return row_weights / jnp.where(whole == 0, 1, whole)
-
-
 # ---- inside -------------------------------------------------------------------------------------------
 
 
@@ -444,7 +427,7 @@ def _update(
     """(state, figures).  norm: whether the gradients' norm is wanted; loss scaling needs it in any case."""
     lr = schedule(schedule_step(state.step))
     norm = norm or state.loss_scale is not None
-    grads = unscaled(grads if norm else _apart(grads), state.loss_scale)
+    grads = unscaled(grads if norm else _apart(program, grads), state.loss_scale)
     trained, opt = optimizer.update({w: state.params[w] for w in program.wrt}, grads, state.opt, lr)
     figures = {"learning_rate": jnp.float32(lr)}
     figures |= {"gradient_norm": global_norm(grads).astype(jnp.float32)} if norm else {}
@@ -460,30 +443,16 @@ def _update(
     return new._replace(loss_scale=rules.after(state.loss_scale, finite, loss_dtype)), figures
 
 
-def _apart(grads: Arrays) -> Arrays:
+def _apart(program: ProgramLike, grads: Arrays) -> Arrays:
     """The gradients, matrices on a GPU out of reach of the products that make them.
 
     A product whose only reader is the update takes momentum's sum into itself there, and the update becomes three
-    passes over the parameter in place of one.  What else reads the gradients, as their norm does, prevents it.
+    passes over the parameter in place of one.  Their norm prevents it too, and so does a Cast behind the product.
     """
     held: Any = jax.lax.optimization_barrier
-    matrices = {k: g for k, g in grads.items() if jnp.ndim(g) == 2}
+    cast = {i for n in program.graph.nodes if n.op == "Cast" for i in n.input_names}
+    matrices = {k: g for k, g in grads.items() if jnp.ndim(g) == 2 and k not in cast}
     return grads | jax.lax.platform_dependent(matrices, cuda=held, rocm=held, default=lambda g: g)
-
-
-def _averages(outputs: Arrays, batch: Arrays, row_weights: Any, loss: str | None, metrics: Any) -> Arrays:
-    """Loss and metrics, rows weighted by `row_weights`.  A metric that is one number counts as the mean of its rows."""
-
-    def weigh(x: Any) -> Any:
-        x = jnp.asarray(x, jnp.float32)
-        return (
-            jnp.sum(x * row_weights.astype(x.dtype))
-            if x.shape == row_weights.shape
-            else jnp.sum(row_weights) * jnp.mean(x)
-        )
-
-    found = {"loss": weigh(outputs[loss])} if loss else {}
-    return found | {name: weigh(metric(outputs, batch)) for name, metric in (metrics or {}).items()}
 
 
 def _check_loss(program: ProgramLike, loss: str) -> None:

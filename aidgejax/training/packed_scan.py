@@ -32,6 +32,8 @@ class _Packing:
     """Which leaves of a tree are scalars, by dtype."""
 
     def __init__(self, tree: Any) -> None:
+        leaves: list[Any]
+        self._tree: Any
         leaves, self._tree = jax.tree.flatten(tree)
         self._places: dict[str, list[int]] = {}
         for place, leaf in enumerate(leaves):

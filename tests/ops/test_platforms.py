@@ -7,6 +7,7 @@ import jax
 import pytest
 
 import aidgejax
+from aidgejax.ops import lookup
 
 from .cases import TABLE
 
@@ -51,6 +52,14 @@ def test_a_row_of_every_family_is_lowered_for_other_platforms():
 @pytest.mark.parametrize("group", range(GROUPS))
 def test_every_row_is_lowered_for_other_platforms(group):
     lower_all(TABLE[group::GROUPS])
+
+
+def test_sums_over_rows_leave_the_order_of_activations_alone_on_a_gpu():
+    """XLA:GPU puts summed axes innermost, of all that the sum is computed from, unless the order is asked for."""
+    total = jax.jit(lambda x, like: lookup("SumLike").forward(x * 2, like))
+    traced = total.trace(jax.ShapeDtypeStruct((4, 5, 6), "float32"), jax.ShapeDtypeStruct((5, 6), "float32"))
+    texts = {p: traced.lower(lowering_platforms=(p,)).as_text() for p in ("cuda", "tpu", "cpu")}
+    assert [t.count("LayoutConstraint") for t in texts.values()] == [1, 0, 0]
 
 
 def test_no_operator_asks_which_devices_there_are():

@@ -1,0 +1,43 @@
+"""Of a batch one number: rows weighted, so that padding counts for nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from ..errors import GraphError
+from ..execution.program import Arrays
+
+
+def weights_per_row(loss: Any, weights: Any, divide: bool = True) -> Any:
+    """dL/d loss where L is the weighted mean over rows (divide=False: the weighted sum).  f[] or f[n] -> the same."""
+    one_row = weights is not None and jnp.shape(weights) == (1,) == jnp.shape(loss)
+    if not one_row and (jnp.ndim(loss) == 0 or loss.shape == (1,)):
+        if weights is not None:
+            raise GraphError(
+                "this loss is one number for the whole batch, so padded rows cannot be left out of it: "
+                "let the loss give one number per row (with_loss(..., reduction='rows')), "
+                "or drop the short last batch"
+            )
+        return jnp.ones_like(loss)
+    row_weights = jnp.ones_like(loss) if weights is None else weights.astype(loss.dtype)
+    if not divide:
+        return row_weights
+    whole = jnp.sum(row_weights)
+    return row_weights / jnp.where(whole == 0, 1, whole)
+
+
+def averages(outputs: Arrays, batch: Arrays, row_weights: Any, loss: str | None, metrics: Any) -> Arrays:
+    """Loss and metrics, rows weighted by `row_weights`.  A metric that is one number counts as the mean of its rows."""
+
+    def weigh(x: Any) -> Any:
+        x = jnp.asarray(x, jnp.float32)
+        return (
+            jnp.sum(x * row_weights.astype(x.dtype))
+            if x.shape == row_weights.shape
+            else jnp.sum(row_weights) * jnp.mean(x)
+        )
+
+    found = {"loss": weigh(outputs[loss])} if loss else {}
+    return found | {name: weigh(metric(outputs, batch)) for name, metric in (metrics or {}).items()}

@@ -15,6 +15,7 @@ from ...onnxio.artifacts.losses import LOSSES
 from ...onnxio.exporter.coverage import table
 from ...training import optim
 from ...training.optimizers import rules
+from ..model_arguments import shapes_of
 from ..optimizers import add_settings, optimizer
 
 HELP = "write training artifacts of an ONNX model, which any ONNX runtime can train"
@@ -50,6 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--prefix", default="", help="what the files' names begin with")
     add("--output", nargs="+", default=[], metavar="NAME", help="tensors to output beside the loss")
     add("--loss-input", nargs="+", default=[], metavar="NAME", help="outputs that the loss takes; default: all")
+    add("--batch", metavar="NAME", help="a name for a batch that the file fixes")
+    add("--shapes", nargs="+", metavar="X=N,1,28,28", help="sizes of an input, or a size by name, such as H=28")
     add("--nominal", action="store_true", help="write a checkpoint of names and types as well")
     add("--ort-format", action="store_true", help="write ONNX Runtime's own format as well")
     add(
@@ -82,6 +85,8 @@ def run(args: argparse.Namespace) -> int:
             nominal=args.nominal,
             ort_format=args.ort_format,
             runtime=args.runtime,
+            shapes=shapes_of(args.shapes or ()),
+            batch=args.batch,
         )
     except SettingError as e:
         raise SettingError(str(e).replace("loss_inputs=[...]", "--loss-input NAME")) from None

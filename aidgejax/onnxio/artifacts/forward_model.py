@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import onnx
-from onnx import ModelProto, TensorProto, ValueInfoProto, helper
+from onnx import AttributeProto, ModelProto, TensorProto, ValueInfoProto, helper
 
 from ...errors import GraphError, SettingError
+from ...passes.control_flow import is_dynamic
 from ..exporter.opset_downgrade import at_opset
 from ..exporter.writer import LARGEST_MODEL, OLDEST_OPSET
 from ..external_data import bring_inside, bytes_of, is_outside
@@ -31,24 +33,37 @@ def load(path: str) -> ModelProto:
     return onnx.load(path)
 
 
-def prepared(model: ModelProto, parameters: Collection[str]) -> ModelProto:
+def prepared(
+    model: ModelProto, parameters: Collection[str], shapes: Mapping[str, Any] | None = None, batch: str | None = None
+) -> ModelProto:
     """The model as losses and gradients are written on it: opset 13 or later, ONNX's own operators, and parameters
     that stand in Constant nodes as initializers.
 
-    A model that says what it computes in operators of ONNX Runtime's optimizer is read as onnxio.read reads it, and
-    written anew; tensors keep their names.
+    shapes, batch: as of `read`.  A model for which they are given, one that says what it computes in operators of ONNX
+    Runtime's optimizer or in functions, and one whose loops and branches its sizes decide, is read as onnxio.read reads
+    it, and written anew; tensors keep their names.
     """
     model = _with_constants_hoisted(model, parameters)
     opset = opset_of(model)
-    if opset >= OLDEST_OPSET and not _has_contrib(model):
+    asked = bool(shapes) or batch is not None
+    if opset >= OLDEST_OPSET and not asked and not _has_contrib(model) and not _has_bodies(model):
         return model
-    plain = at_opset(read(model), max(opset, OLDEST_OPSET))[0]
+    graph = read(model, shapes=shapes, batch=batch)
+    if is_dynamic(graph) and not asked:
+        return model
+    plain = at_opset(graph, max(opset, OLDEST_OPSET))[0]
     del plain.metadata_props[:]
     return plain
 
 
 def _has_contrib(model: ModelProto) -> bool:
     return any(is_contrib(domain_of(n.domain), n.op_type) for n in model.graph.node)
+
+
+def _has_bodies(model: ModelProto) -> bool:
+    """Are there functions, or graphs inside of nodes?"""
+    bodies = any(a.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for n in model.graph.node for a in n.attribute)
+    return bodies or bool(model.functions)
 
 
 def _with_constants_hoisted(model: ModelProto, parameters: Collection[str]) -> ModelProto:

@@ -49,6 +49,8 @@ def write_artifacts(
     nominal: bool = False,
     ort_format: bool = False,
     runtime: str = "standard",
+    shapes: Mapping[str, Any] | None = None,
+    batch: str | None = None,
 ) -> list[Path]:
     """Write training_model.onnx, eval_model.onnx, optimizer_model.onnx (with an optimizer) and checkpoint.
 
@@ -56,6 +58,7 @@ def write_artifacts(
     optimizer: one of training.optim, for runtime "standard"; ("adamw" | "sgd", settings) for ONNX Runtime's own nodes.
     trainable, frozen: tensors that become inputs; default: all parameters, and the running statistics.
     outputs: tensors to output beside the loss.  loss_inputs: what the loss is computed from instead of all outputs.
+    shapes, batch: sizes of the inputs, and a name for a batch that the file fixes, as of `read`.
     nominal: a checkpoint of names and types as well.  ort_format: ONNX Runtime's own format as well.
     All files or, after an error, none.  Returns their paths.  Raises what the parts raise, all of AidgeJaxError.
     """
@@ -64,12 +67,14 @@ def write_artifacts(
         raise SettingError(f"runtime is {runtime!r}; expected one of {', '.join(map(repr, RUNTIMES))}")
     if loss is not None and loss not in LOSSES:
         raise SettingError(f"loss is {loss!r}; expected one of {', '.join(map(repr, LOSSES))}")
-    graph = read(path)  # refuses, in our words, what onnx.load and the checker would stumble over
+    graph = read(
+        path, shapes=shapes, batch=batch
+    )  # refuses, in our words, what onnx.load and the checker would stumble over
     if trainable is None:
         frozen = list(graph.buffers) if frozen is None else list(frozen)
         trainable = [p for p in graph.params if p not in frozen]
     trainable, frozen = list(dict.fromkeys(trainable)), list(dict.fromkeys(frozen or ()))
-    base = prepared(load(path), (*trainable, *frozen))
+    base = prepared(load(path), (*trainable, *frozen), shapes, batch)
     check_parameters(base, trainable, frozen)
     with_constants_inside(base, (*trainable, *frozen), path)
     builder = ModelBuilder(base, path)

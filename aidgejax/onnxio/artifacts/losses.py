@@ -80,9 +80,11 @@ def cross_entropy(
             f"expected one per class"
         )
     x = scores
+    if info.type.tensor_type.elem_type == TensorProto.BFLOAT16:  # ONNX's class losses do not take it
+        x = to.node("Cast", scores, to=TensorProto.FLOAT)
     if len(dims) > 2:  # ONNX has the classes on axis 1
-        x = to.node("Transpose", scores, perm=[0, len(dims) - 1, *range(1, len(dims) - 1)])
-    weights = [] if weight is None else [to.constant(np.reshape(weight, -1), "weight", to.dtype(scores))]
+        x = to.node("Transpose", x, perm=[0, len(dims) - 1, *range(1, len(dims) - 1)])
+    weights = [] if weight is None else [to.constant(np.reshape(weight, -1), "weight", to.dtype(x))]
     attrs = {} if ignore_index is None else {"ignore_index": int(ignore_index)}
     return to.node("SoftmaxCrossEntropyLoss", x, labels, *weights, stem="loss", reduction=reduction, **attrs)
 

@@ -39,7 +39,7 @@ def whole_shapes(graph: GraphProto, shapes: Shapes) -> dict[str, Sequence[Dim]]:
             continue
         changed = list(dims or ())
         for axis, size in some.items() if isinstance(some, Mapping) else ():
-            if axis in changed:
+            if isinstance(axis, str) and axis in changed:
                 changed = [size if d == axis else d for d in changed]
             elif isinstance(axis, int) and -len(changed) <= axis < len(changed):
                 changed[axis] = size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from enum import Enum
 from pathlib import Path
@@ -66,6 +66,8 @@ def generate_artifacts(
     loss_input_names: list[str] | None = None,
     *,
     runtime: str = "standard",
+    shapes: Mapping[str, Any] | None = None,
+    batch: str | None = None,
 ) -> None:
     """Write training_model.onnx, eval_model.onnx, optimizer_model.onnx (with an optimizer), checkpoint and, if asked
     for, nominal_checkpoint, each name after `prefix`.  All of them or, after an error, none.
@@ -77,6 +79,8 @@ def generate_artifacts(
         all outputs.  custom_op_library: nodes of its domains are kept as they are.
     runtime: "standard", ONNX's own operators, for any runtime; or "onnxruntime-training", for ONNX Runtime's training
         build (1.19.2 is the last).
+    shapes, batch: not ONNX Runtime's: sizes of the inputs ({"x": ("N", 3, 32, 32)} or {"H": 32}), and a name for a
+        batch that the file fixes, as of aidgejax.onnxio.read.
     Raises RuntimeError, naming the culprit; LookupError for outputs that there are not; FileNotFoundError.
     """
     if runtime not in RUNTIMES:
@@ -95,7 +99,7 @@ def generate_artifacts(
         )
     if ort_format:
         _ours(ort_converter)
-    asked, base = opset_of(base), _ours(prepared, base, (*trainable, *frozen))
+    asked, base = opset_of(base), _ours(prepared, base, (*trainable, *frozen), shapes, batch)
     _ours(check_parameters, base, trainable, frozen)
     _ours(with_constants_inside, base, (*trainable, *frozen), path)
 

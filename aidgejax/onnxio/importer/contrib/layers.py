@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ....graph import Value
 from .registry import NUMBERS, Unread, activated, contrib, known_rank
 
 # ---- activations --------------------------------------------------------------------------------------
@@ -102,11 +103,19 @@ def embed_layer_normalization(
 def fused_matmul(op, a, b, *, alpha=1.0, transA=0, transB=0, transBatchA=0, transBatchB=0):
     if transBatchA or transBatchB:
         raise Unread("transBatchA and transBatchB are not read")
+    a, transA = _transposed(op, a, transA)
+    b, transB = _transposed(op, b, transB)
     if transA or transB:
         y = op.Einsum(a, b, equation=f"...{'ji' if transA else 'ij'},...{'kj' if transB else 'jk'}->...ik")
     else:
         y = op.MatMul(a, b)
     return y if alpha == 1.0 else op.Mul(y, alpha)
+
+
+def _transposed(op, x, swapped):
+    """(the matrices with their axes swapped, whether that is still to be done): their rank must be known for it."""
+    rank = len(x.shape) if swapped and isinstance(x, Value) and x.shape is not None else 0
+    return (op.Transpose(x, perm=(*range(rank - 2), rank - 1, rank - 2)), 0) if rank > 1 else (x, swapped)
 
 
 @contrib("FusedGemm")

@@ -18,9 +18,14 @@ Where it differs from Aidge on purpose (Aidge's side in specs/aidge.md):
 
 from functools import partial as _partial
 
-from . import connector_forward, random, recipes, show_graphview
+from . import aidge_core, connector_forward, random, recipes, show_graphview
 from .absent import absent as _absent
-from .attributes import Attributes, DynamicAttributes
+from .attributes import (
+    Attributes,
+    DynamicAttributes,
+    test_DynamicAttributes_binding,
+    test_DynamicAttributes_binding_check,
+)
 from .building import (
     generate_graph,
     get_connected_graph_view,
@@ -130,7 +135,8 @@ __all__ = [
     "from_aidge", "to_aidge",
     "show_version", "uniform_filler", "xavier_normal_filler", "xavier_uniform_filler", "recipes", "gview_to_json",
     "load_model", "load_model_folder", "load_model_from_bytes", "save_model", "save_model_folder",
-    "save_model_to_bytes", "show_graphview", "zeros", "zeros_like", *_factories, *_recipes,
+    "aidge_core", "save_model_to_bytes", "show_graphview", "test_DynamicAttributes_binding",
+    "test_DynamicAttributes_binding_check", "zeros", "zeros_like", *_factories, *_recipes,
 ]  # fmt: skip
 
 

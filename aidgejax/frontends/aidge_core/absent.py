@@ -67,8 +67,6 @@ NAMES: dict[str, str] = {
     "aspect_ratio": "give aspect_ratio as a string: 'stretch', 'not_larger' or 'not_smaller'",
     "DynamicAnalysis": "use StaticAnalysis after forward_dims",
     "GraphRegex": "use SinglePassGraphMatching",
-    "test_DynamicAttributes_binding": "it tests Aidge's C++ binding",
-    "test_DynamicAttributes_binding_check": "it tests Aidge's C++ binding",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .errors import MissingAttribute, TensorTypeError
+from .errors import MissingKey, TensorTypeError
 
 edits = 0  # counts every change that may alter what a graph computes; what was derived from a graph compares it
 
@@ -34,7 +34,7 @@ class Attributes:
 
     def get_attr(self, name: str) -> Any:
         if name not in self._values:
-            raise MissingAttribute(f'attribute "{name}" not found; there are {", ".join(self._values) or "none"}')
+            raise MissingKey(f'attribute "{name}" not found; there are {", ".join(self._values) or "none"}')
         return self._values[name]
 
     def set_attr(self, name: str, value: Any) -> None:
@@ -51,7 +51,12 @@ class Attributes:
         self.set_attr(name, value)
 
     def __repr__(self) -> str:
-        return f"AttrDict({self._values})"
+        return _shown(self._values)
+
+
+def _shown(values: dict[str, Any]) -> str:
+    entries = (f"{k!r}: {_shown(v) if isinstance(v, dict) else repr(v)}" for k, v in values.items())
+    return f"AttrDict({{{', '.join(entries)}}})"
 
 
 class DynamicAttributes(Attributes):
@@ -83,13 +88,13 @@ class DynamicAttributes(Attributes):
     def get_attr(self, name: str) -> Any:
         level, last = self._walk(name)
         if last not in level:
-            raise MissingAttribute(f'attribute "{name}" not found; there are {", ".join(self._values) or "none"}')
+            raise MissingKey(f'attribute "{name}" not found; there are {", ".join(self._values) or "none"}')
         found = level[last]
         return _Nested(self, name) if isinstance(found, dict) else found
 
     def set_attr(self, name: str, value: Any) -> None:
         level, last = self._walk(name, create=True)
-        level[last] = value
+        level[last] = value.dict() if isinstance(value, Attributes) else value
         edited()
 
     add_attr = set_attr
@@ -117,3 +122,14 @@ class _Nested(DynamicAttributes):
 
     def __hash__(self) -> int:
         raise TensorTypeError("attributes change, so they have no hash")
+
+
+def test_DynamicAttributes_binding() -> DynamicAttributes:  # noqa: N802
+    """Attributes of every kind, some of them nested, for trying the interface."""
+    values = {"a": 42, "b": "test", "c": [True, False, True]}
+    return DynamicAttributes({**values, "mem": {"a": 1, "data": {"b": 1.0}}, "impl": {"c": "test"}})
+
+
+def test_DynamicAttributes_binding_check(attrs: DynamicAttributes) -> float:  # noqa: N802
+    """The attribute "d" of these."""
+    return float(attrs.get_attr("d"))

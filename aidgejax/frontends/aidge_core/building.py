@@ -22,9 +22,12 @@ def _as_items(inputs: Any, what: str) -> list[Node | GraphView]:
 def sequential(inputs: Any, name: str = "") -> GraphView:
     """One after the other: the outputs of each are connected to the free data inputs of the next."""
     graph = GraphView(name)
+    before: Any = None
     for item in _as_items(inputs, "sequential"):
         if graph.members:
             outs = graph.get_ordered_outputs()
+            if not outs and isinstance(before, Node):  # a Producer, whose output is no graph's
+                outs = [Port(before, k) for k in range(before.get_nb_outputs())]
             if isinstance(item, Node):
                 for n, k in outs:
                     n.add_child(item, k)
@@ -39,6 +42,7 @@ def sequential(inputs: Any, name: str = "") -> GraphView:
                     source, out = outs[min(k, len(outs) - 1)]
                     source.add_child(n, out, i)
         graph.add(item)
+        before = item
     return graph
 
 

@@ -45,3 +45,7 @@ class ProviderError(DataError, AidgeError):
 
 class MissingAttribute(AidgeError, AttributeError):
     """An attribute, or a name of Aidge's, that is not here."""
+
+
+class MissingKey(MissingAttribute, IndexError):
+    """An attribute of an operator or a node that is not there; IndexError in Aidge."""

@@ -21,11 +21,12 @@ def _no_emission(c: Any, *inputs: Any, **attrs: Any) -> Any:
 
 
 class GenericOperatorOp(OperatorTensor):
-    """GenericOperatorOp(type, [InputCategory per input] or number of data inputs, ...): see GenericOperator."""
+    """GenericOperatorOp(type, nb_data, nb_param, nb_out), or (type, [InputCategory per input], nb_out)."""
 
     Type = "GenericOperator"
 
-    def __init__(self, type: str, categories: Sequence[InputCategory], nb_out: int, **attributes: Any) -> None:
+    def __init__(self, type: str, *counts: Any, **attributes: Any) -> None:
+        categories, nb_out = _categories(type, counts)
         outputs = tuple(f"data_output_{k}" for k in range(nb_out))
         inputs = tuple((f"data_input_{k}", c) for k, c in enumerate(categories))
         Operator.__init__(self, OperatorType(str(type), _no_emission, inputs, outputs, rank=None), {})
@@ -83,6 +84,11 @@ def GenericOperator(type: str, *counts: Any, name: str = "", **attributes: Any) 
             given.append(attributes.pop(key))
     if given and isinstance(given[-1], str):
         name = given.pop()
+    return Node(GenericOperatorOp(type, *given, **attributes), name)
+
+
+def _categories(type: str, given: Sequence[Any]) -> tuple[list[InputCategory], int]:
+    """The category of each input and the number of outputs, from either form of the arguments."""
     if len(given) == 2 and isinstance(given[0], list | tuple):
         categories, outputs = list(given[0]), given[1]
     elif len(given) == 3 and all(isinstance(n, int) for n in given):
@@ -94,4 +100,4 @@ def GenericOperator(type: str, *counts: Any, name: str = "", **attributes: Any) 
         )
     if not all(isinstance(c, InputCategory) for c in categories):
         raise TensorTypeError(f"GenericOperator({type!r}, ...): input categories are InputCategory, got {categories!r}")
-    return Node(GenericOperatorOp(type, categories, int(outputs), **attributes), name)
+    return categories, int(outputs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import json
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from ...files import write_atomically
 from .errors import GraphViewError
 from .graphview import GraphView
 from .node import Node
+from .operator import Operator
 from .tensor import Tensor
 
 NO_TENSOR = {"dims": None, "data_type": None, "data_format": None}
@@ -64,8 +64,14 @@ def _entry(node: Node) -> dict[str, Any]:
         "outputs": [_tensor(t) for t in op.get_outputs()],
         "parents": [[p.node.name() if p else None, k] for k, p in enumerate(node.sources)],
         "children": [[r.node.name(), k] for k, out in enumerate(node.readers) for r in out],
-        "attributes": {k: _plain(v) for k, v in op.attr.dict().items()},
+        "attributes": _attributes(op),
     }
+
+
+def _attributes(op: Operator) -> dict[str, Any]:
+    if hasattr(op, "get_micro_graph"):
+        return {"micro_graph": [_entry(n) for n in op.get_micro_graph().get_ordered_nodes()]}
+    return {k: _plain(v) for k, v in op.attr.dict().items()}
 
 
 def _tensor(tensor: Tensor | None) -> dict[str, Any]:
@@ -75,9 +81,9 @@ def _tensor(tensor: Tensor | None) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, enum.Enum):
-        return value.name
-    if isinstance(value, Tensor | np.ndarray | np.generic):
+    if isinstance(value, Tensor):
+        return {"dims": value.dims, "data_type": str(value.dtype), "tensor_data": np.asarray(value).tolist()}
+    if isinstance(value, np.ndarray | np.generic):
         return np.asarray(value).tolist()
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]

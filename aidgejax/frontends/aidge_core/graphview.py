@@ -127,8 +127,8 @@ class GraphView(GraphChaining):
                 elif state.get(node, 0) == 0:
                     state[node] = 1
                     stack.append((node, True))
-                    for p in node.sources[::-1]:
-                        if p and p[0] in self.members:
+                    for k, p in reversed(list(enumerate(node.sources))):
+                        if p and p[0] in self.members and not node.operator.is_back_edge(k):
                             if state.get(p[0], 0) == 1:
                                 raise GraphViewError(
                                     f"the graph has a cycle through node {p[0].name()!r}: it cannot "

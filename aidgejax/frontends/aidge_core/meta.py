@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from inspect import signature
 from typing import Any
 
@@ -36,8 +36,9 @@ class MetaOperatorOp(OperatorTensor):
         self.micro_graph = graph
         self.ports = ports
 
-    def get_micro_graph(self) -> GraphView:
-        return self.micro_graph
+    @property
+    def get_micro_graph(self) -> Callable[[], GraphView]:
+        return lambda: self.micro_graph
 
     def is_atomic(self) -> bool:
         return False

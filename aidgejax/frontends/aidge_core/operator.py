@@ -15,7 +15,7 @@ from .absent import AbsentMethods
 from .attributes import Attributes, edited
 from .backends import place_of
 from .dtypes import to_numpy_dtype
-from .errors import GraphViewError, OrderError, TensorTypeError
+from .errors import GraphViewError, MissingAttribute, OrderError, TensorTypeError
 from .implementation import OperatorImpl, call_late, implementation_for
 from .tensor import Tensor, as_tensor
 
@@ -145,12 +145,13 @@ class Operator(AbsentMethods):
     def is_atomic(self) -> bool:
         return not self.kind.name.startswith("Padded")
 
-    def get_micro_graph(self) -> Any:
-        """The graph inside a meta-operator.  Raises OrderError for an operator that is none."""
+    @property
+    def get_micro_graph(self) -> Callable[[], Any]:
+        """get_micro_graph() is the graph inside a meta-operator; an operator that is none has no such attribute."""
         found = call_late("micro_graph", self)
         if found is None:
-            raise OrderError(f"operator {self.type()} is no meta-operator: it has no micro graph")
-        return found
+            raise MissingAttribute(f"operator {self.type()} is no meta-operator: it has no micro graph")
+        return lambda: found
 
     def set_back_edges(self, input_indexes: Any) -> None:
         """Inputs that a later node feeds, as in a recurrent graph."""

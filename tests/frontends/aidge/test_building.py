@@ -1,6 +1,7 @@
 """Building in chains, running what leads to a Connector, layouts by name, pictures from files, transformed items."""
 
 import gzip
+import json
 
 import numpy as np
 import pytest
@@ -124,3 +125,56 @@ def test_pictures_in_colour(tmp_path):
 def test_a_graph_without_an_output_is_not_linked():
     with pytest.raises(GraphViewError, match="0 outputs"):
         ac.GraphView().to(ac.ReLU())
+
+
+def test_a_producer_may_head_a_chain():
+    node = ac.GenericOperator("Same", 1, 0, 1, name="same")
+    ac.sequential([ac.Producer([3, 2], name="p"), node])
+    assert node.get_operator().get_output(0).dims == []
+    node.get_operator().set_forward_dims(node.get_operator().identity)
+    assert node.get_operator().forward_dims() and node.get_operator().get_output(0).dims == [3, 2]
+
+
+@pytest.mark.parametrize("back", [0, 1])
+def test_what_comes_back_does_not_count_in_the_order(back):
+    head, body = ac.GenericOperator("Loop", 2, 0, 2, name="head"), ac.Add(name="body")
+    head.get_operator().set_back_edges({back})
+    head.add_child(body, 0, 1)
+    body.add_child(head, 0, back)
+    graph = ac.GraphView()
+    graph.add(body)
+    graph.add(head)
+    assert graph.get_ordered_nodes() == [head, body]
+    head.get_operator().set_back_edges(set())
+    with pytest.raises(RuntimeError, match="cycle"):
+        graph.get_ordered_nodes()
+
+
+def test_attributes_hold_attributes():
+    op = ac.GenericOperatorOp("any", 1, 0, 1)
+    with pytest.raises(IndexError):
+        op.attr.inner  # noqa: B018
+    op.attr.inner = ac.DynamicAttributes()
+    assert str(op.attr) == "AttrDict({'inner': AttrDict({})})"
+    op.attr.inner.k = 4
+    assert op.attr.inner.k == op.attr.get_attr("inner.k") == 4
+    attrs = ac.test_DynamicAttributes_binding()
+    attrs.d = 1.5
+    assert ac.test_DynamicAttributes_binding_check(attrs) == 1.5 and attrs.get_attr("mem").get_attr("data.b") == 1
+
+
+def test_a_graph_as_json_and_as_text(tmp_path):
+    from aidgejax.frontends.aidge_core.show_graphview import gview_to_json, str_aidge_graph_structure
+
+    conv = ac.PaddedConv2D(1, 2, [3, 3], padding_dims=[1, 1, 1, 1], name="conv")
+    graph = ac.sequential([conv, ac.Pad([0, 1, 0, 1], mode="edge", name="pad"), ac.ReLU(name="r")])
+    graph.forward_dims([[1, 1, 4, 4]])
+    gview_to_json(graph, tmp_path / "g.json")
+    entries = {e["name"]: e for e in json.loads((tmp_path / "g.json").read_text())["graph"]}
+    inner = {e["optype"] for e in entries["conv"]["attributes"]["micro_graph"]}
+    assert inner == {n.type() for n in conv.get_operator().get_micro_graph().get_nodes()} >= {"Conv2D"}
+    pad = graph.get_node("pad").get_operator()
+    assert not hasattr(pad, "get_micro_graph")
+    assert entries["pad"]["attributes"].keys() == pad.attr.dict().keys()
+    assert "conv (PaddedConv2D) [1, 2, 4, 4] -> pad" in str_aidge_graph_structure(graph).splitlines()
+    assert ac.aidge_core.Tensor is ac.Tensor

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import GraphError
 from ..graph import Builder, Graph, Value
+from ..interpreter.shape_inference import infer_shapes
 from ..ops import lookup, positive_axes
 from ..ops.loss import LOSSES
 from ..ops.loss_elementwise import check_reduction
@@ -33,12 +34,19 @@ def with_loss(
     reduction: "mean", "sum", "rows" (one number per row, the mean over everything else) or "none".
     options: the operator's other attributes and inputs (ignore_index=, weights=, pos_weight=, delta=, epsilon= ...);
         arrays become constants.
-    Raises GraphError for an unknown loss or option, a prediction whose shape is unknown, and names that clash.
+    Raises GraphError for an unknown loss or option, shapes that do not follow from the inputs, and names that clash.
     """
     if loss not in LOSSES:
         raise GraphError(f"no loss {loss!r}; the losses are {', '.join(LOSSES)}")
     check_reduction(reduction)
     predicted = _prediction(graph, prediction)
+    if predicted.shape is None or None in predicted.shape or predicted.dtype is None:
+        graph = infer_shapes(graph)
+        predicted = _prediction(graph, prediction)
+    if not predicted.is_float:
+        raise GraphError(
+            f"the prediction {predicted} of graph {graph.name!r} is not floating-point: no gradient would start there"
+        )
     for new in (target, name):
         if graph.has(new):
             raise GraphError(
@@ -85,17 +93,7 @@ def _prediction(graph: Graph, name: str | None) -> Value:
                 f"tensors the loss compares: prediction=..."
             )
         (name,) = graph.outputs
-    predicted = graph.value(name)
-    if predicted.shape is None or None in predicted.shape or predicted.dtype is None:
-        raise GraphError(
-            f"the shape of the prediction {predicted} of graph {graph.name!r} is unknown, so that its "
-            f"target cannot be declared; call aidgejax.infer_shapes(graph) first"
-        )
-    if not predicted.is_float:
-        raise GraphError(
-            f"the prediction {predicted} of graph {graph.name!r} is not floating-point: no gradient would start there"
-        )
-    return predicted
+    return graph.value(name)
 
 
 def _call(

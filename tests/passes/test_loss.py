@@ -194,14 +194,17 @@ def test_two_outputs_need_a_choice():
         with_loss(infer_shapes(g), "mse")
 
 
-def test_an_unknown_shape_says_what_to_call():
+def test_shapes_that_nobody_inferred_are_inferred():
     g = Graph("model")
     g.output(g.op.Relu(g.input("x", ("N", 3)), name="y"))
-    with pytest.raises(
-        GraphError,
-        match=r"the shape of the prediction y:\?\[\?\] of graph 'model' is unknown, .* "
-        r"call aidgejax.infer_shapes\(graph\) first",
-    ):
+    made = with_loss(g, "mse", reduction="rows")
+    assert made.value("target").shape == ("N", 3) and made.value("loss").shape == ("N",)
+
+
+def test_a_shape_that_follows_from_nothing_is_refused():
+    g = Graph("model")
+    g.output(g.op.NonZero(g.input("x", ("N", 3)), name="y"))
+    with pytest.raises(GraphError, match=r"node 'y' \(NonZero\) of graph 'model' .* depends on runtime data"):
         with_loss(g, "mse")
 
 

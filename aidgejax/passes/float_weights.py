@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from fnmatch import fnmatchcase
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +23,7 @@ from ..ops import lookup
 from .constants import constant_value
 from .rewrite import replace_nodes
 
+PRODUCTS = ("MatMulInteger", "ConvInteger")
 BETWEEN_SCALES = ("QLinearConv", "QLinearMatMul")
 KEY = "aidgejax.float_weights"  # in the metadata: {float tensor: how to make integers of it}
 LEVELS = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-(1 << 15), (1 << 15) - 1), "uint16": (0, (1 << 16) - 1),
@@ -32,13 +35,18 @@ def float_weights(graph: Graph, names: Iterable[str] = ("*",)) -> Graph:
     """The graph whose integers behind DequantizeLinear are float parameters, rounded to the same grid as they train.
 
     names: names or patterns of the integer tensors that are meant.  Scales and zero points stay what they are.
-    QLinearConv and QLinearMatMul become the operator in floats between DequantizeLinear and QuantizeLinear.
+    QLinearConv and QLinearMatMul become the operator in floats between DequantizeLinear and QuantizeLinear; the weights
+    of MatMulInteger and ConvInteger, as quantize_dynamic writes them, are rounded in front of the product of integers.
     Raises GraphError where there are none.
     """
     graph = replace_nodes(graph, lambda node: lookup(node.op).decompose if node.op in BETWEEN_SCALES else None)
     twin, made = graph.copy(), dict(json.loads(graph.metadata.get(KEY, "{}")))
     twin.nodes, found = [], False
     for node in graph.nodes:
+        if node.op in PRODUCTS and (rounded := _multiplied(graph, twin, node, names, made)) is not None:
+            twin.nodes += rounded
+            found = True
+            continue
         q = graph.producers.get(str(node.inputs[0])) if node.op == "DequantizeLinear" and node.inputs else None
         node = node if q is None else _with_scale(graph, twin, node)
         scale, zero = (_constant(twin, node, k) for k in (1, 2))
@@ -65,26 +73,72 @@ def float_weights(graph: Graph, names: Iterable[str] = ("*",)) -> Graph:
             attrs = {k: v for k, v in node.attrs.items() if k in ("axis", "block_size")}
             if zero is None:
                 attrs["output_dtype"] = ONNX_CODES[kind]
-            twin.nodes.append(
-                Node(
-                    "QuantizeLinear",
-                    (q.name, *node.inputs[1:3]),
-                    (levels,),
-                    attrs,
-                    twin.fresh(f"{q.name}/QuantizeLinear"),
-                )
-            )
-            twin.values[levels] = Value(levels, None, None)
-            twin.producers[q.name] = Producer(q.name, w, "parameter", "is rounded to its grid")
+            twin.nodes.append(_rounded(twin, q.name, w, node.inputs[1:3], levels, attrs))
             made[q.name] = note | {"levels": levels}
         twin.nodes.append(node.replace(inputs=(made[q.name]["levels"], *node.inputs[1:])))
     if not found:
         raise GraphError(
-            f"graph {graph.name!r} has no integers behind DequantizeLinear that are called "
-            f"{', '.join(map(repr, names))}"
+            f"graph {graph.name!r} has no integers behind DequantizeLinear or in a product of integers "
+            f"that are called {', '.join(map(repr, names))}"
         )
     twin.metadata[KEY] = json.dumps(made)
     return twin
+
+
+def _rounded(twin: Graph, name: str, w: np.ndarray, grid: tuple[Any, ...], levels: str, attrs: dict) -> Node:
+    """The node that rounds a weight, which becomes a float parameter, to tensor `levels`."""
+    twin.values[levels] = Value(levels, None, None)
+    twin.producers[name] = Producer(name, w, "parameter", "is rounded to its grid")
+    return Node("QuantizeLinear", (name, *grid), (levels,), attrs, twin.fresh(f"{name}/QuantizeLinear"))
+
+
+def _multiplied(graph: Graph, twin: Graph, node: Node, names: Iterable[str], made: dict) -> list[Node] | None:
+    """A product of integers whose weight is one of `names`, reading what a float is rounded to; None for any other.
+
+    Its scale is the constant that its sums are multiplied by, as quantize_dynamic writes: sums, Cast, Mul (scale of
+    data times scale of weight).
+    """
+    q = graph.producers.get(str(node.inputs[1]))
+    if q is None or q.data.dtype.name not in LEVELS or not any(fnmatchcase(q.name, n) for n in names):
+        return None
+    scale = _scale_behind(graph, node.output_names[0])
+    if scale is None:
+        return None
+    if q.name in made and "levels" in made[q.name]:
+        return [node.replace(inputs=(node.inputs[0], made[q.name]["levels"], *node.inputs[2:]))]
+    zero = _constant(graph, node, 3)
+    axis = 0 if node.op == "ConvInteger" else q.data.ndim - 1
+    held = graph.producers[scale]
+    twin.producers[scale] = replace(held, role="constant")
+    if held.data.size > 1 and held.data.ndim != 1:  # as it broadcasts to the sums
+        scale = twin.constant(twin.fresh(f"{scale}.vector"), held.data.reshape(-1)).name
+    values = held.data.reshape(-1) if held.data.size > 1 else held.data
+    spread = _spread(values, q.data.shape, axis, 0)
+    zeros = 0.0 if zero is None else _spread(zero, q.data.shape, axis, 0)
+    w = ((q.data.astype(np.float64) - zeros) * spread).astype(held.data.dtype)
+    levels, kind = twin.fresh(f"{q.name}.levels"), q.data.dtype.name
+    grid: tuple[Any, ...] = (scale,) if zero is None else (scale, node.inputs[3])
+    attrs: dict[str, Any] = {"axis": axis} if held.data.size > 1 else {}
+    if zero is None:
+        attrs["output_dtype"] = ONNX_CODES[kind]
+    made[q.name] = {"dtype": kind, "scale": scale, "zero": node.inputs[3] if zero is not None else None,
+                    "axis": axis, "block": 0, "levels": levels}  # fmt: skip
+    rounded = _rounded(twin, q.name, w, grid, levels, attrs)
+    return [rounded, node.replace(inputs=(node.inputs[0], levels, *node.inputs[2:]))]
+
+
+def _scale_behind(graph: Graph, sums: str) -> str | None:
+    """The constant among the factors of what integers are summed to."""
+    readers, writer = graph.readers(), graph.writer()
+    casts = [n for n in readers.get(sums, []) if n.op == "Cast"]
+    found = [n for c in casts for n in readers.get(c.output_names[0], []) if n.op == "Mul"]
+    if len(casts) != 1 or len(found) != 1:
+        return None
+    others = [i for i in found[0].input_names if i != casts[0].output_names[0]]
+    inner = writer.get(others[0]) if others else None
+    both = inner.input_names if inner is not None and inner.op == "Mul" else others
+    held = [i for i in both if i in graph.producers]
+    return held[0] if len(held) == 1 else None
 
 
 def integer_weights(graph: Graph) -> Graph:

@@ -17,6 +17,7 @@ from .convert import Layer, convert, layers, step_names
 from .describe import Description, describe
 from .equalize import equalize
 from .forms import FORMS, in_form
+from .from_qdq import arrived_quantized, from_qdq
 from .integer_graph import integer_graph
 from .notes import restored
 from .optimizer import with_steps
@@ -56,6 +57,8 @@ __all__ = [
     "finetune",
     "FORMS",
     "Grid",
+    "arrived_quantized",
+    "from_qdq",
     "has_onnxruntime",
     "in_form",
     "is_calibrated",

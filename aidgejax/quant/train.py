@@ -19,7 +19,8 @@ from .convert import layers, step_names
 from .notes import restored
 from .optimizer import with_steps
 
-FEW = 4  # bits from which on weights change their level too seldom at the usual rate
+# With few bits weights change their level too seldom at the usual rate.
+RATES = ((2, 4e-3), (4, 2e-3), (16, 1e-3))  # (up to so many bits of weights, the highest rate)
 
 
 def finetune(
@@ -37,7 +38,8 @@ def finetune(
 ) -> tuple[Graph, list[dict[str, Any]]]:
     """(the graph with its trained parameters, the history), of a converted and calibrated graph.
 
-    Adam, the rate falling as a cosine from `rate`: default 1e-3, or 2e-3 where a weight has 4 bits or fewer.
+    Adam, the rate falling as a cosine from `rate`: default 1e-3, where a weight has 4 bits or fewer 2e-3, and
+    4e-3 at 2 bits.
     loss: one of those of `with_loss`; the target is the column of that name.  Everything else as in `fit`.  A graph
     with a fixed number of rows is trained with batches of as many.  Analog tiles are clipped and mapped as ever.
     """
@@ -46,7 +48,7 @@ def finetune(
         raise GraphError(f"graph {graph.name!r} has no quantized layer: convert and calibrate it first, or use fit")
     if rate is None:
         fewest = min((int(layer.weight.inputs[4]).bit_length() + 1 for layer in layers(graph)), default=8)
-        rate = 2e-3 if fewest <= FEW else 1e-3
+        rate = next(r for most, r in RATES if fewest <= most)
     net = infer_shapes(with_loss(infer_shapes(graph), loss, target=target, reduction="rows"))
     output = graph.outputs[0]
     scores: dict[str, Any] = {}

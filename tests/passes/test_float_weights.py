@@ -10,6 +10,7 @@ from onnx import numpy_helper as nh
 import aidgejax as aj
 from aidgejax import onnxio
 from aidgejax.errors import GraphError
+from aidgejax.graph import Graph
 from aidgejax.passes import float_weights, lora, merge_lora
 
 f = np.float32
@@ -80,7 +81,7 @@ def test_what_was_trained_is_what_is_written(kind):
 
 
 def test_without_integers_it_is_refused():
-    with pytest.raises(GraphError, match="no integers behind DequantizeLinear that are called 'head.*'"):
+    with pytest.raises(GraphError, match="in a product of integers that are called 'head.*'"):
         float_weights(onnxio.read(quantized()), ["head.*"])
 
 
@@ -119,3 +120,30 @@ def test_adapters_are_merged():
     np.testing.assert_allclose(aj.run(merged, {"x": X})[0], aj.run(changed, {"x": X})[0], rtol=1e-4, atol=1e-4)
     with pytest.raises(GraphError, match="'W' is stored as int4"):
         merge_lora(lora(onnxio.read(quantized(bits=4)), 1))
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_what_quantize_dynamic_writes_is_trained(per_channel, tmp_path):
+    """DynamicQuantizeLinear and MatMulInteger: the weight trains as floats on its grid, and integers are written."""
+    quantization = pytest.importorskip("onnxruntime.quantization")
+    g = Graph("dynamic")
+    x = g.input("x", ("N", 6))
+    y = g.op.Relu(g.op.MatMul(x, g.parameter("w1", rng.normal(size=(6, 8)).astype(f))))
+    g.output(g.op.MatMul(y, g.parameter("w2", rng.normal(size=(8, 3)).astype(f))))
+    onnxio.write(aj.infer_shapes(g), None, str(tmp_path / "f.onnx"))
+    quantization.quantize_dynamic(tmp_path / "f.onnx", tmp_path / "q.onnx", per_channel=per_channel)
+    before = onnxio.read(str(tmp_path / "q.onnx"))
+    assert "MatMulInteger" in before.count()
+    graph = float_weights(before)
+    assert sorted(graph.params) == ["w1_quantized", "w2_quantized"]
+    np.testing.assert_allclose(aj.run(graph, {"x": X})[0], aj.run(before, {"x": X})[0], rtol=1e-5, atol=1e-6)
+    result = aj.train(graph, (X, Y), epochs=20, lr=0.02)
+    losses = [r["loss"] for r in result.history]
+    assert losses[-1] < 0.7 * losses[0]
+    m = onnxio.to_model(result.graph)
+    kinds = {t.name: t.data_type for t in m.graph.initializer}
+    assert kinds["w1_quantized"] == kinds["w2_quantized"] == T.INT8
+    assert [n.op_type for n in m.graph.node].count("QuantizeLinear") == 0
+    z = answers(m).astype(float)
+    real = np.mean(np.log(np.exp(z).sum(1)) - z[np.arange(40), Y])
+    np.testing.assert_allclose(real, result.evaluate((X, Y))["loss"], atol=2e-3)

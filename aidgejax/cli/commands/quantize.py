@@ -28,7 +28,7 @@ TARGETS = {"any": "qdq", "onnxruntime": "qdq", "qoperator": "qoperator", "qonnx"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("model", metavar="M.onnx", help="a model in floating point")
+    add("model", metavar="M.onnx", help="a model in floating point, or a quantized one to be trained on")
     add(
         "--data",
         metavar="D.npz",
@@ -71,17 +71,7 @@ def run(args: argparse.Namespace) -> int:
     names = [*graph.inputs, *(["target"] if "target" in columns else [])]
     data, test = (Dataset({k: c[k] for k in names}) for c in (columns, test_columns))
     score = _Score(graph, test, args.loss, columns.get("target"))
-    per = args.per or ("tensor" if args.target == "aidge" else "channel")
-    activations = args.activations or args.bits
-    scheme = quant.Scheme(
-        quant.Grid(args.weights or args.bits, per=per), quant.Grid(activations),
-        ends=args.ends, step=args.steps, method=args.method,
-    )  # fmt: skip
-    q = quant.convert(graph, scheme, exclude=args.exclude)
-    q = quant.calibrate(q, {k: data.columns[k] for k in graph.inputs}, args.calibration)
-    names = [layer.name for layer in quant.layers(q)]
-    some = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
-    print(f"{graph.name}: {len(names)} layers quantized ({some}), steps {args.steps}, rounding to even")
+    q, name = _quantized(graph, data, args)
     before = score(graph)
     if args.epochs:
         print(f"calibrated: {score.word} {score(q):.3f}")
@@ -100,12 +90,36 @@ def run(args: argparse.Namespace) -> int:
     )
     page = f"{os.path.splitext(args.out)[0]}.html"
     text = "written without a comparison (--unverified)" if report is None else str(report)
-    write_atomically(quant.describe(q, feeds).page(f"{graph.name} {scheme.name}", text).encode(), page)
+    write_atomically(quant.describe(q, feeds).page(f"{graph.name} {name}", text).encode(), page)
     print(f"{text}\nreport: {page}")
     missing = [] if quant.has_onnxruntime() else ["onnxruntime"]
-    line = [f"{score.word} {before:.3f} -> {after:.3f}", scheme.name, _compared(report, graph), _size(args.out)]
+    line = [f"{score.word} {before:.3f} -> {after:.3f}", name, _compared(report, graph), _size(args.out)]
     print("   ".join([*line, *(f"{m}: not installed, not checked" for m in missing)]))
     return 0
+
+
+def _quantized(graph: Graph, data: Dataset, args: argparse.Namespace) -> tuple[Graph, str]:
+    """(the graph on its grids, what they are called), calibrated or as the file says."""
+    if quant.arrived_quantized(graph):
+        q = quant.from_qdq(graph, learned=args.steps not in ("fixed", "fixed_point"))
+        names = [layer.name for layer in quant.layers(q)]
+        widths = {(int(n.inputs[4]) - int(n.inputs[3])).bit_length() for n in q.nodes if n.op == "FakeQuantize"}
+        args.steps = "learned" if quant.step_names(q) else "fixed"
+        kept = "--bits, --weights, --activations, --ends, --per, --exclude, --method and --calibration"
+        print(f"{graph.name} arrived quantized: {len(names)} layers go on from its scales, steps {args.steps}")
+        print(f"{kept} say nothing of it")
+        return q, f"int{'/'.join(map(str, sorted(widths)))}"
+    per = args.per or ("tensor" if args.target == "aidge" else "channel")
+    scheme = quant.Scheme(
+        quant.Grid(args.weights or args.bits, per=per), quant.Grid(args.activations or args.bits),
+        ends=args.ends, step=args.steps, method=args.method,
+    )  # fmt: skip
+    q = quant.convert(graph, scheme, exclude=args.exclude)
+    q = quant.calibrate(q, {k: data.columns[k] for k in graph.inputs}, args.calibration)
+    names = [layer.name for layer in quant.layers(q)]
+    some = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+    print(f"{graph.name}: {len(names)} layers quantized ({some}), steps {args.steps}, rounding to even")
+    return q, scheme.name
 
 
 def _trained(q: Graph, graph: Graph, data: Dataset, loss: str | None, args: argparse.Namespace) -> Graph:

@@ -1,0 +1,117 @@
+"""Files that onnxruntime quantized are trained on, with their own grids, and written back as integers."""
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from onnxruntime import quantization
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType
+
+import aidgejax as aj
+from aidgejax import onnxio, quant
+from aidgejax.cli.main import main
+from aidgejax.errors import GraphError
+from aidgejax.graph import Graph
+
+rng = np.random.default_rng(0)
+TARGET = rng.integers(0, 3, 160)
+X = (rng.normal(0, 0.5, (160, 1, 6, 6)) + np.eye(3)[TARGET].repeat(12, 1).reshape(-1, 1, 6, 6)).astype(np.float32)
+
+
+def network():
+    g = Graph("net")
+    draw = lambda *shape: rng.normal(0, np.prod(shape[1:]) ** -0.5, shape).astype(np.float32)
+    x = g.input("x", ("N", 1, 6, 6))
+    w = [g.parameter(f"w{k}", draw(*s)) for k, s in enumerate(((4, 1, 3, 3), (4, 4, 3, 3), (3, 16)))]
+    b = [g.parameter(f"b{k}", 0.1 * draw(n, 1)[:, 0]) for k, n in enumerate((4, 4, 3))]
+    y = g.op.Relu(g.op.Conv(x, w[0], b[0], name="conv0"))
+    z = g.op.Add(y, g.op.Relu(g.op.Conv(y, w[1], b[1], pads=(1, 1, 1, 1), name="conv1")), name="add")
+    z = g.op.Flatten(g.op.MaxPool(z, kernel_shape=(2, 2), strides=(2, 2)))
+    (z,) = g.add("Gemm", [z, w[2], b[2]], {"transB": 1}, names=["y"], name="fc")
+    g.output(z)
+    return aj.infer_shapes(g)
+
+
+class Rows(CalibrationDataReader):
+    def __init__(self):
+        self.left = iter([{"x": X[k : k + 16]} for k in range(0, 160, 16)])
+
+    def get_next(self):
+        return next(self.left, None)
+
+
+def answers(path, rows=X):
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]).run(None, {"x": rows})[0]
+
+
+KINDS = {
+    "int8 per channel": {"per_channel": True},
+    "uint8 activations": {"activation_type": QuantType.QUInt8},
+    "qoperator": {"quant_format": QuantFormat.QOperator, "activation_type": QuantType.QUInt8},
+}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("static")
+    onnxio.write(network(), None, str(folder / "f.onnx"))
+    for name, how in KINDS.items():
+        how = {"activation_type": QuantType.QInt8, "weight_type": QuantType.QInt8} | how
+        quantization.quantize_static(folder / "f.onnx", folder / f"{name}.onnx", Rows(), **how)
+    return folder
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_graph_gives_what_the_file_gives(files, kind):
+    graph = onnxio.read(str(files / f"{kind}.onnx"))
+    assert quant.arrived_quantized(graph)
+    q = quant.from_qdq(graph)
+    assert not {"QuantizeLinear", "DequantizeLinear", "QLinearConv"} & {n.op for n in q.nodes}
+    assert {"conv0", "conv1"} <= {layer.name.split("_quant")[0] for layer in quant.layers(q)}
+    got, want = aj.run(q, {"x": X}, "numpy")[0], answers(files / f"{kind}.onnx")
+    step = np.unique(np.abs(np.diff(np.unique(want)))).min() if len(np.unique(want)) > 1 else 0
+    assert np.mean(np.abs(got - want) > step / 2) < 0.02 and np.abs(got - want).max() < 2.5 * step
+    with pytest.raises(GraphError, match=r"arrived quantized: quant.from_qdq"):
+        quant.convert(graph, quant.bits(8))
+
+
+@pytest.mark.parametrize(("kind", "learned"), [("int8 per channel", True), ("uint8 activations", False)])
+def test_it_trains_and_is_written_as_integers(files, kind, learned, tmp_path):
+    q = quant.from_qdq(onnxio.read(str(files / f"{kind}.onnx")), learned=learned)
+    steps = quant.step_names(q)
+    assert bool(steps) == learned
+    data = aj.Dataset(x=X, target=TARGET)
+    after, history = quant.finetune(q, data, epochs=5, rate=5e-3)
+    assert history[-1]["loss"] < 0.8 * history[0]["loss"]
+    assert all((np.asarray(after.params[s]) > 0).all() for s in steps)
+    integers = quant.to_integer(after)
+    path = str(tmp_path / "back.onnx")
+    report = quant.write(integers, path, graph=after, data={"x": X}, grade="counted")
+    assert report.values > 0 and report.first_bad is None, str(report)
+    kinds = {p.data.dtype.name for p in onnxio.read(path).producers.values() if p.data.size > 3}
+    assert "int8" in kinds
+    found = answers(path)
+    assert np.mean(found.argmax(1) == TARGET) > np.mean(answers(files / f"{kind}.onnx").argmax(1) == TARGET)
+    assert found.shape == (160, 3)
+
+
+def test_the_command_line_goes_on_from_the_files_scales(files, tmp_path, capsys):
+    np.savez(tmp_path / "d.npz", x=X, target=TARGET)
+    model, out = str(files / "uint8 activations.onnx"), str(tmp_path / "q.onnx")
+    given = ["quantize", model, "--data", str(tmp_path / "d.npz"), "--out", out, "--epochs", "1", "--steps", "fixed"]
+    assert main(given) == 0
+    text = capsys.readouterr().out
+    assert "arrived quantized: 3 layers go on from its scales, steps fixed" in text
+    assert "int8   0 of " in text.splitlines()[-1] and len(answers(out)) == 160
+
+
+def test_a_scale_that_is_computed_is_named():
+    g = Graph("dynamic")
+    x = g.input("x", ("N", 4))
+    ints = g.op.QuantizeLinear(x, g.op.ReduceMax(g.op.Abs(x), keepdims=0), name="odd")
+    g.output(g.op.DequantizeLinear(ints, g.op.ReduceMax(g.op.Abs(x), keepdims=0), name="odd/dq"))
+    with pytest.raises(GraphError, match=r"cannot be trained on, as their scale is computed.*odd/dq"):
+        quant.from_qdq(aj.infer_shapes(g))
+    with pytest.raises(GraphError, match="no QuantizeLinear or DequantizeLinear: convert quantizes it"):
+        quant.from_qdq(aj.zoo.mlp((4, 3)))

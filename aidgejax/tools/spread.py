@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
 from ..errors import GraphError
-from ..execution.communication import communication
+from ..execution.communication import Collective, communication
 from ..execution.program import make_program
 from ..graph import Graph
 from ..interpreter.shape_inference import infer_shapes
@@ -17,8 +17,27 @@ from ..training.loop import make_epoch, make_step, start
 from ..training.parallel import Placement
 
 
-def spread(graph: Graph, optimizer: optim.Optimizer, placement: Placement, *, batch_size: int) -> str:
-    """Bytes per device and communication of one step of this model, in words.  It is compiled, and does not run.
+class Spread(NamedTuple):
+    """A step of a model on several devices.  str() says it in words.
+
+    what: the model, its batch and the placement.  held: bytes on each device, of "parameters", "optimizer", "buffers"
+    and "temporary".  sent: what the compiled step sends, by kind.
+    """
+
+    what: str
+    held: dict[str, int]
+    sent: list[Collective]
+
+    def __str__(self) -> str:
+        lines = [f"a training step of {self.what}", "  bytes on each device:"]
+        lines += [f"    {name:12} {held:16,}" for name, held in self.held.items()]
+        lines.append("  sent by each step:" if self.sent else "  nothing is sent")
+        lines += [f"    {c.kind:20} {c.number:6} times {c.bytes:16,} bytes" for c in self.sent]
+        return "\n".join(lines)
+
+
+def spread(graph: Graph, optimizer: optim.Optimizer, placement: Placement, *, batch_size: int) -> Spread:
+    """Bytes per device and communication of one step of this model.  It is compiled, and does not run.
 
     A squared error stands for the loss, whose tensors are few.
     Raises SettingError for a batch that the devices do not divide, GraphError where an input has other open sizes.
@@ -40,19 +59,11 @@ def spread(graph: Graph, optimizer: optim.Optimizer, placement: Placement, *, ba
     step = make_step(program, optimizer, schedule.constant(0.01))
     epoch: Any = make_epoch(step, placement=placement)  # a jitted function
     compiled = epoch.lower(here, batch).compile()
-    lines = [f"a training step of {graph.name}, {batch_size} rows, on {placement}", "  bytes on each device:"]
-    for name, tree, places in (
-        ("parameters", here.params, shardings.params),
-        ("optimizer", here.opt, shardings.opt),
-        ("buffers", here.buffers, shardings.buffers),
-    ):
-        held = jax.tree.map(_bytes, tree, places)
-        lines.append(f"    {name:12} {sum(jax.tree.leaves(held)):16,}")
-    lines.append(f"    {'temporary':12} {compiled.memory_analysis().temp_size_in_bytes:16,}")
-    sent = communication(compiled)
-    lines.append("  sent by each step:" if sent else "  nothing is sent")
-    lines += [f"    {c.kind:20} {c.number:6} times {c.bytes:16,} bytes" for c in sent]
-    return "\n".join(lines)
+    trees = {"parameters": (here.params, shardings.params), "optimizer": (here.opt, shardings.opt)}
+    trees["buffers"] = here.buffers, shardings.buffers
+    held = {name: sum(jax.tree.leaves(jax.tree.map(_bytes, *both))) for name, both in trees.items()}
+    held["temporary"] = compiled.memory_analysis().temp_size_in_bytes
+    return Spread(f"{graph.name}, {batch_size} rows, on {placement}", held, communication(compiled))
 
 
 def _bytes(x: Any, sharding: Any) -> int:

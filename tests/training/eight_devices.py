@@ -171,7 +171,7 @@ def deep():
 
 
 def inspected():
-    found["inspected"] = spread(zoo.mlp((64, 128, 10)), optim.adam(), sharded(), batch_size=32)
+    found["inspected"] = str(spread(zoo.mlp((64, 128, 10)), optim.adam(), sharded(), batch_size=32))
 
 
 def accumulated():

@@ -1,4 +1,4 @@
-"""A model on one device and its data on another, with two devices of the host: what an accelerator's users meet."""
+"""Two devices of the host: a model on one and its data on another, as with an accelerator; and both for one model."""
 
 import os
 import subprocess
@@ -13,7 +13,12 @@ import sys
 import jax
 import numpy as np
 import aidgejax.frontends.aidge_core as aidge_core, aidgejax.frontends.aidge_learning as aidge_learning
+from aidgejax import data_parallel
+from aidgejax.frontends import tvm
 from aidgejax.frontends.aidge_core import backends
+from aidgejax.frontends.tvm.relax import TensorType, VirtualMachine, training
+from aidgejax.frontends.tvm.relax.training import loss as losses, optimizer as optimizers
+from tests.frontends.tvm import programs
 
 first, second = jax.devices()
 real = backends.place_of
@@ -50,13 +55,53 @@ def train(backend):
         opt.reset_grad()
     return float(np.asarray(loss).ravel()[0]), float(np.asarray(right).ravel()[0])
 
+def fitted(placement):
+    aidge_core.random.Generator.set_seed(1)
+    model = aidge_core.sequential([aidge_core.FC(6, 8, name="fc1"), aidge_core.FC(8, 3, name="fc2")])
+    model.set_backend("cpu")
+    model.set_datatype(aidge_core.dtype.float32)
+    aidge_core.init_producer(model, "Producer-1>FC", aidge_core.he_filler)
+    aidge_core.init_producer(model, "Producer-2>FC", lambda x: aidge_core.constant_filler(x, 0.01))
+    opt = aidge_learning.SGD(momentum=0.9)
+    opt.set_parameters(aidge_core.producers(model))
+    opt.set_learning_rate_scheduler(aidge_learning.constant_lr(0.1))
+    rng = np.random.default_rng(0)
+    batches = [(rng.normal(size=(4, 6)).astype(np.float32), rng.integers(0, 3, 4)) for _ in range(6)]
+    more = {"epochs": 2, "accumulate": 2}
+    records = aidge_learning.fit(model, batches, opt, aidge_learning.loss.CELoss, placement=placement, **more)
+    records += aidge_learning.fit(model, batches, opt, aidge_learning.loss.CELoss, **more)  # and on one device again
+    weights = [np.asarray(n.get_operator().get_output(0)) for n in opt.parameters()]
+    return [r["loss"] for r in records], *weights
+
+def relax(placement):
+    backbone_of = programs.backbone(programs.mlp())
+    mod = training.SetupTrainer(
+        losses.CrossEntropyLoss(), optimizers.Adam(0.01), [TensorType((4, 5)), TensorType((4,), "int64")]
+    )(backbone_of)
+    vm = VirtualMachine(tvm.compile(mod, "llvm"), tvm.cpu())
+    t = training.Trainer(mod, vm, tvm.cpu(), placement=placement)
+    np.random.seed(3)
+    t.xavier_uniform_init_params()
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(3, 4, 6)).astype(np.float32), rng.integers(0, 5, (3, 4))
+    seen = [t.update(x[0], y[0]).numpy(), *t.update_many(x, y).numpy(), t.predict(x[0]).numpy()]
+    if placement is not None:
+        assert len(t._params[0].sharding.device_set) == 2
+    return [*seen, *(p.numpy() for p in t.export_params().values())]
+
+def close(f):
+    for a, b in zip(f(data_parallel(2)), f(None), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+
+close(relax)
+close(fitted)
 there, here = train("cuda"), train("cpu")
 assert np.allclose(there, here, rtol=1e-6), (there, here)
 print("same", there)
 """
 
 
-def test_aidge_s_loop_with_the_model_elsewhere_than_its_data(tmp_path):
+def test_aidge_s_loop_with_its_data_elsewhere_and_trainers_on_both_devices(tmp_path):
     script = tmp_path / "two.py"
     script.write_text(SCRIPT)
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"

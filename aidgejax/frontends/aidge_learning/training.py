@@ -22,6 +22,7 @@ from ...training import metrics as core_metrics
 from ...training.counter import Counter
 from ...training.data import check_labels
 from ...training.loop import Accumulator, TrainState, make_accumulating_step, make_epoch, make_step
+from ...training.parallel import Placement, on_host
 from ..aidge_core.errors import AidgeError, OrderError, ProviderError, TensorTypeError
 from ..aidge_core.graphview import GraphView
 from ..aidge_core.lowering import Lowered, lower, place_of_model, require_backend, static_shape
@@ -49,6 +50,7 @@ def fit(
     accumulate: int = 1,
     metrics: Sequence[Callable] = (),
     on_epoch: Callable[[dict], Any] | None = None,
+    placement: Placement | None = None,
 ) -> list[dict[str, Any]]:
     """Train like the loop of the module's docstring, with one compiled program per epoch.
 
@@ -59,6 +61,8 @@ def fit(
     accumulate: update after so many batches, each loss scaled by 1 / accumulate, and at the end of the epoch.
     metrics: metrics.Accuracy, reported as the share of rows that are right, or functions (prediction, target) -> number
         of JAX arrays.
+    placement: data_parallel() or sharded() of aidgejax, to train on several devices; the model's tensors come back to
+        its own.
     Returns one record per epoch: epoch, loss, metrics, learning_rate, updates, seconds; the loss is the mean over the
     batches, not scaled.
     """
@@ -69,7 +73,7 @@ def fit(
         began, records, accumulator = perf_counter(), [], None
         for batches, last in _chunks(dataprovider, len(model.get_ordered_inputs()), loss):
             found, accumulator = _train(
-                model, backend, opt, loss, accumulate, tuple(metrics), batches, last, accumulator
+                model, backend, opt, loss, accumulate, tuple(metrics), batches, last, accumulator, placement
             )
             records.append(found)
         if not records:
@@ -151,6 +155,7 @@ def _train(
     columns: list[np.ndarray],
     last: bool,
     accumulator: Any,
+    placement: Placement | None,
 ) -> tuple[dict[str, Any], Any]:
     """The batches of one chunk: the state is taken from the tensors, and put back into them."""
     *inputs, target = columns
@@ -166,8 +171,9 @@ def _train(
         raise FitError(f"fit: the optimizer has parameters that are not in the model: {', '.join(foreign[:5])}")
     wrt = tuple(names[id(t)] for t in opt.trained())
     rates = opt.learning_rate_scheduler()
-    key = (signature(graph), wrt, opt.kind, tuple(opt.attr.dict().items()), rates.rate, accumulate, metrics, backend)
-    make = partial(_compile, graph, wrt, opt, rates.rate, accumulate, metrics, backend, low.outputs[0])
+    built_in = (rates.rate, accumulate, metrics, backend, placement)
+    key = (signature(graph), wrt, opt.kind, tuple(opt.attr.dict().items()), *built_in)
+    make = partial(_compile, graph, wrt, opt, *built_in, low.outputs[0])
     epoch, wide = PROGRAMS.get(("aidge fit", *key), make)
     batches = dict(zip([name for name, _, _ in low.inputs], inputs, strict=True)) | {"target": target}
     with jax.enable_x64(True) if wide else nullcontext():
@@ -183,10 +189,15 @@ def _train(
                     jnp.int32(0),
                 )
             )
-        # Just stacked: nobody else writes there.
-        placed = jax.device_put(batches, place_of_model(model), may_alias=True)
+        place = place_of_model(model)
+        if placement is None:
+            placed = jax.device_put(batches, place, may_alias=True)  # just stacked: nobody else writes there
+        else:
+            state, placed = placement.place(state), placement.place_batches(batches)
         found, records = epoch(state, placed, None, None, last)
         records = jax.device_get(records)
+        if placement is not None:
+            found = jax.device_put(on_host(found), place)
     for name, tensor in {**low.params, **low.buffers}.items():
         if name in wrt or name in low.buffers:
             tensor.put(found.params[name] if name in found.params else found.buffers[name])
@@ -241,6 +252,7 @@ def _compile(
     accumulate: int,
     metrics: tuple,
     backend: str,
+    placement: Placement | None,
     prediction: str,
 ) -> tuple[Callable, bool]:
     program: Program = make_program(graph, seeds=["loss"], wrt=wrt, unreachable="zeros")
@@ -251,7 +263,7 @@ def _compile(
         if accumulate == 1
         else make_accumulating_step(given, opt.rule()[0], rate, accumulate, metrics=chosen, remainder="scaled")
     )
-    return make_epoch(step, compiled=backend != "numpy"), holds_64_bits(program.graph)
+    return make_epoch(step, compiled=backend != "numpy", placement=placement), holds_64_bits(program.graph)
 
 
 def _metric(metric: Callable, prediction: str) -> Callable:

@@ -13,16 +13,20 @@ from ..structure import flat
 class TrainingStep:
     """step(params, states, optim_state, batch, count) -> (loss, params, states, optim_state), flat lists of arrays.
 
-    counts: how many inputs, parameters and states there are.  The optimizer's state is given away: use the one that is
-    returned.  count: updates so far; where the graph draws random numbers, they are drawn from it.
+    counts: how many inputs, parameters and states there are.  everywhere: where the results lie on several devices.
+    The optimizer's state is given away: use the one that is returned.  count: updates so far; where the graph draws
+    random numbers, they are drawn from it.
     """
 
-    def __init__(self, adjoint: LoweredFunction, optimizer: LoweredFunction, counts: tuple[int, int, int]) -> None:
+    def __init__(
+        self, adjoint: LoweredFunction, optimizer: LoweredFunction, counts: tuple[int, int, int], everywhere: Any = None
+    ) -> None:
         self.adjoint, self.optimizer, self._counts = adjoint, optimizer, counts
         self._returned = len(flat(adjoint.result[0]))
-        self.undonated = jax.jit(self._pure)
-        self._jitted = jax.jit(self._pure, donate_argnums=2)
-        self.scanned = jax.jit(self._scan, donate_argnums=2)
+        out = {} if everywhere is None else {"out_shardings": everywhere}
+        self.undonated = jax.jit(self._pure, **out)
+        self._jitted = jax.jit(self._pure, donate_argnums=2, **out)
+        self.scanned = jax.jit(self._scan, donate_argnums=2, **out)
 
     def __call__(self, params: list, states: list, optim_state: list, batch: list, count: Any) -> tuple:
         return self._jitted(params, states, optim_state, batch, count)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .....graph import Graph
+from .....training.parallel import Placement, put
 from ...errors import NotReady, RelaxTypeError, RelaxValueError, SymbolicShape
 from ...runtime import Device, Tensor, check, profiling, unwrap
 from ...runtime.profiling import Report
@@ -28,6 +29,8 @@ class Trainer:
     """Trains a module from SetupTrainer, built into a VirtualMachine.
 
     zero_init_param_state: begin with zeros in all parameters and states, whose shapes must be numbers then.
+    placement: data_parallel() of aidgejax, to lay the rows of each batch over several devices; parameters are whole on
+        each.
     The optimizer's state is copied from the module, so that two trainers of one module do not meet.
     """
 
@@ -37,7 +40,12 @@ class Trainer:
     OPTIMIZER_FUNC = SetupTrainer.OPTIMIZER_FUNC
 
     def __init__(
-        self, train_mod: IRModule, vm: VirtualMachine, device: Device, zero_init_param_state: bool = True
+        self,
+        train_mod: IRModule,
+        vm: VirtualMachine,
+        device: Device,
+        zero_init_param_state: bool = True,
+        placement: Placement | None = None,
     ) -> None:
         missing = [k for k in ("input_num", "param_num", "state_num", "optim_state") if k not in train_mod.attrs]
         if missing:
@@ -47,6 +55,12 @@ class Trainer:
             )
         if device != vm.device:
             raise RelaxValueError(f"the trainer was given device {device}, its VirtualMachine runs on {vm.device}")
+        if placement is not None and (placement.splits or placement.rules):
+            raise RelaxValueError(
+                "a Trainer lays batches over devices, and keeps its parameters whole: give data_parallel(), or train "
+                "trainer.graph(loss=True) with aidgejax.fit(..., placement=sharded())"
+            )
+        self._placement = placement
         self.mod, self.vm, self.device = train_mod.without_attr("optim_state"), vm, device
         inputs, params = (int(train_mod.attrs[k]) for k in ("input_num", "param_num"))
         declared = train_mod[self.BACKBONE_FUNC].params
@@ -57,7 +71,10 @@ class Trainer:
         self._states: list[Any] = [None] * len(self._state_vars)
         self._optim_state = self._own(train_mod.attrs["optim_state"])
         self._step = TrainingStep(
-            vm[self.ADJOINT_FUNC].lowered, vm[self.OPTIMIZER_FUNC].lowered, (inputs, params, len(self._state_vars))
+            vm[self.ADJOINT_FUNC].lowered,
+            vm[self.OPTIMIZER_FUNC].lowered,
+            (inputs, params, len(self._state_vars)),
+            None if placement is None else placement.everywhere,
         )
         self._updates = 0
         if zero_init_param_state:
@@ -211,12 +228,25 @@ class Trainer:
 
     def _place(self, array: Any) -> Any:
         with jax.enable_x64(True):
-            return jax.device_put(array, self.device.jax)
+            return jax.device_put(array, self._where)
+
+    @property
+    def _where(self) -> Any:
+        return self.device.jax if self._placement is None else self._placement.everywhere
+
+    def _laid(self, array: Any, before: int) -> Any:
+        """A batch over the devices, by axis `before`."""
+        if self._placement is None:
+            return array
+        if np.ndim(array) <= before:
+            return put(array, self._placement.everywhere)
+        self._placement.check_batch(np.shape(array)[before])
+        return put(array, self._placement.by_rows(before))
 
     def _own(self, tensors: Sequence[Any]) -> list[Any]:
         """Copies on the device: a step gives these buffers away."""
         with jax.enable_x64(True):
-            return [jnp.array(a, copy=True) for a in jax.device_put([unwrap(t) for t in tensors], self.device.jax)]
+            return [jnp.array(a, copy=True) for a in jax.device_put([unwrap(t) for t in tensors], self._where)]
 
     def _loaded(self, old: list[Any], declared: list[Var], given: Arrays, what: str, one: str, many: str) -> list[Any]:
         if isinstance(given, Mapping):
@@ -275,7 +305,7 @@ class Trainer:
         self._check_ready()
         sizes: dict[str, int] = {}
         lead = ("steps",) if stacked else ()
-        return [
+        checked = [
             check(
                 f"{self.ADJOINT_FUNC}, {v.name_hint}: {v.struct_info}",
                 a,
@@ -285,6 +315,7 @@ class Trainer:
             )
             for v, a in zip([*self._input_vars, *self._target_vars], [*inputs, *targets], strict=True)
         ]
+        return [self._laid(a, len(lead)) for a in checked]
 
 
 def _listed(arrays: Any) -> list[Any]:

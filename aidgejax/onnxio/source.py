@@ -14,7 +14,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, helper, nu
 from ..errors import ModelFileError
 from ..graph import Graph
 from .initializer_roles import KEY, note_roles
-from .tensors import to_array
+from .tensors import every_tensor, to_array
 
 LARGEST_KEPT = 1 << 28  # bytes of a model that was given as an object, and has no file to be read from again
 
@@ -26,6 +26,7 @@ class Source:
     path, digest: where the file is, and its SHA-256; model: the bytes instead, of one that was no file.
     plain: the graph as it was read.  opset, ir: the versions that the file names.
     packed: {tensor: as it was read} of those that the file holds in another form, such as several integers in a byte.
+    outside: {file with data: its size and when it was changed}, of those beside the model's.
     """
 
     plain: Graph
@@ -35,10 +36,11 @@ class Source:
     digest: str = ""
     model: bytes | None = None
     packed: Mapping[str, np.ndarray] = field(default_factory=dict)
+    outside: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def source_of(given: Any, model: ModelProto, graph: Graph, packed: Iterable[str] = ()) -> Source | None:
-    """What to remember of a model that is read; None where its data is in other files.
+    """What to remember of a model that is read; None for a large one that is no file.
 
     packed: the tensors that the graph holds in another form than the file.
     """
@@ -47,7 +49,10 @@ def source_of(given: Any, model: ModelProto, graph: Graph, packed: Iterable[str]
     plain = graph.copy()
     plain.producers = {}
     if isinstance(given, str | os.PathLike):
-        return Source(plain, opset, model.ir_version, os.path.abspath(given), _digest(os.fspath(given)), None, kept)
+        path = os.path.abspath(given)
+        places = {e.value for _, t in every_tensor(model) for e in t.external_data if e.key == "location"}
+        beside = {n: _stamp(path, n) for n in places}
+        return Source(plain, opset, model.ir_version, path, _digest(path), None, kept, beside)
     size = given.ByteSize() if isinstance(given, ModelProto) else len(given)
     if size > LARGEST_KEPT:
         return None
@@ -58,6 +63,28 @@ def source_of(given: Any, model: ModelProto, graph: Graph, packed: Iterable[str]
 def _digest(path: str) -> str:
     with open(path, "rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def _stamp(path: str, name: str) -> tuple[int, int]:
+    """Size and time of a file beside the model's; (0, 0) where there is none."""
+    try:
+        found = os.stat(os.path.join(os.path.dirname(os.path.realpath(path)), name))
+    except OSError:
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
+
+
+def check_unchanged(source: Source) -> None:
+    """Raise ModelFileError where the file, or one that holds its data, has changed since it was read."""
+    if source.path is None:
+        return
+    try:
+        changed = [source.path] if _digest(source.path) != source.digest else []
+    except OSError as e:
+        raise ModelFileError(f"{source.path!r}, which was read, cannot be patched: {e}; write with patch=False") from e
+    changed += [name for name, stamp in source.outside.items() if _stamp(source.path, name) != stamp]
+    if changed:
+        raise ModelFileError(f"{changed[0]!r} has changed since it was read: write with patch=False, or read it again")
 
 
 def why_not(graph: Graph, source: Any) -> str:
@@ -99,17 +126,9 @@ def patched(graph: Graph, source: Source) -> ModelProto:
     """
     model = ModelProto()
     if source.path is not None:
-        try:
-            if _digest(source.path) != source.digest:
-                raise ModelFileError(
-                    f"{source.path!r} has changed since it was read: write with patch=False, or read it again"
-                )
-            with open(source.path, "rb") as f:
-                model.ParseFromString(f.read())
-        except OSError as e:
-            raise ModelFileError(
-                f"{source.path!r}, which was read, cannot be patched: {e}; write with patch=False"
-            ) from e
+        check_unchanged(source)
+        with open(source.path, "rb") as f:
+            model.ParseFromString(f.read())
     else:
         model.ParseFromString(source.model or b"")
     stored = dict(_tensors(model.graph))
@@ -120,6 +139,8 @@ def patched(graph: Graph, source: Source) -> ModelProto:
         if held is None:
             if p.role != "constant":
                 raise ModelFileError(f"the file has no tensor {p.name!r} to patch: write with patch=False")
+            continue
+        if held.data_location == TensorProto.EXTERNAL:  # see exporter/beside.py
             continue
         before = to_array(held, f"initializer {p.name!r}")
         now = np.asarray(p.data).astype(before.dtype)

@@ -100,3 +100,76 @@ def test_a_source_that_changed_is_an_error(path):
     with pytest.raises(ModelFileError, match="has changed since it was read: write with patch=False"):
         onnxio.to_model(graph)
     assert onnxio.to_model(graph, patch=False).graph.name == "the graph"
+
+
+# ---- data in other files ------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=[True, False], ids=["one file", "a file for each tensor"])
+def parted(request, tmp_path):
+    """A model whose tensors are outside, one of them of 4 bits and one that is read by nothing."""
+    made = model()
+    four = h.make_tensor("four", T.INT4, [3, 4], np.arange(12) - 6)
+    made.graph.initializer.extend([four, nh.from_array(np.arange(7, dtype=np.int64), "spare")])
+    made.graph.initializer.append(nh.from_array(np.array(0.5, f), "scale"))
+    made.graph.node.insert(0, h.make_node("DequantizeLinear", ["four", "scale"], ["u"]))
+    made.graph.node[1].input[1] = "wu"
+    made.graph.node.insert(1, h.make_node("Add", ["w", "u"], ["wu"]))
+    made.opset_import[0].version, made.ir_version = 21, 10
+    for t in made.graph.initializer:  # as raw bytes, which alone go into another file
+        t.CopyFrom(nh.from_array(nh.to_array(t), t.name))
+    (tmp_path / "in").mkdir()
+    options = (
+        {"all_tensors_to_one_file": True, "location": "weights.bin"}
+        if request.param
+        else {"all_tensors_to_one_file": False}
+    )
+    onnx.save_model(made, tmp_path / "in" / "m.onnx", save_as_external_data=True, size_threshold=0, **options)
+    return tmp_path / "in" / "m.onnx"
+
+
+def arrays(path):
+    return {t.name: nh.to_array(t) for t in onnx.load(path).graph.initializer}
+
+
+def test_data_outside_stays_outside_and_only_what_was_trained_changes(parted, tmp_path):
+    graph, before = onnxio.read(parted), arrays(parted)
+    onnxio.write(graph, None, tmp_path / "same.onnx")
+    assert {k: v.tobytes() for k, v in arrays(tmp_path / "same.onnx").items()} == {
+        k: v.tobytes() for k, v in before.items()
+    }
+    kept = [p.name for p in parted.parent.iterdir() if p.name != "m.onnx"]
+    if len(kept) == 1:
+        assert (tmp_path / "same.onnx.data").read_bytes() == (parted.parent / kept[0]).read_bytes()
+    for _ in range(2):  # a file of its own is replaced
+        onnxio.write(graph, {"w": graph.params["w"] + 1}, tmp_path / "better.onnx")
+    after = arrays(tmp_path / "better.onnx")
+    np.testing.assert_array_equal(after.pop("w"), before.pop("w") + 1)
+    assert {k: v.tobytes() for k, v in after.items()} == {k: v.tobytes() for k, v in before.items()}
+    made = onnx.load(tmp_path / "better.onnx", load_external_data=False)
+    assert all(t.data_location == T.EXTERNAL for t in made.graph.initializer) and made.producer_name == "somebody"
+    x = np.ones((2, 3), f)
+    again = aj.run(onnxio.read(tmp_path / "better.onnx"), {"x": x})[0]
+    np.testing.assert_array_equal(again, aj.run(graph.with_params({"w": graph.params["w"] + 1}), {"x": x})[0])
+
+
+def test_a_copy_is_patched_too_and_inside_of_a_model_object(parted, tmp_path):
+    again = pickle.loads(pickle.dumps(copy.deepcopy(onnxio.read(parted))))
+    made = onnxio.to_model(again, {"w": again.params["w"] * 2}, patch=True)
+    assert not any(t.data_location == T.EXTERNAL for t in made.graph.initializer)
+    np.testing.assert_array_equal(nh.to_array(made.graph.initializer[0]), arrays(parted)["w"] * 2)
+    assert [n.name for n in made.graph.node] == [n.name for n in onnx.load(parted).graph.node]
+
+
+def test_the_file_itself_can_be_written_and_a_stranger_is_not_replaced(parted, tmp_path):
+    graph = onnxio.read(parted)
+    (tmp_path / "other.onnx.data").write_bytes(b"of somebody else")
+    with pytest.raises(ModelFileError, match="its data goes to .*other.onnx.data', which exists"):
+        onnxio.write(graph, None, tmp_path / "other.onnx")
+    assert not (tmp_path / "other.onnx").exists()
+    onnxio.write(graph, {"w": graph.params["w"] - 3}, parted)
+    np.testing.assert_array_equal(arrays(parted)["w"], graph.params["w"] - 3)
+    with pytest.raises(ModelFileError, match="has changed since it was read: write with patch=False"):
+        onnxio.write(graph, None, tmp_path / "late.onnx")
+    assert not list(tmp_path.glob("late*"))
+    onnxio.write(graph, None, tmp_path / "late.onnx", patch=False)

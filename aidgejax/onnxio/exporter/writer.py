@@ -21,6 +21,8 @@ from ...passes.widen import narrowed
 from ..initializer_roles import KEY, note_roles
 from ..schemas import NEWEST_OPSET, schema_for, schema_of
 from ..source import Source, patched, why_not
+from ..tensors import byte_count
+from .beside import bring_all_inside, outside, write_beside
 from .decompose import decomposed
 from .protos import _Maker, _tensor, type_of
 
@@ -45,10 +47,11 @@ def write(
     patch: True writes the file that the graph was read from with its arrays in it, and nothing else changed; False
         writes the graph anew; None patches where no pass has changed what is inferred.
 
-    A model over 2 GiB keeps its data beside it in `<path>.data`.  The model passes onnx's full checker, or
-    ModelFileError is raised and nothing is written; a file of that name is replaced only by a complete one.
+    A model over 2 GiB, and one whose file keeps its data in others, keeps its data beside it in `<path>.data`.  The
+    model passes onnx's full checker, or ModelFileError is raised and nothing is written; a file of that name is
+    replaced only by a complete one.
     """
-    model, anew = _model(graph, params, buffers, opset, patch)
+    model, anew, graph = _model(graph, params, buffers, opset, patch)
     path = os.path.abspath(os.fspath(path))
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
@@ -56,7 +59,9 @@ def write(
     if os.path.isdir(path):
         raise ModelFileError(f"cannot write {path!r}: it is a folder")
     try:
-        if _size(model) > LARGEST_MODEL:
+        if not anew and isinstance(graph.source, Source) and outside(model):
+            write_beside(graph, model, graph.source, path)
+        elif _size(model) > LARGEST_MODEL:
             _write_in_two_files(graph, model, path)
         else:
             if anew:
@@ -79,14 +84,18 @@ def to_model(
     opset: of the default domain; default: that of the file that was read, or the lowest that has every operator in the
         form used here.  patch: see `write`.
     """
-    model, anew = _model(graph, params, buffers, opset, patch)
-    if _size(model) > LARGEST_MODEL:
+    model, anew, graph = _model(graph, params, buffers, opset, patch)
+    beside = [] if anew else outside(model)
+    held = sum(byte_count(t, t.name) for t in beside)
+    if held + _size(model) > LARGEST_MODEL:
         raise ModelFileError(
-            f"graph {graph.name!r} holds {_size(model)} bytes, more than a ModelProto can; `write` "
+            f"graph {graph.name!r} holds {held + _size(model)} bytes, more than a ModelProto can; `write` "
             f"puts them into a second file"
         )
     if anew:
         _check(graph, model)
+    elif beside and isinstance(graph.source, Source):
+        bring_all_inside(graph, model, graph.source)
     return model
 
 
@@ -143,15 +152,15 @@ def _model(
     buffers: Mapping[str, Any] | None,
     opset: int | None,
     patch: bool | None,
-) -> tuple[onnx.ModelProto, bool]:
-    """The model, and whether it is made anew: a file that was read is not checked again."""
+) -> tuple[onnx.ModelProto, bool, Graph]:
+    """The model, whether it is made anew (a file that was read is not checked again), and the graph with its arrays."""
     check_known(graph.nodes, f"graph {graph.name!r}")
     graph = graph.with_params(dict(params or {}), dict(buffers or {})) if params or buffers else graph
     graph = integer_weights(narrowed(graph.check()))
     if patch is not False and (patch or opset is None):
         reason = why_not(graph, graph.source)
         if not reason:
-            return patched(graph, graph.source), False
+            return patched(graph, graph.source), False, graph
         if patch:
             raise ModelFileError(f"graph {graph.name!r} cannot be written into the file that was read: {reason}")
     graph = _with_required_outputs(decomposed(with_shapes(graph)))
@@ -180,7 +189,7 @@ def _model(
         props[KEY] = noted
     if props:
         helper.set_model_props(model, props)
-    return model, True
+    return model, True, graph
 
 
 def _with_required_outputs(graph: Graph) -> Graph:

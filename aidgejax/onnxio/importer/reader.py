@@ -113,7 +113,7 @@ def _read(
     opset = opsets.get("", 0)
     graph = build(body, opset, shapes)
     graph.metadata |= {p.key: p.value for p in model.metadata_props}
-    whole = not any((*ends, shapes, values, batch)) and not external
+    whole = not any((*ends, shapes, values, batch))
     graph = _written_out(_with_values(graph, values))
     graph = _with_shapes(_with_decided_roles(graph, *roles), model, opset, batch)
     graph.source = (

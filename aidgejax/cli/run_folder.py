@@ -32,10 +32,12 @@ from ..graph import Graph
 from ..training import checkpoint
 from ..training.callbacks import Best
 from ..training.data import Dataset
-from ..training.loop import TrainState, all_finite, copied
+from ..training.guard import all_finite
+from ..training.loop import TrainState
 from ..training.parallel import on_first_host, on_host
 from ..training.pieces import is_split
 from ..training.processes import is_first, largest
+from ..training.pytrees import copied
 from .plot import plot
 from .report import FILE, report
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
 
 from ..errors import GraphError
 from ..execution.program import Arrays
+
+Metric = Callable[[Arrays, Arrays], Any]
 
 
 def weights_per_row(loss: Any, weights: Any, divide: bool = True) -> Any:

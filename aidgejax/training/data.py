@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import resources
 from typing import Any
 
@@ -348,3 +348,25 @@ def npz_columns(path: Any) -> Arrays:
         return read_npz(path, DataError, ".npz file")
     except DataError as e:
         raise DataError(f"{os.fspath(path)!r} cannot be read as .npz: {e}") from None
+
+
+class LabelsChecked:
+    """An epoch that looks at class indices on the host before it takes them; all else is the jitted function's.
+
+    What a device gathers for an index out of range is no error there, but NaN or another row.
+    """
+
+    def __init__(self, epoch: Any, labels: Mapping[str, int]) -> None:
+        self._epoch, self._labels = epoch, labels
+
+    def __call__(self, state: Any, batches: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(batches, dict):
+            for name, classes in self._labels.items():
+                a = batches.get(name)
+                if isinstance(a, np.ndarray) and a.ndim > 1:
+                    for n, batch in enumerate(a):
+                        check_labels(batch, classes, name, f"batch {n} of these, ")
+        return self._epoch(state, batches, *args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._epoch, name)

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 
 from ..execution.program import Arrays
 from ..execution.program_like import ProgramLike
-from .averages import averages, weights_per_row
-from .loop import Metric, _in_python
+from .averages import Metric, averages, weights_per_row
+from .packed_scan import scan_in_python
 from .parallel import Placement, placed_program
 
 
@@ -42,7 +42,7 @@ def make_evaluation(
             return (jax.tree.map(jnp.add, sums[0], found), sums[1] + jnp.sum(row_weights)), None
 
         zero = {n: jnp.float32(0) for n in (["loss"] if loss else []) + list(metrics or {})}
-        scan = jax.lax.scan if compiled else _in_python
+        scan = jax.lax.scan if compiled else scan_in_python
         (sums, row_weights), _ = scan(one, (zero, jnp.float32(0)), (batches, weights))
         found = {k: v / row_weights for k, v in sums.items()}
         return found if placement is None else jax.lax.with_sharding_constraint(found, placement.everywhere)

@@ -21,6 +21,7 @@ from ..passes.loss import label_inputs
 from ..passes.precision import check_precision
 from ..passes.precision import precision as in_precision
 from ..passes.roles import check_trains
+from .averages import Metric
 from .callbacks import STOP, Callback, EverySteps
 from .columns import rows_for
 from .counter import Counter
@@ -30,9 +31,7 @@ from .guard import first_bad_number
 from .loop import (
     DEFAULT_LOSS_SCALING,
     ON_NONFINITE,
-    Metric,
     TrainState,
-    copied,
     make_accumulating_step,
     make_epoch,
     make_step,
@@ -41,6 +40,7 @@ from .loop import (
 from .loss_scaling import needs_loss_scaling
 from .optim import Optimizer
 from .parallel import Placement, on_host
+from .pytrees import copied
 from .schedule import constant
 from .watched import make_watched_epoch
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from .. import reference
@@ -17,6 +18,7 @@ from ..execution.program import Arrays, Program
 from ..execution.program_like import ProgramLike
 from ..graph import Graph
 from .data import Dataset
+from .loss_scaling import overflowed
 
 
 def first_bad_number(
@@ -93,3 +95,20 @@ def _first_bad(array: Any) -> tuple[int, ...] | None:
         return None
     bad = np.argwhere(~np.isfinite(a.astype(np.float64) if a.dtype.kind != "c" else a))
     return tuple(int(k) for k in bad[0]) if len(bad) else None
+
+
+def nonfinite(record: Arrays) -> Any:
+    """Whether the loss of a step, or the norm of its gradients, is NaN or infinite; bool[].
+
+    Gradients that overflowed for the factor of loss scaling do not count: there the loss alone is looked at.
+    """
+    finite = [jnp.isfinite(record["loss"])] if "loss" in record else []
+    if "gradient_norm" in record:
+        finite.append(jnp.isfinite(record["gradient_norm"]) | overflowed(record))
+    return ~jnp.all(jnp.stack(finite)) if finite else jnp.bool_(False)
+
+
+def all_finite(tree: Any) -> Any:
+    """Whether no number of these arrays is NaN or infinite; bool[]."""
+    floats = [a for a in jax.tree.leaves(tree) if jnp.issubdtype(jnp.result_type(a), jnp.floating)]
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(a)) for a in floats])) if floats else jnp.bool_(True)

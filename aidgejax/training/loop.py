@@ -24,15 +24,15 @@ from ..errors import GraphError, SettingError
 from ..execution.program import Arrays
 from ..execution.program_like import ProgramLike
 from ..passes.loss import label_inputs
-from .averages import averages, weights_per_row
+from .averages import Metric, averages, weights_per_row
 from .counter import Counter, counted, schedule_step
-from .data import check_labels
-from .loss_scaling import LossScale, LossScaling, needs_loss_scaling, overflowed, scaled, unscaled
+from .data import LabelsChecked
+from .guard import all_finite, nonfinite
+from .loss_scaling import LossScale, LossScaling, needs_loss_scaling, scaled, unscaled
 from .optim import Optimizer, global_norm
-from .packed_scan import packed_scan
+from .packed_scan import packed_scan, scan_in_python
 from .parallel import Placement, placed_program, put
 
-Metric = Callable[[Arrays, Arrays], Any]
 ON_NONFINITE = ("raise", "skip", "ignore")
 DEFAULT_LOSS_SCALING = LossScaling()
 
@@ -86,7 +86,8 @@ def start(
     buffers = program.graph.buffers if buffers is None else buffers
     names = None if accumulate is None else tuple(accumulate)
     if placement is None:
-        return _first_state(program, optimizer, key, _own(params), _own(buffers), names, loss_scaling)
+        params, buffers = ({k: jnp.array(v) for k, v in tree.items()} for tree in (params, buffers))
+        return _first_state(program, optimizer, key, params, buffers, names, loss_scaling)
     where = {k: NamedSharding(placement.mesh, spec) for k, spec in placement.specs(params).items()}
     params = {k: put(_canonical(v), where[k]) for k, v in params.items()}
     buffers = {k: put(_canonical(v), placement.everywhere) for k, v in buffers.items()}
@@ -94,10 +95,6 @@ def start(
     key = put(jnp.array(key), placement.everywhere)
     there = placement.shardings(jax.eval_shape(make, key, params, buffers))
     return jax.jit(make, out_shardings=there)(key, params, buffers)
-
-
-def _own(tree: Arrays) -> Arrays:
-    return {k: jnp.array(v) for k, v in tree.items()}
 
 
 def _canonical(v: Any) -> Any:
@@ -125,20 +122,8 @@ def _first_state(
     if loss_scaling is None:
         loss_scaling = needs_loss_scaling(program.graph)
     rules = LossScaling() if loss_scaling is True else loss_scaling
-    scale = rules.start() if rules else None
-    return TrainState(params, buffers, opt, jnp.array(key), Counter.at(0), accumulator, Counter.at(0), scale)
-
-
-def copied(state: Any) -> Any:
-    """The same arrays again, each where it lies; by the runtime, so that nothing is compiled for it."""
-
-    where = next((x.sharding for x in jax.tree.leaves(state) if isinstance(x, jax.Array)), None)
-
-    def again(x: Any) -> Any:
-        there = x.sharding if isinstance(x, jax.Array) else where
-        return put(x, there) if there is not None else jnp.array(x)
-
-    return jax.tree.map(again, state)
+    started = Counter.at(0), accumulator, Counter.at(0), rules.start() if rules else None
+    return TrainState(params, buffers, opt, jnp.array(key), *started)
 
 
 def make_step(
@@ -351,73 +336,20 @@ def make_epoch(
     def epoch(
         state: TrainState, batches: Any, weights: Any = None, data: Arrays | None = None, last: Any = True
     ) -> Any:
-        first = jax.tree.leaves(batches)[0]
-        steps = first.shape[0]
+        first = jax.tree.leaves(batches)[0].shape
         if placement is not None:
-            placement.check_batch(first.shape[1])
+            placement.check_batch(first[1])
             state = placement.constrained(state)
-        count = jnp.arange(steps)
-        ends = count == (jnp.max(jnp.where(jnp.any(weights > 0, axis=1), count, 0)) if gaps else steps - 1)
-        scan = packed_scan if compiled else _in_python
+        count = jnp.arange(first[0])
+        ends = count == (jnp.max(jnp.where(jnp.any(weights > 0, axis=1), count, 0)) if gaps else first[0] - 1)
+        scan = packed_scan if compiled else scan_in_python
         halted = jnp.bool_(False) if on_nonfinite == "raise" else None
         (state, _), history = scan(partial(one, data, last), (state, halted), (batches, weights, ends))
         return state, history
 
-    labels = getattr(step, "labels", {})
     options = placement.compiler_options() if placement is not None else None
-    jitted = jax.jit(epoch, donate_argnums=0, compiler_options=options or None) if compiled else epoch
-    return _CheckedEpoch(jitted, labels)
-
-
-class _CheckedEpoch:
-    """An epoch that looks at class indices on the host before it takes them; all else is the jitted function's.
-
-    What a device gathers for an index out of range is no error there, but NaN or another row.
-    """
-
-    def __init__(self, epoch: Any, labels: Mapping[str, int]) -> None:
-        self._epoch, self._labels = epoch, labels
-
-    def __call__(self, state: Any, batches: Any, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(batches, dict):
-            for name, classes in self._labels.items():
-                a = batches.get(name)
-                if isinstance(a, np.ndarray) and a.ndim > 1:
-                    for n, batch in enumerate(a):
-                        check_labels(batch, classes, name, f"batch {n} of these, ")
-        return self._epoch(state, batches, *args, **kwargs)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._epoch, name)
-
-
-def nonfinite(record: Arrays) -> Any:
-    """Whether the loss of a step, or the norm of its gradients, is NaN or infinite; bool[].
-
-    Gradients that overflowed for the factor of loss scaling do not count: there the loss alone is looked at.
-    """
-    finite = [jnp.isfinite(record["loss"])] if "loss" in record else []
-    if "gradient_norm" in record:
-        finite.append(jnp.isfinite(record["gradient_norm"]) | overflowed(record))
-    return ~jnp.all(jnp.stack(finite)) if finite else jnp.bool_(False)
-
-
-def all_finite(tree: Any) -> Any:
-    """Whether no number of these arrays is NaN or infinite; bool[]."""
-    floats = [a for a in jax.tree.leaves(tree) if jnp.issubdtype(jnp.result_type(a), jnp.floating)]
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(a)) for a in floats])) if floats else jnp.bool_(True)
-
-
-# ---- inside -------------------------------------------------------------------------------------------
-
-
-def _in_python(f: Callable, carry: Any, xs: Any) -> tuple[Any, Any]:
-    """jax.lax.scan, one step after the other in Python."""
-    figures = []
-    for k in range(jax.tree.leaves(xs)[0].shape[0]):
-        carry, record = f(carry, jax.tree.map(lambda a: a[k], xs))  # noqa: B023
-        figures.append(record)
-    return carry, jax.tree.map(lambda *r: None if r[0] is None else jnp.stack(r), *figures)
+    jitted = jax.jit(epoch, donate_argnums=0, compiler_options=options or None)
+    return LabelsChecked(jitted if compiled else epoch, getattr(step, "labels", {}))
 
 
 def _update(

@@ -3,6 +3,7 @@
 Optimizers count their updates once for each parameter, and a step has its own counters and figures.  On a GPU each
 scalar that a loop carries or records is a kernel of its own, a third of all kernels of a small network's step; as one
 vector they are one kernel.  The numbers are the same to the bit: scalars are joined and taken apart, not computed with.
+For programs that are not JAX's, the same walk in Python.
 """
 
 from __future__ import annotations
@@ -61,3 +62,12 @@ def _is_plain_scalar(x: Any) -> bool:
     if not isinstance(x, jax.Array) or x.ndim or jnp.issubdtype(x.dtype, jax.dtypes.extended):
         return False
     return not jax.typeof(x).weak_type
+
+
+def scan_in_python(f: Callable, carry: Any, xs: Any) -> tuple[Any, Any]:
+    """jax.lax.scan, one step after the other in Python."""
+    figures = []
+    for k in range(jax.tree.leaves(xs)[0].shape[0]):
+        carry, record = f(carry, jax.tree.map(lambda a: a[k], xs))  # noqa: B023
+        figures.append(record)
+    return carry, jax.tree.map(lambda *r: None if r[0] is None else jnp.stack(r), *figures)

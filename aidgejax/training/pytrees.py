@@ -1,4 +1,4 @@
-"""The arrays of a pytree under names, and its structure as JSON: what a checkpoint holds."""
+"""The arrays of a pytree under names, and its structure as JSON: what a checkpoint holds; and their copies."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ..dtypes import DTYPES
@@ -167,3 +168,15 @@ def plain_number(x: Any) -> Any:
     if isinstance(x, np.generic):
         return x.item()
     raise TypeError(f"got a {type(x).__name__}")
+
+
+def copied(state: Any) -> Any:
+    """The same arrays again, each where it lies; by the runtime, so that nothing is compiled for it."""
+
+    where = next((x.sharding for x in jax.tree.leaves(state) if isinstance(x, jax.Array)), None)
+
+    def again(x: Any) -> Any:
+        there = x.sharding if isinstance(x, jax.Array) else where
+        return put(x, there) if there is not None else jnp.array(x)
+
+    return jax.tree.map(again, state)

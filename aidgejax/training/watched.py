@@ -13,7 +13,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .loop import all_finite, make_epoch, nonfinite
+from .guard import all_finite, nonfinite
+from .loop import make_epoch
 
 
 def make_watched_epoch(step: Callable) -> Callable:

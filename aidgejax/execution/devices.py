@@ -44,12 +44,20 @@ def device(name: str) -> Any:
     try:
         return jax.local_devices(backend=name)[0]
     except RuntimeError as e:
-        why = unused_gpu() if name in ("gpu", "cuda", "rocm") else None
+        why = no_gpu() if name in ("gpu", "cuda", "rocm") else None
         said = str(e).splitlines()[0] if "failed to initialize" in str(e) else ""
         reason = "".join(f"; {part}" for part in (why, said) if part)
         raise BackendError(
             f"there is no device {name!r} here; there are {', '.join(available_platforms())}{reason}"
         ) from None
+
+
+def no_gpu() -> str:
+    """Why there is no GPU to use here, and what to do; for a front end whose GPU was asked for."""
+    return unused_gpu() or (
+        "this machine shows no NVIDIA GPU (on one that has it: pip install 'aidgejax[cuda13]'); the rest of the script "
+        "runs on the CPU as it is"
+    )
 
 
 def found(place: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from ...execution.devices import available_platforms
+from ...execution.devices import available_platforms, no_gpu
 from .errors import MissingBackend
 
 
@@ -25,7 +25,10 @@ def place_of(name: str, device: int = 0) -> Any:
     Raises MissingBackend naming the backends there are.
     """
     if not isinstance(name, str) or name not in available():
-        raise MissingBackend(f"backend {name!r} is not available here; available backends: {', '.join(available())}")
+        why = f"; {no_gpu()}" if name in ("cuda", "gpu") else ""
+        raise MissingBackend(
+            f"backend {name!r} is not available here; available backends: {', '.join(available())}{why}"
+        )
     if name in ("jax", "numpy") or (name == "cpu" and jax.default_backend() == "cpu" and device == 0):
         return None
     devices = jax.devices(name)

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ...execution.devices import no_gpu
 from .._shared.traced_step import Stored, concretely, is_tracing
 from ._errors import NoDevice
 
@@ -132,8 +133,8 @@ def create_cuda_gpus_on(device_ids: Any) -> list[Device]:
     except RuntimeError:
         there = sorted({d.platform for d in jax.devices()})
         raise NoDevice(
-            f"there is no GPU that JAX can use here; its platforms are {', '.join(there)}. Install "
-            f"jax[cuda13], or take device.get_default_device()"
+            f"there is no GPU that JAX can use here; its platforms are {', '.join(there)}; {no_gpu()}. "
+            f"Take device.get_default_device()"
         ) from None
     wrong = [i for i in device_ids if not 0 <= i < found]
     if wrong:

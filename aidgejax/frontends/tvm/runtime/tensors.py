@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ....errors import BackendError
 from ....execution import devices
 from ..errors import TensorMismatch
 
@@ -21,8 +22,22 @@ class Device:
 
     @property
     def jax(self) -> Any:
-        """The JAX device.  Raises BackendError naming the platforms there are."""
-        return devices.device(self.platform) if self.index == 0 else jax.devices(self.platform)[self.index]
+        """The JAX device.  Raises BackendError naming the platforms there are, and how many devices this one has."""
+        first = devices.device(self.platform)
+        if self.index == 0:
+            return first
+        there = jax.devices(self.platform)
+        if not 0 <= self.index < len(there):
+            raise BackendError(f"there is no device {self}; {self.platform} has {len(there)}, counted from 0")
+        return there[self.index]
+
+    @property
+    def exist(self) -> bool:
+        """Whether this machine has the device: TVM's way to ask before it is used."""
+        try:
+            return self.jax is not None
+        except BackendError:
+            return False
 
     def __str__(self) -> str:
         return f"{self.platform}:{self.index}"

@@ -25,19 +25,25 @@ from ..graph import Graph, Node, Value
 from ..interpreter.shape_inference import infer_shapes
 from ..ops import lookup
 from .constants import constant_value
+from .join_products import join_products
 
 LARGE = -1e4  # a mask's number below this hides a position: half precision's exporters write -1e4, others -3.4e38
 
 
-def fuse(graph: Graph, *, attention: bool = True) -> Graph:
-    """The same graph with every attention made of elementary nodes as one `Attention` node.
+def fuse(graph: Graph, *, attention: bool = True, products: bool | None = None) -> Graph:
+    """The same graph with every attention made of elementary nodes as one `Attention` node, and fewer products.
 
-    attention: False leaves the graph as it is.  The names of outputs and parameters do not change; a node that the
-    fused one replaces is gone if nothing else reads it.  Count what was found with `fused.count()["Attention"]`.
+    attention: False leaves those nodes as they are.  products: whether products of one tensor with several weights, as
+    queries, keys and values are made, become one (see join_products.py); None: as `attention`.  The names of outputs
+    and parameters do not change; a node that the fused one replaces is gone if nothing else reads it.  Count what was
+    found with `fused.count()`: "Attention", "MatMul".
     """
     graph = infer_shapes(graph)
-    if not attention:
-        return graph
+    graph = _with_attention(graph) if attention else graph
+    return join_products(graph) if (attention if products is None else products) else graph
+
+
+def _with_attention(graph: Graph) -> Graph:
     for softmax in [n.name for n in graph.nodes if n.op == "Softmax"]:
         found = _Search(graph).attention(graph.node(softmax))
         if found is not None:

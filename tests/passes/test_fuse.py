@@ -119,3 +119,30 @@ def test_weights_that_somebody_reads_stay():
     (softmax,) = [n for n in graph.nodes if n.op == "Softmax"]
     graph.output(softmax.outputs[0])
     assert fuse(graph).count()["Attention"] == 0
+
+
+@pytest.mark.parametrize("spelling", ["causal", "grouped"])
+def test_projections_of_one_tensor_become_one_product(spelling):
+    """With all their gradients, of which each weight's stays its own; of one size each, and of two."""
+    graph = layer(spelling)
+    apart, joined = fuse(graph, products=False), fuse(graph)
+    assert (apart.count()["MatMul"], joined.count()["MatMul"]) == (4, 2)
+    assert set(joined.params) == set(graph.params) and joined.outputs == graph.outputs
+    programs = [aj.make_program(g) for g in (apart, joined)]
+    assert [p.gradient.count()["MatMul"] for p in programs] == [5, 3]
+    data = batch(graph)
+    (loss, grads), (loss2, grads2) = loss_and_gradients(apart, data), loss_and_gradients(joined, data)
+    np.testing.assert_allclose(loss, loss2, rtol=1e-6)
+    for name in grads:
+        np.testing.assert_allclose(grads[name], grads2[name], atol=3e-6 * np.abs(grads[name]).max(), err_msg=name)
+
+
+def test_products_are_joined_behind_casts_and_only_where_each_has_a_weight_of_its_own():
+    graph = layer("causal")
+    low = fuse(aj.passes.precision(graph))
+    assert low.count()["MatMul"] == 2 and low.count()["Split"] == 1
+    g = aj.Graph("shared")
+    x, w = g.input("x", ("N", 3)), g.parameter("w", np.ones((3, 3), np.float32))
+    other = g.parameter("other", np.ones((3, 2), np.float32))
+    g.output(g.op.Concat(g.op.MatMul(x, w), g.op.MatMul(x, w), g.op.MatMul(g.op.Relu(x), other), axis=1))
+    assert fuse(g).count()["MatMul"] == 3

@@ -269,12 +269,12 @@ class Graph:
 
     def copy(self) -> Graph:
         """The same graph again; arrays are shared."""
-        twin = Graph(self.name)
-        twin.inputs, twin.outputs, twin.nodes = dict(self.inputs), list(self.outputs), list(self.nodes)
-        twin.producers = {k: replace(p) for k, p in self.producers.items()}
-        twin.values, twin.metadata, twin.source = dict(self.values), dict(self.metadata), self.source
-        twin._fresh = Counter(self._fresh)
-        return twin
+        copy = Graph(self.name)
+        copy.inputs, copy.outputs, copy.nodes = dict(self.inputs), list(self.outputs), list(self.nodes)
+        copy.producers = {k: replace(p) for k, p in self.producers.items()}
+        copy.values, copy.metadata, copy.source = dict(self.values), dict(self.metadata), self.source
+        copy._fresh = Counter(self._fresh)
+        return copy
 
     def map_nodes(self, change: Callable[[Node], Node | None]) -> Graph:
         """The same graph with change(node) in the place of every node; None leaves it out."""
@@ -284,33 +284,33 @@ class Graph:
 
     def with_params(self, params: dict[str, Any], buffers: dict[str, Any] | None = None) -> Graph:
         """The same graph holding these arrays, e.g. the trained ones.  Unknown names and other shapes are refused."""
-        twin = self.copy()
+        copy = self.copy()
         for name, data in {**params, **(buffers or {})}.items():
-            if name not in twin.producers:
+            if name not in copy.producers:
                 raise GraphError(
                     f"graph {self.name!r} has no producer {name!r}; "
                     f"it has {', '.join(map(repr, self.producers)) or 'none'}"
                 )
             data = np.asarray(data)
-            old = twin.producers[name]
+            old = copy.producers[name]
             if data.shape != old.data.shape:
                 raise GraphError(
                     f"producer {name!r} of graph {self.name!r} has shape {old.data.shape}, got {data.shape}"
                 )
-            twin.producers[name] = replace(old, data=data.astype(old.data.dtype, copy=False))
-        return twin
+            copy.producers[name] = replace(old, data=data.astype(old.data.dtype, copy=False))
+        return copy
 
     def frozen(self, names: Iterable[str]) -> Graph:
         """The same graph with these parameters turned into constants that training leaves alone."""
-        twin = self.copy()
+        copy = self.copy()
         for name in names:
             if name not in self.params:
                 raise GraphError(
                     f"cannot freeze {name!r}: graph {self.name!r} has no parameter of that name; "
                     f"it has {', '.join(map(repr, self.params)) or 'none'}"
                 )
-            twin.producers[name] = replace(twin.producers[name], role="constant")
-        return twin
+            copy.producers[name] = replace(copy.producers[name], role="constant")
+        return copy
 
     def prune(self) -> None:
         """Drop nodes and constants that no output needs."""

@@ -61,18 +61,18 @@ def plain(graph, rows):
             )
         return None
 
-    twin = graph.copy()
+    copy = graph.copy()
     for name, v in graph.inputs.items():
-        twin.inputs[name] = aj.graph.Value(name, (rows, *v.shape[1:]), v.dtype)
-    twin = aj.infer_shapes(replace_nodes(aj.infer_shapes(twin), spelling))
-    (scores,) = twin.outputs
-    classes = twin.value(scores).shape[1]
-    hot = twin.input("hot", (rows, classes))
-    op = twin.op
+        copy.inputs[name] = aj.graph.Value(name, (rows, *v.shape[1:]), v.dtype)
+    copy = aj.infer_shapes(replace_nodes(aj.infer_shapes(copy), spelling))
+    (scores,) = copy.outputs
+    classes = copy.value(scores).shape[1]
+    hot = copy.input("hot", (rows, classes))
+    op = copy.op
     each = op.Mul(op.Log(op.Softmax(scores, axis=1)), hot)
-    twin.add("Mul", [op.ReduceSum(each, keepdims=0), -1.0 / rows], names=["loss"])
-    twin.outputs = ["loss"]
-    return twin
+    copy.add("Mul", [op.ReduceSum(each, keepdims=0), -1.0 / rows], names=["loss"])
+    copy.outputs = ["loss"]
+    return copy
 
 
 def feeds_of(session):

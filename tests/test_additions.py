@@ -34,7 +34,7 @@ def toysgd(pull: Any = 0.5) -> Optimizer:
     """p <- p - lr * pull * sign(g)."""
     return per_leaf(lambda p: Momentum(None, jnp.int32(0)), lambda p, g, s, lr: (p - lr * pull * jnp.sign(g), s))
 '''
-TWIN = '''
+COUNTERPART = '''
 
 def toysgd(pull: float = 0.5) -> Rule:
     """The same."""
@@ -68,7 +68,7 @@ def test_three_files_and_two(tmp_path):
     shutil.copytree(Path(aidgejax.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     (package / "ops/toy.py").write_text(OPERATOR)
     (package / "reference/toy.py").write_text(DEFINITION)
-    for file, text in (("training/optim.py", OPTIMIZER), ("reference/optim.py", TWIN)):
+    for file, text in (("training/optim.py", OPTIMIZER), ("reference/optim.py", COUNTERPART)):
         with open(package / file, "a") as f:
             f.write(text)
     (tmp_path / "trial.py").write_text(TRIAL)

@@ -60,9 +60,9 @@ def test_mistakes_are_named(build, message):
 
 def test_a_copy_is_independent():
     g = small()
-    twin = g.copy()
-    twin.op.Relu("act")
-    twin.producers["w"].data = np.zeros(3)
+    copy = g.copy()
+    copy.op.Relu("act")
+    copy.producers["w"].data = np.zeros(3)
     assert len(g.nodes) == 2 and g.params["w"].sum() == 3
 
 

@@ -133,13 +133,13 @@ def _watching(
     graph: Graph, tiles: dict[str, Node], ideal: bool, clipping: tuple[str, ...]
 ) -> Callable[[Arrays, Arrays, Arrays, Any], Arrays]:
     """f(params, buffers, batch, key) -> {tile: its input, features last}, one compiled call."""
-    twin = graph.copy()
+    copy = graph.copy()
     if ideal:
-        twin.nodes = [_ideal(n, tuple(tiles), clipping) for n in twin.nodes]
+        copy.nodes = [_ideal(n, tuple(tiles), clipping) for n in copy.nodes]
     ins = {t: n.inputs[0] for t, n in tiles.items()}
-    twin.outputs = list(dict.fromkeys([*ins.values()]))
-    twin.prune()
-    program = make_program(twin, wrt=[], seeds=[], training=False)
+    copy.outputs = list(dict.fromkeys([*ins.values()]))
+    copy.prune()
+    program = make_program(copy, wrt=[], seeds=[], training=False)
     given = {*program.graph.inputs}
 
     @jax.jit

@@ -69,8 +69,8 @@ def convert_to_analog(
                 f"graph {graph.name!r} has no node or weight {name!r} to exclude or configure; its nodes "
                 f"are {', '.join(repr(n.name) for n in graph.nodes)}"
             )
-    twin = graph.copy()
-    twin.nodes, found = [], []
+    copy = graph.copy()
+    copy.nodes, found = [], []
     for node in graph.nodes:
         config = rpu_config
         if isinstance(specific, Mapping):
@@ -79,17 +79,17 @@ def convert_to_analog(
             config = specific(node.name, node, rpu_config)
         weight = _weight_of(graph, node)
         if weight is None or config is None or exclude & {node.name, *node.input_names}:
-            twin.nodes.append(node)
+            copy.nodes.append(node)
             continue
-        found.append(_convert(graph, twin, node, weight, settings(config), unfold))
+        found.append(_convert(graph, copy, node, weight, settings(config), unfold))
     if not found:
         raise GraphError(f"graph {graph.name!r} has no Gemm, MatMul or Conv node with a weight to convert")
-    read = {i for n in twin.nodes for i in n.input_names} | set(twin.outputs)
+    read = {i for n in copy.nodes for i in n.input_names} | set(copy.outputs)
     replaced = {i for layer in found for i in layer.node.input_names}
     for name in replaced - read:
-        twin.producers.pop(name, None)
-    twin.metadata |= noted_layers(tuple(found))
-    return infer_shapes(twin.check())
+        copy.producers.pop(name, None)
+    copy.metadata |= noted_layers(tuple(found))
+    return infer_shapes(copy.check())
 
 
 def _weight_of(graph: Graph, node: Node) -> np.ndarray | None:
@@ -120,7 +120,7 @@ def _bias_of(graph: Graph, node: Node, out: int) -> np.ndarray | None:
     return np.broadcast_to(graph.producers[name].data.reshape(-1) * scale, out).astype(graph.producers[name].data.dtype)
 
 
-def _convert(graph: Graph, twin: Graph, node: Node, weight: np.ndarray, s: Settings, unfold: bool) -> AnalogLayer:
+def _convert(graph: Graph, copy: Graph, node: Node, weight: np.ndarray, s: Settings, unfold: bool) -> AnalogLayer:
     x, y = graph.value(node.input_names[0]), graph.value(node.output_names[0])
     readers = [n.name for n in graph.readers()[node.inputs[1]]]
     if len(readers) > 1:
@@ -131,19 +131,19 @@ def _convert(graph: Graph, twin: Graph, node: Node, weight: np.ndarray, s: Setti
     bias = _bias_of(graph, node, len(weight))
     for name in node.input_names[1:]:  # their names may be wanted for the tile's
         if len(graph.readers()[name]) == 1 and name not in graph.outputs:
-            twin.producers.pop(name, None)
+            copy.producers.pop(name, None)
     prefix = f"{node.name}."
-    while any(k.startswith(prefix) for k in [*twin.producers, *twin.inputs]):
+    while any(k.startswith(prefix) for k in [*copy.producers, *copy.inputs]):
         prefix = f"{prefix}tile."
-    written = len(twin.nodes)
-    out, layer = write_layer(twin, x, y, prefix, s, weight, bias, node, unfold)
-    twin.nodes[written:] = [
+    written = len(copy.nodes)
+    out, layer = write_layer(copy, x, y, prefix, s, weight, bias, node, unfold)
+    copy.nodes[written:] = [
         Node(
             n.op, n.inputs, tuple(node.outputs[0] if o == out.name else o for o in n.outputs), n.attrs, n.name, n.domain
         )
-        for n in twin.nodes[written:]
+        for n in copy.nodes[written:]
     ]
-    twin.values.pop(out.name, None)
+    copy.values.pop(out.name, None)
     return layer
 
 
@@ -336,22 +336,22 @@ def to_digital(graph: Graph, params: Arrays | None = None, buffers: Arrays | Non
     if not layers(graph):
         raise GraphError(f"graph {graph.name!r} has no analog layers")
     now = graph.with_params({k: v for k, v in (params or {}).items()}, buffers)
-    twin = now.copy()
+    copy = now.copy()
     for layer in layers(graph):
         node = layer.node
         weight, bias = logical_weights(now, layer)
         if node.op == "MatMul" or (node.op == "Gemm" and not node.attrs.get("transB", 0)):
             weight = weight.T
-        twin.producers = {k: p for k, p in twin.producers.items() if not k.startswith(layer.prefix)}
-        made = [twin.parameter(node.inputs[1], np.ascontiguousarray(weight))]
+        copy.producers = {k: p for k, p in copy.producers.items() if not k.startswith(layer.prefix)}
+        made = [copy.parameter(node.inputs[1], np.ascontiguousarray(weight))]
         inputs = [node.inputs[0], made[0].name]
         attrs = {k: v for k, v in node.attrs.items() if k != "beta"}
         if bias is not None:
-            inputs.append(twin.parameter(node.inputs[2], bias).name)
+            inputs.append(copy.parameter(node.inputs[2], bias).name)
         digital = node.replace(inputs=tuple(inputs), attrs=attrs)
         # It stands where the tile's last node stood; what led there is not read by any node now, and pruned.
-        twin.nodes = [digital if node.outputs[0] in n.outputs else n for n in twin.nodes]
+        copy.nodes = [digital if node.outputs[0] in n.outputs else n for n in copy.nodes]
     for key in ("analog", KEY):
-        twin.metadata.pop(key, None)
-    twin.prune()
-    return infer_shapes(twin.check())
+        copy.metadata.pop(key, None)
+    copy.prune()
+    return infer_shapes(copy.check())

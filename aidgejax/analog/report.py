@@ -50,8 +50,8 @@ def clipped_share(
     """{tile: (share of inputs outside the range, share of outputs at the bound)}; None where nothing is clipped."""
     if not layers(graph):
         raise GraphError(f"graph {graph.name!r} has no analog layers")
-    twin = graph.copy()
-    twin.outputs = []
+    copy = graph.copy()
+    copy.outputs = []
     watched: dict[str, dict[str, Any]] = {}
     for layer in layers(graph):
         for part in layer.parts:
@@ -66,10 +66,10 @@ def clipped_share(
             if layer.settings.io.out_bound <= 0 or layer.settings.io.is_perfect:
                 seen.pop("out", None)
             for names in seen.values():
-                twin.outputs += [i for i in names if isinstance(i, str)]
-    twin.outputs = list(dict.fromkeys(twin.outputs))
-    program = make_program(twin, wrt=[], seeds=[], training=False)
-    fed = {k: v for k, v in batch.items() if k in twin.inputs}
+                copy.outputs += [i for i in names if isinstance(i, str)]
+    copy.outputs = list(dict.fromkeys(copy.outputs))
+    program = make_program(copy, wrt=[], seeds=[], training=False)
+    fed = {k: v for k, v in batch.items() if k in copy.inputs}
     run = jax.jit(lambda params, buffers, batch: program.forward(params, buffers, batch, key, save=False))
     found, _, _ = run({**graph.params, **(params or {})}, {**graph.buffers, **(buffers or {})}, fed)
 

@@ -83,12 +83,12 @@ def _inferred(graph: Graph, findings: Findings) -> Graph:
             if len(SHAPE_CACHE) >= SHAPE_CACHE_SIZE:
                 SHAPE_CACHE.clear()
             SHAPE_CACHE[shape_key] = {n: outputs[o] for n, o in enumerate(step.node.outputs) if o in outputs}
-    twin = graph.copy()
+    copy = graph.copy()
     for o in evaluation.at:
-        twin.values[o] = Value(o, evaluation.dims[o], evaluation.dtypes[o].name)
+        copy.values[o] = Value(o, evaluation.dims[o], evaluation.dtypes[o].name)
     if findings.sentences:
-        twin.metadata[SIZES] = tuple(dict.fromkeys((*graph.metadata.get(SIZES, ()), *findings.sentences)))
-    return twin
+        copy.metadata[SIZES] = tuple(dict.fromkeys((*graph.metadata.get(SIZES, ()), *findings.sentences)))
+    return copy
 
 
 def _numbers(symbols: list[str], findings: Findings) -> tuple[dict[str, int], dict[str, int]]:

@@ -68,10 +68,10 @@ def repaired(graph: Graph, refused: Refused, findings: Findings) -> Graph:
         raise repair.failure() from None
     if not bound:
         return graph
-    twin = graph.copy()
+    copy = graph.copy()
     for name, v in graph.inputs.items():
-        twin.inputs[name] = Value(name, tuple(_put(d, bound) for d in v.shape or ()), v.dtype)
-    return twin
+        copy.inputs[name] = Value(name, tuple(_put(d, bound) for d in v.shape or ()), v.dtype)
+    return copy
 
 
 def _put(d: Any, bound: Mapping[str, Expression]) -> Any:

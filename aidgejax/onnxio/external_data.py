@@ -24,25 +24,25 @@ def detached(model: ModelProto) -> ModelProto:
     outside = [t for t in model.graph.initializer if is_outside(t)]
     if not outside:
         return model
-    twin = ModelProto()
-    twin.CopyFrom(model)
+    copy = ModelProto()
+    copy.CopyFrom(model)
     inside = [t for t in model.graph.initializer if not is_outside(t)]
-    del twin.graph.initializer[:]
-    twin.graph.initializer.extend(inside)
+    del copy.graph.initializer[:]
+    copy.graph.initializer.extend(inside)
     have = {i.name for i in model.graph.input}
-    twin.graph.input.extend(
+    copy.graph.input.extend(
         helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)) for t in outside if t.name not in have
     )
-    return twin
+    return copy
 
 
-def attached(twin: ModelProto, model: ModelProto) -> None:
-    """Undo `detached`: give what was made of the twin the initializers of the model that are outside."""
+def attached(copy: ModelProto, model: ModelProto) -> None:
+    """Undo `detached`: give what was made of the copy the initializers of the model that are outside."""
     outside = [t for t in model.graph.initializer if is_outside(t)]
     if outside:
-        del twin.graph.input[:]
-        twin.graph.input.extend(model.graph.input)
-        twin.graph.initializer.extend(outside)
+        del copy.graph.input[:]
+        copy.graph.input.extend(model.graph.input)
+        copy.graph.initializer.extend(outside)
 
 
 def bytes_of(tensor: TensorProto) -> int:

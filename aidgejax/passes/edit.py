@@ -24,10 +24,10 @@ def passed_on(node: Node) -> Node:
 
 def with_renamed_tensors(graph: Graph, names: Mapping[str, str]) -> Graph:
     """The graph with node outputs called `names[t]` instead of t: in the nodes, in the outputs, in what is known."""
-    twin = graph.map_nodes(lambda n: renamed(n, names))
-    twin.values = {names.get(k, k): Value(names.get(k, k), v.shape, v.dtype) for k, v in graph.values.items()}
-    twin.outputs = [names.get(o, o) for o in graph.outputs]
-    return twin
+    copy = graph.map_nodes(lambda n: renamed(n, names))
+    copy.values = {names.get(k, k): Value(names.get(k, k), v.shape, v.dtype) for k, v in graph.values.items()}
+    copy.outputs = [names.get(o, o) for o in graph.outputs]
+    return copy
 
 
 def inline(graph: Graph, other: Graph, given: Mapping[str, str]) -> dict[str, str]:

@@ -40,19 +40,19 @@ def float_weights(graph: Graph, names: Iterable[str] = ("*",)) -> Graph:
     Raises GraphError where there are none.
     """
     graph = replace_nodes(graph, lambda node: lookup(node.op).decompose if node.op in BETWEEN_SCALES else None)
-    twin, made = graph.copy(), dict(json.loads(graph.metadata.get(KEY, "{}")))
-    twin.nodes, found = [], False
+    copy, made = graph.copy(), dict(json.loads(graph.metadata.get(KEY, "{}")))
+    copy.nodes, found = [], False
     for node in graph.nodes:
-        if node.op in PRODUCTS and (rounded := _multiplied(graph, twin, node, names, made)) is not None:
-            twin.nodes += rounded
+        if node.op in PRODUCTS and (rounded := _multiplied(graph, copy, node, names, made)) is not None:
+            copy.nodes += rounded
             found = True
             continue
         q = graph.producers.get(str(node.inputs[0])) if node.op == "DequantizeLinear" and node.inputs else None
-        node = node if q is None else _with_scale(graph, twin, node)
-        scale, zero = (_constant(twin, node, k) for k in (1, 2))
+        node = node if q is None else _with_scale(graph, copy, node)
+        scale, zero = (_constant(copy, node, k) for k in (1, 2))
         wanted = q is not None and any(fnmatchcase(q.name, n) for n in names)
         if q is None or not wanted or q.data.dtype.name not in LEVELS or scale is None:
-            twin.nodes.append(node)
+            copy.nodes.append(node)
             continue
         found = True
         kind, (out,) = q.data.dtype.name, node.output_names
@@ -63,36 +63,36 @@ def float_weights(graph: Graph, names: Iterable[str] = ("*",)) -> Graph:
         note = {"dtype": kind, "scale": node.inputs[1], "zero": node.inputs[2] if zero is not None else None,
                 "axis": axis, "block": block}  # fmt: skip
         if kind == "int32":
-            del twin.values[out]
-            twin.producers.pop(q.name, None)
+            del copy.values[out]
+            copy.producers.pop(q.name, None)
             made[out] = note | {"name": q.name, "node": node.name}
-            twin.producers[out] = Producer(out, w, "parameter", "holds integers when it is written")
+            copy.producers[out] = Producer(out, w, "parameter", "holds integers when it is written")
             continue
         if q.name not in made:
-            levels = twin.fresh(f"{q.name}.levels")
+            levels = copy.fresh(f"{q.name}.levels")
             attrs = {k: v for k, v in node.attrs.items() if k in ("axis", "block_size")}
             if zero is None:
                 attrs["output_dtype"] = ONNX_CODES[kind]
-            twin.nodes.append(_rounded(twin, q.name, w, node.inputs[1:3], levels, attrs))
+            copy.nodes.append(_rounded(copy, q.name, w, node.inputs[1:3], levels, attrs))
             made[q.name] = note | {"levels": levels}
-        twin.nodes.append(node.replace(inputs=(made[q.name]["levels"], *node.inputs[1:])))
+        copy.nodes.append(node.replace(inputs=(made[q.name]["levels"], *node.inputs[1:])))
     if not found:
         raise GraphError(
             f"graph {graph.name!r} has no integers behind DequantizeLinear or in a product of integers "
             f"that are called {', '.join(map(repr, names))}"
         )
-    twin.metadata[KEY] = json.dumps(made)
-    return twin
+    copy.metadata[KEY] = json.dumps(made)
+    return copy
 
 
-def _rounded(twin: Graph, name: str, w: np.ndarray, grid: tuple[Any, ...], levels: str, attrs: dict) -> Node:
+def _rounded(copy: Graph, name: str, w: np.ndarray, grid: tuple[Any, ...], levels: str, attrs: dict) -> Node:
     """The node that rounds a weight, which becomes a float parameter, to tensor `levels`."""
-    twin.values[levels] = Value(levels, None, None)
-    twin.producers[name] = Producer(name, w, "parameter", "is rounded to its grid")
-    return Node("QuantizeLinear", (name, *grid), (levels,), attrs, twin.fresh(f"{name}/QuantizeLinear"))
+    copy.values[levels] = Value(levels, None, None)
+    copy.producers[name] = Producer(name, w, "parameter", "is rounded to its grid")
+    return Node("QuantizeLinear", (name, *grid), (levels,), attrs, copy.fresh(f"{name}/QuantizeLinear"))
 
 
-def _multiplied(graph: Graph, twin: Graph, node: Node, names: Iterable[str], made: dict) -> list[Node] | None:
+def _multiplied(graph: Graph, copy: Graph, node: Node, names: Iterable[str], made: dict) -> list[Node] | None:
     """A product of integers whose weight is one of `names`, reading what a float is rounded to; None for any other.
 
     Its scale is the constant that its sums are multiplied by, as quantize_dynamic writes: sums, Cast, Mul (scale of
@@ -109,21 +109,21 @@ def _multiplied(graph: Graph, twin: Graph, node: Node, names: Iterable[str], mad
     zero = _constant(graph, node, 3)
     axis = 0 if node.op == "ConvInteger" else q.data.ndim - 1
     held = graph.producers[scale]
-    twin.producers[scale] = replace(held, role="constant")
+    copy.producers[scale] = replace(held, role="constant")
     if held.data.size > 1 and held.data.ndim != 1:  # as it broadcasts to the sums
-        scale = twin.constant(twin.fresh(f"{scale}.vector"), held.data.reshape(-1)).name
+        scale = copy.constant(copy.fresh(f"{scale}.vector"), held.data.reshape(-1)).name
     values = held.data.reshape(-1) if held.data.size > 1 else held.data
     spread = _spread(values, q.data.shape, axis, 0)
     zeros = 0.0 if zero is None else _spread(zero, q.data.shape, axis, 0)
     w = ((q.data.astype(np.float64) - zeros) * spread).astype(held.data.dtype)
-    levels, kind = twin.fresh(f"{q.name}.levels"), q.data.dtype.name
+    levels, kind = copy.fresh(f"{q.name}.levels"), q.data.dtype.name
     grid: tuple[Any, ...] = (scale,) if zero is None else (scale, node.inputs[3])
     attrs: dict[str, Any] = {"axis": axis} if held.data.size > 1 else {}
     if zero is None:
         attrs["output_dtype"] = ONNX_CODES[kind]
     made[q.name] = {"dtype": kind, "scale": scale, "zero": node.inputs[3] if zero is not None else None,
                     "axis": axis, "block": 0, "levels": levels}  # fmt: skip
-    rounded = _rounded(twin, q.name, w, grid, levels, attrs)
+    rounded = _rounded(copy, q.name, w, grid, levels, attrs)
     return [rounded, node.replace(inputs=(node.inputs[0], levels, *node.inputs[2:]))]
 
 
@@ -145,13 +145,13 @@ def integer_weights(graph: Graph) -> Graph:
     """The graph as it is written: what `float_weights` made floats of are integers again."""
     if KEY not in graph.metadata:
         return graph
-    twin, made = graph.copy(), json.loads(graph.metadata[KEY])
-    del twin.metadata[KEY]
+    copy, made = graph.copy(), json.loads(graph.metadata[KEY])
+    del copy.metadata[KEY]
     back: dict[str, str] = {}
     for name, note in made.items():
-        if name not in twin.producers:
+        if name not in copy.producers:
             continue
-        p, scale = twin.producers[name], graph.producers[note["scale"]].data
+        p, scale = copy.producers[name], graph.producers[note["scale"]].data
         zero = graph.producers[note["zero"]].data if note["zero"] else None
         spread = _spread(scale, p.data.shape, note["axis"], note["block"])
         zeros = 0.0 if zero is None else _spread(zero, p.data.shape, note["axis"], note["block"])
@@ -160,28 +160,28 @@ def integer_weights(graph: Graph) -> Graph:
         q = whole.astype(np.int64).astype(DTYPES[note["dtype"]])
         if "levels" in note:
             back[note["levels"]] = name
-            twin.producers[name] = Producer(name, q, "constant")
+            copy.producers[name] = Producer(name, q, "constant")
             continue
-        del twin.producers[name]
-        twin.producers[note["name"]] = Producer(note["name"], q, "constant")
+        del copy.producers[name]
+        copy.producers[note["name"]] = Producer(note["name"], q, "constant")
         inputs = tuple(i for i in (note["name"], note["scale"], note["zero"]) if i)
         attrs = {"axis": note["axis"]} if np.size(scale) > 1 else {}
-        twin.nodes.insert(0, Node("DequantizeLinear", inputs, (name,), attrs, note["node"]))
-        twin.values[name] = Value(name, tuple(q.shape), scale.dtype.name)
-    twin.nodes = [
+        copy.nodes.insert(0, Node("DequantizeLinear", inputs, (name,), attrs, note["node"]))
+        copy.values[name] = Value(name, tuple(q.shape), scale.dtype.name)
+    copy.nodes = [
         n.replace(inputs=tuple(back.get(i, i) if isinstance(i, str) else i for i in n.inputs))
-        for n in twin.nodes
+        for n in copy.nodes
         if not (n.op == "QuantizeLinear" and n.outputs[0] in back)
     ]
-    return twin
+    return copy
 
 
-def _with_scale(graph: Graph, twin: Graph, node: Node) -> Node:
+def _with_scale(graph: Graph, copy: Graph, node: Node) -> Node:
     """The node with its scale as a constant, where it is computed from constants, as a bias' is from two others."""
     scale = node.inputs[1]
     if not isinstance(scale, str) or scale in graph.producers or (v := constant_value(graph, scale)) is None:
         return node
-    kept = twin.constant(twin.fresh(f"{node.inputs[0]}.scale"), v)
+    kept = copy.constant(copy.fresh(f"{node.inputs[0]}.scale"), v)
     return node.replace(inputs=(node.inputs[0], kept.name, *node.inputs[2:]))
 
 

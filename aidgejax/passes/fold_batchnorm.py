@@ -23,17 +23,17 @@ def fold_batchnorm(graph: Graph) -> Graph:
     reader or is read as an output, whose layer's weight is shared or computed, and those behind anything else.
     Computed in float64, rounded once.
     """
-    twin = graph.copy()
+    copy = graph.copy()
     for norm in graph.nodes:
         if norm.op == "BatchNormalization":
-            layer = _layer_before(twin, norm)
+            layer = _layer_before(copy, norm)
             if layer is not None:
-                _fold(twin, layer, norm)
-    twin.prune()
-    held = {i for n in twin.nodes for i in n.input_names} | set(twin.outputs)
+                _fold(copy, layer, norm)
+    copy.prune()
+    held = {i for n in copy.nodes for i in n.input_names} | set(copy.outputs)
     gone = {i for n in graph.nodes for i in n.input_names} - held
-    twin.producers = {k: p for k, p in twin.producers.items() if k not in gone}
-    return infer_shapes(twin.check())
+    copy.producers = {k: p for k, p in copy.producers.items() if k not in gone}
+    return infer_shapes(copy.check())
 
 
 def affine_of(

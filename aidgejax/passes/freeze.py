@@ -61,13 +61,13 @@ def cut_at(graph: Graph, tensor: str) -> Graph:
     Roles that were decided by the structure of the whole are decided again.
     """
     graph.value(tensor)
-    twin = graph.copy()
-    twin.outputs = [tensor]
-    twin.prune()
-    read = {tensor, *(i for n in twin.nodes for i in n.input_names)}
-    twin.producers = {k: p for k, p in twin.producers.items() if k in read}
-    twin.inputs = {k: v for k, v in twin.inputs.items() if k in read}
-    return with_decided_roles(twin)
+    copy = graph.copy()
+    copy.outputs = [tensor]
+    copy.prune()
+    read = {tensor, *(i for n in copy.nodes for i in n.input_names)}
+    copy.producers = {k: p for k, p in copy.producers.items() if k in read}
+    copy.inputs = {k: v for k, v in copy.inputs.items() if k in read}
+    return with_decided_roles(copy)
 
 
 def _statistics(node: Node) -> list[str]:
@@ -78,8 +78,8 @@ def _statistics(node: Node) -> list[str]:
 
 
 def _constant(graph: Graph, names: Iterable[str]) -> Graph:
-    twin = graph.copy()
+    copy = graph.copy()
     for name in dict.fromkeys(names):
-        if name in twin.producers:
-            twin.producers[name].role = "constant"
-    return twin
+        if name in copy.producers:
+            copy.producers[name].role = "constant"
+    return copy

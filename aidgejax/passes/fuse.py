@@ -66,7 +66,7 @@ class _Attention:
     softmax_float32: bool = False
 
     def replaced(self, graph: Graph) -> Graph:
-        twin = graph.copy()
+        copy = graph.copy()
         before: list[Node] = []
         scratch = graph.copy()
         scratch.nodes = before
@@ -80,14 +80,14 @@ class _Attention:
             attrs["is_causal"] = 1
         if self.softmax_float32:
             attrs["softmax_precision"] = 1
-        at = next(n for n, node in enumerate(twin.nodes) if node.name == self.final.name)
+        at = next(n for n, node in enumerate(copy.nodes) if node.name == self.final.name)
         inputs = (self.q, k, self.v) if mask is None else (self.q, k, self.v, mask)
         fused = Node("Attention", inputs, self.final.outputs, attrs, name=f"{self.final.name}/Attention")
-        twin.nodes[at : at + 1] = [*before, fused]
-        twin.values |= {o: scratch.values[o] for n in before for o in n.output_names}
-        twin.producers |= {k: p for k, p in scratch.producers.items() if k not in twin.producers}
-        twin.prune()
-        return infer_shapes(twin)
+        copy.nodes[at : at + 1] = [*before, fused]
+        copy.values |= {o: scratch.values[o] for n in before for o in n.output_names}
+        copy.producers |= {k: p for k, p in scratch.producers.items() if k not in copy.producers}
+        copy.prune()
+        return infer_shapes(copy)
 
     def _mask(self, scratch: Graph) -> str | None:
         total: Value | None = None

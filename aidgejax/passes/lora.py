@@ -24,11 +24,11 @@ def lora(
     """
     if rank < 1:
         raise GraphError(f"an adapter of rank {rank}: expected 1 or more")
-    rng, writer, twin = np.random.default_rng(seed), graph.writer(), graph.copy()
-    for p in twin.producers.values():
+    rng, writer, copy = np.random.default_rng(seed), graph.writer(), graph.copy()
+    for p in copy.producers.values():
         if p.role == "parameter":
             p.role, p.why = "constant", "has an adapter beside it"
-    twin.nodes, found = [], False
+    copy.nodes, found = [], False
     for node in graph.nodes:
         name = _matrix(graph, writer, node)
         shape = graph.producers[name].data.shape if name else ()
@@ -38,27 +38,27 @@ def lora(
             or not any(fnmatchcase(name, t) for t in targets)
             or node.attrs.get("transA")
         ):
-            twin.nodes.append(node)
+            copy.nodes.append(node)
             continue
         found = True
         rows, columns = shape[::-1] if node.attrs.get("transB") else shape
         (y,) = node.output_names
-        kept = twin.fresh(f"{y}.without_adapter")
-        twin.values[kept] = graph.value(y)
-        twin.nodes.append(node.replace(outputs=(kept,)))
-        if not twin.has(A.format(name)):
-            twin.parameter(A.format(name), (rng.normal(size=(rows, rank)) / np.sqrt(rows)).astype(np.float32))
-            twin.parameter(B.format(name), np.zeros((rank, columns), np.float32))
-        (low,) = twin.add("MatMul", [node.inputs[0], A.format(name)], name=twin.fresh(f"{node.name}/lora_A"))
-        (high,) = twin.add("MatMul", [low, B.format(name)], name=twin.fresh(f"{node.name}/lora_B"))
+        kept = copy.fresh(f"{y}.without_adapter")
+        copy.values[kept] = graph.value(y)
+        copy.nodes.append(node.replace(outputs=(kept,)))
+        if not copy.has(A.format(name)):
+            copy.parameter(A.format(name), (rng.normal(size=(rows, rank)) / np.sqrt(rows)).astype(np.float32))
+            copy.parameter(B.format(name), np.zeros((rank, columns), np.float32))
+        (low,) = copy.add("MatMul", [node.inputs[0], A.format(name)], name=copy.fresh(f"{node.name}/lora_A"))
+        (high,) = copy.add("MatMul", [low, B.format(name)], name=copy.fresh(f"{node.name}/lora_B"))
         factor = float(rank if alpha is None else alpha) / rank
-        (scaled,) = twin.add("Mul", [high, factor], name=twin.fresh(f"{node.name}/lora_scale"))
-        twin.nodes.append(Node("Add", (kept, scaled.name), (y,), {}, twin.fresh(f"{node.name}/lora_Add")))
+        (scaled,) = copy.add("Mul", [high, factor], name=copy.fresh(f"{node.name}/lora_scale"))
+        copy.nodes.append(Node("Add", (kept, scaled.name), (y,), {}, copy.fresh(f"{node.name}/lora_Add")))
     if not found:
         raise GraphError(
             f"graph {graph.name!r} has no matrix of a MatMul or Gemm called {', '.join(map(repr, targets))}"
         )
-    return twin
+    return copy
 
 
 def merge_lora(graph: Graph) -> Graph:
@@ -66,7 +66,7 @@ def merge_lora(graph: Graph) -> Graph:
 
     Raises GraphError where a matrix is stored as integers: write those adapters as they are.
     """
-    twin, readers = graph.copy(), graph.readers()
+    copy, readers = graph.copy(), graph.readers()
     for name in [p for p in graph.producers if graph.has(A.format(p))]:
         matrix = graph.producers[name].data
         if matrix.dtype.kind != "f":
@@ -79,17 +79,17 @@ def merge_lora(graph: Graph) -> Graph:
             kept = next(n for n in graph.nodes if n.outputs[0] == last.inputs[0])
             delta = a.astype(np.float64) @ b * float(scale.inputs[1]) / float(kept.attrs.get("alpha", 1.0))
             merged = matrix + (delta.T if kept.attrs.get("transB") else delta)
-            twin.producers[name].data = merged.astype(matrix.dtype)
+            copy.producers[name].data = merged.astype(matrix.dtype)
             gone = {low.name, high.name, scale.name, last.name}
-            twin.nodes = [
-                n.replace(outputs=last.outputs) if n.name == kept.name else n for n in twin.nodes if n.name not in gone
+            copy.nodes = [
+                n.replace(outputs=last.outputs) if n.name == kept.name else n for n in copy.nodes if n.name not in gone
             ]
             for o in (low, high, scale, kept):
-                twin.values.pop(o.output_names[0], None)
+                copy.values.pop(o.output_names[0], None)
         for k in (A, B):
-            del twin.producers[k.format(name)]
-        twin.producers[name].role, twin.producers[name].why = "parameter", "takes part in the computation"
-    return twin
+            del copy.producers[k.format(name)]
+        copy.producers[name].role, copy.producers[name].why = "parameter", "takes part in the computation"
+    return copy
 
 
 def _matrix(graph: Graph, writer: dict[str, Node], node: Node) -> str | None:

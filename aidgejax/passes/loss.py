@@ -54,9 +54,9 @@ def with_loss(
                 f"{'target' if new == target else 'name'}, e.g. {'target' if new == target else 'name'}="
                 f"{graph.copy().fresh(new)!r}"
             )
-    twin = graph.copy()
-    wanted = _declare_target(twin, loss, predicted, target)
-    operator, operands, attrs = _call(Builder(twin, f"{name}/"), twin, loss, predicted, wanted, name, options)
+    copy = graph.copy()
+    wanted = _declare_target(copy, loss, predicted, target)
+    operator, operands, attrs = _call(Builder(copy, f"{name}/"), copy, loss, predicted, wanted, name, options)
     each = wanted.known_shape  # of the loss before it is reduced
     if operator == "SoftLabelCrossEntropy":
         (axis,) = positive_axes((attrs.get("axis", 1),), len(each), f"axis of the {loss!r} loss")
@@ -65,12 +65,12 @@ def with_loss(
     if LOSSES[loss][1] == "classes" and reduction == "rows":  # ONNX's operators do not have it
         attrs["reduction"] = "none"
         if len(each) > 1:
-            (losses,) = twin.add(operator, operands, attrs, name=twin.fresh(f"{name}/{operator}"))
+            (losses,) = copy.add(operator, operands, attrs, name=copy.fresh(f"{name}/{operator}"))
             operator, operands, attrs = "ReduceMean", [losses, tuple(range(1, len(each)))], {"keepdims": 0}
-    twin.add(operator, operands, attrs, names=[name], name=f"{name}/{operator}")
-    twin.values[name] = Value(name, {"none": each, "rows": each[:1]}.get(reduction, ()), predicted.dtype)
-    twin.output(name)
-    return twin
+    copy.add(operator, operands, attrs, names=[name], name=f"{name}/{operator}")
+    copy.values[name] = Value(name, {"none": each, "rows": each[:1]}.get(reduction, ()), predicted.dtype)
+    copy.output(name)
+    return copy
 
 
 def _declare_target(graph: Graph, loss: str, predicted: Value, target: str) -> Value:

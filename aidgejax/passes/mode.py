@@ -13,9 +13,9 @@ def normalized(graph: Graph, training: bool | None = None) -> Graph:
     """The graph as it will be executed: operators known, mode set, the outputs named that rules and buffers need."""
     check_known(graph.nodes, f"graph {graph.name!r}")
     graph.check()
-    twin = graph.copy()
+    copy = graph.copy()
     nodes = []
-    for node in twin.nodes:
+    for node in copy.nodes:
         operator = lookup(node.op)
         _check_call(graph, node, operator)
         if training is not None:
@@ -26,12 +26,12 @@ def normalized(graph: Graph, training: bool | None = None) -> Graph:
         outputs = list(node.outputs) + [None] * (max(wanted, default=-1) + 1 - len(node.outputs))
         for k in wanted:
             if outputs[k] is None:
-                name = twin.fresh(f"{node.name}.{k}")
-                twin.values[name] = Value(name, None, None)
+                name = copy.fresh(f"{node.name}.{k}")
+                copy.values[name] = Value(name, None, None)
                 outputs[k] = name
         nodes.append(node.replace(outputs=tuple(outputs)))
-    twin.nodes = nodes
-    return twin
+    copy.nodes = nodes
+    return copy
 
 
 def statistics_that_stay(graph: Graph) -> list[str]:
@@ -50,11 +50,11 @@ def with_momentum(graph: Graph, momentum: float) -> Graph:
     """
     if not 0 <= momentum < 1:
         raise GraphError(f"momentum={momentum}: running statistics keep a share of themselves from 0 to below 1")
-    twin = graph.copy()
+    copy = graph.copy()
     for k, n in enumerate(graph.nodes):
         if not is_control_flow(n) and "momentum" in lookup(n.op).attributes:
-            twin.nodes[k] = n.replace(attrs={**n.attrs, "momentum": momentum})
-    return twin
+            copy.nodes[k] = n.replace(attrs={**n.attrs, "momentum": momentum})
+    return copy
 
 
 def _check_call(graph: Graph, node: Node, operator: Operator) -> None:

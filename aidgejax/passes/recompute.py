@@ -53,11 +53,11 @@ def recompute(
         dropped = _dropped(graph, policy, every)
     else:
         dropped = _within(graph, policy, dict(sizes or {}))
-    twin = graph.copy()
-    twin.metadata.pop(KEY, None)
+    copy = graph.copy()
+    copy.metadata.pop(KEY, None)
     if dropped:
-        twin.metadata[KEY] = json.dumps(sorted(dropped))
-    return twin
+        copy.metadata[KEY] = json.dumps(sorted(dropped))
+    return copy
 
 
 def with_recomputation(graph: Graph, backward: Graph) -> Graph:
@@ -67,23 +67,23 @@ def with_recomputation(graph: Graph, backward: Graph) -> Graph:
     if not wanted:
         return backward
     writer = graph.writer()
-    twin = backward.copy()
-    twin.nodes = []
+    copy = backward.copy()
+    copy.nodes = []
     kept = {*graph.inputs, *graph.producers, *(o for n in graph.nodes for o in n.output_names if o not in dropped)}
     for i in wanted:
-        del twin.inputs[i]
-    again = Again(writer, twin, kept, graph=graph)
+        del copy.inputs[i]
+    again = Again(writer, copy, kept, graph=graph)
     arrived = {i for i in backward.inputs if not graph.has(i)}  # the cotangents that the gradient starts from
     again.trigger = next(iter(sorted(arrived)), None)
     for node in backward.nodes:
         again.session = {}
-        twin.nodes.append(renamed(node, {i: again(i) for i in node.input_names if i in dropped}))
+        copy.nodes.append(renamed(node, {i: again(i) for i in node.input_names if i in dropped}))
         if arrived.intersection(node.input_names):
             arrived.update(node.output_names)
             floats = [o for o in node.output_names if backward.value(o).is_float]
             again.trigger = floats[0] if floats else again.trigger
-    twin.outputs = list(backward.outputs)
-    return twin
+    copy.outputs = list(backward.outputs)
+    return copy
 
 
 def recomputed_tensors(graph: Graph) -> set[str]:

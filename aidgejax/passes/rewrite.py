@@ -21,13 +21,13 @@ def replace_nodes(graph: Graph, replacement: Callable[[Node], Replacement | None
     tuple with None where there is none).  Outputs keep their names, and the node that writes the first of them
     keeps the replaced node's name; what stands between is called `<node>/<operator>`.
     """
-    twin = graph.copy()
-    twin.nodes = []
+    copy = graph.copy()
+    copy.nodes = []
     node_names = {n.name for n in graph.nodes}
     for node in graph.nodes:
         function = replacement(node)
-        twin.nodes += [node] if function is None else _replaced(twin, node, function, node_names)
-    return twin
+        copy.nodes += [node] if function is None else _replaced(copy, node, function, node_names)
+    return copy
 
 
 def with_shapes(graph: Graph) -> Graph:
@@ -40,16 +40,16 @@ def with_shapes(graph: Graph) -> Graph:
     return graph if open_ else infer_shapes(graph)
 
 
-def _replaced(twin: Graph, node: Node, function: Replacement, node_names: set[str]) -> list[Node]:
-    scratch = Graph(twin.name)  # written apart, so that no name of the graph is in the way
-    scratch.inputs = {i: twin.value(i) for i in node.input_names}
+def _replaced(copy: Graph, node: Node, function: Replacement, node_names: set[str]) -> list[Node]:
+    scratch = Graph(copy.name)  # written apart, so that no name of the graph is in the way
+    scratch.inputs = {i: copy.value(i) for i in node.input_names}
     inputs = [scratch.inputs.get(i, i) if isinstance(i, str) else i for i in node.inputs]
     try:
         made = function(Builder(scratch, f"{node.name}/"), *inputs, **node.attrs)
     except AidgeJaxError as e:
         if f"node {node.name!r}" in str(e):
             raise
-        raise type(e)(f"node {node.name!r} ({node.op}) of graph {twin.name!r}: {e}") from None
+        raise type(e)(f"node {node.name!r} ({node.op}) of graph {copy.name!r}: {e}") from None
     made = made if isinstance(made, tuple) else (made,)
     final: dict[str, str] = {}  # {what the function calls it: the node's output}
     again: list[tuple[str, str]] = []
@@ -60,14 +60,14 @@ def _replaced(twin: Graph, node: Node, function: Replacement, node_names: set[st
         value = made[k] if k < len(made) else None
         if not isinstance(value, Value):
             raise GraphError(
-                f"node {node.name!r} ({node.op}) of graph {twin.name!r}: its replacement in other operators "
+                f"node {node.name!r} ({node.op}) of graph {copy.name!r}: its replacement in other operators "
                 f"gives no output {k}, which the graph uses as {output!r}"
             )
         if value.name in written and value.name not in final:
             final[value.name] = output
         else:  # an input passed through, or the same tensor twice
             again.append((value.name, output))
-    rename = final | {name: _moved(twin, scratch, name) for name in (*scratch.producers, *written) if name not in final}
+    rename = final | {name: _moved(copy, scratch, name) for name in (*scratch.producers, *written) if name not in final}
     nodes = [
         Node(
             n.op,
@@ -83,12 +83,12 @@ def _replaced(twin: Graph, node: Node, function: Replacement, node_names: set[st
     return _named(nodes, node, node_names)
 
 
-def _moved(twin: Graph, scratch: Graph, name: str) -> str:
+def _moved(copy: Graph, scratch: Graph, name: str) -> str:
     """Take a tensor over from the scratch graph, under a name that is free."""
-    fresh = twin.fresh(name)
+    fresh = copy.fresh(name)
     if name in scratch.producers:
-        return twin.producer(fresh, scratch.producers[name].data, scratch.producers[name].role).name
-    twin.values[fresh] = Value(fresh, None, None)
+        return copy.producer(fresh, scratch.producers[name].data, scratch.producers[name].role).name
+    copy.values[fresh] = Value(fresh, None, None)
     return fresh
 
 

@@ -56,12 +56,12 @@ def decide_roles(graph: Graph) -> dict[str, Decided]:
 
 def with_decided_roles(graph: Graph) -> Graph:
     """The graph with roles decided anew, where they were decided by structure before."""
-    twin = graph.copy()
+    copy = graph.copy()
     found = decide_roles(graph)
-    for p in twin.producers.values():
+    for p in copy.producers.values():
         if p.why and p.why != ASKED:
             p.role, p.why, p.kind = found[p.name].role, found[p.name].why, found[p.name].kind
-    return twin
+    return copy
 
 
 def with_roles(graph: Graph, parameters: Any = None, constants: Iterable[str] | None = None) -> Graph:
@@ -71,23 +71,23 @@ def with_roles(graph: Graph, parameters: Any = None, constants: Iterable[str] | 
     values those that an exporter renamed or transposed.  constants: these are not.
     Raises GraphError for what names nothing, or what cannot be trained.
     """
-    twin = graph.copy()
+    copy = graph.copy()
     if parameters is not None:
         wanted = _matched(graph, parameters, "parameters")
         for name in wanted:
-            p = twin.producers[name]
+            p = copy.producers[name]
             if not is_float(p.data):
                 cure = "; aidgejax.passes.float_weights makes floats of it" if p.kind == QUANTIZED else ""
                 raise GraphError(
                     f"`parameters` names {name!r}, which holds {p.data.dtype.name}: only floats are trained{cure}"
                 )
             p.role, p.why, p.kind = "parameter", ASKED, ""
-        for p in twin.producers.values():
+        for p in copy.producers.values():
             if p.name not in wanted and p.role == "parameter":
                 p.role, p.why = "constant", ASKED
     for name in _matched(graph, constants or (), "constants"):
-        twin.producers[name].role, twin.producers[name].why = "constant", ASKED
-    return twin
+        copy.producers[name].role, copy.producers[name].why = "constant", ASKED
+    return copy
 
 
 def _matched(graph: Graph, wanted: Any, what: str) -> list[str]:

@@ -92,11 +92,11 @@ class _Maker:
         clip_norm: float | None,
     ) -> None:
         self.optimizer, self.trained = optimizer, _trained(graph, train)
-        twin = graph.copy()
-        for p in twin.producers.values():
+        copy = graph.copy()
+        for p in copy.producers.values():
             if p.role == "parameter" and p.name not in self.trained:
                 p.role = "constant"
-        forward = infer_shapes(normalized(_with_mean(twin, loss), training=True))
+        forward = infer_shapes(normalized(_with_mean(copy, loss), training=True))
         self.moved = state_updates(forward, forward.params, moves=True)
         self.statistics = state_updates(forward, forward.buffers)
         self.buffers = [b for b in forward.buffers if b in self.statistics]
@@ -258,11 +258,11 @@ def _with_mean(graph: Graph, loss: str) -> Graph:
     value = infer_shapes(graph).value(loss)
     if value.shape == () or value.rank is None:
         return graph
-    twin = graph.copy()
-    inside = twin.fresh(f"{loss}.each")
-    twin.nodes = [n.replace(outputs=tuple(inside if o == loss else o for o in n.outputs)) for n in graph.nodes]
-    twin.values[inside] = Value(inside, value.shape, value.dtype)
-    twin.values.pop(loss, None)
-    twin.add("ReduceMean", [inside], {"keepdims": 0}, names=[loss])
-    twin.outputs = [o for o in graph.outputs if o != loss] + [loss]
-    return twin
+    copy = graph.copy()
+    inside = copy.fresh(f"{loss}.each")
+    copy.nodes = [n.replace(outputs=tuple(inside if o == loss else o for o in n.outputs)) for n in graph.nodes]
+    copy.values[inside] = Value(inside, value.shape, value.dtype)
+    copy.values.pop(loss, None)
+    copy.add("ReduceMean", [inside], {"keepdims": 0}, names=[loss])
+    copy.outputs = [o for o in graph.outputs if o != loss] + [loss]
+    return copy

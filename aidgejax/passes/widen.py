@@ -22,11 +22,11 @@ def widened(graph: Graph, dtype: str = "float32") -> Graph:
     if dtype != "float32":
         raise SettingError(f"a model is widened to float32, got dtype={dtype!r}")
     found: dict[str, str] = {}
-    twin = graph.copy()
+    copy = graph.copy()
     for v in graph.inputs.values():
         if v.dtype in NARROW:
-            found[v.name], twin.inputs[v.name] = str(v.dtype), Value(v.name, v.shape, dtype)
-    for p in twin.producers.values():
+            found[v.name], copy.inputs[v.name] = str(v.dtype), Value(v.name, v.shape, dtype)
+    for p in copy.producers.values():
         if p.data.dtype.name in NARROW:
             found[p.name] = p.data.dtype.name
             p.data = p.data.astype(dtype)
@@ -35,11 +35,11 @@ def widened(graph: Graph, dtype: str = "float32") -> Graph:
         narrow = {a: n for a, n in named.items() if n in NARROW}
         if narrow:
             found |= {f"{node.name}:{a}": str(n) for a, n in narrow.items()}
-            twin.nodes[k] = _with(node, dict.fromkeys(narrow, ONNX_CODES[dtype]))
+            copy.nodes[k] = _with(node, dict.fromkeys(narrow, ONNX_CODES[dtype]))
     if not found:
         return graph
-    twin.metadata[TYPES] = json.dumps(found)
-    return _without_types(twin)
+    copy.metadata[TYPES] = json.dumps(found)
+    return _without_types(copy)
 
 
 def narrowed(graph: Graph) -> Graph:
@@ -47,18 +47,18 @@ def narrowed(graph: Graph) -> Graph:
     if TYPES not in graph.metadata:
         return graph
     types: dict[str, str] = json.loads(graph.metadata[TYPES])
-    twin = graph.copy()
-    del twin.metadata[TYPES]
+    copy = graph.copy()
+    del copy.metadata[TYPES]
     for name, dtype in types.items():
-        if name in twin.inputs:
-            twin.inputs[name] = Value(name, twin.inputs[name].shape, dtype)
-        elif name in twin.producers:
-            twin.producers[name].data = twin.producers[name].data.astype(DTYPES[dtype])
-    for k, node in enumerate(twin.nodes):
+        if name in copy.inputs:
+            copy.inputs[name] = Value(name, copy.inputs[name].shape, dtype)
+        elif name in copy.producers:
+            copy.producers[name].data = copy.producers[name].data.astype(DTYPES[dtype])
+    for k, node in enumerate(copy.nodes):
         codes = {a: ONNX_CODES[types[key]] for a in ATTRIBUTES if (key := f"{node.name}:{a}") in types}
         if codes:
-            twin.nodes[k] = _with(node, codes)
-    return _without_types(twin)
+            copy.nodes[k] = _with(node, codes)
+    return _without_types(copy)
 
 
 def _with(node: Node, attrs: dict[str, Any]) -> Node:

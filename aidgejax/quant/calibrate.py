@@ -51,7 +51,7 @@ def calibrate(
     groups: dict[str, list[Node]] = {}
     for n in quantizers:
         groups.setdefault(n.inputs[1], []).append(n)
-    twin = graph.copy()
+    copy = graph.copy()
     for step, nodes in groups.items():
         held, shifts = _step_parameter(graph, step)
         if held is None:
@@ -59,11 +59,11 @@ def calibrate(
         nodes.sort(key=lambda n: n.inputs[2] is None)  # those with a zero point first
         tries = [(found[n.name], int(n.inputs[3]), int(n.inputs[4])) for n in nodes]
         chosen, zero = choose(tries, method, shifts, nodes[0].inputs[2] is not None, percentile, sigmas)
-        twin.producers[held].data = np.asarray(chosen, np.float32).reshape(twin.producers[held].data.shape)
+        copy.producers[held].data = np.asarray(chosen, np.float32).reshape(copy.producers[held].data.shape)
         for n in nodes:
-            if n.inputs[2] in twin.producers:
-                twin.producers[n.inputs[2]].data = np.asarray(zero, np.float32)
-    return noted(twin, calibrated=method)
+            if n.inputs[2] in copy.producers:
+                copy.producers[n.inputs[2]].data = np.asarray(zero, np.float32)
+    return noted(copy, calibrated=method)
 
 
 def is_calibrated(graph: Graph) -> bool:
@@ -79,9 +79,9 @@ def activation_quantizers(graph: Graph) -> list[Node]:
 def bypassed(graph: Graph, quantizers: list[Node]) -> Graph:
     """The graph with these quantizers left out."""
     skip = {n.name for n in quantizers}
-    twin = graph.map_nodes(lambda n: passed_on(n) if n.name in skip else n)
-    twin.metadata = {}
-    return twin
+    copy = graph.map_nodes(lambda n: passed_on(n) if n.name in skip else n)
+    copy.metadata = {}
+    return copy
 
 
 def distributions(graph: Graph, quantizers: list[Node], data: Batches) -> dict[str, Histogram]:

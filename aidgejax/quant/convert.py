@@ -88,10 +88,10 @@ def convert(
             f"graph {graph.name!r} has no layer to quantize: no {', '.join(LAYERS)} with a weight that it holds"
         )
     converter = _Converter(graph, sites, scheme)
-    twin = converter.run()
+    copy = converter.run()
     if tiles:
-        twin.metadata |= noted_layers(tuple(replace(t, node=converter.moved(t.node)) for t in tiles))
-    return noted(infer_shapes(twin.check()), scheme=asdict(scheme))
+        copy.metadata |= noted_layers(tuple(replace(t, node=converter.moved(t.node)) for t in tiles))
+    return noted(infer_shapes(copy.check()), scheme=asdict(scheme))
 
 
 def _named(graph: Graph, tiles: Iterable[AnalogLayer], names: Iterable[str] | str, what: str) -> set[str]:

@@ -27,13 +27,13 @@ def equalize(graph: Graph, *, target_delta: float = 0.01) -> Graph:
     """
     if not target_delta > 0:
         raise SettingError(f"target_delta is {target_delta}: expected above 0")
-    twin = fold_batchnorm(infer_shapes(graph))
-    pairs = _pairs(twin)
+    copy = fold_batchnorm(infer_shapes(graph))
+    pairs = _pairs(copy)
     for _ in range(MOST_SWEEPS):
-        worst = max((_even(twin, a, b) for a, b in pairs), default=0.0)
+        worst = max((_even(copy, a, b) for a, b in pairs), default=0.0)
         if worst < target_delta:
             break
-    return twin
+    return copy
 
 
 def _pairs(graph: Graph) -> list[tuple[Node, Node]]:

@@ -19,22 +19,22 @@ from .scheme import Grid, Scheme
 def with_exact_pools(graph: Graph, scheme: Scheme) -> tuple[Graph, dict[str, Scheme]]:
     """(graph, {node that replaces a pool: the scheme of its weight}).  Pools whose border is averaged over fewer
     elements, and those of unknown size, stay."""
-    twin, found = graph.copy(), {}
-    twin.nodes = []
+    copy, found = graph.copy(), {}
+    copy.nodes = []
     own = replace(scheme, weights=Grid(8), step="fixed_point", method="lsq")
     for node in graph.nodes:
         window = _window(graph, node)
         if window is None:
-            twin.nodes.append(node)
+            copy.nodes.append(node)
             continue
         channels, kernel, attrs = window
         exponent = 6 + math.floor(math.log2(math.prod(kernel)))
         value = round(2.0**exponent / math.prod(kernel)) / 2.0**exponent
-        weight = twin.constant(twin.fresh(f"{node.name}.weight"), np.full((channels, 1, *kernel), value, np.float32))
+        weight = copy.constant(copy.fresh(f"{node.name}.weight"), np.full((channels, 1, *kernel), value, np.float32))
         attrs = {**attrs, "group": channels, "kernel_shape": kernel}
-        twin.nodes.append(Node("Conv", (node.inputs[0], weight.name), node.outputs[:1], attrs, node.name))
+        copy.nodes.append(Node("Conv", (node.inputs[0], weight.name), node.outputs[:1], attrs, node.name))
         found[node.name] = own
-    return (infer_shapes(twin.check()) if found else graph), found
+    return (infer_shapes(copy.check()) if found else graph), found
 
 
 def _window(graph: Graph, node: Node) -> tuple[int, tuple[int, ...], dict] | None:

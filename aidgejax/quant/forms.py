@@ -48,9 +48,9 @@ def _pruned(graph: Graph) -> Graph:
 
 
 def _packed(graph: Graph) -> Graph:
-    twin = graph.copy()
+    copy = graph.copy()
     for grid in grids_of(graph).values():
-        held = twin.producers.get(grid.integers)
+        held = copy.producers.get(grid.integers)
         if (
             held is not None
             and held.data.dtype == np.int8
@@ -58,8 +58,8 @@ def _packed(graph: Graph) -> Graph:
             and grid.high <= 7
             and not grid.zero.any()
         ):
-            twin.producers[held.name] = replace(held, data=held.data.astype(ml_dtypes.int4))
-    return infer_shapes(twin.check())
+            copy.producers[held.name] = replace(held, data=held.data.astype(ml_dtypes.int4))
+    return infer_shapes(copy.check())
 
 
 # ---- qoperator ----------------------------------------------------------------------------------------
@@ -67,30 +67,30 @@ def _packed(graph: Graph) -> Graph:
 
 def _unsigned(graph: Graph) -> Graph:
     """Signed 8-bit activations as unsigned ones, the zero point at 128: QLinearConv wants input and result alike."""
-    twin = graph.copy()
+    copy = graph.copy()
     for node in graph.nodes:
-        zero = twin.producers.get(node.inputs[2]) if node.op == "QuantizeLinear" and len(node.inputs) > 2 else None
+        zero = copy.producers.get(node.inputs[2]) if node.op == "QuantizeLinear" and len(node.inputs) > 2 else None
         if zero is not None and zero.data.dtype == np.int8:
-            twin.producers[zero.name] = replace(zero, data=(zero.data.astype(np.int16) + 128).astype(np.uint8))
-    return infer_shapes(twin.check())
+            copy.producers[zero.name] = replace(zero, data=(zero.data.astype(np.int16) + 128).astype(np.uint8))
+    return infer_shapes(copy.check())
 
 
 def _qoperator(graph: Graph) -> Graph:
     graph = _unsigned(graph)
     grids, readers = grids_of(graph), graph.readers()
-    twin = graph.copy()
-    twin.nodes = []
+    copy = graph.copy()
+    copy.nodes = []
     done: set[str] = set()
     for node in graph.nodes:
         quantize = _behind(graph, node, grids, readers) if node.op in ("Conv", "Gemm", "MatMul") else None
         if quantize is None:
             if node.name not in done:
-                twin.nodes.append(node)
+                copy.nodes.append(node)
             continue
         chain, last = quantize
         done.update(n.name for n in chain)
-        _qlinear(twin, graph, node, grids, last, cut=any(n.op == "Clip" for n in chain))
-    return _pruned(twin)
+        _qlinear(copy, graph, node, grids, last, cut=any(n.op == "Clip" for n in chain))
+    return _pruned(copy)
 
 
 def _behind(
@@ -122,7 +122,7 @@ def _behind(
     return chain, chain[-1]
 
 
-def _qlinear(twin: Graph, graph: Graph, node: Node, grids: dict[str, OnGrid], last: Node, *, cut: bool) -> None:
+def _qlinear(copy: Graph, graph: Graph, node: Node, grids: dict[str, OnGrid], last: Node, *, cut: bool) -> None:
     x, w = grids[node.inputs[0]], grids[node.inputs[1]]
     writer = graph.writer()
     weight, bias = graph.producers[w.integers].data, None
@@ -137,49 +137,49 @@ def _qlinear(twin: Graph, graph: Graph, node: Node, grids: dict[str, OnGrid], la
     if not conv:
         flip = node.op == "MatMul" or not node.attrs.get("transB", 0)
         weight = (weight.T if flip else weight)[:, :, None, None]
-    held = twin.constant(twin.fresh(f"{node.name}.qweight"), np.ascontiguousarray(weight)).name
-    wscale = twin.constant(
-        twin.fresh(f"{node.name}.qscale"), w.step.reshape(-1) if w.step.size > 1 else w.step.reshape(())
+    held = copy.constant(copy.fresh(f"{node.name}.qweight"), np.ascontiguousarray(weight)).name
+    wscale = copy.constant(
+        copy.fresh(f"{node.name}.qscale"), w.step.reshape(-1) if w.step.size > 1 else w.step.reshape(())
     )
     shape = w.step.reshape(-1).shape if w.step.size > 1 else ()
-    wzero = twin.constant(
-        twin.fresh(f"{node.name}.qzero"),
+    wzero = copy.constant(
+        copy.fresh(f"{node.name}.qzero"),
         np.broadcast_to(w.zero.reshape(-1) if w.zero.size > 1 else w.zero.reshape(()), shape).astype(weight.dtype),
     )
     end = last.output_names[0]
     inputs: list[Any] = [x.integers, scale, zero, held, wscale.name, wzero.name, last.inputs[1], last.inputs[2]]
     if bias is not None:
         inputs.append(
-            twin.constant(
-                twin.fresh(f"{node.name}.qbias"), np.broadcast_to(bias.reshape(-1), (len(weight),)).copy()
+            copy.constant(
+                copy.fresh(f"{node.name}.qbias"), np.broadcast_to(bias.reshape(-1), (len(weight),)).copy()
             ).name
         )
     attrs = {k: v for k, v in node.attrs.items() if k not in ("transB", "transA", "alpha", "beta")} if conv else {}
     if not conv:
-        (image,) = _emit(twin, "Reshape", [x.integers, (0, weight.shape[1], 1, 1)], f"{node.name}/image")
+        (image,) = _emit(copy, "Reshape", [x.integers, (0, weight.shape[1], 1, 1)], f"{node.name}/image")
         inputs[0] = image
-    target = end if conv and not cut else twin.fresh(f"{end}.wide")
-    _emit(twin, "QLinearConv", inputs, node.name, target, attrs)
+    target = end if conv and not cut else copy.fresh(f"{end}.wide")
+    _emit(copy, "QLinearConv", inputs, node.name, target, attrs)
     if not conv:
-        flat = end if not cut else twin.fresh(f"{end}.flat")
-        _emit(twin, "Reshape", [target, (0, len(weight))], f"{node.name}/matrix", flat)
+        flat = end if not cut else copy.fresh(f"{end}.flat")
+        _emit(copy, "Reshape", [target, (0, len(weight))], f"{node.name}/matrix", flat)
         target = flat
     if cut:
         grid = next(g for g in grids.values() if g.integers == end)
         kind = graph.producers[last.inputs[2]].data.dtype
         ends = [
-            twin.constant(twin.fresh(f"{node.name}.{k}"), np.asarray(v, kind)).name
+            copy.constant(copy.fresh(f"{node.name}.{k}"), np.asarray(v, kind)).name
             for k, v in (("low", grid.low), ("high", grid.high))
         ]
-        _emit(twin, "Clip", [target, *ends], f"{node.name}/cut", end)
+        _emit(copy, "Clip", [target, *ends], f"{node.name}/cut", end)
 
 
 def _emit(
-    twin: Graph, op: str, inputs: list[Any], name: str, output: str | None = None, attrs: dict[str, Any] | None = None
+    copy: Graph, op: str, inputs: list[Any], name: str, output: str | None = None, attrs: dict[str, Any] | None = None
 ) -> tuple[str]:
-    output = output or twin.fresh(name)
-    twin.values[output] = Value(output, None, None)
-    twin.nodes.append(Node(op, tuple(inputs), (output,), dict(attrs or {}), name))
+    output = output or copy.fresh(name)
+    copy.values[output] = Value(output, None, None)
+    copy.nodes.append(Node(op, tuple(inputs), (output,), dict(attrs or {}), name))
     return (output,)
 
 
@@ -200,12 +200,12 @@ def qoperator_reasons(graph: Graph) -> list[str]:
 
 def _qonnx(graph: Graph) -> Graph:
     grids = grids_of(graph)
-    twin = graph.copy()
+    copy = graph.copy()
     writer = graph.writer()
-    twin.nodes = []
+    copy.nodes = []
     for node in graph.nodes:
         if node.op != "DequantizeLinear":
-            twin.nodes.append(node)
+            copy.nodes.append(node)
             continue
         grid = grids[node.output_names[0]]
         zero = grid.zero.astype(np.float32)
@@ -215,7 +215,7 @@ def _qonnx(graph: Graph) -> Graph:
             zeros = grid.zero if grid.zero.ndim in (0, ints.ndim) else grid.zero.reshape(grid.step.shape)
             step = grid.step if grid.step.ndim in (0, ints.ndim) else grid.step.reshape(-1)
             floats = ((ints.astype(np.int64) - zeros) * step).astype(np.float32)
-            source: str = twin.constant(twin.fresh(f"{grid.integers}.float"), floats).name
+            source: str = copy.constant(copy.fresh(f"{grid.integers}.float"), floats).name
             bits = 32 if wide else max(2, int(max(-grid.low, grid.high + 1) - 1).bit_length() + 1)
             signed, step = True, step
         else:
@@ -229,12 +229,12 @@ def _qonnx(graph: Graph) -> Graph:
             step = grid.step
         inputs = [source, *(np.asarray(a, np.float32) for a in (step, zero.reshape(np.shape(step)), bits))]
         names = [
-            twin.constant(twin.fresh(f"{node.name}.{k}"), a).name
+            copy.constant(copy.fresh(f"{node.name}.{k}"), a).name
             for k, a in zip(("scale", "zero", "bits"), inputs[1:], strict=True)
         ]
         attrs = {"signed": int(signed), "narrow": 0, "rounding_mode": "ROUND"}
-        twin.nodes.append(Node("Quant", (source, *names), node.outputs, attrs, node.name, "qonnx.custom_op.general"))
-    return _pruned(twin)
+        copy.nodes.append(Node("Quant", (source, *names), node.outputs, attrs, node.name, "qonnx.custom_op.general"))
+    return _pruned(copy)
 
 
 # ---- aidge --------------------------------------------------------------------------------------------
@@ -249,7 +249,7 @@ def _aidge(graph: Graph) -> Graph:
                 f"tensor {t!r} has {grid.step.size} steps: Aidge loads one per tensor; convert with "
                 f"weights=Grid(bits, per='tensor')"
             )
-    twin, readers = graph.copy(), graph.readers()
+    copy, readers = graph.copy(), graph.readers()
     instead: dict[str, str] = {}
     for node in graph.nodes:
         following = readers.get(node.output_names[0], [])
@@ -261,9 +261,9 @@ def _aidge(graph: Graph) -> Graph:
         zero = graph.producers.get(n.inputs[2]) if n.op == "QuantizeLinear" else None
         if zero is not None and zero.data.dtype.kind == "u" and not zero.data.any():
             instead[node.output_names[0]] = node.inputs[0]
-    twin.nodes = [
+    copy.nodes = [
         n.replace(inputs=tuple(instead.get(i, i) if isinstance(i, str) else i for i in n.inputs))
         for n in graph.nodes
         if n.output_names[0] not in instead
     ]
-    return _pruned(twin)
+    return _pruned(copy)

@@ -46,31 +46,31 @@ def from_qdq(graph: Graph, *, learned: bool = True) -> Graph:
     graph = replace_nodes(graph, lambda node: lookup(node.op).decompose if node.op in BETWEEN_SCALES else None)
     if not arrived_quantized(graph):
         raise GraphError(f"graph {graph.name!r} has no QuantizeLinear or DequantizeLinear: convert quantizes it")
-    twin = _Reader(infer_shapes(_moved_in_floats(infer_shapes(graph))), learned).run()
-    return noted(infer_shapes(twin.check()), calibrated="file")
+    copy = _Reader(infer_shapes(_moved_in_floats(infer_shapes(graph))), learned).run()
+    return noted(infer_shapes(copy.check()), calibrated="file")
 
 
 def _moved_in_floats(graph: Graph) -> Graph:
     """Pools and reshapes of integers between two quantizers of their grid, which changes nothing."""
-    twin = graph.copy()
-    twin.nodes, grids = [], {}
+    copy = graph.copy()
+    copy.nodes, grids = [], {}
     for node in graph.nodes:
         if node.op == "QuantizeLinear":
             grids[node.output_names[0]] = node
         source = grids.get(str(node.inputs[0])) if node.inputs and node.op in TRANSPARENT else None
         if source is None:
-            twin.nodes.append(node)
+            copy.nodes.append(node)
             continue
-        real, moved = (twin.fresh(f"{node.inputs[0]}.{what}") for what in ("real", "moved"))
+        real, moved = (copy.fresh(f"{node.inputs[0]}.{what}") for what in ("real", "moved"))
         for name in (real, moved):
-            twin.values[name] = Value(name)
-        twin.nodes += [
+            copy.values[name] = Value(name)
+        copy.nodes += [
             Node("DequantizeLinear", (node.inputs[0], *source.inputs[1:]), (real,), {}, f"{node.name}/dq"),
             node.replace(inputs=(real, *node.inputs[1:]), outputs=(moved, *node.outputs[1:])),
             source.replace(inputs=(moved, *source.inputs[1:]), outputs=(node.outputs[0],), name=f"{node.name}/q"),
         ]
         grids[node.output_names[0]] = source
-    return twin
+    return copy
 
 
 class _Reader:

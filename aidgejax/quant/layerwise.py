@@ -18,14 +18,14 @@ def apart(graph: Graph, tensors: Iterable[str]) -> tuple[Graph, dict[str, str]]:
     Its outputs are the computed tensors, then those outputs of the graph that are none of them.
     """
     given = {t for t in tensors if t not in graph.inputs and t not in graph.producers}
-    twin = graph.copy()
-    computed = {t: twin.fresh(f"{t}.computed") for t in sorted(given)}
-    twin.nodes = [n.replace(outputs=tuple(computed.get(o, o) if o else o for o in n.outputs)) for n in graph.nodes]
+    copy = graph.copy()
+    computed = {t: copy.fresh(f"{t}.computed") for t in sorted(given)}
+    copy.nodes = [n.replace(outputs=tuple(computed.get(o, o) if o else o for o in n.outputs)) for n in graph.nodes]
     for t, name in computed.items():
         value = graph.value(t)
         shape = (graph.inputs[next(iter(graph.inputs))].shape or (None,))[:1] + (value.shape or ())[1:]
-        twin.values.pop(t, None)
-        twin.inputs[t] = Value(t, shape if value.shape else None, value.dtype)
-        twin.values[name] = Value(name, value.shape, value.dtype)
-    twin.outputs = [*computed.values(), *(o for o in graph.outputs if o not in given)]
-    return infer_shapes(twin.check()), computed
+        copy.values.pop(t, None)
+        copy.inputs[t] = Value(t, shape if value.shape else None, value.dtype)
+        copy.values[name] = Value(name, value.shape, value.dtype)
+    copy.outputs = [*computed.values(), *(o for o in graph.outputs if o not in given)]
+    return infer_shapes(copy.check()), computed

@@ -23,9 +23,9 @@ def noted(graph: Graph, **more: Any) -> Graph:
     held = memory(graph)
     held |= more
     held["nodes"] = [[n.op, n.name, list(n.inputs), list(n.outputs), n.attrs] for n in graph.nodes if n.op in NOTED]
-    twin = graph.copy()
-    twin.metadata[KEY] = json.dumps(held)
-    return twin
+    copy = graph.copy()
+    copy.metadata[KEY] = json.dumps(held)
+    return copy
 
 
 def memory(graph: Graph) -> dict[str, Any]:
@@ -49,19 +49,19 @@ def restored(graph: Graph) -> Graph:
     missing = [r for r in memory(graph).get("nodes", []) if r[1] not in have]
     if not missing:
         return graph
-    twin = graph.copy()
-    writer = twin.writer()
+    copy = graph.copy()
+    writer = copy.writer()
     instead: dict[str, Node] = {}
     written: set[str] = set()
     for op, name, inputs, outputs, attrs in missing:
         old = writer.get(outputs[0])
-        if old is None or not all(twin.has(i) for i in inputs if isinstance(i, str)):
+        if old is None or not all(copy.has(i) for i in inputs if isinstance(i, str)):
             continue  # somebody has changed the file; what is left is what it says
         kept = {k: tuple(v) if isinstance(v, list) else v for k, v in attrs.items()}
         instead[old.name] = Node(op, tuple(inputs), tuple(outputs), kept, name)
         written.update(o for o in outputs if o)
-    twin.nodes = [
-        instead.get(n.name, n) for n in twin.nodes if n.name in instead or not written.intersection(n.output_names)
+    copy.nodes = [
+        instead.get(n.name, n) for n in copy.nodes if n.name in instead or not written.intersection(n.output_names)
     ]
-    twin.prune()
-    return infer_shapes(twin.check())
+    copy.prune()
+    return infer_shapes(copy.check())

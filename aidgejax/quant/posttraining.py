@@ -56,8 +56,8 @@ def _bias_of(graph: Graph, layer: Layer) -> str | None:
 
 def _floating(graph: Graph) -> Graph:
     """The graph with no quantizer at all."""
-    twin = bypassed(graph, [n for n in graph.nodes if n.op == "FakeQuantize"])
-    return twin.map_nodes(lambda n: passed_on(n) if n.op == "RoundTo" else n)
+    copy = bypassed(graph, [n for n in graph.nodes if n.op == "FakeQuantize"])
+    return copy.map_nodes(lambda n: passed_on(n) if n.op == "RoundTo" else n)
 
 
 def _runner(graph: Graph, tensors: list[str]) -> Run:

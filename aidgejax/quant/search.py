@@ -316,15 +316,15 @@ def _source(graph: Graph, step: str) -> str:
 
 def _with_levels(graph: Graph, owner: Mapping[str, str]) -> Graph:
     """The graph with the levels of these quantizers in buffers `<quantizer>/low` and `/high`."""
-    twin = graph.copy()
-    twin.nodes = []
+    copy = graph.copy()
+    copy.nodes = []
     for n in graph.nodes:
         if n.name in owner:
             ends = [
-                twin.buffer(f"{n.name}/{k}", np.float32(v)).name
+                copy.buffer(f"{n.name}/{k}", np.float32(v)).name
                 for k, v in zip(("low", "high"), n.inputs[3:5], strict=True)
             ]
             n = n.replace(inputs=(*n.inputs[:3], *ends))
-        twin.nodes.append(n)
-    twin.metadata = {}
-    return infer_shapes(twin.check())
+        copy.nodes.append(n)
+    copy.metadata = {}
+    return infer_shapes(copy.check())

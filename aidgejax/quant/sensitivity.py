@@ -63,7 +63,7 @@ def sensitivity(
 
 def with_switches(graph: Graph, found: tuple[Layer, ...]) -> tuple[Graph, list[str]]:
     """(the graph with an input `<layer>/on` f[] per layer that turns its quantizers on, the layers)."""
-    twin = graph.copy()
+    copy = graph.copy()
     owner: dict[str, str] = {}
     for layer in found:
         owner[layer.weight.name] = layer.name
@@ -71,22 +71,22 @@ def with_switches(graph: Graph, found: tuple[Layer, ...]) -> tuple[Graph, list[s
             owner.setdefault(layer.input.name, layer.name)
     names = [layer.name for layer in found]
     for name in names:
-        twin.input(f"{name}/on", ())
-    twin.nodes = []
+        copy.input(f"{name}/on", ())
+    copy.nodes = []
     for node in graph.nodes:
-        twin.nodes.append(node)
+        copy.nodes.append(node)
         if node.name not in owner:
             continue
-        raw = twin.fresh(f"{node.output_names[0]}.on")
-        twin.nodes[-1] = node.replace(outputs=(raw,))
-        twin.values[raw] = graph.value(node.output_names[0])
+        raw = copy.fresh(f"{node.output_names[0]}.on")
+        copy.nodes[-1] = node.replace(outputs=(raw,))
+        copy.values[raw] = graph.value(node.output_names[0])
         between = f"{node.name}/between"
-        twin.nodes += [
+        copy.nodes += [
             Node("Sub", (raw, node.inputs[0]), (f"{between}.error",), {}, f"{between}/error"),
             Node("Mul", (f"{between}.error", f"{owner[node.name]}/on"), (f"{between}.part",), {}, f"{between}/part"),
             Node("Add", (node.inputs[0], f"{between}.part"), node.outputs, {}, between),
         ]
         for k in ("error", "part"):
-            twin.values[f"{between}.{k}"] = graph.value(node.output_names[0])
-    twin.metadata = {}
-    return infer_shapes(twin.check()), names
+            copy.values[f"{between}.{k}"] = graph.value(node.output_names[0])
+    copy.metadata = {}
+    return infer_shapes(copy.check()), names

@@ -1,10 +1,10 @@
-"""A NumPy twin of every optimizer of training.optim: one array at a time, in float64, from the papers' formulas.
+"""A NumPy counterpart of every optimizer of training.optim: one array at a time, in float64, from the papers' formulas.
 
     rule = adam(beta1=0.9)
     memory = rule.init(p)
     p, memory = rule.update(p, g, memory, lr)
 
-Each takes the settings of its twin.  The parameter keeps its dtype; what is remembered is float64.
+Each takes the settings of its counterpart.  The parameter keeps its dtype; what is remembered is float64.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def sgd(
     first: str = "whole",
     dampen_always: bool = False,
 ) -> Rule:
-    """Polyak 1964; Nesterov as Sutskever et al. 2013 write it; options as of the twin."""
+    """Polyak 1964; Nesterov as Sutskever et al. 2013 write it; options as of the counterpart."""
 
     def change(p: np.ndarray, g: np.ndarray, memory: Memory, lr: float) -> np.ndarray:
         raw, g = g, g + weight_decay * p

@@ -173,10 +173,10 @@ def _fit_several(
         taken[name] = column
         parts[o] = _fit_one(graph, {name: rows[column]}, loss, o, name, f"{o}_loss", options)
         graph = infer_shapes(parts[o].graph)
-    twin = graph.copy()
+    copy = graph.copy()
     losses = [f"{o}_loss" for o in parts]
-    twin.add("Sum", losses, {}, names=["loss"], name="loss/Sum")
-    twin.output("loss")
+    copy.add("Sum", losses, {}, names=["loss"], name="loss/Sum")
+    copy.output("loss")
 
     def adapt(other: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         made = dict(other)
@@ -187,7 +187,7 @@ def _fit_several(
 
     first = next(iter(parts.values()))
     return Task(
-        graph=twin,
+        graph=copy,
         columns=adapt(columns),
         loss="+".join(p.loss for p in parts.values()),
         prediction=first.prediction,
@@ -205,11 +205,11 @@ def _left_alone(graph: Graph) -> Graph:
     for node in reversed(graph.nodes):
         if reached.intersection(node.output_names):
             reached.update(node.input_names)
-    twin = graph.copy()
+    copy = graph.copy()
     for name in graph.params:
         if name not in reached:
-            twin.producers[name].role, twin.producers[name].why = "constant", "does not reach the loss"
-    return twin
+            copy.producers[name].role, copy.producers[name].why = "constant", "does not reach the loss"
+    return copy
 
 
 def _output(graph: Graph, output: str | None) -> str:

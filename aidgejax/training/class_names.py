@@ -38,9 +38,9 @@ def with_class_names(graph: Graph, names: tuple[str, ...]) -> Graph:
     """The model with the names of its classes, which its file keeps; those that it has stay where they hold these."""
     if not names or set(names) <= set(class_names(graph)):
         return graph
-    twin = graph.copy()
-    twin.metadata[KEY] = json.dumps(list(names))
-    return twin
+    copy = graph.copy()
+    copy.metadata[KEY] = json.dumps(list(names))
+    return copy
 
 
 def said_of_classes(names: tuple[str, ...]) -> tuple[str, ...]:

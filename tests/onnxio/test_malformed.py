@@ -632,9 +632,9 @@ def test_one_external_file_is_not_read_a_thousand_times(tmp_path):
     path = with_external_data(tmp_path)
     m = onnx.load(path, load_external_data=False)
     for k in range(3):
-        twin = m.graph.initializer.add()
-        twin.CopyFrom(initializer(m, "w"))
-        twin.name = f"w{k}"
+        copy = m.graph.initializer.add()
+        copy.CopyFrom(initializer(m, "w"))
+        copy.name = f"w{k}"
     onnx.save(m, path)
     with pytest.raises(ModelFileError, match="'w.bin' is claimed several times over: 4 tensors take 48 bytes from 12"):
         onnxio.read(path)

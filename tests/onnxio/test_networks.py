@@ -56,8 +56,8 @@ def test_names_roles_and_numbers_survive(graph):
     assert [(n.name, n.op, n.outputs) for n in again.nodes] == [(n.name, n.op, n.outputs) for n in graph.nodes]
     assert again.name == graph.name
     for name, p in graph.producers.items():
-        twin = again.producers[name]
-        assert twin.role == p.role and twin.data.dtype == p.data.dtype and np.array_equal(twin.data, p.data), name
+        other = again.producers[name]
+        assert other.role == p.role and other.data.dtype == p.data.dtype and np.array_equal(other.data, p.data), name
     batch = feeds(graph)
     np.testing.assert_array_equal(run(again, batch, "numpy")[0], run(graph, batch, "numpy")[0])
     third = onnxio.read(onnxio.to_model(again))

@@ -1,4 +1,4 @@
-"""Every optimizer of training.optim has a NumPy twin that takes the same settings and moves alike."""
+"""Every optimizer of training.optim has a NumPy counterpart that takes the same settings and moves alike."""
 
 import inspect
 import pickle
@@ -23,12 +23,12 @@ OPTIONS = {
 }  # fmt: skip
 
 
-def test_there_is_a_twin_of_every_optimizer_and_it_takes_the_same_settings():
+def test_numpy_has_every_optimizer_and_it_takes_the_same_settings():
     assert set(rules()) >= set(OPTIONS)
     for name, rule in rules().items():
-        twin = getattr(reference.optim, name, None)
-        assert twin is not None, f"training.optim.{name} has no twin in reference.optim"
-        ours, theirs = (inspect.signature(f).parameters for f in (rule, twin))
+        counterpart = getattr(reference.optim, name, None)
+        assert counterpart is not None, f"training.optim.{name} has no counterpart in reference.optim"
+        ours, theirs = (inspect.signature(f).parameters for f in (rule, counterpart))
         assert [(p.name, p.default, p.kind) for p in ours.values()] == [
             (p.name, p.default, p.kind) for p in theirs.values()
         ], name
@@ -38,13 +38,13 @@ def test_there_is_a_twin_of_every_optimizer_and_it_takes_the_same_settings():
 def test_both_move_alike(name, options):
     rng = np.random.default_rng(0)
     p = q = rng.normal(size=(3, 4)).astype(np.float32)
-    rule, twin = getattr(optim, name)(**options), getattr(reference.optim, name)(**options)
-    state, memory = rule.init({"p": p}), twin.init(q)
+    rule, counterpart = getattr(optim, name)(**options), getattr(reference.optim, name)(**options)
+    state, memory = rule.init({"p": p}), counterpart.init(q)
     mine = {"p": p}
     for k in range(6):
         g = rng.normal(size=p.shape).astype(np.float32)
         mine, state = rule.update(mine, {"p": g}, state, 0.1 / (k + 1))
-        q, memory = twin.update(q, g, memory, 0.1 / (k + 1))
+        q, memory = counterpart.update(q, g, memory, 0.1 / (k + 1))
         assert q.dtype == np.float32
         np.testing.assert_allclose(mine["p"], q, rtol=2e-5, atol=2e-6)
 

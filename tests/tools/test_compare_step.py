@@ -71,13 +71,13 @@ def test_deep_batch_normalization_agrees_in_float64(name, tmp_path):
 
 def wide(graph):
     """The graph in float64."""
-    twin = graph.copy()
-    for n, v in twin.inputs.items():
-        twin.inputs[n] = replace(v, dtype="float64")
-    for p in twin.producers.values():
+    copy = graph.copy()
+    for n, v in copy.inputs.items():
+        copy.inputs[n] = replace(v, dtype="float64")
+    for p in copy.producers.values():
         p.data = p.data.astype(np.float64) if p.data.dtype == np.float32 else p.data
-    twin.values = {k: replace(v, dtype=None, shape=None) for k, v in graph.values.items()}
-    return twin
+    copy.values = {k: replace(v, dtype=None, shape=None) for k, v in graph.values.items()}
+    return copy
 
 
 def test_the_command_compares_a_step(graph, tmp_path, capsys):

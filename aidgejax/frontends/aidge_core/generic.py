@@ -65,11 +65,11 @@ class GenericOperatorOp(OperatorTensor):
         return found
 
     def clone(self) -> Operator:
-        twin = super().clone()
-        twin.attr = self.attr.copy() if isinstance(self.attr, DynamicAttributes) else twin.attr
-        if isinstance(twin, GenericOperatorOp):
-            twin._dims = self._dims
-        return twin
+        copy = super().clone()
+        copy.attr = self.attr.copy() if isinstance(self.attr, DynamicAttributes) else copy.attr
+        if isinstance(copy, GenericOperatorOp):
+            copy._dims = self._dims
+        return copy
 
 
 def GenericOperator(type: str, *counts: Any, name: str = "", **attributes: Any) -> Node:  # noqa: N802

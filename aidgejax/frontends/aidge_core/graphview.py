@@ -292,18 +292,18 @@ class GraphView(GraphChaining):
     # ---- clones -------------------------------------------------------------------------------------------
 
     def _cloned(self, shared: Any) -> GraphView:
-        twins = {n: n if shared(n) else n.clone() for n in self.members}
-        for n, twin in twins.items():
-            if twin is not n:
+        copies = {n: n if shared(n) else n.clone() for n in self.members}
+        for n, copy in copies.items():
+            if copy is not n:
                 for k, p in enumerate(n.sources):
-                    if p and p[0] in twins:
-                        twins[p[0]].add_child(twin, p[1], k)
+                    if p and p[0] in copies:
+                        copies[p[0]].add_child(copy, p[1], k)
         view = GraphView(self._name)
-        for twin in twins.values():
-            view.members[twin] = None
-            twin.views.append(view)
+        for copy in copies.values():
+            view.members[copy] = None
+            copy.views.append(view)
         for mine, theirs in ((self.chosen_inputs, "chosen_inputs"), (self.chosen_outputs, "chosen_outputs")):
-            setattr(view, theirs, mine and [Port(twins[n], k) for n, k in mine if n in twins])
+            setattr(view, theirs, mine and [Port(copies[n], k) for n, k in mine if n in copies])
         edited()
         return view
 
@@ -317,8 +317,8 @@ class GraphView(GraphChaining):
     def clone_shared_operators(self) -> GraphView:
         """Nodes of their own that share the operators, and so tensors, attributes and settings."""
         view = self._cloned(lambda n: False)
-        for mine, twin in zip(self.members, view.members, strict=True):
-            twin.operator = mine.operator
+        for mine, copy in zip(self.members, view.members, strict=True):
+            copy.operator = mine.operator
         return view
 
     # ---- backend, dtype, shapes ---------------------------------------------------------------------------

@@ -52,11 +52,11 @@ class MetaOperatorOp(OperatorTensor):
         self.micro_graph.set_datatype(dataType)
 
     def clone(self) -> Operator:
-        twin = MetaOperatorOp(self.type(), self.micro_graph.clone())
-        twin.input_spec = self.input_spec
+        copy = MetaOperatorOp(self.type(), self.micro_graph.clone())
+        copy.input_spec = self.input_spec
         if self.backend_name is not None:
-            twin.set_backend(self.backend_name)
-        return twin
+            copy.set_backend(self.backend_name)
+        return copy
 
 
 def meta_operator(

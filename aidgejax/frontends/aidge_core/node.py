@@ -227,9 +227,9 @@ class Node:
 
     def clone(self) -> Node:
         """The same operator under the same name, connected to nothing."""
-        twin = Node(self.operator.clone(), self._name)
-        twin._annotations = self._annotations.copy()
-        return twin
+        copy = Node(self.operator.clone(), self._name)
+        copy._annotations = self._annotations.copy()
+        return copy
 
     def forward(self, inputs: Any = ()) -> list[Tensor]:
         """Compute this node alone, from what its inputs hold, the first of them set to `inputs`; its outputs."""

@@ -238,15 +238,15 @@ class Operator(AbsentMethods):
 
     def clone(self) -> Operator:
         """The same operator, connected to nothing; a Producer's tensor is copied."""
-        twin = object.__new__(type(self))
-        Operator.__init__(twin, self.kind, self.attr.dict(), inputs=self.input_spec, outputs=self.output_names)
+        copy = object.__new__(type(self))
+        Operator.__init__(copy, self.kind, self.attr.dict(), inputs=self.input_spec, outputs=self.output_names)
         for k, old in enumerate(self.tensors):
-            twin.tensors[k] = (
+            copy.tensors[k] = (
                 old.clone() if self.kind.name == "Producer" else Tensor(dims=old.dims, kind=old.cell.dtype)
             )
-            twin.tensors[k].made_like(old).gradient = None
-        twin.backend_name, twin.place, twin.datatype = self.backend_name, self.place, self.datatype
-        return twin
+            copy.tensors[k].made_like(old).gradient = None
+        copy.backend_name, copy.place, copy.datatype = self.backend_name, self.place, self.datatype
+        return copy
 
     def __repr__(self) -> str:
         return f"Operator(type = '{self.type()}', attr = {self.attr.dict()})"

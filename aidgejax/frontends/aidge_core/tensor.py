@@ -274,11 +274,11 @@ class Tensor(TensorMath, TensorLayout, AbsentMethods):
 
     def clone(self) -> Tensor:
         """An independent copy; of the gradient too, where there is one."""
-        twin = Tensor().made_like(self)
-        self.cell.copy_to(twin.cell)
+        copy = Tensor().made_like(self)
+        self.cell.copy_to(copy.cell)
         if self.gradient is not None:
-            twin.grad.fill(np.array(self.gradient))
-        return twin
+            copy.grad.fill(np.array(self.gradient))
+        return copy
 
 
 class GradientCell(Cell):

@@ -70,9 +70,9 @@ class LRScheduler:
         return self._rates(int(nb_steps))[:nb_steps].tolist()
 
     def copy(self) -> LRScheduler:
-        twin = LRScheduler(self._plain)
-        twin._rate, twin._step, twin._table = self._rate, self._step, self._table
-        return twin
+        copy = LRScheduler(self._plain)
+        copy._rate, copy._step, copy._table = self._rate, self._step, self._table
+        return copy
 
     def _rates(self, steps: int) -> np.ndarray:
         while len(self._table) < steps:

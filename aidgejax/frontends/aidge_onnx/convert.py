@@ -82,21 +82,21 @@ def view_of(graph: Graph) -> GraphView:
     view = GraphView(graph.name)
     ports: dict[str, list[tuple[AidgeNode, int]]] = {}
     for node in graph.nodes:
-        twin = _node_of(graph, node, made)
+        written = _node_of(graph, node, made)
         for k, i in enumerate(_sources(node)):
             if isinstance(i, str) and i in made:
-                made[i][0].add_child(twin, made[i][1], k)
+                made[i][0].add_child(written, made[i][1], k)
             elif isinstance(i, str):
-                ports.setdefault(i, []).append((twin, k))
+                ports.setdefault(i, []).append((written, k))
         for k, o in enumerate(node.outputs):
             if o:
-                made[o] = (twin, k)
-        view.add(twin)
+                made[o] = (written, k)
+        view.add(written)
     odd = [k for k, readers in ports.items() if len(readers) > 1]
     for name in odd:  # one input, several readers: an Identity stands for it
         entry = AidgeNode(make_operator("Identity"), f"{name}_entry")
-        for twin, k in ports[name]:
-            entry.add_child(twin, 0, k)
+        for written, k in ports[name]:
+            entry.add_child(written, 0, k)
         ports[name] = [(entry, 0)]
         view.add(entry)
     view.set_ordered_inputs([ports[i][0] for i in graph.inputs if i in ports])

@@ -76,11 +76,11 @@ def _with_constants_hoisted(model: ModelProto, parameters: Collection[str]) -> M
     }
     if not found:
         return model
-    twin = ModelProto()
-    twin.CopyFrom(model)
-    kept = [n for n in twin.graph.node if not (n.op_type == "Constant" and n.output[0] in found)]
-    del twin.graph.node[:]
-    twin.graph.node.extend(kept)
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    kept = [n for n in copy.graph.node if not (n.op_type == "Constant" and n.output[0] in found)]
+    del copy.graph.node[:]
+    copy.graph.node.extend(kept)
     for name, node in found.items():
         tensor = TensorProto()
         attribute = node.attribute[0]
@@ -92,8 +92,8 @@ def _with_constants_hoisted(model: ModelProto, parameters: Collection[str]) -> M
             code = TensorProto.FLOAT if attribute.name.startswith("value_float") else TensorProto.INT64
             tensor = helper.make_tensor(name, code, [len(value)] if several else [], value if several else [value])
         tensor.name = name
-        twin.graph.initializer.append(tensor)
-    return twin
+        copy.graph.initializer.append(tensor)
+    return copy
 
 
 def with_constants_inside(base: ModelProto, parameters: Collection[str], path: str | None) -> None:

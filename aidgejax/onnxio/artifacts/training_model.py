@@ -131,17 +131,17 @@ def training_graph(
 
 def evaluation_graph(graph: Graph, loss: str, extra: Sequence[str] = ()) -> Graph:
     """The graph as it infers: BatchNormalization with its running statistics, Dropout as the identity."""
-    twin = graph.copy()
+    copy = graph.copy()
     readers = graph.readers()
     for k, node in enumerate(graph.nodes):
         if node.op == "BatchNormalization":
             attrs = {a: v for a, v in node.attrs.items() if a != "training_mode"}
-            twin.nodes[k] = node.replace(attrs=attrs, outputs=node.outputs[:1])
-            _pass_on(twin, node, readers)
+            copy.nodes[k] = node.replace(attrs=attrs, outputs=node.outputs[:1])
+            _pass_on(copy, node, readers)
         elif node.op == "Dropout":
             unread = len(node.outputs) < 2 or node.outputs[1] not in {*readers, loss, *extra}
-            twin.nodes[k] = node.replace(inputs=node.inputs[:2], outputs=node.outputs[: 1 if unread else 2])
-    return _with_outputs(twin, (loss, *extra))
+            copy.nodes[k] = node.replace(inputs=node.inputs[:2], outputs=node.outputs[: 1 if unread else 2])
+    return _with_outputs(copy, (loss, *extra))
 
 
 def _pass_on(graph: Graph, node: Node, readers: Mapping[str, Any]) -> None:
@@ -153,11 +153,11 @@ def _pass_on(graph: Graph, node: Node, readers: Mapping[str, Any]) -> None:
 
 
 def _with_roles(graph: Graph, trainable: Sequence[str], frozen: Sequence[str]) -> Graph:
-    twin = graph.copy()
-    for name, p in twin.producers.items():
+    copy = graph.copy()
+    for name, p in copy.producers.items():
         floating = p.value.is_float
         p.role = "parameter" if name in trainable else "buffer" if name in frozen and floating else "constant"
-    return twin
+    return copy
 
 
 def _with_batch_statistics(graph: Graph) -> Graph:
@@ -168,12 +168,12 @@ def _with_batch_statistics(graph: Graph) -> Graph:
 
 
 def _with_outputs(graph: Graph, outputs: Iterable[str]) -> Graph:
-    twin = graph.copy()
-    twin.outputs = []
+    copy = graph.copy()
+    copy.outputs = []
     for o in dict.fromkeys(outputs):
-        twin.output(o)
-    twin.prune()
-    return twin
+        copy.output(o)
+    copy.prune()
+    return copy
 
 
 def _next_statistics(graph: Graph, frozen: Sequence[str]) -> dict[str, str]:
@@ -207,11 +207,11 @@ def opset_of(model: ModelProto) -> int:
 
 def _plain(graph: Graph, opset: int) -> ModelProto:
     """The graph in standard operators, in this opset where that is possible."""
-    twin = infer_shapes(_as_trained(graph))
-    twin.prune()
-    twin = twin.copy()
-    twin.metadata = {}
-    return at_opset(twin, opset)[0]
+    copy = infer_shapes(_as_trained(graph))
+    copy.prune()
+    copy = copy.copy()
+    copy.metadata = {}
+    return at_opset(copy, opset)[0]
 
 
 def for_onnxruntime(graph: Graph) -> Graph:

@@ -194,7 +194,7 @@ def _model(
 
 def _with_required_outputs(graph: Graph) -> Graph:
     """ONNX wants some outputs to be named though nobody reads them: TopK's both, BatchNormalization's in training."""
-    twin = graph.copy()
+    copy = graph.copy()
     for k, n in enumerate(graph.nodes):
         schema = schema_of(lookup(n.op))
         if schema is None:
@@ -203,10 +203,10 @@ def _with_required_outputs(graph: Graph) -> Graph:
         outputs = list(n.outputs) + [None] * (least - len(n.outputs))
         for at in range(least):
             if outputs[at] is None:
-                outputs[at] = name = twin.fresh(f"{n.name}.{schema.outputs[at].name}")
-                twin.values[name] = Value(name, None, None)
-        twin.nodes[k] = n.replace(outputs=tuple(outputs))
-    return twin
+                outputs[at] = name = copy.fresh(f"{n.name}.{schema.outputs[at].name}")
+                copy.values[name] = Value(name, None, None)
+        copy.nodes[k] = n.replace(outputs=tuple(outputs))
+    return copy
 
 
 def _home(graph: Graph, node: Node) -> tuple[str, int]:

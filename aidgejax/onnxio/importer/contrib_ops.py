@@ -73,6 +73,6 @@ def _with_shapes_before(graph: Graph, node: Node) -> Graph:
         known = with_shapes(before)
     except AidgeJaxError:
         return graph
-    twin = graph.copy()
-    twin.values |= {o: known.values[o] for o in before.outputs}
-    return twin
+    copy = graph.copy()
+    copy.values |= {o: known.values[o] for o in before.outputs}
+    return copy

@@ -50,48 +50,48 @@ def with_dynamic_batch(graph: Graph, batch: str = "N") -> Graph:
         raise GraphError(
             f"batch={batch!r}: a size of {elsewhere[0]} has that name already; give another, such as batch={other!r}"
         )
-    twin = graph.copy()
+    copy = graph.copy()
     freed = [v for v in graph.inputs.values() if v.shape and v.shape[0] == fixed]
     for v in freed:
-        twin.inputs[v.name] = Value(v.name, (batch, *(v.shape or ())[1:]), v.dtype)
+        copy.inputs[v.name] = Value(v.name, (batch, *(v.shape or ())[1:]), v.dtype)
     try:
-        freeing = _Freeing(graph, twin, fixed, batch)
+        freeing = _Freeing(graph, copy, fixed, batch)
         try:
             freeing.walk()
         except GraphError as e:
             raise GraphError(freeing.named(str(e))) from None
-        twin = infer_shapes(twin)
+        copy = infer_shapes(copy)
     except GraphError as e:
         raise GraphError(f"the batch size {fixed} is hard-coded: with {batch!r} in its place, {e}") from None
     depends = {v.name for v in freed}
-    for node in twin.nodes:
+    for node in copy.nodes:
         if depends.intersection(node.input_names):
             depends.update(node.output_names)
-    for o in twin.outputs:
-        before, after = graph.value(o).shape, twin.value(o).shape
+    for o in copy.outputs:
+        before, after = graph.value(o).shape, copy.value(o).shape
         if o in depends and before and before[0] == fixed and after == before:
             raise GraphError(
                 f"the batch size {fixed} is hard-coded: output {graph.value(o)} does not follow {batch!r}; "
                 f"look for the node that writes it, and for reductions over axis 0"
             )
-    return twin
+    return copy
 
 
 class _Freeing:
-    """One walk through the nodes of `twin`, with PROBE rows; the shapes of `graph` are those with `fixed` rows.
+    """One walk through the nodes of `copy`, with PROBE rows; the shapes of `graph` are those with `fixed` rows.
 
     A target of Reshape may leave open which of two neighbouring axes is to hold the batch: [17, 1, 48] to [17, 48] is
     [17*N, 48] to some and [17, 48*N] to others.  The walk tries one, and comes back for the other where it leads to
     shapes that do not fit, or to rows that are mixed with each other.
     """
 
-    def __init__(self, graph: Graph, twin: Graph, fixed: int, batch: str) -> None:
-        self.graph, self.twin, self.fixed = graph, twin, fixed
-        self.prober = ShapeInference(twin)
+    def __init__(self, graph: Graph, copy: Graph, fixed: int, batch: str) -> None:
+        self.graph, self.copy, self.fixed = graph, copy, fixed
+        self.prober = ShapeInference(copy)
         stored = {d for p in graph.producers.values() for d in p.data.shape}
         stored |= {d for v in graph.values.values() for d in v.shape or () if isinstance(d, int)}
         unused = (n for n in range(16, 1 << 20, 16) if n not in stored)
-        others = {s: next(unused) for s in symbols_of(twin) if s != batch}
+        others = {s: next(unused) for s in symbols_of(copy) if s != batch}
         self.names = {n: s for s, n in others.items()}
         self.batch = batch
         self.tensors: Tensors = self.prober.start({batch: PROBE, **others})
@@ -99,7 +99,7 @@ class _Freeing:
         self.slowest: dict[int, tuple[bool, ...]] = {}
 
     def walk(self) -> None:
-        nodes, made = self.twin.nodes, [[n] for n in self.twin.nodes]
+        nodes, made = self.copy.nodes, [[n] for n in self.copy.nodes]
         choices: list[tuple[int, dict, dict, list[Option]]] = []
         worst: tuple[int, GraphError] | None = None
         k, turns, options, careful = 0, 0, None, False
@@ -118,7 +118,7 @@ class _Freeing:
                 if not choices or turns > MOST_TURNS:
                     raise worst[1] from None
                 k, self.tensors.arrays, self.slowest, options = choices.pop()
-        self.twin.nodes = [n for group in made for n in group]
+        self.copy.nodes = [n for group in made for n in group]
 
     def named(self, text: str) -> str:
         """A message with names in the place of the numbers that were tried."""
@@ -307,6 +307,6 @@ class _Freeing:
         return node.replace(inputs=(*node.inputs[:k], wide, *node.inputs[k + 1 :]))
 
     def _new(self, stem: str) -> str:
-        name = self.twin.fresh(stem)
-        self.twin.values[name] = Value(name, None, None)
+        name = self.copy.fresh(stem)
+        self.copy.values[name] = Value(name, None, None)
         return name

@@ -76,12 +76,12 @@ def expanded_by_onnx(model: ModelProto, opsets: dict[str, int]) -> ModelProto:
             return model
         if len(model.graph.node) + sum(map(len, written.values())) > MOST_NODES:
             raise ModelFileError(f"written in operators that there are, it has more than {MOST_NODES} nodes")
-        twin = ModelProto()
-        twin.CopyFrom(model)
-        del twin.graph.node[:]
+        copy = ModelProto()
+        copy.CopyFrom(model)
+        del copy.graph.node[:]
         for k, node in enumerate(model.graph.node):
-            twin.graph.node.extend(written.get(k, [node]))
-        model = twin
+            copy.graph.node.extend(written.get(k, [node]))
+        model = copy
 
 
 def _has_body(node: NodeProto, opsets: dict[str, int]) -> bool:

@@ -45,14 +45,14 @@ def unpacked(graph: Graph) -> Graph:
     """The graph whose packed initializers are plain ones; the nodes that read them have the attribute `unpacked`."""
     if not any((n.domain, n.op) in PACKED for n in graph.nodes):
         return graph
-    twin, block = graph.copy(), nchwc_block(graph)
+    copy, block = graph.copy(), nchwc_block(graph)
     done: dict[str, np.ndarray] = {}
-    twin.nodes = []
+    copy.nodes = []
     for node in graph.nodes:
         if (node.domain, node.op) == (NCHWC, "ReorderInput"):
             node = node.replace(attrs=node.attrs | {"block": block})
         if (node.domain, node.op) not in PACKED:
-            twin.nodes.append(node)
+            copy.nodes.append(node)
             continue
         arrays = [_stored(graph, node, k) for k in range(len(node.inputs))]
         key = (node.domain, node.op)
@@ -65,9 +65,9 @@ def unpacked(graph: Graph) -> Graph:
                 )
             done[name] = array
             role = "parameter" if node.domain == NCHWC else "constant"
-            twin.producers[name] = Producer(name, array, role, GRID if k in FLOATS_OF_GRID.get(key, ()) else "")
-        twin.nodes.append(node.replace(attrs=node.attrs | {"unpacked": 1}))
-    return twin
+            copy.producers[name] = Producer(name, array, role, GRID if k in FLOATS_OF_GRID.get(key, ()) else "")
+        copy.nodes.append(node.replace(attrs=node.attrs | {"unpacked": 1}))
+    return copy
 
 
 def _stored(graph: Graph, node: Node, k: int) -> np.ndarray | None:

@@ -250,9 +250,9 @@ def _inferred(graph: Graph) -> Graph:
 
 
 def _with_sizes(graph: Graph, sizes: Mapping[tuple[str, int], str]) -> Graph:
-    twin = graph.copy()
+    copy = graph.copy()
     for name, v in graph.inputs.items():
         if v.shape is not None:
             shape = tuple(sizes.get((name, k), d) for k, d in enumerate(v.shape))
-            twin.inputs[name] = Value(name, shape, v.dtype)
-    return twin
+            copy.inputs[name] = Value(name, shape, v.dtype)
+    return copy

@@ -297,12 +297,12 @@ def _with_batch(graph: Graph, batch: int | str | None) -> Graph:
             f"batch is {batch}, but the inputs of graph {graph.name!r} have sizes of their own: "
             f"{', '.join(map(str, graph.inputs.values()))}; read the model with batch='N' first"
         )
-    twin = graph.copy()
+    copy = graph.copy()
     for name, v in graph.inputs.items():
         shape = tuple(batch if d in symbols else d for d in v.shape or ())
-        twin.inputs[name] = replace(v, shape=shape if v.shape is not None else None)
-    twin.values = {k: replace(v, shape=None) for k, v in graph.values.items()}
-    return twin
+        copy.inputs[name] = replace(v, shape=shape if v.shape is not None else None)
+    copy.values = {k: replace(v, shape=None) for k, v in graph.values.items()}
+    return copy
 
 
 def _step_of(path: str, model: ModelProto, step: StepGraph, made: dict[str, Any]) -> Step:

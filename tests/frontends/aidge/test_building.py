@@ -54,8 +54,8 @@ def test_outputs_in_another_order_and_written_to_files(tmp_path):
     ac.SequentialScheduler(model).forward(data=[np.arange(4, dtype=np.float32).reshape(1, 1, 2, 2)])
     model.log_outputs(str(tmp_path))
     assert np.loadtxt(tmp_path / "1_MaxPooling2D_pool" / "output_0.log") == 3
-    twins = model.clone_shared_operators()
-    assert twins.get_node("r").get_operator() is model.get_node("r").get_operator()
+    copies = model.clone_shared_operators()
+    assert copies.get_node("r").get_operator() is model.get_node("r").get_operator()
 
 
 def test_axes_by_the_name_of_the_layout():

@@ -137,8 +137,8 @@ def test_building():
     split.set_backend("cpu")
     assert split.forward_dims([[5, 3]]) and split.get_node("c").get_operator().get_output(0).dims == [5, 6]
     assert not split.forward_dims() and not ac.sequential([ac.ReLU("x")]).forward_dims()
-    twin = split.clone()
-    assert twin.get_node("f_w") is not split.get_node("f_w") and len(twin.get_nodes()) == len(split.get_nodes())
+    copy = split.clone()
+    assert copy.get_node("f_w") is not split.get_node("f_w") and len(copy.get_nodes()) == len(split.get_nodes())
     assert split.get_node("nobody") is None
 
 

@@ -298,11 +298,11 @@ def test_the_mlp_prints_as_relax():
 def test_modules_are_asked_and_updated_as_in_tvm():
     assert relax.analysis.well_formed(ONE) and relax.analysis.well_formed(ONE["main"])
     assert not relax.analysis.well_formed(3)
-    twin = ONE.copy()
-    twin.update_func(twin.get_global_var("main"), OTHERS["operator"]["main"])
-    assert not tvm.ir.structural_equal(twin, ONE)
-    twin.update(ONE)
-    assert tvm.ir.structural_equal(twin, ONE) and [v.name_hint for v, _ in twin.functions_items()] == ["main"]
+    copy = ONE.copy()
+    copy.update_func(copy.get_global_var("main"), OTHERS["operator"]["main"])
+    assert not tvm.ir.structural_equal(copy, ONE)
+    copy.update(ONE)
+    assert tvm.ir.structural_equal(copy, ONE) and [v.name_hint for v, _ in copy.functions_items()] == ["main"]
 
 
 @pytest.mark.parametrize(

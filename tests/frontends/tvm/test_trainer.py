@@ -109,11 +109,11 @@ def test_the_optimizers_state_goes_out_and_in():
     assert list(state)[:4] == ["num_steps", "beta1_product", "beta2_product", "w0.m"]
     assert state["num_steps"].dtype == "int64"
     t.update(x[1], y[1])
-    twin = training.Trainer(mod, t.vm, tvm.cpu())
-    twin.load_params(params)
-    twin.load_optim_states(state)
-    twin.update(x[1], y[1])
-    for a, b in zip(t.export_params().values(), twin.export_params().values(), strict=True):
+    second = training.Trainer(mod, t.vm, tvm.cpu())
+    second.load_params(params)
+    second.load_optim_states(state)
+    second.update(x[1], y[1])
+    for a, b in zip(t.export_params().values(), second.export_params().values(), strict=True):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
     with pytest.raises(ValueError, match="Optimizer state nothing is not found"):
         t.load_optim_states({"nothing": 0})

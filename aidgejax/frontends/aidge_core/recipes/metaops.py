@@ -118,8 +118,8 @@ def _fuse(graph: GraphView, match: MatchingResult, type: str) -> None:
     inside = GraphView()
     inside.members = dict.fromkeys(inner)
     inside.chosen_inputs, inside.chosen_outputs = entries, exits
-    twin = inside.clone()
-    node = Node(MetaOperatorOp(type, twin), "")
+    copy = inside.clone()
+    node = Node(MetaOperatorOp(type, copy), "")
     like(node, inner[-1])
     graph.add(node)
     for k, entry in enumerate(entries):

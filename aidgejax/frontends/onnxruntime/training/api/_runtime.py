@@ -184,16 +184,16 @@ def ortvalue(array: np.ndarray) -> Any:
 
 def with_constants(model: ModelProto, arrays: Mapping[str, np.ndarray]) -> ModelProto:
     """The model with these inputs turned into initializers."""
-    twin = ModelProto()
-    twin.CopyFrom(model)
+    copy = ModelProto()
+    copy.CopyFrom(model)
     inputs = [i for i in model.graph.input if i.name not in arrays]
     stored = [
         numpy_helper.from_array(np.asarray(arrays[i.name]), i.name) for i in model.graph.input if i.name in arrays
     ]
-    del twin.graph.input[:]
-    twin.graph.input.extend(inputs)
-    twin.graph.initializer.extend(stored)
-    return twin
+    del copy.graph.input[:]
+    copy.graph.input.extend(inputs)
+    copy.graph.initializer.extend(stored)
+    return copy
 
 
 def is_standard(model: ModelProto) -> bool:
@@ -214,14 +214,14 @@ def inference_model(model: ModelProto, outputs: Iterable[str], arrays: Mapping[s
         )
     if any(o not in known for o in outputs):
         known |= {v.name: v for v in onnx.shape_inference.infer_shapes(model).graph.value_info}
-    twin = with_constants(model, arrays)
+    copy = with_constants(model, arrays)
     needed = set(outputs)
     kept: list[onnx.NodeProto] = []
     for node in reversed(model.graph.node):
         if needed.intersection(node.output):
             kept.insert(0, node)
             needed.update(i for i in node.input if i)
-    graph = twin.graph
+    graph = copy.graph
     inputs = [i for i in graph.input if i.name in needed]
     stored = [t for t in graph.initializer if t.name in needed]
     infos = [known.get(o) or helper.make_empty_tensor_value_info(o) for o in outputs]
@@ -229,4 +229,4 @@ def inference_model(model: ModelProto, outputs: Iterable[str], arrays: Mapping[s
         del getattr(graph, field)[:]
         getattr(graph, field).extend(items)
     del graph.value_info[:]
-    return twin
+    return copy

@@ -112,27 +112,30 @@ def bert():
     return graph
 
 
-NETWORKS = ((resnet50, optim.sgd(momentum=0.9), 128), (bert, optim.adam(), 32))  # and the rows of a GPU
+NETWORKS = {  # and the rows of a GPU
+    "resnet50": (resnet50, optim.sgd(momentum=0.9), 128),
+    "bert": (bert, optim.adam(), 32),
+}
 
 
-def measured():
+def measured(networks):
     """For each network: (name, rows on a GPU, operations of a row's step, {placement: Spread})."""
-    for make, optimizer, rows in NETWORKS:
+    for make, optimizer, rows in (NETWORKS[n] for n in networks):
         graph = infer_shapes(make())
         forward = sum(flops(graph, n, {"N": 1}) for n in graph.nodes)
         ways = {"data parallel": data_parallel(8), "sharded": sharded(mesh=8)}
-        found = {name: spread(graph, optimizer, way, batch_size=8) for name, way in ways.items()}
+        found = {name: spread(graph, optimizer, way, batch_size=8 * rows) for name, way in ways.items()}
         yield graph.name, rows, 3 * forward, found
 
 
-def show_bytes():
-    for name, _, work, found in measured():
+def show_bytes(networks):
+    for name, _, work, found in measured(networks):
         print(f"{name}: {work / 1e9:.1f} GFLOP a row and step")
         for figures in found.values():
             print(figures, flush=True)
 
 
-def on_paper():
+def on_paper(networks):
     """Seconds of computing and of sending, at n GPUs that each have as many rows as one has alone.
 
     A ring sends 2 (n - 1) / n of an all-reduce's bytes and (n - 1) / n of an all-gather's through the slowest link;
@@ -140,7 +143,7 @@ def on_paper():
     bytes are float32, as counted.  "hidden": the backward pass, two thirds of the step, hides what it can.
     """
     print(f"{REACHED:.0%} of {PEAK / 1e12:.0f} TFLOP/s; {NVLINK / 1e9:.0f} and {NETWORK / 1e9:.0f} GB/s")
-    for name, rows, work, found in measured():
+    for name, rows, work, found in measured(networks):
         computing = rows * work / (PEAK * REACHED)
         for way, figures in found.items():
             print(figures)
@@ -165,6 +168,7 @@ def on_paper():
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("time", "bytes", "paper"))
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--steps", type=int, default=10)
     args = parser.parse_args()
@@ -172,7 +176,7 @@ def main():
     if args.what == "time":
         timed(args.rounds, args.steps)
     else:
-        {"bytes": show_bytes, "paper": on_paper}[args.what]()
+        {"bytes": show_bytes, "paper": on_paper}[args.what](args.networks)
 
 
 if __name__ == "__main__":

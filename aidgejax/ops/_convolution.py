@@ -17,6 +17,7 @@ from jax import lax
 
 from ._materialize import materialize
 from ._pixel_packing import packing
+from ._rows import sum_over_rows
 from ._windows import Windows, cover, gather, of_tiles, shifted, tap, widened
 
 # An input gradient of at most so many channels is a dot and shifted sums; of more, a convolution.
@@ -212,7 +213,11 @@ def _weight_by_convolution(group: int) -> Callable:
         return jnp.moveaxis(dw, 0, -2)
 
     each = _each_group(slide, group)
-    return lambda x, dy, win: _over_batch(lambda x, dy: each(x, dy, win), x, dy, PIECE_BYTES)
+
+    def gradient(x: Any, dy: Any, win: Windows) -> Any:
+        return sum_over_rows(lambda x, dy: _over_batch(lambda x, dy: each(x, dy, win), x, dy, PIECE_BYTES), x, dy)
+
+    return gradient
 
 
 def _over_batch(piece: Callable, x: Any, dy: Any, limit: int) -> Any:
@@ -268,7 +273,10 @@ def _depthwise_weight(x: Any, dy: Any, win: Windows) -> Any:
         over = tuple(range(dy.ndim - 2))
         return jnp.stack([jnp.sum(tap(wide, win, t) * dy, over) for t in win.taps])
 
-    total = jnp.sum(_over_batch(piece, _repeated(x, dy.shape[-1]), dy, DEPTHWISE_PIECE_BYTES), 1)
+    def whole(x: Any, dy: Any) -> Any:
+        return jnp.sum(_over_batch(piece, x, dy, DEPTHWISE_PIECE_BYTES), 1)
+
+    total = sum_over_rows(whole, _repeated(x, dy.shape[-1]), dy)
     return jnp.reshape(total, (*win.kernel, 1, dy.shape[-1]))
 
 

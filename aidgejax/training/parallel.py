@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -25,7 +26,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 from ..errors import SettingError
 from ..execution.program import Arrays, Program
 from ..execution.program_like import ProgramLike
-from ..ops import lookup
+from ..ops import lookup, rows_split_over
 from .pieces import is_split
 
 ROWS = "data"
@@ -284,12 +285,17 @@ class PlacedProgram:
         return getattr(self._program, name)
 
     def forward(self, params: Arrays, buffers: Arrays, batch: Arrays, key: Any = None, save: bool = True) -> Any:
-        return self._program.forward(params, buffers, batch, key, save, fetch=self._fetches(params))
+        with self._rows():
+            return self._program.forward(params, buffers, batch, key, save, fetch=self._fetches(params))
 
     def backward(self, params: Arrays, saved: Arrays, d_outputs: Arrays, grads: Arrays | None = None) -> Arrays:
-        found = self._program.backward(params, saved, d_outputs, grads, fetch=self._fetches(params))
+        with self._rows():
+            found = self._program.backward(params, saved, d_outputs, grads, fetch=self._fetches(params))
         specs = self._placement.specs(params)
         return {w: self._own_share(g, specs[w]) if w in specs else g for w, g in found.items()}
+
+    def _rows(self) -> AbstractContextManager[None]:
+        return rows_split_over(self._placement.mesh, ROWS) if self._placement.rows else nullcontext()
 
     def _fetches(self, params: Arrays) -> dict[str, Callable[[Any, Any], Any]]:
         specs = self._placement.specs(params)

@@ -174,6 +174,18 @@ def inspected():
     found["inspected"] = str(spread(zoo.mlp((64, 128, 10)), optim.adam(), sharded(), batch_size=32))
 
 
+def convolved():
+    """A convolution whose weight gradient goes through the batch in pieces, by form: nothing of it is compared here."""
+    found["convolved"] = {}
+    for name, group in (("plain", 1), ("depthwise", 32)):
+        graph = Graph("convolved")
+        w = graph.parameter("w", np.zeros((32, 32 // group, 3, 3), np.float32))
+        y = graph.op.Conv(graph.input("x", ("N", 32, 14, 14)), w, kernel_shape=(3, 3), group=group)
+        graph.output(graph.op.GlobalAveragePool(y, name="y"))
+        sent = spread(infer_shapes(graph), optim.sgd(), data_parallel(), batch_size=512).sent
+        found["convolved"][name] = {c.kind: c.bytes for c in sent}
+
+
 def accumulated():
     """Micro-batches, recomputation and dropout together; and a number that is not finite."""
     graph = recompute(infer_shapes(zoo.mlp((64, 128, 128, 10))), "products")
@@ -219,6 +231,6 @@ def refused():
     }
 
 
-for part in sys.argv[1:] or ("lenets", "transformers", "deep", "inspected", "accumulated", "refused"):
+for part in sys.argv[1:] or ("lenets", "transformers", "deep", "inspected", "convolved", "accumulated", "refused"):
     globals()[part]()
 print(json.dumps(found, indent=1))

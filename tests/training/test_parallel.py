@@ -73,6 +73,13 @@ def test_only_gradients_and_sums_are_sent_where_rows_are_split(found):
     assert found["lenet params"] < found["lenet sends"]["all-reduce"][1] < 1.5 * found["lenet params"]
 
 
+@pytest.mark.parametrize("name, size", [("plain", 32 * 32 * 9 * 4), ("depthwise", 32 * 9 * 4)])
+def test_a_loop_over_the_batch_sends_no_images(found, name, size):
+    """26 MB, and each device computed the whole gradient, before each summed its own rows."""
+    assert set(found["convolved"][name]) == {"all-reduce"}
+    assert size <= found["convolved"][name]["all-reduce"] < size + 1000
+
+
 def test_a_sharded_weight_is_gathered_twice_and_its_gradient_summed_once(found):
     sent = found["deep, sharded"]["sent a step"]
     assert sent["all-gather"][1] == pytest.approx(15 + 14, abs=0.2)  # the backward pass does not need the first

@@ -52,9 +52,22 @@ def class_weights(words: list[str]) -> Any:
 
 
 class DefaultsFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows the default of each argument that has one."""
+    """Shows the default of every option that takes a value, once: where its help does not say it already."""
+
+    def add_argument(self, action: argparse.Action) -> None:
+        if action.help is None and action.option_strings:
+            action.help = ""  # else argparse does not ask for what is shown
+        super().add_argument(action)
+
+    def _format_action(self, action: argparse.Action) -> str:
+        if action.help == "":
+            action.help = self._get_help_string(action) or ""
+        return super()._format_action(action)
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default is None or isinstance(action.default, bool):
+        said = action.help or ""
+        flag = action.nargs == 0 or not action.option_strings or action.required
+        if flag or "default" in said or said == argparse.SUPPRESS:
             return action.help
-        return super()._get_help_string(action)
+        usual = action.default if action.default not in (None, [], "") else "none"
+        return f"{said} (default: {usual})".strip()

@@ -14,11 +14,21 @@ from ..tools.train import read_for_training
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--batch", metavar="NAME", help="a name for a batch that the file fixes (done by itself where it is 1)")
+    add("--batch", metavar="NAME", help="a name for a batch that the file fixes (default: none, but for a batch of 1)")
     add("--inputs", nargs="+", metavar="TENSOR", help="cut the model off here; default: the file's")
     add("--outputs", nargs="+", metavar="TENSOR", help="cut the model off here; default: the file's")
-    add("--shapes", nargs="+", metavar="X=N,1,28,28", help="sizes of an input, or a size by name, such as H=28")
-    add("--parameters", nargs="+", metavar="NAME", help="what is trained: exactly these names or patterns")
+    add(
+        "--shapes",
+        nargs="+",
+        metavar="X=N,1,28,28",
+        help="sizes of an input, or a size by name, such as H=28; default: the file's",
+    )
+    add(
+        "--parameters",
+        nargs="+",
+        metavar="NAME",
+        help="what is trained: exactly these names or patterns; default: what the structure says",
+    )
     add("--constants", nargs="+", metavar="NAME", help="names or patterns of what is left alone")
 
 

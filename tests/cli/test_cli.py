@@ -1,5 +1,6 @@
 """The command line, as a user calls it."""
 
+import argparse
 import csv
 import re
 import sys
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 import aidgejax as aj
-from aidgejax.cli.main import main
+from aidgejax.cli.main import main, parser
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -246,3 +247,17 @@ def test_ops_prints_the_formula_sheet(capsys):
     told = capsys.readouterr().out
     assert re.search(r"^Relu +ONNX 14 +rule +max\(x, 0\)", told, re.M)
     assert f"{len(aj.ops.OPERATORS)} operators" in told
+
+
+def test_help_shows_every_default_once():
+    listed = next(a for a in parser()._actions if isinstance(a, argparse._SubParsersAction))
+    for name, command in listed.choices.items():
+        shown = " ".join(command.format_help().split("options:")[-1].split())
+        for action in command._actions:
+            if not action.option_strings or action.nargs == 0 or action.required:
+                continue
+            formatter = command._get_formatter()
+            formatter.add_argument(action)
+            text = formatter.format_help()
+            assert text.count("default") == 1, f"{name} {action.option_strings[-1]}: {text}"
+        assert "(default: [])" not in shown and "(default: False)" not in shown and "(default: )" not in shown

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("model", metavar="M.onnx")
     add("--data", metavar="DATA", help="a batch: the model's inputs by name, or x, y (default: random)")
     add("--steps", type=count(0), default=10, help="training steps to compare")
-    add("--optimizer", default="sgd", choices=sorted(rules()), help="of these steps, with its default settings")
+    add("--optimizer", default="sgd", choices=sorted(rules()), help="of these steps, with its usual settings")
     add("--tolerance", type=number(0), default=1e-4, help="relative to a tensor's largest element")
     add("--seed", type=count(0), default=0)
     add("--step", metavar="STEP.onnx", help="a file that `step` wrote of the model: does it train as the model does?")

@@ -62,7 +62,8 @@ SCHEDULES: dict[str, Callable[[float, int], schedule.Schedule]] = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     def add(name: str, help: str = "", **more: Any) -> None:
         usual = DEFAULTS.get(name.removeprefix("--").replace("-", "_"))
-        parser.add_argument(name, help=help + (f" (default: {usual})" if usual not in (None, []) else ""), **more)
+        shown = "" if usual in (None, []) or isinstance(usual, bool) else f" (default: {usual})"
+        parser.add_argument(name, help=help + shown, **more)
 
     add("--model", "the model to train (default: a small LeNet)", metavar="M.onnx")
     add(
@@ -78,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--class-weights", "of cross_entropy: balanced, or a number for each class", nargs="+", metavar="W")
     add("--layout", "of the images in the data", choices=("NCHW", "NHWC"))
     add("--float-weights", "train integers behind DequantizeLinear, and write integers", action="store_true")
-    add("--momentum-of-statistics", "of batch normalizations, instead of the file's", type=float)
+    add("--momentum-of-statistics", "of batch normalizations (default: the file's)", type=float)
     add_model_arguments(parser)
     add("--optimizer", choices=sorted(rules()))
     add("--lr", "(highest) learning rate", type=number(0))
@@ -94,8 +95,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=count(0))
     add("--on-nonfinite", "where loss, gradients or weights are not finite", choices=ON_NONFINITE)
     add("--device", "auto, cpu, gpu, cuda or tpu")
-    add("--devices", "over how many devices, of all processes, batches are split; on a CPU as many are made",
-        type=count(1), metavar="N")  # fmt: skip
+    add(
+        "--devices",
+        "over how many devices, of all processes, batches are split; on a CPU as many are made (default: one; with "
+        "--sharded all)",
+        type=count(1),
+        metavar="N",
+    )
     add("--sharded", "split parameters and optimizer state over the devices too", action="store_true")
     add("--backend", choices=BACKENDS)
     add("--precision", "in which steps compute; parameters stay float32", choices=COMPUTE)

@@ -29,6 +29,7 @@ from ..interpreter.repeats import stack_name
 from ..interpreter.shape_inference import infer_shapes
 from ..interpreter.sizes import Size, parse, symbol
 from ..interpreter.sizes import value as expression_value
+from ..ops.attention import KINDS_OF_ATTENTION, kind_of_attention
 from ..passes.gradient import grad_name, make_gradient
 from ..passes.mode import normalized, state_updates, statistics_that_stay
 from ..passes.recompute import with_recomputation
@@ -48,6 +49,7 @@ class Program:
     layout: str = "NHWC"
     unreachable: str = "raise"
     scan_blocks: bool = False
+    attention: str = "own"
 
     @cached_property
     def gradient(self) -> Graph:
@@ -121,7 +123,7 @@ class Program:
         """
         updates = self.updates
         saves = self.saves if save else ()
-        with x64_for_arrays(params, buffers, batch):
+        with x64_for_arrays(params, buffers, batch), kind_of_attention(self.attention):
             env = bind_inputs(self.graph, params, buffers, batch)
             found = self._evaluate_forward(env, key, (*self.graph.outputs, *updates.values(), *saves), fetch)
             outputs = {o: found.in_graph_layout(o) for o in self.graph.outputs}
@@ -152,7 +154,7 @@ class Program:
             raise GraphError(
                 f"backward of {self.graph.name!r} needs the cotangents of {list(self.seeds)}, got {list(d_outputs)}"
             )
-        with x64_for_arrays(params, saved, d_outputs):
+        with x64_for_arrays(params, saved, d_outputs), kind_of_attention(self.attention):
             env = {**params, **saved, **{grad_name(s): self._cotangent(s, d_outputs[s]) for s in self.seeds}}
             stacks = {k: saved[k] for k in self._saved_stacks if k in saved}
             env = {k: env[k] for k in self.gradient.inputs} | self.gradient.constants | stacks
@@ -183,6 +185,7 @@ def make_program(
     layout: str = "NHWC",
     unreachable: str = "raise",
     scan_blocks: bool = False,
+    attention: str = "own",
 ) -> Program:
     """Lower a graph to a Program.
 
@@ -193,10 +196,15 @@ def make_program(
     layout: how images are stored inside: "NHWC" (fast in compiled loops on CPU) or "NCHW".
     scan_blocks: runs of equal blocks, such as the layers of a transformer, become loops over their stacked parameters,
         each block compiled once, which costs copies of the parameters in every step.
+    attention: "cudnn": Attention nodes in 16 bits without a given mask by cuDNN's fused kernels where the program is
+        lowered for CUDA, and JAX has them as this version expects; elsewhere, and by default ("own"), by ours.  Not
+        tried on a device yet.
     Raises UnknownOperator, NoGradientRule or GraphError, each naming the node.
     """
     if layout not in LAYOUTS:
         raise GraphError(f"layout {layout!r}: expected one of {', '.join(LAYOUTS)}")
+    if attention not in KINDS_OF_ATTENTION:
+        raise GraphError(f"attention {attention!r}: expected one of {', '.join(KINDS_OF_ATTENTION)}")
     graph = infer_shapes(normalized(graph, training))
     if training and (still := statistics_that_stay(graph)):
         warnings.warn(
@@ -210,7 +218,7 @@ def make_program(
     wrt = list(graph.params) if wrt is None else list(wrt)
     for name in (*seeds, *wrt):
         graph.value(name)
-    return Program(graph, tuple(seeds), tuple(wrt), layout, unreachable, scan_blocks)
+    return Program(graph, tuple(seeds), tuple(wrt), layout, unreachable, scan_blocks, attention)
 
 
 def as_jax(program: Program) -> Callable[..., tuple[Arrays, Arrays]]:
@@ -222,7 +230,9 @@ def as_jax(program: Program) -> Callable[..., tuple[Arrays, Arrays]]:
     inputs = [v.name for v in program.graph.inputs.values() if v.is_float]
     wrt = list(dict.fromkeys([*program.wrt, *program.graph.params, *inputs]))
     seeds = [o for o in program.graph.outputs if program.graph.value(o).is_float]
-    full = Program(program.graph, tuple(seeds), tuple(wrt), program.layout, "zeros", program.scan_blocks)
+    full = Program(
+        program.graph, tuple(seeds), tuple(wrt), program.layout, "zeros", program.scan_blocks, program.attention
+    )
 
     @jax.custom_vjp
     def call(params: Any, buffers: Any, batch: Any, key: Any) -> Any:

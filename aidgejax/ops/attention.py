@@ -11,8 +11,13 @@ import jax.numpy as jnp
 
 from ..errors import GraphError
 from . import _blockwise_attention as blockwise
+from . import _cudnn_attention as cudnn
+from ._cudnn_attention import KINDS as KINDS_OF_ATTENTION
+from ._cudnn_attention import kind_of_attention
 from ._eager import EagerBuilder
 from ._registry import operator
+
+__all__ = ["KINDS_OF_ATTENTION", "kind_of_attention"]
 
 RAW, CAPPED, BIASED, WEIGHTS = range(4)  # what qk_matmul_output_mode asks for
 
@@ -303,6 +308,24 @@ def attention_grad(
 ):
     """Gradients of Attention's first four inputs.  f[b, h, l, e], f[b, h, l, d], f[b, k, s, d], f[b, k, s, e] -> the
     same shapes; that of a mask is summed to its shape.  Long sequences go block by block: no [l, s] is held."""
+    setting = {
+        "is_causal": is_causal,
+        "kv_num_heads": kv_num_heads,
+        "q_num_heads": q_num_heads,
+        "scale": scale,
+        "softmax_precision": softmax_precision,
+    }
+    if not cudnn.is_asked_for(Q, K, V, attn_mask):
+        return own_attention_grad(dY, Q, K, V, attn_mask, wanted, **setting)
+    own = lambda *x: own_attention_grad(*x, None, wanted, **setting)[:3]
+    number = root_of(scale, Q.shape[-1]) ** 2
+    return *cudnn.attention_backward(dY, Q, K, V, number, bool(is_causal), own), None
+
+
+def own_attention_grad(
+    dY, Q, K, V, attn_mask, wanted, *, is_causal, kv_num_heads, q_num_heads, scale, softmax_precision
+):
+    """The gradients by all scores at once, or block by block."""
     setting = {"is_causal": is_causal, "scale": scale}
     heads, kv, size = head_counts(Q, K, V, q_num_heads, kv_num_heads)
     want_mask = attn_mask is not None and attn_mask.dtype != jnp.bool_ and wanted[3]
@@ -378,27 +401,36 @@ def attention(
     if min(left_window_size, right_window_size) < -1:
         raise GraphError(f"windows of {left_window_size} and {right_window_size}: expected -1 (open) or more")
     plain = is_plain(past_key, nonpad_kv_seqlen, softcap, left_window_size, right_window_size)
-    if plain and not any(wanted[1:]) and blockwise.is_large(Q.shape[-2], K.shape[-2]):
-        return attention_by_blocks(Q, K, V, attn_mask, is_causal, kv_num_heads, q_num_heads, scale), None, None, None
-    return attention_words(
-        EagerBuilder(),
-        Q,
-        K,
-        V,
-        attn_mask,
-        past_key,
-        past_value,
-        nonpad_kv_seqlen,
-        is_causal=is_causal,
-        kv_num_heads=kv_num_heads,
-        left_window_size=left_window_size,
-        q_num_heads=q_num_heads,
-        qk_matmul_output_mode=qk_matmul_output_mode,
-        right_window_size=right_window_size,
-        scale=scale,
-        softcap=softcap,
-        softmax_precision=softmax_precision,
-    )
+    alone = plain and not any(wanted[1:])
+
+    def own(Q, K, V):
+        if alone and blockwise.is_large(Q.shape[-2], K.shape[-2]):
+            y = attention_by_blocks(Q, K, V, attn_mask, is_causal, kv_num_heads, q_num_heads, scale)
+            return y, None, None, None
+        return attention_words(
+            EagerBuilder(),
+            Q,
+            K,
+            V,
+            attn_mask,
+            past_key,
+            past_value,
+            nonpad_kv_seqlen,
+            is_causal=is_causal,
+            kv_num_heads=kv_num_heads,
+            left_window_size=left_window_size,
+            q_num_heads=q_num_heads,
+            qk_matmul_output_mode=qk_matmul_output_mode,
+            right_window_size=right_window_size,
+            scale=scale,
+            softcap=softcap,
+            softmax_precision=softmax_precision,
+        )
+
+    if alone and cudnn.is_asked_for(Q, K, V, attn_mask):
+        number = root_of(scale, Q.shape[-1]) ** 2
+        return cudnn.attention(Q, K, V, number, bool(is_causal), lambda *x: own(*x)[0]), None, None, None
+    return own(Q, K, V)
 
 
 def attention_by_blocks(Q, K, V, attn_mask, is_causal, kv_num_heads, q_num_heads, scale):

@@ -32,9 +32,19 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     add("--constants", nargs="+", metavar="NAME", help="names or patterns of what is left alone")
 
 
-def read_as_asked(path: Any, args: argparse.Namespace) -> Graph:
-    """The graph, its batch as the file has it unless another is asked for."""
+def read_as_asked(path: Any, args: argparse.Namespace, *, free: bool = False) -> Graph:
+    """The graph, its batch as the file has it unless another is asked for, or any (free)."""
+    if free and args.batch is None:
+        return read_with_free_batch(path, "N", **_asked(args))
     return onnxio.read(path, batch=args.batch, **_asked(args))
+
+
+def read_with_free_batch(path: Any, name: str | None, **how: Any) -> Graph:
+    """The graph; where its inputs have no symbolic batch, one of this name (None: as the file has it)."""
+    graph = onnxio.read(path, **how)
+    if name is None or any(v.shape and isinstance(v.shape[0], str) for v in graph.inputs.values()):
+        return graph
+    return onnxio.read(path, batch=name, **how)
 
 
 def read_model(path: Any, args: argparse.Namespace, **more: Any) -> tuple[Graph, tuple[str, ...]]:

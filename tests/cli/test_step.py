@@ -1,5 +1,7 @@
 """python -m aidgejax step, and check."""
 
+from pathlib import Path
+
 import onnx
 import pytest
 
@@ -37,6 +39,15 @@ def test_a_fixed_batch_becomes_another(tmp_path):
         assert [i.type.tensor_type.shape.dim[0] for i in onnx.load(out).graph.input if i.name == "x"][0] == dim(rows)
     with pytest.raises(SettingError, match="batch is 4, but the inputs"):
         aj.onnxio.write_step(aj.onnxio.read(m), None, out, optimizer=aj.optim.sgd(), loss="cross_entropy", batch=4)
+
+
+def test_a_classifier_of_two_outputs_says_which_the_loss_compares(tmp_path, capsys):
+    model, out = str(Path(__file__).parents[1] / "onnxio/files/skl_mlp.onnx"), str(tmp_path / "s.onnx")
+    how = ["step", model, "--loss", "cross_entropy", "--out", out]
+    assert main(how) == 1
+    assert "prediction" in capsys.readouterr().err
+    assert main([*how, "--prediction", "output_probability"]) == 0
+    assert main(["compare", model, "--step", out]) == 0
 
 
 def dim(size):

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    graph = read_as_asked(args.model, args)
+    graph = read_as_asked(args.model, args, free=bool(args.step))
     columns = columns_for(graph, load_columns(args.data)[0]).columns if args.data else None
     if args.step:
         batches = None if columns is None else batches_of(args.step, columns, args.steps)

@@ -15,7 +15,7 @@ from ...onnxio.step.write import ORT_LOSSES
 from ...passes.loss import LOSSES
 from ...training.optimizers import rules
 from ..arguments import count, number
-from ..model_arguments import shapes_of
+from ..model_arguments import read_with_free_batch, shapes_of
 from ..optimizers import add_settings, optimizer
 
 HELP = "write forward, loss, gradient and optimizer of an ONNX model as one file, which any ONNX runtime can train"
@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="loss",
         help=f"a tensor of the model, or a loss to append: {', '.join((*LOSSES, *ORT_LOSSES))}",
     )
+    add("--prediction", metavar="TENSOR", help="what an appended loss compares, of a model with several outputs")
     names = {name.lower(): name for name in rules()}
     add("--optimizer", choices=sorted(rules()), type=lambda text: names.get(text.lower(), text), default="sgd")
     add_settings(parser)
@@ -60,9 +61,7 @@ def run(args: argparse.Namespace) -> int:
     if not os.path.isdir(folder):
         raise SettingError(f"--out {args.out!r}: there is no folder {folder!r}")
     rows, name = _batch(args.batch)
-    graph = onnxio.read(args.model, shapes=shapes_of(args.shapes or ()))
-    if args.batch and not any(v.shape and isinstance(v.shape[0], str) for v in graph.inputs.values()):
-        graph = onnxio.read(args.model, shapes=shapes_of(args.shapes or ()), batch=name)
+    graph = read_with_free_batch(args.model, name if args.batch else None, shapes=shapes_of(args.shapes or ()))
     step = onnxio.write_step(
         graph,
         None,
@@ -77,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
         target=args.target,
         opset=args.opset,
         outputs=args.output,
+        prediction=args.prediction,
     )
     state = sum(a.nbytes for a in step.initial.values())
     print(f"{step.path}  {os.path.getsize(step.path)} bytes, {len(step.model.graph.node)} nodes")

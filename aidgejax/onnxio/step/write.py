@@ -78,13 +78,15 @@ def write_step(
     target: str | Target | Iterable[str] | None = None,
     opset: int = 17,
     outputs: Sequence[str] = (),
+    prediction: str | None = None,
     raw: bool = True,
 ) -> Step:
     """Write the training step of `graph` to `path`, its initial state beside it (.npz, and .bin for C and JavaScript).
 
     params: arrays in place of the graph's own, by name; None for these.
     optimizer: one of training.optim.  loss: a tensor of the graph, or the name of a loss to append to its output (as
-        passes.loss has them, or ONNX Runtime's), whose target becomes the input "target".
+        passes.loss has them, or ONNX Runtime's), whose target becomes the input "target"; prediction: which tensor such
+        a loss compares, of a graph with several outputs.
     train: the parameters to train; default all but `frozen`.  clip_norm, accumulate, schedule: as
         passes.training_step.make_step_graph takes them; with a schedule the file computes the rate itself.
     batch: a number, for which shapes are folded; None or a name leaves a symbolic batch symbolic.
@@ -106,8 +108,9 @@ def write_step(
         schedule=schedule,
         batch=batch,
         outputs=outputs,
+        prediction=prediction,
     )
-    made = settings_of(optimizer, loss, clip_norm, accumulate, schedule)
+    made = {**settings_of(optimizer, loss, clip_norm, accumulate, schedule), "prediction": prediction}
     model = to_model(step, opset=opset, target=target, made=made)
     stem = os.path.splitext(path)[0]
     stored = BytesIO()
@@ -136,6 +139,7 @@ def make_step(
     schedule: Callable | None = None,
     batch: int | str | None = None,
     outputs: Sequence[str] = (),
+    prediction: str | None = None,
 ) -> StepGraph:
     """The step as a graph, which `run` executes on both backends; arguments as write_step has them."""
     if params:
@@ -148,7 +152,7 @@ def make_step(
                 f"graph {graph.name!r} has no tensor {loss!r}, and there is no loss of that name: the losses are "
                 f"{', '.join((*LOSSES, *ORT_LOSSES))}"
             )
-        graph, loss = infer_shapes(with_loss(graph, loss)), "loss"
+        graph, loss = infer_shapes(with_loss(graph, loss, prediction=prediction)), "loss"
     if frozen := list(frozen):
         unknown = [n for n in frozen if n not in graph.params]
         if unknown:

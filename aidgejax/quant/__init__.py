@@ -15,13 +15,14 @@ from .c_code import c_program
 from .calibrate import calibrate, is_calibrated
 from .convert import Layer, convert, layers, step_names
 from .describe import Description, describe
+from .distill import distill
 from .equalize import equalize
 from .forms import FORMS, in_form
 from .from_qdq import arrived_quantized, from_qdq
 from .integer_graph import integer_graph
 from .notes import restored
 from .optimizer import with_steps
-from .posttraining import correct_bias, distill, round_learned
+from .posttraining import correct_bias, round_learned
 from .proof import largest_sums, unproved
 from .runtimes import has_onnxruntime
 from .scheme import Grid, Scheme, bits

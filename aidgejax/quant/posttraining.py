@@ -1,4 +1,4 @@
-"""What data without labels can mend after calibration: biases, the direction of each rounding, all by a teacher."""
+"""What data without labels can mend after calibration, without training: biases, and the direction of each rounding."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ from ..execution.program import make_program
 from ..graph import Graph, Node
 from ..interpreter.shape_inference import infer_shapes
 from ..passes.edit import passed_on
-from ..training.data import Dataset
 from .batches import Batches, each_batch
 from .calibrate import bypassed
 from .convert import Layer, layers
 from .notes import restored
 from .sites import weight_axis
-from .train import finetune
 
 Run = Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
 
@@ -35,7 +33,7 @@ def correct_bias(graph: Graph, data: Batches) -> Graph:
     if not mendable:
         raise GraphError(f"graph {graph.name!r} has no quantized layer with a bias")
     tensors = [layer.node.output_names[0] for layer, _ in mendable]
-    floats, quantized = _runner(_floating(graph), tensors), _runner(graph, tensors)
+    floats, quantized = runner(floating(graph), tensors), runner(graph, tensors)
     batches = list(each_batch(graph, data))
     params: dict[str, Any] = dict(graph.params)
     want = _channel_means(floats, dict(graph.params), batches, tensors)
@@ -54,13 +52,14 @@ def _bias_of(graph: Graph, layer: Layer) -> str | None:
     return name if name in graph.params else None
 
 
-def _floating(graph: Graph) -> Graph:
+def floating(graph: Graph) -> Graph:
     """The graph with no quantizer at all."""
     copy = bypassed(graph, [n for n in graph.nodes if n.op == "FakeQuantize"])
     return copy.map_nodes(lambda n: passed_on(n) if n.op == "RoundTo" else n)
 
 
-def _runner(graph: Graph, tensors: list[str]) -> Run:
+def runner(graph: Graph, tensors: list[str]) -> Run:
+    """(params, batch) -> {tensor: array}, compiled."""
     watch = graph.copy()
     watch.metadata = {}
     watch.outputs = list(dict.fromkeys(tensors))
@@ -99,7 +98,7 @@ def round_learned(graph: Graph, data: Batches, *, rows: int = 256, sweeps: int =
         raise GraphError(f"graph {graph.name!r} has no quantized layer that can be rounded so")
     side = {layer.name: (layer.weight.inputs[1], layer.weight.output_names[0]) for layer in chosen}
     watched = [layer.node.inputs[0] for layer in chosen]
-    run = _runner(graph, watched + [t for pair in side.values() for t in pair if t not in graph.producers])
+    run = runner(graph, watched + [t for pair in side.values() for t in pair if t not in graph.producers])
     batch = next(iter(each_batch(graph, data, rows)))
     params: dict[str, Any] = dict(graph.params)
     for layer in chosen:
@@ -173,29 +172,3 @@ def _windows(node: Node, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     seen = seen[tuple(every)]
     seen = np.moveaxis(seen, 1, 1 + rank)  # [n, *places, channels, *kernel]
     return seen.reshape(-1, int(np.prod(shape[1:]))).astype(np.float64)
-
-
-# ---- a teacher ----------------------------------------------------------------------------------------
-
-
-def distill(graph: Graph, data: Batches, teacher: Graph | None = None, **settings: Any) -> Graph:
-    """The graph trained, without labels, to give what a floating-point graph gives on the same data.
-
-    teacher: default: this graph without its quantizers.  Its first output is what is learned, by least squares; every
-    layer takes part.  settings: of `finetune` (epochs, batch_size, rate, seed).
-    """
-    graph = infer_shapes(restored(graph))
-    teacher = _floating(graph) if teacher is None else infer_shapes(teacher)
-    output = teacher.outputs[0]
-    run = _runner(teacher, [output])
-    columns: dict[str, list[np.ndarray]] = {k: [] for k in (*graph.inputs, "target")}
-    params = dict(teacher.params)
-    for batch in each_batch(graph, data):
-        for k, a in batch.items():
-            columns[k].append(a)
-        columns["target"].append(np.asarray(jax.device_get(run(params, batch))[output]))
-    taught = Dataset({k: np.concatenate(v) for k, v in columns.items()})
-    spread = float(np.std(taught.columns["target"])) or 1.0
-    settings.setdefault("rate", 1e-3 * min(1.0, 1.0 / spread))
-    trained, _ = finetune(graph, taught, loss="mse", **settings)
-    return trained

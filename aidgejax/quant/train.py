@@ -23,6 +23,12 @@ from .optimizer import with_steps
 RATES = ((2, 4e-3), (4, 2e-3), (16, 1e-3))  # (up to so many bits of weights, the highest rate)
 
 
+def usual_rate(graph: Graph) -> float:
+    """The highest rate that has served best, from the bits of the layers' weights."""
+    fewest = min((int(layer.weight.inputs[4]).bit_length() + 1 for layer in layers(graph)), default=8)
+    return next(r for most, r in RATES if fewest <= most)
+
+
 def finetune(
     graph: Graph,
     data: Dataset,
@@ -46,9 +52,7 @@ def finetune(
     graph = restored(graph)
     if not step_names(graph) and not layers(graph):
         raise GraphError(f"graph {graph.name!r} has no quantized layer: convert and calibrate it first, or use fit")
-    if rate is None:
-        fewest = min((int(layer.weight.inputs[4]).bit_length() + 1 for layer in layers(graph)), default=8)
-        rate = next(r for most, r in RATES if fewest <= most)
+    rate = usual_rate(graph) if rate is None else rate
     net = infer_shapes(with_loss(infer_shapes(graph), loss, target=target, reduction="rows"))
     output = graph.outputs[0]
     scores: dict[str, Any] = {}

@@ -49,7 +49,7 @@ onnx.save(loop.step_graph.model, sys.argv[2])
 def plain(graph, rows):
     """The forward pass in what onnxsim takes, and a cross entropy against one-hot targets."""
 
-    def spelling(node):
+    def replacement(node):
         if node.op == "Flatten":
             return lambda op, x, **how: op.Reshape(x, (rows, -1))
         if node.op == "Gelu":
@@ -64,7 +64,7 @@ def plain(graph, rows):
     copy = graph.copy()
     for name, v in graph.inputs.items():
         copy.inputs[name] = aj.graph.Value(name, (rows, *v.shape[1:]), v.dtype)
-    copy = aj.infer_shapes(replace_nodes(aj.infer_shapes(copy), spelling))
+    copy = aj.infer_shapes(replace_nodes(aj.infer_shapes(copy), replacement))
     (scores,) = copy.outputs
     classes = copy.value(scores).shape[1]
     hot = copy.input("hot", (rows, classes))

@@ -28,7 +28,7 @@ from epoch import by_jax_grad, through
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import aidgejax as aj  # noqa: E402
-from tests.models import judge  # noqa: E402
+from tests.models import against_torch  # noqa: E402
 from tests.models.nets import NETS  # noqa: E402
 
 RATE, MOMENTUM = 0.001, 0.9  # small, so that rounding is not amplified before the comparison
@@ -63,8 +63,8 @@ def one(name, args):
     drawn = [NETS[name](args.batch)[1:3] if k == 0 else draw(first, name, args.batch, k) for k in range(args.steps)]
     batches = {k: np.stack([b[0][k] for b in drawn]) for k in first} | {"target": np.stack([b[1] for b in drawn])}
 
-    graph = aj.onnxio.read(judge.exported(copy.deepcopy(module), first, "script"))
-    program = aj.make_program(judge.with_loss(graph, loss), training=True)
+    graph = aj.onnxio.read(against_torch.exported(copy.deepcopy(module), first, "script"))
+    program = aj.make_program(against_torch.with_loss(graph, loss), training=True)
     optimizer, rate = aj.optim.sgd(momentum=MOMENTUM), aj.schedule.constant(RATE)
     fresh = partial(aj.start, program, optimizer, jax.random.key(0))
     steps = {"ours": aj.make_step(program, optimizer, rate)}

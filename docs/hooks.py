@@ -27,8 +27,8 @@ def command_line() -> str:
     commands = next(a for a in parser()._actions if isinstance(a, argparse._SubParsersAction))
     lines = []
     for name, command in sorted(commands.choices.items()):
-        said = next(c.help for c in commands._choices_actions if c.dest == name)
-        lines += [f"## {name}", "", f"{said[0].upper()}{said[1:]}.", "", "| argument | what it is |", "|---|---|"]
+        help = next(c.help for c in commands._choices_actions if c.dest == name)
+        lines += [f"## {name}", "", f"{help[0].upper()}{help[1:]}.", "", "| argument | what it is |", "|---|---|"]
         for a in command._actions:
             if a.dest == "help":
                 continue

@@ -38,8 +38,8 @@ def _code(args: argparse.Namespace) -> int:
         sys.stdout.flush()
         return code
     except AidgeJaxError as e:
-        said = " ".join(str(e).split())
-        print(f"aidgejax {args.command}: {said} (more: aidgejax explain {e.topic})", file=sys.stderr)
+        text = " ".join(str(e).split())
+        print(f"aidgejax {args.command}: {text} (more: aidgejax explain {e.topic})", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"aidgejax {args.command}: interrupted", file=sys.stderr)

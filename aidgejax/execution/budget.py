@@ -142,12 +142,12 @@ def _check(graph: Graph, peak: Peak, besides: int) -> None:
         return
     more = f" and {besides:,} for what is held all the time" if besides else ""
     where = f"node {peak.node.name!r} ({peak.node.op}) of graph {graph.name!r}"
-    said = (
+    text = (
         f"{where} would write {peak.value}, {peak.own:,} bytes, "
         f"and with what else is held then {peak.total:,} bytes are needed{more}; there are {budget:,}. "
         f"Take a smaller batch or size, or set AIDGEJAX_MEMORY (bytes)"
     )
-    raise about("memory", GraphError(said))
+    raise about("memory", GraphError(text))
 
 
 def sizes_of(graph: Graph, feeds: Mapping[str, Any]) -> dict[str, int]:

@@ -45,8 +45,8 @@ def device(name: str) -> Any:
         return jax.local_devices(backend=name)[0]
     except RuntimeError as e:
         why = no_gpu() if name in ("gpu", "cuda", "rocm") else None
-        said = str(e).splitlines()[0] if "failed to initialize" in str(e) else ""
-        reason = "".join(f"; {part}" for part in (why, said) if part)
+        error = str(e).splitlines()[0] if "failed to initialize" in str(e) else ""
+        reason = "".join(f"; {part}" for part in (why, error) if part)
         raise BackendError(
             f"there is no device {name!r} here; there are {', '.join(available_platforms())}{reason}"
         ) from None

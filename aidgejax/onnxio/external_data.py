@@ -54,8 +54,8 @@ def array_of(tensor: TensorProto, folder: str | None = None) -> np.ndarray:
     """Its numbers; those that are outside stay on the disk.  folder: of the model's file, where the second file is."""
     if not is_outside(tensor):
         return numpy_helper.to_array(tensor)
-    said = {e.key: e.value for e in tensor.external_data}
-    place, what = said.get("location", ""), f"initializer {tensor.name!r}"
+    entries = {e.key: e.value for e in tensor.external_data}
+    place, what = entries.get("location", ""), f"initializer {tensor.name!r}"
     if folder is None:
         raise ModelFileError(
             f"{what} keeps its numbers in the file {place!r}, and where that is was not given: load "
@@ -65,8 +65,8 @@ def array_of(tensor: TensorProto, folder: str | None = None) -> np.ndarray:
     path = os.path.realpath(os.path.join(folder, place))
     if os.path.commonpath([folder, path]) != folder or not os.path.isfile(path):
         raise ModelFileError(f"{what} cannot be read: {place!r} is no file beside the model in {folder!r}")
-    offset, size = int(said.get("offset") or 0), bytes_of(tensor)
-    length = int(said.get("length") or size)
+    offset, size = int(entries.get("offset") or 0), bytes_of(tensor)
+    length = int(entries.get("length") or size)
     if length != size or not 0 <= offset <= os.path.getsize(path) - size:
         raise ModelFileError(
             f"{what} takes {size} bytes; {place!r} should have {length} from byte {offset}, and has "

@@ -280,8 +280,8 @@ def _read_inside(body: Graph) -> set[str]:
 def _frozen(node: Node) -> tuple:
     """The attributes without those that say nothing: defaults, strides and dilations of 1, pads of 0."""
     defaults = lookup(node.op).attributes
-    said = {k: v for k, v in node.attrs.items() if v is not None and v != defaults.get(k)}
+    given = {k: v for k, v in node.attrs.items() if v is not None and v != defaults.get(k)}
     for k, idle in (("pads", 0), ("dilations", 1), ("strides", 1), ("ceil_mode", 0), ("group", 1)):
-        if k in said and (said[k] == idle or isinstance(said[k], tuple | list) and set(said[k]) == {idle}):
-            del said[k]
-    return tuple(sorted((k, repr(v)) for k, v in said.items()))
+        if k in given and (given[k] == idle or isinstance(given[k], tuple | list) and set(given[k]) == {idle}):
+            del given[k]
+    return tuple(sorted((k, repr(v)) for k, v in given.items()))

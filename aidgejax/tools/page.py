@@ -193,10 +193,10 @@ def _grouped(boxes: list[dict[str, Any]], kinds: tuple[str, ...]) -> None:
 
 
 def _about(p: Producer) -> list[tuple[str, str]]:
-    said = [("role", p.kind or p.role)] + ([("why", p.why)] if p.why else [])
+    facts = [("role", p.kind or p.role)] + ([("why", p.why)] if p.why else [])
     if p.data.size and p.data.dtype.kind == "f":
-        said.append(("range", f"{float(p.data.min()):.4g} to {float(p.data.max()):.4g}"))
-    return said
+        facts.append(("range", f"{float(p.data.min()):.4g} to {float(p.data.max()):.4g}"))
+    return facts
 
 
 def _paths(graph: Graph) -> dict[str, list[str]]:

@@ -2,7 +2,7 @@
 
 task = fit_task(graph, columns)       # columns: {"x": ..., "target": ...}
 task.graph, task.columns              # with the loss appended, and the targets as it takes them
-print(task.said)                      # "cross_entropy on z, the scores before Softmax 'prob'"
+print(task.summary)                      # "cross_entropy on z, the scores before Softmax 'prob'"
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Task:
     columns: dict[str, np.ndarray]
     loss: str
     prediction: str
-    said: str
+    summary: str
     metrics: dict[str, Metric] = field(default_factory=dict)
     adapt: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]] = dict
     asked: str = ""
@@ -80,7 +80,7 @@ def fit_task(
         chosen = output if output is None or isinstance(output, str) else output[0]
         fitted = _fit_one(graph, columns, loss, _output(graph, chosen), target, "loss", options)
     made = _left_alone(infer_shapes(fitted.graph))
-    made.metadata[LOSS] = fitted.said
+    made.metadata[LOSS] = fitted.summary
     return replace(fitted, graph=made)
 
 
@@ -122,7 +122,7 @@ def _fit_one(
         options |= class_weights(weights, given, values, options.get("ignore_index"))
     if smoothing := options.pop("label_smoothing", 0.0):
         given, kind = smoothed(given, smoothing, options), "soft_cross_entropy"
-    said = f"{kind} on {compared}{note}{why}"
+    summary = f"{kind} on {compared}{note}{why}"
     taken = given.taken(values)
     if axis > 1 or graph.value(compared).shape != shape:
         graph = graph.copy()
@@ -143,7 +143,7 @@ def _fit_one(
         return {**other, target: taken if theirs is values else given.taken(theirs)}
 
     metrics = _metrics(given, prediction, target, last, axis, options.get("ignore_index"))
-    return Task(made, adapt(columns), kind, prediction, said, metrics, adapt, asked, axis)
+    return Task(made, adapt(columns), kind, prediction, summary, metrics, adapt, asked, axis)
 
 
 def _several(graph: Graph, columns: Mapping[str, np.ndarray], output: str | Sequence[str] | None) -> dict[str, str]:
@@ -191,7 +191,7 @@ def _fit_several(
         columns=adapt(columns),
         loss="+".join(p.loss for p in parts.values()),
         prediction=first.prediction,
-        said=" + ".join(p.said for p in parts.values()),
+        summary=" + ".join(p.summary for p in parts.values()),
         metrics={f"{o}_{k}": m for o, p in parts.items() for k, m in p.metrics.items()},
         adapt=adapt,
         asked=loss or "",

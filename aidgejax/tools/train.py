@@ -24,7 +24,7 @@ from ..passes.control_flow import is_dynamic
 from ..passes.precision import precision_summary
 from ..passes.roles import check_trains, summary
 from ..training import optim, schedule
-from ..training.class_names import class_names, said_of_classes, with_class_names
+from ..training.class_names import class_names, classes_in_words, with_class_names
 from ..training.columns import columns_for, load_columns, stratified
 from ..training.data import Dataset, batch_order
 from ..training.evaluation import make_evaluation
@@ -44,7 +44,7 @@ class Result:
     task: Task
     state: TrainState
     history: list[dict[str, Any]]
-    said: tuple[str, ...]
+    notes: tuple[str, ...]
     layout: str = "NCHW"
     placement: Placement | None = None
 
@@ -112,7 +112,7 @@ def train(
     verbose: print what is trained, the loss, and each epoch.  placement: over which devices (training/parallel.py).
     Raises GraphError where nothing is trained, DataError and SettingError for what does not fit.
     """
-    graph, said = read_for_training(model, parameters=parameters, constants=constants)
+    graph, notes = read_for_training(model, parameters=parameters, constants=constants)
     check_trains(graph)
     training, held = load_columns(data)
     graph = with_class_names(graph, training.class_names)
@@ -120,20 +120,20 @@ def train(
     if not isinstance(model, Graph) and (shapes := sizes_of_data(graph, rows)):
         graph, more = read_for_training(model, parameters=parameters, constants=constants, shapes=shapes)
         graph = with_class_names(graph, training.class_names)
-        said = (*said, *more, said_of_sizes(shapes))
+        notes = (*notes, *more, sizes_in_words(shapes))
     task = fit_task(graph, rows.columns, loss, output=output, **options)
     ready = fitting(task.graph, rows.with_columns(task.columns))
     held = load_columns(test)[0] if test is not None else held
-    said = (
-        *said,
-        *said_of_classes(class_names(graph)),
+    notes = (
+        *notes,
+        *classes_in_words(class_names(graph)),
         *summary(task.graph),
-        f"loss: {task.said}",
+        f"loss: {task.summary}",
         *precision_summary(precision),
     )
     if verbose:
-        print(*said, sep="\n")
-    result = Result(graph, task, None, [], said, layout, placement)  # type: ignore[arg-type]  # the state is still to come
+        print(*notes, sep="\n")
+    result = Result(graph, task, None, [], notes, layout, placement)  # type: ignore[arg-type]  # the state is still to come
     test_rows = result._rows(held) if held is not None else None
 
     def report(record: dict) -> Any:
@@ -158,7 +158,7 @@ def train(
         precision=precision,
         placement=placement,
     )
-    return Result(graph, task, state, history, said, layout, placement)
+    return Result(graph, task, state, history, notes, layout, placement)
 
 
 def read_for_training(
@@ -196,7 +196,7 @@ def sizes_of_data(graph: Graph, rows: Dataset) -> dict[str, tuple] | None:
     return {k: s for k, s in shapes.items() if s != graph.inputs[k].shape} or None
 
 
-def said_of_sizes(shapes: Mapping[str, tuple]) -> str:
+def sizes_in_words(shapes: Mapping[str, tuple]) -> str:
     found = ", ".join(f"{k} is [{', '.join(map(str, s))}]" for k, s in shapes.items())
     return f"shapes: {found} as in the data, which says how often its loops run"
 
@@ -218,7 +218,7 @@ def confusion_of(graph: Graph, task: Task, rows: Dataset, batch_size: int = 256)
     """The confusion matrix of a task with class indices.  Raises SettingError for another task."""
     classes = (graph.value(task.prediction).shape or (None,) * 2)[task.axis : task.axis + 1]
     if task.score != "accuracy" or task.loss.startswith("bce") or not isinstance(next(iter(classes), None), int):
-        raise SettingError(f"a confusion matrix is of classes; this is {task.said}")
+        raise SettingError(f"a confusion matrix is of classes; this is {task.summary}")
     target = task.adapt(rows.columns)["target"]
     if target.dtype.kind == "f":
         target = target.argmax(1)

@@ -43,7 +43,7 @@ def with_class_names(graph: Graph, names: tuple[str, ...]) -> Graph:
     return copy
 
 
-def said_of_classes(names: tuple[str, ...]) -> tuple[str, ...]:
+def classes_in_words(names: tuple[str, ...]) -> tuple[str, ...]:
     """What is printed of classes that have names."""
     shown = ", ".join(f"{k} {n}" for k, n in enumerate(names[:8])) + (", ..." if len(names) > 8 else "")
     return (f"classes: {shown}",) if names else ()

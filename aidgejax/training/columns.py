@@ -224,7 +224,7 @@ def columns_for(graph: Graph, data: Dataset, target: str = "target", *, layout: 
     for n in names:
         given = found[n]
         found[n] = _as_input(graph.inputs[n], given, layout)
-        notes += _said_of_input(n, given, found[n])
+        notes += _input_in_words(n, given, found[n])
     named = data.with_columns(found)
     named.notes = tuple(dict.fromkeys(notes))
     return named
@@ -237,13 +237,13 @@ def _of_header(data: Dataset, names: list[str]) -> dict[str, np.ndarray]:
     return {n: data.columns["x"][:, [data.header.index(n)]] for n in names}
 
 
-def _said_of_input(name: str, given: np.ndarray, taken: np.ndarray) -> list[str]:
-    said = []
+def _input_in_words(name: str, given: np.ndarray, taken: np.ndarray) -> list[str]:
+    lines = []
     if given.ndim != taken.ndim and math.prod(given.shape[1:]) > 1:
-        said.append(f"{name}: rows of {_sizes(given)} are taken as {_sizes(taken)}")
+        lines.append(f"{name}: rows of {_sizes(given)} are taken as {_sizes(taken)}")
     if given.dtype == np.uint8 and taken.dtype.kind == "f" and given.ndim > 2:
-        said.append(f"{name}: numbers from {given.min()} to {given.max()} as the data has them, not scaled")
-    return said
+        lines.append(f"{name}: numbers from {given.min()} to {given.max()} as the data has them, not scaled")
+    return lines
 
 
 def _sizes(a: np.ndarray) -> str:

@@ -105,9 +105,9 @@ def check_labels(labels: np.ndarray, classes: int, name: str = "target", where: 
     bad = np.argwhere((labels < 0) | (labels >= classes))
     if len(bad):
         at = tuple(int(k) for k in bad[0])
-        said = f"{where}column {name!r}, row {at[0]}: label {labels[at]} with {classes} classes (0 to {classes - 1})"
-        said += f"; {len(bad)} labels are out of range" if len(bad) > 1 else ""
-        raise about("labels", DataError(said + _cure_of_labels(labels, classes)))
+        text = f"{where}column {name!r}, row {at[0]}: label {labels[at]} with {classes} classes (0 to {classes - 1})"
+        text += f"; {len(bad)} labels are out of range" if len(bad) > 1 else ""
+        raise about("labels", DataError(text + _cure_of_labels(labels, classes)))
 
 
 def _cure_of_labels(labels: np.ndarray, classes: int) -> str:

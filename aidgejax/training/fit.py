@@ -257,9 +257,9 @@ def _failure(
     whole = state._replace(params=on_host(state.params), buffers=on_host(state.buffers))
     where = first_bad_number(program, whole, batch, None if weights is None else weights[at], loss, rows, data)
     step = int(state.step) + 1
-    said = ", ".join(f"{k.replace('_', ' ')} {v:g}" for k, v in failed.items())
+    values = ", ".join(f"{k.replace('_', ' ')} {v:g}" for k, v in failed.items())
     return NonFiniteError(
-        f"step {step} (epoch {epoch}, batch {at}) is not finite: {said}; {where}. The weights of the step before are "
+        f"step {step} (epoch {epoch}, batch {at}) is not finite: {values}; {where}. The weights of the step before are "
         f"kept. Lower the learning rate, clip the gradients, mend the data, or pass on_nonfinite='skip'",
         state,
         step,

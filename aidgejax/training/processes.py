@@ -88,8 +88,8 @@ def leaving_when_peers_are_gone(what: str) -> Iterator[None]:
         if jax.process_count() == 1:
             raise
         who = f"process {jax.process_index()} of {jax.process_count()}"
-        said = f"{what}: {who} lost the others, which are gone or do not answer: {_first(e)}"
-        os.write(2, f"{said[:400]}\n".encode())
+        text = f"{what}: {who} lost the others, which are gone or do not answer: {_first(e)}"
+        os.write(2, f"{text[:400]}\n".encode())
         leave(LOST)
 
 

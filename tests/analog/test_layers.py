@@ -90,7 +90,7 @@ def test_training_runs(case):
 
 @pytest.mark.parametrize("axes, kind", [(1, AnalogConv1d), (2, AnalogConv2d), (3, AnalogConv3d)])
 def test_convolutions_are_products_of_windows(axes, kind):
-    """An ideal AnalogConv is Conv; its gradients are judged by differences of the loss sum(y * dy)."""
+    """An ideal AnalogConv is Conv; its gradients are checked by differences of the loss sum(y * dy)."""
     rng = np.random.default_rng(axes)
     config = TorchInferenceRPUConfig()
     config.forward.is_perfect = True

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .judge import exported, torch_gradients
+from .against_torch import exported, torch_gradients
 from .nets import InvertedResidual, ViT, conv, lively
 
 FOLDER = Path(__file__).parent / "golden"

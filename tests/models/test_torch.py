@@ -18,7 +18,7 @@ from aidgejax import onnxio
 pytestmark = [pytest.mark.peer, pytest.mark.filterwarnings("ignore")]
 pytest.importorskip("torch")
 
-from . import judge  # noqa: E402
+from . import against_torch  # noqa: E402
 from .nets import NETS  # noqa: E402
 
 EXPORTERS = ["script", "dynamo"]
@@ -41,15 +41,15 @@ def difference(got, want):
 
 
 def compared(graph, module, inputs, target, loss, training=None):
-    """(largest share of what is allowed, see judge.worst; whose; relative errors of loss and output; buffers)"""
-    value, theirs, given, y = judge.torch_gradients(module, inputs, target, loss)
-    found = judge.matched(graph, module)
+    """(largest share of what is allowed, see worst; whose; relative errors of loss and output; buffers)"""
+    value, theirs, given, y = against_torch.torch_gradients(module, inputs, target, loss)
+    found = against_torch.matched(graph, module)
     assert {n for n, _ in found.values()} == set(theirs), "a parameter of the module is missing"
-    ours, grads, got, buffers = judge.our_gradients(
+    ours, grads, got, buffers = against_torch.our_gradients(
         graph, inputs, target, loss, wrt=[*found, *given], training=training
     )
     want = {k: theirs[n].T if turned else theirs[n] for k, (n, turned) in found.items()} | given
-    share, whose = judge.worst(grads, want)
+    share, whose = against_torch.worst(grads, want)
     return share, whose, abs(ours - value) / abs(value), difference(got, y), buffers
 
 
@@ -59,7 +59,7 @@ def test_loss_and_every_gradient(name, exporter, capsys):
     build = NETS[name]
     module, inputs, target, loss = build(3)
     share, whose, off, y, _ = compared(
-        onnxio.read(judge.exported(module, inputs, exporter)), module, inputs, target, loss
+        onnxio.read(against_torch.exported(module, inputs, exporter)), module, inputs, target, loss
     )
     assert off < 1e-5 and y < 1e-4
     with capsys.disabled():
@@ -69,7 +69,7 @@ def test_loss_and_every_gradient(name, exporter, capsys):
         return
     module, inputs, target = wide(module, inputs, target)
     share, whose, off, y, _ = compared(
-        onnxio.read(judge.exported(module, inputs, exporter)), module, inputs, target, loss
+        onnxio.read(against_torch.exported(module, inputs, exporter)), module, inputs, target, loss
     )
     with capsys.disabled():
         print(f"; float64 {share:.1e} ({whose})", end="")
@@ -82,9 +82,9 @@ def test_as_users_export_it(name, exporter):
     """With the exporter's own folding and fusion, in which parameters are merged or change their names: the output, and
     the gradient that reaches the input."""
     module, inputs, target, loss = NETS[name](3)
-    graph = onnxio.read(judge.exported(module, inputs, exporter, folded=True))
-    value, _, given, y = judge.torch_gradients(module, inputs, target, loss)
-    ours, grads, got, _ = judge.our_gradients(graph, inputs, target, loss, wrt=[*graph.params, *given])
+    graph = onnxio.read(against_torch.exported(module, inputs, exporter, folded=True))
+    value, _, given, y = against_torch.torch_gradients(module, inputs, target, loss)
+    ours, grads, got, _ = against_torch.our_gradients(graph, inputs, target, loss, wrt=[*graph.params, *given])
     assert abs(ours - value) < 1e-5 * abs(value) and difference(got, y) < 1e-4
     assert all(np.linalg.norm(grads[k] - g) < 1e-4 * np.linalg.norm(g) for k, g in given.items())
 
@@ -94,9 +94,9 @@ def test_as_users_export_it(name, exporter):
 def test_trained_and_written(name, exporter, tmp_path):
     """A step of SGD; then onnxruntime computes what we compute, and every name is what it was."""
     module, inputs, target, loss = NETS[name](3)
-    model = judge.exported(module, inputs, exporter)
+    model = against_torch.exported(module, inputs, exporter)
     graph = onnxio.read(model)
-    _, grads, before, buffers = judge.our_gradients(graph, inputs, target, loss, training=True)
+    _, grads, before, buffers = against_torch.our_gradients(graph, inputs, target, loss, training=True)
     steps = {k: graph.params[k] - 1e-3 * g / max(1.0, np.linalg.norm(g)) for k, g in grads.items()}
     path = tmp_path / "trained.onnx"
     onnxio.write(graph, steps, path, buffers=buffers)
@@ -117,7 +117,7 @@ def test_trained_and_written(name, exporter, tmp_path):
 @every_net
 def test_exported_with_one_row_trained_with_eight(name, exporter):
     module, inputs, _, _ = NETS[name](1)
-    graph = onnxio.read(judge.exported(module, inputs, exporter, symbolic=False), batch="N")
+    graph = onnxio.read(against_torch.exported(module, inputs, exporter, symbolic=False), batch="N")
     assert all(v.shape[0] == "N" for v in graph.inputs.values())
     module, inputs, target, loss = NETS[name](8)
     share, whose, off, y, _ = compared(graph, module, inputs, target, loss)
@@ -131,7 +131,7 @@ def test_exported_for_inference_put_back_into_training(name, frozen):
     from torch import nn
 
     module, inputs, target, loss = NETS[name](8)
-    graph = onnxio.read(judge.exported(module, inputs, "script"))
+    graph = onnxio.read(against_torch.exported(module, inputs, "script"))
     graph = aj.freeze_statistics(graph) if frozen else graph
     module.train()
     for m in module.modules():

@@ -1,4 +1,4 @@
-"""Scatters that multiply, or keep the largest: judged by differences alone, since JAX has no gradient of theirs."""
+"""Scatters that multiply, or keep the largest: checked by differences alone, since JAX has no gradient of theirs."""
 
 import numpy as np
 import pytest

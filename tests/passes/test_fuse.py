@@ -1,4 +1,4 @@
-"""Attention in the spellings of exporters is found, counted, and computes and learns the same."""
+"""Attention in the styles of exporters is found, counted, and computes and learns the same."""
 
 import math
 
@@ -10,15 +10,15 @@ from aidgejax.passes import fuse
 
 BATCH, HEADS, LENGTH, SIZE = 2, 4, 6, 8
 WIDTH = HEADS * SIZE
-SPELLINGS = ["bert", "sdpa", "where", "filled", "causal", "grouped", "float32_softmax"]
+STYLES = ["bert", "sdpa", "where", "filled", "causal", "grouped", "float32_softmax"]
 
 
-def layer(spelling, dropout=None):
+def layer(style, dropout=None):
     """One layer of attention over [N, LENGTH, WIDTH], with a loss."""
     rng = np.random.default_rng(0)
-    g = aj.Graph(spelling)
+    g = aj.Graph(style)
     op, x = g.op, g.input("x", ("N", LENGTH, WIDTH))
-    kv = 2 if spelling == "grouped" else HEADS
+    kv = 2 if style == "grouped" else HEADS
 
     def project(name, heads):
         w = g.parameter(name, rng.normal(0, 0.2, (WIDTH, heads * SIZE)).astype(np.float32))
@@ -28,26 +28,26 @@ def layer(spelling, dropout=None):
     turned = lambda t: op.Transpose(t, perm=(0, 1, 3, 2))
     scalar = lambda v: np.float32(v)
     q, keys, v = split(project("wq", HEADS)), project("wk", kv), split(project("wv", kv))
-    k = None if spelling == "bert" else split(keys)
-    if spelling == "bert":  # the keys are transposed with the split into heads; the mask is added after the scale
+    k = None if style == "bert" else split(keys)
+    if style == "bert":  # the keys are transposed with the split into heads; the mask is added after the scale
         mask = g.input("mask", ("N", 1, 1, LENGTH))
         scores = op.Add(op.Div(op.MatMul(q, op.Transpose(keys, perm=(0, 2, 3, 1))), scalar(math.sqrt(SIZE))), mask)
-    elif spelling == "sdpa":  # the root of the scale on both sides, computed from a shape
+    elif style == "sdpa":  # the root of the scale on both sides, computed from a shape
         size = op.Cast(op.Slice(op.Shape(q), (-1,), (1 << 31,)), to=1)
         root = op.Sqrt(op.Div(1.0, op.Sqrt(size)))
         mask = op.Where(g.input("mask", ("N", 1, LENGTH, LENGTH), "bool"), 0.0, scalar(-np.inf))
         scores = op.Add(op.MatMul(op.Mul(q, root), op.Mul(turned(k), root)), mask)
-    elif spelling == "where":
+    elif style == "where":
         scores = op.Mul(op.MatMul(q, turned(k)), scalar(1 / math.sqrt(SIZE)))
         scores = op.Where(g.input("mask", ("N", 1, LENGTH, LENGTH), "bool"), scores, scalar(-np.inf))
-    elif spelling == "filled":  # True hides, by the most negative number
+    elif style == "filled":  # True hides, by the most negative number
         scores = op.MatMul(op.Mul(q, scalar(1 / math.sqrt(SIZE))), turned(k))
         lowest = scalar(np.finfo(np.float32).min)
         scores = op.Where(g.input("mask", ("N", 1, LENGTH, LENGTH), "bool"), lowest, scores)
-    elif spelling == "causal":
+    elif style == "causal":
         visible = g.constant("visible", np.tril(np.ones((1, 1, LENGTH, LENGTH), bool)))
         scores = op.Where(visible, op.Div(op.MatMul(q, turned(k)), scalar(math.sqrt(SIZE))), scalar(-np.inf))
-    elif spelling == "grouped":
+    elif style == "grouped":
 
         def repeat(t):
             five = op.Expand(op.Unsqueeze(t, (2,)), (1, 1, HEADS // kv, 1, 1))
@@ -58,7 +58,7 @@ def layer(spelling, dropout=None):
     else:
         scores = op.Cast(op.Div(op.MatMul(q, turned(k)), scalar(math.sqrt(SIZE))), to=1)
     p = op.Softmax(scores, axis=-1)
-    if spelling == "where":
+    if style == "where":
         p = op.Where(op.IsNaN(p), 0.0, p)
     if dropout is not None:
         p = op.Dropout(p, dropout)
@@ -85,9 +85,9 @@ def loss_and_gradients(graph, data):
     return outputs["loss"], program.backward(graph.params, saved, {"loss": 1.0})
 
 
-@pytest.mark.parametrize("spelling", SPELLINGS)
-def test_found_counted_and_equal(spelling):
-    graph = layer(spelling)
+@pytest.mark.parametrize("style", STYLES)
+def test_found_counted_and_equal(style):
+    graph = layer(style)
     fused = fuse(graph)
     assert fused.count()["Attention"] == 1 and fused.count()["Softmax"] == 0
     assert len(fused.nodes) < len(graph.nodes) and fused.outputs == graph.outputs
@@ -121,10 +121,10 @@ def test_weights_that_somebody_reads_stay():
     assert fuse(graph).count()["Attention"] == 0
 
 
-@pytest.mark.parametrize("spelling", ["causal", "grouped"])
-def test_projections_of_one_tensor_become_one_product(spelling):
+@pytest.mark.parametrize("style", ["causal", "grouped"])
+def test_projections_of_one_tensor_become_one_product(style):
     """With all their gradients, of which each weight's stays its own; of one size each, and of two."""
-    graph = layer(spelling)
+    graph = layer(style)
     apart, joined = fuse(graph, products=False), fuse(graph)
     assert (apart.count()["MatMul"], joined.count()["MatMul"]) == (4, 2)
     assert set(joined.params) == set(graph.params) and joined.outputs == graph.outputs

@@ -53,7 +53,7 @@ def test_gradients_are_float32_and_near_those_of_float32():
         assert buffers["mean"].dtype == np.float32
     for name, exact in found[0].items():
         assert found[1][name].dtype == np.float32
-        # The bias before a batch normalization has no gradient but rounding: it is judged by its layer's weight.
+        # The bias before a batch normalization has no gradient but rounding: it is checked by its layer's weight.
         size = np.abs(found[0]["w1"] if name == "b1" else exact).max()
         np.testing.assert_allclose(found[1][name], exact, atol=0.04 * size, err_msg=name)
 

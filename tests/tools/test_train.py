@@ -73,7 +73,7 @@ MODELS = {
 HOT = np.eye(3, dtype=f)[Y]
 SHARES = (HOT + 0.1) / HOT.dtype.type(1.3)
 CELLS = rng.integers(0, 5, (40, 4, 4))
-# (model, x, targets, what is said, scored by)
+# (model, x, targets, its summary, scored by)
 PAIRS = [
     ("classes", X, Y, "cross_entropy on y", "accuracy"),
     ("classes", X, Y[:, None], "cross_entropy on y", "accuracy"),
@@ -128,23 +128,23 @@ PAIRS = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "x", "y", "said", "score"), PAIRS)
-def test_the_loss_fits(kind, x, y, said, score):
+@pytest.mark.parametrize(("kind", "x", "y", "summary", "score"), PAIRS)
+def test_the_loss_fits(kind, x, y, summary, score):
     task = fit_task(read(kind)[0], {"x": x, "target": y})
-    assert (task.said, task.score) == (said, score)
-    assert task.graph.metadata["aidgejax.loss"] == said
+    assert (task.summary, task.score) == (summary, score)
+    assert task.graph.metadata["aidgejax.loss"] == summary
 
 
 def test_the_reported_loss_is_that_of_the_written_model(tmp_path):
     """Behind a Softmax the loss used to be taken of a second softmax."""
     result = aj.train(MODELS["softmax"](), {"x": X, "y": Y}, epochs=30, lr=0.05)
-    said = result.evaluate({"x": X, "y": Y})
+    found = result.evaluate({"x": X, "y": Y})
     result.write(tmp_path / "m.onnx")
     (p,) = ort.InferenceSession(str(tmp_path / "m.onnx"), providers=["CPUExecutionProvider"]).run(None, {"x": X})
-    np.testing.assert_allclose(said["loss"], -np.log(p[np.arange(40), Y]).mean(), rtol=1e-4)
-    np.testing.assert_allclose(said["accuracy"], np.mean(p.argmax(1) == Y), rtol=1e-6)
+    np.testing.assert_allclose(found["loss"], -np.log(p[np.arange(40), Y]).mean(), rtol=1e-4)
+    np.testing.assert_allclose(found["accuracy"], np.mean(p.argmax(1) == Y), rtol=1e-6)
     np.testing.assert_allclose(result.predict(X_ONLY)["y"], p, rtol=1e-4, atol=1e-6)
-    assert said["accuracy"] > 0.8 and [o.name for o in onnx.load(tmp_path / "m.onnx").graph.output] == ["y"]
+    assert found["accuracy"] > 0.8 and [o.name for o in onnx.load(tmp_path / "m.onnx").graph.output] == ["y"]
 
 
 X_ONLY = {"x": X}
@@ -158,8 +158,8 @@ def test_a_binary_model_learns_and_is_scored():
 
 
 def test_a_fixed_batch_of_one_is_freed_and_said():
-    _, said = read("batch of 1")
-    assert said == ("batch: the file has a fixed batch of 1, read as 'N'",)
+    _, notes = read("batch of 1")
+    assert notes == ("batch: the file has a fixed batch of 1, read as 'N'",)
 
 
 def save(folder, layout):
@@ -228,9 +228,9 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "y", "loss", "error", "said"), REFUSED)
-def test_a_loss_that_does_not_fit_is_refused_with_its_cure(kind, y, loss, error, said):
-    with pytest.raises(error, match=said):
+@pytest.mark.parametrize(("kind", "y", "loss", "error", "message"), REFUSED)
+def test_a_loss_that_does_not_fit_is_refused_with_its_cure(kind, y, loss, error, message):
+    with pytest.raises(error, match=message):
         fit_task(read(kind)[0], {"x": X, "target": y}, loss)
 
 
@@ -248,13 +248,13 @@ HEADS = [
 ]
 
 
-@pytest.mark.parametrize(("targets", "output", "said", "scores", "trained"), HEADS)
-def test_one_or_several_outputs_are_compared(targets, output, said, scores, trained):
+@pytest.mark.parametrize(("targets", "output", "summary", "scores", "trained"), HEADS)
+def test_one_or_several_outputs_are_compared(targets, output, summary, scores, trained):
     m = model([("MatMul", "x w", "cls"), ("MatMul", "x v", "box")], {"w": W(6, 3), "v": W(6, 4)}, ["N", 6], ["N", 3])
     del m.graph.output[:]
     m.graph.output.extend(h.make_tensor_value_info(k, T.FLOAT, ["N", n]) for k, n in (("cls", 3), ("box", 4)))
     result = aj.train(m, {"x": X, **targets}, epochs=1, batch_size=40, output=output)
-    assert result.task.said == said and set(result.task.metrics) == scores and set(result.state.params) == trained
+    assert result.task.summary == summary and set(result.task.metrics) == scores and set(result.state.params) == trained
     before = {k: v for k, v in aj.onnxio.read(m).params.items() if k not in trained}
     assert all(np.array_equal(result.graph.params[k], v) for k, v in before.items())
     assert set(result.evaluate({"x": X, **targets})) == {"loss", *scores}

@@ -118,10 +118,10 @@ def parts(state):
 def lenets():
     data, test = digits()[:640], digits()[1600:1797]  # 197 rows to test, which 8 does not divide
     train = Training(lenet(), data, test)
-    one, told = train(None)
+    one, history = train(None)
     for name, placement in (("data parallel", data_parallel()), ("sharded", sharded())):
-        many, said = train(placement)
-        figures = max(abs(a[k] - b[k]) for a, b in zip(told, said, strict=True) for k in a)
+        many, shared = train(placement)
+        figures = max(abs(a[k] - b[k]) for a, b in zip(history, shared, strict=True) for k in a)
         found[f"lenet, {name}"] = {"params": distance(one, many), "figures": figures, "share": share(many)}
         half, _ = train(placement, EPOCHS // 2)
         with tempfile.TemporaryDirectory() as folder:
@@ -138,7 +138,7 @@ def lenets():
     compiled = make_epoch(step).lower(state, data_parallel().place_batches(rows)).compile()
     found["lenet sends"] = {c.kind: (c.number, c.bytes) for c in communication(compiled, steps=2)}
     found["lenet params"] = sum(v.nbytes for v in train.program.graph.params.values())
-    found["lenet loss"] = told[0]["loss"], told[-1]["loss"]
+    found["lenet loss"] = history[0]["loss"], history[-1]["loss"]
 
 
 def transformers():
@@ -146,13 +146,13 @@ def transformers():
     data = Dataset(x=rows, target=digits().columns["target"][:256])
     graph = zoo.transformer_encoder(32, 16, width=32, heads=4, depth=1, dropout=0.1)
     train = Training(graph, data)
-    one, told = train(None)
+    one, history = train(None)
     heads = {"*.attention*.weight": (None, "model"), "*.up.weight": (None, "model"), "*.down.weight": ("model",)}
     ways = {"data parallel": data_parallel(), "sharded": sharded(), "by heads": sharded(heads, {"data": 2, "model": 4})}
     for name, placement in ways.items():
         many, _ = train(placement)
         found[f"transformer, {name}"] = {"params": distance(one, many), "share": share(many)}
-    found["transformer loss"] = told[0]["loss"], told[-1]["loss"]
+    found["transformer loss"] = history[0]["loss"], history[-1]["loss"]
 
 
 def deep():
@@ -205,8 +205,8 @@ def accumulated():
         failing(sharded(), 1)
     except NonFiniteError as e:
         found["not finite"] = [str(e), all(bool(np.isfinite(v).all()) for v in e.state.params.values())]
-    skipped, told = failing(sharded(), 1, on_nonfinite="skip")
-    found["skipped"] = [len(told), all(bool(np.isfinite(v).all()) for v in skipped.params.values())]
+    skipped, history = failing(sharded(), 1, on_nonfinite="skip")
+    found["skipped"] = [len(history), all(bool(np.isfinite(v).all()) for v in skipped.params.values())]
 
 
 def refused():

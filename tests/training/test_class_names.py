@@ -15,7 +15,7 @@ Y = np.arange(12) % 3
 def test_the_model_keeps_the_names_and_finds_them_in_other_data(tmp_path):
     data = {"x_train": X, "y_train": KINDS[Y], "x_test": X[Y > 0], "y_test": KINDS[Y[Y > 0]].astype("S")}
     result = aj.train(aj.zoo.mlp((4, 3)), data, epochs=1, batch_size=12)
-    assert "classes: 0 ant, 1 bee, 2 cow" in result.said
+    assert "classes: 0 ant, 1 bee, 2 cow" in result.notes
     result.write(tmp_path / "m.onnx")
     graph = aj.onnxio.read(tmp_path / "m.onnx")
     part = aj.columns_for(graph, aj.load_columns({"x": X[Y > 0], "y": KINDS[Y[Y > 0]]})[0])
@@ -49,5 +49,5 @@ def test_colours_are_not_guessed_and_integers_not_scaled():
     pixels = rng.integers(0, 255, (12, 2, 3, 2)).astype(np.uint8)
     graph = aj.Graph("g")
     graph.input("x", ("N", 2, 3, 2))
-    (said,) = aj.columns_for(graph, aj.Dataset(x=pixels)).notes
-    assert said == f"x: numbers from {pixels.min()} to {pixels.max()} as the data has them, not scaled"
+    (notes,) = aj.columns_for(graph, aj.Dataset(x=pixels)).notes
+    assert notes == f"x: numbers from {pixels.min()} to {pixels.max()} as the data has them, not scaled"

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    graph, said = read_model(args.model, args)
+    graph, notes = read_model(args.model, args)
     training, test = load_columns(args.data)
     rows = columns_for(graph, test or training, layout=args.layout)
     task = fit_task(graph, rows.columns, args.loss, output=args.output)
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> None:
     program = make_program(task.graph, wrt=[], training=False)
     state = SimpleNamespace(params=program.graph.params, buffers=program.graph.buffers)
     found = scored(program, task, state, ready, args.batch_size)
-    print(*said, f"loss: {task.said}", f"{len(ready)} rows of the {'test part of ' if test else ''}data", sep="\n")
+    print(*notes, f"loss: {task.summary}", f"{len(ready)} rows of the {'test part of ' if test else ''}data", sep="\n")
     print(", ".join(f"{k} {v:.4g}" for k, v in sorted(found.items())))
     if args.confusion:
         print(*(" ".join(f"{n:6d}" for n in row) for row in confusion_of(graph, task, rows, args.batch_size)), sep="\n")

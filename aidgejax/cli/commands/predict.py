@@ -28,12 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    graph, said = read_model(args.model, args)
+    graph, notes = read_model(args.model, args)
     training, test = load_columns(args.data)
     rows = columns_for(graph, test or training, layout=args.layout)
     found: dict[str, Any] = predicted(graph, rows, args.batch_size)
     held = io.BytesIO()
     np.savez(held, **found)
     write_atomically(held.getvalue(), args.out)
-    print(*said, sep="\n", end="\n" if said else "")
+    print(*notes, sep="\n", end="\n" if notes else "")
     print(f"{len(rows)} rows: {', '.join(f'{k} {v.dtype}{list(v.shape)}' for k, v in found.items())} in {args.out}")

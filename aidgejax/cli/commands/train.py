@@ -25,11 +25,11 @@ from ...passes.mode import with_momentum
 from ...passes.precision import COMPUTE, precision_summary
 from ...passes.roles import check_trains, summary
 from ...tools.task import fit_task
-from ...tools.train import said_of_sizes, sizes_of_data
+from ...tools.train import sizes_in_words, sizes_of_data
 from ...training import optim, schedule
 from ...training.callbacks import STOP, every_steps
 from ...training.checkpoint import environment
-from ...training.class_names import class_names, said_of_classes, with_class_names
+from ...training.class_names import class_names, classes_in_words, with_class_names
 from ...training.data import batch_order
 from ...training.fit import fit, fitting
 from ...training.loop import ON_NONFINITE, TrainState, start
@@ -143,14 +143,14 @@ class _Run:
 
     def __init__(self, args: argparse.Namespace, caught: Caught, place: str, placement: Placement | None) -> None:
         self.args, self.caught, self.place, self.placement = args, caught, place, placement
-        self.model, said = read_model(args.model or _default_model(), args)
+        self.model, notes = read_model(args.model or _default_model(), args)
         if args.model and not args.data:
             raise SettingError("--model needs --data: the digits are for the model that comes along")
         self.model, training, test = load(args.data, self.model, args.layout)
         if shapes := sizes_of_data(self.model, training):
-            self.model, said = read_model(args.model, args, shapes=shapes)
+            self.model, notes = read_model(args.model, args, shapes=shapes)
             self.model = with_class_names(self.model, training.class_names)
-            said = (*said, said_of_sizes(shapes))
+            notes = (*notes, sizes_in_words(shapes))
         if args.momentum_of_statistics is not None:
             self.model = with_momentum(self.model, args.momentum_of_statistics)
         if args.float_weights:
@@ -165,16 +165,16 @@ class _Run:
             fitting(graph, rows.with_columns(self.task.adapt(rows.columns))) for rows in (training, test)
         )
         if args.batch_size > len(self.data):
-            said = (*said, f"batch size: {len(self.data)}, all rows")
+            notes = (*notes, f"batch size: {len(self.data)}, all rows")
             args.batch_size = len(self.data)
         if placement is not None:
             placement.check_batch(args.batch_size)
-            said = (*said, f"placement: {placement}")
-        self.said = (
-            *said,
-            *said_of_classes(class_names(self.model)),
+            notes = (*notes, f"placement: {placement}")
+        self.notes = (
+            *notes,
+            *classes_in_words(class_names(self.model)),
             *summary(graph),
-            f"loss: {self.task.said}",
+            f"loss: {self.task.summary}",
             *precision_summary(args.precision),
         )
         self.unit = "images" if any(v.rank == 4 for v in self.model.inputs.values()) else "rows"
@@ -223,7 +223,7 @@ class _Run:
         if args.resume:
             state = folder.resume(state)
         done = int(state.batches) // self.per_epoch
-        print(*self.said, sep="\n")
+        print(*self.notes, sep="\n")
         print(
             f"{self.graph.name}: {sum(a.size for a in self.graph.params.values()):,} parameters, {len(self.data)} rows "
             f"to train on, {len(self.test)} to test; {args.optimizer}, {args.epochs} epochs on "

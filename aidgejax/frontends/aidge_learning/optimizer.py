@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import jax
@@ -11,6 +10,7 @@ import numpy as np
 
 from ...dtypes import x64_for
 from ...errors import SettingError
+from ...execution.cache import PROGRAMS
 from ...training import optim
 from ..aidge_core.attributes import Attributes
 from ..aidge_core.errors import AidgeError, OrderError, TensorTypeError
@@ -27,7 +27,7 @@ class OptimizerError(SettingError, AidgeError):
     """A hyper-parameter that makes no sense."""
 
 
-@cache
+@PROGRAMS.cached
 def _rule(kind: str, settings: tuple[tuple[str, Any], ...]) -> tuple[optim.Optimizer, Any, Any]:
     """(the core's optimizer, its init and its update, each compiled)"""
     make: Any = {"SGD": _sgd, "Adam": optim.adam}[kind]

@@ -78,9 +78,9 @@ def _inputs(
 
 def _types(model: ModelProto) -> dict[str, ValueInfoProto]:
     """What the file says of its tensors' types, and what onnx finds out about the others."""
-    said = {v.name: v for v in (*model.graph.value_info, *model.graph.input, *model.graph.output)}
+    declared = {v.name: v for v in (*model.graph.value_info, *model.graph.input, *model.graph.output)}
     try:
         inferred = onnx.shape_inference.infer_shapes(model)
     except Exception:  # what onnx cannot make anything of; the file's own words are left
-        return said
-    return {v.name: v for v in (*inferred.graph.value_info, *model.graph.input, *inferred.graph.output)} | said
+        return declared
+    return {v.name: v for v in (*inferred.graph.value_info, *model.graph.input, *inferred.graph.output)} | declared

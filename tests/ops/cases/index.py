@@ -9,7 +9,7 @@ TIED = np.array([[1, 3, 3, 2], [2, 2, 2, 2], [5, 4, 5, 4]], np.float32)
 
 SMALLER = "onnx.reference wants indices as large as the data on the other axes; the specification does not"
 
-# JAX has no gradient of scatters that multiply or compare: theirs are judged in ../test_scatter_gradients.py.
+# JAX has no gradient of scatters that multiply or compare: theirs are checked in ../test_scatter_gradients.py.
 CASES = [
     Case("Gather", (f(5, 3), i(4, hi=5)), why="rows, as an embedding", batch=(1,)),
     Case("Gather", (f(3, 4), TWICE), why="repeated and negative", axis=1),

@@ -5,6 +5,7 @@ import pytest
 
 import aidgejax as aj
 from aidgejax.__main__ import main
+from aidgejax.dtypes import NARROWED
 from aidgejax.passes import precision, recompute
 from aidgejax.tools.step_memory import step_memory
 
@@ -20,7 +21,8 @@ def taken(program, optimizer):
     """Bytes of one compiled step: arguments, results that take no argument's place, and temporary memory."""
     step = aj.make_step(program, optimizer, aj.schedule.constant(0.1))
     state = jax.eval_shape(lambda: aj.start(program, optimizer, jax.random.key(0)))
-    batch = {v.name: jax.ShapeDtypeStruct((ROWS, *v.shape[1:]), v.dtype) for v in program.graph.inputs.values()}
+    inputs = program.graph.inputs.values()
+    batch = {v.name: jax.ShapeDtypeStruct((ROWS, *v.shape[1:]), NARROWED.get(v.dtype, v.dtype)) for v in inputs}
     found = jax.jit(step, donate_argnums=0).lower(state, batch).compile().memory_analysis()
     fresh = found.output_size_in_bytes - found.alias_size_in_bytes
     return found.argument_size_in_bytes + fresh + found.temp_size_in_bytes

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import jax
@@ -19,7 +20,7 @@ from aidgejax.training.fit import fit
 from aidgejax.training.loop import make_epoch, make_step, start
 from aidgejax.training.parallel import data_parallel, replicated, sharded
 
-CLOSE = 1e-6
+CLOSE = 1e-6 if version("jaxlib").startswith("0.10.") else 1.5e-6  # later ones sum in another order: 1.07e-6
 
 
 @pytest.fixture(scope="module")

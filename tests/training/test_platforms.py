@@ -3,10 +3,10 @@
 import inspect
 
 import jax
-import jax.numpy as jnp
 import pytest
 
 import aidgejax as aj
+from aidgejax.dtypes import NARROWED
 from aidgejax.passes import fuse, precision, recompute
 from aidgejax.tools import zoo
 
@@ -27,7 +27,7 @@ def abstract_epoch(graph, steps=2, rows=4):
     epoch = aj.make_epoch(aj.make_step(program, optimizer, aj.schedule.constant(0.1)), on_nonfinite="raise")
     state = jax.eval_shape(lambda: aj.start(program, optimizer, jax.random.key(0)))
     batches = {
-        v.name: jax.ShapeDtypeStruct((steps, rows, *v.shape[1:]), jnp.dtype(v.dtype))
+        v.name: jax.ShapeDtypeStruct((steps, rows, *v.shape[1:]), NARROWED.get(v.dtype, v.dtype))
         for v in program.graph.inputs.values()
     }
     return epoch, state, batches

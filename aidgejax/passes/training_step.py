@@ -9,7 +9,7 @@ What it computes is what training.loop's step computes: the same joint graph, th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from ..errors import GraphError, SettingError
 from ..graph import Builder, Graph, Value
 from ..interpreter.shape_inference import infer_shapes
 from ..ops import lookup
-from .edit import inline
+from .edit import inline, renamed
 from .from_jax import as_graph
 from .gradient import grad_name
 from .joint import make_joint
@@ -147,7 +147,8 @@ class _Maker:
         given = {n: n for n in parts.graph.inputs}
         given |= {grad_name(p): g for p, g in gradients.items()}
         given |= self.moved
-        found = inline(whole, parts.graph, given)
+        owners = {f"{p}_out": p for p in self.trained} | {f"{s.name}_out": s.parameter for s in parts.state}
+        found = inline(whole, _named_after_parameters(parts.graph, owners), given)
         for name in (*self.trained, *(s.name for s in parts.state), UPDATES):
             new = found[f"{name}_out"]
             if last is not None:
@@ -235,6 +236,34 @@ class _Maker:
         if UPDATES not in needed and not self.random:
             del self.state[UPDATES], self.initial[UPDATES], self.graph.inputs[UPDATES]
             self.graph.nodes = [n for n in self.graph.nodes if own not in n.output_names]
+
+
+def _named_after_parameters(graph: Graph, owners: Mapping[str, str | None]) -> Graph:
+    """The optimizer's nodes called "<parameter>.update/<operator>"; "update/<operator>" where several need them.
+
+    owners: {output: the parameter that it belongs to, or None}.
+    """
+    serves: dict[str, set[str | None]] = {o: {owners.get(o)} for o in graph.outputs}
+    prefix: dict[str, str] = {}
+    for node in reversed(graph.nodes):
+        own = set().union(*(serves.get(o, set()) for o in node.output_names))
+        for i in node.input_names:
+            serves.setdefault(i, set()).update(own)
+        (owner,) = own if len(own) == 1 else (None,)
+        prefix[node.name] = "update" if owner is None else f"{owner}.update"
+    twin, names, taken = graph.copy(), {o: o for o in graph.outputs}, set()
+    for k, node in enumerate(graph.nodes):
+        base = name = f"{prefix[node.name]}/{node.op}"
+        count = 0
+        while name in taken:
+            count += 1
+            name = f"{base}_{count}"
+        taken.add(name)
+        for at, o in enumerate(node.output_names):
+            names.setdefault(o, f"{name}.{at}" if at else name)
+        twin.nodes[k] = renamed(node, names).replace(name=name)
+    twin.values = {names.get(n, n): replace(v, name=names.get(n, n)) for n, v in graph.values.items()}
+    return twin
 
 
 def _trained(graph: Graph, train: Iterable[str] | None) -> list[str]:

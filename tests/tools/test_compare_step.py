@@ -1,6 +1,5 @@
 """A step file against the program it came from."""
 
-import contextlib
 from dataclasses import replace
 
 import jax
@@ -9,7 +8,7 @@ import pytest
 
 import aidgejax as aj
 from aidgejax.__main__ import main
-from aidgejax.errors import AidgeJaxError, DataError, ModelFileError
+from aidgejax.errors import DataError, ModelFileError
 from aidgejax.tools.compare_step import compare_step
 from aidgejax.training import optim
 
@@ -19,15 +18,6 @@ def graph():
     return aj.with_loss(aj.infer_shapes(aj.zoo.mlp(sizes=(6, 5, 3))), "cross_entropy")
 
 
-def test_they_agree(graph, tmp_path):
-    rule = optim.adam()
-    aj.onnxio.write_step(graph, None, tmp_path / "s.onnx", optimizer=rule)
-    report = compare_step(tmp_path / "s.onnx", graph, rule)
-    assert report.ok, report
-    assert "agree after 5 steps" in str(report)
-    assert {"loss", *graph.params} == set(report.differences)
-
-
 def test_the_file_says_what_it_was_written_with(tmp_path):
     model, rule = aj.zoo.mlp(sizes=(6, 5, 3)), optim.sgd(0.9, weight_decay=0.1)
     how = {"loss": "CrossEntropyLoss", "clip_norm": 0.1, "accumulate": 2}
@@ -35,10 +25,9 @@ def test_the_file_says_what_it_was_written_with(tmp_path):
     aj.onnxio.write_step(model, trained, tmp_path / "s.onnx", optimizer=rule, **how)
     report = compare_step(tmp_path / "s.onnx", model)
     assert report.ok, report
-    assert report.differences["loss"] < 1e-6
-    for wrong in ({"clip_norm": 5.0}, {"loss": "mse"}):
-        with contextlib.suppress(AidgeJaxError):
-            assert not compare_step(tmp_path / "s.onnx", model, **wrong).ok, wrong
+    assert "agree after 5 steps" in str(report)
+    assert {"loss", *model.params} == set(report.differences) and report.differences["loss"] < 1e-6
+    assert not compare_step(tmp_path / "s.onnx", model, clip_norm=5.0).ok
 
 
 def test_wide_batch_normalization_agrees_to_the_last_digits(tmp_path):
@@ -71,7 +60,6 @@ def test_where_rounding_grows_float64_tells(tmp_path):
     report = compare_step(tmp_path / "s.onnx", g)
     assert report.ok and max(report.differences.values()) > 1e-4 > max(report.in_float64.values())
     assert "in float64" in str(report) and "rounding grows" in str(report)
-    assert not compare_step(tmp_path / "s.onnx", g, optim.adam(beta1=0.8)).ok
 
 
 @pytest.mark.slow

@@ -58,6 +58,28 @@ class IOParameters(PrintableMixin):
 
 
 @dataclass(repr=False)
+class IOParametersIRDropT(IOParameters):
+    """The same with fields of aihwkit's tile whose IR drop follows the length of the pulses, which is not simulated.
+
+    The explicit tile reads what IOParameters has, as in aihwkit: its IR drop is that of `ir_drop_g_ratio`.
+    """
+
+    ir_drop: float = 1.0
+    ir_drop_rs: float = 0.15
+    """Resistance in Ohm of the wire between two devices."""
+    ir_drop_segments: int = 8
+    ir_drop_time_step_resolution_scale: float = 1.0
+    ir_drop_v_read: float = 0.4005
+    split_mode_bit_shift: int = 3
+    apply_xdep_pcm_read_noise: bool = False
+    xdep_pcm_read_noise_scale: float = 1.0
+    adc_quantization: bool = True
+    adc_frequency: float = 6.24
+    """In GHz."""
+    ir_drop_integration_sum: bool = False
+
+
+@dataclass(repr=False)
 class MappingParameter(PrintableMixin):
     """Scales of a weight, and the size of tiles."""
 

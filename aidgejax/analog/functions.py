@@ -12,6 +12,7 @@ from ..errors import GraphError
 from ..execution.cache import PROGRAMS
 from ..execution.program import Program, make_program
 from ..graph import Graph
+from .errors import ExplicitTileConfigError
 from .settings import Settings, settings
 from .tile import Linear, declare, tile_arrays, write_tile
 
@@ -121,6 +122,8 @@ def post_update(
         params = {**params, w: weight} | ({} if ones is None else {alpha: ones})
         state = {**state, m: new}
     if prefix + "modifier_draw" in state:
+        if s.modifier.per_batch_sample:
+            raise ExplicitTileConfigError("modifier.per_batch_sample: the explicit tile draws once for each step")
         drawn = state[prefix + "modifier_draw"]
         state = {**state, prefix + "modifier_draw": jnp.asarray(drawn) + jnp.array([0, 1], jnp.int32)}
     return params, state

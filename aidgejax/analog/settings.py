@@ -310,14 +310,12 @@ OF_EXPLICIT_TILE = (*OF_TORCH_TILE, "DISCRETIZE_ADD_NORMAL", "DOREFA", "POLY", "
 
 def _modifier(config: Any, explicit: bool) -> Snapshot:
     p, at = config.modifier, "modifier."
-    kind = named(p.type)
+    kind = "NONE" if p.type is None else named(p.type)
     if explicit:
         if kind not in OF_EXPLICIT_TILE:
             raise ExplicitTileConfigError(
                 f"{at}type is {kind}: expected one of {', '.join(OF_EXPLICIT_TILE)} in the explicit tile"
             )
-        if p.per_batch_sample:
-            raise ExplicitTileConfigError(f"{at}per_batch_sample: the explicit tile draws once for each step")
         number(f"{at}pdrop", p.pdrop, 0)
         if p.pdrop > 1:
             raise ConfigError(f"{at}pdrop is {p.pdrop!r}: expected a probability, 0 to 1")
@@ -327,6 +325,7 @@ def _modifier(config: Any, explicit: bool) -> Snapshot:
     return Snapshot(
         WeightModifierParameter,
         p,
+        type=kind,
         std_dev=number(f"{at}std_dev", p.std_dev, 0),
         res=max(number(f"{at}res", p.res), 0.0) if explicit else _resolution(f"{at}res", p.res),
         assumed_wmax=number(f"{at}assumed_wmax", p.assumed_wmax),

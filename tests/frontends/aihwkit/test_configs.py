@@ -3,8 +3,10 @@
 import inspect
 from dataclasses import MISSING, fields
 
+import numpy as np
 import pytest
 
+from aidgejax.frontends.aihwkit import nn
 from aidgejax.frontends.aihwkit.simulator import configs, presets
 from aidgejax.frontends.aihwkit.simulator.parameters import pre_post
 
@@ -69,3 +71,20 @@ def test_two_configs_share_nothing():
     one, other = presets.StandardHWATrainingPreset(), presets.StandardHWATrainingPreset()
     one.pre_post.input_range.enable = False
     assert other.pre_post.input_range.enable
+
+
+def test_one_draw_for_each_sample_is_refused_where_the_explicit_tile_would_draw():
+    config = configs.InferenceRPUConfig()
+    config.modifier.type, config.modifier.per_batch_sample = configs.WeightModifierType.ADD_NORMAL, True
+    layer = nn.AnalogLinear(2, 1, rpu_config=config)
+    layer.eval()
+    layer(np.ones((1, 2), np.float32))  # a preset for evaluation may have it, as in aihwkit
+    with pytest.raises(RuntimeError, match="per_batch_sample: the explicit tile draws once"):
+        layer.post_update_step()
+
+
+def test_a_config_of_the_tile_with_ir_drop_over_time_fits_the_explicit_tile():
+    config = configs.InferenceRPUConfig()
+    config.forward, config.modifier.type = configs.IOParametersIRDropT(ir_drop_segments=4), None
+    assert config.forward.ir_drop == 1.0
+    assert nn.AnalogLinear(2, 1, rpu_config=config)(np.ones((1, 2), np.float32)).shape == (1, 1)

@@ -10,6 +10,8 @@ from aidgejax.frontends.aihwkit.exceptions import TileError
 from aidgejax.frontends.aihwkit.inference import (
     BaseDriftCompensation,
     BaseNoiseModel,
+    GlobalDriftCompensation,
+    PCMLikeNoiseModel,
     drift_analog_weights,
     program_analog_weights,
 )
@@ -358,3 +360,46 @@ def test_noise_models_and_compensations_of_a_scripts_own():
     y = layer(x)
     layer.drift_analog_weights(1e4)
     np.testing.assert_allclose((layer(x) / y).detach(), np.full((2, 3), 0.9), rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [configs.InferenceRPUConfig, configs.TorchInferenceRPUConfig])
+def test_half_precision_trains(kind):
+    """Tensors of 16 bits are computed with in float32: the layer's own numbers, rounded."""
+    torch.manual_seed(0)
+    config = kind()
+    config.forward.is_perfect = True
+    layer = AnalogLinear(4, 3, rpu_config=config).to(dtype=torch.bfloat16)
+    x, target = torch.randn(8, 4, dtype=torch.bfloat16), torch.randn(8, 3)
+    optimizer, losses = AnalogSGD(layer.parameters(), lr=0.1), []
+    for _ in range(5):
+        optimizer.zero_grad()
+        y = layer(x)
+        loss = ((y.float() - target) ** 2).mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    weight = next(p for n, p in layer.named_parameters() if n.endswith(("shared_weights", "tile.weight")))
+    assert y.dtype == weight.dtype == weight.grad.dtype == torch.bfloat16
+    assert losses == sorted(losses, reverse=True) and losses[-1] < losses[0]
+
+
+def test_a_checkpoint_goes_from_the_torch_tile_to_the_explicit_one_and_back():
+    torch.manual_seed(0)
+    x, models = torch.randn(2, 4), []
+    for config in (configs.TorchInferenceRPUConfig(), configs.InferenceRPUConfig(), configs.TorchInferenceRPUConfig()):
+        config.forward.is_perfect = True
+        models.append(AnalogSequential(AnalogLinear(4, 3, rpu_config=config)).eval())
+    for old, new in zip(models[:-1], models[1:], strict=True):
+        new.load_state_dict(old.state_dict())
+    np.testing.assert_allclose(models[2](x).detach(), models[0](x).detach(), rtol=1e-6)
+
+
+def test_what_a_drifted_tile_shows():
+    config = configs.InferenceRPUConfig()
+    config.noise_model, config.drift_compensation = PCMLikeNoiseModel(), GlobalDriftCompensation()
+    layer = AnalogLinear(4, 3, rpu_config=config).eval()
+    tile = layer.analog_module
+    assert tile.drift_noise_parameters is None and tile.tile is tile
+    layer.drift_analog_weights(1000.0)
+    assert f"{tile.alpha.cpu().numpy():.3f}" and layer(torch.ones(1, 4)).shape == (1, 3)
+    assert [tuple(n.shape) for n in tile.drift_noise_parameters] == [(3, 4)] * 2

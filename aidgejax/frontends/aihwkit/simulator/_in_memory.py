@@ -13,9 +13,9 @@ class NotSimulated:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         raise ConfigError(
-            f"{type(self).__module__}.{type(self).__name__} is not there: in-memory training on pulsed devices, the "
-            f"original's own quantization and its C++ tiles are not simulated; take InferenceRPUConfig or "
-            f"TorchInferenceRPUConfig for hardware-aware training"
+            f"{type(self).__module__}.{type(self).__name__} is not there: in-memory training on pulsed devices, IR "
+            f"drop over time, the original's own quantization and its C++ tiles are not simulated; take "
+            f"InferenceRPUConfig or TorchInferenceRPUConfig for hardware-aware training"
         )
 
 

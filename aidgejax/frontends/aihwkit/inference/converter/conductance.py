@@ -1,6 +1,7 @@
 """aihwkit.inference.converter.conductance"""
 
 from .....analog.conductance import (
+    BaseConductanceConverter,
     CustomPairConductanceConverter,
     DualPairConductanceConverter,
     NPairConductanceConverter,
@@ -9,6 +10,7 @@ from .....analog.conductance import (
 )
 
 __all__ = [
-    "CustomPairConductanceConverter", "DualPairConductanceConverter", "NPairConductanceConverter",
+    "BaseConductanceConverter", "CustomPairConductanceConverter", "DualPairConductanceConverter",
+    "NPairConductanceConverter",
     "SingleDeviceConductanceConverter", "SinglePairConductanceConverter",
 ]  # fmt: skip

@@ -14,8 +14,18 @@ import numpy as np
 
 
 def view(tensor: Any) -> np.ndarray:
-    """The tensor's memory as an array, copied only where it lies elsewhere than on the CPU, or not in order."""
-    return tensor.detach().cpu().contiguous().numpy()
+    """The tensor's memory as an array, copied only where it lies elsewhere than on the CPU, or not in order.
+
+    16-bit numbers are copied as float32, which the layers compute in.
+    """
+    plain = tensor.detach().cpu()
+    return (plain.float() if is_half(plain) else plain).contiguous().numpy()
+
+
+def is_half(tensor: Any) -> bool:
+    """Is it a tensor of float16 or bfloat16?"""
+    torch = sys.modules["torch"]
+    return tensor.dtype in (torch.bfloat16, torch.float16)
 
 
 def tensor_of(array: Any, like: Any = None) -> Any:

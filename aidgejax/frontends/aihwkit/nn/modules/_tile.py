@@ -31,6 +31,17 @@ class TileModule(Holder):
         if in_torch():
             self.analog_ctx = context_of(shape, layer)
 
+    weight_keys = ("shared_weights", "tile.weight")
+    """What a checkpoint calls the weight: here, and where the other kind of tile wrote it."""
+
+    @property
+    def drift_noise_parameters(self) -> list[Any] | None:
+        """The drift coefficients that programming drew, one tensor for each of the converter's; None before."""
+        return None if self.device is None else [self._shown(n) for n in self.device["coefficients"]]
+
+    def _shown(self, array: Any) -> Any:
+        return tensor_of(array) if in_torch() else array
+
     @property
     def out_size(self) -> int:
         return self.shape[0]
@@ -38,6 +49,11 @@ class TileModule(Holder):
     @property
     def in_size(self) -> int:
         return self.shape[1]
+
+    def numbers(self, name: str) -> Any:
+        """As Holder.numbers; alpha, a single number after drift, is [1] in the layer's graph."""
+        found = super().numbers(name)
+        return np.reshape(found, (-1,)) if name == "alpha" and in_torch() else found
 
     def _key(self) -> Any:
         self.readings += 1
@@ -85,12 +101,11 @@ class TileModule(Holder):
         weight, alpha = drift_tile(device["model"], settings, device, t_inference, self._key(), values)
         self._put_weights(weight)
         if alpha is not None and "alpha" in self.names:
-            self.write("alpha", alpha)
+            self.write("alpha", np.reshape(alpha, ()) if in_torch() else alpha)  # a number from then on, as aihwkit's
 
     def get_weights(self) -> Any:
         """The weight that the tile holds, scales not included."""
-        weight = self._weights()
-        return tensor_of(weight) if in_torch() else weight
+        return self._shown(self._weights())
 
     def forget(self) -> None:
         """New weights were set: nothing is programmed."""
@@ -124,12 +139,15 @@ class TileModule(Holder):
         destination[prefix + STATE] = self.tile_state()
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        own, other = (prefix + k for k in self.weight_keys)
+        if own not in state_dict and other in state_dict:  # a checkpoint of the other kind of tile
+            state_dict[own] = state_dict.pop(other)
         mine = dict(state_dict)
         held = mine.pop(prefix + STATE, None)
         # aihwkit's own checkpoints of drifted models hold alpha in another shape than fresh ones.
         alpha = mine.get(f"{prefix}alpha")
         if alpha is not None and "alpha" in self.names:
-            alpha = alpha.reshape(-1)
+            alpha = alpha if alpha.ndim == 0 else alpha.reshape(-1)
             mine[f"{prefix}alpha"] = alpha
             if alpha.shape != self.tensor("alpha").shape:
                 self.put("alpha", np.asarray(alpha))
@@ -139,11 +157,17 @@ class TileModule(Holder):
 
 
 class InferenceTile(TileModule):
-    """The explicit tile."""
+    """The explicit tile; where aihwkit's holds one of C++, `tile` is itself."""
+
+    @property
+    def tile(self) -> InferenceTile:
+        return self
 
 
 class TorchInferenceTile(TileModule):
     """The torch tile; its weight is that of its simulator tile."""
+
+    weight_keys = ("tile.weight", "shared_weights")
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)

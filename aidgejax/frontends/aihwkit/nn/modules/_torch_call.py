@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from ...exceptions import TileError
-from ._bridge import finished, tensor_of, view
+from ._bridge import finished, is_half, tensor_of, view
 from ._compiled import LARGE, compiled
 
 
@@ -17,16 +17,22 @@ def in_order(parts: Sequence[Any]) -> str:
 
 
 def torch_call(layer: Any, x: Any) -> Any:
-    """y of the tensor x: what the layer's pure functions give, bit for bit; the output remembers its own backward."""
+    """y of the tensor x: what the layer's pure functions give, bit for bit; the output remembers its own backward.
+
+    Tensors of 16 bits, x or parameters, are computed with in float32; y has the dtype of x.
+    """
     torch = sys.modules["torch"]
+    if is_half(x):
+        return torch_call(layer, x.float()).to(x.dtype)
     if x.dtype != torch.float32:
         raise TileError(
-            f"{type(layer).__name__} got a tensor of dtype {x.dtype}: expected torch.float32; use x.float()"
+            f"{type(layer).__name__} got a tensor of dtype {x.dtype}: "
+            f"expected torch.float32, bfloat16 or float16; use x.float()"
         )
     places = list(layer._places())
     tensors = [(name, holder.tensor(own)) for name, holder, own in places if own in holder.trained]
     names = tuple(name for name, _ in tensors)
-    return _function().apply(layer, names, x, *(t for _, t in tensors))
+    return _function().apply(layer, names, x, *(t.float() if is_half(t) else t for _, t in tensors))
 
 
 @lru_cache(maxsize=1)

@@ -24,7 +24,7 @@ from .....analog.config_enums import (
     WeightNoiseType,
     WeightRemapType,
 )
-from .....analog.config_io import IOParameters, MappingParameter, RuntimeParameter
+from .....analog.config_io import IOParameters, IOParametersIRDropT, MappingParameter, RuntimeParameter
 from .....analog.config_pre_post import (
     InputRangeParameter,
     PeripheryQuantizationParameter,
@@ -36,7 +36,8 @@ from .....analog.config_weights import WeightClipParameter, WeightModifierParame
 from ...simulator._in_memory import lookup
 
 __all__ = [
-    "AnalogMVType", "BoundManagementType", "FloatingPointRPUConfig", "IOParameters", "IdealDevice",
+    "AnalogMVType", "BoundManagementType", "FloatingPointRPUConfig", "IOParameters", "IOParametersIRDropT",
+    "IdealDevice",
     "InferenceRPUConfig", "InferenceTile", "InputRangeParameter", "MappingParameter", "NoiseManagementType",
     "PeripheryQuantizationParameter", "PrePostProcessingParameter", "PrePostProcessingParameterQuant",
     "PrePostProcessingRPU", "PulseType", "QuantConfig", "QuantizedTorchInferenceRPUConfig",
@@ -50,7 +51,7 @@ __getattr__ = lookup(
     """
     BufferedTransferCompound ChoppedTransferCompound ConstantStepDevice CountLRFeedbackPolicy DifferenceUnitCell
     DigitalRankUpdateRPUConfig DriftParameter DynamicTransferCompound ExpStepDevice FloatingPointDevice
-    IOParametersIRDropT LinearStepDevice MixedPrecisionCompound OneSidedUnitCell PiecewiseStepDevice
+    LinearStepDevice MixedPrecisionCompound OneSidedUnitCell PiecewiseStepDevice
     PowStepDevice PowStepReferenceDevice ReferenceUnitCell SimpleDriftParameter SingleRPUConfig SoftBoundsDevice
     SoftBoundsPmaxDevice SoftBoundsReferenceDevice TorchInferenceRPUConfigIRDropT TransferCompound
     UnitCellRPUConfig VectorUnitCell build_config

@@ -14,7 +14,7 @@ from .....analog.config_enums import (
     WeightNoiseType,
     WeightRemapType,
 )
-from .....analog.config_io import IOParameters, MappingParameter, RuntimeParameter
+from .....analog.config_io import IOParameters, IOParametersIRDropT, MappingParameter, RuntimeParameter
 from .....analog.config_pre_post import (
     InputRangeParameter,
     PeripheryQuantizationParameter,
@@ -26,11 +26,12 @@ from .....analog.config_weights import WeightClipParameter, WeightModifierParame
 from ...simulator._in_memory import lookup
 
 __all__ = [
-    "AnalogContextDataViewMode", "AnalogMVType", "BoundManagementType", "IOParameters", "InputRangeParameter",
+    "AnalogContextDataViewMode", "AnalogMVType", "BoundManagementType", "IOParameters", "IOParametersIRDropT",
+    "InputRangeParameter",
     "MappingParameter", "NoiseManagementType", "PeripheryQuantizationParameter", "PrePostProcessingParameter",
     "PrePostProcessingParameterQuant", "PrePostProcessingRPU", "PulseType", "RPUDataType", "RuntimeParameter",
     "UpdateParameters", "VectorUnitCellUpdatePolicy", "WeightClipParameter", "WeightClipType",
     "WeightModifierParameter", "WeightModifierType", "WeightNoiseType", "WeightRemapParameter", "WeightRemapType",
 ]  # fmt: skip
 
-__getattr__ = lookup(__name__, "DriftParameter IOParametersIRDropT SimpleDriftParameter")
+__getattr__ = lookup(__name__, "DriftParameter SimpleDriftParameter")

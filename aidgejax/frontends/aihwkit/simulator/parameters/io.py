@@ -1,8 +1,5 @@
 """aihwkit.simulator.parameters.io"""
 
-from .....analog.config_io import IOParameters
-from ...simulator._in_memory import lookup
+from .....analog.config_io import IOParameters, IOParametersIRDropT
 
-__all__ = ["IOParameters"]
-
-__getattr__ = lookup(__name__, "IOParametersIRDropT")
+__all__ = ["IOParameters", "IOParametersIRDropT"]

@@ -3,6 +3,6 @@
 from .exporter.writer import to_model, write
 from .importer.reader import read
 from .step.targets import Target, outside
-from .step.write import read_step, write_step
+from .step.write import read_step, read_trained, write_step
 
-__all__ = ["Target", "outside", "read", "read_step", "to_model", "write", "write_step"]
+__all__ = ["Target", "outside", "read", "read_step", "read_trained", "to_model", "write", "write_step"]

@@ -12,9 +12,11 @@ import importlib
 import inspect
 import json
 import os
+import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -273,6 +275,35 @@ def read_step(path: str | os.PathLike) -> Step:
         ) from None
     except Exception as e:  # protobuf's own kind
         raise ModelFileError(f"{path!r} is no ONNX file: {e}") from None
+
+
+def read_trained(step: Step, path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """{parameter or buffer: array} of a state that a loop has saved: a .bin as the C and the browser's loop write it
+    (all of the state, in the order of the metadata, little-endian), or a .npz by name.
+
+    For onnxio.write(model, read_trained(step, "trained.bin"), "trained.onnx").
+    Raises ModelFileError for a file that is not of this step.
+    """
+    wanted = {n: step.initial[n] for n in (*step.parameters, *step.buffers)}
+    try:
+        if os.fspath(path).endswith(".npz"):
+            with np.load(path, allow_pickle=False) as stored:
+                found = {n: stored[n] for n in wanted}
+        else:
+            data, at, found = Path(path).read_bytes(), 0, {}
+            for name, a in step.initial.items():
+                part = np.frombuffer(data, a.dtype.newbyteorder("<"), a.size, at)
+                at += a.nbytes
+                if name in wanted:
+                    found[name] = part.reshape(a.shape).astype(a.dtype)
+            if at != len(data):
+                raise ValueError(f"it has {len(data)} bytes, and the state {at}")
+        for n, a in wanted.items():
+            if found[n].shape != a.shape:
+                raise ValueError(f"{n!r} has the shape {found[n].shape}, and the step's {a.shape}")
+    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as e:
+        raise ModelFileError(f"{os.fspath(path)!r} holds no state of the step {step.path!r}: {e}") from None
+    return found
 
 
 def step_graph(step: Step) -> Graph:

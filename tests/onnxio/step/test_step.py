@@ -209,6 +209,29 @@ def test_the_file_says_all_that_a_loop_needs(tmp_path):
     assert opset == {"": 17}
 
 
+def test_a_saved_state_becomes_a_model(tmp_path):
+    model = aj.zoo.mlp(sizes=(5, 3))
+    step = aj.onnxio.write_step(model, None, tmp_path / "s.onnx", optimizer=optim.adam(), loss="mse", batch=4)
+    loop = Loop(step)
+    loop(
+        data(aj.infer_shapes(with_cross_entropy(model)), step, 4) | {"target": np.ones((4, 3), "f")}, learning_rate=0.1
+    )
+    (tmp_path / "t.bin").write_bytes(b"".join(loop.state[n].tobytes() for n in step.initial))
+    np.savez(tmp_path / "t.npz", **loop.state)
+    for name in ("t.bin", "t.npz"):
+        aj.onnxio.write(model, aj.onnxio.read_trained(step, tmp_path / name), tmp_path / "t.onnx")
+        trained = aj.onnxio.read(tmp_path / "t.onnx")
+        for p in step.parameters:
+            np.testing.assert_array_equal(trained.params[p], loop.state[p])
+    (tmp_path / "short.bin").write_bytes((tmp_path / "t.bin").read_bytes()[:-4])
+    (tmp_path / "long.bin").write_bytes((tmp_path / "t.bin").read_bytes() + b"1234")
+    (tmp_path / "no.npz").write_bytes(b"PK nonsense")
+    np.savez(tmp_path / "other.npz", **{p: np.ones(2) for p in step.parameters})
+    for name in ("short.bin", "long.bin", "no.npz", "other.npz", "absent.bin"):
+        with pytest.raises(ModelFileError, match="holds no state of the step"):
+            aj.onnxio.read_trained(step, tmp_path / name)
+
+
 def test_both_backends_execute_the_file(tmp_path):
     graph = with_cross_entropy(aj.zoo.mlp(sizes=(5, 3)))
     step = aj.onnxio.write_step(graph, None, tmp_path / "s.onnx", optimizer=optim.adam(), batch=4)

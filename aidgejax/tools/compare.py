@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -25,14 +25,15 @@ from ..reference import optim as plain_optim
 from ..training.optimizers import rule_of
 
 KINDS = ("forward", "gradient", "training")
-STEPS = 8  # of its own by which a tensor of 16 bits may differ: its sums are rounded in another order
+STEPS = 8  # of 16 bits by which a tensor that was rounded to them may differ: sums are rounded in another order
 
 
 @dataclass(frozen=True)
 class Difference:
     """One tensor, computed by both backends.  difference: max |a - b| relative to the tensor's largest element.
 
-    step: of a tensor of 16 bits, the distance between neighbouring numbers, relative to them; else 0.
+    step: of a tensor that is computed from tensors of 16 bits, the distance between neighbouring numbers of these,
+        relative to them; else 0.
     """
 
     kind: str
@@ -144,10 +145,9 @@ def _report(
         if graph.value(o).dtype == "bool"
     }
     by_numpy = reference.execute(graph, {**graph.params, **graph.buffers, **batch}, given=drawn)
+    rounding = _steps_before(graph, {**graph.params, **graph.buffers, **graph.constants, **batch, **by_numpy})
     rows = [
-        Difference(
-            "forward", n.name, n.op, o, _difference(by_jax[o], by_numpy[o], _size(by_numpy[o])), _step(by_numpy[o])
-        )
+        Difference("forward", n.name, n.op, o, _difference(by_jax[o], by_numpy[o], _size(by_numpy[o])), rounding[o])
         for n in graph.nodes
         for o in n.output_names
         if o in by_jax
@@ -159,10 +159,14 @@ def _report(
         else (rng.uniform(-1, 1, by_numpy[s].shape) / max(1, by_numpy[s].size)).astype(by_numpy[s].dtype)
         for s in program.seeds
     }
-    gradient_rows, own, by_rules_only = _gradients(program, batch, key, by_numpy, cotangents)
+    coarsest = max(rounding.values(), default=0.0)
+    gradient_rows, own, by_rules_only = _gradients(program, batch, key, by_numpy, cotangents, coarsest)
     rows += gradient_rows
     if steps and own:
-        rows += _after_steps(program, batch, key, cotangents, drawn, steps, lr, optimizer)
+        rows += [
+            replace(r, step=max(r.step, coarsest))
+            for r in _after_steps(program, batch, key, cotangents, drawn, steps, lr, optimizer)
+        ]
     both = [o for n in graph.nodes for o in n.output_names if o in by_jax and _nonfinite(by_jax[o], by_numpy[o])]
     return Report(graph.name, tuple(rows), tolerance, steps, by_rules_only, tuple(both))
 
@@ -190,9 +194,12 @@ def _every_tensor(program: Program, batch: Arrays, key: Any) -> Arrays:
 
 
 def _gradients(
-    program: Program, batch: Arrays, key: Any, found: Arrays, cotangents: Arrays
+    program: Program, batch: Arrays, key: Any, found: Arrays, cotangents: Arrays, coarsest: float
 ) -> tuple[list[Difference], bool, tuple[str, ...]]:
-    """Gradients of every tensor between the parameters and the seeds, last node first."""
+    """Gradients of every tensor between the parameters and the seeds, last node first.
+
+    coarsest: the largest step of the graph's tensors; a gradient has passed through all of them.
+    """
     graph = program.graph
     active = set(program.wrt)
     for n in graph.nodes:
@@ -211,7 +218,9 @@ def _gradients(
 
         names, own = tuple(sorted({n.op for n in graph.nodes if lookup(n.op).vjp} - set(BACKWARDS))), False
         by_numpy = NumpyProgram(full).backward_from_gradient_graph({**found, **graph.params}, cotangents)
-    floor = 1e-4 * max([float(np.max(np.abs(g), initial=0)) for g in by_numpy.values()], default=0.0)
+    floor = max(1e-4, STEPS * coarsest) * max(
+        [float(np.max(np.abs(g), initial=0)) for g in by_numpy.values()], default=0.0
+    )
     order = {n.name: k for k, n in enumerate(graph.nodes)}
     readers = {t: [n for n in found if n.name in order] for t, found in graph.readers().items()}
     rows = []
@@ -220,7 +229,7 @@ def _gradients(
             continue  # an output that nothing reads: its gradient is the cotangent itself
         gap = _difference(by_jax[t], by_numpy[t], max(_size(by_numpy[t]), floor))
         # A gradient is complete at its first reader, which comes last in the backward pass.
-        rows.append((order[readers[t][0].name], t, gap, _step(by_numpy[t])))
+        rows.append((order[readers[t][0].name], t, gap, coarsest))
     rows.sort(key=lambda row: -row[0])
     named = []
     for _, t, gap, step in rows:
@@ -337,6 +346,16 @@ def _index_limits(graph: Graph) -> dict[str, int]:
 
 def _is_number(b: np.ndarray) -> bool:
     return b.dtype.kind in "fiu" or is_float(b.dtype)
+
+
+def _steps_before(graph: Graph, tensors: Arrays) -> dict[str, float]:
+    """{tensor: the largest step of what it is computed from}: numbers that were rounded stay so in float32."""
+    found = {name: _step(a) for name, a in tensors.items()}
+    for n in graph.nodes:
+        before = max((found.get(i, 0.0) for i in n.input_names), default=0.0)
+        for o in n.output_names:
+            found[o] = max(found.get(o, 0.0), before)
+    return found
 
 
 def _step(b: Any) -> float:

@@ -111,3 +111,19 @@ def test_sixteen_bits_are_measured_in_their_own_steps(dtype):
     report = aj.compare(aj.with_loss(aj.infer_shapes(g), "mse"), steps=3)
     assert report.ok and 0 <= max(r.difference for r in report.rows) < 0.05
     assert all(r.step == float(jnp.finfo(kind).eps) for r in report.rows if r.kind == "gradient")
+
+
+def test_what_was_rounded_to_16_bits_is_measured_in_them_in_float32_too():
+    graph = aj.Graph("g")
+    rng = np.random.default_rng(0)
+    graph.input("x", ("N", 6), "bfloat16")
+    graph.parameter("w", rng.normal(size=(6, 5)).astype("bfloat16"))
+    graph.parameter("v", rng.normal(size=(5, 2)).astype("float32"))
+    (h,) = graph.add("MatMul", ["x", "w"])
+    (wide,) = graph.add("Cast", [h], {"to": 1})
+    (y,) = graph.add("MatMul", [wide, "v"], names=["y"])
+    graph.output("y")
+    report = aj.compare(aj.infer_shapes(graph), steps=1)
+    steps = {r.tensor: r.step for r in report.rows if r.kind == "forward"}
+    assert set(steps.values()) == {0.0078125} and report.first_bad is None
+    assert all(r.step == 0 for r in aj.compare(aj.infer_shapes(aj.zoo.mlp((4, 3))), steps=1).rows)

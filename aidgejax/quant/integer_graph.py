@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..dtypes import ONNX_CODES
 from ..errors import GraphError
 from ..graph import Graph, Node, Value
 from ..interpreter.shape_inference import infer_shapes
@@ -21,8 +22,7 @@ from .c_rounding import multipliers
 from .deploy import OnGrid
 from .reading import grids_of
 
-CODES = {"int8": 3, "uint8": 2, "int16": 5, "uint16": 4}
-INT32 = 6
+INT32 = ONNX_CODES["int32"]
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class _Integers:
         ]
         point = self._constant(f"{node.name}.zero", np.asarray(zero, np.int32))
         self.new.add(
-            "Requantize", [s.tensor, *held, point], {"low": low, "high": high, "to": CODES[zero.dtype.name]},
+            "Requantize", [s.tensor, *held, point], {"low": low, "high": high, "to": ONNX_CODES[zero.dtype.name]},
             names=node.outputs, name=node.name,
         )  # fmt: skip
 

@@ -255,8 +255,8 @@ def make_accumulating_step(
 
 
 def _described(step: Any, program: ProgramLike, placement: Placement | None, remake: Callable) -> Callable:
-    """The step with what make_epoch asks it for: class counts to check on the host, and itself for other devices."""
-    step.labels, step.placement, step.remake = label_inputs(program.graph), placement, remake
+    """The step with what make_epoch asks it for: its program, and itself for other devices."""
+    step.program, step.placement, step.remake = program, placement, remake
     return step
 
 
@@ -348,8 +348,8 @@ def make_epoch(
         return state, history
 
     options = placement.compiler_options() if placement is not None else None
-    jitted = jax.jit(epoch, donate_argnums=0, compiler_options=options or None)
-    return LabelsChecked(jitted if compiled else epoch, getattr(step, "labels", {}))
+    jitted = jax.jit(epoch, donate_argnums=0, compiler_options=options or None) if compiled else epoch
+    return LabelsChecked(jitted, label_inputs(step.program.graph) if hasattr(step, "program") else {})
 
 
 def _update(

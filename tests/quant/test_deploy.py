@@ -8,6 +8,7 @@ import pytest
 import aidgejax as aj
 from aidgejax import quant
 from aidgejax.errors import BackendError, GraphError, SettingError
+from aidgejax.graph import Graph
 
 from ._drawn import MORE, drawn
 
@@ -133,6 +134,22 @@ def test_forms_are_verified_and_read_back(form, tmp_path):
     np.testing.assert_array_equal(aj.run(back, x, "numpy")[0], want)
     wanted = {"qdq": ("DequantizeLinear", 19), "qoperator": ("QLinearConv", 5), "qonnx": ("Quant", 19)}[form]
     assert back.count()[wanted[0]] >= wanted[1]
+
+
+def test_sums_of_two_branches_are_proved_in_the_qoperator_form_with_powers_of_two(tmp_path):
+    """Add stays between DequantizeLinear and QuantizeLinear there: exact with such steps, refused by name otherwise."""
+    rng, g = np.random.default_rng(2), Graph("branches")
+    w = [g.parameter(f"w{k}", rng.normal(0, 0.4, (6, 6)).astype(np.float32)) for k in range(3)]
+    y = g.op.Relu(g.op.MatMul(g.input("x", ("N", 6)), w[0]))
+    g.output(g.op.MatMul(g.op.Add(y, g.op.MatMul(y, w[1]), name="both"), w[2]))
+    g = aj.infer_shapes(g)
+    q, integers, x = deployed(g, quant.bits(8, **SHIFTS))
+    report = quant.write(integers, tmp_path / "q.onnx", "qoperator", graph=q, data=x, grade="proved")
+    assert report.exact and report.grade == "proved" and aj.onnxio.read(tmp_path / "q.onnx").count()["Add"]
+    q, integers, x = deployed(g, quant.bits(8))
+    with pytest.raises(GraphError, match=r"not proved: both .Add.: it is computed in floating point"):
+        quant.write(integers, tmp_path / "r.onnx", "qoperator", graph=q, data=x, grade="proved")
+    assert not (tmp_path / "r.onnx").exists()
 
 
 @pytest.mark.slow

@@ -29,13 +29,11 @@ from typing import Any
 from .._shared.absent_modules import refuse_modules
 from .._shared.absent_names import absent_name
 from . import error, ir, relax, runtime, script, target, testing, tir, tirx
-from .errors import InternalError
+from .errors import InternalError, TVMError
 from .relax.function import IRModule
 from .relax.types import TensorType
 from .relax.vm import Target, build
 from .runtime import Device, cpu, cuda
-
-TVMError = InternalError
 
 
 def compile(mod: IRModule, target: Any = None, **options: Any) -> relax.Executable:  # noqa: A001  TVM's name

@@ -1,8 +1,6 @@
 """tvm.error."""
 
-from .errors import InternalError
+from .errors import InternalError, TVMError
 from .errors import ScriptError as DiagnosticError
-
-TVMError = InternalError
 
 __all__ = ["DiagnosticError", "InternalError", "TVMError"]

@@ -3,7 +3,11 @@
 from ...errors import AidgeJaxError, NoGradientRule
 
 
-class InternalError(AidgeJaxError, RuntimeError):
+class TVMError(AidgeJaxError):
+    """TVM's common base: `except TVMError` catches every refusal of this front end, of whatever other kind."""
+
+
+class InternalError(TVMError, RuntimeError):
     """TVM's `Check failed`: a pass was given a module that it does not take."""
 
 
@@ -11,25 +15,25 @@ class NoGradient(InternalError, NoGradientRule):
     """Gradient met an operator without a rule."""
 
 
-class RelaxValueError(AidgeJaxError, ValueError):
+class RelaxValueError(TVMError, ValueError):
     """A value, a name or a number of arguments that does not fit."""
 
 
-class RelaxTypeError(AidgeJaxError, TypeError):
+class RelaxTypeError(TVMError, TypeError):
     """A dtype, or a kind of argument, that does not fit."""
 
 
-class ScriptError(AidgeJaxError, ValueError):
+class ScriptError(TVMError, ValueError):
     """TVMScript that cannot be read; the message names file and line."""
 
 
-class NotReady(AidgeJaxError, RuntimeError):
+class NotReady(TVMError, RuntimeError):
     """A call that came before another one that it needs."""
 
 
-class TensorMismatch(AidgeJaxError, ValueError, RuntimeError):
+class TensorMismatch(TVMError, ValueError, RuntimeError):
     """An array of another shape or dtype than was declared; TVM raises the one or the other."""
 
 
-class SymbolicShape(AidgeJaxError, ValueError, TypeError):
+class SymbolicShape(TVMError, ValueError, TypeError):
     """A shape whose sizes must be numbers has a symbol in it."""

@@ -286,3 +286,18 @@ def test_a_target_and_a_device_that_differ():
         relax.VirtualMachine(tvm.compile(dense(), "cuda"), tvm.cpu())
     with pytest.raises(ValueError, match="no target 'riscy'"):
         tvm.compile(dense(), "riscy")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: relax.training.SetupTrainer(relax.training.loss.MSELoss(), relax.training.optimizer.SGD(0.1), [])(
+            tvm.IRModule()
+        ),
+        lambda: relax.Var("x", 3),
+        lambda: tvm.script.from_source("x ="),
+    ],
+)
+def test_tvms_base_of_errors_catches_them_all(call):
+    with pytest.raises(tvm.TVMError):
+        call()

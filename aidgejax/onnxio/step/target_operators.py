@@ -325,12 +325,20 @@ def _reduce_mean(op: Any, takes: Takes, out: Value, x: Value, axes: Any = None, 
     return op.Mul(op.ReduceSum(x, tuple(over), **how), 1.0 / count) if takes("ReduceSum", "Mul") else None
 
 
+def _counted(op: Any, takes: Takes, out: Value, a: Any, b: Any, *, least: float) -> Any:
+    """Or and And of two conditions: at least one of them holds, or both."""
+    if not takes("Cast", "Add", "Greater"):
+        return None
+    return op.Greater(op.Add(op.Cast(a, to=FLOAT), op.Cast(b, to=FLOAT)), least - 0.5)
+
+
 def _identity(op: Any, takes: Takes, out: Value, x: Value) -> Any:
     return op.Add(x, 0.0) if out.dtype and "float" in out.dtype else None
 
 
 FORMS: dict[str, Callable[..., Any]] = {
     "Abs": _abs,
+    "And": partial(_counted, least=2),
     "BatchNormalization": _batch_normalization,
     "CastLike": _cast_like,
     "Div": _div,
@@ -346,6 +354,7 @@ FORMS: dict[str, Callable[..., Any]] = {
     "LayerNormalization": _layer_normalization,
     "LogSoftmax": _log_softmax,
     "Neg": _neg,
+    "Or": partial(_counted, least=1),
     "Reciprocal": _reciprocal,
     "ReduceMean": _reduce_mean,
     "Reshape": _reshape,

@@ -5,6 +5,7 @@ import onnxruntime as ort
 import pytest
 
 import aidgejax as aj
+from aidgejax import quant
 from aidgejax.errors import SettingError
 from aidgejax.onnxio import Target, outside
 from aidgejax.onnxio.step.targets import TARGETS, reason_against, target_named
@@ -60,6 +61,15 @@ def test_a_targets_step_computes_the_same(graph, target):
     assert outside(bound, target_named(target, step.graph)) == []
     for name in want:
         np.testing.assert_allclose(got[name], want[name], atol=2e-6)
+
+
+def test_fake_quantization_in_elementary_operators():
+    rows = {"x": np.random.default_rng(0).normal(size=(16, 4)).astype(np.float32)}
+    graph = quant.calibrate(quant.convert(aj.zoo.mlp((4, 3))), [rows])
+    step = make_step(graph, loss="cross_entropy", optimizer=optim.sgd(0.9), batch=5)
+    want, got = results(step, to_model(step)), results(step, to_model(step, target="elementary"))
+    for name in want:
+        np.testing.assert_allclose(got[name], want[name], atol=1e-6)
 
 
 def test_outside_names_node_operator_and_reason():

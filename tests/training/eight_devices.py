@@ -1,6 +1,7 @@
 """What tests/training/test_parallel.py asks about, computed in one process of eight devices; prints JSON."""
 
 import json
+import os
 import sys
 import tempfile
 import time
@@ -11,7 +12,7 @@ from unittest import mock
 import jax
 import numpy as np
 
-jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_num_cpu_devices", int(os.environ.get("DEVICES", 8)))  # of each process, for two_processes.py
 jax.config.update("jax_disable_most_optimizations", True)  # compiles in half of the time
 warnings.simplefilter("error")
 
@@ -141,11 +142,16 @@ def lenets():
     found["lenet loss"] = history[0]["loss"], history[-1]["loss"]
 
 
-def transformers():
+def transformer():
+    """Of one block, on the digits as 16 tokens."""
     rows = np.round(digits().columns["x"].reshape(-1, 64)[:256, 1::4] * 16).astype(np.int64)  # 16 tokens of 0 to 16
     data = Dataset(x=rows, target=digits().columns["target"][:256])
     graph = zoo.transformer_encoder(32, 16, width=32, heads=4, depth=1, dropout=0.1)
-    train = Training(graph, data)
+    return Training(graph, data)
+
+
+def transformers():
+    train = transformer()
     one, history = train(None)
     heads = {"*.attention*.weight": (None, "model"), "*.up.weight": (None, "model"), "*.down.weight": ("model",)}
     ways = {"data parallel": data_parallel(), "sharded": sharded(), "by heads": sharded(heads, {"data": 2, "model": 4})}
@@ -231,6 +237,7 @@ def refused():
     }
 
 
-for part in sys.argv[1:] or ("lenets", "transformers", "deep", "inspected", "convolved", "accumulated", "refused"):
-    globals()[part]()
-print(json.dumps(found, indent=1))
+if __name__ == "__main__":
+    for part in sys.argv[1:] or ("lenets", "transformers", "deep", "inspected", "convolved", "accumulated", "refused"):
+        globals()[part]()
+    print(json.dumps(found, indent=1))

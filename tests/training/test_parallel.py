@@ -115,6 +115,23 @@ def test_what_does_not_divide_is_refused_with_the_nearest_sizes(found):
     assert "NumpyProgram" in refused["numpy"]
 
 
+@pytest.mark.slow
+def test_two_processes_of_two_devices_are_one_device(tmp_path):
+    """Ten epochs of the LeNet with batch normalization and dropout, and of the transformer."""
+    script = str(Path(__file__).with_name("two_processes.py"))
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    for devices, name, before in (("1", "one.npz", []), ("2", "two.npz", ["-m", "aidgejax", "launch", "-n", "2"])):
+        command = [sys.executable, *before, script, str(tmp_path / name)]
+        subprocess.run(command, check=True, timeout=900, env=environment | {"DEVICES": devices}, capture_output=True)
+    one, two = np.load(tmp_path / "one.npz"), np.load(tmp_path / "two.npz")
+    assert len(two.files) == 2 * len(one.files)
+    for key in two.files:
+        name, _, what = key.split("/", 2)
+        alone = one[f"{name}/alone/{what}"]
+        size = np.abs(alone).max() if what.endswith((".mean", ".var")) else 1.0  # statistics are up to 2
+        assert np.abs(two[key] - alone).max() < CLOSE * max(1.0, size), key
+
+
 # ---- one device is a mesh as well --------------------------------------------------------------------
 
 

@@ -1,0 +1,26 @@
+"""The LeNet and the transformer of eight_devices.py, ten epochs on the processes and devices that there are.
+
+Writes the parameters and buffers that they end with, and the first and last loss, to the file that is named.
+"""
+
+import sys
+
+from aidgejax.training.processes import is_first, join, leave
+
+several = join()  # before JAX is used
+
+import numpy as np  # noqa: E402
+from eight_devices import Training, digits, lenet, transformer  # noqa: E402
+
+from aidgejax.training.parallel import data_parallel, on_host, sharded  # noqa: E402
+
+found = {}
+ways = {"data parallel": data_parallel(), "sharded": sharded()} if several else {"alone": None}
+for name, train in (("lenet", Training(lenet(), digits()[:640], digits()[1600:1797])), ("transformer", transformer())):
+    for way, placement in ways.items():
+        state, told = train(placement)
+        found |= {f"{name}/{way}/{k}": v for k, v in on_host({**state.params, **state.buffers}).items()}
+        found[f"{name}/{way}/losses"] = np.array([told[0]["loss"], told[-1]["loss"]])
+if is_first():
+    np.savez(sys.argv[1], **found)
+leave(0)

@@ -8,6 +8,7 @@ import pytest
 
 import aidgejax as aj
 from aidgejax.errors import DataError, GraphError, SettingError
+from aidgejax.training.data import LabelsChecked
 from aidgejax.training.loop import TrainState
 
 RNG = np.random.default_rng(0)
@@ -150,6 +151,16 @@ def test_chunks_equal_resident_data():
     close(state.params, want.params)
     np.testing.assert_allclose(told, losses["loss"], rtol=1e-6)
     assert int(state.step) == 7 and held._cache_size() == 1
+
+
+def test_streamed_epochs_do_not_run_ahead_of_the_device(monkeypatch):
+    """Memory grew with the length of the stream where the loader is faster than the device."""
+    results = [jnp.float32(k) for k in range(4)]
+    epoch, waited = LabelsChecked(lambda state, batches: (state, {"loss": results[batches["x"]]}), {}), []
+    monkeypatch.setattr(jax, "block_until_ready", lambda x: waited.append(float(x)))
+    for k in range(4):
+        epoch(None, {"x": k})
+    assert waited == [0, 1]  # the third call waits for the first: one runs, one is ready to
 
 
 def test_accumulation_over_chunks_ends_with_the_last_alive_step():

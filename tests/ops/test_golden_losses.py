@@ -76,8 +76,13 @@ def test_values_and_gradients(case):
     steps = arrays["prediction"].shape[0] if case["loss"] == "multiStepCELoss" else 1
     with jax.enable_x64(wide):
         program = make_program(graph, wrt=list(grads))
-        outputs, saved, _ = program.forward({}, {}, arrays)
-        by_jax = program.backward({}, saved, {"loss": seed})
+
+        @jax.jit
+        def both(arrays):
+            outputs, saved, _ = program.forward({}, {}, arrays)
+            return outputs, program.backward({}, saved, {"loss": seed})
+
+        outputs, by_jax = both(arrays)
     np.testing.assert_allclose(np.asarray(outputs["loss"]) * steps, wanted, rtol=1e-4, atol=1e-5)
     found = reference.execute(program.graph, arrays)
     np.testing.assert_allclose(found["loss"] * steps, wanted, rtol=1e-4, atol=1e-5)

@@ -74,7 +74,7 @@ def is_asked_for(q: Any, k: Any, v: Any, mask: Any) -> bool:
 
 def attention(q: Any, k: Any, v: Any, scale: float, is_causal: bool, own: Callable[..., Any]) -> Any:
     """softmax(q k^T scale) v by cuDNN where the program is lowered for CUDA, own(q, k, v) elsewhere."""
-    return lax.platform_dependent(q, k, v, cuda=lambda *x: _forward(*x, scale, is_causal)[0], default=own)
+    return lax.platform_dependent(q, k, v, cuda=lambda q, k, v: _forward(q, k, v, scale, is_causal)[0], default=own)
 
 
 def attention_backward(

@@ -230,3 +230,39 @@ def test_an_unknown_one_is_named():
         onnxio.read(model_of("Surprise", (f(B, 2),)))
     with pytest.raises(AidgeJaxError):
         onnxio.read(model_of("Gelu", (f(B, 2),), domain="ai.other"))
+
+
+def test_a_rank_is_known_behind_a_reshape_whose_shape_is_stored():
+    """Rotary positions and the like ask how many axes their input has, before roles are decided."""
+    angles = np.arange(6)[:, None] * [1.0, 0.1]
+    tensors = {"shape": np.array([0, 0, 2, 4]), "cos": np.cos(angles).astype("f"), "sin": np.sin(angles).astype("f")}
+    nodes = [
+        helper.make_node("Reshape", ["x", "shape"], ["r"]),
+        helper.make_node("Transpose", ["r"], ["t"], perm=[0, 2, 1, 3]),
+        helper.make_node("RotaryEmbedding", ["t", "at", "cos", "sin"], ["y"], domain="com.microsoft"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 5, 8]),
+            helper.make_tensor_value_info("at", TensorProto.INT64, ["N", 5]),
+        ],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [onnx.numpy_helper.from_array(v, k) for k, v in tensors.items()],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    made = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    feeds = {"x": np.random.default_rng(0).normal(size=(2, 5, 8)).astype("f"), "at": np.tile(np.arange(5), (2, 1))}
+    wanted = ort.InferenceSession(made.SerializeToString()).run(None, feeds)[0]
+    np.testing.assert_allclose(run(onnxio.read(made), feeds)[0], wanted, atol=2e-6)
+
+
+@pytest.mark.parametrize(("op", "cure"), [("MatMulBnb4", "as MatMulNBits"), ("MoE", "without fused experts")])
+def test_what_is_not_read_is_named_with_a_cure(op, cure):
+    node = helper.make_node(op, ["x", "w"], ["y"], domain="com.microsoft")
+    ends = [[helper.make_tensor_value_info(k, TensorProto.FLOAT, ["N", 4])] for k in "xy"]
+    graph = helper.make_graph([node], "g", *ends, [onnx.numpy_helper.from_array(np.ones((4, 4), "f"), "w")])
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    with pytest.raises(AidgeJaxError, match=f"com.microsoft::{op} .*{cure}"):
+        onnxio.read(helper.make_model(graph, opset_imports=opsets, ir_version=8))

@@ -65,6 +65,8 @@ def _with_shapes_before(graph: Graph, node: Node) -> Graph:
     before.nodes = graph.nodes[: graph.nodes.index(node)]
     before.outputs = [i for i in node.input_names if i in graph.values]
     before.prune()
+    for p in before.producers.values():  # roles are still to be decided, and a shape that is stored is known
+        p.role = "constant"
     for name, v in before.inputs.items():
         if v.shape is not None:
             named = tuple(("N" if k == 0 else f"size_{k}") if d is None else d for k, d in enumerate(v.shape))

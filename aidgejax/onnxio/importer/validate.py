@@ -208,7 +208,12 @@ def execution_order(nodes: Sequence[NodeProto], names: Sequence[str]) -> list[in
 
 
 # Why there is no operator of ours, where it is not for want of one.
-NOT_NUMBERS = {"ImageDecoder": "decode images before they are fed"} | dict.fromkeys(
+CURES = {
+    "ImageDecoder": "decode images before they are fed",
+    "com.microsoft::MatMulBnb4": "NF4 and FP4 blocks; quantize the model as MatMulNBits, which is read",
+    "com.microsoft::MoE": "experts in one node; export the model without fused experts",
+    "com.microsoft::QMoE": "experts in one node; export the model without fused experts",
+} | dict.fromkeys(
     ("RegexFullMatch", "StringConcat", "StringNormalizer", "StringSplit", "TfIdfVectorizer"),
     "aidgejax computes with numbers; turn strings into numbers before they are fed",
 )
@@ -225,7 +230,7 @@ def check_operators(graph: GraphProto, names: Sequence[str]) -> None:
         listed = "; ".join(
             f"{op} ({len(where)} node{'s' if len(where) > 1 else ''}: "
             f"{', '.join(map(repr, where[:3]))}{', ...' if len(where) > 3 else ''})"
-            + (f" ({NOT_NUMBERS[op]})" if op in NOT_NUMBERS else "")
+            + (f" ({CURES[op]})" if op in CURES else "")
             for op, where in sorted(unknown.items())
         )
         raise UnknownOperator(

@@ -19,6 +19,7 @@ from .forms import FORMS, in_form, qoperator_reasons
 from .proof import unproved
 from .reading import grids_of
 from .runtimes import RUNTIMES
+from .short_names import short_names
 from .verify import Report, verify
 
 DRAWN = 64  # rows, where no data are given
@@ -42,7 +43,8 @@ def write(
     graph: the converted graph that was trained, to be compared with; default: NumPy's execution of `integers`.
     data: as for `calibrate`; default: 64 rows drawn over the range of each input.
     grade: "proved" also asks for the proof (proof.py); "counted" is content with at most 1 step in 1e-5 of the values.
-    packed: weights of at most 4 bits two to a byte (int4).  unverified: write without any comparison; None comes back.
+    packed: weights of at most 4 bits two to a byte (int4), and
+    short names for tensors between layers.  unverified: write without any comparison; None comes back.
     """
     if form not in FORMS:
         raise SettingError(f"form {form!r}: expected one of {', '.join(FORMS)}")
@@ -62,7 +64,7 @@ def write(
         else:
             report = verify(graph or integers, integers, data, asked, form=made)
         refuse(report, grade, f"{os.fspath(path)} was not written")
-    onnxio.write(made, None, path)
+    onnxio.write(short_names(made) if packed else made, None, path)
     return report
 
 

@@ -171,6 +171,12 @@ def test_packed_weights_take_half_the_bytes(tmp_path):
         assert quant.write(integers, tmp_path / "q.onnx", graph=q, data=x, packed=packed).exact
         sizes[packed] = (tmp_path / "q.onnx").stat().st_size
     assert sizes[True] < 0.85 * sizes[False]
+    back = aj.onnxio.read(tmp_path / "q.onnx")  # names between layers are short; the numbers are the same ones
+    np.testing.assert_array_equal(aj.run(back, x, "numpy")[0], aj.run(integers, x, "numpy")[0])
+    assert {"fc1.weight", "fc1.bias", "t0"} <= set(back.producers)
+    onnxruntime = pytest.importorskip("onnxruntime")
+    session = onnxruntime.InferenceSession(str(tmp_path / "q.onnx"), providers=["CPUExecutionProvider"])
+    np.testing.assert_array_equal(session.run(None, x)[0], aj.run(integers, x, "numpy")[0])
 
 
 def test_without_onnxruntime_the_report_says_so(monkeypatch):

@@ -8,6 +8,7 @@ from onnx import TensorProto, helper
 from aidgejax import onnxio, run
 from aidgejax.errors import AidgeJaxError, ModelFileError, UnknownOperator
 from aidgejax.execution.program import make_program
+from tests.both_passes import both_passes
 
 ort = pytest.importorskip("onnxruntime")
 RNG = np.random.default_rng(2)
@@ -177,8 +178,8 @@ def test_as_in_onnxruntime(name):
 def test_every_weight_gets_a_gradient(name):
     model, feeds = row(name)
     program = make_program(onnxio.read(model), seeds=["o0"])
-    outputs, saved, _ = program.forward(program.graph.params, program.graph.buffers, feeds)
-    grads = program.backward(program.graph.params, saved, {"o0": f(*outputs["o0"].shape)})
+    graph, dy = program.graph, lambda outputs: {"o0": f(*outputs["o0"].shape)}
+    _, grads, _ = both_passes(program, graph.params, graph.buffers, feeds, dy)
     assert len(grads) == len(ROWS[name]["weights"])
     assert all(np.any(np.asarray(g) != 0) for g in grads.values())
 

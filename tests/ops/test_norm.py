@@ -11,6 +11,7 @@ from aidgejax.execution.program import make_program
 from aidgejax.graph import Graph
 from aidgejax.interpreter.shape_inference import infer_shapes
 from aidgejax.passes.gradient import grad_name
+from tests.both_passes import both_passes
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(2, 3, (6, 4, 3, 3)).astype(np.float32)
@@ -30,8 +31,9 @@ def batch_norm(shape=("N", 4, 3, 3), dtype="float32", **attrs):
 
 
 def run(program, x=X, dy=DY):
-    outputs, saved, buffers = program.forward(program.graph.params, program.graph.buffers, {"x": x})
-    return outputs["bn"], buffers, program.backward(program.graph.params, saved, {"bn": dy})
+    graph = program.graph
+    outputs, grads, buffers = both_passes(program, graph.params, graph.buffers, {"x": x}, lambda outputs: {"bn": dy})
+    return outputs["bn"], buffers, grads
 
 
 @pytest.mark.parametrize("unbiased", [0, 1])
@@ -115,8 +117,8 @@ def test_bfloat16_goes_through_forward_and_backward(op, attrs, per):
     operands += [g.parameter(f"p{k}", np.ones(per, np.float32).astype(bfloat16)) for k in range(count)]
     g.output(g.add(op, operands, attrs, names=["y"])[0])
     program = make_program(g, seeds=["y"], wrt=["x", *(["p0"] if per else [])])
-    outputs, saved, _ = program.forward(program.graph.params, {}, {"x": X.astype(bfloat16)})
-    grads = program.backward(program.graph.params, saved, {"y": DY.astype(bfloat16)})
+    dy, x = {"y": DY.astype(bfloat16)}, {"x": X.astype(bfloat16)}
+    outputs, grads, _ = both_passes(program, program.graph.params, {}, x, lambda outputs: dy)
     assert {outputs["y"].dtype, *(d.dtype for d in grads.values())} == {np.dtype(bfloat16)}
     wide = Graph(op)
     operands = [wide.input("x", ("N", 4, 3, 3))]

@@ -7,6 +7,7 @@ import pytest
 
 import aidgejax as aj
 from aidgejax.passes import fuse
+from tests.both_passes import both_passes
 
 BATCH, HEADS, LENGTH, SIZE = 2, 4, 6, 8
 WIDTH = HEADS * SIZE
@@ -81,8 +82,8 @@ def batch(graph):
 
 def loss_and_gradients(graph, data):
     program = aj.make_program(graph)
-    outputs, saved, _ = program.forward(graph.params, {}, data)
-    return outputs["loss"], program.backward(graph.params, saved, {"loss": 1.0})
+    outputs, grads, _ = both_passes(program, graph.params, {}, data, lambda outputs: {"loss": 1.0})
+    return outputs["loss"], grads
 
 
 @pytest.mark.parametrize("style", STYLES)

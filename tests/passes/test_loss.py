@@ -10,6 +10,7 @@ from aidgejax.execution.program import make_program
 from aidgejax.graph import Graph
 from aidgejax.interpreter.shape_inference import infer_shapes
 from aidgejax.passes.loss import LOSSES, with_loss
+from tests.both_passes import both_passes
 
 RNG = np.random.default_rng(5)
 W = RNG.normal(size=4).astype(np.float32)
@@ -49,12 +50,11 @@ def test_every_loss_trains_at_any_batch_size(loss, reduction):
     assert program.graph.value("loss") == graph.value("loss")  # what with_loss declares is what lowering finds
     for n in (2, 5):
         batch = batch_for(loss, n)
-        outputs, saved, _ = program.forward(program.graph.params, {}, batch)
+        ones = lambda outputs: {"loss": np.ones(np.shape(outputs["loss"]), np.float32)}
+        outputs, grads, _ = both_passes(program, program.graph.params, {}, batch, ones)
         found = reference.execute(program.graph, batch)
         np.testing.assert_allclose(outputs["loss"], found["loss"], rtol=1e-5)
-        d = np.ones(np.shape(outputs["loss"]), np.float32)
-        grads = program.backward(program.graph.params, saved, {"loss": d})
-        plain = reference.gradients(program.graph, found, {"loss": d}, ["w"])
+        plain = reference.gradients(program.graph, found, ones(outputs), ["w"])
         np.testing.assert_allclose(grads["w"], plain["w"], rtol=1e-4, atol=1e-6)
 
 
@@ -64,7 +64,8 @@ def test_rows_average_to_the_mean(loss):
     values = {}
     for reduction in ("mean", "rows", "none", "sum"):
         program = make_program(with_loss(prediction_for(loss), loss, reduction=reduction))
-        values[reduction] = program.forward(program.graph.params, {}, batch)[0]["loss"]
+        forward = jax.jit(lambda params, batch, program=program: program.forward(params, {}, batch)[0])
+        values[reduction] = forward(program.graph.params, batch)["loss"]
     assert values["rows"].shape == (4,)
     np.testing.assert_allclose(np.mean(values["rows"]), values["mean"], rtol=1e-5)
     np.testing.assert_allclose(np.mean(values["none"]), values["mean"], rtol=1e-5)

@@ -41,6 +41,11 @@ class Pool:
         for at in np.ndindex(*self.out):
             yield at, (slice(None), slice(None), *np.ix_(*(axis[o] for axis, o in zip(self.seen, at, strict=True))))
 
+    def divisors(self, count_include_pad):
+        """How many elements each window averages over, in the shape of the windows."""
+        counts = self.count if count_include_pad else [[len(w) for w in axis] for axis in self.seen]
+        return np.maximum(1, math.prod(np.ix_(*map(np.array, counts))))
+
     def divisor(self, at, count_include_pad):
         """How many elements the window averages over."""
         counts = self.count if count_include_pad else [[len(w) for w in axis] for axis in self.seen]
@@ -92,10 +97,10 @@ def average_pool(
     x, *, kernel_shape, auto_pad="NOTSET", ceil_mode=0, count_include_pad=0, dilations=None, pads=None, strides=None
 ):
     pool = Pool(x.shape[2:], kernel_shape, strides, pads, dilations, auto_pad, ceil_mode)
-    y = np.zeros((*x.shape[:2], *pool.out), x.dtype)
-    for at, window in pool:
-        y[(..., *at)] = x[window].sum(axis=tuple(range(2, x.ndim))) / pool.divisor(at, count_include_pad)
-    return y
+    total = x
+    for axis, windows in enumerate(pool.seen, 2):  # a sum over a box is one over each of its sides
+        total = np.stack([np.take(total, np.array(w, int), axis).sum(axis) for w in windows], axis)
+    return (total / pool.divisors(count_include_pad)).astype(x.dtype)
 
 
 @define("AveragePoolGrad")

@@ -18,7 +18,7 @@ from jax.core import Tracer
 from ..dtypes import NARROWED
 from ..errors import DataError, about
 from ..files import read_npz
-from .parallel import Placement
+from .parallel import Placement, brought_to
 
 Arrays = dict[str, Any]
 
@@ -355,7 +355,8 @@ def npz_columns(path: Any) -> Arrays:
 class LabelsChecked:
     """An epoch that looks at class indices on the host before it takes them; all else is the jitted function's.
 
-    What a device gathers for an index out of range is no error there, but NaN or another row.
+    What a device gathers for an index out of range is no error there, but NaN or another row.  Batches that
+    are bound to another device than the state are brought to it.
 
     Calls return before they are computed; with batches that come in, each waits for the last but one, so that a loader
     which is faster than the device does not fill the memory with what is still to be computed.
@@ -372,6 +373,7 @@ class LabelsChecked:
                 if isinstance(a, np.ndarray) and a.ndim > 1:
                     for n, batch in enumerate(a):
                         check_labels(batch, classes, name, f"batch {n} of these, ")
+        batches, args, kwargs = brought_to(state, (batches, args, kwargs))
         if not isinstance(batches, dict):
             return self._epoch(state, batches, *args, **kwargs)
         if len(self._under_way) == 2:

@@ -95,6 +95,31 @@ def close(f):
 
 close(relax)
 close(fitted)
+def epoch(home):
+    # A compiled epoch whose state lies on `home`, with its batches, weights and rows bound to the first device.
+    import aidgejax as aj
+
+    graph = aj.with_loss(aj.infer_shapes(aj.zoo.mlp((6, 5, 3))), "cross_entropy", reduction="rows")
+    program, optimizer = aj.make_program(graph, training=True), aj.optim.sgd(momentum=0.9)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(24, 6)).astype(np.float32), rng.integers(0, 3, 24).astype(np.int32)
+    data = jax.device_put({"x": x, "target": y}, first)
+    rows = jax.device_put(np.arange(24, dtype=np.int32).reshape(3, 8), first)
+    weights = jax.device_put(np.ones((3, 8), np.float32), first)
+    run = aj.make_epoch(aj.make_step(program, optimizer, aj.schedule.constant(0.1)))
+    state = jax.device_put(aj.start(program, optimizer, jax.random.key(0)), home)
+    state, history = run(state, rows, weights, data=data)
+    assert history["loss"].devices() == state.params["fc1.weight"].devices() == {home}
+    return np.asarray(history["loss"])
+
+def tvm_tensors():
+    from aidgejax.frontends import tvm
+
+    here, there = tvm.runtime.tensor([1.0, 2.0], tvm.cpu(0)), tvm.runtime.tensor([1.0, 2.0], tvm.cpu(1))
+    assert there.data.devices() == {second} and (here.numpy() == there.numpy()).all() and not tvm.cpu(2).exist
+
+assert (epoch(first) == epoch(second)).all()
+tvm_tensors()
 there, here = train("cuda"), train("cpu")
 assert np.allclose(there, here, rtol=1e-6), (there, here)
 print("same", there)

@@ -55,7 +55,7 @@ def save(path: str | os.PathLike, tree: Any, meta: dict[str, Any] | None = None)
     tree: dicts, lists, tuples, NamedTuples, dataclasses, None, any registered pytree, of arrays of any dtype.
     meta: whatever else JSON can hold; `describe` reads it back.
     """
-    path = Path(os.path.realpath(path))
+    path = Path(path)
     if not (meta is None or isinstance(meta, dict)):
         raise CheckpointError(f"cannot save {str(path)!r}: meta is a {type(meta).__name__}, expected a dict")
     leaves, arrays, structure = take_apart(tree)
@@ -108,6 +108,7 @@ def _save_in_parts(
 
     No process leaves before all agree, so that one that fails keeps none waiting.
     """
+    path = Path(os.path.realpath(path))
     here, token = jax.process_index(), f"{largest(secrets.randbits(31)):08x}{largest(secrets.randbits(31)):08x}"
     kept = [pieces_of(a) if isinstance(a, jax.Array) else None for a in arrays]
     parts = [f"{path.name}.{token}.{k}" for k in range(jax.process_count())]

@@ -383,5 +383,12 @@ class LabelsChecked:
         self._under_way.extend(figures[:1])
         return found
 
+    # By name, since from Python 3.12 on a protocol asks the class: jax.export takes what has these.
+    def trace(self, *args: Any, **kwargs: Any) -> Any:
+        return self._epoch.trace(*args, **kwargs)
+
+    def lower(self, *args: Any, **kwargs: Any) -> Any:
+        return self._epoch.lower(*args, **kwargs)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._epoch, name)

@@ -38,7 +38,7 @@ def test_quantizer(case):
 
 @pytest.mark.parametrize("case", RUNS["cases"], ids=[c["name"] for c in RUNS["cases"]])
 def test_training_run(case):
-    told = np.load(GOLDEN / case["file"])
+    told = dict(np.load(GOLDEN / case["file"]))
     g = Graph(case["name"])
     x = g.input("x", ("N", case["dims"][0]))
     values = {None: x}

@@ -48,7 +48,7 @@ def same(graph, want):
 
 @pytest.mark.parametrize("case", PAGE["cases"], ids=lambda c: c["name"])
 def test_integer_graphs_are_aidges(case):
-    data, stored = case["data"], np.load(FOLDER / "integers.npz")
+    data, stored = case["data"], dict(np.load(FOLDER / "integers.npz"))
     key = f"{data}/{case['name'][len(data) + 1 :]}/"
     values = {k.split("/")[-1]: stored[k] for k in stored if k.startswith(f"{data}/init/")}
     graph = built(PAGE["models"][data]["model"], values)

@@ -27,7 +27,7 @@ def tagged(graph, activation="int8", weight="int8", bias="int32"):
 
 @pytest.mark.parametrize("case", PAGE["cases"], ids=lambda c: c["name"])
 def test_factors_and_outputs_are_aidges(case):
-    data, stored = case["data"], np.load(FOLDER / "ptq.npz")
+    data, stored = case["data"], dict(np.load(FOLDER / "ptq.npz"))
     values = {k.split("/")[-1]: stored[k] for k in stored if k.startswith(f"{data}/init/")}
     graph = built(PAGE["models"][data]["model"], values)
     given = dict(case["arguments"])

@@ -48,7 +48,7 @@ def close(a, b):
 
 @pytest.mark.parametrize("case", GRAPHS["cases"], ids=lambda c: c["name"])
 def test_inserted_nodes_and_outputs(case):
-    data, stored = case["data"], np.load(FOLDER / "qat_graphs.npz")
+    data, stored = case["data"], dict(np.load(FOLDER / "qat_graphs.npz"))
     values = {k.split("/")[-1]: stored[k] for k in stored if k.startswith(f"{data}/init/")}
     graph = built(GRAPHS["models"][data]["model"], values)
     batches = [tensor(x) for x in stored[f"{data}/x"]]
@@ -86,7 +86,7 @@ def _becomes_integers(case, graph, stored):
 
 @pytest.mark.parametrize("case", TRAINING, ids=lambda c: c["name"])
 def test_trainings_set_up_by_public_calls(case):
-    stored = np.load(FOLDER / case["file"])
+    stored = dict(np.load(FOLDER / case["file"]))
     graph = built(case["model"], {k.removeprefix("init/"): stored[k] for k in stored if k.startswith("init/")})
     losses, i = [], 0
     for text, steps in case["calls"]:

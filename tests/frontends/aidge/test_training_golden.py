@@ -33,8 +33,8 @@ def branchy(init):
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("case", cases("training"), ids=lambda c: c["name"])
 def test_training(case, backend):
-    data = np.load(FOLDER / case["file"])
-    init = {k.split("/")[1]: data[k] for k in data.files if k.startswith("param_init/")}
+    data = dict(np.load(FOLDER / case["file"]))
+    init = {k.split("/")[1]: data[k] for k in data if k.startswith("param_init/")}
     model = branchy(init) if isinstance(case["model"], str) else model_of(case)
     model.set_backend(backend)
     nodes = {n.name(): n for n in aidge_core.producers(model)}

@@ -1,5 +1,6 @@
 """Backbones and trainers as their users write them, from the neutral descriptions in tests/golden/tvm."""
 
+import functools
 import json
 from contextlib import nullcontext
 from pathlib import Path
@@ -18,8 +19,9 @@ def cases(name):
     return json.loads((GOLDEN / name).read_text())["cases"]
 
 
+@functools.cache
 def arrays(name):
-    return np.load(GOLDEN / name)
+    return dict(np.load(GOLDEN / name))
 
 
 def var(name, shape, dtype="float32"):

@@ -49,7 +49,7 @@ def _groups(graph: Graph) -> list[list[_Product]]:
 
 
 def _joined(graph: Graph, group: list[_Product]) -> Graph:
-    twin, scratch = graph.copy(), graph.copy()
+    joined, scratch = graph.copy(), graph.copy()
     before: list[Node] = []
     scratch.nodes = before
     first = group[0]
@@ -64,13 +64,13 @@ def _joined(graph: Graph, group: list[_Product]) -> Graph:
     before.append(cut.replace(outputs=tuple(p.node.outputs[0] for p in group)))
     gone = {p.node.name for p in group[1:]}
     nodes: list[Node] = []
-    for node in twin.nodes:
+    for node in joined.nodes:
         if node.name == first.node.name:
             nodes += before
         elif node.name not in gone:
             nodes.append(node)
-    twin.nodes[:] = nodes
-    twin.values |= {o: scratch.values[o] for o in inside}
-    twin.producers |= {k: p for k, p in scratch.producers.items() if k not in twin.producers}
-    twin.prune()
-    return infer_shapes(twin)
+    joined.nodes[:] = nodes
+    joined.values |= {o: scratch.values[o] for o in inside}
+    joined.producers |= {k: p for k, p in scratch.producers.items() if k not in joined.producers}
+    joined.prune()
+    return infer_shapes(joined)

@@ -21,7 +21,7 @@ from ..errors import GraphError, SettingError
 from ..graph import Builder, Graph, Value
 from ..interpreter.shape_inference import infer_shapes
 from ..ops import lookup
-from .edit import inline, renamed
+from .edit import inline, with_renamed_tensors
 from .from_jax import as_graph
 from .gradient import grad_name
 from .joint import make_joint
@@ -251,19 +251,18 @@ def _named_after_parameters(graph: Graph, owners: Mapping[str, str | None]) -> G
             serves.setdefault(i, set()).update(own)
         (owner,) = own if len(own) == 1 else (None,)
         prefix[node.name] = "update" if owner is None else f"{owner}.update"
-    twin, names, taken = graph.copy(), {o: o for o in graph.outputs}, set()
-    for k, node in enumerate(graph.nodes):
+    names, called, taken = {o: o for o in graph.outputs}, {}, set()
+    for node in graph.nodes:
         base = name = f"{prefix[node.name]}/{node.op}"
         count = 0
         while name in taken:
             count += 1
             name = f"{base}_{count}"
         taken.add(name)
+        called[node.name] = name
         for at, o in enumerate(node.output_names):
             names.setdefault(o, f"{name}.{at}" if at else name)
-        twin.nodes[k] = renamed(node, names).replace(name=name)
-    twin.values = {names.get(n, n): replace(v, name=names.get(n, n)) for n, v in graph.values.items()}
-    return twin
+    return with_renamed_tensors(graph, names).map_nodes(lambda n: n.replace(name=called[n.name]))
 
 
 def _trained(graph: Graph, train: Iterable[str] | None) -> list[str]:

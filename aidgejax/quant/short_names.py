@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import count
 
-from ..graph import Graph, Value
-from ..passes.edit import renamed
+from ..graph import Graph
+from ..passes.edit import with_renamed_tensors
 from .sites import LAYERS
 
 
@@ -21,12 +21,8 @@ def short_names(graph: Graph) -> Graph:
     free = (name for k in count() if (name := f"t{k}") not in taken)
     written = [*graph.producers, *(o for n in graph.nodes for o in n.output_names)]
     names = {t: next(free) for t in dict.fromkeys(written) if t not in kept}
-    twin = graph.copy()
     nodes = (name for k in count() if (name := f"n{k}") not in taken)
-    twin.nodes = [
-        renamed(n, names).replace(name=n.name if n.op.removeprefix("QLinear") in LAYERS else next(nodes))
-        for n in graph.nodes
-    ]
-    twin.producers = {names.get(k, k): replace(p, name=names.get(k, k)) for k, p in graph.producers.items()}
-    twin.values = {names.get(k, k): Value(names.get(k, k), v.shape, v.dtype) for k, v in graph.values.items()}
-    return twin.check()
+    short = with_renamed_tensors(graph, names)
+    short.nodes = [n if n.op.removeprefix("QLinear") in LAYERS else n.replace(name=next(nodes)) for n in short.nodes]
+    short.producers = {names.get(k, k): replace(p, name=names.get(k, k)) for k, p in graph.producers.items()}
+    return short.check()

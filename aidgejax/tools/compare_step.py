@@ -140,17 +140,17 @@ def _differences(
 
 def _wide(graph: Graph) -> Graph:
     """The graph in float64 where it is in float32."""
-    twin = graph.copy()
-    twin.inputs = {n: replace(v, dtype="float64") if v.dtype == "float32" else v for n, v in graph.inputs.items()}
-    for p in twin.producers.values():
+    double = graph.copy()
+    double.inputs = {n: replace(v, dtype="float64") if v.dtype == "float32" else v for n, v in graph.inputs.items()}
+    for p in double.producers.values():
         p.data = _wide_array(p.data)
     codes = {"to": ONNX_CODES["float32"]}
-    twin.nodes = [
+    double.nodes = [
         n.replace(attrs={**n.attrs, "to": ONNX_CODES["float64"]}) if codes.items() <= n.attrs.items() else n
         for n in graph.nodes
     ]
-    twin.values = {k: replace(v, dtype=None, shape=None) for k, v in graph.values.items()}
-    return infer_shapes(twin)
+    double.values = {k: replace(v, dtype=None, shape=None) for k, v in graph.values.items()}
+    return infer_shapes(double)
 
 
 def _wide_array(array: Any) -> Any:

@@ -25,8 +25,8 @@ from ..execution.program import Arrays
 from ..execution.program_like import ProgramLike
 from ..passes.loss import label_inputs
 from .averages import Metric, averages, weights_per_row
+from .checked_epoch import CheckedEpoch
 from .counter import Counter, counted, schedule_step
-from .data import LabelsChecked
 from .guard import all_finite, nonfinite
 from .loss_scaling import LossScale, LossScaling, needs_loss_scaling, scaled, unscaled
 from .optim import Optimizer, global_norm
@@ -349,7 +349,7 @@ def make_epoch(
 
     options = placement.compiler_options() if placement is not None else None
     jitted = jax.jit(epoch, donate_argnums=0, compiler_options=options or None) if compiled else epoch
-    return LabelsChecked(jitted, label_inputs(step.program.graph) if hasattr(step, "program") else {})
+    return CheckedEpoch(jitted, label_inputs(step.program.graph) if hasattr(step, "program") else {})
 
 
 def _update(

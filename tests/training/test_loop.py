@@ -8,7 +8,7 @@ import pytest
 
 import aidgejax as aj
 from aidgejax.errors import DataError, GraphError, SettingError
-from aidgejax.training.data import LabelsChecked
+from aidgejax.training.checked_epoch import CheckedEpoch
 from aidgejax.training.loop import TrainState
 
 RNG = np.random.default_rng(0)
@@ -156,7 +156,7 @@ def test_chunks_equal_resident_data():
 def test_streamed_epochs_do_not_run_ahead_of_the_device(monkeypatch):
     """Memory grew with the length of the stream where the loader is faster than the device."""
     results = [jnp.float32(k) for k in range(4)]
-    epoch, waited = LabelsChecked(lambda state, batches: (state, {"loss": results[batches["x"]]}), {}), []
+    epoch, waited = CheckedEpoch(lambda state, batches: (state, {"loss": results[batches["x"]]}), {}), []
     monkeypatch.setattr(jax, "block_until_ready", lambda x: waited.append(float(x)))
     for k in range(4):
         epoch(None, {"x": k})

@@ -1,0 +1,56 @@
+"""What a compiled epoch asks of its batches on the host, before and after it takes them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.core import Tracer
+
+from .data import check_labels
+from .parallel import brought_to
+
+
+class CheckedEpoch:
+    """An epoch that looks at class indices on the host before it takes them; all else is the jitted function's.
+
+    What a device gathers for an index out of range is no error there, but NaN or another row.  Batches that
+    are bound to another device than the state are brought to it.
+
+    Calls return before they are computed; with batches that come in, each waits for the last but one, so that a loader
+    which is faster than the device does not fill the memory with what is still to be computed.
+    """
+
+    def __init__(self, epoch: Any, labels: Mapping[str, int]) -> None:
+        self._epoch, self._labels = epoch, labels
+        self._under_way: deque[Any] = deque(maxlen=2)
+
+    def __call__(self, state: Any, batches: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(batches, dict):
+            for name, classes in self._labels.items():
+                a = batches.get(name)
+                if isinstance(a, np.ndarray) and a.ndim > 1:
+                    for n, batch in enumerate(a):
+                        check_labels(batch, classes, name, f"batch {n} of these, ")
+        batches, args, kwargs = brought_to(state, (batches, args, kwargs))
+        if not isinstance(batches, dict):
+            return self._epoch(state, batches, *args, **kwargs)
+        if len(self._under_way) == 2:
+            jax.block_until_ready(self._under_way[0])
+        found = self._epoch(state, batches, *args, **kwargs)
+        figures = [x for x in jax.tree.leaves(found[1]) if isinstance(x, jax.Array) and not isinstance(x, Tracer)]
+        self._under_way.extend(figures[:1])
+        return found
+
+    # By name, since from Python 3.12 on a protocol asks the class: jax.export takes what has these.
+    def trace(self, *args: Any, **kwargs: Any) -> Any:
+        return self._epoch.trace(*args, **kwargs)
+
+    def lower(self, *args: Any, **kwargs: Any) -> Any:
+        return self._epoch.lower(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._epoch, name)

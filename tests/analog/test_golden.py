@@ -13,8 +13,13 @@ STEP = {"rtol": 2e-4, "atol": 2e-5}
 
 
 def cases(*names):
-    """Every case jitted, a first one of each file not jitted too, which compiles primitive by primitive."""
-    return [pytest.param(c | {"eager": k == 0}, id=f"{n}-{c['name']}") for n in names for k, c in enumerate(family(n))]
+    """Every case jitted, a first one of each file not jitted too, which compiles each primitive; each sixth slowly."""
+    found = [(f"{n}-{c['name']}", k, c) for n in names for k, c in enumerate(family(n))]
+    quick = [pytest.param(c | {"eager": k == 0}, id=name) for name, k, c in found]
+    slow = pytest.mark.slow
+    return quick + [
+        pytest.param(c | {"eager": True}, id=f"{name}-eager", marks=slow) for name, k, c in found if k and k % 6 == 0
+    ]
 
 
 def both(case, function, *args):

@@ -57,6 +57,10 @@ def test_without_labels_and_without_a_comparison(folder, capsys):
     assert any("no 'target'" in line for line in printed)
     assert re.fullmatch(r"agreement 1\.000 -> (0\.9\d\d|1\.000)   w8a8   not compared   \d+ kB", printed[-1])
     assert (folder / "q.onnx").exists() and "without a comparison" in (folder / "q.html").read_text()
+    assert quantize(folder, "--epochs", "1", "--distill", "blocks", "--unverified") == 0
+    assert re.search(r"agreement 1\.000 -> (0\.9|1\.0)", capsys.readouterr().out)
+    assert quantize(folder, "--loss", "mse", "--distill", "blocks") == 1
+    assert "trains without labels" in capsys.readouterr().err
     assert quantize(folder, "--loss", "mse") == 1 and "needs a column 'target'" in capsys.readouterr().err
 
 

@@ -52,6 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--batch-size", type=count(1), default=32)
     add("--rate", type=number(0), help="highest learning rate (default: from the bits)")
     add("--loss", choices=sorted(LOSSES), help="default: cross_entropy for integer targets, else mse")
+    add("--distill", choices=("whole", "blocks"),
+        help="train without labels, to give what the model in floating point gives: at its output, or at every "
+        "quantized tensor, all blocks at once (default: whole, where the data have no target)")  # fmt: skip
     add("--packed", action="store_true", help="weights of at most 4 bits two to a byte")
     add("--seed", type=count(0), default=0)
     add("--unverified", action="store_true", help="write without comparing, also where a runtime is missing")
@@ -63,7 +66,13 @@ def run(args: argparse.Namespace) -> int:
             'target onnxruntime cannot be checked: onnxruntime is not installed; pip install "aidgejax[examples]" '
             "brings it, --unverified writes without"
         )
+    if args.distill is not None and args.loss is not None:
+        raise SettingError(f"--distill {args.distill} trains without labels: --loss {args.loss} says nothing of it")
     graph = infer_shapes(onnxio.read(args.model))
+    if args.distill == "blocks" and quant.arrived_quantized(graph):
+        raise SettingError(
+            f"--distill blocks learns from the tensors of a model in floating point: {args.model} arrived quantized"
+        )
     if len(graph.outputs) != 1:
         raise SettingError(f"model {graph.name!r} has {len(graph.outputs)} outputs: `quantize` needs one")
     graph, training, test = load(args.data, graph, args.layout)
@@ -129,8 +138,9 @@ def _trained(q: Graph, graph: Graph, data: Dataset, loss: str | None, args: argp
         how["on_epoch"] = lambda record: bar.update()
         if args.rate is not None:
             how["rate"] = args.rate
-        if loss is None:
-            return quant.distill(q, {k: data.columns[k] for k in graph.inputs}, graph, **how)
+        if loss is None or args.distill is not None:
+            feeds = {k: data.columns[k] for k in graph.inputs}
+            return quant.distill(q, feeds, graph, blocks=args.distill == "blocks", **how)
         return quant.finetune(q, data, loss=loss, **how)[0]
 
 

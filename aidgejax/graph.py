@@ -361,6 +361,9 @@ class Graph:
         for n in self.nodes:
             outs = ", ".join(str(self.values.get(o, o)) if o else "_" for o in n.outputs)
             lines.append(f"  {outs} = {str(n).split(' = ', 1)[1]}")
+            for k, inner in n.attrs.items():
+                if isinstance(inner, Graph):
+                    lines += [f"    {k}:", *(f"    {line}" for line in str(inner).split("\n"))]
         lines.append(f"  return {', '.join(self.outputs)}")
         return "\n".join(lines)
 

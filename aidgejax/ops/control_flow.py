@@ -1,7 +1,8 @@
 """Operators that are not computed but unrolled: control flow, sequences and optional values.
 
 What they do is decided by a few values: a condition, a trip count, the length of a sequence.  Once those are known a
-graph needs none of them, see aidgejax/unroll/; a node that is left has no forward.
+graph needs none of them, see
+passes/control_flow; a node that is left has no forward.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ def check_unrolled(nodes: Iterable[Any], where: str) -> None:
     """Raise GraphError naming a node that is still to be unrolled."""
     for n in nodes:
         if is_control_flow(n):
+            alike = " (an If trains where both branches write tensors of the same shapes)" if n.op == "If" else ""
             raise GraphError(
                 f"{where}: node {n.name!r} ({n.op}) cannot be compiled: {CONTROL_FLOW[n.op]} depends on the "
-                f"data. `aidgejax.run`, which is given the data, executes it; to train, make it static: pass "
+                f"data{alike}. `aidgejax.run`, which is given the data, executes it; to train, make it static: pass "
                 f"`values=` or `shapes=` to onnxio.read"
             )

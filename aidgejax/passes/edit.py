@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..graph import Graph, Node, Value
@@ -27,6 +28,14 @@ def with_renamed_tensors(graph: Graph, names: Mapping[str, str]) -> Graph:
     copy = graph.map_nodes(lambda n: renamed(n, names))
     copy.values = {names.get(k, k): Value(names.get(k, k), v.shape, v.dtype) for k, v in graph.values.items()}
     copy.outputs = [names.get(o, o) for o in graph.outputs]
+    return copy
+
+
+def with_all_renamed(graph: Graph, names: Mapping[str, str]) -> Graph:
+    """The graph with every tensor t called `names[t]`, inputs and producers too."""
+    copy = with_renamed_tensors(graph, names)
+    copy.inputs = {(new := names.get(v.name, v.name)): replace(v, name=new) for v in graph.inputs.values()}
+    copy.producers = {(new := names.get(p.name, p.name)): replace(p, name=new) for p in graph.producers.values()}
     return copy
 
 

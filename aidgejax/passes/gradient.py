@@ -147,7 +147,8 @@ def _apply_rule(op: Builder, graph: Graph, node: Node, arriving: list, active: s
     inputs = [graph.value(i) if isinstance(i, str) else i for i in operator.pad_inputs(node.inputs)]
     outputs = [graph.value(o) if o else None for o in operator.pad_outputs(node.outputs)]
     cotangents = operator.pad_outputs(tuple(arriving))
-    return operator.vjp(op, *inputs, *outputs, *cotangents, **_attributes_for(operator, node))
+    wanted = frozenset(k for k, i in enumerate(node.inputs) if i in active)
+    return operator.vjp(op, *inputs, *outputs, *cotangents, **_attributes_for(operator, node, wanted))
 
 
 @cache
@@ -156,10 +157,13 @@ def _keywords(rule: Any) -> tuple[bool, frozenset[str]]:
     return (any(p.kind is p.VAR_KEYWORD for p in params), frozenset(p.name for p in params if p.kind is p.KEYWORD_ONLY))
 
 
-def _attributes_for(operator: Operator, node: Node) -> dict[str, Any]:
-    """The node's attributes, defaults included, as far as the rule names them."""
+def _attributes_for(operator: Operator, node: Node, reached: frozenset[int]) -> dict[str, Any]:
+    """The node's attributes, defaults included, and the inputs that a gradient has to reach, as far as the rule names
+    them."""
     everything, named = _keywords(operator.vjp)
     attrs = {**operator.attributes, **node.attrs}
+    if "reached" in named:
+        attrs["reached"] = reached
     return attrs if everything else {k: v for k, v in attrs.items() if k in named}
 
 

@@ -19,6 +19,7 @@ from ..errors import GraphError, about
 from ..graph import Graph, Node, Producer
 from ..ops import lookup
 from ..ops.control_flow import is_control_flow
+from .control_flow.conditional import with_both_branches
 from .role_numbers import MASKED, counts_channels, is_formula, is_grid, is_known, is_steps, two_values
 
 Use = tuple[Node, int]
@@ -51,7 +52,7 @@ class Decided:
 
 def decide_roles(graph: Graph) -> dict[str, Decided]:
     """{producer: its role and why}."""
-    return _Structure(graph).decided()
+    return _Structure(with_both_branches(graph)).decided()
 
 
 def with_decided_roles(graph: Graph) -> Graph:

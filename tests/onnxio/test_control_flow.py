@@ -1,12 +1,17 @@
 """Control flow, sequences and functions: what is decided by the model itself is written out, trains and is written."""
 
+from functools import cache
+
+import jax
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from aidgejax import make_program, onnxio, run
+from aidgejax import NumpyProgram, make_program, onnxio, reference, run, with_loss
 from aidgejax.errors import GraphError, ModelFileError
+from aidgejax.frontends.onnxruntime.training import artifacts
 from aidgejax.ops import OPERATORS
 
 from ._models import FLOAT, INT64, info, model, node
@@ -350,3 +355,133 @@ def test_a_loop_runs_as_often_as_a_size_that_is_said_whatever_the_batch():
     np.testing.assert_allclose(both(graph, {"x": x})[0], x @ W + np.float32([4, 8]), rtol=1e-6)
     with pytest.raises(GraphError, match="how often it runs depends on the data"):
         make_program(onnxio.read(repeated()))
+
+
+def gated():
+    """Softmax of a Conv and a MatMul where the mean of x is above 0, else of a Log and a Gemm, or its bias alone."""
+    rng = np.random.default_rng(5)
+    stored = lambda *shape: rng.normal(size=shape).astype(np.float32) / 2
+    yes = body(
+        [
+            node("Conv", "x,kernel", "a", pads=[1, 1, 1, 1]),
+            node("Reshape", "a,target", "b"),
+            node("MatMul", "b,wa", "ya"),
+        ],
+        [],
+        [info("ya", None)],
+        {"wa": stored(3 * 16, 4)},
+    )
+    large = body([node("Gemm", "means,wb,bias", "g")], [], [info("g", None)], {"wb": stored(2, 4)})
+    small = body([node("Expand", "bias,rows_4", "e")], [], [info("e", None)])
+    no = body(
+        [
+            node("Neg", "x", "n"),
+            node("Log", "n", "logs"),
+            node("ReduceMean", "logs", "means", axes=[2, 3], keepdims=0),
+            node("ReduceMax", "means", "most", keepdims=0),
+            node("Greater", "most,limit", "is_large"),
+            node("If", "is_large", "yb", "inner", then_branch=large, else_branch=small),
+        ],
+        [],
+        [info("yb", None)],
+    )
+    return model(
+        [
+            node("Shape", "x", "shape"),
+            node("Gather", "shape,first", "rows"),
+            node("Concat", "rows,rest", "target", axis=0),
+            node("Concat", "rows,four", "rows_4", axis=0),
+            node("ReduceMean", "x", "mean", keepdims=0),
+            node("Greater", "mean,zero", "flag"),
+            node("If", "flag", "scores", "choice", then_branch=yes, else_branch=no),
+            node("Softmax", "scores", "y", axis=-1),
+        ],
+        [info("x", ["N", 2, 4, 4])],
+        [info("y", ["N", 4])],
+        {
+            "kernel": stored(3, 2, 3, 3), "bias": stored(4), "first": np.array([0]), "rest": np.array([-1]),
+            "four": np.array([4]), "zero": np.float32(0), "limit": np.float32(-0.5),
+        },
+        opset=17,
+    )  # fmt: skip
+
+
+@cache
+def trained_gated():
+    graph = onnxio.read(gated())
+    program = make_program(with_loss(graph, "mse"), training=True)
+    return graph, program, jax.jit(program.forward), jax.jit(program.backward)
+
+
+POINTS = {  # {branch: (x, what has a gradient there)}; no Log can be taken where the first one is
+    "then": (lambda u: 0.5 + u, {"kernel", "wa"}),
+    "else, then": (lambda u: -2 - u, {"wb", "bias"}),
+    "else, else": (lambda u: -0.1 - u / 10, {"bias"}),
+}
+
+
+def test_an_if_decided_by_data_trains():
+    graph, program, forward, backward = trained_gated()
+    assert sorted(graph.params) == ["bias", "kernel", "wa", "wb"] and graph.count()["Conditional"] == 1
+    assert "then_branch:\n" in str(graph) and "Log(" in str(graph)
+    assert program.gradient.count()["Conditional"] == 1
+    numpy, params = NumpyProgram(program), graph.params
+    u = np.random.default_rng(0).uniform(0, 1, (3, 2, 4, 4)).astype(np.float32)
+    written = onnxruntime.InferenceSession(onnxio.to_model(graph, patch=False).SerializeToString())
+    for where, (x, reached) in POINTS.items():
+        feeds = {"x": x(u), "target": np.eye(4, dtype=np.float32)[:3]}
+        outputs, saved, _ = forward(params, {}, feeds, None)
+        np.testing.assert_allclose(outputs["y"], written.run(None, {"x": feeds["x"]})[0], atol=1e-6, err_msg=where)
+        grads = backward(params, saved, {"loss": np.float32(1)}, None)
+        assert {k for k, g in grads.items() if np.any(np.asarray(g))} == reached
+        wide = {k: a.astype(np.float64) for k, a in {**params, **feeds}.items()}
+        _, kept, _ = numpy.forward({k: wide[k] for k in params}, {}, {k: wide[k] for k in feeds}, None)
+        plain = numpy.backward({k: wide[k] for k in params}, kept, {"loss": np.float64(1)})
+        for k, g in grads.items():
+            np.testing.assert_allclose(g, plain[k], rtol=1e-4, atol=1e-6, err_msg=f"{where}: {k}")
+            step = np.random.default_rng(1).normal(size=params[k].shape)
+            at = [reference.execute(program.graph, {**wide, k: wide[k] + h * step})["loss"] for h in (1e-5, -1e-5)]
+            np.testing.assert_allclose(np.sum(step * plain[k]), (at[0] - at[1]) / 2e-5, rtol=1e-5, atol=1e-9)
+
+
+def test_an_if_decided_by_data_is_written_into_its_file_and_into_artifacts(tmp_path):
+    graph, program, forward, backward = trained_gated()
+    m = gated()
+    back = onnxio.to_model(graph, {"wb": graph.params["wb"] + 1})
+    assert [n.op_type for n in back.graph.node] == [n.op_type for n in m.graph.node]
+    artifacts.generate_artifacts(m, requires_grad=list(graph.params), loss=artifacts.LossType.MSELoss,
+                                 artifact_directory=str(tmp_path))  # fmt: skip
+    session = onnxruntime.InferenceSession(str(tmp_path / "training_model.onnx"))
+    u = np.random.default_rng(0).uniform(0, 1, (3, 2, 4, 4)).astype(np.float32)
+    for x, _ in POINTS.values():
+        feeds = {"x": x(u), "target": np.eye(4, dtype=np.float32)[:3]}
+        zeros = {f"{k}_grad.accumulation.buffer": np.zeros_like(a) for k, a in graph.params.items()}
+        loss, *found = session.run(None, {**feeds, **graph.params, **zeros, "lazy_reset_grad": np.array([True])})
+        outputs, saved, _ = forward(graph.params, {}, feeds, None)
+        grads = backward(graph.params, saved, {"loss": np.float32(1)}, None)
+        np.testing.assert_allclose(loss, outputs["loss"], rtol=1e-5)
+        for k, g in zip(graph.params, found, strict=True):
+            np.testing.assert_allclose(g, grads[k], rtol=1e-4, atol=1e-6, err_msg=k)
+
+
+def test_an_if_inside_of_a_loop_is_decided_in_each_round():
+    yes = body([node("MatMul", "h,u", "p")], [], [info("p", None)])
+    no = body([node("Neg", "h", "n")], [], [info("n", None)])
+    inner = body(
+        [
+            node("Identity", "go", "go_on"),
+            node("ReduceSum", "h", "total", keepdims=0),
+            node("Greater", "total,zero", "flag"),
+            node("If", "flag", "next", "which", then_branch=yes, else_branch=no),
+        ],
+        [info("k", [], INT64), info("go", [], BOOL), info("h", None)],
+        [info("go_on", [], BOOL), info("next", None)],
+    )
+    m = model(
+        [node("Loop", ["trips", "", "x"], "y", "rounds", body=inner)], [info("x", [4, 3])], [info("y", None)],
+        {"u": -np.eye(3, dtype=np.float32) * 0.5, "zero": np.float32(0), "trips": np.array(3)},
+    )  # fmt: skip
+    graph = onnxio.read(m)
+    assert graph.count()["Conditional"] == 3 and list(graph.params) == ["u"]
+    for x, factor in ((X + 1, -0.25), (X - 1, -0.5)):  # u, -, u and -, u, -
+        np.testing.assert_allclose(both(graph, {"x": x})[0], factor * x, rtol=1e-5)

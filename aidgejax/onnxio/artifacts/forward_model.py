@@ -17,6 +17,7 @@ from ..exporter.writer import LARGEST_MODEL, OLDEST_OPSET
 from ..external_data import bring_inside, bytes_of, is_outside
 from ..importer.contrib_ops import is_contrib
 from ..importer.reader import read
+from ..importer.subgraphs import reads
 from ..importer.validate import domain_of
 from ..tensors import check_external
 from .training_model import opset_of
@@ -119,7 +120,7 @@ def check_parameters(model: ModelProto, trainable: Sequence[str], frozen: Sequen
     graph = model.graph
     stored = {t.name: t for t in graph.initializer}
     inputs = {i.name for i in graph.input}
-    read_by_nodes = {i for n in graph.node for i in n.input}
+    read_by_nodes = {i for n in graph.node for i in reads(n)}
     for name in trainable:
         if name not in stored and name not in inputs:
             raise GraphError(

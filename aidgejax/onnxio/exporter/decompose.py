@@ -8,6 +8,7 @@ from typing import Any
 from ...errors import ModelFileError
 from ...graph import Graph, Node
 from ...ops import lookup
+from ...passes.control_flow.conditional import with_branches
 from ...passes.rewrite import Replacement, replace_nodes, with_shapes
 from ..schemas import same, schema_for, schema_of
 
@@ -20,6 +21,7 @@ def decomposed(graph: Graph) -> Graph:
     Shapes must be known as far as a decomposition asks for them.
     Raises ModelFileError naming a node that cannot be decomposed.
     """
+    graph = with_branches(graph, decomposed)
     for _ in range(MOST_PASSES):
         if all(is_standard(graph, n) for n in graph.nodes):
             return graph

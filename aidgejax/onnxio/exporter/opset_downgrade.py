@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import ModelProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from ...dtypes import DTYPES, ONNX_CODES
 from ...graph import Graph, Node
+from ...passes.control_flow.conditional import with_branches
 from ...passes.rewrite import Replacement, replace_nodes
+from ..importer.subgraphs import every_graph
 from .decompose import decomposed
 from .writer import IR_OF_OPSET, OLDEST_OPSET, to_model
 
@@ -58,16 +61,18 @@ def _casts(graph: Graph) -> Graph:
 
         return write
 
-    return replace_nodes(graph, replacement)
+    return replace_nodes(with_branches(graph, _casts), replacement)
 
 
 def _lowered(model: ModelProto, opset: int) -> ModelProto | None:
     """The model in an older opset, or None where the checker says that it is not one."""
     older = ModelProto()
     older.CopyFrom(model)
-    values = {t.name: t for t in older.graph.initializer}
+    graphs = list(every_graph(older.graph))
+    nodes = [n for g in graphs for n in g.node]
+    values = {t.name: t for g in graphs for t in g.initializer}
     if opset < 18:
-        for node in older.graph.node:
+        for node in nodes:
             if node.op_type in REDUCTIONS and len(node.input) > 1:
                 axes = values.get(node.input[1])
                 if axes is None:
@@ -78,12 +83,13 @@ def _lowered(model: ModelProto, opset: int) -> ModelProto | None:
                 kept = [a for a in node.attribute if a.name != "num_outputs"]
                 del node.attribute[:]
                 node.attribute.extend(kept)
-    if opset < 16 and _needs_a_later_meaning(older):
+    if opset < 16 and _needs_a_later_meaning(nodes):
         return None
-    read = {i for n in older.graph.node for i in n.input} | {o.name for o in older.graph.output}
-    kept = [t for t in older.graph.initializer if t.name in read]
-    del older.graph.initializer[:]
-    older.graph.initializer.extend(kept)
+    read = {i for n in nodes for i in n.input} | {o.name for g in graphs for o in g.output}
+    for g in graphs:
+        kept = [t for t in g.initializer if t.name in read]
+        del g.initializer[:]
+        g.initializer.extend(kept)
     for i in older.opset_import:
         if i.domain == "":
             i.version = opset
@@ -95,11 +101,11 @@ def _lowered(model: ModelProto, opset: int) -> ModelProto | None:
     return older
 
 
-def _needs_a_later_meaning(model: ModelProto) -> bool:
+def _needs_a_later_meaning(nodes: Iterable[NodeProto]) -> bool:
     """Forms that an older opset accepts and does not mean."""
     return any(
         n.op_type in ("ScatterElements", "ScatterND")
         and n.attribute
         and any(a.name == "reduction" for a in n.attribute)
-        for n in model.graph.node
+        for n in nodes
     )

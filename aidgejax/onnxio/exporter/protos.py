@@ -12,6 +12,8 @@ from ...dtypes import DTYPES, ONNX_CODES
 from ...errors import ModelFileError
 from ...graph import Graph, Node, Value
 from ...ops import lookup
+from ...passes.control_flow.conditional import BRANCHES, CONDITIONAL
+from ...passes.edit import with_all_renamed
 from ..schemas import attribute_type, onnx_name, same, schema_for, schema_of
 from ..tensors import attribute_value
 
@@ -25,6 +27,8 @@ class _Maker:
         self._taken: set[str] = set()
 
     def node(self, node: Node) -> onnx.NodeProto:
+        if node.op == CONDITIONAL:
+            return self._if(node)
         operator = lookup(node.op)
         schema = schema_for(self.graph, node) or schema_of(operator)
         names = [
@@ -46,6 +50,26 @@ class _Maker:
         for key, value in attributes.items():
             if value is not None and (explicit or not _is_default(key, value, operator, schema)):
                 proto.attribute.append(_attribute(node, key, value, schema))
+        return proto
+
+    def _if(self, node: Node) -> onnx.NodeProto:
+        """ONNX's branches read what they capture by its name outside, and write nothing under such a name."""
+        outputs = [o or self._free(f"{node.name}.{k}") for k, o in enumerate(node.outputs)]
+        proto = helper.make_node("If", [node.inputs[0]], outputs, name=node.name)
+        for attribute in BRANCHES:
+            branch = node.attrs[attribute]
+            names = dict(zip(branch.inputs, node.inputs[1:], strict=True))
+            own = [*branch.producers, *(o for n in branch.nodes for o in n.output_names)]
+            names |= {o: self._free(f"{node.name}/{attribute}/{o}") for o in own if self.graph.has(o)}
+            inside = with_all_renamed(branch, names)
+            maker = _Maker(inside)
+            maker._taken = self._taken | {*self.graph.inputs, *self.graph.producers, *self.graph.values}
+            nodes = [maker.node(n) for n in inside.nodes]
+            tensors = [_tensor(p.data, p.name) for p in inside.producers.values()] + maker.literals
+            written = [type_of(inside, inside.value(o)) for o in inside.outputs]
+            body = helper.make_graph(nodes, branch.name, [], written, initializer=tensors)
+            proto.attribute.append(helper.make_attribute(attribute, body))
+            self._taken |= maker._taken
         return proto
 
     def _free(self, stem: str) -> str:

@@ -15,6 +15,7 @@ from ...errors import ModelFileError
 from ...files import write_atomically
 from ...graph import Graph, Node, Value
 from ...ops import check_known, lookup
+from ...passes.control_flow.conditional import nodes_inside, with_branches
 from ...passes.float_weights import integer_weights
 from ...passes.rewrite import with_shapes
 from ...passes.widen import narrowed
@@ -174,7 +175,7 @@ def _model(
         [type_of(graph, graph.value(o)) for o in graph.outputs],
         initializer=[_tensor(p.data, p.name) for p in graph.producers.values()] + maker.literals,
     )
-    domains = {"": opset} | {_home(graph, n)[0]: 1 for n in graph.nodes if _home(graph, n)[0]}
+    domains = {"": opset} | {_home(g, n)[0]: 1 for g, n in nodes_inside(graph) if _home(g, n)[0]}
     model = helper.make_model(
         body,
         opset_imports=[helper.make_opsetid(d, v) for d, v in domains.items()],
@@ -194,8 +195,8 @@ def _model(
 
 def _with_required_outputs(graph: Graph) -> Graph:
     """ONNX wants some outputs to be named though nobody reads them: TopK's both, BatchNormalization's in training."""
-    copy = graph.copy()
-    for k, n in enumerate(graph.nodes):
+    copy = with_branches(graph, _with_required_outputs).copy()
+    for k, n in enumerate(copy.nodes):
         schema = schema_of(lookup(n.op))
         if schema is None:
             continue
@@ -217,7 +218,7 @@ def _home(graph: Graph, node: Node) -> tuple[str, int]:
 
 
 def _opset(graph: Graph, asked: int | None) -> int:
-    homes = [(n, _home(graph, n)) for n in graph.nodes]
+    homes = [(n, _home(g, n)) for g, n in nodes_inside(graph)]
     worst, (_, youngest) = max((h for h in homes if h[1][0] == ""), key=lambda h: h[1][1], default=(None, ("", 0)))
     needed = max(OLDEST_OPSET, youngest)
     if asked is None and isinstance(graph.source, Source):

@@ -18,7 +18,7 @@ from onnx import ModelProto
 from ...errors import AidgeJaxError, GraphError, ModelFileError
 from ...graph import Graph, Value
 from ...interpreter.abstract_evaluation import symbols_of
-from ...passes.control_flow import DataDependent, is_dynamic, unrolled
+from ...passes.control_flow import DataDependent, has_conditionals, is_dynamic, unrolled
 from ...passes.mode import with_momentum
 from ...passes.rewrite import with_shapes
 from ...passes.roles import ANYWHERE, ASKED, Decided, decide_roles, is_float, with_roles
@@ -151,7 +151,13 @@ def _written_out(graph: Graph) -> Graph:
         return graph
     try:
         flat, outputs = unrolled(graph)
+        if has_conditionals(flat):
+            _inferred(flat)  # branches that write other shapes are no one program
     except DataDependent:
+        return graph
+    except GraphError:
+        if not has_conditionals(flat):
+            raise
         return graph
     return flat if all(isinstance(o, str) for o in outputs) else graph
 

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ...graph import Graph, Node, Value
-from .unroller import Item, Unroller, unrolls
+from ..mode import normalized
+from .conditional import CONDITIONAL, branch_graph
+from .unroller import DataDependent, Item, Unroller, unrolls
 
 
 def captured_by(node: Node, inputs: list) -> tuple[list, dict[str, Item]]:
@@ -25,7 +27,10 @@ def check_outputs(flat: Unroller, node: Node, body: Graph, least: int) -> None:
 @unrolls("If")
 def if_(flat: Unroller, node: Node, inputs: list, prefix: str) -> list[Item]:
     (condition,), captured = captured_by(node, inputs)
-    branch = node.attrs["then_branch" if flat.number(condition, node, "its condition") else "else_branch"]
+    try:
+        branch = node.attrs["then_branch" if flat.number(condition, node, "its condition") else "else_branch"]
+    except DataDependent:
+        return _both_branches(flat, node, condition, captured, prefix)
     check_outputs(flat, node, branch, len(node.outputs))
     written = {n for b in branch.nodes for n in b.output_names}
     names = {
@@ -36,6 +41,30 @@ def if_(flat: Unroller, node: Node, inputs: list, prefix: str) -> list[Item]:
     return flat.call(
         node, branch, [], {k: v for k, v in captured.items() if k in branch.inputs}, f"{prefix}{node.name}/", names
     )
+
+
+def _both_branches(
+    flat: Unroller, node: Node, condition: Item, captured: Mapping[str, Item], prefix: str
+) -> list[Item]:
+    """One node that holds both branches; DataDependent where they hand on what is no tensor."""
+    found = []
+    for attribute in ("then_branch", "else_branch"):
+        body, start = node.attrs[attribute], len(flat.graph.nodes)
+        check_outputs(flat, node, body, len(node.outputs))
+        inside = {k: v for k, v in captured.items() if k in body.inputs}
+        outputs = flat.call(node, body, [], inside, f"{prefix}{node.name}/{attribute}/")
+        if not all(isinstance(o, str) for o in outputs):
+            raise flat.error(node, "its condition depends on the data, and what it gives is no tensor", DataDependent)
+        nodes = flat.taken_back(start)
+        name = f"{prefix}{node.name}/{attribute}"
+        branch = branch_graph(flat.graph, nodes, outputs[: len(node.outputs)], name, flat.free)
+        found.append(normalized(branch, training=False))
+    read = {**found[0].inputs, **found[1].inputs}
+    for branch in found:
+        branch.inputs = dict(read)
+    names = [o if o is None or not prefix else flat.free(prefix + o) for o in node.outputs]
+    branches = dict(zip(("then_branch", "else_branch"), found, strict=True))
+    return flat.written(node, CONDITIONAL, [condition, *read], branches, names, f"{prefix}{node.name}")
 
 
 @unrolls("Loop")

@@ -144,18 +144,18 @@ class Unroller:
             if isinstance(i, list):
                 raise self.error(node, f"{wanted!r} is a sequence; expected a tensor")
         outputs = [o if o is None or not prefix else names.get(o) or self.free(prefix + o) for o in node.outputs]
-        return self._write(node, node.op, inputs, node.attrs, outputs, f"{prefix}{node.name}")
+        return self.written(node, node.op, inputs, node.attrs, outputs, f"{prefix}{node.name}")
 
     def emit(self, cause: Node, prefix: str, op: str, *inputs: Any, outputs: int = 1, **attrs: Any) -> list[str]:
         """A node that stands for a part of `cause`."""
         stem = f"{prefix}{cause.name}/{op}"
         names = [self.free(stem) for _ in range(outputs)]
-        return self._write(cause, op, inputs, attrs, names, names[0])
+        return self.written(cause, op, inputs, attrs, names, names[0])
 
     def constant(self, cause: Node, prefix: str, what: str, value: Any) -> str:
         return self.graph.constant(self.free(f"{prefix}{cause.name}/{what}"), value).name
 
-    def _write(
+    def written(
         self, cause: Node, op: str, inputs: Sequence, attrs: Mapping[str, Any], outputs: Sequence, name: str
     ) -> list[Item]:
         self.spend(cause)
@@ -163,6 +163,14 @@ class Unroller:
         at = len(self.graph.nodes) - 1
         self.writer.update(dict.fromkeys(self.graph.nodes[at].output_names, at))
         return list(outputs)
+
+    def taken_back(self, start: int) -> list[Node]:
+        """The nodes from a place on, which leave the graph; the names of what they write stay taken."""
+        nodes, self.graph.nodes = self.graph.nodes[start:], self.graph.nodes[:start]
+        for o in (o for n in nodes for o in n.output_names):
+            self._reserved.add(o)
+            del self.writer[o], self.graph.values[o]
+        return nodes
 
     def free(self, stem: str) -> str:
         """A name that nothing bears, in the old graph neither."""

@@ -83,7 +83,7 @@ def same(a: Any, b: Any) -> bool:
 
 
 def onnx_name(operator: Operator) -> str:
-    return operator.name.rsplit(".", 1)[-1]
+    return operator.written_as or operator.name.rsplit(".", 1)[-1]
 
 
 def registered(domain: str, op_type: str) -> str | None:

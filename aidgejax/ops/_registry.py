@@ -52,6 +52,7 @@ class Operator:
     limits: Callable[[dict[str, Any]], dict[str, int]] | None = None
     gradient_exports: str = "yes"
     formerly: tuple[str, ...] = ()
+    written_as: str = ""
 
     def reads_as(self, position: int) -> str | None:
         """What the forward calls its input at a position; None where it only counts them."""
@@ -122,6 +123,7 @@ def operator(
     limits: Callable[[dict[str, Any]], dict[str, int]] | None = None,
     gradient_exports: str = "yes",
     formerly: tuple[str, ...] = (),
+    written_as: str = "",
     full_precision: bool = False,
 ):
     """Register a forward function as an operator.
@@ -146,6 +148,7 @@ def operator(
     limits(attributes): {input: the largest number that is believed of a file}, where more would cost time and memory.
     gradient_exports: under which conditions its gradient can be written into a training artifact.
     formerly: what older opsets called it.
+    written_as: what ONNX calls it, where that is not the last part of its name.
     full_precision: in mixed precision it stays float32 (norms, softmax, losses, sums, quantizers).
     flops(inputs, outputs, attributes), shapes given: for `inspect`; without it one operation per output element.
     """
@@ -182,6 +185,7 @@ def operator(
             limits=limits,
             gradient_exports=gradient_exports,
             formerly=formerly,
+            written_as=written_as,
             full_precision=full_precision,
         )
         return forward

@@ -81,7 +81,7 @@ def _reads(graph: Graph, name: str) -> bool:
     return name in graph.outputs or any(name in n.input_names for n in graph.nodes)
 
 
-@operator(CONDITIONAL, onnx=("", 13), vjp=conditional_vjp, outputs=None, full_precision=True)
+@operator(CONDITIONAL, onnx=("", 13), written_as="If", vjp=conditional_vjp, outputs=None, full_precision=True)
 def conditional(condition: Any, *captured: Any, then_branch: Graph, else_branch: Graph) -> tuple:
     """then_branch(captured) if condition else else_branch(captured).  b[], t... -> t..."""
     if jnp.size(condition) != 1:

@@ -21,6 +21,7 @@ from ...passes.fold import folded
 from ...passes.rewrite import Replacement, replace_nodes
 from ..artifacts.training_model import for_onnxruntime
 from . import window_gradients
+from .small_images import as_products
 from .targets import Target, reason_against
 
 MOST_ROUNDS = 8
@@ -44,6 +45,8 @@ def in_target_operators(graph: Graph, target: Target) -> Graph:
         del gradients["MaxPoolGrad"], gradients["GatherGrad"]
     if takes("Conv", "ConvTranspose", "Slice", "Pad", "Concat"):
         del gradients["ConvGradInput"], gradients["ConvGradWeight"]
+    if takes("Gather", "MatMul", "Pad", "Reshape", "Transpose"):
+        graph = as_products(infer_shapes(graph))
     graph = replace_nodes(graph, lambda node: _called(gradients[node.op]) if node.op in gradients else None)
     graph = for_onnxruntime(infer_shapes(graph))
     for _ in range(MOST_ROUNDS):

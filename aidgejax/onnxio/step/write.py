@@ -34,6 +34,8 @@ from ...passes.training_step import StepGraph, make_step_graph
 from ..artifacts.training_model import for_onnxruntime
 from ..exporter.opset_downgrade import at_opset
 from ..importer.reader import read
+from .fewer_nodes import with_fewer_nodes
+from .small_images import as_products
 from .target_operators import in_target_operators
 from .targets import Target, outside_graph, target_named
 
@@ -183,9 +185,8 @@ def to_model(
     made: Mapping[str, Any] | None = None,
 ) -> ModelProto:
     """The step as a model in ONNX's own operators, folded.  made: settings to note in its metadata."""
-    graph = infer_shapes(for_onnxruntime(step.graph))
     if target is not None:
-        table = target_named(target, graph)
+        table = target_named(target, for_onnxruntime(step.graph))
         graph = in_target_operators(step.graph, table)
         graph = folded(infer_shapes(graph))
         if found := outside_graph(graph, table):
@@ -196,7 +197,8 @@ def to_model(
                 f"{table.name}: {listed}{more}"
             )
     else:
-        graph = folded(graph)
+        graph = infer_shapes(for_onnxruntime(as_products(infer_shapes(step.graph))))
+        graph = with_fewer_nodes(infer_shapes(folded(graph)))
     graph.metadata = {}
     model = at_opset(graph, opset)[0]
     del model.metadata_props[:]

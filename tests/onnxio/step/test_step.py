@@ -204,7 +204,8 @@ def test_the_file_says_all_that_a_loop_needs(tmp_path):
     again = aj.onnxio.read_step(step.path)
     assert (again.state, again.scalars, again.parameters) == (step.state, step.scalars, step.parameters)
     updates = [n.name for n in step.model.graph.node if "update/" in n.name]
-    assert len(updates) == 8 and all(n.startswith(("fc1.weight.update/", "fc1.bias.update/")) for n in updates)
+    # the first two of the weight stand in its gradient's product
+    assert len(updates) == 6 and all(n.startswith(("fc1.weight.update/", "fc1.bias.update/")) for n in updates)
     opset = {i.domain: i.version for i in step.model.opset_import}
     assert opset == {"": 17}
 

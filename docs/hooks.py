@@ -32,12 +32,12 @@ def command_line() -> str:
         for a in command._actions:
             if a.dest == "help":
                 continue
-            value = a.metavar or ("|".join(map(str, a.choices)) if a.choices and len(a.choices) < 7 else a.dest.upper())
+            value = a.metavar or ("|".join(map(str, a.choices)) if a.choices and len(a.choices) < 7 else "VALUE")
             shown = " ".join(a.option_strings) or value
             if a.option_strings and a.nargs != 0:
                 shown += f" {value}"
             lines.append(f"| `{_cell(shown)}` | {_cell(command._get_formatter()._expand_help(a)) if a.help else ''} |")
-        lines.append("")
+        lines += ["", "```sh", *(line.strip() for line in (command.epilog or "").splitlines()[1:]), "```", ""]
     return "\n".join(lines)
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from aidgejax.cli import commands as cli_commands
 from aidgejax.cli.main import parser as cli_parser
+from aidgejax.execution.program import make_program
 from aidgejax.ops import OPERATORS
 
 ROOT = Path(__file__).parent.parent
@@ -50,6 +51,8 @@ def test_the_python_snippets_run_in_order(page, tmp_path, monkeypatch):
             exec(compile(snippet.replace("epochs=20", "epochs=2"), str(page), "exec"), names)
     for shown in re.findall(r"^```text\n(.*?)^```", page.read_text(), re.M | re.S):
         assert shown in printed.getvalue(), f"{page.name} shows what the code does not print"
+    if page.name == "README.md":
+        assert make_program(names["g"]).to_svg() == (ROOT / "docs/pictures/tiny.svg").read_text()
     if page.name == "start.md":
         assert "\n['head.w']\n" in printed.getvalue() and names["report"].ok and (tmp_path / "trained.onnx").exists()
 
@@ -89,7 +92,7 @@ def test_pages_take_commands_operators_and_results_from_the_code():
     assert asked == set(hooks["WRITERS"]) and not any("<!-- generated" in text for text in pages.values())
     commands = {m.name.replace("_", "-") for m in pkgutil.iter_modules(cli_commands.__path__)}
     assert set(re.findall(r"^## ([\w-]+)$", pages["command-line.md"], re.M)) == commands
-    assert "| `--batch-size BATCH_SIZE` |" in pages["command-line.md"] and "%(default)" not in pages["command-line.md"]
+    assert "| `--batch-size VALUE` |" in pages["command-line.md"] and "%(default)" not in pages["command-line.md"]
     assert set(re.findall(r"^\| `(\w+)` \|", pages["operators.md"], re.M)) == set(OPERATORS)
     assert "| `lenet` | 12 | 61,706 |" in pages["gallery.md"]
     assert "ResNet-8" in pages["benchmarks.md"] and "## Unreleased" in pages["changes.md"].replace("### ", "## ")

@@ -52,7 +52,19 @@ def class_weights(words: list[str]) -> Any:
 
 
 class DefaultsFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows the default of every option that takes a value, once: where its help does not say it already."""
+    """Shows the default of every option that takes a value, once: where its help does not say it already.
+
+    A value without a name of its own is called VALUE.  Lines that begin with a blank, such as examples, stay whole.
+    """
+
+    def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
+        return "VALUE"
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        lines = text.splitlines()
+        return "\n".join(
+            s if s.startswith(" ") else super(DefaultsFormatter, self)._fill_text(s, width, indent) for s in lines
+        )
 
     def add_argument(self, action: argparse.Action) -> None:
         if action.help is None and action.option_strings:

@@ -1,7 +1,7 @@
 """python -m aidgejax COMMAND     (see --help of each)
 
-A command is a module of aidgejax/cli/commands: HELP, add_arguments(parser) and run(args) -> exit code, None for 0.
-Its name is the file's, with - for _.  It is found by being there.
+A command is a module of aidgejax/cli/commands: HELP, EXAMPLES, add_arguments(parser) and run(args) -> exit code, None
+for 0.  Its name is the file's, with - for _.  It is found by being there.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from importlib import metadata
 from ..errors import AidgeJaxError
 from ..training.processes import leave, leaving_when_peers_are_gone
 from . import commands
-from .arguments import DefaultsFormatter
+from .command_parser import CommandParser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,14 +57,29 @@ def _code(args: argparse.Namespace) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="python -m aidgejax", description="Train explicit graphs for hardware.")
+    top = CommandParser(
+        prog="python -m aidgejax",
+        description="Train explicit graphs for hardware: ONNX in, hand-written gradients, ONNX out.",
+        examples=(
+            "train",
+            "train --model m.onnx --data d.npz --out run",
+            "quantize --help",
+        ),
+    )
     top.add_argument("--version", action="version", version=f"aidgejax {_version()}")
     listed = top.add_subparsers(dest="command", required=True, metavar="command")
     for name in sorted(m.name for m in pkgutil.iter_modules(commands.__path__)):
         command = importlib.import_module(f"{commands.__name__}.{name}")
-        options = listed.add_parser(name.replace("_", "-"), help=command.HELP, formatter_class=DefaultsFormatter)
+        options = listed.add_parser(
+            name.replace("_", "-"),
+            help=command.HELP,
+            description=f"{command.HELP[0].upper()}{command.HELP[1:]}.",
+            examples=command.EXAMPLES,
+            prog=f"{top.prog} {name.replace('_', '-')}",
+        )
         command.add_arguments(options)
         options.set_defaults(run=command.run)
+    top.commands = tuple(listed.choices)
     return top
 
 

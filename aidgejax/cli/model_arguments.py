@@ -12,7 +12,8 @@ from ..graph import Graph
 from ..tools.train import read_for_training
 
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+def add_model_arguments(parser: argparse._ActionsContainer, *, roles: bool = True) -> None:
+    """roles: what is trained may be said too."""
     add = parser.add_argument
     add("--batch", metavar="NAME", help="a name for a batch that the file fixes (default: none, but for a batch of 1)")
     add("--inputs", nargs="+", metavar="TENSOR", help="cut the model off here; default: the file's")
@@ -23,13 +24,14 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X=N,1,28,28",
         help="sizes of an input, or a size by name, such as H=28; default: the file's",
     )
-    add(
-        "--parameters",
-        nargs="+",
-        metavar="NAME",
-        help="what is trained: exactly these names or patterns; default: what the structure says",
-    )
-    add("--constants", nargs="+", metavar="NAME", help="names or patterns of what is left alone")
+    if roles:
+        add(
+            "--parameters",
+            nargs="+",
+            metavar="NAME",
+            help="what is trained: exactly these names or patterns; default: what the structure says",
+        )
+        add("--constants", nargs="+", metavar="NAME", help="names or patterns of what is left alone")
 
 
 def read_as_asked(path: Any, args: argparse.Namespace, *, free: bool = False) -> Graph:
@@ -54,7 +56,7 @@ def read_model(path: Any, args: argparse.Namespace, **more: Any) -> tuple[Graph,
 
 def _asked(args: argparse.Namespace) -> dict[str, Any]:
     ends = {k: v for k in ("inputs", "outputs") if (v := getattr(args, k, None))}
-    roles = {k: getattr(args, k) or None for k in ("parameters", "constants")}
+    roles = {k: getattr(args, k, None) or None for k in ("parameters", "constants")}
     return {**roles, **ends, "shapes": shapes_of(args.shapes or ())}
 
 

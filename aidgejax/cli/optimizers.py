@@ -11,7 +11,7 @@ from ..training import optim
 from ..training.optimizers import rule_of
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
+def add_settings(parser: argparse._ActionsContainer) -> None:
     """--momentum, --weight-decay, and --setting NAME=VALUE for what else the optimizers take."""
     parser.add_argument("--momentum", type=float, help="of sgd (default: 0)")
     parser.add_argument("--weight-decay", type=float, help="default: the optimizer's own")

@@ -14,6 +14,7 @@ from ..graph import Graph
 from ..tools.page import Section, graph_page
 from ..tools.pictures import plot_confusion, plot_history
 from ..tools.train import predicted
+from ..training.class_names import class_names
 from ..training.data import Dataset
 
 FILE = "report.html"
@@ -51,7 +52,9 @@ def confused(model: Graph, prediction: str, test: Dataset, batch_size: int = 256
     scores = predicted(model, rows, batch_size)[prediction]
     if scores.ndim != 2 or not np.isfinite(scores).all():
         return None
-    return Section("Confusion of the test rows", str(plot_confusion(scores, targets)))
+    names = class_names(model)
+    picture = plot_confusion(scores, targets, names=names if len(names) == classes else None)
+    return Section("Confusion of the test rows", str(picture))
 
 
 def _monitor(columns: list[str]) -> str | None:

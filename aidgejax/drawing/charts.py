@@ -168,9 +168,11 @@ def matrix_chart(
     """A square matrix of counts, each cell shaded by its share of the row, which stands in it."""
     counts = np.asarray(counts)
     names = [str(k) for k in range(len(counts))] if names is None else list(names)
+    names = [_cut(name, 20) for name in names]
     side = 36 if len(counts) <= 24 else max(6, 864 // len(counts))
-    left = 40 + 7 * max(map(len, names), default=1)
-    width, height = left + side * len(counts) + 12, TOP + side * len(counts) + 44
+    long = 7 * max(map(len, names), default=1)  # of a name, in pixels
+    left, slanted = 40 + long, long > side
+    width, height = left + side * len(counts) + 12, TOP + side * len(counts) + 44 + (0.7 * long if slanted else 0)
     parts = [_text(width / 2, 16, title, "middle", bold=True)]
     for i, row in enumerate(counts):
         total = row.sum() or 1
@@ -186,7 +188,9 @@ def matrix_chart(
                 parts.append(_text(x + side / 2, y + side / 2 + 4, _number(float(n)), "middle", fill=fill))
         if side >= 12:
             parts.append(_text(left - 6, TOP + side * i + side / 2 + 4, names[i], "end"))
-            parts.append(_text(left + side * i + side / 2, TOP + side * len(counts) + 14, names[i], "middle"))
+            across, down = left + side * i + side / 2, TOP + side * len(counts) + 14
+            turn = f'transform="rotate(-45 {across:.0f} {down:.0f})"' if slanted else ""
+            parts.append(_text(across, down, names[i], "end" if slanted else "middle", more=turn))
     parts.append(_text(left + side * len(counts) / 2, height - 8, columns, "middle"))
     middle = TOP + side * len(counts) / 2
     parts.append(_text(12, middle, rows, "middle", more=f'transform="rotate(-90 12 {middle:.0f})"'))
@@ -292,7 +296,7 @@ def _legend(k: int, name: str, colour: str) -> list[str]:
 def _picture(parts: list[str], width: float, height: float, title: str) -> Picture:
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
-        f'height="{height:.0f}" font-family="sans-serif" font-size="11" role="img">'
+        f'height="{height:.0f}" font-family="sans-serif" font-size="11" role="img" style="background:#fff">'
     )
     return Picture("\n".join([head, f"<title>{escape(title)}</title>", *filter(None, parts), "</svg>", ""]))
 

@@ -83,7 +83,7 @@ def to_svg(graph: Any, *, largest: int = LARGEST) -> str:
     placed, width, height = _placed(found)
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
-        f'height="{height:.0f}" font-family="monospace" font-size="12" role="img">',
+        f'height="{height:.0f}" font-family="monospace" font-size="12" role="img" style="background:#fff">',
         f"<title>{escape(str(graph.name))}</title>",
     ]
     for key, box in found.items():
@@ -166,7 +166,7 @@ def side_by_side(pictures: Iterable[str]) -> str:
         inner.append(svg.replace("<svg ", f'<svg x="{x:.0f}" ', 1))
         x, height = x + wide, max(height, high)
     size = f'viewBox="0 0 {x:.0f} {height:.0f}" width="{x:.0f}" height="{height:.0f}"'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}>\n' + "".join(inner) + "</svg>\n"
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} style="background:#fff">\n' + "".join(inner) + "</svg>\n"
 
 
 def _placed(found: dict[str, Box]) -> tuple[dict[str, tuple[float, float]], float, float]:

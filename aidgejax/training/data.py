@@ -49,8 +49,15 @@ class Dataset:
             )
         if not len(self):
             raise DataError("the data set has no rows")
+        self._check_classes(classes)
+
+    def _check_classes(self, classes: dict[str, int] | None) -> None:
         for name, count in (classes or {}).items():
-            check_labels(self.columns[name], count, name)
+            check_labels(self.columns[name], count, name, row=self.row_in_source, names=self.class_names)
+
+    def row_in_source(self, row: int) -> int:
+        """The number of a row where it came from: in a table counted from 1 below the header, in arrays from 0."""
+        return int(row if self.rows is None else self.rows[row]) + bool(self.header)
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
@@ -63,9 +70,10 @@ class Dataset:
 
     def with_columns(self, columns: Arrays, classes: dict[str, int] | None = None) -> Dataset:
         """The same rows under other columns."""
-        other = Dataset(columns, classes=classes)
+        other = Dataset(columns)
         other.source, other.rows = self.source, self.rows
         other.class_names, other.header, other.notes = self.class_names, self.header, self.notes
+        other._check_classes(classes)
         return other
 
     def split(self, fraction: float, seed: int = 0) -> tuple[Dataset, Dataset]:
@@ -92,10 +100,19 @@ def _staged(a: np.ndarray) -> np.ndarray:
     return a if jax.config.read("jax_enable_x64") else a.astype(NARROWED.get(a.dtype.name, a.dtype), copy=False)
 
 
-def check_labels(labels: np.ndarray, classes: int, name: str = "target", where: str = "") -> None:
+def check_labels(
+    labels: np.ndarray,
+    classes: int,
+    name: str = "target",
+    where: str = "",
+    *,
+    row: Callable[[int], int] = int,
+    names: tuple[str, ...] = (),
+) -> None:
     """Class indices are integers from 0 to classes - 1; DataError names the first row that is not.
 
-    where: what stands before the column in a message.
+    where: what stands before the column in a message.  row: the number of a row for its user.  names: of the classes in
+    the data, where they have any.
     """
     labels = np.asarray(labels)
     if labels.dtype.kind not in "iu":
@@ -105,8 +122,11 @@ def check_labels(labels: np.ndarray, classes: int, name: str = "target", where: 
     bad = np.argwhere((labels < 0) | (labels >= classes))
     if len(bad):
         at = tuple(int(k) for k in bad[0])
-        text = f"{where}column {name!r}, row {at[0]}: label {labels[at]} with {classes} classes (0 to {classes - 1})"
+        text = (
+            f"{where}column {name!r}, row {row(at[0])}: label {labels[at]} with {classes} classes (0 to {classes - 1})"
+        )
         text += f"; {len(bad)} labels are out of range" if len(bad) > 1 else ""
+        text += f"; the data has {len(names)}: {', '.join(names[:20])}" if names else ""
         raise about("labels", DataError(text + _cure_of_labels(labels, classes)))
 
 

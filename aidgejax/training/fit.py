@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..errors import DataError, NonFiniteError, SettingError
+from ..errors import DataError, NonFiniteError, SettingError, about
 from ..execution.budget import check_memory, check_training_memory
 from ..execution.cache import ProgramCache
 from ..execution.program import Arrays, Program
@@ -282,7 +282,9 @@ def fitting(graph: Graph, data: Dataset) -> Dataset:
             continue
         sizes = zip(a.shape[1:], v.shape[1:], strict=False)
         if a.ndim != v.rank or any(isinstance(want, int) and got != want for got, want in sizes):
-            raise DataError(f"graph {graph.name!r}, {v}: got an array of shape {list(a.shape)}{_why_fixed(graph, k)}")
+            why = _why_fixed(graph, k) + _of_table(data, a)
+            text = f"graph {graph.name!r}, {v}: got an array of shape {list(a.shape)}{why}"
+            raise about("input-shape", DataError(text))
         if v.is_float != (a.dtype.kind == "f" or "float" in a.dtype.name):
             raise DataError(
                 f"graph {graph.name!r}, {v}: got an array of dtype {a.dtype}; convert it with .astype({v.dtype!r})"
@@ -301,6 +303,14 @@ def _why_fixed(graph: Graph, name: str) -> str:
     if not found:
         return ""
     return f"; {'; '.join(found)}: the export fixed it there, export the model again with dynamic shapes"
+
+
+def _of_table(data: Dataset, a: np.ndarray) -> str:
+    """What the columns of a table are called, where an array is made of them."""
+    if a.ndim != 2 or not data.header or a.shape[1] != len(data.header):
+        return ""
+    shown = ", ".join(data.header[:20]) + (", ..." if len(data.header) > 20 else "")
+    return f"; the columns of {data.source or 'the table'!r} beside the target are {shown}"
 
 
 def _as_history(records: Arrays, epoch: int, steps_made: int) -> list[dict[str, Any]]:

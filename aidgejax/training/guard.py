@@ -84,9 +84,7 @@ def _replayed(program: ProgramLike, graph: Graph, state: Any, batch: Arrays, wei
 def _place(data: Dataset | None, name: str, row: int) -> str:
     if data is None:
         return f"column {name!r}, row {row} of the batch"
-    if data.rows is not None:
-        row = int(data.rows[row])
-    return f"column {name!r}, row {row}" + (f" of {data.source!r}" if data.source else "")
+    return f"column {name!r}, row {data.row_in_source(row)}" + (f" of {data.source!r}" if data.source else "")
 
 
 def _first_bad(array: Any) -> tuple[int, ...] | None:

@@ -44,3 +44,21 @@ def test_weights_ranges_and_sweeps():
     sweep = str(aj.plot_sweep({"aware": rows, "plain": rows}))
     assert ">bits<" in sweep and ">aware<" in sweep and sweep.count("<polygon") == 2
     assert ">conv1<" in str(aj.plot_sensitivity({"conv1": 0.5, "fc": 0.1}))
+
+
+def test_long_names_of_classes_do_not_overlap_in_a_confusion_matrix():
+    names = ["jack_hammer", "street_music", "a name that is longer than twenty letters"]
+    text = str(aj.plot_confusion(np.eye(3), [0, 1, 2], names=names))
+    assert text.count("rotate(-45 ") == 3 and text.count("jack_hammer</text>") == 2 and names[2] not in text
+
+
+def test_pictures_are_readable_on_a_dark_page():
+    """Black on nothing would not be."""
+    graph = aj.zoo.mlp((4, 2))
+    for picture in (
+        graph.to_svg(),
+        aj.make_program(graph)._repr_html_(),
+        aj.plot_weights(graph),
+        aj.plot_history([{"step": 1, "loss": 1.0}]),
+    ):
+        assert 'style="background:#fff"' in str(picture)[:400]

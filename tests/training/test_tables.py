@@ -5,6 +5,7 @@ import pytest
 
 import aidgejax as aj
 from aidgejax.errors import DataError
+from aidgejax.training.columns import columns_for, load_columns
 from aidgejax.training.tables import read_table
 
 ROWS = [["1.5", "2", "ant"], ["3", "-4e1", "bee"], ["5", "6", "ant"]]
@@ -63,3 +64,28 @@ def test_a_mistake_names_its_row_and_column(header, rows, said, tmp_path):
         rows = [*rows, ["2", "blue", "zero"]]
     with pytest.raises(DataError, match=said):
         read_table(table(tmp_path, header, rows))
+
+
+def test_a_label_too_many_is_named_by_its_row_in_the_file_after_rows_were_shuffled(tmp_path):
+    """Tables are counted from 1 below the header, arrays from 0; names of classes are listed."""
+    net = aj.zoo.mlp((2, 2))
+    lines = [f"{k},{k},{'cat' if k % 2 else 'dog'}" for k in range(20)]
+    lines[13] = "13,13,fog"
+    (tmp_path / "t.csv").write_text("\n".join(["a,b,y", *lines]))
+    rows = columns_for(net, load_columns(tmp_path / "t.csv")[0])
+    classes = np.arange(20) % 2
+    classes[13] = 2
+    for data, row in ((rows[::-1], 14), (aj.Dataset(x=rows.columns["x"], target=classes)[::-1], 13)):
+        with pytest.raises(DataError) as e:
+            aj.train(net, data, epochs=1, loss="cross_entropy")
+        assert f"column 'target', row {row}: label" in str(e.value)
+        assert ("the data has 3: cat, dog, fog" in str(e.value)) == (row == 14)
+
+
+def test_a_table_of_the_wrong_width_names_its_columns(tmp_path):
+    (tmp_path / "t.csv").write_text("time,a,b,y\n" + "\n".join(f"{k},{k},{k},{k % 2}" for k in range(20)))
+    with pytest.raises(
+        DataError, match=r"shape \[20, 3\]; the columns of '.*t.csv' beside the target are time, a, b"
+    ) as e:
+        aj.train(aj.zoo.mlp((2, 2)), tmp_path / "t.csv", epochs=1)
+    assert e.value.topic == "input-shape"

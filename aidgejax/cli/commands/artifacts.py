@@ -19,6 +19,10 @@ from ..model_arguments import shapes_of
 from ..optimizers import add_settings, optimizer
 
 HELP = "write training artifacts of an ONNX model, which any ONNX runtime can train"
+EXAMPLES = (
+    "artifacts m.onnx --loss CrossEntropyLoss --optimizer AdamW --out artifacts",
+    "artifacts --operators",
+)
 # ONNX Runtime's two optimizers differ from the same names elsewhere.
 ORT_OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
     "AdamW": ("adamw", {"decay": "after", "epsilon": 1e-6, "weight_decay": 0.0}),
@@ -28,7 +32,7 @@ ORT_OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("model", nargs="?", help="the forward model, an ONNX file")
+    add("model", metavar="M.onnx", nargs="?", help="the forward model, an ONNX file")
     add("--operators", action="store_true", help="print which operators have a gradient that can be written, and stop")
     add("--loss", choices=list(LOSSES), help="default: the model's first output is the loss")
     add(

@@ -10,10 +10,11 @@ import argparse
 from ...onnxio.step.targets import TARGETS, outside
 
 HELP = "list the nodes of an ONNX model that a runtime does not take"
+EXAMPLES = ("check step.onnx --target webnn",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", help="an ONNX file")
+    parser.add_argument("model", metavar="M.onnx", help="an ONNX file")
     parser.add_argument("--target", choices=list(TARGETS), required=True)
 
 

@@ -16,11 +16,16 @@ from ..arguments import count, number
 from ..model_arguments import add_model_arguments, read_as_asked
 
 HELP = "the JAX backend against the NumPy backend, node by node; or a training step's file against its model"
+EXAMPLES = (
+    "compare m.onnx",
+    "compare m.onnx --data d.npz --steps 3",
+    "compare m.onnx --step step.onnx",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("model", metavar="M.onnx")
+    add("model", metavar="M.onnx", help="an ONNX file")
     add("--data", metavar="DATA", help="a batch: the model's inputs by name, or x, y (default: random)")
     add("--steps", type=count(0), default=10, help="training steps to compare")
     add("--optimizer", default="sgd", choices=sorted(rules()), help="of these steps, with its usual settings")

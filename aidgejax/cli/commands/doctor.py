@@ -14,6 +14,10 @@ from ...tools.train import train
 from ...training.data import digits
 
 HELP = "versions, devices, and a self-test of a few seconds"
+EXAMPLES = (
+    "doctor",
+    "doctor --no-test",
+)
 PACKAGES = ("jax", "jaxlib", "numpy", "onnx", "onnxruntime", "matplotlib", "scikit-learn", "torch")
 
 

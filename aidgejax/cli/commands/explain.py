@@ -13,6 +13,10 @@ from importlib import resources
 from ...errors import SettingError
 
 HELP = "what an error means and what cures it"
+EXAMPLES = (
+    "explain",
+    "explain labels",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

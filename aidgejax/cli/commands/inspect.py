@@ -18,10 +18,15 @@ from ..arguments import count
 from ..model_arguments import add_model_arguments, read_as_asked, read_model
 
 HELP = "print a model, its parameter and FLOP counts"
+EXAMPLES = (
+    "inspect m.onnx --layers",
+    "inspect m.onnx --training --batch-size 64",
+    "inspect m.onnx --gradient",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="M.onnx")
+    parser.add_argument("model", metavar="M.onnx", help="an ONNX file")
     parser.add_argument("--gradient", action="store_true", help="the backward graph too")
     parser.add_argument("--layers", action="store_true", help="a table by layer instead of the graph")
     parser.add_argument("--training", action="store_true", help="the bytes of a training step, before compiling it")

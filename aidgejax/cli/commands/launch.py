@@ -14,10 +14,14 @@ from ..settings import RESUMABLE
 from . import train
 
 HELP = "train in several processes, on one machine or on several"
+EXAMPLES = (
+    "launch -n 2 train --model m.onnx --data d.npz --out run",
+    "launch -n 2 script.py",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-n", "--processes", type=count(1), required=True, help="processes in all")
+    parser.add_argument("-n", "--processes", type=count(1), required=True, metavar="N", help="processes in all")
     parser.add_argument(
         "--coordinator", metavar="HOST:PORT", help="where the processes meet: a free port of the machine of process 0"
     )

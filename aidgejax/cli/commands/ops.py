@@ -7,6 +7,7 @@ import argparse
 from ...tools.inspect import formula_sheet
 
 HELP = "the formula sheet: every operator"
+EXAMPLES = ("ops",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

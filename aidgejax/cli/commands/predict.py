@@ -15,16 +15,17 @@ from ..arguments import count
 from ..model_arguments import add_model_arguments, read_model
 
 HELP = "write a model's outputs for data"
+EXAMPLES = ("predict m.onnx d.npz --out predictions.npz",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("model", metavar="M.onnx")
+    add("model", metavar="M.onnx", help="an ONNX file")
     add("data", metavar="DATA", help=".npz, .npy, .csv or a folder of images; its test part where it has one")
     add("--out", metavar="P.npz", default="predictions.npz", help="one array for each output")
     add("--layout", choices=("NCHW", "NHWC"), default="NCHW", help="of the images in the data")
     add("--batch-size", type=count(1), default=256)
-    add_model_arguments(parser)
+    add_model_arguments(parser, roles=False)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -23,6 +23,11 @@ from ..arguments import count, number
 from ..data import load
 
 HELP = "quantize an ONNX model: integers that give the same results wherever they run"
+EXAMPLES = (
+    "quantize m.onnx --data d.npz --out m_int8.onnx",
+    "quantize m.onnx --data d.npz --bits 4 --target c --out m_c",
+    "quantize m.onnx --data d.npz --epochs 0 --out m_int8.onnx",
+)
 TARGETS = {"any": "qdq", "onnxruntime": "qdq", "qoperator": "qoperator", "qonnx": "qonnx", "aidge": "aidge", "c": "c"}
 
 
@@ -31,9 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("model", metavar="M.onnx", help="a model in floating point, or a quantized one to be trained on")
     add(
         "--data",
-        metavar="D.npz",
-        help="arrays named as the model's inputs, and `target` (without: trained to give what the model gives; and "
-        "test_... for a test set, else a fifth is split off); default: 1797 UCI digits",
+        metavar="DATA",
+        help=".npz, .npy, .csv or a folder of images: the model's inputs by name, or x, and target or y (without: "
+        "trained to give what the model gives); test_... for a test set, else a fifth of every class is held out; "
+        "default: 1797 UCI digits",
     )
     add("--layout", choices=("NCHW", "NHWC"), default="NCHW", help="of the images in the data")
     add("--out", metavar="Q.onnx", required=True, help="the file to write (target c: a folder)")
@@ -50,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--calibration", choices=("max", "percentile", "mse", "kl", "sigma"), default="mse")
     add("--epochs", type=count(0), default=20, help="0: calibrate alone")
     add("--batch-size", type=count(1), default=32)
-    add("--rate", type=number(0), help="highest learning rate (default: from the bits)")
+    add("--lr", type=number(0), help="highest learning rate (default: from the bits)")
     add("--loss", choices=sorted(LOSSES), help="default: cross_entropy for integer targets, else mse")
     add("--distill", choices=("whole", "blocks"),
         help="train without labels, to give what the model in floating point gives: at its output, or at every "
@@ -136,8 +142,8 @@ def _trained(q: Graph, graph: Graph, data: Dataset, loss: str | None, args: argp
     with tqdm(total=args.epochs, unit="epoch", desc="training", disable=None, file=sys.stderr) as bar:
         how: dict[str, Any] = {"epochs": args.epochs, "batch_size": args.batch_size, "seed": args.seed}
         how["on_epoch"] = lambda record: bar.update()
-        if args.rate is not None:
-            how["rate"] = args.rate
+        if args.lr is not None:
+            how["rate"] = args.lr
         if loss is None or args.distill is not None:
             feeds = {k: data.columns[k] for k in graph.inputs}
             return quant.distill(q, feeds, graph, blocks=args.distill == "blocks", **how)

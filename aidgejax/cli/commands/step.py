@@ -19,11 +19,12 @@ from ..model_arguments import read_with_free_batch, shapes_of
 from ..optimizers import add_settings, optimizer
 
 HELP = "write forward, loss, gradient and optimizer of an ONNX model as one file, which any ONNX runtime can train"
+EXAMPLES = ("step m.onnx --loss cross_entropy --optimizer sgd --momentum 0.9 --batch 32 --out step.onnx",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("model", help="the forward model, an ONNX file")
+    add("model", metavar="M.onnx", help="the forward model, an ONNX file")
     add(
         "--loss",
         default="loss",

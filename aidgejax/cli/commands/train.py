@@ -48,6 +48,11 @@ from ..settings import DEFAULTS, fingerprint, resolved
 from ..signals import Caught
 
 HELP = "train an ONNX model; with nothing else, a LeNet on handwritten digits"
+EXAMPLES = (
+    "train --model m.onnx --data d.npz --epochs 20 --lr 1e-3 --out run",
+    "train --model m.onnx --data table.csv --optimizer adamw --schedule cosine --warmup 100",
+    "train --resume run --epochs 40",
+)
 PIECE = 64  # updates after which a signal is looked for inside a long epoch
 SCHEDULES: dict[str, Callable[[float, int], schedule.Schedule]] = {
     "constant": lambda lr, steps: schedule.constant(lr),
@@ -63,8 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     def add(name: str, help: str = "", **more: Any) -> None:
         usual = DEFAULTS.get(name.removeprefix("--").replace("-", "_"))
         shown = "" if usual in (None, []) or isinstance(usual, bool) else f" (default: {usual})"
-        parser.add_argument(name, help=help + shown, **more)
+        group.add_argument(name, help=help + shown, **more)
 
+    group = parser.add_argument_group("model and data")
     add("--model", "the model to train (default: a small LeNet)", metavar="M.onnx")
     add(
         "--data",
@@ -72,28 +78,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "or a folder test for a test set, else a fifth of every class is held out; default: 1797 UCI digits",
         metavar="DATA",
     )
+    add("--layout", "of the images in the data", choices=("NCHW", "NHWC"))
+    add_model_arguments(group)
+    add("--float-weights", "train integers behind DequantizeLinear, and write integers", action="store_true")
+    group = parser.add_argument_group("loss")
     add("--loss", "default: the one that fits the model's output and the targets", choices=sorted(LOSSES))
     add("--output", "which outputs losses compare, where there are several", nargs="+", metavar="NAME")
     add("--label-smoothing", "of cross_entropy: the share that all classes get", type=number(0))
     add("--ignore-index", "of cross_entropy: the label that counts for nothing", type=int)
     add("--class-weights", "of cross_entropy: balanced, or a number for each class", nargs="+", metavar="W")
-    add("--layout", "of the images in the data", choices=("NCHW", "NHWC"))
-    add("--float-weights", "train integers behind DequantizeLinear, and write integers", action="store_true")
-    add("--momentum-of-statistics", "of batch normalizations (default: the file's)", type=float)
-    add_model_arguments(parser)
+    group = parser.add_argument_group("optimizer")
     add("--optimizer", choices=sorted(rules()))
     add("--lr", "(highest) learning rate", type=number(0))
-    add_settings(parser)
+    add_settings(group)
     add("--schedule", choices=sorted(SCHEDULES))
     add("--warmup", "steps of linear warm-up", type=count(0))
     add("--clip-norm", "the largest norm of all gradients together", type=number(0))
     add("--clip-value", "the largest absolute value of a gradient", type=number(0))
+    add("--on-nonfinite", "where loss, gradients or weights are not finite", choices=ON_NONFINITE)
+    group = parser.add_argument_group("epochs and batches")
     add("--epochs", "in all, those of a resumed run included", type=count(1))
     add("--batch-size", type=count(1))
     add("--accumulate", "micro-batches per update", type=count(1))
     add("--last", "what happens to a short last batch", choices=("drop", "pad"))
-    add("--seed", type=count(0))
-    add("--on-nonfinite", "where loss, gradients or weights are not finite", choices=ON_NONFINITE)
+    add("--seed", "of the order of rows, and of what is drawn: Dropout, noise", type=count(0))
+    add("--momentum-of-statistics", "of batch normalizations (default: the file's)", type=float)
+    group = parser.add_argument_group("where and how it computes")
     add("--device", "auto, cpu, gpu, cuda or tpu")
     add(
         "--devices",
@@ -105,12 +115,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--sharded", "split parameters and optimizer state over the devices too", action="store_true")
     add("--backend", choices=BACKENDS)
     add("--precision", "in which steps compute; parameters stay float32", choices=COMPUTE)
+    add("--cache", "folder for compiled programs, or off (default: $XDG_CACHE_HOME/aidgejax)", metavar="DIR")
+    group = parser.add_argument_group("run folder")
     add("--out", "run folder, empty or new (default: runs/<date>-<time>)", metavar="FOLDER")
     add("--force", "take a folder that holds a run, and remove that", action="store_true")
     add("--resume", "go on with the run in this folder, to its number of epochs or --epochs", metavar="RUN")
     add("--config", "repeat the settings of a run: its folder, or settings.json", metavar="FILE")
     add("--rescue", "where to write the run if its folder fails at the end", metavar="FOLDER")
-    add("--cache", "folder for compiled programs, or off (default: $XDG_CACHE_HOME/aidgejax)", metavar="DIR")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -226,8 +237,8 @@ class _Run:
         print(*self.notes, sep="\n")
         print(
             f"{self.graph.name}: {sum(a.size for a in self.graph.params.values()):,} parameters, {len(self.data)} rows "
-            f"to train on, {len(self.test)} to test; {args.optimizer}, {args.epochs} epochs on "
-            f"{self.place} ({args.backend} backend)",
+            f"to train on, {len(self.test)} to test; {args.optimizer}, {args.epochs} "
+            f"epoch{'s' if args.epochs > 1 else ''} on {self.place} ({args.backend} backend)",
             flush=True,
         )
         if done >= args.epochs:

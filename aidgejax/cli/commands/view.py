@@ -22,11 +22,15 @@ from ...tools.profile import profile
 from ...training.data import load_npz
 
 HELP = "write a model and its gradient as one HTML page: drawn, searched, collapsed, with its numbers"
+EXAMPLES = (
+    "view m.onnx",
+    "view m.onnx --compare --profile --no-open --out m.html",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("model", metavar="M.onnx")
+    add("model", metavar="M.onnx", help="an ONNX file")
     add("--out", metavar="P.html", help="default: the model's name with .html, in this folder")
     add("--data", metavar="D.npz", help="a batch for --compare and --profile: the model's inputs (default: random)")
     add("--compare", action="store_true", help="the differences between JAX and NumPy, node by node")

@@ -1,7 +1,7 @@
 """What does training with quantization cost, what does it keep, and is what is written the same everywhere?
 
 python benchmarks/quant.py cost                     # epoch and compile time against the plain network
-python benchmarks/quant.py accuracy --seeds 5       # LeNet on digits at 8, 4 and 2 bits
+python benchmarks/quant.py accuracy --seeds 5       # LeNet on digits at 8, 4 and 2 bits; --net resnet8
 python benchmarks/quant.py equality                 # values that differ, per network and bits
 """
 
@@ -72,20 +72,24 @@ def cost(args: argparse.Namespace) -> None:
 
 def accuracy(args: argparse.Namespace) -> None:
     data, test = aj.digits().split(0.2, seed=1997)
+    if args.net == "resnet8":  # takes three channels
+        data, test = (aj.Dataset(d.columns | {"x": d.columns["x"].repeat(3, axis=1)}) for d in (data, test))
 
     def score(graph: aj.Graph) -> float:
         return 100 * float(np.mean(aj.run(graph, {"x": test.columns["x"]})[0].argmax(1) == test.columns["target"]))
 
     found: dict[int, list[float]] = {}
     for seed in range(args.seeds):
-        graph = aj.infer_shapes(aj.zoo.lenet(8, seed=seed))
+        graph = aj.infer_shapes(
+            aj.zoo.lenet(8, seed=seed) if args.net == "lenet" else aj.zoo.resnet8(size=8, seed=seed)
+        )
         program = aj.make_program(aj.with_loss(graph, "cross_entropy", reduction="rows"), training=True)
         steps = 20 * (len(data) // 32)
         rate = aj.schedule.cosine(3e-3, steps, periodic=False)
         state, _ = aj.fit(program, aj.optim.adam(), rate, data, epochs=20, batch_size=32, seed=seed)
-        graph = graph.with_params(state.params)
+        graph = graph.with_params(state.params, state.buffers)
         before = score(graph)
-        for bits in (8, 4, 2):
+        for bits in args.bits:
             q = quant.calibrate(quant.convert(graph, quant.bits(bits, ends=8, step=args.step)), data)
             calibrated = score(q) - before
             q, _ = quant.finetune(q, data, epochs=20, seed=seed)
@@ -115,6 +119,8 @@ if __name__ == "__main__":
     parser.add_argument("question", choices=("cost", "accuracy", "equality"))
     parser.add_argument("--nets", nargs="*", choices=tuple(NETS))
     parser.add_argument("--step", default="power_of_two", choices=("power_of_two", "learned"))
+    parser.add_argument("--net", default="lenet", choices=("lenet", "resnet8"))
+    parser.add_argument("--bits", type=int, nargs="*", default=[8, 4, 2])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--rows", type=int, default=256)
     parser.add_argument("--batch", type=int, default=32)

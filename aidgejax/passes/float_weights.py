@@ -21,9 +21,9 @@ from ..errors import GraphError
 from ..graph import Graph, Node, Producer, Value
 from ..ops import lookup
 from .constants import constant_value
+from .integer_products import PRODUCTS, scaled_sums
 from .rewrite import replace_nodes
 
-PRODUCTS = ("MatMulInteger", "ConvInteger")
 BETWEEN_SCALES = ("QLinearConv", "QLinearMatMul")
 KEY = "aidgejax.float_weights"  # in the metadata: {float tensor: how to make integers of it}
 LEVELS = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-(1 << 15), (1 << 15) - 1), "uint16": (0, (1 << 16) - 1),
@@ -77,9 +77,14 @@ def float_weights(graph: Graph, names: Iterable[str] = ("*",)) -> Graph:
             made[q.name] = note | {"levels": levels}
         copy.nodes.append(node.replace(inputs=(made[q.name]["levels"], *node.inputs[1:])))
     if not found:
+        odd = [n.name or n.output_names[0] for n in graph.nodes if n.op in PRODUCTS and _scale_behind(graph, n) is None]
+        why = (
+            f"; what the integers of {', '.join(map(repr, odd[:4]))} stand for is not known, as no Cast and Mul by one "
+            f"constant follow"
+        )
         raise GraphError(
             f"graph {graph.name!r} has no integers behind DequantizeLinear or in a product of integers "
-            f"that are called {', '.join(map(repr, names))}"
+            f"that are called {', '.join(map(repr, names))}{why if odd else ''}"
         )
     copy.metadata[KEY] = json.dumps(made)
     return copy
@@ -95,13 +100,12 @@ def _rounded(copy: Graph, name: str, w: np.ndarray, grid: tuple[Any, ...], level
 def _multiplied(graph: Graph, copy: Graph, node: Node, names: Iterable[str], made: dict) -> list[Node] | None:
     """A product of integers whose weight is one of `names`, reading what a float is rounded to; None for any other.
 
-    Its scale is the constant that its sums are multiplied by, as quantize_dynamic writes: sums, Cast, Mul (scale of
-    data times scale of weight).
+    Its scale is the constant that its sums are multiplied by.
     """
     q = graph.producers.get(str(node.inputs[1]))
     if q is None or q.data.dtype.name not in LEVELS or not any(fnmatchcase(q.name, n) for n in names):
         return None
-    scale = _scale_behind(graph, node.output_names[0])
+    scale = _scale_behind(graph, node)
     if scale is None:
         return None
     if q.name in made and "levels" in made[q.name]:
@@ -127,17 +131,10 @@ def _multiplied(graph: Graph, copy: Graph, node: Node, names: Iterable[str], mad
     return [rounded, node.replace(inputs=(node.inputs[0], levels, *node.inputs[2:]))]
 
 
-def _scale_behind(graph: Graph, sums: str) -> str | None:
-    """The constant among the factors of what integers are summed to."""
-    readers, writer = graph.readers(), graph.writer()
-    casts = [n for n in readers.get(sums, []) if n.op == "Cast"]
-    found = [n for c in casts for n in readers.get(c.output_names[0], []) if n.op == "Mul"]
-    if len(casts) != 1 or len(found) != 1:
-        return None
-    others = [i for i in found[0].input_names if i != casts[0].output_names[0]]
-    inner = writer.get(others[0]) if others else None
-    both = inner.input_names if inner is not None and inner.op == "Mul" else others
-    held = [i for i in both if i in graph.producers]
+def _scale_behind(graph: Graph, product: Node) -> str | None:
+    """The constant among the factors of what a product of integers is summed to."""
+    found = scaled_sums(graph, product)
+    held = [i for i in found.factors if i in graph.producers] if found is not None else []
     return held[0] if len(held) == 1 else None
 
 

@@ -20,19 +20,21 @@ from ..graph import Graph, Node, Producer
 from ..ops import lookup
 from ..ops.control_flow import is_control_flow
 from .control_flow.conditional import with_both_branches
+from .integer_products import PRODUCTS, scaled_sums
 from .role_numbers import MASKED, counts_channels, is_formula, is_grid, is_known, is_steps, two_values
 
 Use = tuple[Node, int]
 QUANTIZED = "quantized weight"
 ASKED = "as was asked"
-GRID = "belongs to the grid of integers"  # noted by the reader
+GRID = "belongs to the grid of integers"
 WEIGHT, BIAS, GATE = "is a weight of its node", "is the bias of a layer", "is a scale or gate that is computed first"
 # Why a tensor is a weight even where a node brings it along instead of the file's list of weights.
 ANYWHERE = (WEIGHT, BIAS, GATE)
 SCALES, SHIFTS = ("Mul", "Div"), ("Add", "Sub")
 ELEMENTWISE = (*SCALES, *SHIFTS)
 # {operator: the inputs at which integers are weights that passes.float_weights can make floats of}
-QUANTIZED_AT = {"DequantizeLinear": (0,), "QLinearConv": (3, 8), "QLinearMatMul": (0, 3)}
+QUANTIZED_AT = {"DequantizeLinear": (0,), "QLinearConv": (3, 8), "QLinearMatMul": (0, 3), "MatMulInteger": (0, 1),
+                "ConvInteger": (1,)}  # fmt: skip
 # What a tensor passes through on the way from the graph's input to the first layer without being changed by weights.
 HANDED_ON = ("Identity", "Cast", "CastLike", "Transpose", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Pad", "Resize")
 # What turns a stored number into the one that is used: nobody stores a constant of an architecture like that.
@@ -172,6 +174,8 @@ class _Structure:
         self.settled = self._settled()
         self.preprocessing = self._preprocessing()
         self.statistics = self._statistics()
+        products = (scaled_sums(graph, n) for n in graph.nodes if n.op in PRODUCTS)
+        self.grid = {i for found in products if found is not None for i in found.factors}
 
     def decided(self) -> dict[str, Decided]:
         return {p.name: self._decide(p) for p in self.graph.producers.values()}
@@ -180,7 +184,7 @@ class _Structure:
         uses, data = self.uses.get(p.name, []), p.data
         if not uses:
             return Decided("constant", "is not read by any node")
-        if p.why == GRID:
+        if p.why == GRID or (p.name in self.grid and len(uses) == 1):
             return Decided("constant", GRID)
         if not is_float(data):
             op = next((n.op for n, k in uses if k in QUANTIZED_AT.get(n.op, ())), "")

@@ -25,6 +25,7 @@ from ..graph import Graph, Node, Value
 from ..interpreter.shape_inference import infer_shapes
 from ..passes.edit import renamed
 from ..passes.fold_batchnorm import fold_batchnorm
+from ..passes.integer_products import PRODUCTS
 from .exact_pools import with_exact_pools
 from .notes import noted, restored
 from .scheme import Grid, Scheme
@@ -84,8 +85,10 @@ def convert(
         specific = lambda name, node, usual: chosen.get(name, usual)
     sites = Sites(graph, scheme, _named(graph, tiles, exclude, "exclude"), specific, pools, tiles)
     if not sites.layers and not sites.of_tiles:
+        held = sorted({n.op for n in graph.nodes if n.op in PRODUCTS})
         raise GraphError(
             f"graph {graph.name!r} has no layer to quantize: no {', '.join(LAYERS)} with a weight that it holds"
+            f"{f'; its {held[0]} holds integers already, see quant.from_qdq' if held else ''}"
         )
     converter = _Converter(graph, sites, scheme)
     copy = converter.run()

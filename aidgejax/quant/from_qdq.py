@@ -22,7 +22,9 @@ from ..interpreter.shape_inference import infer_shapes
 from ..ops import lookup
 from ..passes.constants import constant_value
 from ..passes.edit import renamed
+from ..passes.integer_products import PRODUCTS
 from ..passes.rewrite import replace_nodes
+from .from_products import products_in_floats
 from .notes import noted
 from .sites import LAYERS, TRANSPARENT
 
@@ -31,22 +33,23 @@ PAIR = ("QuantizeLinear", "DequantizeLinear")
 
 
 def arrived_quantized(graph: Graph) -> bool:
-    """Does the graph hold quantizers of its file, QDQ or QLinear?"""
-    return any(n.op in (*PAIR, *BETWEEN_SCALES) for n in graph.nodes)
+    """Does the graph hold quantizers of its file, or products of integers?"""
+    return any(n.op in (*PAIR, *BETWEEN_SCALES, *PRODUCTS) for n in graph.nodes)
 
 
 def from_qdq(graph: Graph, *, learned: bool = True) -> Graph:
     """The graph with FakeQuantize where QuantizeLinear and DequantizeLinear were; `finetune` trains it.
 
     learned: train the steps too; else they stay the file's scales.  Values are the same to the last bit.  QLinearConv
-    and QLinearMatMul become the operator in floats between quantizers.
+    and QLinearMatMul become the operator in floats between quantizers; ConvInteger and MatMulInteger too.
     Raises GraphError where there is no quantizer, and naming all those whose scale is not known when the graph is built
     or that have a scale for each channel of data.
     """
     graph = replace_nodes(graph, lambda node: lookup(node.op).decompose if node.op in BETWEEN_SCALES else None)
     if not arrived_quantized(graph):
         raise GraphError(f"graph {graph.name!r} has no QuantizeLinear or DequantizeLinear: convert quantizes it")
-    copy = _Reader(infer_shapes(_moved_in_floats(infer_shapes(graph))), learned).run()
+    graph = products_in_floats(_moved_in_floats(infer_shapes(graph)))
+    copy = _Reader(infer_shapes(graph), learned).run()
     return noted(infer_shapes(copy.check()), calibrated="file")
 
 

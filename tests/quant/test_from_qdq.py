@@ -115,3 +115,57 @@ def test_a_scale_that_is_computed_is_named():
         quant.from_qdq(aj.infer_shapes(g))
     with pytest.raises(GraphError, match="no QuantizeLinear or DequantizeLinear: convert quantizes it"):
         quant.from_qdq(aj.zoo.mlp((4, 3)))
+
+
+def products(scaled=True):
+    """Two layers as hand-made converters write them: sums of integers, a bias of 32 bits, Cast, Mul."""
+    g = Graph("products")
+    draw = np.random.default_rng(3)
+    x = g.input("x", ("N", 1, 6, 6))
+    scale, zero = g.constant("sx", np.float32(0.03)), g.constant("zx", np.uint8(120))
+    w = g.constant("w", draw.integers(-128, 128, (4, 1, 3, 3)).astype(np.int8))
+    y = g.op.ConvInteger(
+        g.op.QuantizeLinear(x, scale, zero), w, zero, g.constant("zw", np.int8(0)), pads=(1, 1, 1, 1), name="conv"
+    )
+    if not scaled:
+        g.output(y)
+        return aj.infer_shapes(g)
+    y = g.op.Add(y, g.constant("b", draw.integers(-900, 900, (1, 4, 1, 1)).astype(np.int32)))
+    y = g.op.Relu(
+        g.op.Mul(g.op.Cast(y, to=1), g.constant("s", draw.uniform(1e-4, 2e-4, (1, 4, 1, 1)).astype(np.float32)))
+    )
+    z = g.op.Flatten(g.op.QuantizeLinear(y, g.constant("sy", np.float32(0.02)), g.constant("zy", np.uint8(0))))
+    v = g.constant("v", draw.integers(0, 256, (144, 3)).astype(np.uint8))
+    z = g.op.MatMulInteger(z, v, None, g.constant("zv", np.uint8(128)), name="fc")
+    both = g.op.Mul("sy", g.constant("sv", np.float32(0.001)))
+    g.output(g.op.Mul(g.op.Cast(z, to=1), both))
+    return aj.infer_shapes(g)
+
+
+def test_products_of_integers_run_and_train_on(tmp_path):
+    onnxio.write(products(), None, str(tmp_path / "p.onnx"))
+    graph = onnxio.read(str(tmp_path / "p.onnx"))
+    want = answers(tmp_path / "p.onnx")
+    for backend in ("jax", "numpy"):
+        np.testing.assert_allclose(aj.run(graph, {"x": X}, backend)[0], want, rtol=1e-6, atol=1e-6)
+    assert not graph.params and graph.roles()["w"][0] == "quantized weight"
+    with pytest.raises(GraphError, match=r"no parameter to train: its weights are integers: 'w' .int8.*float_weights"):
+        aj.train(graph, (X, TARGET), epochs=1)
+    q = quant.from_qdq(graph)
+    assert q.count()["FakeQuantize"] == 4 and {"w", "v"} <= set(q.params)
+    got = aj.run(q, {"x": X}, "numpy")[0]
+    assert np.mean(np.abs(got - want) > 1e-5) < 0.01  # a value of the first layer may round the other way
+    after, history = quant.finetune(q, aj.Dataset(x=X, target=TARGET), epochs=2)
+    assert history[-1]["loss"] < history[0]["loss"]
+    report = quant.write(
+        quant.to_integer(after), str(tmp_path / "back.onnx"), graph=after, data={"x": X}, grade="counted"
+    )
+    assert report.first_bad is None, str(report)
+    with pytest.raises(
+        GraphError, match=r"cannot go on from their scales: 'conv' .its sums are not multiplied by a scale"
+    ):
+        quant.from_qdq(products(scaled=False))
+    g = Graph("sums")
+    g.output(g.op.MatMulInteger(g.input("x", ("N", 4), "uint8"), g.constant("w", np.ones((4, 2), np.int8))))
+    with pytest.raises(GraphError, match=r"no Conv.* its MatMulInteger holds integers already, see quant.from_qdq"):
+        quant.convert(aj.infer_shapes(g))

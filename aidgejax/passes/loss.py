@@ -33,7 +33,8 @@ def with_loss(
     target: the new input; it has the prediction's batch, so the same graph takes any.
     reduction: "mean", "sum", "rows" (one number per row, the mean over everything else) or "none".
     options: the operator's other attributes and inputs (ignore_index=, weights=, pos_weight=, delta=, epsilon= ...);
-        arrays become constants.
+        arrays become constants.  label_smoothing=0.1, of "cross_entropy" and "soft_cross_entropy": the share of each
+        target that is spread evenly over the classes, weighted as torch.nn.CrossEntropyLoss weighs it.
     Raises GraphError for an unknown loss or option, shapes that do not follow from the inputs, and names that clash.
     """
     if loss not in LOSSES:
@@ -56,6 +57,8 @@ def with_loss(
             )
     copy = graph.copy()
     wanted = _declare_target(copy, loss, predicted, target)
+    if loss == "cross_entropy" and options.get("label_smoothing"):
+        return _smoothed_cross_entropy(copy, predicted, wanted, reduction, name, options)
     operator, operands, attrs = _call(Builder(copy, f"{name}/"), copy, loss, predicted, wanted, name, options)
     each = wanted.known_shape  # of the loss before it is reduced
     if operator == "SoftLabelCrossEntropy":
@@ -109,6 +112,9 @@ def _call(
         temperature = options.pop("temperature", 2.0)
         if not temperature > 0:
             raise GraphError(f"the distillation loss needs a temperature above 0, got {temperature}")
+    if loss in ("cross_entropy", "soft_cross_entropy"):
+        known.append("label_smoothing")
+    share = _share(options)
     odd = [o for o in options if o not in known]
     if odd:
         raise GraphError(
@@ -118,6 +124,14 @@ def _call(
     if loss == "distillation":
         axis = options.get("axis", 1)
         operands = [op.Div(predicted, float(temperature)), op.Softmax(op.Div(wanted, float(temperature)), axis=axis)]
+    if share and loss == "soft_cross_entropy":
+        count = predicted.known_shape[options.get("axis", 1)]
+        if not isinstance(count, int):
+            raise GraphError(
+                f"label_smoothing spreads over the classes, and {predicted} does not say how many there are"
+            )
+        operands[1] = op.Add(op.Mul(wanted, 1 - share), share / count)
+    options.pop("label_smoothing", None)
     for a in arrays:
         given = options.pop(a, None)
         operands.append(
@@ -128,10 +142,55 @@ def _call(
     return operator.name, operands, {k: v for k, v in options.items() if v is not None}
 
 
-def _without(shape: tuple, axis: int) -> tuple:
-    kept = list(shape)
-    del kept[axis]
-    return tuple(kept)
+def _smoothed_cross_entropy(
+    graph: Graph, predicted: Value, labels: Value, reduction: str, name: str, options: dict[str, Any]
+) -> Graph:
+    """(1 - s) w[label] (-logp[label]) + s / classes * sum over classes of w (-logp), 0 where the label is ignored.
+
+    The mean is over the weights at the labels.  Source: torch.nn.CrossEntropyLoss.
+    """
+    share, ignored = _share(options), options.get("ignore_index")
+    op, shape = Builder(graph, f"{name}/"), predicted.known_shape
+    plain = {k: v for k, v in options.items() if k != "label_smoothing"}
+    operator, operands, attrs = _call(op, graph, "cross_entropy", predicted, labels, name, plain)
+    if not isinstance(shape[1], int):
+        raise GraphError(f"label_smoothing spreads over the classes, and {predicted} does not say how many there are")
+    (hard, logp) = graph.add(operator, operands, {**attrs, "reduction": "none"}, outputs=2, name=f"{name}/{operator}")
+    weights = operands[2] if len(operands) > 2 else None
+    if weights is None:
+        spread = op.Mul(op.ReduceSum(logp, (1,), keepdims=0), -share / shape[1])
+        counts: Any = None
+    else:
+        per_class = graph.producers[weights.name].data.reshape(-1, *(1,) * (len(shape) - 2))
+        spread = op.Mul(op.ReduceSum(op.Mul(logp, per_class), (1,), keepdims=0), -share / shape[1])
+        counts = op.Gather(weights, labels if ignored is None else op.Where(op.Equal(labels, ignored), 0, labels))
+    if ignored is not None:
+        left_out = op.Equal(labels, ignored)
+        spread = op.Where(left_out, 0.0, spread)
+        counts = op.CastLike(op.Not(left_out), logp) if counts is None else op.Where(left_out, 0.0, counts)
+    each = op.Add(op.Mul(hard, 1 - share), spread)
+    positions = tuple(range(1, len(shape) - 1))
+    if reduction == "rows" and positions:
+        graph.add("ReduceMean", [each, positions], {"keepdims": 0}, names=[name], name=name)
+    elif reduction in ("rows", "none"):
+        graph.add("Identity", [each], names=[name], name=name)
+    elif reduction == "sum":
+        graph.add("ReduceSum", [each], {"keepdims": 0}, names=[name], name=name)
+    elif counts is None:
+        graph.add("ReduceMean", [each], {"keepdims": 0}, names=[name], name=name)
+    else:
+        total = op.ReduceSum(counts, keepdims=0)
+        total = op.Where(op.Equal(total, 0.0), 1.0, total)  # a mean over nothing is 0
+        graph.add("Div", [op.ReduceSum(each, keepdims=0), total], names=[name], name=name)
+    graph.output(name)
+    return infer_shapes(graph)
+
+
+def _share(options: dict[str, Any]) -> float:
+    share = options.get("label_smoothing") or 0.0
+    if not 0 <= share <= 1:
+        raise GraphError(f"label_smoothing is a share from 0 to 1, got {share}")
+    return float(share)
 
 
 def label_inputs(graph: Graph) -> dict[str, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,29 +123,6 @@ class Targets:
                 f"{cure}"
             )
         return values
-
-
-@dataclass(frozen=True)
-class Smoothed(Targets):
-    """One-hot rows, a share of each spread over all classes."""
-
-    inner: Targets
-    share: float
-
-    def taken(self, values: np.ndarray) -> np.ndarray:
-        count = int(self.shape[1])
-        hot = np.eye(count, dtype=np.float32)[self.inner.taken(values)]
-        hot = np.moveaxis(hot, -1, 1)
-        return np.asarray(hot * (1 - self.share) + self.share / count, np.float32)
-
-
-def smoothed(given: Targets, share: float, options: Mapping[str, Any]) -> Smoothed:
-    """Targets of cross_entropy, smoothed.  Raises SettingError for another loss, and for options beside it."""
-    if given.kind != "cross_entropy":
-        raise SettingError(f"label_smoothing is of cross_entropy, not of {given.kind}")
-    if both := [k for k in ("weights", "ignore_index") if options.get(k) is not None]:
-        raise SettingError(f"label_smoothing and {both[0]} do not go together: leave one of them out")
-    return Smoothed(given.kind, given.shape, given.values, given, share)
 
 
 def class_weights(wanted: Any, given: Targets, values: np.ndarray, ignored: int | None) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from ..interpreter.shape_inference import infer_shapes
 from ..passes.loss import LOSSES, with_loss
 from ..training import metrics
 from ..training.columns import target_of
-from .targets import Targets, are_shares, class_axis, class_weights, kind_for, same_but_ones, smoothed
+from .targets import Targets, are_shares, class_axis, class_weights, kind_for, same_but_ones
 
 LOSS = "aidgejax.loss"  # in the metadata: which loss was taken, and why
 HANDED_ON = ("Identity", "Cast", "Reshape", "Squeeze", "Flatten")
@@ -120,8 +120,6 @@ def _fit_one(
         given, axis = Targets(kind, shape, values), 1
     if (weights := options.pop("weights", None)) is not None:
         options |= class_weights(weights, given, values, options.get("ignore_index"))
-    if smoothing := options.pop("label_smoothing", 0.0):
-        given, kind = smoothed(given, smoothing, options), "soft_cross_entropy"
     summary = f"{kind} on {compared}{note}{why}"
     taken = given.taken(values)
     if axis > 1 or graph.value(compared).shape != shape:

@@ -72,3 +72,14 @@ def test_a_quantized_file_is_trained_with_one_command(files, capsys):
         "DequantizeLinear",
         "MatMul",
     ]
+
+
+def test_what_was_decided_about_the_data_is_said(files, capsys):
+    rows = [[k, *x, c] for k, (x, c) in enumerate(zip(X, (X @ W).argmax(1), strict=True))]
+    text = "\n".join([";".join(["", *"abcdef", "kind"]), *(";".join(map(str, r)) for r in rows)])
+    (files / "d.csv").write_text(text)
+    for command in ("evaluate", "predict"):
+        out = ["--out", str(files / "q.npz")] if command == "predict" else []
+        assert main([command, str(files / "m.onnx"), str(files / "d.csv"), *out]) == 0
+        said = capsys.readouterr().out
+        assert "counts the rows and is left out" in said and "table: 6 features, the target is column 'kind'" in said

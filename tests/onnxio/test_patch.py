@@ -94,6 +94,21 @@ def test_what_is_written_anew_keeps_a_later_opset():
     assert (anew.opset_import[0].version, anew.ir_version) == (20, 10)
 
 
+@pytest.mark.parametrize("again", [lambda g: g.copy(), copy.deepcopy])
+def test_a_run_may_write_over_its_source_as_often_as_it_likes(path, again):
+    graph = onnxio.read(path)
+    for k in range(3):
+        onnxio.write(again(graph), {"w": graph.params["w"] + k}, path)
+        made = onnx.load(path)
+        np.testing.assert_array_equal(nh.to_array(made.graph.initializer[0]), graph.params["w"] + k)
+        assert made.producer_name == "somebody" and made.graph.node[0].doc_string == "of the user"
+    onnxio.write(graph, None, path, patch=False)
+    onnxio.write(graph, {"w": graph.params["w"] + 9}, path)  # there is no user's file left to be kept
+    assert onnx.load(path).producer_name == "aidgejax"
+    with pytest.raises(ModelFileError, match="the file that was read has been replaced"):
+        onnxio.write(graph, None, path, patch=True)
+
+
 def test_a_source_that_changed_is_an_error(path):
     graph = onnxio.read(path)
     path.write_bytes(path.read_bytes() + b"\x00")
@@ -169,7 +184,13 @@ def test_the_file_itself_can_be_written_and_a_stranger_is_not_replaced(parted, t
     assert not (tmp_path / "other.onnx").exists()
     onnxio.write(graph, {"w": graph.params["w"] - 3}, parted)
     np.testing.assert_array_equal(arrays(parted)["w"], graph.params["w"] - 3)
+    onnxio.write(graph, None, tmp_path / "late.onnx")  # the file is one of ours now, of the same nodes
+    np.testing.assert_array_equal(arrays(tmp_path / "late.onnx")["w"], graph.params["w"])
+    (entry,) = {e.value for t in onnx.load(parted, load_external_data=False).graph.initializer
+                for e in t.external_data if e.key == "location"}  # fmt: skip
+    place = parted.parent / entry
+    place.write_bytes(place.read_bytes()[::-1])
     with pytest.raises(ModelFileError, match="has changed since it was read: write with patch=False"):
-        onnxio.write(graph, None, tmp_path / "late.onnx")
-    assert not list(tmp_path.glob("late*"))
-    onnxio.write(graph, None, tmp_path / "late.onnx", patch=False)
+        onnxio.write(graph, None, tmp_path / "later.onnx")
+    assert not list(tmp_path.glob("later*"))
+    onnxio.write(graph, None, tmp_path / "later.onnx", patch=False)

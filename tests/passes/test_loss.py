@@ -1,10 +1,13 @@
 """with_loss: one line from a model to a graph that can be trained."""
 
+import json
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
 
-from aidgejax import onnxio, reference
+from aidgejax import NumpyProgram, onnxio, reference
 from aidgejax.errors import GraphError
 from aidgejax.execution.program import make_program
 from aidgejax.graph import Graph
@@ -234,3 +237,46 @@ def test_one_hot_labels_are_sent_to_the_right_operator():
     g.output(g.op.SoftmaxCrossEntropyLoss(scores, target))
     with pytest.raises(GraphError, match=r"dtype float32: expected class indices, .* use SoftLabelCrossEntropy"):
         infer_shapes(g)
+
+
+SMOOTHED = json.loads((Path(__file__).parents[1] / "golden/torch/smoothed_cross_entropy.json").read_text())["cases"]
+
+
+@pytest.mark.parametrize("k", range(len(SMOOTHED)))
+def test_label_smoothing_is_torchs(k):
+    """With weights of classes and ignored labels, for rows and for pixels; each in NumPy, one in JAX too."""
+    case = SMOOTHED[k]
+    scores, loss = np.array(case["scores"]), "soft_cross_entropy" if "targets" in case else "cross_entropy"
+    target = np.array(case["targets"] if "targets" in case else case["labels"])
+    g = Graph("scores")
+    g.output(g.op.Identity(g.input("x", ("N", *scores.shape[1:]), "float64"), name="z"))
+    options = {n: case[n] for n in ("weights", "ignore_index", "label_smoothing", "reduction") if case[n] is not None}
+    graph = with_loss(g, loss, **options)
+    with jax.enable_x64(True):
+        program = make_program(graph, seeds=["loss"], wrt=["x"])
+        feeds = {"x": scores, "target": target}
+        d_loss = {"loss": np.array(case["d_loss"])}
+        outputs, saved, _ = (numpy := NumpyProgram(program)).forward({}, {}, feeds, None)
+        found = [(outputs["loss"], numpy.backward_from_gradient_graph(saved, d_loss)["x"])]
+        if k == 10:
+
+            def both(feeds):
+                outputs, saved, _ = program.forward({}, {}, feeds, None)
+                return outputs["loss"], program.backward({}, saved, d_loss, None)["x"]
+
+            found.append(jax.jit(both)(feeds))
+    for value, slope in found:
+        np.testing.assert_allclose(value, case["loss"], rtol=1e-7)
+        np.testing.assert_allclose(slope, case["d_scores"], rtol=1e-7, atol=1e-9)
+
+
+def test_smoothed_rows_are_the_means_of_each_row():
+    scores, labels = RNG.normal(size=(3, 4, 2)).astype(np.float32), np.array([[0, 1], [-1, 2], [3, -1]])
+    g = Graph("scores")
+    g.output(g.op.Identity(g.input("x", ("N", 4, 2)), name="z"))
+    options = {"label_smoothing": 0.2, "ignore_index": -1, "weights": np.arange(1, 5)}
+    one, each = (with_loss(g, "cross_entropy", reduction=r, **options) for r in ("rows", "none"))
+    rows, none = (reference.execute(graph, {"x": scores, "target": labels})["loss"] for graph in (one, each))
+    np.testing.assert_allclose(rows, none.mean(1), rtol=1e-6)
+    with pytest.raises(GraphError, match="label_smoothing is a share from 0 to 1, got 2"):
+        with_loss(g, "cross_entropy", label_smoothing=2)

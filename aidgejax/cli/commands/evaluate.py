@@ -43,7 +43,13 @@ def run(args: argparse.Namespace) -> None:
     program = make_program(task.graph, wrt=[], training=False)
     state = SimpleNamespace(params=program.graph.params, buffers=program.graph.buffers)
     found = scored(program, task, state, ready, args.batch_size)
-    print(*notes, f"loss: {task.summary}", f"{len(ready)} rows of the {'test part of ' if test else ''}data", sep="\n")
+    print(
+        *notes,
+        *rows.notes,
+        f"loss: {task.summary}",
+        f"{len(ready)} rows of the {'test part of ' if test else ''}data",
+        sep="\n",
+    )
     print(", ".join(f"{k} {v:.4g}" for k, v in sorted(found.items())))
     if args.confusion:
         counts = confusion_of(graph, task, rows, args.batch_size)

@@ -36,5 +36,6 @@ def run(args: argparse.Namespace) -> None:
     held = io.BytesIO()
     np.savez(held, **found)
     write_atomically(held.getvalue(), args.out)
-    print(*notes, sep="\n", end="\n" if notes else "")
+    for note in (*notes, *rows.notes):
+        print(note)
     print(f"{len(rows)} rows: {', '.join(f'{k} {v.dtype}{list(v.shape)}' for k, v in found.items())} in {args.out}")

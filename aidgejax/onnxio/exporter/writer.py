@@ -21,10 +21,11 @@ from ...passes.rewrite import with_shapes
 from ...passes.widen import narrowed
 from ..initializer_roles import KEY, note_roles
 from ..schemas import NEWEST_OPSET, schema_for, schema_of
-from ..source import Source, patched, why_not
+from ..source import Source, why_not, written_over
 from ..tensors import byte_count
 from .beside import bring_all_inside, outside, write_beside
 from .decompose import decomposed
+from .patching import patched
 from .protos import _Maker, _tensor, type_of
 
 OLDEST_OPSET = 13
@@ -68,6 +69,7 @@ def write(
             if anew:
                 _check(graph, model)
             write_atomically(model.SerializeToString(), path)
+        written_over(graph.source, path, anew)
     except OSError as e:
         raise ModelFileError(f"cannot write {path!r}: {e.strerror or e}") from e
 

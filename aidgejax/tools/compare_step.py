@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import jax
@@ -13,15 +13,19 @@ import numpy as np
 
 from ..dtypes import ONNX_CODES
 from ..errors import AidgeJaxError, DataError, SettingError
-from ..execution.program import make_program
+from ..execution.program import Program, make_program
 from ..execution.run import run
 from ..graph import Graph
 from ..interpreter.shape_inference import infer_shapes
 from ..onnxio.step.write import ORT_LOSSES, Step, read_step, step_graph
 from ..passes.loss import with_loss
-from ..training import loop, schedule
+from ..passes.seeded import with_seeded_draws
+from ..passes.training_step import BATCHES, SEED, UPDATES
+from ..training import loop
+from ..training import schedule as schedules
 from ..training.optim import Optimizer, clipped
 from ..training.optimizers import rule_of
+from ..training.schedule import Schedule, constant
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ def compare_step(
     loss: str | None = None,
     clip_norm: float | None = None,
     accumulate: int | None = None,
+    schedule: Schedule | None = None,
     batches: Sequence[Mapping[str, Any]] | None = None,
     steps: int = 5,
     rate: float = 0.01,
@@ -69,25 +74,25 @@ def compare_step(
 ) -> StepReport:
     """Train `steps` steps with both, from the file's initial state, and compare losses, parameters and buffers.
 
-    graph: as write_step was given it.  optimizer, loss, clip_norm, accumulate: None for what the file says it was
-    written with.  batches: one per step; default: random ones.  Of a loss, differences in the last bit of float32
-    count for nothing.  Where the two part in float32, they are compared in float64.
-    Raises ModelFileError for another file, SettingError where the file names no optimizer, DataError for a step that
-    draws random numbers (which are not JAX's) or computes its rate itself.
+    graph: as write_step was given it.  optimizer, loss, clip_norm, accumulate, schedule: None for what the file says
+    it was written with.  batches: one per step; default: random ones.  rate: of a file whose rate is an input.
+    Random numbers are those of the file, from `seed`: the program draws them by the same arithmetic.
+    Of a loss, differences in the last bit of float32 count for nothing.  Where the two part in float32, they are
+    compared in float64.
+    Raises ModelFileError for another file, SettingError where the file names no optimizer, or a schedule that is not
+    one of training.schedule.
     """
     step = read_step(path)
     made = step.made
-    if "seed" in step.scalars:
-        raise DataError(f"{step.path!r} draws random numbers, which are not those of JAX: the two cannot be compared")
-    if "learning_rate" not in step.scalars:
-        raise DataError(f"{step.path!r} computes its rate from a schedule, which it does not name: nothing to compare")
     every = int(made.get("accumulate") or 1) if accumulate is None else accumulate
     rule = _clipped(optimizer or _noted(step), made.get("clip_norm") if clip_norm is None else clip_norm)
     graph, loss = _with_loss(graph, str(made.get("loss", "loss")) if loss is None else loss, made.get("prediction"))
     inside = step_graph(step)
     batches = batches or [_random(inside, step, seed + k) for k in range(steps)]
+    how: dict[str, Any] = {"batches": batches, "rule": rule, "loss": loss, "every": every, "seed": seed}
     rate = float(np.float32(rate))  # as schedules have it, so that wide parameters see the same number
-    how: dict[str, Any] = {"batches": batches, "rule": rule, "loss": loss, "every": every, "rate": rate, "seed": seed}
+    how["scalars"] = {"learning_rate": rate, SEED: seed}
+    how["schedule"] = constant(rate) if "learning_rate" in step.scalars else schedule or _noted_schedule(step)
     report = StepReport(_differences(step, inside, graph, **how), len(batches), tolerance)
     if not report.ok:  # a gradient that is 0 but for rounding, which some rules divide by its own size?
         step = replace(step, initial={n: _wide_array(a) for n, a in step.initial.items()})
@@ -106,17 +111,21 @@ def _differences(
     rule: Optimizer,
     loss: str,
     every: int,
-    rate: float,
+    schedule: Schedule,
+    scalars: Mapping[str, float],
     seed: int,
 ) -> dict[str, float]:
     """StepReport.differences of the file's graph `inside` and the program of `graph`."""
-    with jax.enable_x64(any(v.dtype == "float64" for v in inside.inputs.values())):
+    draws = SEED in step.scalars
+    with jax.enable_x64(draws or any(v.dtype == "float64" for v in inside.inputs.values())):
         program = make_program(graph, training=True, wrt=list(step.parameters))
-        given = schedule.constant(rate)
+        counter = BATCHES if BATCHES in step.state else UPDATES
+        if draws:
+            program = _with_the_files_draws(program, step, loss, counter)
         if every == 1:
-            compiled = jax.jit(loop.make_step(program, rule, given, loss=loss))
+            compiled = jax.jit(loop.make_step(program, rule, schedule, loss=loss))
         else:
-            compiled = jax.jit(loop.make_accumulating_step(program, rule, given, every, loss=loss))
+            compiled = jax.jit(loop.make_accumulating_step(program, rule, schedule, every, loss=loss))
         params = {**program.graph.params, **{p: step.initial[p] for p in step.parameters}}
         buffers = {**program.graph.buffers, **{b: step.initial[b] for b in step.buffers}}
         key = jax.random.key(seed)
@@ -125,10 +134,12 @@ def _differences(
         found: dict[str, float] = {}
         total = 0.0
         for k, batch in enumerate(batches):
-            feeds = {**batch, **held, **{n: np.asarray(rate, inside.inputs[n].dtype) for n in step.scalars}}
+            given = {n: np.asarray(scalars[n], inside.inputs[n].dtype) for n in step.scalars}
+            drawn = {SEED: given[SEED], counter: held[counter]} if draws else {}
+            feeds = {**batch, **held, **given}
             outputs = dict(zip(inside.outputs, run(inside, feeds, backend="numpy"), strict=True))
             held = {name: outputs[new] for name, new in step.state.items()}
-            state, record = compiled(state, dict(batch))
+            state, record = compiled(state, {**batch, **drawn})
             total += float(outputs[step.loss])
             if (k + 1) % every == 0:  # the record is of the batches since the last update
                 _note(found, "loss", total / every, record["loss"])
@@ -136,6 +147,31 @@ def _differences(
         for name in (*step.parameters, *step.buffers):
             _note(found, name, held[name], {**state.params, **state.buffers}[name])
     return found
+
+
+@dataclass(frozen=True)
+class _SeededProgram(Program):
+    """A program whose forward draws by plain arithmetic, with the gradient of the one that it was made of."""
+
+    own: Graph | None = None
+
+    @property
+    def gradient(self) -> Graph:  # type: ignore[override]  # what is computed there is given here
+        return self.own if self.own is not None else super().gradient
+
+
+def _with_the_files_draws(program: Program, step: Step, loss: str, counter: str) -> Program:
+    """The program that draws what the file draws, from two inputs more: the seed and the counter of steps."""
+    graph = program.graph.copy()
+    wanted = (loss, *step.outputs, *program.parameter_updates.values(), *program.updates.values(), *program.saves)
+    graph.outputs = [t for t in dict.fromkeys(wanted) if graph.has(t)]
+    graph.prune()  # draws are told apart by their place among those that the step needs
+    graph.input(SEED, (), "int64")
+    graph.input(counter, (), "int32")
+    graph = with_seeded_draws(graph, SEED, counter)
+    graph.outputs = [loss]
+    made = {f.name: getattr(program, f.name) for f in fields(program)}
+    return _SeededProgram(**{**made, "graph": infer_shapes(graph)}, own=program.gradient)
 
 
 def _wide(graph: Graph) -> Graph:
@@ -186,6 +222,25 @@ def _noted(step: Step) -> Optimizer:
         return rule_of(str(noted["name"]))(**noted["settings"])
     except (KeyError, TypeError) as e:
         raise SettingError(f"{step.path!r} was written with {noted!r}, which is no optimizer here: {e}") from None
+
+
+def _noted_schedule(step: Step) -> Schedule:
+    """The learning-rate schedule that the file says it was written with."""
+    noted = step.made.get("schedule")
+    if not isinstance(noted, dict):
+        raise SettingError(
+            f"{step.path!r} computes its learning rate by a function that is none of training.schedule: give it as "
+            f"schedule="
+        )
+    return _schedule_of(step, noted)
+
+
+def _schedule_of(step: Step, noted: Mapping[str, Any]) -> Schedule:
+    try:
+        settings = {k: _schedule_of(step, v) if isinstance(v, dict) else v for k, v in noted["settings"].items()}
+        return getattr(schedules, str(noted["name"]))(**settings)
+    except (AttributeError, KeyError, TypeError) as e:
+        raise SettingError(f"{step.path!r} was written with {noted!r}, which is no schedule here: {e}") from None
 
 
 def _clipped(rule: Optimizer, norm: float | None) -> Optimizer:

@@ -8,9 +8,9 @@ import pytest
 
 import aidgejax as aj
 from aidgejax.__main__ import main
-from aidgejax.errors import DataError, ModelFileError
+from aidgejax.errors import ModelFileError, SettingError
 from aidgejax.tools.compare_step import compare_step
-from aidgejax.training import optim
+from aidgejax.training import optim, schedule
 
 
 @pytest.fixture
@@ -115,10 +115,30 @@ def test_other_files_are_refused(graph, tmp_path):
     (tmp_path / "n.onnx").write_bytes(b"no model")
     with pytest.raises(ModelFileError):
         compare_step(tmp_path / "n.onnx", graph, optim.sgd())
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_a_step_that_draws_and_computes_its_rate_is_compared(every, tmp_path):
+    """Dropout, and the noise of weights whose gradient passes straight through; a warmup before a cosine."""
     g = aj.Graph("drops")
-    x, w = g.input("x", ("N", 3)), g.parameter("w", aj.zoo.mlp(sizes=(3, 2)).params["fc1.weight"].T)
-    g.output(g.op.Dropout(g.op.MatMul(x, w), 0.5, True))
-    g = aj.with_loss(aj.infer_shapes(g), "mse")
-    aj.onnxio.write_step(g, None, tmp_path / "d.onnx", optimizer=optim.sgd())
-    with pytest.raises(DataError, match="draws random numbers"):
-        compare_step(tmp_path / "d.onnx", g, optim.sgd())
+    x, w = g.input("x", ("N", 3)), g.parameter("w", aj.zoo.mlp(sizes=(3, 4)).params["fc1.weight"].T)
+    hidden = g.op.MatMul(x, g.op.WeightModifier(w, modifier="ADD_NORMAL", std_dev=0.2, training_mode=1))
+    g.op.RandomNormalLike(hidden)  # nothing needs it, in neither of the two
+    (hidden, _) = g.op.Dropout(hidden, 0.5, True, outputs=2)
+    g.output(g.op.Add(hidden, g.op.RandomUniformLike(hidden)))
+    rate = schedule.warmup(schedule.cosine(0.1, 10), 3)
+    how = {"optimizer": optim.sgd(0.9), "loss": "mse", "schedule": rate, "accumulate": every}
+    aj.onnxio.write_step(g, None, tmp_path / "s.onnx", **how)
+    report = compare_step(tmp_path / "s.onnx", g, tolerance=1e-5, steps=6, seed=7)
+    assert report.ok and report.in_float64 is None, report
+    assert not compare_step(tmp_path / "s.onnx", g, schedule=schedule.constant(0.1)).ok
+
+
+def test_a_schedule_of_ones_own_is_asked_for(graph, tmp_path):
+    def halving(step):
+        return 0.1 * 0.5**step
+
+    aj.onnxio.write_step(graph, None, tmp_path / "s.onnx", optimizer=optim.sgd(), schedule=halving)
+    with pytest.raises(SettingError, match="give it as schedule="):
+        compare_step(tmp_path / "s.onnx", graph)
+    assert compare_step(tmp_path / "s.onnx", graph, schedule=halving).ok

@@ -211,19 +211,27 @@ def settings_of(
 ) -> dict[str, Any]:
     """What a step is written with, for whoever compares it with its program.
 
-    {"loss", "clip_norm", "accumulate", "schedule": whether there is one, "optimizer": {"name", "settings"}, or None
-    where it is not one of training.optim alone}.
+    {"loss", "clip_norm", "accumulate", "optimizer": {"name", "settings"}, or None where it is not one of training.optim
+    alone, "schedule": the same of training.schedule, None where there is none, True where it is another function}.
     """
-    recipe = getattr(optimizer, "recipe", None)
-    made: dict[str, Any] = {"loss": loss, "clip_norm": clip_norm, "accumulate": accumulate}
-    made |= {"schedule": schedule is not None, "optimizer": None}
+    noted = None if schedule is None else _recipe(schedule) or True
+    made: dict[str, Any] = {"loss": loss, "clip_norm": clip_norm, "accumulate": accumulate, "schedule": noted}
+    return {**made, "optimizer": _recipe(optimizer)}
+
+
+def _recipe(made: Any) -> dict[str, Any] | None:
+    """{"name", "settings"} of what a function of training.recipes made, if JSON holds its settings."""
+    recipe = getattr(made, "recipe", None)
     if recipe is None:
-        return made
-    rule = getattr(importlib.import_module(recipe.module), recipe.name)
-    settings = dict(inspect.signature(rule).bind(*recipe.args, **dict(recipe.keywords)).arguments)
-    if all(v is None or isinstance(v, bool | int | float | str) for v in settings.values()):
-        made["optimizer"] = {"name": recipe.name, "settings": settings}
-    return made
+        return None
+    function = getattr(importlib.import_module(recipe.module), recipe.name)
+    settings = dict(inspect.signature(function).bind(*recipe.args, **dict(recipe.keywords)).arguments)
+    plain = {k: _recipe(v) or v for k, v in settings.items()}  # a schedule may be made of another
+    return (
+        {"name": recipe.name, "settings": plain}
+        if all(v is None or isinstance(v, bool | int | float | str | dict) for v in plain.values())
+        else None
+    )
 
 
 def description(step: StepGraph) -> dict[str, Any]:

@@ -42,6 +42,30 @@ static size_t bytes_of(ONNXTensorElementDataType type) {
     }
 }
 
+/* CRC-32, as zlib has it. */
+static unsigned checksum(unsigned c, const void *data, size_t bytes) {
+    const unsigned char *at = data;
+    for (c = ~c; bytes--; at++) {
+        c ^= *at;
+        for (int k = 0; k < 8; k++) c = (c >> 1) ^ (c & 1 ? 0xedb88320u : 0);
+    }
+    return ~c;
+}
+
+/* What the file says of its initial state: "crc32": N, in the JSON of its metadata. */
+static unsigned crc32_of(OrtSession *session, OrtAllocator *allocator) {
+    OrtModelMetadata *metadata;
+    char *json = NULL;
+    check(api->SessionGetModelMetadata(session, &metadata));
+    check(api->ModelMetadataLookupCustomMetadataMap(metadata, allocator, "aidgejax.step", &json));
+    const char *found = json ? strstr(json, "\"crc32\": ") : NULL;
+    if (!found) fail("no training step that write_step wrote");
+    unsigned value = (unsigned)strtoul(found + 9, NULL, 10);
+    check(api->AllocatorFree(allocator, json));
+    api->ReleaseModelMetadata(metadata);
+    return value;
+}
+
 typedef struct {
     char *name;
     int64_t dims[16];
@@ -84,6 +108,7 @@ int main(int argc, char **argv) {
     for (size_t k = 0; k < n_out; k++) check(api->SessionGetOutputName(session, k, allocator, &outputs[k]));
     FILE *state = fopen(argv[2], "rb"), *data = fopen(argv[3], "rb");
     if (!state || !data) fail("cannot open step.bin or data.bin");
+    unsigned sum = 0;
     for (size_t k = 0; k < n_in; k++) {
         Input *in = &inputs[k];
         OrtTypeInfo *info;
@@ -108,10 +133,15 @@ int main(int argc, char **argv) {
         }
         void *memory;
         in->value = tensor(allocator, in, &memory);
-        if (in->output >= 0) read_all(memory, in->bytes, state, 0);
-        else if (!strcmp(in->name, "learning_rate")) *(float *)memory = (float)atof(argv[5]);
+        if (in->output >= 0) {
+            read_all(memory, in->bytes, state, 0);
+            sum = checksum(sum, memory, in->bytes);
+        } else if (!strcmp(in->name, "learning_rate")) *(float *)memory = (float)atof(argv[5]);
         else memset(memory, 0, in->bytes);
     }
+
+    if (fgetc(state) != EOF) fail("step.bin is longer than the state: it is not of this step.onnx");
+    if (sum != crc32_of(session, allocator)) fprintf(stderr, "step.bin is not the first state: going on from it\n");
 
     static const char *in_names[MOST];
     static const OrtValue *in_values[MOST];

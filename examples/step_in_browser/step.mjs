@@ -17,8 +17,11 @@ export class StepLoop {
     return new StepLoop(ort, session, metadata(modelBytes), stateBytes);
   }
 
+  // initial: whether stateBytes are those that the step was written with, or a state that was saved later.
   constructor(ort, session, known, stateBytes) {
-    Object.assign(this, { ort, session, known });
+    const { bytes, crc32 } = known.initial;
+    if (stateBytes.length !== bytes) throw new Error(`the state has ${stateBytes.length} bytes, and the step's ${bytes}: step.bin is not of this step.onnx`);
+    Object.assign(this, { ort, session, known, initial: checksum(stateBytes) === crc32 });
     this.state = {};
     for (const s of known.state) {
       const bytes = stateBytes.slice(s.offset, s.offset + s.bytes);
@@ -55,6 +58,16 @@ export class StepLoop {
     }
     return all;
   }
+}
+
+// CRC-32, as zlib has it.
+function checksum(bytes) {
+  let c = 0xffffffff;
+  for (const byte of bytes) {
+    c ^= byte;
+    for (let k = 0; k < 8; k++) c = (c >>> 1) ^ (c & 1 ? 0xedb88320 : 0);
+  }
+  return (c ^ 0xffffffff) >>> 0;
 }
 
 function filled(dtype, values, size) {

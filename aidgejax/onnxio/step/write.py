@@ -13,6 +13,7 @@ import inspect
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from io import BytesIO
@@ -238,8 +239,9 @@ def description(step: StepGraph) -> dict[str, Any]:
     """What a loop needs to know, for the metadata.
 
     state: [{input, output, dtype, shape, offset, bytes}], offset and bytes in the .bin file of the initial state.
+    initial: {bytes, crc32} of that file as a whole, so that files which were not written together are told apart.
     """
-    state, offset = [], 0
+    state, offset, checksum = [], 0, 0
     for name, array in step.initial.items():
         state.append(
             {
@@ -252,6 +254,7 @@ def description(step: StepGraph) -> dict[str, Any]:
             }
         )
         offset += array.nbytes
+        checksum = zlib.crc32(_little(array).tobytes(), checksum)
     graph = step.graph
     return {
         "version": 1,
@@ -260,19 +263,24 @@ def description(step: StepGraph) -> dict[str, Any]:
         "batch": [_typed(graph, n) for n in step.batch],
         "scalars": [_typed(graph, n) for n in step.scalars],
         "state": state,
+        "initial": {"bytes": offset, "crc32": checksum},
         "parameters": list(step.parameters),
         "buffers": list(step.buffers),
     }
 
 
 def read_step(path: str | os.PathLike) -> Step:
-    """A step that write_step wrote, its initial state included.  Raises ModelFileError for another file."""
+    """A step that write_step wrote, its initial state included.
+
+    Raises ModelFileError for another file, and for a .npz that was not written together with it.
+    """
     path = os.fspath(path)
     try:
         model = onnx.load(path)
         known = json.loads(next(p.value for p in model.metadata_props if p.key == KEY))
         with np.load(f"{os.path.splitext(path)[0]}.npz", allow_pickle=False) as stored:
             initial = {s["input"]: stored[s["input"]] for s in known["state"]}
+        _check_initial(initial, known)
         state = {s["input"]: s["output"] for s in known["state"]}
         names = {k: tuple(v["name"] for v in known[k]) for k in ("scalars", "batch")}
         rest = {k: tuple(known[k]) for k in ("outputs", "parameters", "buffers")}
@@ -281,10 +289,30 @@ def read_step(path: str | os.PathLike) -> Step:
         )
     except (OSError, StopIteration, KeyError, TypeError, ValueError) as e:
         raise ModelFileError(
-            f"{path!r} is no training step that write_step wrote, or its .npz is missing: {e}"
+            f"{path!r} is no training step that write_step wrote, or its .npz is missing or another's: {e}"
         ) from None
     except Exception as e:  # protobuf's own kind
         raise ModelFileError(f"{path!r} is no ONNX file: {e}") from None
+
+
+def _check_initial(initial: Mapping[str, np.ndarray], known: Mapping[str, Any]) -> None:
+    """Raise ValueError unless these are the arrays that the step was written with."""
+    for s in known["state"]:
+        array = initial[s["input"]]
+        if (list(array.shape), array.nbytes) != (s["shape"], s["bytes"]):
+            raise ValueError(
+                f"its .npz has {s['input']!r} as {array.dtype}{list(array.shape)}, and the step as "
+                f"{s['dtype']}{s['shape']}: they were not written together; write the step again"
+            )
+    checksum = 0
+    for array in initial.values():
+        checksum = zlib.crc32(_little(array).tobytes(), checksum)
+    wanted = known.get("initial")  # files of earlier versions have none
+    if wanted is not None and checksum != wanted["crc32"]:
+        raise ValueError(
+            "its .npz holds other values than the step was written with: a writer was stopped between its files, or "
+            "a saved state took its place; write the step again, and keep saved states under names of their own"
+        )
 
 
 def read_trained(step: Step, path: str | os.PathLike) -> dict[str, np.ndarray]:

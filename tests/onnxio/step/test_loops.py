@@ -12,6 +12,7 @@ import onnxruntime as ort
 import pytest
 
 import aidgejax as aj
+from aidgejax.errors import ModelFileError
 from aidgejax.training import optim
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -63,6 +64,26 @@ def test_bound_values_take_turns(example, step):
         np.testing.assert_array_equal(array, aj.onnxio.read_step(step.path).initial[name])
 
 
+def test_files_that_were_not_written_together_are_told_apart(example, step, tmp_path):
+    """A writer that is killed between its files leaves the new state beside the old step."""
+    for values, refused in (
+        (np.ones(6, np.float32), "other values"),
+        (np.ones(3, np.float32), r"has 'conv1.bias' as float32\[3\]"),
+    ):
+        shutil.copy(step.path, tmp_path / "s.onnx")
+        np.savez(tmp_path / "s.npz", **{**step.initial, "conv1.bias": values})
+        with pytest.raises(ModelFileError, match=refused):
+            aj.onnxio.read_step(tmp_path / "s.onnx")
+        with pytest.raises(SystemExit, match="s.npz"):
+            example.StepLoop(str(tmp_path / "s.onnx"))
+    loop = example.StepLoop(step.path)
+    (batch,) = batches(1)
+    loop(batch, learning_rate=0.05)
+    loop.save(tmp_path / "saved.npz")
+    again = example.StepLoop(step.path, state=tmp_path / "saved.npz")
+    assert again(batch, learning_rate=0.05) == loop(batch, learning_rate=0.05)
+
+
 def test_a_federated_round_is_the_mean_of_the_states(example, step):
     loops = [example.StepLoop(step.path) for _ in range(2)]
     for k, loop in enumerate(loops):
@@ -112,3 +133,9 @@ def test_c_trains_as_python_does(step, tmp_path):
     np.testing.assert_allclose(shown, [losses[0], losses[20], losses[40]], atol=1e-6)
     whole = np.concatenate([np.asarray(state[n], np.float32).ravel() for n in step.initial])
     np.testing.assert_allclose(np.fromfile(out, np.float32), whole, atol=1e-6)
+    assert done.stderr == ""
+    files[1] = str(out)
+    done = subprocess.run([built, *files, "1", "0.05", str(out)], capture_output=True, text=True, check=True)
+    assert "going on" in done.stderr
+    out.write_bytes(out.read_bytes() + b"0")
+    assert subprocess.run([built, *files, "1", "0.05", str(out)], capture_output=True).returncode == 1

@@ -28,6 +28,18 @@ def test_a_step_is_written_with_its_state(model, tmp_path, capsys):
     assert "no nodes outside webnn" in capsys.readouterr().out
 
 
+def test_a_schedule_stands_in_the_file(model, tmp_path, capsys):
+    out = str(tmp_path / "s.onnx")
+    how = ["step", model, "--loss", "cross_entropy", "--schedule", "cosine", "--out", out]
+    assert main(how) == 1
+    assert "--schedule needs --lr" in capsys.readouterr().err
+    assert main([*how, "--lr", "0.1", "--steps", "20", "--warmup", "3"]) == 0
+    assert "scalars: none" in capsys.readouterr().out
+    assert main(["compare", model, "--step", out, "--steps", "4"]) == 0
+    assert main([*how[:-4], "--lr", "0.1", "--out", out]) == 1
+    assert "belong to --schedule" in capsys.readouterr().err
+
+
 def test_a_fixed_batch_becomes_another(tmp_path):
     m, out = str(tmp_path / "one.onnx"), str(tmp_path / "s.onnx")
     fixed = aj.zoo.mlp((4, 3, 2))

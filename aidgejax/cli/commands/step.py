@@ -17,6 +17,7 @@ from ...training.optimizers import rules
 from ..arguments import count, number
 from ..model_arguments import read_with_free_batch, shapes_of
 from ..optimizers import add_settings, optimizer
+from ..schedules import SCHEDULES, schedule_named
 
 HELP = "write forward, loss, gradient and optimizer of an ONNX model as one file, which any ONNX runtime can train"
 EXAMPLES = ("step m.onnx --loss cross_entropy --optimizer sgd --momentum 0.9 --batch 32 --out step.onnx",)
@@ -34,6 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     names = {name.lower(): name for name in rules()}
     add("--optimizer", choices=sorted(rules()), type=lambda text: names.get(text.lower(), text), default="sgd")
     add_settings(parser)
+    add("--schedule", choices=sorted(SCHEDULES), help="compute the rate in the file; default: it is an input")
+    add("--lr", type=number(0), help="of --schedule: the highest rate")
+    add("--steps", type=count(1), help="of --schedule: the updates until its end")
+    add("--warmup", type=count(0), help="of --schedule: updates of linear warm-up before it")
     add("--train", nargs="+", metavar="NAME", help="parameters to train; default: all")
     add("--frozen", nargs="+", default=[], metavar="NAME", help="parameters to leave alone")
     add("--clip-norm", type=number(0), metavar="NORM", help="clip the gradients to this common norm")
@@ -63,6 +68,10 @@ def run(args: argparse.Namespace) -> int:
         raise SettingError(f"--out {args.out!r}: there is no folder {folder!r}")
     rows, name = _batch(args.batch)
     graph = read_with_free_batch(args.model, name if args.batch else None, shapes=shapes_of(args.shapes or ()))
+    if args.schedule and None in (args.lr, args.steps):
+        raise SettingError("--schedule needs --lr, its highest rate, and --steps, the updates until its end")
+    if not args.schedule and any(v is not None for v in (args.lr, args.steps, args.warmup)):
+        raise SettingError("--lr, --steps and --warmup belong to --schedule; without it the rate is an input")
     step = onnxio.write_step(
         graph,
         None,
@@ -73,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
         frozen=args.frozen,
         clip_norm=args.clip_norm,
         accumulate=args.accumulate,
+        schedule=schedule_named(args.schedule, args.lr, args.steps, args.warmup) if args.schedule else None,
         batch=rows,
         target=args.target,
         opset=args.opset,

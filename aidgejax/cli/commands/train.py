@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
 from importlib import resources
 from typing import Any
 
@@ -26,7 +25,7 @@ from ...passes.precision import COMPUTE, precision_summary
 from ...passes.roles import check_trains, summary
 from ...tools.task import fit_task
 from ...tools.train import sizes_in_words, sizes_of_data
-from ...training import optim, schedule
+from ...training import optim
 from ...training.callbacks import STOP, every_steps
 from ...training.checkpoint import environment
 from ...training.class_names import class_names, classes_in_words, with_class_names
@@ -44,6 +43,7 @@ from ..data import load
 from ..model_arguments import add_model_arguments, read_model
 from ..optimizers import add_settings
 from ..optimizers import optimizer as made_optimizer
+from ..schedules import SCHEDULES, schedule_named
 from ..settings import DEFAULTS, fingerprint, resolved
 from ..signals import Caught
 
@@ -54,14 +54,6 @@ EXAMPLES = (
     "train --resume run --epochs 40",
 )
 PIECE = 64  # updates after which a signal is looked for inside a long epoch
-SCHEDULES: dict[str, Callable[[float, int], schedule.Schedule]] = {
-    "constant": lambda lr, steps: schedule.constant(lr),
-    "step": lambda lr, steps: schedule.step_lr(lr, max(1, steps // 3)),
-    "cosine": lambda lr, steps: schedule.cosine(lr, steps, periodic=False),
-    "linear": lambda lr, steps: schedule.linear(lr, steps),
-    "exponential": lambda lr, steps: schedule.exponential(lr, steps, 0.01),
-    "polynomial": lambda lr, steps: schedule.polynomial(lr, steps, 2.0),
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -192,9 +184,7 @@ class _Run:
         rows, _ = batch_order(len(self.data), args.batch_size, last=args.last)
         self.per_epoch = len(rows)
         steps = args.epochs * max(1, len(self.data) // args.batch_size // args.accumulate)
-        self.rate = SCHEDULES[args.schedule](args.lr, steps)
-        if args.warmup:
-            self.rate = schedule.warmup(self.rate, args.warmup)
+        self.rate = schedule_named(args.schedule, args.lr, steps, args.warmup)
         self.optimizer = made_optimizer(args.optimizer, args, **USUAL.get(args.optimizer, {}))
         if args.clip_value:
             self.optimizer = optim.clipped_by_value(self.optimizer, args.clip_value)

@@ -224,6 +224,16 @@ def _output(graph: Graph, output: str | None) -> str:
     return floats[0]
 
 
+def compared(graph: Graph, loss: str, prediction: str | None = None) -> tuple[str, str]:
+    """(the tensor that a loss takes of a prediction, what to say of it, or "").
+
+    Of an output behind a Softmax or a Sigmoid that is what goes in, as in `fit_task`.  prediction: None for the only
+    output of numbers.  Raises SettingError where there are several.
+    """
+    output = _output(graph, prediction)
+    return _compared(loss, output, _writer(graph, graph.writer(), output))
+
+
 def _writer(graph: Graph, writer: Mapping[str, Node], tensor: str) -> Node | None:
     """The node that computes a tensor, past what only hands on; a Softmax that is written out as one node.
 

@@ -94,3 +94,15 @@ def test_artifacts_have_every_optimizer(model, tmp_path, capsys):
     wrong = ["--optimizer", "rmsprop", "--runtime", "onnxruntime-training", "--out", str(tmp_path)]
     assert main(["artifacts", model, "--loss", "MSELoss", *wrong]) == 1
     assert "training build has no optimizer rmsprop" in capsys.readouterr().err
+
+
+def test_behind_a_softmax_the_loss_takes_the_scores_as_train_does(tmp_path, capsys):
+    g = aj.zoo.mlp((4, 2))
+    g.outputs = [g.op.Softmax("logits", name="shares").name]
+    m, out = str(tmp_path / "m.onnx"), str(tmp_path / "s.onnx")
+    aj.onnxio.write(g, None, m)
+    assert main(["step", m, "--loss", "CrossEntropyLoss", "--batch", "4", "--out", out]) == 0
+    assert "\ncross_entropy on logits, the scores before Softmax 'shares'\n" in capsys.readouterr().out
+    loss = next(n for n in onnx.load(out).graph.node if n.op_type == "SoftmaxCrossEntropyLoss")
+    assert loss.input[0] == "logits"
+    assert main(["compare", m, "--step", out, "--steps", "2"]) == 0

@@ -10,9 +10,11 @@ import os
 
 from ... import onnxio
 from ...errors import SettingError
+from ...interpreter.shape_inference import infer_shapes
 from ...onnxio.step.targets import TARGETS
 from ...onnxio.step.write import ORT_LOSSES
 from ...passes.loss import LOSSES
+from ...tools.task import compared
 from ...training.optimizers import rules
 from ..arguments import count, number
 from ..model_arguments import read_with_free_batch, shapes_of
@@ -72,6 +74,11 @@ def run(args: argparse.Namespace) -> int:
         raise SettingError("--schedule needs --lr, its highest rate, and --steps, the updates until its end")
     if not args.schedule and any(v is not None for v in (args.lr, args.steps, args.warmup)):
         raise SettingError("--lr, --steps and --warmup belong to --schedule; without it the rate is an input")
+    prediction, note = args.prediction, ""
+    loss = ORT_LOSSES.get(args.loss, args.loss)
+    if prediction is None and loss in LOSSES and not graph.has(args.loss) and len(graph.outputs) == 1:
+        graph = infer_shapes(graph)
+        prediction, note = compared(graph, loss)
     step = onnxio.write_step(
         graph,
         None,
@@ -87,11 +94,13 @@ def run(args: argparse.Namespace) -> int:
         target=args.target,
         opset=args.opset,
         outputs=args.output,
-        prediction=args.prediction,
+        prediction=prediction if note else args.prediction,
     )
     state = sum(a.nbytes for a in step.initial.values())
     print(f"{step.path}  {os.path.getsize(step.path)} bytes, {len(step.model.graph.node)} nodes")
     print(f"batch: {', '.join(step.batch)}; scalars: {', '.join(step.scalars) or 'none'}; loss: {step.loss}")
+    if note:
+        print(f"{loss} on {prediction}{note}")
     print(f"trained: {', '.join(step.parameters)}")
     print(f"state: {len(step.state)} tensors, {state} bytes; each comes back as <name>.next")
     return 0

@@ -315,9 +315,10 @@ def _checked(graph: Graph, value: Value, array: Any, sizes: dict[str, tuple[int,
             elif want is not None:
                 ok = ok and got == want
         if not ok:
-            raise about(
-                "input-shape", GraphError(f"graph {graph.name!r}, {value}: got an array of shape {list(shape)}")
-            )
+            fixed = value.name in graph.inputs and shape[1:] == value.shape[1:] and len(shape) > 0
+            cure = f"; its batch is fixed at {value.shape[0]}: read the model with batch='N' for any" if fixed else ""
+            text = f"graph {graph.name!r}, {value}: got an array of shape {list(shape)}{cure}"
+            raise about("input-shape", GraphError(text))
     declared = np.dtype(jnp.dtype(value.dtype or "float32"))
     if np.dtype(dtype) != declared and not _same_kind(np.dtype(dtype), declared):
         raise about(

@@ -10,15 +10,16 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
+from ..errors import DataError, SettingError
 from .data import check_labels
 from .parallel import brought_to
 
 
 class CheckedEpoch:
-    """An epoch that looks at class indices on the host before it takes them; all else is the jitted function's.
+    """An epoch that looks at its arguments on the host before it takes them; all else is the jitted function's.
 
-    What a device gathers for an index out of range is no error there, but NaN or another row.  Batches that
-    are bound to another device than the state are brought to it.
+    What a device gathers for an index out of range is no error there, but NaN or another row: class indices in NumPy
+    arrays are checked.  Batches that are bound to another device than the state are brought to it.
 
     Calls return before they are computed; with batches that come in, each waits for the last but one, so that a loader
     which is faster than the device does not fill the memory with what is still to be computed.
@@ -29,6 +30,17 @@ class CheckedEpoch:
         self._under_way: deque[Any] = deque(maxlen=2)
 
     def __call__(self, state: Any, batches: Any, *args: Any, **kwargs: Any) -> Any:
+        _check_alive(state)
+        data = args[1] if len(args) > 1 else kwargs.get("data")
+        if not isinstance(batches, dict) and data is None:
+            raise DataError(
+                "these are the rows of each batch, and there is no data to take them from: call "
+                "epoch(state, rows, weights, data), weights being None where every row counts"
+            )
+        resident = data if isinstance(data, dict) else {}
+        for name, classes in self._labels.items():
+            if isinstance(a := resident.get(name), np.ndarray):
+                check_labels(a, classes, name)
         if isinstance(batches, dict):
             for name, classes in self._labels.items():
                 a = batches.get(name)
@@ -54,3 +66,13 @@ class CheckedEpoch:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._epoch, name)
+
+
+def _check_alive(state: Any) -> None:
+    """A state can be given once: the epoch writes the next one into its memory."""
+    arrays = (x for x in jax.tree.leaves(state) if isinstance(x, jax.Array) and not isinstance(x, Tracer))
+    if any(a.is_deleted() for a in arrays):
+        raise SettingError(
+            "this state went into an epoch before, which has reused its memory: go on with the state that the epoch "
+            "returned, state, history = epoch(state, ...)"
+        )

@@ -82,6 +82,9 @@ def start(
     loss_scaling: whether the loss is scaled, and from which factor; None: where the graph computes in float16.
     placement: over which devices (see parallel.py); no array is whole anywhere that is split.
     """
+    _check_optimizer(optimizer)
+    if isinstance(key, int):
+        raise SettingError(f"key is {key}: expected a key of JAX's, jax.random.key({key})")
     params = program.graph.params if params is None else params
     buffers = program.graph.buffers if buffers is None else buffers
     names = None if accumulate is None else tuple(accumulate)
@@ -151,6 +154,9 @@ def make_step(
     placement: over which devices; make_epoch(step, placement=...) sets it too.
     """
     _check_loss(program, loss)
+    _check_optimizer(optimizer)
+    if not callable(schedule):
+        raise SettingError(f"schedule is {schedule!r}: expected a function of the step, as in aidgejax.schedule")
     figures = {"loss", "learning_rate", "gradient_norm", *(metrics or ())}
     asked = figures if record is None else set(record)
     if asked - figures:
@@ -385,6 +391,11 @@ def _apart(program: ProgramLike, grads: Arrays) -> Arrays:
     cast = {i for n in program.graph.nodes if n.op == "Cast" for i in n.input_names}
     matrices = {k: g for k, g in grads.items() if jnp.ndim(g) == 2 and k not in cast}
     return grads | jax.lax.platform_dependent(matrices, cuda=held, rocm=held, default=lambda g: g)
+
+
+def _check_optimizer(optimizer: Any) -> None:
+    if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+        raise SettingError(f"optimizer is {optimizer!r}: expected init and update, as aidgejax.optim.adam() has them")
 
 
 def _check_loss(program: ProgramLike, loss: str) -> None:

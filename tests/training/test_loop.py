@@ -262,6 +262,27 @@ def test_settings_that_make_no_sense(mistake, error, message):
         aj.fit(program, aj.optim.sgd(), aj.schedule.constant(0.1), data(), **{"epochs": 1, **mistake})
 
 
+def test_what_a_loop_of_ones_own_gets_wrong_is_named():
+    program = aj.make_program(classifier(), training=True)
+    rule, rate = aj.optim.sgd(), aj.schedule.constant(0.1)
+    columns, rows = data().columns, np.arange(16).reshape(2, 8)
+    epoch = aj.make_epoch(aj.make_step(program, rule, rate))
+    state = aj.start(program, rule, jax.random.key(0))
+    with pytest.raises(DataError, match=r"no data to take them from: call epoch\(state, rows, weights, data\)"):
+        epoch(state, rows)
+    with pytest.raises(DataError, match=r"column 'target', row 0: label \d with 3 classes"):
+        epoch(state, rows, None, columns | {"target": columns["target"] + 3})
+    epoch(state, rows, None, columns)
+    with pytest.raises(SettingError, match="went into an epoch before, which has reused its memory"):
+        epoch(state, rows, None, columns)
+    with pytest.raises(SettingError, match=r"key is 3: expected a key of JAX's, jax.random.key\(3\)"):
+        aj.start(program, rule, 3)
+    with pytest.raises(SettingError, match="optimizer is 'adam': expected init and update"):
+        aj.make_step(program, "adam", rate)
+    with pytest.raises(SettingError, match="schedule is 0.1: expected a function of the step"):
+        aj.make_step(program, rule, 0.1)
+
+
 def test_labels_are_checked_once_on_the_host():
     with pytest.raises(DataError, match=r"column 'target', row 2: label 3 with 3 classes \(0 to 2\); 2 labels are out"):
         aj.Dataset(x=X[:4], target=np.array([0, 1, 3, -1]), classes={"target": 3})

@@ -223,6 +223,11 @@ class Graph:
             return self.inputs[name]
         raise GraphError(f"graph {self.name!r} has no tensor {name!r}")
 
+    def tensors(self) -> dict[str, Value]:
+        """{name: what `value` answers} of all tensors: inputs, producers, then what the nodes write, in their order."""
+        found = {**self.inputs, **{p.name: p.value for p in self.producers.values()}}
+        return found | {o: self.value(o) for n in self.nodes for o in n.output_names}
+
     def _of_role(self, role: str) -> dict[str, np.ndarray]:
         return {p.name: p.data for p in self.producers.values() if p.role == role}
 

@@ -47,6 +47,7 @@ class Operator:
     updates_parameters: bool = False
     straight_through: str = ""
     weights: tuple[str, ...] = ()
+    integer_weights: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     index_of: dict[str, tuple[str, str | int]] = field(default_factory=dict)
     limits: Callable[[dict[str, Any]], dict[str, int]] | None = None
@@ -118,6 +119,7 @@ def operator(
     updates_parameters: bool = False,
     straight_through: str = "",
     weights: tuple[str, ...] = (),
+    integer_weights: tuple[str, ...] = (),
     settings: tuple[str, ...] = (),
     index_of: dict[str, tuple[str, str | int]] | None = None,
     limits: Callable[[dict[str, Any]], dict[str, int]] | None = None,
@@ -143,6 +145,7 @@ def operator(
     straight_through: "starts" where integers that stand for floats are made (QuantizeLinear), "passes" where they are
     handed on: such integers carry a gradient, in floats, straight through their rounding.
     weights: inputs that are weights wherever they are stored: exporters write some as Constant nodes.
+    integer_weights: inputs at which integers are weights that passes.float_weights can make floats of.
     settings: inputs that are settings of the node and not weights, though they may be floating.
     index_of: {input of integers: (what it picks from, along which axis: a number or an attribute's name)}.
     limits(attributes): {input: the largest number that is believed of a file}, where more would cost time and memory.
@@ -180,6 +183,7 @@ def operator(
             updates_parameters=updates_parameters,
             straight_through=straight_through,
             weights=weights,
+            integer_weights=integer_weights,
             settings=settings,
             index_of=dict(index_of or {}),
             limits=limits,

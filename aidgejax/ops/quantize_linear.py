@@ -210,6 +210,7 @@ def dequantize_onnx(op, x, x_scale, x_zero_point, *, axis, block_size, output_dt
     "DequantizeLinear",
     onnx=("", 13),
     settings=("x_scale", "x_zero_point"),
+    integer_weights=("x",),
     vjp=dequantize_vjp,
     decompose=dequantize_onnx,
     straight_through="passes",

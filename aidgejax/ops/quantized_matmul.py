@@ -61,7 +61,14 @@ def shaped(value, like):
     return replace(value, shape=like.shape, dtype="float32")
 
 
-@operator("MatMulInteger", onnx=("", 10), vjp=matmul_integer_vjp, flops=matmul_flops, straight_through="passes")
+@operator(
+    "MatMulInteger",
+    onnx=("", 10),
+    vjp=matmul_integer_vjp,
+    flops=matmul_flops,
+    straight_through="passes",
+    integer_weights=("a", "b"),
+)
 def matmul_integer(a, b, a_zero_point=None, b_zero_point=None):
     """(a - zero point) (b - zero point), summed in 32 bits.  q[*s, n, k], q[*r, k, m] -> i32[..., n, m].
     Zero points: one, or one per row of a, per column of b.  The rule is straight through.  ONNX MatMulInteger-10."""
@@ -84,7 +91,13 @@ def convolved(x, w, x_zero_point, w_zero_point, layout, kernel_shape, *, group, 
 
 
 @operator(
-    "ConvInteger", onnx=("", 10), vjp=conv_integer_vjp, layout=((0,), (0,)), flops=conv_flops, straight_through="passes"
+    "ConvInteger",
+    onnx=("", 10),
+    vjp=conv_integer_vjp,
+    layout=((0,), (0,)),
+    flops=conv_flops,
+    straight_through="passes",
+    integer_weights=("w",),
 )
 def conv_integer(
     x,
@@ -159,6 +172,7 @@ def qlinear_matmul_onnx(op, a, a_scale, a_zero_point, b, b_scale, b_zero_point, 
     vjp=qlinear_matmul_vjp,
     decompose=qlinear_matmul_onnx,
     settings=("a_scale", "a_zero_point", "b_scale", "b_zero_point", "y_scale", "y_zero_point"),
+    integer_weights=("a", "b"),
     straight_through="passes",
     flops=lambda inputs, outputs, attributes: matmul_flops((inputs[0], inputs[3]), outputs, attributes),
 )
@@ -216,6 +230,7 @@ def qlinear_conv_onnx(op, x, x_scale, x_zero_point, w, w_scale, w_zero_point, y_
     vjp=qlinear_conv_vjp,
     decompose=qlinear_conv_onnx,
     settings=("x_scale", "x_zero_point", "w_scale", "w_zero_point", "y_scale", "y_zero_point"),
+    integer_weights=("w", "B"),
     layout=((0,), (0,)),
     flops=lambda inputs, outputs, attributes: conv_flops((inputs[0], inputs[3]), outputs, attributes),
     straight_through="passes",

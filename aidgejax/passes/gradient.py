@@ -41,29 +41,31 @@ def make_gradient(
     names that do not exist, UnknownOperator for operators that do not.
     """
     check_known(graph.nodes, f"graph {graph.name!r}")
-    seeds = [s for s in graph.outputs if graph.value(s).is_float] if seeds is None else list(seeds)
+    known = graph.tensors()  # asked once, so that the walk below stays here
+    seeds = [s for s in graph.outputs if known[s].is_float] if seeds is None else list(seeds)
     wrt = list(graph.params) if wrt is None else list(wrt)
     for name in (*seeds, *wrt):
-        if not graph.value(name).is_float:
+        value = known.get(name) or graph.value(name)
+        if not value.is_float:
             raise GraphError(
-                f"graph {graph.name!r} has no gradient from or to {graph.value(name)}: "
-                f"only floating-point tensors have one"
+                f"graph {graph.name!r} has no gradient from or to {value}: only floating-point tensors have one"
             )
 
+    constants = graph.constants
     result = Graph(f"{graph.name}_grad")
-    for value in _everything(graph):
-        if value.name in graph.producers and graph.producers[value.name].role == "constant":
-            result.constant(value.name, graph.producers[value.name].data)
+    for value in known.values():
+        if value.name in constants:
+            result.constant(value.name, constants[value.name])
         else:
             result.inputs[value.name] = value
     cotangents: dict[str, list[Value]] = {}
     for s in seeds:
-        like = graph.value(s)
+        like = known[s]
         cotangents.setdefault(s, []).append(
             result.input(result.fresh(grad_name(s)), like.shape, like.dtype or "float32")
         )
 
-    active = _active(graph, wrt)
+    active = _active(graph.nodes, known, wrt)
     totals: dict[str, Value] = {}
     wanted = set(wrt)
     for node in reversed(graph.nodes):
@@ -74,10 +76,12 @@ def make_gradient(
                 totals[o] = d
         if all(d is None for d in arriving) or not active.intersection(node.input_names):
             continue
-        shares = _apply_rule(op, graph, node, arriving, active)
+        shares = _apply_rule(op, known, node, arriving, active)
         for i, share in zip(node.inputs, shares, strict=False):
             if isinstance(i, str) and i in active and share is not None:
-                cotangents.setdefault(i, []).append(_undo_broadcast(op, graph, node, share, graph.value(i)))
+                cotangents.setdefault(i, []).append(
+                    _undo_broadcast(op, node, share, known[i], known[node.output_names[0]])
+                )
     for name in wrt:
         total = _total(Builder(result, f"{name}_Grad/"), cotangents.get(name))
         if name not in totals and total is not None:
@@ -100,28 +104,20 @@ def make_gradient(
     return result
 
 
-def _everything(graph: Graph) -> Iterable[Value]:
-    yield from graph.inputs.values()
-    yield from (p.value for p in graph.producers.values())
-    for n in graph.nodes:
-        yield from (graph.value(o) for o in n.output_names)
-
-
 # Integers that may stand for quantized numbers, or for sums of them.
 CARRIERS = frozenset({"int8", "uint8", "int16", "uint16", "int4", "uint4", "int2", "uint2", "int32"})
 
 
-def _active(graph: Graph, wrt: Iterable[str]) -> set[str]:
+def _active(nodes: Iterable[Node], known: dict[str, Value], wrt: Iterable[str]) -> set[str]:
     """The tensors that depend on wrt and carry a gradient: floating ones, and what QuantizeLinear makes of them."""
     active = set(wrt)
-    for n in graph.nodes:
+    for n in nodes:
         straight = lookup(n.op).straight_through
-        read = [graph.value(i) for i in n.input_names if i in active]
+        read = [known[i] for i in n.input_names if i in active]
         integers = straight == "starts" or straight == "passes" and any(not v.is_float for v in read)
         if any(v.is_float or straight for v in read):
-            active.update(
-                o for o in n.output_names if graph.value(o).is_float or integers and graph.value(o).dtype in CARRIERS
-            )
+            written = (known[o] for o in n.output_names)
+            active.update(v.name for v in written if v.is_float or integers and v.dtype in CARRIERS)
     return active
 
 
@@ -134,18 +130,18 @@ def _total(op: Builder, parts: list[Value] | None) -> Value | None:
     return total
 
 
-def _apply_rule(op: Builder, graph: Graph, node: Node, arriving: list, active: set[str]) -> tuple:
+def _apply_rule(op: Builder, known: dict[str, Value], node: Node, arriving: list, active: set[str]) -> tuple:
     operator = lookup(node.op)
     if operator.vjp is None:
         reached = [i for i in node.input_names if i in active]
         named = operator.inputs[node.inputs.index(reached[0])] if not operator.variadic else reached[0]
         raise NoGradientRule(
-            f"no gradient rule for operator {node.op!r}, met at the node writing {graph.value(node.output_names[0])}"
+            f"no gradient rule for operator {node.op!r}, met at the node writing {known[node.output_names[0]]}"
             f": a gradient has to reach its input {named!r}. Either give {node.op} a rule in aidgejax/ops/, or "
             f"freeze the producers above it"
         )
-    inputs = [graph.value(i) if isinstance(i, str) else i for i in operator.pad_inputs(node.inputs)]
-    outputs = [graph.value(o) if o else None for o in operator.pad_outputs(node.outputs)]
+    inputs = [known[i] if isinstance(i, str) else i for i in operator.pad_inputs(node.inputs)]
+    outputs = [known[o] if o else None for o in operator.pad_outputs(node.outputs)]
     cotangents = operator.pad_outputs(tuple(arriving))
     wanted = frozenset(k for k, i in enumerate(node.inputs) if i in active)
     return operator.vjp(op, *inputs, *outputs, *cotangents, **_attributes_for(operator, node, wanted))
@@ -167,10 +163,9 @@ def _attributes_for(operator: Operator, node: Node, reached: frozenset[int]) -> 
     return attrs if everything else {k: v for k, v in attrs.items() if k in named}
 
 
-def _undo_broadcast(op: Builder, graph: Graph, node: Node, share: Value, like: Value) -> Value:
+def _undo_broadcast(op: Builder, node: Node, share: Value, like: Value, out: Value) -> Value:
     if not lookup(node.op).broadcasts:
         return share
-    out = graph.value(node.output_names[0])
     same = out.shape is not None and out.shape == like.shape and None not in out.shape
     return share if same else op.SumLike(share, like)
 

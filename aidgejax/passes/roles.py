@@ -32,9 +32,6 @@ WEIGHT, BIAS, GATE = "is a weight of its node", "is the bias of a layer", "is a 
 ANYWHERE = (WEIGHT, BIAS, GATE)
 SCALES, SHIFTS = ("Mul", "Div"), ("Add", "Sub")
 ELEMENTWISE = (*SCALES, *SHIFTS)
-# {operator: the inputs at which integers are weights that passes.float_weights can make floats of}
-QUANTIZED_AT = {"DequantizeLinear": (0,), "QLinearConv": (3, 8), "QLinearMatMul": (0, 3), "MatMulInteger": (0, 1),
-                "ConvInteger": (1,)}  # fmt: skip
 # What a tensor passes through on the way from the graph's input to the first layer without being changed by weights.
 HANDED_ON = ("Identity", "Cast", "CastLike", "Transpose", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Pad", "Resize")
 # What turns a stored number into the one that is used: nobody stores a constant of an architecture like that.
@@ -187,7 +184,7 @@ class _Structure:
         if p.why == GRID or (p.name in self.grid and len(uses) == 1):
             return Decided("constant", GRID)
         if not is_float(data):
-            op = next((n.op for n, k in uses if k in QUANTIZED_AT.get(n.op, ())), "")
+            op = next((n.op for n, k in uses if _reads(n, k, "integer_weights")), "")
             if op and p.name not in self.fixed:
                 where = "behind" if op == "DequantizeLinear" else "of"
                 return Decided("constant", f"is integers {where} {op}", QUANTIZED)

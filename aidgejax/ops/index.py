@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..dtypes import ONNX_CODES
 from ..errors import GraphError
 from ..graph import Value
 from ._registry import operator, positive_axes
@@ -73,11 +74,16 @@ def gather(x, indices, *, axis=0):
     return jnp.take(x, jnp.asarray(indices), axis, mode="fill")
 
 
+def _int64(op, indices):
+    """ONNX's ScatterND takes no other indices; Gather does."""
+    return indices if indices.dtype == "int64" else op.Cast(indices, to=ONNX_CODES["int64"])
+
+
 def gather_grad_onnx(op, dy, like, indices, *, axis):
     # ScatterND works on the leading axes: the gathered ones are brought there, and back.
     known = not isinstance(indices, Value)
     gathered = np.ndim(indices) if known else indices.rank
-    places = np.asarray(indices)[..., None] if known else op.Unsqueeze(indices, (-1,))
+    places = np.asarray(indices, np.int64)[..., None] if known else op.Unsqueeze(_int64(op, indices), (-1,))
     axis %= like.rank
     if axis == 0:
         return op.ScatterND(op.ZerosLike(like), places, dy, reduction="add")

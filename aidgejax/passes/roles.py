@@ -242,6 +242,8 @@ class _Structure:
             return False
         weights = [i for k, i in enumerate(layer.inputs) if _reads(layer, k, "weights") and i in self.graph.producers]
         shapes = [self.graph.producers[i].data.shape for i in weights]
+        if any(len(s) > 2 for s in shapes):  # of a kernel the last axis is an image's
+            return any(s[1 if layer.op == "ConvTranspose" else 0] == 1 for s in shapes)
         return any(s and (s[-1] == 1 or s[0] == 1) for s in shapes)
 
     def _layer_beside(self, node: Node, p: Producer) -> Node | None:

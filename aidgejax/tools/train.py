@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from .. import onnxio
+from ..dtypes import DTYPES
 from ..errors import GraphError, SettingError
 from ..execution.budget import check_memory
 from ..execution.program import Program, make_program
@@ -237,8 +238,14 @@ def predicted(graph: Graph, rows: Dataset, batch_size: int) -> dict[str, np.ndar
         short = size - len(next(iter(batch.values())))
         whole = {k: np.concatenate([a, np.repeat(a[-1:], short, 0)]) if short else a for k, a in batch.items()}
         outputs = jax.device_get(call(graph.params, graph.buffers, whole))
-        parts.append({k: np.asarray(v)[: size - short] for k, v in outputs.items()})
+        parts.append({k: _declared(graph, k, v)[: size - short] for k, v in outputs.items()})
     return {k: np.concatenate([p[k] for p in parts]) for k in graph.outputs}
+
+
+def _declared(graph: Graph, name: str, array: Any) -> np.ndarray:
+    """An output in the dtype that the model says: integers of 64 bits are computed in 32."""
+    dtype = graph.value(name).dtype
+    return np.asarray(array, DTYPES[dtype] if dtype in DTYPES and "int" in dtype else None)
 
 
 def held_out(data: Dataset, fraction: float = 0.2, seed: int = 0) -> tuple[Dataset, Dataset]:

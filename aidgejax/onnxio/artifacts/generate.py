@@ -22,6 +22,7 @@ from onnx import ModelProto, TensorProto, helper
 
 from ...errors import ModelFileError, SettingError
 from ...passes.optimizer_graph import Rule
+from ...passes.roles import check_trains
 from ..external_data import array_of
 from ..importer.reader import read
 from .forward_model import check_is_number, check_parameters, load, prepared, with_constants_inside
@@ -72,6 +73,7 @@ def write_artifacts(
     )  # refuses, in our words, what onnx.load and the checker would stumble over
     if trainable is None:
         frozen = list(graph.buffers) if frozen is None else list(frozen)
+        check_trains(graph)
         trainable = [p for p in graph.params if p not in frozen]
     trainable, frozen = list(dict.fromkeys(trainable)), list(dict.fromkeys(frozen or ()))
     base = prepared(load(path), (*trainable, *frozen), shapes, batch)

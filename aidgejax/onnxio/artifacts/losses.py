@@ -65,15 +65,17 @@ def cross_entropy(
 ) -> str:
     """-weight[label] * log softmax(scores)[label]; "mean" divides by the weights of what is not ignored.
 
-    scores [n, classes], labels int64 [n]; or [n, s, classes] and [n, s]: the labels have the scores' shape without its
-    last axis.  Raises SettingError for scores without an axis of classes, or weights of another number than theirs.
+    scores [n, classes], labels int64 [n]; [n, s, classes] and [n, s], or of images [n, classes, h, w] and [n, h, w]:
+    the labels have the scores' shape without the classes.  Raises SettingError for scores without an axis of classes,
+    or weights of another number than theirs.
     """
     info = to.known(scores)
     dims = info.type.tensor_type.shape.dim
     if len(dims) < 2:
         raise SettingError(f"CrossEntropyLoss needs scores of shape [n, classes], and {scores!r} has {len(dims)} axes")
-    labels = to.input(labels, info, TensorProto.INT64, lambda shape: shape[:-1])
-    classes = dims[-1].dim_value
+    axis = 1 if len(dims) > 3 else len(dims) - 1
+    labels = to.input(labels, info, TensorProto.INT64, lambda shape: [*shape[:axis], *shape[axis + 1 :]])
+    classes = dims[axis].dim_value
     if weight is not None and classes and np.size(weight) != classes:
         raise SettingError(
             f"CrossEntropyLoss: {np.size(weight)} weights for the {classes} classes of {scores!r}; "
@@ -82,7 +84,7 @@ def cross_entropy(
     x = scores
     if info.type.tensor_type.elem_type == TensorProto.BFLOAT16:  # ONNX's class losses do not take it
         x = to.node("Cast", scores, to=TensorProto.FLOAT)
-    if len(dims) > 2:  # ONNX has the classes on axis 1
+    if axis > 1:  # ONNX has the classes on axis 1
         x = to.node("Transpose", x, perm=[0, len(dims) - 1, *range(1, len(dims) - 1)])
     weights = [] if weight is None else [to.constant(np.reshape(weight, -1), "weight", to.dtype(x))]
     attrs = {} if ignore_index is None else {"ignore_index": int(ignore_index)}

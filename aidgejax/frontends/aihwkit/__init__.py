@@ -2,3 +2,14 @@
 
 To port a script, put `aidgejax.frontends.` before the import.
 """
+
+from .._shared.absent_modules import refuse_modules
+
+refuse_modules(
+    __name__,
+    {
+        "cloud": "composer and cloud runs are IBM's service",
+        "experiments": "write the loop, or use aidgejax.train on a graph that analog.convert_to_analog has made",
+        "extension": "its C++ operators are not built here",
+    },
+)

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ..exceptions import ArgumentError
+from ..exceptions import ArgumentError, ModuleError
 from .modules._module import adopt_torch
 from .modules.base import AnalogLayerBase
 from .modules.container import AnalogSequential, AnalogWrapper
@@ -22,9 +22,13 @@ from .modules.linear import AnalogLinear, AnalogLinearMapped
 
 
 def _map(mapped: bool) -> dict[Any, Any]:
-    import torch
-
-    nn = torch.nn
+    try:
+        from torch import nn
+    except ImportError:
+        raise ModuleError(
+            "these conversions are of torch models, and torch is not installed (pip install torch); without it "
+            "aidgejax.analog.convert_to_analog(graph, config) converts any graph or ONNX model"
+        ) from None
     convolutions = (
         (AnalogConv1dMapped, AnalogConv2dMapped, AnalogConv3dMapped)
         if mapped

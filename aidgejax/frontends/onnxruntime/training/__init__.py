@@ -14,6 +14,22 @@ Where this front end does otherwise than ONNX Runtime 1.19.2, on purpose:
   learning rate.  BatchNormalization's new statistics are outputs, `<name>.updated`, which `api.Module` feeds back.
 """
 
+from ..._shared.absent_modules import refuse_modules
+from ..._shared.absent_names import absent_name
 from . import api, artifacts, onnxblock
 
 __all__ = ["api", "artifacts", "onnxblock"]
+
+EXPORT = "export the module with torch.onnx.export, then train it with aidgejax.train, or with artifacts and api"
+ABSENT = {
+    "ORTModule": EXPORT,
+    "ortmodule": EXPORT,
+    "ORTTrainer": "use api.Module and api.Optimizer",
+    "optim": "use api.Optimizer, or optimizers of aidgejax.optim",
+    "amp": "pass precision='bfloat16' to aidgejax.train",
+}
+refuse_modules(__name__, ABSENT)
+
+
+def __getattr__(name: str) -> object:
+    raise absent_name(__name__, name, ABSENT)

@@ -76,8 +76,8 @@ def timed(rounds, steps):
         )
 
 
-def resnet50():
-    """ResNet-50 (v1.5, stride in the 3 x 3), 224 x 224, 1000 classes, with zeros for weights: it does not run."""
+def resnet50(base=64, size=224, classes=1000):
+    """ResNet-50 (v1.5, stride in the 3 x 3), with zeros for weights: it does not run.  base: its first width."""
     graph = Graph("ResNet-50")
     op, count = graph.op, 0
 
@@ -91,17 +91,17 @@ def resnet50():
         moved = [graph.buffer(f"bn{count}.{k}", np.ones(out, np.float32)) for k in ("mean", "var")]
         return op.BatchNormalization(y, *own, *moved)
 
-    x = op.Relu(normed(graph.input("x", ("N", 3, 224, 224)), 3, 64, 7, 2))
-    x, before = op.MaxPool(x, kernel_shape=(3, 3), strides=(2, 2), pads=(1, 1, 1, 1)), 64
-    for width, blocks in ((64, 3), (128, 4), (256, 6), (512, 3)):
+    x = op.Relu(normed(graph.input("x", ("N", 3, size, size)), 3, base, 7, 2))
+    x, before = op.MaxPool(x, kernel_shape=(3, 3), strides=(2, 2), pads=(1, 1, 1, 1)), base
+    for width, blocks in ((base, 3), (2 * base, 4), (4 * base, 6), (8 * base, 3)):
         for k in range(blocks):
-            stride = 2 if k == 0 and width > 64 else 1
+            stride = 2 if k == 0 and width > base else 1
             y = op.Relu(normed(x, before, width, 1))
             y = normed(op.Relu(normed(y, width, width, 3, stride)), width, 4 * width, 1)
             x = normed(x, before, 4 * width, 1, stride) if k == 0 else x
             x, before = op.Relu(op.Add(x, y)), 4 * width
     x = op.Flatten(op.GlobalAveragePool(x))
-    w, b = (graph.parameter(n, np.zeros(s, np.float32)) for n, s in (("fc.w", (1000, 2048)), ("fc.b", (1000,))))
+    w, b = (graph.parameter(n, np.zeros(s, np.float32)) for n, s in (("fc.w", (classes, before)), ("fc.b", (classes,))))
     graph.output(op.Gemm(x, w, b, transB=1, name="logits"))
     return graph
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -128,7 +129,7 @@ def _folded(x: Any, w: Any, win: Windows) -> Any:
     packed = packing(win, max(w.shape[-2:]))
     if packed is None:
         return _plain(x, w, win)
-    y = _plain(packed.image(x), packed.toeplitz_kernel(w), packed.windows)
+    y = _plain(materialize(packed.image, x), packed.toeplitz_kernel(w), packed.windows)
     return jnp.reshape(y, (-1, *win.out, w.shape[-1]))
 
 
@@ -151,7 +152,7 @@ def _folded_weight(group: int) -> Callable:
         packed = packing(win, max(x.shape[-1], dy.shape[-1])) if group == 1 else None
         if packed is None:
             return by_convolution(x, dy, win)
-        return packed.of_toeplitz_kernel(by_convolution(packed.image(x), packed.rows(dy), packed.windows))
+        return packed.of_toeplitz_kernel(by_convolution(materialize(packed.image, x), packed.rows(dy), packed.windows))
 
     return gradient
 
@@ -161,12 +162,8 @@ def _input_by_convolution(dy: Any, w: Any, win: Windows) -> Any:
     w = jnp.flip(jnp.swapaxes(w, -2, -1), tuple(range(win.rank)))
     before = [e - 1 - b for e, b in zip(win.extent, win.begin, strict=True)]
     after = [n + b - o for n, b, o in zip(win.sizes, win.begin, win.out, strict=True)]
-    dy = lax.pad(
-        dy, jnp.zeros((), dy.dtype), [(0, 0, 0), *((b, a, 0) for b, a in zip(before, after, strict=True)), (0, 0, 0)]
-    )
-    return lax.conv_general_dilated(
-        dy, w, (1,) * win.rank, "VALID", rhs_dilation=win.dilations, dimension_numbers=_dimensions(win.rank)
-    )
+    turned = replace(win, sizes=win.out, begin=tuple(before), end=tuple(after), out=win.sizes)
+    return _folded(dy, w, turned)
 
 
 def _input_by_taps(group: int) -> Callable:

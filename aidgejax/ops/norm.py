@@ -6,6 +6,7 @@ Statistics are computed in float32 where the data has fewer bits, in two passes,
 import jax.numpy as jnp
 
 from ..errors import GraphError
+from ._materialize import materialize
 from ._registry import broadcasts_to, operator, positive_axes
 
 
@@ -19,6 +20,16 @@ def moments(x, axes):
     mean = jnp.mean(x, axis=axes, keepdims=True)
     centred = x - mean
     return mean, centred, jnp.mean(jnp.square(centred), axis=axes, keepdims=True)
+
+
+def batch_moments(x, axes):
+    """(mean, biased variance) over axes, kept with size 1; x - mean is never written, nor x in more bits."""
+
+    def both(x):
+        mean, _, var = moments(wide(x), axes)
+        return mean, var
+
+    return materialize(both, x)
 
 
 def per_channel(v, rank, layout):
@@ -163,11 +174,11 @@ def batch_normalization(
     x, rank = wide(X), jnp.ndim(X)
     channels = lambda v: per_channel(wide(v), rank, layout)
     if training_mode:
-        axes = all_but_channels(rank, layout)
-        mean, centred, var = moments(x, axes)
+        mean, var = batch_moments(X, all_but_channels(rank, layout))
     else:
-        centred, var = x - channels(input_mean), channels(input_var)
-    y = centred * (channels(scale) / jnp.sqrt(var + epsilon)) + channels(B)
+        mean, var = channels(input_mean), channels(input_var)
+    slope = materialize(lambda s, v: s / jnp.sqrt(v + epsilon), channels(scale), var)
+    y = (x - mean) * slope + channels(B)
     y = y.astype(jnp.result_type(X))
     if not training_mode:
         return y, input_mean, input_var
@@ -213,22 +224,32 @@ def batch_normalization_grad(dy, x, scale, mean, var, *, epsilon=1e-5, training_
 
     In training through the statistics of x, which are computed again: inside one program XLA finds that they are those
     of the forward; mean and var are not read then."""
-    rank = jnp.ndim(x)
+    rank, dtype = jnp.ndim(x), jnp.result_type(x)
     axes = all_but_channels(rank, layout)
     channels = lambda v: per_channel(wide(v), rank, layout)
-    if training_mode:
-        _, centred, spread = moments(wide(x), axes)
-    else:
-        centred, spread = wide(x) - channels(mean), channels(var)
+    mean, spread = batch_moments(x, axes) if training_mode else (channels(mean), channels(var))
+
+    def sums(dy, x, mean):
+        d = wide(dy)
+        return jnp.sum(d, axes, keepdims=True), jnp.sum(d * (wide(x) - mean), axes, keepdims=True)
+
+    db, d_scale = materialize(sums, dy, x, mean)
     inv = 1 / jnp.sqrt(spread + epsilon)
-    d = wide(dy)
-    db, d_scale = jnp.sum(d, axis=axes), jnp.sum(d * centred, axis=axes) * jnp.reshape(inv, -1)
+    d_scale, slope = d_scale * inv, channels(scale) * inv
+
+    def through_all(dy, x, mean, inv, slope, d_scale, db):
+        n = x.size // scale.size
+        return ((wide(dy) - db / n - (wide(x) - mean) * (inv * (d_scale / n))) * slope).astype(dtype)
+
+    def past_statistics(dy, slope):
+        return (wide(dy) * slope).astype(dtype)
+
     if training_mode:
-        n = d.size // db.size
-        d = d - channels(db / n) - centred * (inv * channels(d_scale / n))
-    dx = d * (channels(scale) * inv)
+        dx = materialize(through_all, dy, x, mean, inv, slope, d_scale, db)
+    else:
+        dx = materialize(past_statistics, dy, slope)
     out = jnp.result_type(scale)
-    return dx.astype(jnp.result_type(x)), d_scale.astype(out), db.astype(out)
+    return dx, jnp.reshape(d_scale, -1).astype(out), jnp.reshape(db, -1).astype(out)
 
 
 # ---- layer and root mean square -----------------------------------------------------------------------

@@ -245,6 +245,8 @@ FOLDED = [
     ((5, 6), (3, 3), (1, 2, 1, 0), 2, 2),
     ((9,), (4,), (3, 1), 1, 2),
     ((4, 3, 6), (2, 2, 4), (0, 0, 2, 1, 0, 0), 5, None),
+    ((4, 6), (3, 3), (1, 1, 1, 1), 12, 2),  # the input's gradient is a convolution, itself of wide pixels
+    ((4, 8), (3, 3), (0, 3, 0, 1), 12, 2),  # more padding than a window reaches over: that one leaves out columns
 ]
 
 

@@ -4,11 +4,16 @@ The input's projection of all steps is one product outside the loop; so are, goi
 outputs) and the gradients of the weights.  Inside the loops remain the products with the state.
 """
 
+import jax
+import jax.numpy as jnp
+
 from ._recurrence import while_live
 
 
 def product_over_time(op, d, x):
     """The sum over steps and batch of d^T x: [t, n, g], [t, n, k] -> [g, k]."""
+    if isinstance(d, jax.Array):  # with steps and batch as one axis, XLA would gather rows that are split over devices
+        return jnp.einsum("tng,tnk->gk", d, x)
     return op.MatMul(op.Transpose(op.Flatten(d, axis=2), perm=(1, 0)), op.Flatten(x, axis=2))
 
 

@@ -1,4 +1,7 @@
-"""Rows that are split over devices, for forms that walk through a batch: a loop's slices would gather all of it."""
+"""Rows that are split over devices, for forms of which XLA does not see that no row needs another.
+
+It would gather a whole batch for a loop's slices of it, for places that are computed, and for Fourier transforms.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
 _SPLIT: ContextVar[tuple[Mesh, str] | None] = ContextVar("rows_split_over", default=None)
@@ -28,15 +32,27 @@ def sum_over_rows(f: Callable, *arrays: Any) -> Any:
 
     Where rows are split, and the devices divide them, each device sums its own, and what they found is added once.
     """
-    split = _SPLIT.get()
-    if split is None or not isinstance(arrays[0].shape[0], int) or arrays[0].shape[0] % split[0].shape[split[1]]:
+    return _on_each(f, arrays, added=True)
+
+
+def row_by_row(f: Callable, *arrays: Any) -> Any:
+    """f(*arrays), which computes row k of its results from rows k of the arrays alone; axis 0 of all is as long.
+
+    Where rows are split, and the devices divide them, each device computes its own.
+    """
+    return _on_each(f, arrays, added=False)
+
+
+def _on_each(f: Callable, arrays: tuple, *, added: bool) -> Any:
+    split, rows = _SPLIT.get(), {jnp.shape(a)[:1] for a in arrays}
+    if split is None or len(rows) != 1 or not (n := rows.pop()) or n[0] % split[0].shape[split[1]]:
         return f(*arrays)
     mesh, axis = split
 
     def own(*arrays: Any) -> Any:
-        return jax.lax.psum(f(*arrays), axis)
+        found = f(*arrays)
+        return jax.lax.psum(found, axis) if added else found
 
-    rows = PartitionSpec(axis)
-    return jax.shard_map(own, mesh=mesh, in_specs=rows, out_specs=PartitionSpec(), axis_names={axis}, check_vma=False)(
-        *arrays
-    )
+    spec = PartitionSpec(axis)
+    out = PartitionSpec() if added else spec
+    return jax.shard_map(own, mesh=mesh, in_specs=spec, out_specs=out, axis_names={axis}, check_vma=False)(*arrays)

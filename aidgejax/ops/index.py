@@ -13,6 +13,7 @@ from ..dtypes import ONNX_CODES
 from ..errors import GraphError
 from ..graph import Value
 from ._registry import operator, positive_axes
+from ._rows import row_by_row
 from .slice_concat_pad import positions_in, sent_back
 
 
@@ -42,6 +43,11 @@ def along(x, indices, axis):
     place = list(jnp.indices(sizes, indices.dtype, sparse=True))
     place[axis] = indices
     return tuple(place)
+
+
+def _apart(axis, x, indices):
+    """Does no row need another?  Indices that are known are checked, and not split."""
+    return jnp.ndim(x) > 1 and axis % jnp.ndim(x) != 0 and isinstance(indices, jax.Array)
 
 
 def rows(x, indices, batch_dims=0):
@@ -114,7 +120,8 @@ def gather_elements_vjp(op, x, indices, y, dy, *, axis):
 @operator("GatherElements", onnx=("", 13), vjp=gather_elements_vjp)
 def gather_elements(x, indices, *, axis=0):
     """y[i, j] = x[indices[i, j], j] for axis 0, and so on.  t[*s], i[*r] -> t[*r].  ONNX GatherElements-13."""
-    return jnp.asarray(x).at[along(x, indices, axis)].get(mode="fill")
+    found = lambda x, indices: jnp.asarray(x).at[along(x, indices, axis)].get(mode="fill")
+    return row_by_row(found, x, indices) if _apart(axis, x, indices) else found(x, indices)
 
 
 def gather_nd_vjp(op, x, indices, y, dy, *, batch_dims):
@@ -127,7 +134,8 @@ def gather_nd_vjp(op, x, indices, y, dy, *, batch_dims):
 def gather_nd(x, indices, *, batch_dims=0):
     """y[b, i] = x[b, indices[b, i, 0], indices[b, i, 1], ...].  t[*b, *s], i[*b, *q, k] -> t[*b, *q, *s[k:]].
     ONNX GatherND-13."""
-    return jnp.asarray(x).at[rows(x, indices, batch_dims)].get(mode="fill")
+    found = lambda x, indices: jnp.asarray(x).at[rows(x, indices, batch_dims)].get(mode="fill")
+    return row_by_row(found, x, indices) if batch_dims and isinstance(indices, jax.Array) else found(x, indices)
 
 
 # ---- scattering ---------------------------------------------------------------------------------------
@@ -180,7 +188,8 @@ def scatter_elements(x, indices, updates, *, axis=0, reduction="none"):
     """x, and x[indices[i, j], j] = updates[i, j] for axis 0, and so on.  t[*s], i[*r], t[*r] -> t[*s].
     reduction: none, where an index may not come twice, or how an update joins what is there: add, mul, max, min.
     ONNX ScatterElements-18."""
-    return scattered(x, along(x, indices, axis), updates, reduction)
+    found = lambda x, indices, updates: scattered(x, along(x, indices, axis), updates, reduction)
+    return row_by_row(found, x, indices, updates) if _apart(axis, x, indices) else found(x, indices, updates)
 
 
 def scatter_nd_vjp(op, x, indices, updates, y, dy, *, reduction):
@@ -242,7 +251,8 @@ def top_k(x, k, *, axis=-1, largest=1, sorted=1):
     x = jnp.moveaxis(x, axis, -1)
     # For the smallest, an order turned round: ~ is what - is, without the overflow at the lowest integer.
     turn = (lambda a: a) if largest else jnp.negative if jnp.issubdtype(x.dtype, jnp.floating) else jnp.invert
-    values, indices = jax.lax.top_k(turn(x), k)
+    best = lambda x: tuple(jax.lax.top_k(turn(x), k))
+    values, indices = row_by_row(best, x) if x.ndim > 1 else best(x)
     indices = indices.astype(jax.dtypes.canonicalize_dtype(np.int64))
     return jnp.moveaxis(turn(values), -1, axis), jnp.moveaxis(indices, -1, axis)
 

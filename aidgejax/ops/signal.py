@@ -7,6 +7,7 @@ import numpy as np
 
 from ..errors import GraphError
 from ._registry import operator, positive_axes
+from ._rows import row_by_row
 from .cast import dtype_of
 
 LARGEST = 1 << 24  # of a frame, or of all frames of a signal
@@ -94,9 +95,11 @@ def dft(x, dft_length=None, axis=None, *, inverse=0, onesided=0):
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     z = wide[..., 0] + (1j * wide[..., 1] if x.shape[-1] == 2 else 0)
     if onesided:
-        found = jnp.fft.irfft(z, n, axis) if inverse else jnp.fft.rfft(z.real, n, axis)
+        transform = jnp.fft.irfft if inverse else jnp.fft.rfft
+        z = z if inverse else z.real
     else:
-        found = (jnp.fft.ifft if inverse else jnp.fft.fft)(z, n, axis)
+        transform = jnp.fft.ifft if inverse else jnp.fft.fft
+    found = row_by_row(lambda z: transform(z, n, axis), z) if axis else transform(z, n, axis)
     parts = [found] if onesided and inverse else [found.real, found.imag]
     return jnp.stack(parts, -1).astype(x.dtype)
 

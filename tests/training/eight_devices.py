@@ -192,6 +192,12 @@ def convolved():
         found["convolved"][name] = {c.kind: c.bytes for c in sent}
 
 
+def gathered():
+    from tests.training.rows_apart import gathered_once, sent
+
+    found["gathered"] = sent(gathered_once())
+
+
 def accumulated():
     """Micro-batches, recomputation and dropout together; and a number that is not finite."""
     graph = recompute(infer_shapes(zoo.mlp((64, 128, 128, 10))), "products")
@@ -238,6 +244,15 @@ def refused():
 
 
 if __name__ == "__main__":
-    for part in sys.argv[1:] or ("lenets", "transformers", "deep", "inspected", "convolved", "accumulated", "refused"):
+    for part in sys.argv[1:] or (
+        "lenets",
+        "transformers",
+        "deep",
+        "inspected",
+        "convolved",
+        "gathered",
+        "accumulated",
+        "refused",
+    ):
         globals()[part]()
     print(json.dumps(found, indent=1))

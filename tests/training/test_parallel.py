@@ -81,6 +81,20 @@ def test_a_loop_over_the_batch_sends_no_images(found, name, size):
     assert size <= found["convolved"][name]["all-reduce"] < size + 1000
 
 
+def test_no_operator_gathers_a_batch(found):
+    """Recurrent nets gathered the gradients of all steps, computed places and Fourier transforms their whole input."""
+    assert found["gathered"] == []
+
+
+@pytest.mark.slow
+def test_no_row_of_the_zoos_operators_gathers_a_batch():
+    root = str(Path(__file__).parents[2])
+    command = [sys.executable, "-m", "tests.training.rows_apart"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=root)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads(done.stdout)["rows"] >= 190 and json.loads(done.stdout)["sent"] == {}
+
+
 def test_a_sharded_weight_is_gathered_twice_and_its_gradient_summed_once(found):
     sent = found["deep, sharded"]["sent a step"]
     assert sent["all-gather"][1] == pytest.approx(15 + 14, abs=0.2)  # the backward pass does not need the first

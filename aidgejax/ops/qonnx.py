@@ -17,7 +17,14 @@ def quant_vjp(op, x, scale, zeropt, bitwidth, y, dy, *, signed, narrow):
     return op.Where(op.Or(op.Less(r, low), op.Greater(r, top)), 0.0, dy), None, None, None
 
 
-@operator("Quant", full_precision=True, onnx=("qonnx.custom_op.general", 1), vjp=quant_vjp, layout="same")
+@operator(
+    "Quant",
+    full_precision=True,
+    onnx=("qonnx.custom_op.general", 1),
+    vjp=quant_vjp,
+    layout="same",
+    settings=("scale", "zeropt", "bitwidth"),
+)
 def quant(x, scale, zeropt, bitwidth, *, signed=1, narrow=0, rounding_mode="ROUND"):
     """(min(max(round(x / scale + zeropt), low), high) - zeropt) scale.  f[*s], f[*r], f[*r], f[] -> f[*s].
 

@@ -71,7 +71,7 @@ def convert(
     graph = fold_batchnorm(infer_shapes(graph))
     if any(n.op == "FakeQuantize" for n in restored(graph).nodes):
         raise GraphError(f"graph {graph.name!r} is quantized already: convert the floating-point graph")
-    if any(n.op in ("QuantizeLinear", "QLinearConv", "QLinearMatMul") for n in graph.nodes):
+    if any(n.op in ("QuantizeLinear", "QLinearConv", "QLinearMatMul", "Quant") for n in graph.nodes):
         raise GraphError(f"graph {graph.name!r} arrived quantized: quant.from_qdq makes one of it that trains on")
     pools: dict[str, Scheme] = {}
     if scheme.shifts:

@@ -3,6 +3,7 @@
     QuantizeLinear -> DequantizeLinear (-> Clip between, or in front)     a tensor between layers
     integers -> DequantizeLinear                                         a weight, a float parameter from here on
     32-bit integers -> DequantizeLinear                                  a bias, rounded to the product of two steps
+    Quant (QONNX)                                                        any of these
 
 What the file says is kept: its scales are the steps, its zero points and its levels stay.  to_integer, verify and write
 then give integers again.
@@ -34,14 +35,16 @@ PAIR = ("QuantizeLinear", "DequantizeLinear")
 
 def arrived_quantized(graph: Graph) -> bool:
     """Does the graph hold quantizers of its file, or products of integers?"""
-    return any(n.op in (*PAIR, *BETWEEN_SCALES, *PRODUCTS) for n in graph.nodes)
+    return any(n.op in (*PAIR, *BETWEEN_SCALES, *PRODUCTS, "Quant") for n in graph.nodes)
 
 
-def from_qdq(graph: Graph, *, learned: bool = True) -> Graph:
+def from_qdq(graph: Graph, *, learned: bool = True, round_biases: bool = True) -> Graph:
     """The graph with FakeQuantize where QuantizeLinear and DequantizeLinear were; `finetune` trains it.
 
-    learned: train the steps too; else they stay the file's scales.  Values are the same to the last bit.  QLinearConv
-    and QLinearMatMul become the operator in floats between quantizers; ConvInteger and MatMulInteger too.
+    learned: train the steps too; else they stay the file's scales.
+    round_biases: a bias in floats, as Brevitas writes them, is rounded to the product of its layer's steps, as it is
+        deployed; with False values are the same to the last bit.
+    QLinearConv and QLinearMatMul become the operator in floats between quantizers; ConvInteger and MatMulInteger too.
     Raises GraphError where there is no quantizer, and naming all those whose scale is not known when the graph is built
     or that have a scale for each channel of data.
     """
@@ -49,36 +52,46 @@ def from_qdq(graph: Graph, *, learned: bool = True) -> Graph:
     if not arrived_quantized(graph):
         raise GraphError(f"graph {graph.name!r} has no QuantizeLinear or DequantizeLinear: convert quantizes it")
     graph = products_in_floats(_moved_in_floats(infer_shapes(graph)))
-    copy = _Reader(infer_shapes(graph), learned).run()
+    copy = _Reader(infer_shapes(graph), learned, round_biases).run()
     return noted(infer_shapes(copy.check()), calibrated="file")
 
 
 def _moved_in_floats(graph: Graph) -> Graph:
     """Pools and reshapes of integers between two quantizers of their grid, which changes nothing."""
     copy = graph.copy()
-    copy.nodes, grids = [], {}
+    copy.nodes = []
+    grids: dict[str, tuple[Node, Node | None]] = {}  # {integers: the QuantizeLinear above, and the Clip}
     for node in graph.nodes:
+        above = grids.get(str(node.inputs[0])) if node.inputs else None
         if node.op == "QuantizeLinear":
-            grids[node.output_names[0]] = node
-        source = grids.get(str(node.inputs[0])) if node.inputs and node.op in TRANSPARENT else None
-        if source is None:
+            grids[node.output_names[0]] = node, None
+        elif node.op == "Clip" and above is not None:
+            grids[node.output_names[0]] = above[0], node
+        if above is None or node.op not in TRANSPARENT:
             copy.nodes.append(node)
             continue
+        source, clip = above
         real, moved = (copy.fresh(f"{node.inputs[0]}.{what}") for what in ("real", "moved"))
         for name in (real, moved):
             copy.values[name] = Value(name)
+        whole = node.outputs[0] if clip is None else copy.fresh(f"{node.outputs[0]}.wide")
+        copy.values.setdefault(str(whole), Value(str(whole)))
         copy.nodes += [
             Node("DequantizeLinear", (node.inputs[0], *source.inputs[1:]), (real,), {}, f"{node.name}/dq"),
             node.replace(inputs=(real, *node.inputs[1:]), outputs=(moved, *node.outputs[1:])),
-            source.replace(inputs=(moved, *source.inputs[1:]), outputs=(node.outputs[0],), name=f"{node.name}/q"),
+            source.replace(inputs=(moved, *source.inputs[1:]), outputs=(whole,), name=f"{node.name}/q"),
         ]
-        grids[node.output_names[0]] = source
+        if clip is not None:
+            copy.nodes.append(
+                clip.replace(inputs=(whole, *clip.inputs[1:]), outputs=node.outputs[:1], name=f"{node.name}/clip")
+            )
+        grids[node.output_names[0]] = above
     return copy
 
 
 class _Reader:
-    def __init__(self, graph: Graph, learned: bool) -> None:
-        self.old, self.learned = graph, learned
+    def __init__(self, graph: Graph, learned: bool, biases: bool) -> None:
+        self.old, self.learned, self.biases = graph, learned, biases
         self.writer, self.readers = graph.writer(), graph.readers()
         self.new = graph.copy()
         self.new.nodes = []
@@ -98,6 +111,9 @@ class _Reader:
                     biases.append(node)
                 else:
                     self._pair(node, held)
+            elif node.op == "Quant":
+                if self._quant(node):
+                    biases.append(node)
             elif not self._is_inside(node):
                 self.new.nodes.append(renamed(node, self.names) if self._reads(node) else node)
         if self.odd:
@@ -107,6 +123,8 @@ class _Reader:
             )
         for node in biases:
             self._bias(node)
+        if self.biases:
+            self._float_biases()
         self.new.nodes = _in_order(self.new)
         self.new.prune()
         return self.new
@@ -162,6 +180,26 @@ class _Reader:
         x, low, high = self._cut(x, scale, zero, low, high)
         shape = (self.old.value(x).shape or ()) if weight is None else weight.shape
         self._quantize(node, x, shape, scale, zero, low, high)
+
+    def _quant(self, node: Node) -> bool:
+        """A node of QONNX, which is a pair in one; is it a bias, of more than 16 bits?"""
+        x, held = str(node.inputs[0]), self._held(node.inputs[0])
+        scale, zero, bits = (constant_value(self.old, i) for i in node.inputs[1:4])
+        width = _number(bits)
+        whole = zero is not None and np.array_equal(zero, np.rint(zero))
+        if scale is None or zero is None or width is None or not whole or (held is None and scale.size > 1):
+            self.odd.append(node.name or node.output_names[0])
+            return False
+        if held is not None:
+            self.new.producers[x] = replace(self.new.producers[x], role="parameter")
+        if width > 16 and held is not None:
+            return True
+        signed, narrow = (int(node.attrs.get(k, default)) for k, default in (("signed", 1), ("narrow", 0)))
+        top = 2 ** (int(width) - signed) - 1
+        low, high = (narrow - top - 1, top) if signed else (0, top - narrow)
+        shape = (self.old.value(x).shape or ()) if held is None else held.shape
+        self._quantize(node, x, shape, scale, zero, low, high)
+        return False
 
     def _cut(self, x: str, scale: np.ndarray, zero: np.ndarray | None, low: int, high: int) -> tuple[str, int, int]:
         """A Clip to fewer levels in front of the quantizer is part of it."""
@@ -241,22 +279,65 @@ class _Reader:
         held, scale = self.old.producers[name].data, constant_value(self.old, node.inputs[1])
         if scale is None:
             raise GraphError(f"graph {self.old.name!r}: the scale of bias {name!r} is computed from data")
-        b = (held.astype(np.float64) * scale.astype(np.float64)).astype(np.float32)
+        real = held if node.op == "Quant" else held.astype(np.float64) * scale.astype(np.float64)
+        b = real.astype(np.float32)
         self.new.producers.pop(name, None)
         self.new.producer(name, b, "parameter")
         reader = next((n for n in self.new.nodes if out in n.input_names and n.op in LAYERS), None)
-        steps = [self.step_of.get(str(i)) for i in reader.inputs[:2]] if reader is not None else [None]
-        op, count = self.new.op, len(self.new.nodes)
-        if None in steps:
-            step: Any = self.new.constant(self.new.fresh(f"{name}.step"), scale.astype(np.float32))
-        else:
+        steps = self._steps_of(reader) if reader is not None else None
+        fixed = None if steps else self.new.constant(self.new.fresh(f"{name}.step"), scale.astype(np.float32))
+        rounded = self._rounded(name, steps, fixed)
+        self.new.nodes = [renamed(n, {out: rounded}) for n in self.new.nodes]
+
+    def _steps_of(self, layer: Node) -> tuple[str, str] | None:
+        """The steps of a layer's data and weight, where both are on a grid and their product scales its sums."""
+        plain = all(layer.attrs.get(k, 1.0) in (1.0, None) for k in ("alpha", "beta"))
+        data, weight = (self._step_above(str(i)) for i in layer.inputs[:2])
+        return (data, weight) if plain and data is not None and weight is not None else None
+
+    def _step_above(self, tensor: str) -> str | None:
+        """The step of what is quantized above, through operators that move values alone."""
+        writer = self.new.writer()
+        while tensor not in self.step_of:
+            node = writer.get(tensor)
+            if node is None or node.op not in TRANSPARENT or tensor != node.outputs[0]:
+                return None
+            tensor = str(node.inputs[0])
+        return self.step_of[tensor]
+
+    def _rounded(self, name: str, steps: tuple[str, str] | None, fixed: Any = None) -> str:
+        """A bias rounded to the product of its layer's steps, or to a fixed one; the nodes go in front."""
+        op, count, step = self.new.op, len(self.new.nodes), fixed
+        if steps is not None:
             of_weight: Any = steps[1]
-            if self.new.value(str(of_weight)).shape != ():
-                of_weight = op.Reshape(of_weight, (-1,), name=f"{name}/steps")
-            step = op.Mul(steps[0], of_weight, name=f"{name}/step")
-        rounded = op.RoundTo(name, step, name=f"{name}/round").name
-        made = self.new.nodes[count:]
-        self.new.nodes = made + [renamed(n, {out: rounded}) for n in self.new.nodes[:count]]
+            if self.new.value(steps[1]).shape != ():
+                of_weight = op.Reshape(of_weight, (-1,), name=self.new.fresh(f"{name}/steps"))
+            step = op.Mul(steps[0], of_weight, name=self.new.fresh(f"{name}/step"))
+        rounded = op.RoundTo(name, step, name=self.new.fresh(f"{name}/round")).name
+        self.new.nodes = self.new.nodes[count:] + self.new.nodes[:count]
+        return str(rounded)
+
+    def _float_biases(self) -> None:
+        """Biases that the file holds in floats: integers hold them when the graph is deployed."""
+        readers = self.new.readers()
+        for layer in [n for n in self.new.nodes if n.op in LAYERS]:
+            at, node = 2, layer
+            if layer.op == "MatMul":
+                found = readers.get(layer.output_names[0], [])
+                if len(found) != 1 or found[0].op != "Add":
+                    continue
+                node = found[0]
+                at = 1 - node.inputs.index(layer.output_names[0])
+            held = self._held(node.inputs[at]) if len(node.inputs) > at else None
+            steps = self._steps_of(layer)
+            if held is None or steps is None or held.dtype != np.float32 or held.ndim != 1:
+                continue
+            of_weight = self.new.producers[steps[1]].data
+            if of_weight.size not in (1, held.size) or of_weight.ndim > 1 and of_weight.size != max(of_weight.shape):
+                continue
+            rounded = self._rounded(str(node.inputs[at]), steps)
+            changed = node.replace(inputs=(*node.inputs[:at], rounded, *node.inputs[at + 1 :]))
+            self.new.nodes = [changed if n is node else n for n in self.new.nodes]
 
 
 def _in_order(graph: Graph) -> list[Node]:

@@ -134,6 +134,9 @@ def test_forms_are_verified_and_read_back(form, tmp_path):
     np.testing.assert_array_equal(aj.run(back, x, "numpy")[0], want)
     wanted = {"qdq": ("DequantizeLinear", 19), "qoperator": ("QLinearConv", 5), "qonnx": ("Quant", 19)}[form]
     assert back.count()[wanted[0]] >= wanted[1]
+    again = quant.from_qdq(back)  # trains on
+    np.testing.assert_array_equal(aj.run(again, x, "numpy")[0], want)
+    assert len(quant.layers(again)) == 5 and again.count()["RoundTo"] == 5 and len(again.params) >= 15
 
 
 def test_sums_of_two_branches_are_proved_in_the_qoperator_form_with_powers_of_two(tmp_path):

@@ -169,3 +169,33 @@ def test_products_of_integers_run_and_train_on(tmp_path):
     g.output(g.op.MatMulInteger(g.input("x", ("N", 4), "uint8"), g.constant("w", np.ones((4, 2), np.int8))))
     with pytest.raises(GraphError, match=r"no Conv.* its MatMulInteger holds integers already, see quant.from_qdq"):
         quant.convert(aj.infer_shapes(g))
+
+
+def test_brevitas_spelling_trains_on_and_is_written(tmp_path):
+    """QCDQ of brevitas 0.13: weights in floats behind QuantizeLinear, Clip, DequantizeLinear; biases in floats."""
+    g, draw = Graph("brevitas"), np.random.default_rng(4)
+
+    def held(name, array, step, low, high):
+        scale, zero = g.constant(f"{name}.s", np.float32(step)), g.constant(f"{name}.z", np.int8(0))
+        ends = (g.constant(f"{name}.{k}", np.int8(v)) for k, v in (("low", low), ("high", high)))
+        return g.op.DequantizeLinear(g.op.Clip(g.op.QuantizeLinear(array, scale, zero), *ends), scale, zero)
+
+    def weight(name, *shape):
+        return g.parameter(name, draw.normal(0, 0.3, shape).astype(np.float32))
+
+    x = held("x", g.input("x", ("N", 1, 6, 6)), 0.03, -128, 127)
+    bias = [g.parameter(f"b{k}", draw.normal(0, 0.1, n).astype(np.float32)) for k, n in enumerate((4, 4, 3))]
+    y = g.op.Relu(g.op.Conv(x, held("w0", weight("w0", 4, 1, 3, 3), 0.1, -7, 7), bias[0]))
+    y = g.op.MaxPool(held("y", y, 0.2, 0, 15), kernel_shape=(2, 2), strides=(2, 2))
+    z = g.op.Relu(g.op.Conv(y, held("w1", weight("w1", 4, 4, 1, 1), 0.1, -7, 7), bias[1]))
+    z = g.op.Flatten(held("z", z, 0.1, 0, 15))
+    g.output(g.op.Add(g.op.MatMul(z, held("w2", weight("w2", 16, 3), 0.1, -7, 7)), bias[2]))
+    g = aj.infer_shapes(g)
+    same, q = quant.from_qdq(g, round_biases=False), quant.from_qdq(g)
+    np.testing.assert_array_equal(aj.run(same, {"x": X}, "numpy")[0], aj.run(g, {"x": X}, "numpy")[0])
+    assert q.count()["RoundTo"] == 3 and "RoundTo" not in same.count()
+    after, history = quant.finetune(q, aj.Dataset(x=X, target=TARGET), epochs=3)
+    assert history[-1]["loss"] < history[0]["loss"]
+    path = tmp_path / "b.onnx"
+    report = quant.write(quant.to_integer(after), str(path), graph=after, data={"x": X}, grade="counted")
+    assert report.passes and {"int32", "int8"} <= {p.data.dtype.name for p in onnxio.read(path).producers.values()}

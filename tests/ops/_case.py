@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from contextlib import nullcontext
 from functools import cached_property
 from importlib import metadata
 from typing import Any
@@ -41,6 +42,7 @@ class Case:
     """
 
     first = False  # of its operator in the table
+    loops = False  # what is compiled holds the loop too
 
     def __init__(
         self,
@@ -62,6 +64,8 @@ class Case:
             spec(k, zlib.crc32(f"{op}{why}{k}".encode())) if callable(spec) else spec for k, spec in enumerate(inputs)
         )
         self._wrt = wrt
+        self._found: dict[type, dict[str, Any]] = {}
+        self.beside: dict[type, list[Case]] = {}  # {dtype: the rows that are compiled with this one}
 
     def __repr__(self) -> str:
         return f"{self.op}: {self.why or ', '.join(f'{k}={v}' for k, v in self.attrs.items()) or 'plain'}"
@@ -135,7 +139,8 @@ class Case:
 
     def forget(self) -> None:
         """What the checks shared is dropped; thousands of programs fill the memory."""
-        for name in ("in_float64", "of_any_batch", "drawn_at_any_batch"):
+        self._found.clear()
+        for name in ("of_any_batch", "drawn_at_any_batch"):
             self.__dict__.pop(name, None)
 
     def cotangents(self, outputs: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -154,64 +159,73 @@ class Case:
 
     # ---- the three ways to run it ---------------------------------------------------------------------
 
-    @cached_property
+    @property
     def in_float64(self) -> dict[str, Any]:
-        """JAX in float64, one compiled call: outputs, saved tensors, the rule's gradients and jax.vjp's."""
-        program = self.program(np.float64)
-        seeds = program.seeds
-        key = jax.random.key(KEY_SEED)
+        """JAX in float64, one compiled call: outputs, saved tensors, the rule's gradients and jax.vjp's, where it is
+        asked for the rule's at each of two turns of a lax.scan; the program and the cotangents."""
+        return self._compiled(np.float64)
 
-        def everything(feeds):
-            outputs, saved, _ = program.forward({}, {}, feeds, key)
-            dy = {s: self._dy64[s] for s in seeds}
-            rule = program.backward({}, saved, dy) if program.wrt else {}
-
-            def plain(chosen):
-                outs, _, _ = program.forward({}, {}, {**feeds, **chosen}, key, save=False)
-                return {s: outs[s] for s in seeds}
-
-            witness = {}
-            if program.wrt:
-                _, pull = jax.vjp(plain, {w: feeds[w] for w in program.wrt})
-                witness = pull({s: jax.numpy.asarray(dy[s]) for s in seeds})[0]
-
-            return outputs, rule, witness, saved
-
-        with jax.enable_x64(True):
-            feeds = self.feeds(np.float64)
-            self._dy64 = self.cotangents(
-                jax.eval_shape(lambda feeds: program.forward({}, {}, feeds, key, save=False)[0], feeds)
-            )
-            outputs, rule, witness, saved = jax.jit(everything)(feeds)
-            back = lambda tree: {k: np.asarray(a) for k, a in tree.items()}
-            return {
-                "program": program,
-                "saved": back(saved),
-                "outputs": back(outputs),
-                "rule": back(rule),
-                "witness": back(witness),
-                "dy": self._dy64,
-            }
+    @property
+    def in_float32(self) -> dict[str, Any]:
+        """JAX in float32: outputs, saved tensors and the program; an operator's first row as users compile it."""
+        return self._compiled(np.float32)
 
     def in_a_loop(self) -> list[dict[str, np.ndarray]]:
         """The rule's gradients in float64, from each of two turns of a lax.scan."""
-        program, dy, key = self.in_float64["program"], self.in_float64["dy"], jax.random.key(KEY_SEED)
+        if not self.loops:
+            self.loops, self.beside = True, {}
+            self.forget()
+        return [{w: g[turn] for w, g in self.in_float64["loop"].items()} for turn in range(2)]
 
-        def step(_, feeds):
+    def _compiled(self, dtype: type) -> dict[str, Any]:
+        """What this row computes in that dtype.  The rows `beside` it are compiled with it, and find theirs when they
+        ask: what compiling costs even for nothing is paid once for all of them."""
+        if dtype not in self._found:
+            rows = self.beside.get(dtype, [self])
+            try:
+                found = together(rows, dtype)
+            except Exception:
+                if len(rows) == 1:
+                    raise
+                for row in rows:  # so that the one that fails does so alone
+                    row.beside = {**row.beside, dtype: [row]}
+                return self._compiled(dtype)
+            for row, tensors in zip(rows, found, strict=True):
+                row._found[dtype] = tensors
+        return self._found[dtype]
+
+    def _in_float64(self, program: Program, feeds: Any) -> dict[str, Any]:
+        key = jax.random.key(KEY_SEED)
+
+        def forward(chosen):
+            outputs, saved, _ = program.forward({}, {}, {**feeds, **chosen}, key)
+            return {s: outputs[s] for s in program.seeds}, (outputs, saved)
+
+        def turn(_, feeds):
             _, saved, _ = program.forward({}, {}, feeds, key)
             return None, program.backward({}, saved, dy)
 
-        with jax.enable_x64(True):
-            twice = {n: np.stack([a, a]) for n, a in self.feeds(np.float64).items()}
-            found = jax.jit(lambda feeds: jax.lax.scan(step, None, feeds)[1])(twice)
-        return [{w: np.asarray(g)[turn] for w, g in found.items()} for turn in range(2)]
+        if not program.wrt:
+            _, (outputs, saved) = forward({})
+            return {"outputs": outputs, "saved": saved, "dy": self.cotangents(outputs), "rule": {}, "witness": {}}
+        _, pull, (outputs, saved) = jax.vjp(forward, {w: feeds[w] for w in program.wrt}, has_aux=True)
+        dy = {s: d for s, d in self.cotangents(outputs).items() if s in program.seeds}
+        found = {"outputs": outputs, "saved": saved, "dy": dy, "rule": program.backward({}, saved, dy)}
+        found["witness"] = pull({s: jax.numpy.asarray(d) for s, d in dy.items()})[0]
+        if self.loops:
+            twice = {n: jax.numpy.stack([a, a]) for n, a in feeds.items()}
+            found["loop"] = jax.lax.scan(turn, None, twice)[1]
+        return found
+
+    def _in_float32(self, program: Program, feeds: Any) -> dict[str, Any]:
+        outputs, saved, _ = program.forward({}, {}, feeds, jax.random.key(KEY_SEED))
+        return {"outputs": outputs, "saved": saved}
 
     @staticmethod
-    def forward(program: Program, feeds: dict[str, np.ndarray], compiler_options: dict | None = None) -> tuple:
+    def forward(program: Program, feeds: dict[str, np.ndarray]) -> tuple:
         """(outputs, saved, buffers), compiled in the dtypes of the feeds."""
         key = jax.random.key(KEY_SEED)
-        run = jax.jit(lambda feeds: program.forward({}, {}, feeds, key), compiler_options=compiler_options)
-        return run(feeds)
+        return jax.jit(lambda feeds: program.forward({}, {}, feeds, key))(feeds)
 
     def reference_outputs(
         self, program: Program, feeds: dict[str, np.ndarray], dtype: Any = None, run: tuple | None = None
@@ -236,6 +250,24 @@ class Case:
         named = {grad_name(s): d for s, d in dy.items()}
         found = reference.execute(backward, {k: named.get(k, found.get(k)) for k in backward.inputs}, dtype=np.float64)
         return {w: found[o] for w, o in zip(program.wrt, backward.outputs, strict=True)}
+
+
+# ---- compiling ----------------------------------------------------------------------------------------
+
+
+def together(rows: list[Case], dtype: type) -> list[dict[str, Any]]:
+    """[the program of each row in that dtype, and what it computes], from one compiled call."""
+    double = dtype is np.float64
+    programs = [row.program(dtype) for row in rows]
+
+    def everything(all_feeds):
+        each = zip(rows, programs, all_feeds, strict=True)
+        return [row._in_float64(*given) if double else row._in_float32(*given) for row, *given in each]
+
+    run = jax.jit(everything, compiler_options=AS_USERS if rows[0].first and not double else None)
+    with jax.enable_x64(True) if double else nullcontext():
+        found = jax.tree.map(np.asarray, run([row.feeds(dtype) for row in rows]))
+    return [{"program": program, **tensors} for program, tensors in zip(programs, found, strict=True)]
 
 
 # ---- excuses ------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from aidgejax import reference as numpy_backend
 from aidgejax.passes.gradient import grad_name
 from aidgejax.reference._definition import BACKWARDS
 
-from ._case import AS_USERS, KEY_SEED, Case
+from ._case import KEY_SEED, Case
 
 H = 1e-5
 
@@ -56,9 +56,9 @@ def reference(case):
 def float32(case):
     """The NumPy backend computes the same in float32, with the same dtypes; an operator's first row compiles as users
     compile it."""
-    program, feeds = case.program(), case.feeds()
-    outputs, saved, _ = case.forward(program, feeds, AS_USERS if case.first else None)
-    found = case.reference_outputs(program, feeds, run=(outputs, saved))
+    run = case.in_float32
+    outputs = run["outputs"]
+    found = case.reference_outputs(run["program"], case.feeds(), run=(outputs, run["saved"]))
     same(outputs, {o: found[o] for o in outputs}, rtol=2e-5, atol=2e-6, what="float32 ")
     for o, a in outputs.items():
         if np.asarray(found[o]).dtype.kind == "f":

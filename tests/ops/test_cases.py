@@ -14,7 +14,8 @@ from aidgejax.reference._definition import BACKWARDS, DEFINITIONS
 from ._checks import CHECKS, difference_quotients
 from .cases import TABLE
 
-ROWS_COMPILED = 40
+ROWS_TOGETHER = 4
+ROWS_COMPILED = 120
 _since_cleared = 0
 
 
@@ -41,6 +42,19 @@ def first_rows(check, n):
 # asked in float64 of every row.
 IN_FLOAT32, IN_A_LOOP = list(first_rows("float32", 2)), list(first_rows("scan", 1))
 ASKED_APART = {"float32": IN_FLOAT32, "scan": IN_A_LOOP}
+
+
+def compile_together(dtype, rows):
+    for k in range(0, len(rows), ROWS_TOGETHER):
+        for case in rows[k : k + ROWS_TOGETHER]:
+            case.beside[dtype] = rows[k : k + ROWS_TOGETHER]
+
+
+compile_together(np.float64, TABLE)
+for first in (True, False):  # an operator's first row is compiled with other options
+    compile_together(np.float32, [case for case in IN_FLOAT32 if case.first == first])
+for case in IN_A_LOOP:
+    case.loops = True
 
 
 @pytest.mark.parametrize("case", TABLE, ids=repr)

@@ -171,6 +171,7 @@ class _Structure:
         self.settled = self._settled()
         self.preprocessing = self._preprocessing()
         self.statistics = self._statistics()
+        self.neutral = self._neutral()
         products = (scaled_sums(graph, n) for n in graph.nodes if n.op in PRODUCTS)
         self.grid = {i for found in products if found is not None for i in found.factors}
 
@@ -197,6 +198,8 @@ class _Structure:
             return Decided("constant", "is a setting of its node")
         if p.name in self.preprocessing:
             return Decided("constant", "normalizes the graph's input")
+        if p.name in self.neutral:
+            return Decided("constant", "is the neutral scale or bias of a normalization in groups")
         if p.name in self.statistics:
             return Decided("constant", "is a running statistic that is written out")
         if not any(_reads(n, k, "weights") and not lookup(n.op).index_of for n, k in uses) and is_formula(data):
@@ -338,6 +341,22 @@ class _Structure:
             means = [m for o in root.output_names for m in self._subtracted_before(o)]
             if vector and means and len(spread) == len(stored):
                 found.update([*spread, *means])
+        return found
+
+    def _neutral(self) -> set[str]:
+        """The ones and zeros of an InstanceNormalization between two Reshapes, whose channels are groups: exporters
+        write GroupNorm so, and its own scale and bias behind it."""
+        found: set[str] = set()
+        for node in self.graph.nodes:
+            if node.op != "InstanceNormalization" or len(node.inputs) < 3:
+                continue
+            before = self.writer.get(node.input_names[0])
+            after = [n for n, _ in self.uses.get(node.output_names[0], [])]
+            if before is None or before.op != "Reshape" or not after or any(n.op != "Reshape" for n in after):
+                continue
+            for name, number in zip(node.inputs[1:3], (1, 0), strict=True):
+                if name in self.graph.producers and np.all(self.graph.producers[name].data == number):
+                    found.add(name)
         return found
 
     def _subtracted_before(self, deviation: str) -> list[str]:

@@ -30,6 +30,26 @@ ANGLES = np.outer(np.arange(16), 1 / 10 ** np.arange(4))
 RAMPS = (np.arange(-15, 1)[:, None] * [0.5, 0.25, 0.125, 0.0625]).astype(f)
 # name: (nodes, {initializer: array}, the parameters)
 CASES = {
+    "a group norm as torch's exporters write it": (
+        [
+            PRODUCT,
+            ("Reshape", "z groups", "r"),
+            ("InstanceNormalization", "r ones zeros", "n"),
+            ("Reshape", "n back", "s"),
+            ("Mul", "s scale", "t"),
+            ("Add", "t bias", "y"),
+        ],
+        {
+            "w": W,
+            "groups": np.array([0, 2, -1]),
+            "ones": np.ones(2, f),
+            "zeros": np.zeros(2, f),
+            "back": np.array([0, 4]),
+            "scale": np.ones(4, f),
+            "bias": np.zeros(4, f),
+        },
+        "w scale bias",
+    ),
     "a layer norm with vectors of one number": (
         [
             PRODUCT,

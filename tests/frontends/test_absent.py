@@ -18,7 +18,7 @@ MODULES = {
     "tvm.te": "relax.op",
 }
 NAMES = {
-    ("onnxruntime", "InferenceSession"): "import it from onnxruntime",
+    ("singa", "snapshot"): "save_states",
     ("onnxruntime.training", "ORTModule"): "torch.onnx.export",
 }
 

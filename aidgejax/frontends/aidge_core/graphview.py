@@ -254,9 +254,16 @@ class GraphView(GraphChaining):
             new_child_node.add_child(n, new_child_output_tensor_idx, k)
         self.add(new_child_node)
 
-    def replace(self, old: Any, new: Any, ignore_new_outputs: bool = False) -> bool:
-        """Put other nodes in the place of some: inputs and outputs correspond by their order."""
+    @staticmethod
+    def replace(old: Any, new: Any, ignore_new_outputs: bool = False) -> bool:
+        """Put other nodes in the place of some, in every graph that has all of these: inputs and outputs correspond
+        by their order.  False, and nothing is changed, where they do not fit.
+
+        old, new: nodes, or GraphViews, which keep their own nodes.
+        """
         olds, news = (g if isinstance(g, GraphView) else _loose(g) for g in (old, new))
+        first, *others = olds.members
+        within = [v for v in first.views if v is not old and v is not new and all(v in n.views for n in others)]
         old_ins, new_ins = olds.get_ordered_inputs(), news.get_ordered_inputs()
         old_outs = [
             (n, k) for n in olds.members for k, c in enumerate(n.readers) if any(r not in olds.members for r, _ in c)
@@ -268,9 +275,10 @@ class GraphView(GraphChaining):
         readers = [[(r, i) for r, i in n.readers[k] if r not in olds.members] for n, k in old_outs]
         if not news.members and (len(sources) != 1 or sources[0] is None or len(old_outs) != 1):
             return False
-        for n in list(olds.members):
-            if n not in news.members:
-                self.remove(n, include_attached_producers=False)
+        for view in within:
+            for n in olds.members:
+                if n not in news.members:
+                    view.remove(n, include_attached_producers=False)
         for (n, k), source in zip(new_ins, sources, strict=False):
             if source:
                 source[0].add_child(n, source[1], k)
@@ -278,7 +286,8 @@ class GraphView(GraphChaining):
         for (n, k), behind in zip(starts, readers, strict=False):
             for r, i in behind:
                 n.add_child(r, k, i)
-        self.add(list(news.members))
+        for view in within:
+            view.add(list(news.members))
         return True
 
     def __call__(self, connectors: Any) -> Connector:

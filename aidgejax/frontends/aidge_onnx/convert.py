@@ -123,7 +123,7 @@ def _node_of(graph: Graph, node: Node, made: dict) -> AidgeNode:
         name = spec.inputs[k] if k < len(spec.inputs) else f"data_input_{k}"
         categories.append((name, category))
     kind = _type(graph, node)
-    attrs = _shown(kind, node.attrs)
+    attrs = _shown(graph, kind, node)
     outputs = tuple(
         TYPES[kind].outputs
         if kind in TYPES and len(TYPES[kind].outputs) >= len(node.outputs)
@@ -133,56 +133,78 @@ def _node_of(graph: Graph, node: Node, made: dict) -> AidgeNode:
 
     def emit(c: Any, *inputs: Any, **now: Any) -> Any:
         given = [literals.get(k) if v is None else v for k, v in enumerate(inputs)]
-        return c.named(node.op, *given, outputs=len(node.outputs), **_changed(node, now, attrs))
+        if kind == "FC" and c.rank(given[0]) not in (None, 2):  # as a Gemm reads it once a Flatten is removed
+            given[0] = c.step("Flatten", given[0], axis=1)
+        return c.named(node.op, *given, outputs=len(node.outputs), **_changed(kind, node, now, attrs))
 
     row = OperatorType(kind, emit, inputs=tuple(categories), outputs=outputs, defaults=attrs)
     return AidgeNode(OperatorTensor(row, {}), node.name)
 
 
+def _axes(graph: Graph, node: Node) -> int | None:
+    """How many spatial axes a windowed operator or a BatchNormalization works on; None where nothing says."""
+    if node.op not in WINDOWED:
+        return None
+    if node.op in ("Conv", "ConvTranspose"):
+        shape = graph.value(node.inputs[1]).shape
+    elif node.attrs.get("kernel_shape"):
+        return len(node.attrs["kernel_shape"])
+    else:
+        shape = graph.value(node.inputs[0]).shape
+    return len(shape) - 2 if shape else None
+
+
+def _is_fc(node: Node) -> bool:
+    """Is a Gemm x W^T + b, which is what Aidge's FC computes?"""
+    plain = node.attrs.get("alpha", 1.0) == node.attrs.get("beta", 1.0) == 1.0
+    return bool(node.attrs.get("transB")) and not node.attrs.get("transA") and plain
+
+
 def _type(graph: Graph, node: Node) -> str:
     if node.op in WINDOWED:
-        shape = None
-        if node.op in ("Conv", "ConvTranspose"):
-            shape = graph.value(node.inputs[1]).shape
-        elif node.attrs.get("kernel_shape"):
-            shape = (0, 0, *node.attrs["kernel_shape"])
-        else:
-            shape = graph.value(node.inputs[0]).shape
-        axes = len(shape) - 2 if shape else 2
+        axes = _axes(graph, node)
         kind = WINDOWED[node.op]
-        if node.op == "Conv" and shape and node.attrs.get("group", 1) > 1 and shape[1] == 1:
-            kind = "ConvDepthWise"
+        if node.op == "Conv" and node.attrs.get("group", 1) > 1:
+            shape = graph.value(node.inputs[1]).shape
+            kind = "ConvDepthWise" if shape and shape[1] == 1 else kind
         padded = any(node.attrs.get("pads") or ()) or node.attrs.get("auto_pad", "NOTSET").startswith("SAME")
-        return f"{'Padded' if padded else ''}{kind}{axes}D"
-    if node.op == "Gemm" and not node.attrs.get("transB"):
+        return f"{'Padded' if padded else ''}{kind}{2 if axes is None else axes}D"
+    if node.op == "Gemm" and not _is_fc(node):
         return "Gemm"
     return AIDGE_TYPE.get(node.op, node.op)
 
 
-def _shown(kind: str, attrs: dict[str, Any]) -> dict[str, Any]:
-    """The attributes under Aidge's names, where they differ."""
+def _names(kind: str) -> dict[str, str]:
+    """{ONNX's name of an attribute: Aidge's}, where they differ."""
     names = {
         "kernel_shape": "kernel_dims",
         "strides": "stride_dims",
         "pads": "padding_dims",
-        "alpha": "alpha",
         "dilations": "dilations" if "Pooling" in kind else "dilation_dims",
+        "keepdims": "keep_dims",
+        "perm": "output_dims_order",
     }
-    found = {names.get(k, k): v for k, v in attrs.items()}
-    if kind.startswith("BatchNorm"):
-        found.setdefault("training_mode", 0)
+    return names | ({"alpha": "negative_slope"} if kind == "LeakyReLU" else {})
+
+
+def _shown(graph: Graph, kind: str, node: Node) -> dict[str, Any]:
+    """The attributes under Aidge's names; ONNX's values for those of Aidge's that the file leaves out."""
+    names = _names(kind)
+    known = dict(lookup(node.op).attributes)
+    axes = _axes(graph, node)
+    if axes and "strides" in known:
+        known |= {"strides": (1,) * axes, "dilations": (1,) * axes}
+    own = TYPES[kind].defaults if kind in TYPES else {}
+    found = {names.get(k, k): v for k, v in known.items() if v is not None and names.get(k, k) in own}
+    found |= {names.get(k, k): v for k, v in node.attrs.items()}
+    if axes and node.op in ("Conv", "ConvTranspose"):
+        found.setdefault("kernel_dims", tuple((graph.value(node.inputs[1]).shape or ())[2:]))
     return found
 
 
-def _changed(node: Node, now: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
-    """The node's attributes, with what was changed since (BatchNorm's mode, a LeakyReLU's alpha ...)."""
-    back = {
-        "kernel_dims": "kernel_shape",
-        "stride_dims": "strides",
-        "padding_dims": "pads",
-        "dilations": "dilations",
-        "dilation_dims": "dilations",
-    }
+def _changed(kind: str, node: Node, now: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """The node's attributes, with what was changed since (BatchNorm's mode, a LeakyReLU's slope ...)."""
+    back = {aidge: onnx_name for onnx_name, aidge in _names(kind).items()}
     found = dict(node.attrs)
     for k, v in now.items():
         name = back.get(k, k)

@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
 
 from aidgejax.frontends import aidge_core as ac
+from aidgejax.frontends import aidge_onnx
 
 from ._golden import BACKENDS
 
@@ -156,3 +159,48 @@ def test_something_that_is_no_graph_is_refused(recipe):
     more = {"remove_node": ("ReLU",), "remove_nodes": ("ReLU",), "fuse_to_metaops": ("ReLU",), "fuse_to_metaop": ("A",)}
     with pytest.raises(TypeError):
         getattr(ac, recipe)("graph", *more.get(recipe, ()))
+
+
+def loaded_classifier(tmp_path):
+    """A file that leaves out every attribute whose default ONNX gives."""
+    rng = np.random.default_rng(0)
+    sizes = {"w": (6, 3, 3, 3), "b": (6,), "s": (6,), "o": (6,), "m": (6,), "v": (6,), "w2": (5, 6), "b2": (5,)}
+    held = {k: rng.uniform(0.5, 1.5, s).astype(np.float32) for k, s in sizes.items()}
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["c"], name="conv", pads=[1, 1, 1, 1]),
+        helper.make_node("BatchNormalization", ["c", "s", "o", "m", "v"], ["n"], name="norm"),
+        helper.make_node("LeakyRelu", ["n"], ["r"], name="act"),
+        helper.make_node("GlobalAveragePool", ["r"], ["p"], name="pool"),
+        helper.make_node("Flatten", ["p"], ["f"], name="flat"),
+        helper.make_node("Gemm", ["f", "w2", "b2"], ["y"], name="fc", transB=1),
+    ]
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "classifier",
+        [value("x", 1, [2, 3, 8, 8])],
+        [value("y", 1, [2, 5])],
+        [numpy_helper.from_array(a, k) for k, a in held.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), tmp_path / "m.onnx")
+    return aidge_onnx.load_onnx(str(tmp_path / "m.onnx"))
+
+
+def test_a_loaded_graph_shows_attributes_that_its_file_leaves_out_and_goes_through_recipes(tmp_path):
+    model = loaded_classifier(tmp_path)
+    conv, norm = (model.get_node(k).get_operator().attr for k in ("conv", "norm"))
+    assert list(conv.kernel_dims) == [3, 3] and list(conv.stride_dims) == [1, 1]
+    assert norm.epsilon == pytest.approx(1e-5) and not norm.training_mode
+    assert model.get_node("act").get_operator().attr.negative_slope == pytest.approx(0.01)
+    model.set_backend("cpu")
+    x = ac.Tensor(np.random.default_rng(1).normal(size=(2, 3, 8, 8)).astype(np.float32))
+    before = np.array(ac.SequentialScheduler(model).forward(data=[x])[0])
+    ac.fuse_batchnorm(model)
+    ac.remove_flatten(model)  # an FC flattens what stands behind the batch
+    assert {n.type() for n in model.get_nodes()} == {
+        *("Producer", "PaddedConv2D", "LeakyReLU", "GlobalAveragePool", "FC")
+    }
+    after = np.array(ac.SequentialScheduler(model).forward(data=[x])[0])
+    np.testing.assert_allclose(after, before, rtol=2e-5)
+    assert ac.GraphView.replace({model.get_node("act")}, {ac.Tanh(name="tanh")})  # of the class, as in Aidge
+    assert model.get_node("act") is None and model.get_node("tanh") is not None

@@ -18,6 +18,12 @@ from ..._shared.absent_modules import refuse_modules
 from ..._shared.absent_names import absent_name
 from . import api, artifacts, onnxblock
 
+
+def is_ortmodule_available() -> bool:
+    """No: torch modules are not trained in place here."""
+    return False
+
+
 __all__ = ["api", "artifacts", "onnxblock"]
 
 EXPORT = "export the module with torch.onnx.export, then train it with aidgejax.train, or with artifacts and api"

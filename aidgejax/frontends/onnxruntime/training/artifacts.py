@@ -26,7 +26,7 @@ from ....onnxio.artifacts.training_model import opset_of
 from ....onnxio.exporter.writer import LARGEST_MODEL
 from . import onnxblock
 from ._errors import LossArguments, NoFile, NotFound, OutOfRange, TrainingError, UnknownOptimizer
-from .onnxblock._checkpoint import checkpoint_of
+from .onnxblock.checkpoint_utils import checkpoint_of
 
 
 class LossType(Enum):
@@ -254,7 +254,7 @@ def _library(path: Any) -> str | None:
 
 
 def _optimizer_model(block: onnxblock.Block, parameters: Any, opset: int, runtime: str) -> ModelProto:
-    if isinstance(block, onnxblock.optim.BuiltinOptimizer):
+    if isinstance(block, onnxblock.optim.optim.BuiltinOptimizer):
         block.runtime = runtime
         if runtime != "standard":
             return block.model(parameters, opset)

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto, numpy_helper
 
+from .....dtypes import ONNX_NAMES
 from .....errors import AidgeJaxError
 from .....files import write_atomically
 from .....onnxio.artifacts.training_model import (
@@ -70,7 +71,7 @@ class Module:
                 f"the module takes {len(names.inputs)} inputs in {self._mode} mode, "
                 f"{', '.join(map(repr, names.inputs))}; got {len(user_inputs)}"
             )
-        feeds = {n: _array(a) for n, a in zip(names.inputs, user_inputs, strict=True)}
+        feeds = {n: names.checked(n, _array(a)) for n, a in zip(names.inputs, user_inputs, strict=True)}
         feeds |= {n: self._state._arrays[n] for n in names.parameters}
         if self.training:
             feeds |= self._buffers(names, feeds)
@@ -251,6 +252,19 @@ class _Names:
             for i in model.graph.input
             if i.name in state._arrays
         }
+        self.dtypes = {i.name: ONNX_NAMES.get(i.type.tensor_type.elem_type) for i in model.graph.input}
+
+    def checked(self, name: str, array: Any) -> Any:
+        """The array for an input, integers in the declared width.  TrainingError where it is of another kind."""
+        declared, got = self.dtypes.get(name), str(array.dtype)
+        if declared in (None, got) or array.dtype.kind not in "fiub":
+            return array
+        if declared.startswith(("int", "uint")) and array.dtype.kind in "iu":
+            return array.astype(declared)
+        raise TrainingError(
+            f"Unexpected input data type for {name!r}. Actual: {got}, expected: {declared}; "
+            f"use {name}.astype({declared!r})"
+        )
 
 
 def _has_training_nodes(model: ModelProto) -> bool:

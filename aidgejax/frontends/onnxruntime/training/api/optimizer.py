@@ -12,7 +12,7 @@ from .....onnxio.artifacts.optimizer_model import optimizer_model, read_ort_opti
 from .....onnxio.artifacts.ort_checkpoint import OptimizerState
 from .....passes.gradient import grad_name
 from .._errors import TrainingError, WrongType
-from ..onnxblock.optim import rule_of
+from ..onnxblock.optim.optim import rule_of
 from ._runtime import is_standard, load, runner
 from .module import Module
 

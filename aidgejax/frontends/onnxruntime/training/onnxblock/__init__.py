@@ -1,9 +1,9 @@
 """onnxruntime.training.onnxblock: ONNX models built of blocks that stack on each other's outputs."""
 
 from . import blocks, loss, optim
-from ._accessor import base, custom_op_library, empty_base
-from ._block import Block, ForwardBlock, TrainingBlock
-from ._checkpoint import load_checkpoint_to_model, save_checkpoint
+from .checkpoint_utils import load_checkpoint_to_model, save_checkpoint
+from .model_accessor import base, custom_op_library, empty_base
+from .onnxblock import Block, ForwardBlock, TrainingBlock
 
 __all__ = [
     "Block",

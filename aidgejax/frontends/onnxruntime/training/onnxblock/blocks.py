@@ -9,8 +9,8 @@ import numpy as np
 from onnx import helper
 
 from .._errors import TrainingError, WrongType
-from ._accessor import accessor
-from ._block import Block
+from .model_accessor import accessor
+from .onnxblock import Block
 
 
 class _Unary(Block):

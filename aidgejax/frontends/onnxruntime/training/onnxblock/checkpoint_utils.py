@@ -12,7 +12,7 @@ from .....errors import AidgeJaxError
 from .....onnxio.artifacts.generate import checkpoint_of as artifacts_checkpoint
 from .....onnxio.artifacts.ort_checkpoint import OrtCheckpoint, read_checkpoint, write_checkpoint
 from .._errors import NoFile, NotFound, TrainingError, WrongType
-from ._block import check_tensors
+from .onnxblock import check_tensors
 
 
 def checkpoint_of(parameters: Any, nominal: bool = False, folder: str | None = None) -> OrtCheckpoint:

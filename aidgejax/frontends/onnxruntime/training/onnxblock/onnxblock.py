@@ -15,7 +15,7 @@ from .....onnxio.artifacts.forward_model import check_parameters
 from .....onnxio.artifacts.training_model import evaluation_model, training_model
 from .....onnxio.external_data import detached
 from .._errors import NoGradient, NotFound, TrainingError, WrongType
-from . import _accessor
+from . import model_accessor
 
 
 class Block(ABC):
@@ -34,7 +34,7 @@ class Block(ABC):
     @property
     def base(self) -> ModelProto:
         """The model that is being built."""
-        return _accessor.accessor().model
+        return model_accessor.accessor().model
 
     @abstractmethod
     def build(self, *args: Any, **kwargs: Any) -> Any:
@@ -53,13 +53,13 @@ class Block(ABC):
 
     def infer_shapes_on_base(self) -> ModelProto:
         """The base with the shapes that onnx infers; by way of a file where it was opened with a path."""
-        return _accessor.accessor().infer_shapes()
+        return model_accessor.accessor().infer_shapes()
 
     # ---- for the blocks of this package -----------------------------------------------------------------
 
     def _node(self, op_type: str, *inputs: str, stem: str | None = None, **attributes: Any) -> str:
         """Append a node with one output; returns the output's name."""
-        opened = _accessor.accessor()
+        opened = model_accessor.accessor()
         wrong = [i for i in inputs if not isinstance(i, str)]
         if wrong:
             raise WrongType(
@@ -70,13 +70,13 @@ class Block(ABC):
 
     def _constant(self, array: Any, stem: str = "const", dtype: str = "float32") -> str:
         try:
-            return _accessor.accessor().constant(array, stem, dtype)
+            return model_accessor.accessor().constant(array, stem, dtype)
         except (TypeError, ValueError):
             raise WrongType(f"{type(self).__name__}: {array!r} is no number, and no array of numbers") from None
 
     def _info(self, name: str) -> ValueInfoProto:
         """Type and shape of a tensor; LookupError if there is none of that name."""
-        opened = _accessor.accessor()
+        opened = model_accessor.accessor()
         if (info := opened.info(name)) is not None:
             return info
         if opened.writes(name):
@@ -88,7 +88,7 @@ class Block(ABC):
 
     def _input(self, name: str, like: ValueInfoProto) -> str:
         """An input of the graph: the one of that name, or a new one of the type of `like`."""
-        return _accessor.accessor().input(name, like)
+        return model_accessor.accessor().input(name, like)
 
 
 def _check(model: ModelProto) -> None:
@@ -209,4 +209,4 @@ def _names(output: Any) -> list[str]:
 def _set_outputs(block: Block, model: ModelProto, names: list[str]) -> None:
     for n in names:
         block._info(n)
-    _accessor.accessor().set_outputs(names)
+    model_accessor.accessor().set_outputs(names)

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from numbers import Integral
 from typing import Any
 
-from .....errors import SettingError
-from .....onnxio.artifacts import losses
-from .._errors import TrainingError, WrongType
-from ._accessor import accessor
-from ._block import Block
+from ......errors import SettingError
+from ......onnxio.artifacts import losses
+from ..._errors import TrainingError, WrongType
+from ..model_accessor import accessor
+from ..onnxblock import Block
 
 
 class _Loss(Block):

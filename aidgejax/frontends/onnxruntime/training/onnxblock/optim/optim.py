@@ -15,11 +15,11 @@ from typing import Any
 
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
-from .....onnxio.artifacts.optimizer_model import optimizer_model, ort_optimizer_model
-from .....onnxio.artifacts.training_model import opset_of
-from .....training import optim
-from .._errors import TrainingError, WrongType
-from ._block import Block, check_tensors
+from ......onnxio.artifacts.optimizer_model import optimizer_model, ort_optimizer_model
+from ......onnxio.artifacts.training_model import opset_of
+from ......training import optim
+from ..._errors import TrainingError, WrongType
+from ..onnxblock import Block, check_tensors
 
 Parameters = Sequence[TensorProto] | tuple[Sequence[TensorProto], Sequence[TensorProto]]
 

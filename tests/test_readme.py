@@ -9,7 +9,6 @@ import runpy
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -18,16 +17,12 @@ from aidgejax.cli.main import parser as cli_parser
 from aidgejax.execution.program import make_program
 from aidgejax.ops import OPERATORS
 
-ROOT = Path(__file__).parent.parent
+from . import pages
+from .pages import PAGES, ROOT, SLOW, snippets
+
 README = (ROOT / "README.md").read_text()
 SHELL = re.findall(r"^```sh\n(.*?)^```", README, re.M | re.S)
-PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")])
-# What these show is cut from the examples, which are tested by themselves, or is a part of a file.
-NOT_RUN = {"CONTRIBUTING.md", *(f"{p.name}" for p in (ROOT / "docs" / "coming-from").iterdir())}
-
-
-def snippets(text):
-    return re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+WITH_CODE = [pytest.param(p, marks=[pytest.mark.slow] * (p.name in SLOW), id=p.name) for p in PAGES if snippets(p)]
 
 
 def test_the_first_two_shell_blocks_are_one_line_each():
@@ -39,22 +34,26 @@ def test_ci_runs_the_readme_s_test_command():
     assert SHELL[1].strip() in (ROOT / ".ci" / "run").read_text()
 
 
-@pytest.mark.parametrize(
-    "page", [p for p in PAGES if p.name not in NOT_RUN and snippets(p.read_text())], ids=lambda p: p.name
-)
+@pytest.mark.parametrize("page", WITH_CODE)
 def test_the_python_snippets_run_in_order(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        for snippet in snippets(page.read_text()):
-            exec(compile(snippet.replace("epochs=20", "epochs=2"), str(page), "exec"), names)
+        pages.run(page, names)
     for shown in re.findall(r"^```text\n(.*?)^```", page.read_text(), re.M | re.S):
         assert shown in printed.getvalue(), f"{page.name} shows what the code does not print"
     if page.name == "README.md":
         assert make_program(names["g"]).to_svg() == (ROOT / "docs/pictures/tiny.svg").read_text()
     if page.name == "start.md":
         assert "\n['head.w']\n" in printed.getvalue() and names["report"].ok and (tmp_path / "trained.onnx").exists()
+
+
+def test_every_block_of_code_says_its_language_and_is_tested():
+    """python: run; text: what that prints; sh: the arguments are parsed."""
+    for page in PAGES:
+        opened = re.findall(r"^ *```(.*)$", page.read_text(), re.M)[::2]
+        assert set(opened) <= {"python", "text", "sh"}, f"{page.name}: {set(opened)}"
 
 
 def test_readme_fits_on_a_few_screens():
@@ -85,15 +84,29 @@ def test_a_how_to_answers_one_question_in_forty_lines():
     assert not long
 
 
-def test_pages_take_commands_operators_and_results_from_the_code():
-    hooks = runpy.run_path(str(ROOT / "docs/hooks.py"))
+@pytest.fixture(scope="module")
+def hooks():
+    return runpy.run_path(str(ROOT / "docs/hooks.py"))
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if "<!-- list: " in p.read_text()], ids=lambda p: p.name)
+def test_the_lists_in_the_pages_are_those_of_the_code(hooks, page):
+    assert hooks["with_lists"](page.read_text()) == page.read_text(), "write them anew: python docs/hooks.py"
+
+
+def test_pages_take_commands_operators_and_results_from_the_code(hooks):
     pages = {p.name: hooks["on_page_markdown"](p.read_text()) for p in (ROOT / "docs").rglob("*.md")}
+    listed = {n for p in PAGES for n in re.findall(r"<!-- list: ([\w-]+) -->", p.read_text())}
+    assert listed == set(hooks["LISTS"])
+    assert "| `tvm.relax.training` | `AppendLoss`, " in pages["front-ends.md"]
+    assert "| `onnxruntime.training.ORTModule` | export " in pages["front-ends.md"]
     asked = {n for p in PAGES for n in re.findall(r"<!-- generated: ([\w-]+) -->", p.read_text())}
     assert asked == set(hooks["WRITERS"]) and not any("<!-- generated" in text for text in pages.values())
     commands = {m.name.replace("_", "-") for m in pkgutil.iter_modules(cli_commands.__path__)}
     assert set(re.findall(r"^## ([\w-]+)$", pages["command-line.md"], re.M)) == commands
     assert "| `--batch-size VALUE` |" in pages["command-line.md"] and "%(default)" not in pages["command-line.md"]
     assert set(re.findall(r"^\| `(\w+)` \|", pages["operators.md"], re.M)) == set(OPERATORS)
+    assert all(f"| `{name}` |" in pages["gallery.md"] for name in ("mlp", "ds_cnn", "transformer_encoder"))
     assert "| `lenet` | 12 | 61,706 |" in pages["gallery.md"]
     assert "ResNet-8" in pages["benchmarks.md"] and "## Unreleased" in pages["changes.md"].replace("### ", "## ")
 
@@ -130,7 +143,7 @@ def test_the_page_of_examples_lists_every_one():
     assert shown == {p.name for p in (ROOT / "examples").glob("*.py")}
 
 
-@pytest.mark.parametrize("name", ["graph_by_hand", "as_jax_loop"])
+@pytest.mark.parametrize("name", ["build_a_graph", "train_in_jax"])
 def test_the_small_examples_run(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(ROOT / "examples" / f"{name}.py"), run_name="__main__")

@@ -55,7 +55,7 @@ def test_the_page_runs(capsys):
 
 
 def test_three_ways_agree(capsys):
-    found = runpy.run_path(str(ROOT / "examples/aidge_three_ways.py"), run_name="__main__")
+    found = runpy.run_path(str(ROOT / "examples/aidge_three_backends.py"), run_name="__main__")
     capsys.readouterr()
     ways = [found["weights"](m) for m in found["models"].values()]
     for other in ways[1:]:

@@ -367,7 +367,7 @@ def test_tensors_compute():
         t.copy_from_numpy(np.ones(3, np.float32))
 
 
-@pytest.mark.parametrize("name", ["singa_mlp_operations", "singa_mlp_model"])
+@pytest.mark.parametrize("name", ["singa_operations", "singa_model"])
 def test_the_documented_examples_run(name, capsys):
     runpy.run_path(str(ROOT / "examples" / f"{name}.py"))
     assert "loss" in capsys.readouterr().out

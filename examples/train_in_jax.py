@@ -1,6 +1,6 @@
-"""A JAX user's own training loop around an explicit graph: `as_jax` gives a function that jax.grad walks by our rules.
+"""A JAX user's own training loop around a graph: `as_jax` makes a function of it, whose gradient is the graph's.
 
-python examples/as_jax_loop.py
+python examples/train_in_jax.py
 """
 
 import jax

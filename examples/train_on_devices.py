@@ -1,6 +1,6 @@
 """Eight devices anywhere: a CPU is made into eight before JAX is used.
 
-python examples/many_devices.py
+python examples/train_on_devices.py
 """
 
 import jax

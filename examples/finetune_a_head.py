@@ -1,6 +1,6 @@
 """An exported network learns new classes: its body stays frozen, its head is trained and written back.
 
-    python examples/finetune_head.py [--model body.onnx --features NAME]
+    python examples/finetune_a_head.py [--model body.onnx --features NAME]
 
 Without --model, a small CNN is first trained to tell the digits 0 to 4 and written to `pretrained.onnx`, with a batch
 of 1, as many exporters do.  That file is then all there is: it is read for any batch, gets a head for ten classes on

@@ -1,6 +1,6 @@
 """Training on a device that has numpy and onnxruntime and nothing else: no JAX, no training build.
 
-    python examples/ort_artifacts.py        # writes the artifacts, and then runs this file
+    python examples/onnxruntime_artifacts.py        # writes the artifacts, and then runs this file
 
 The folder holds training_model.onnx, optimizer_model.onnx, data.npz and parameters.npz, which is written anew.
 """

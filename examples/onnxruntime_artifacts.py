@@ -1,6 +1,6 @@
 """Training artifacts: written here, trained on a device without JAX, and trained on here.
 
-python examples/ort_artifacts.py
+python examples/onnxruntime_artifacts.py
 """
 
 import subprocess
@@ -34,7 +34,7 @@ artifacts.generate_artifacts(
 state = CheckpointState.load_checkpoint(folder / "checkpoint")
 np.savez(folder / "parameters.npz", **{name: p.data for name, p in state.parameters})
 np.savez(folder / "data.npz", x=x, labels=labels)
-subprocess.run([sys.executable, Path(__file__).with_name("ort_on_device.py"), folder, "60"], check=True)
+subprocess.run([sys.executable, Path(__file__).with_name("onnxruntime_on_device.py"), folder, "60"], check=True)
 
 # And back: the same artifacts go on in JAX.
 with np.load(folder / "parameters.npz") as trained:

@@ -1,6 +1,6 @@
 """Handwritten digits with compiled epochs: the main job as a script.
 
-python examples/digits.py
+python examples/train_digits.py
 """
 
 import aidgejax as aj

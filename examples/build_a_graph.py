@@ -1,6 +1,6 @@
 """A graph built by hand, its gradient as a graph, both backends, and ONNX.
 
-python examples/graph_by_hand.py
+python examples/build_a_graph.py
 """
 
 import jax

@@ -35,12 +35,53 @@ class OnDisk:
 
 
 @dataclass(frozen=True)
+class Retargeted:
+    """The node that writes `output` takes these numbers as its input at `position`."""
+
+    output: str
+    position: int
+    numbers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Expanded:
+    """The node that writes `output` takes its input at `position`, of size 1 along `axis`, as large as `like` there."""
+
+    output: str
+    position: int
+    rank: int
+    axis: int
+    like: str
+    like_axis: int
+
+
+@dataclass(frozen=True)
+class Edits:
+    """What was asked for when a file was read: what is written into it has it too.
+
+    inputs, outputs: where the graph was cut; None for not at all.  given: shapes of inputs, as they were given.
+    values: inputs that became constants.  sizes: the inputs of which the graph says other sizes than the file.
+    """
+
+    inputs: tuple[str, ...] | None = None
+    outputs: tuple[str, ...] | None = None
+    given: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, np.ndarray] = field(default_factory=dict)
+    sizes: tuple[str, ...] = ()
+    nodes: tuple[Retargeted | Expanded, ...] = ()
+
+    def __bool__(self) -> bool:
+        return self.inputs is not None or self.outputs is not None or bool(self.values or self.sizes or self.nodes)
+
+
+@dataclass(frozen=True)
 class Source:
     """What a file said, and what was made of it.
 
     path, disk: where the file is, and how; model: the bytes instead, of one that was no file.
     plain: the graph as it was read.  opset, ir: the versions that the file names.
     packed: {tensor: as it was read} of those that the file holds in another form, such as several integers in a byte.
+    edits: what reading changed in it; a sentence where a file of this kind cannot say that.
     """
 
     plain: Graph
@@ -50,9 +91,12 @@ class Source:
     model: bytes | None = None
     packed: Mapping[str, np.ndarray] = field(default_factory=dict)
     disk: OnDisk = field(default_factory=OnDisk)
+    edits: Edits | str = field(default_factory=Edits)
 
 
-def source_of(given: Any, model: ModelProto, graph: Graph, packed: Iterable[str] = ()) -> Source | None:
+def source_of(
+    given: Any, model: ModelProto, graph: Graph, packed: Iterable[str] = (), edits: Edits | str = ""
+) -> Source | None:
     """What to remember of a model that is read; None for a large one that is no file.
 
     packed: the tensors that the graph holds in another form than the file.
@@ -63,12 +107,13 @@ def source_of(given: Any, model: ModelProto, graph: Graph, packed: Iterable[str]
     plain.producers = {}
     if isinstance(given, str | os.PathLike):
         path = os.path.abspath(given)
-        return Source(plain, opset, model.ir_version, path, None, kept, OnDisk(_digest(path), _beside(path, model)))
+        disk = OnDisk(_digest(path), _beside(path, model))
+        return Source(plain, opset, model.ir_version, path, None, kept, disk, edits)
     size = given.ByteSize() if isinstance(given, ModelProto) else len(given)
     if size > LARGEST_KEPT:
         return None
     data = given.SerializeToString() if isinstance(given, ModelProto) else bytes(given)
-    return Source(plain, opset, model.ir_version, model=data, packed=kept)
+    return Source(plain, opset, model.ir_version, model=data, packed=kept, edits=edits)
 
 
 def _digest(path: str) -> str:
@@ -120,6 +165,8 @@ def why_not(graph: Graph, source: Any) -> str:
     """What keeps the file from being patched; "" where nothing does."""
     if not isinstance(source, Source):
         return "it was not read from a file"
+    if isinstance(source.edits, str):
+        return source.edits
     if source.disk.replaced:
         return "the file that was read has been replaced by another graph's"
     plain = source.plain

@@ -12,6 +12,7 @@ from ...graph import Graph
 from ..initializer_roles import KEY, note_roles
 from ..source import Source, check_unchanged
 from ..tensors import to_array
+from .editing import edited
 
 
 def patched(graph: Graph, source: Source) -> ModelProto:
@@ -26,6 +27,8 @@ def patched(graph: Graph, source: Source) -> ModelProto:
             model.ParseFromString(f.read())
     else:
         model.ParseFromString(source.model or b"")
+    if source.edits:
+        model = edited(model, source)
     stored = dict(_tensors(model.graph))
     for p in graph.producers.values():
         held = stored.get(p.name)

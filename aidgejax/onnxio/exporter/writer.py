@@ -25,6 +25,7 @@ from ..source import Source, why_not, written_over
 from ..tensors import byte_count
 from .beside import bring_all_inside, outside, write_beside
 from .decompose import decomposed
+from .editing import NotExpressible
 from .patching import patched
 from .protos import _Maker, _tensor, type_of
 
@@ -46,8 +47,9 @@ def write(
 ) -> None:
     """Write a graph to an ONNX file; `params` and `buffers` replace the graph's own arrays.
 
-    patch: True writes the file that the graph was read from with its arrays in it, and nothing else changed; False
-        writes the graph anew; None patches where no pass has changed what is inferred.
+    patch: True writes the file that the graph was read from with its arrays in it, and nothing else changed but what
+        was asked for when it was read (a batch, shapes, ends); False writes the graph anew; None patches where no pass
+        has changed what is inferred.
 
     A model over 2 GiB, and one whose file keeps its data in others, keeps its data beside it in `<path>.data`.  The
     model passes onnx's full checker, or ModelFileError is raised and nothing is written; a file of that name is
@@ -162,8 +164,11 @@ def _model(
     graph = integer_weights(narrowed(graph.check()))
     if patch is not False and (patch or opset is None):
         reason = why_not(graph, graph.source)
-        if not reason:
-            return patched(graph, graph.source), False, graph
+        try:
+            if not reason:
+                return patched(graph, graph.source), False, graph
+        except NotExpressible as e:
+            reason = str(e)
         if patch:
             raise ModelFileError(f"graph {graph.name!r} cannot be written into the file that was read: {reason}")
     graph = _with_required_outputs(decomposed(with_shapes(graph)))

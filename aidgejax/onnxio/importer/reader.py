@@ -28,6 +28,7 @@ from ..source import source_of
 from ..tensors import check_external
 from .cutting import cut
 from .dynamic_batch import with_dynamic_batch
+from .edits import edits_of
 from .function_inlining import expanded_by_onnx, inlined
 from .given_shapes import Shapes, whole_shapes
 from .graph_builder import build, check_nodes, checked
@@ -113,12 +114,13 @@ def _read(
     opset = opsets.get("", 0)
     graph = build(body, opset, shapes)
     graph.metadata |= {p.key: p.value for p in model.metadata_props}
-    whole = not any((*ends, shapes, values, batch))
     graph = _written_out(_with_values(graph, values))
-    graph = _with_shapes(_with_decided_roles(graph, *roles), model, opset, batch)
-    graph.source = (
-        source_of(source, asked, graph, packed_names(asked.graph)) if whole and keeps_weights(asked) else None
-    )
+    before = _with_shapes(_with_decided_roles(graph, *roles), model, opset)
+    graph = before if batch is None else with_dynamic_batch(before, batch)
+    if keeps_weights(asked):
+        part = cut(asked, *ends, shapes)
+        edits = edits_of(part, ends, shapes, values, before, graph)
+        graph.source = source_of(source, asked, graph, packed_names(part.graph), edits)
     return graph
 
 
@@ -223,7 +225,7 @@ def _with_decided_roles(graph: Graph, parameters: Any, constants: Any) -> Graph:
 # ---- shapes -------------------------------------------------------------------------------------------
 
 
-def _with_shapes(graph: Graph, model: ModelProto, opset: int, batch: str | None) -> Graph:
+def _with_shapes(graph: Graph, model: ModelProto, opset: int) -> Graph:
     declared = {
         o.name: Value(o.name, check_shape(o, "output"), check_type(o, "output"))
         for o in model.graph.output
@@ -239,7 +241,7 @@ def _with_shapes(graph: Graph, model: ModelProto, opset: int, batch: str | None)
             graph.values[name] = value
         elif found != value.dtype:
             raise ModelFileError(f"output {name!r} is declared as {value.dtype}, but is computed as {found}")
-    return graph if batch is None else with_dynamic_batch(graph, batch)
+    return graph
 
 
 def _inferred(graph: Graph) -> Graph:

@@ -20,7 +20,7 @@ def each_batch(graph: Graph, data: Batches, rows: int = ROWS) -> Iterator[dict[s
 
     data: a Dataset or {input: array} (cut into batches), or batches, taken as they come.  A graph whose inputs have a
     fixed number of rows gets as many; rows that do not fill a last batch are left out.
-    Raises DataError where an input is missing, and where there is no row.
+    Raises DataError where an input is missing or holds anything but numbers, and where there is no row.
     """
     if not isinstance(data, Dataset | Mapping | Iterable) or isinstance(data, str | np.ndarray):
         raise DataError(
@@ -57,10 +57,32 @@ def fixed_rows(graph: Graph) -> int | None:
 
 
 def _taken(graph: Graph, columns: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    if not isinstance(columns, Mapping):
+        raise DataError(
+            f"a batch for graph {graph.name!r} is {type(columns).__name__}, expected "
+            f"{{{next(iter(graph.inputs), 'input')!r}: array}}"
+        )
     missing = [k for k in graph.inputs if k not in columns]
     if missing:
         raise DataError(
             f"the data lacks {', '.join(map(repr, missing))}, which graph {graph.name!r} takes; it has "
             f"{', '.join(map(repr, columns)) or 'nothing'}"
         )
-    return {k: np.asarray(columns[k]) for k in graph.inputs}
+    return {k: _readable(graph, k, columns[k]) for k in graph.inputs}
+
+
+def _readable(graph: Graph, name: str, given: Any) -> np.ndarray:
+    """A column as an array of numbers, none of which is nan."""
+    try:
+        array = np.asarray(given)
+    except ValueError:
+        array = np.asarray(None)
+    if array.dtype.kind in "OSUM" or not array.ndim:
+        raise DataError(
+            f"column {name!r} for graph {graph.name!r} holds {str(given)[:40]!r}, expected an array of numbers with a "
+            f"row for each sample"
+        )
+    if array.dtype.kind == "f" and np.isnan(array).any():
+        row = int(np.argwhere(np.isnan(array))[0][0])
+        raise DataError(f"column {name!r} for graph {graph.name!r}: row {row} holds nan")
+    return array

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..errors import GraphError, SettingError
+from ..errors import DataError, GraphError, SettingError
 from ..execution.program import make_program
 from ..graph import Graph, Node
 from ..passes.edit import passed_on
@@ -108,6 +108,9 @@ def distributions(graph: Graph, quantizers: list[Node], data: Batches) -> dict[s
     bad = [t for t, h in state.items() if not np.isfinite([h.low, h.high]).all()]
     if bad:
         raise GraphError(f"graph {graph.name!r}: {graph.value(bad[0])} is not finite on the calibration data")
+    flat = [t for t, h in state.items() if t in graph.inputs and h.low == 0 == h.high]
+    if flat:
+        raise DataError(f"column {flat[0]!r} is zero in all rows of the calibration data: no range can be read off it")
     return {n.name: state[n.inputs[0]] for n in quantizers}
 
 

@@ -115,8 +115,8 @@ def search(
     within the budget are trained for `epochs`, all in one compiled program; a fifth of the rows is held out to compare.
     Raises SettingError where even the fewest bits are over the budget.
     """
-    if len(budget) != 1 or next(iter(budget)) not in BUDGETS:
-        raise SettingError(f"budget {dict(budget)!r}: expected one of {', '.join(BUDGETS)} and a number")
+    if not isinstance(budget, Mapping) or len(budget) != 1 or next(iter(budget)) not in BUDGETS:
+        raise SettingError(f"budget {budget!r}: expected one of {', '.join(BUDGETS)} and a number")
     ((kind, most),) = budget.items()
     choices = sorted(set(choices))
     scheme = scheme or Scheme(Grid(8, per="channel"), step="power_of_two")

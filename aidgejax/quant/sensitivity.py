@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..errors import GraphError
+from ..errors import DataError, GraphError
 from ..execution.program import make_program
 from ..graph import Graph, Node
 from ..interpreter.shape_inference import infer_shapes
@@ -47,7 +47,11 @@ def sensitivity(
     program = make_program(
         infer_shapes(with_loss(infer_shapes(switched), loss, target=target, reduction="mean")), wrt=[], training=False
     )
-    batch = {k: jnp.asarray(data.columns[k][:rows]) for k in program.graph.inputs if k in data.columns}
+    columns = data.columns if isinstance(data, Dataset) else data
+    wanted = [k for k in program.graph.inputs if not k.endswith("/on")]
+    if missing := [k for k in wanted if k not in columns]:
+        raise DataError(f"the data lacks {', '.join(map(repr, missing))}; it has {', '.join(map(repr, columns))}")
+    batch = {k: jnp.asarray(np.asarray(columns[k])[:rows]) for k in wanted}
     n = len(names)
     choices = np.concatenate([np.zeros((1, n)), np.eye(n), 1 - np.eye(n)]).astype(np.float32)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..analog import with_post_update
-from ..errors import GraphError
+from ..errors import GraphError, SettingError
 from ..execution.program import make_program
 from ..graph import Graph
 from ..interpreter.shape_inference import infer_shapes
@@ -15,6 +15,7 @@ from ..training import metrics, optim, schedule
 from ..training.data import Dataset
 from ..training.fit import fit
 from .batches import fixed_rows
+from .calibrate import is_calibrated
 from .convert import layers, step_names
 from .notes import restored
 from .optimizer import with_steps
@@ -52,6 +53,12 @@ def finetune(
     graph = restored(graph)
     if not step_names(graph) and not layers(graph):
         raise GraphError(f"graph {graph.name!r} has no quantized layer: convert and calibrate it first, or use fit")
+    if not is_calibrated(graph):
+        raise GraphError(
+            f"graph {graph.name!r} is not calibrated: quant.calibrate(graph, data) chooses its first steps"
+        )
+    if not isinstance(epochs, int) or epochs < 1:
+        raise SettingError(f"epochs is {epochs!r}: expected a whole number, 1 or more")
     rate = usual_rate(graph) if rate is None else rate
     net = infer_shapes(with_loss(infer_shapes(graph), loss, target=target, reduction="rows"))
     output = graph.outputs[0]

@@ -165,6 +165,9 @@ def test_the_gradient_graph_stays_readable():
     assert grown <= 4 * q.count()["FakeQuantize"], (grown, q.count()["FakeQuantize"])
 
 
+NANS = np.where(np.arange(80)[:, None] == 70, np.nan, np.ones((80, 6))).astype(np.float32)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -177,6 +180,13 @@ def test_the_gradient_graph_stays_readable():
         (lambda g: quant.calibrate(quant.convert(g), None), "got NoneType, expected a Dataset"),
         (lambda g: quant.calibrate(quant.convert(g), np.ones((4, 6), "f")), "got ndarray.*{'x': array}"),
         (lambda g: quant.finetune(g, aj.Dataset(x=np.ones((4, 6), "f"))), "no quantized layer"),
+        (lambda g: quant.finetune(quant.convert(g), aj.Dataset(x=NANS)), "is not calibrated: quant.calibrate"),
+        (lambda g: quant.calibrate(quant.convert(g), {"x": NANS}), "column 'x' for graph 'mlp': row 70 holds nan"),
+        (lambda g: quant.calibrate(quant.convert(g), {"x": ["a"]}), "expected an array of numbers with a row for each"),
+        (lambda g: quant.calibrate(quant.convert(g), {"x": np.zeros((4, 6), "f")}), "'x' is zero in all rows"),
+        (lambda g: quant.calibrate(quant.convert(g), [(np.ones((4, 6), "f"),)]), "a batch .* is tuple, expected"),
+        (lambda g: quant.sensitivity(quant.convert(g), {"x": NANS}), "lacks 'target'; it has 'x'"),
+        (lambda g: quant.search(g, {}, "8 kB"), "budget '8 kB': expected one of bytes"),
         (lambda g: quant.verify(g, quant.convert(g), {}, []), "not deployed yet: to_integer"),
     ],
 )

@@ -54,6 +54,7 @@ from .training.evaluation import make_evaluation
 from .training.fit import fit
 from .training.loop import TrainState, make_accumulating_step, make_epoch, make_step, start
 from .training.parallel import data_parallel, replicated, sharded
+from .training.stream import Stream
 
 __version__ = "0.1.0"
 
@@ -123,6 +124,7 @@ __all__ = [
     "SettingError",
     "sharded",
     "start",
+    "Stream",
     "summary",
     "train",
     "TrainState",

@@ -1,4 +1,4 @@
-"""Training on data that fits the device: epochs, their records, and the checks of the data."""
+"""Training: epochs, their records, and the checks of the data."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ from .optim import Optimizer
 from .parallel import Placement, on_host
 from .pytrees import copied
 from .schedule import constant
+from .stream import Part, Resident, Stream, Streamed
 from .watched import make_watched_epoch
 
 
@@ -70,10 +71,12 @@ def fit(
     placement: Placement | None = None,
 ) -> tuple[TrainState, list[dict[str, Any]]]:
     """Train on data that fits the device: it is put there once, and each epoch is one call of one compiled program.
+    A Stream is read while it trains instead.
 
     schedule: a rate by step, or one number.
     data, test: a Dataset, or what `load_columns` takes: arrays, a mapping, a path, a loader or data set of torch,
-        grain, tf.data or Hugging Face.
+        grain, tf.data or Hugging Face.  Of several processes each gives all of it.  data may be a Stream, of which
+        each process gives its share; `seed` then orders nothing, and the rest of a resumed epoch is read up to there.
     last: what happens to a last batch that is short: "drop" it, or "pad" it with rows of weight 0.
     test: evaluated after each epoch with `test_program` (the same graph lowered with training=False).
     on_epoch: called with a record of the epoch: epoch, seconds, loss, metrics, test_loss, test_...
@@ -94,7 +97,11 @@ def fit(
     gradient_norm; the last record of an epoch holds the test figures too.
     """
     schedule = schedule if callable(schedule) else constant(schedule)
-    data, test = (None if d is None else rows_for(program.graph, d) for d in (data, test))
+    stream = data if isinstance(data, Stream) else None
+    data, test = (
+        None if d is None else d.first(program.graph) if isinstance(d, Stream) else rows_for(program.graph, d)
+        for d in (data, test)
+    )
     if epochs < 1:
         raise SettingError(f"epochs is {epochs}: expected 1 or more")
     if on_nonfinite not in ON_NONFINITE:
@@ -107,8 +114,11 @@ def fit(
             f"graph {program.graph.name!r} takes {fixed} rows at a time, and the batch size is {batch_size}: take "
             f"{fixed}, or read the model with batch='N' (train --batch N), which makes its batch symbolic"
         )
-    per_epoch = len(batch_order(len(data), batch_size, last=last)[0])  # raises where the batch size does not fit
-    _check_padding(program, last, len(data), batch_size)
+    if stream is None:
+        per_epoch = len(batch_order(len(data), batch_size, last=last)[0])  # raises where the batch size does not fit
+        _check_padding(program, last, len(data), batch_size)
+    else:
+        per_epoch = stream.steps
     if placement is not None:
         placement.check_batch(batch_size)
     data, test = fitting(program.graph, data), None if test is None else fitting(program.graph, test)
@@ -118,7 +128,12 @@ def fit(
     )  # fmt: skip
     if placement is None or not placement.splits:  # what is split needs less than one device would
         _check_fits(program, optimizer, data, batch_size // (1 if placement is None else placement.split_by))
-    resident = data.on_device(placement)
+    share = batch_size // (jax.process_count() if placement is not None and placement.rows else 1)
+    source = (
+        Streamed(stream, program.graph, share, placement)
+        if stream
+        else Resident(data, batch_size, seed, last, placement)
+    )
     if state is None:
         held = metrics or () if accumulate > 1 else None
         state = start(program, optimizer, jax.random.key(seed), accumulate=held, placement=placement)
@@ -136,29 +151,23 @@ def fit(
     history: list[dict[str, Any]] = []
     for e in range(first, first + epochs):
         began = perf_counter()
-        rows, weights = batch_order(len(data), batch_size, seed=seed, epoch=e, last=last)
         epoch_records: list[dict[str, Any]] = []
         skipped, stop = 0, False
-        while at < per_epoch:
-            upto = min(per_epoch, at - at % piece + piece)
-            part = slice(at, upto)
-            taken = rows[part], None if weights is None else weights[part]
-            state, records = run_steps(state, *taken, resident, upto == per_epoch)
+        for part in source.parts(e, at, piece):
+            state, records = run_steps(state, part.batches, part.weights, part.data, part.upto == per_epoch)
             records = {k: np.asarray(v) for k, v in jax.device_get(records).items()}
             bad = records.pop("nonfinite", np.zeros(1, bool))
             if on_nonfinite == "raise" and bad.any():
-                found = _as_history({k: v[: bad.argmax()] for k, v in records.items()}, e, int(state.step))
-                at += int(bad.argmax())
-                failed = {k: float(v[bad.argmax()]) for k, v in records.items() if k in ("loss", "gradient_norm")}
-                raise _failure(
-                    program, state, data, rows[at], weights, at, e, loss, failed, history + epoch_records + found
-                )
+                k = int(bad.argmax())
+                found = _as_history({n: v[:k] for n, v in records.items()}, e, int(state.step))
+                failed = {n: float(v[k]) for n, v in records.items() if n in ("loss", "gradient_norm")}
+                raise _failure(program, state, part, k, at + k, e, loss, failed, history + epoch_records + found)
             skipped += int(bad.sum()) if on_nonfinite == "skip" else 0
             if bad.any():
                 records = {k: v[~bad] for k, v in records.items()}
             found = _as_history(records, e, int(state.step))
             epoch_records += found
-            at = upto
+            at = part.upto
             if at < per_epoch and found:
                 if on_records:
                     on_records(history + epoch_records)
@@ -250,12 +259,12 @@ def _call(callbacks: Sequence[Callback], record: dict[str, Any], state: TrainSta
 
 
 def _failure(
-    program: ProgramLike, state: TrainState, data: Dataset, rows: Any, weights: Any, at: int, epoch: int, loss: str,
+    program: ProgramLike, state: TrainState, part: Part, k: int, at: int, epoch: int, loss: str,
     failed: dict[str, float], history: list[dict[str, Any]],
 ) -> NonFiniteError:  # fmt: skip
-    batch = {k: v[rows] for k, v in data.columns.items()}
+    batch, rows, data = part.batch(k)
     whole = state._replace(params=on_host(state.params), buffers=on_host(state.buffers))
-    where = first_bad_number(program, whole, batch, None if weights is None else weights[at], loss, rows, data)
+    where = first_bad_number(program, whole, batch, None if part.weights is None else part.weights[k], loss, rows, data)
     step = int(state.step) + 1
     values = ", ".join(f"{k.replace('_', ' ')} {v:g}" for k, v in failed.items())
     return NonFiniteError(

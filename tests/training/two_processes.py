@@ -13,14 +13,20 @@ import numpy as np  # noqa: E402
 from eight_devices import Training, digits, lenet, transformer  # noqa: E402
 
 from aidgejax.training.parallel import data_parallel, on_host, sharded  # noqa: E402
+from aidgejax.training.stream import Stream  # noqa: E402
 
 found = {}
+lenets = Training(lenet(), digits()[:640], digits()[1600:1797])
 ways = {"data parallel": data_parallel(), "sharded": sharded()} if several else {"alone": None}
-for name, train in (("lenet", Training(lenet(), digits()[:640], digits()[1600:1797])), ("transformer", transformer())):
+for name, train in (("lenet", lenets), ("transformer", transformer())):
     for way, placement in ways.items():
         state, told = train(placement)
         found |= {f"{name}/{way}/{k}": v for k, v in on_host({**state.params, **state.buffers}).items()}
         found[f"{name}/{way}/losses"] = np.array([told[0]["loss"], told[-1]["loss"]])
+if several:  # each reads its own half of every batch
+    lenets.data = Stream.of_rows(lenets.data.columns, batch_size=64, ahead=4)
+    state, _ = lenets(data_parallel())
+    found |= {f"lenet/streamed/{k}": v for k, v in on_host({**state.params, **state.buffers}).items()}
 if is_first():
     np.savez(sys.argv[1], **found)
 leave(0)

@@ -119,8 +119,8 @@ def front_ends() -> str:
             name = module.__name__.removeprefix(f"{frontends.__name__}.")
             gone |= {f"{name}.{n}": why for n, why in getattr(module, "ABSENT", {}).items()}
             if names := _names(module, name):
-                rows.append(f"| `{name}` | {_code(names)} |")
-        lines += [f"## {top}", "", "| module | names |", "|---|---|", *rows, ""] if rows else []
+                rows += [f"**`{name}`**: {_code(names)}", ""]
+        lines += [f"## {top}", "", *rows] if rows else []
     gone |= {f"aidge_core.{n}": why for n, why in absent.NAMES.items()}
     for finder in (f for f in sys.meta_path if isinstance(f, AbsentModules)):
         gone |= {n.removeprefix(f"{frontends.__name__}."): why for n, why in finder.known.items()}

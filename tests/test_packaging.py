@@ -34,6 +34,17 @@ def test_run_time_dependencies_are_those_that_are_imported():
     assert "chex" not in names and not re.search(r"^\s*(import|from) chex", sources, re.M)
 
 
+def test_an_extra_that_a_message_or_a_page_names_is_one():
+    texts = [p.read_text() for p in (*(ROOT / "aidgejax").rglob("*.py"), *(ROOT / "docs").rglob("*.md"))]
+    named = {e for t in texts for e in re.findall(r"(?:aidgejax|\"\.)\[([\w,]+)\]", t)}
+    assert {"images", "examples"} <= named <= set(PROJECT["optional-dependencies"])
+
+
+def test_the_conda_recipe_starts_the_same_script():
+    recipe = (ROOT / "docs/project/conda/meta.yaml").read_text()
+    assert f"- aidgejax = {PROJECT['scripts']['aidgejax']}" in recipe
+
+
 def test_classifiers_name_the_versions_and_invent_no_address():
     versions = {
         c.rsplit(" ", 1)[1] for c in PROJECT["classifiers"] if c.startswith("Programming Language :: Python :: 3.")

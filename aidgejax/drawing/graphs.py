@@ -153,8 +153,8 @@ def joined(forward: Any, gradient: Any, *, largest: int = LARGEST) -> str:
             f'<path class="join" d="M{x:.1f} {y:.1f}C{x + 40:.1f} {y:.1f} {u - 40:.1f} {v:.1f} {u:.1f} {v:.1f}" '
             f'fill="none" stroke="#d95f02" stroke-dasharray="4 3"/>'
         )
-    both = side_by_side([to_svg(forward, largest=largest), to_svg(gradient, largest=largest)])
-    return both.replace("</svg>\n</svg>\n", "</svg>\n" + "\n".join([*lines, "</svg>", ""]))
+    head, rest = side_by_side([to_svg(forward, largest=largest), to_svg(gradient, largest=largest)]).split("\n", 1)
+    return "\n".join([head, *lines, rest])  # below the boxes, whose text stays readable
 
 
 def side_by_side(pictures: Iterable[str]) -> str:

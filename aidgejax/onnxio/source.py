@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,18 +17,23 @@ from ..graph import Graph
 from .tensors import every_tensor
 
 LARGEST_KEPT = 1 << 28  # bytes of a model that was given as an object, and has no file to be read from again
+COARSEST = 2 * 10**9  # nanoseconds: what a file system may round the time of a change to
+
+Stamp = tuple[int, int]
 
 
 @dataclass
 class OnDisk:
     """How the files of a model are, as far as we know: what copies of a graph share, and what writing over it changes.
 
-    digest: SHA-256 of the model's file; outside: {file with data: its size and when it was changed}.
+    stamp: size of the model's file and when it was changed; digest: its SHA-256 where that was so short before it was
+    read that a later change need not show in the stamp, else "".  outside: {file with data: its stamp}.
     replaced: the file was written anew, and is no longer what was read.
     """
 
+    stamp: Stamp = (0, 0)
     digest: str = ""
-    outside: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    outside: Mapping[str, Stamp] = field(default_factory=dict)
     replaced: bool = False
 
     def __deepcopy__(self, memo: Any) -> OnDisk:
@@ -95,11 +101,16 @@ class Source:
 
 
 def source_of(
-    given: Any, model: ModelProto, graph: Graph, packed: Iterable[str] = (), edits: Edits | str = ""
+    given: Any,
+    model: ModelProto,
+    graph: Graph,
+    packed: Iterable[str] = (),
+    edits: Edits | str = "",
+    stamp: Stamp = (0, 0),
 ) -> Source | None:
     """What to remember of a model that is read; None for a large one that is no file.
 
-    packed: the tensors that the graph holds in another form than the file.
+    packed: the tensors that the graph holds in another form than the file.  stamp: of the file, before it was read.
     """
     kept = {name: graph.producers[name].data for name in packed if name in graph.producers}
     opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
@@ -107,7 +118,7 @@ def source_of(
     plain.producers = {}
     if isinstance(given, str | os.PathLike):
         path = os.path.abspath(given)
-        disk = OnDisk(_digest(path), _beside(path, model))
+        disk = OnDisk(stamp, _digest_where_young(path), _beside(path, model))
         return Source(plain, opset, model.ir_version, path, None, kept, disk, edits)
     size = given.ByteSize() if isinstance(given, ModelProto) else len(given)
     if size > LARGEST_KEPT:
@@ -116,23 +127,41 @@ def source_of(
     return Source(plain, opset, model.ir_version, model=data, packed=kept, edits=edits)
 
 
+def stamp_of(path: Any) -> Stamp:
+    """Size of a file, and when it was changed; (0, 0) where there is none."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
+
+
+def _digest_where_young(path: str) -> str:
+    """SHA-256 of a file that was changed a moment ago: it may change again without another stamp.  Else ""."""
+    found = os.stat(path)
+    return _digest(path) if time.time_ns() - max(found.st_mtime_ns, found.st_ctime_ns) < COARSEST else ""
+
+
 def _digest(path: str) -> str:
     with open(path, "rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
-def _beside(path: str, model: ModelProto) -> dict[str, tuple[int, int]]:
+def _has_changed(path: str, disk: OnDisk) -> bool:
+    """Raises OSError where the file cannot be read."""
+    if disk.digest:
+        return _digest(path) != disk.digest
+    os.stat(path)
+    return stamp_of(path) != disk.stamp
+
+
+def _beside(path: str, model: ModelProto) -> dict[str, Stamp]:
     places = {e.value for _, t in every_tensor(model) for e in t.external_data if e.key == "location"}
-    return {n: _stamp(path, n) for n in places}
+    return {n: _stamp_beside(path, n) for n in places}
 
 
-def _stamp(path: str, name: str) -> tuple[int, int]:
-    """Size and time of a file beside the model's; (0, 0) where there is none."""
-    try:
-        found = os.stat(os.path.join(os.path.dirname(os.path.realpath(path)), name))
-    except OSError:
-        return 0, 0
-    return found.st_size, found.st_mtime_ns
+def _stamp_beside(path: str, name: str) -> Stamp:
+    return stamp_of(os.path.join(os.path.dirname(os.path.realpath(path)), name))
 
 
 def check_unchanged(source: Source) -> None:
@@ -140,10 +169,10 @@ def check_unchanged(source: Source) -> None:
     if source.path is None:
         return
     try:
-        changed = [source.path] if _digest(source.path) != source.disk.digest else []
+        changed = [source.path] if _has_changed(source.path, source.disk) else []
     except OSError as e:
         raise ModelFileError(f"{source.path!r}, which was read, cannot be patched: {e}; write with patch=False") from e
-    changed += [name for name, stamp in source.disk.outside.items() if _stamp(source.path, name) != stamp]
+    changed += [name for name, stamp in source.disk.outside.items() if _stamp_beside(source.path, name) != stamp]
     if changed:
         raise ModelFileError(f"{changed[0]!r} has changed since it was read: write with patch=False, or read it again")
 
@@ -155,7 +184,7 @@ def written_over(source: Any, path: str, anew: bool) -> None:
     if os.path.realpath(path) != os.path.realpath(source.path):
         return
     source.disk.replaced = source.disk.replaced or anew
-    source.disk.digest = _digest(source.path)
+    source.disk.stamp, source.disk.digest = stamp_of(path), _digest_where_young(path)
     if source.disk.outside:
         with open(source.path, "rb") as f:
             source.disk.outside = _beside(source.path, ModelProto.FromString(f.read()))

@@ -1,7 +1,9 @@
 """The file that is written is the user's file, with what was trained changed in it."""
 
 import copy
+import os
 import pickle
+import time
 
 import numpy as np
 import onnx
@@ -115,6 +117,27 @@ def test_a_source_that_changed_is_an_error(path):
     with pytest.raises(ModelFileError, match="has changed since it was read: write with patch=False"):
         onnxio.to_model(graph)
     assert onnxio.to_model(graph, patch=False).graph.name == "the graph"
+
+
+@pytest.mark.parametrize("age", [0, 60])
+def test_a_change_shows_whatever_the_age_of_the_file(path, age, monkeypatch):
+    """A file of the last seconds is known by its content, an older one by its size and time."""
+    now = time.time_ns() + age * 10**9
+    monkeypatch.setattr("aidgejax.onnxio.source.time.time_ns", lambda: now)
+    then = os.stat(path)
+    graph = onnxio.read(path)
+    assert bool(graph.source.disk.digest) == (age == 0)
+    assert onnxio.to_model(graph).graph.name == "the graph"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    if age == 0:
+        os.utime(path, ns=(then.st_atime_ns, then.st_mtime_ns))
+    with pytest.raises(ModelFileError, match="has changed since it was read"):
+        onnxio.to_model(graph)
+    path.unlink()
+    with pytest.raises(ModelFileError, match="cannot be patched"):
+        onnxio.to_model(graph)
 
 
 # ---- data in other files ------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from ...passes.rewrite import with_shapes
 from ...passes.roles import ANYWHERE, ASKED, Decided, decide_roles, is_float, with_roles
 from ...passes.widen import widened
 from ..initializer_roles import noted_roles
-from ..source import source_of
+from ..source import source_of, stamp_of
 from ..tensors import check_external
 from .cutting import cut
 from .dynamic_batch import with_dynamic_batch
@@ -88,6 +88,7 @@ def _read(
     values: Mapping[str, Any],
     batch: str | None,
 ) -> Graph:
+    stamp = stamp_of(source) if isinstance(source, str | os.PathLike) else (0, 0)
     asked = _load(source)
     check_count(asked.graph)
     shapes = whole_shapes(asked.graph, shapes) if shapes else {}
@@ -120,7 +121,7 @@ def _read(
     if keeps_weights(asked):
         part = cut(asked, *ends, shapes)
         edits = edits_of(part, ends, shapes, values, before, graph)
-        graph.source = source_of(source, asked, graph, packed_names(part.graph), edits)
+        graph.source = source_of(source, asked, graph, packed_names(part.graph), edits, stamp)
     return graph
 
 

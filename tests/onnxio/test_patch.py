@@ -4,6 +4,7 @@ import copy
 import os
 import pickle
 import time
+import tracemalloc
 
 import numpy as np
 import onnx
@@ -217,3 +218,25 @@ def test_the_file_itself_can_be_written_and_a_stranger_is_not_replaced(parted, t
         onnxio.write(graph, None, tmp_path / "later.onnx")
     assert not list(tmp_path.glob("later*"))
     onnxio.write(graph, None, tmp_path / "later.onnx", patch=False)
+
+
+def test_data_outside_is_held_once_while_it_is_read(tmp_path):
+
+    w = np.ones((1000, 3000), f)
+    ends = [[h.make_tensor_value_info(n, T.FLOAT, ["N", d])] for n, d in (("x", 1000), ("y", 3000))]
+    graph = h.make_graph([h.make_node("MatMul", ["x", "w"], ["y"])], "g", *ends, [nh.from_array(w, "w")])
+    made = h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8)
+    path = tmp_path / "m.onnx"
+    onnx.save_model(made, path, save_as_external_data=True, location="m.data")
+    del made, graph
+    tracemalloc.start()
+    try:
+        read = onnxio.read(path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert read.params["w"].flags.owndata or read.params["w"].base.flags.owndata  # it is not the file's own pages
+    assert np.array_equal(read.params["w"], w) and peak < 1.2 * w.nbytes
+    (tmp_path / "m.data").write_bytes(b"short" * 100)
+    with pytest.raises(ModelFileError, match="'w' takes 12000000 bytes from byte 0 of 'm.data', which holds 500"):
+        onnxio.read(path)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from onnx import AttributeProto, GraphProto, NodeProto
+from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
 
 from ...errors import GraphError, ModelFileError
 from ...graph import Dim, Graph, Value
@@ -43,16 +43,21 @@ class Checked:
     inner: dict[tuple[int, str], Checked] = field(default_factory=dict)
 
 
-def checked(graph: GraphProto, outside: Iterable[str] = ()) -> Checked:
-    """Read the initializers; check names and order.  outside: what a subgraph may read beside its own tensors."""
-    data = {t.name: to_array(t, f"initializer {t.name!r}") for t in graph.initializer}
+def checked(
+    graph: GraphProto, outside: Iterable[str] = (), numbers: Callable[[TensorProto, str], np.ndarray] = to_array
+) -> Checked:
+    """Read the initializers; check names and order.
+
+    outside: what a subgraph may read beside its own tensors.  numbers(tensor, what to call it): its array.
+    """
+    data = {t.name: numbers(t, f"initializer {t.name!r}") for t in graph.initializer}
     found = Checked(graph, data, node_names(graph.node), [])
     check_tensor_names(graph, found.names, outside)
     found.order = execution_order(graph.node, found.names)
     known = {*outside, *data, *(i.name for i in graph.input), *(o for n in graph.node for o in n.output if o)}
     for k, node in enumerate(graph.node):
         for attribute, inner in subgraphs(node):
-            found.inner[k, attribute] = checked(inner, known)
+            found.inner[k, attribute] = checked(inner, known, numbers)
     return found
 
 

@@ -34,6 +34,7 @@ from .given_shapes import Shapes, whole_shapes
 from .graph_builder import build, check_nodes, checked
 from .limits import check_sizes
 from .opset_upgrade import upgraded_by_rank
+from .outside_data import Numbers
 from .packed_weights import packed_names
 from .pipelines import keeps_weights, plain_pipeline
 from .validate import check_count, check_operators, check_shape, check_type, check_versions
@@ -101,15 +102,16 @@ def _read(
                 "it keeps data in other files, which only a model read from a path may do: "
                 "give the path of the model instead"
             )
-        model = plain_pipeline(cut(_load_with_external_data(source), *ends, shapes))
-    body = checked(model.graph)
+        model = ModelProto.FromString(model.SerializeToString())  # what was asked for keeps its places outside
+    numbers = Numbers(model, source) if external else Numbers()
+    body = checked(model.graph, numbers=numbers)
     if model.functions:
         model = inlined(model, body, opsets)
-        body = checked(model.graph)
+        body = checked(model.graph, numbers=numbers)
     check_nodes(body, opsets)
     written = expanded_by_onnx(model, opsets)
     if written is not model:
-        model, opsets, body = written, check_versions(written), checked(written.graph)
+        model, opsets, body = written, check_versions(written), checked(written.graph, numbers=numbers)
         check_nodes(body, opsets)
     check_operators(model.graph, body.names)
     opset = opsets.get("", 0)
@@ -154,14 +156,13 @@ def _written_out(graph: Graph) -> Graph:
         return graph
     try:
         flat, outputs = unrolled(graph)
-        if has_conditionals(flat):
-            _inferred(flat)  # branches that write other shapes are no one program
     except DataDependent:
         return graph
-    except GraphError:
-        if not has_conditionals(flat):
-            raise
-        return graph
+    if has_conditionals(flat):
+        try:
+            _inferred(flat)
+        except GraphError:  # branches that write other shapes are no one program
+            return graph
     return flat if all(isinstance(o, str) for o in outputs) else graph
 
 
@@ -198,13 +199,6 @@ def _content(source: Any) -> bytes:
         if isinstance(e, AidgeJaxError):
             raise
         raise ModelFileError(f"the file cannot be opened: {e}") from None
-
-
-def _load_with_external_data(source: Any) -> ModelProto:
-    try:
-        return onnx.load(os.fspath(source), format="protobuf")
-    except Exception as e:  # onnx refuses paths that lead out of the folder, links, and what is too short
-        raise ModelFileError(f"its external data cannot be read: {e}") from None
 
 
 # ---- roles --------------------------------------------------------------------------------------------

@@ -94,7 +94,7 @@ def through(program):
     return mean_loss
 
 
-def by_jax_grad(mean_loss, optimizer, learning_rate):
+def by_jax_grad(mean_loss, optimizer, learning_rate, record=("loss", "learning_rate", "gradient_norm")):
     """make_step with JAX's own derivative."""
 
     def step(state, batch, weights=None, last=False):
@@ -103,7 +103,8 @@ def by_jax_grad(mean_loss, optimizer, learning_rate):
         lr = learning_rate(state.step.low)
         params, opt = optimizer.update(state.params, grads, state.opt, lr)
         told = {"loss": loss, "learning_rate": lr, "gradient_norm": optim.global_norm(grads)}
-        return state._replace(params=params, buffers=buffers, opt=opt, key=key, step=counted(state.step)), told
+        state = state._replace(params=params, buffers=buffers, opt=opt, key=key, step=counted(state.step))
+        return state, {name: told[name] for name in record}
 
     return step
 

@@ -9,6 +9,7 @@ busy machine hides.  `paper` multiplies: nothing of it was run on a GPU, and its
 """
 
 import argparse
+import math
 import time
 from statistics import median
 
@@ -77,33 +78,40 @@ def timed(rounds, steps):
 
 
 def resnet50(base=64, size=224, classes=1000):
-    """ResNet-50 (v1.5, stride in the 3 x 3), with zeros for weights: it does not run.  base: its first width."""
+    """ResNet-50 (v1.5, stride in the 3 x 3).  base: its first width."""
+    rng = np.random.default_rng(0)
     graph = Graph("ResNet-50")
     op, count = graph.op, 0
 
-    def normed(x, n, out, kernel, stride=1):
+    def normed(x, n, out, kernel, stride=1, scale=1.0):
         nonlocal count
         count += 1
-        w = graph.parameter(f"conv{count}", np.zeros((out, n, kernel, kernel), np.float32))
+        w = graph.parameter(f"conv{count}", _he(rng, out, n, kernel, kernel))
         pads = (kernel // 2,) * 4
         y = op.Conv(x, w, kernel_shape=(kernel, kernel), strides=(stride, stride), pads=pads)
-        own = [graph.parameter(f"bn{count}.{k}", np.ones(out, np.float32)) for k in ("scale", "bias")]
-        moved = [graph.buffer(f"bn{count}.{k}", np.ones(out, np.float32)) for k in ("mean", "var")]
+        first = {"scale": scale, "bias": 0.0}
+        own = [graph.parameter(f"bn{count}.{k}", np.full(out, v, np.float32)) for k, v in first.items()]
+        moved = [graph.buffer(f"bn{count}.{k}", np.full(out, k == "var", np.float32)) for k in ("mean", "var")]
         return op.BatchNormalization(y, *own, *moved)
 
     x = op.Relu(normed(graph.input("x", ("N", 3, size, size)), 3, base, 7, 2))
     x, before = op.MaxPool(x, kernel_shape=(3, 3), strides=(2, 2), pads=(1, 1, 1, 1)), base
-    for width, blocks in ((base, 3), (2 * base, 4), (4 * base, 6), (8 * base, 3)):
+    for times, blocks in ((1, 3), (2, 4), (4, 6), (8, 3)):
+        inner, after = times * base, 4 * times * base
         for k in range(blocks):
-            stride = 2 if k == 0 and width > base else 1
-            y = op.Relu(normed(x, before, width, 1))
-            y = normed(op.Relu(normed(y, width, width, 3, stride)), width, 4 * width, 1)
-            x = normed(x, before, 4 * width, 1, stride) if k == 0 else x
-            x, before = op.Relu(op.Add(x, y)), 4 * width
+            stride = 2 if k == 0 and times > 1 else 1
+            y = op.Relu(normed(x, before, inner, 1))
+            y = normed(op.Relu(normed(y, inner, inner, 3, stride)), inner, after, 1, scale=0.25)
+            x = normed(x, before, after, 1, stride) if k == 0 else x
+            x, before = op.Relu(op.Add(x, y)), after
     x = op.Flatten(op.GlobalAveragePool(x))
-    w, b = (graph.parameter(n, np.zeros(s, np.float32)) for n, s in (("fc.w", (classes, before)), ("fc.b", (classes,))))
-    graph.output(op.Gemm(x, w, b, transB=1, name="logits"))
+    w, b = graph.parameter("fc.w", _he(rng, classes, before)), graph.parameter("fc.b", np.zeros(classes, np.float32))
+    graph.output(graph.add("Gemm", [x, w, b], {"transB": 1}, names=["logits"], name="fc")[0])
     return graph
+
+
+def _he(rng, *shape):
+    return rng.normal(0, math.sqrt(2 / math.prod(shape[1:])), shape).astype(np.float32)
 
 
 def bert():

@@ -2,7 +2,8 @@
 
 XLA on CPU is fast, inside lax.scan above all, only for dots, element-wise loops and convolutions of one group whose
 dimensions lie in the usual order, with explicit transposes (jax issue 12868).  So each of the three has a form made of
-those, chosen by benchmarks/convolution.py; every other platform gets lax's own form.
+those, chosen by benchmarks/convolution.py; on a GPU images of few channels have one (see _patches.py).  All else is
+lax's own form.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ._materialize import materialize
+from ._patches import convolve_by_patches, takes_patches, weight_by_patches
 from ._pixel_packing import packing
 from ._rows import sum_over_rows
 from ._windows import Windows, cover, gather, of_tiles, shifted, tap, widened
@@ -38,7 +40,10 @@ def convolve(x: Any, w: Any, win: Windows, group: int) -> Any:
         ours = _each_group(_by_taps, group)
     else:
         ours = _each_group(_folded, group)
-    return lax.platform_dependent(x, w, cpu=lambda x, w: ours(x, w, win), default=lambda x, w: _plain(x, w, win, group))
+    ways = {"cpu": lambda x, w: ours(x, w, win), "default": lambda x, w: _plain(x, w, win, group)}
+    if takes_patches(x, win, group):
+        ways |= _on_a_gpu(lambda x, w: convolve_by_patches(x, w, win))
+    return lax.platform_dependent(x, w, **ways)
 
 
 def convolve_input(dy: Any, w: Any, win: Windows, group: int) -> Any:
@@ -51,9 +56,11 @@ def convolve_input(dy: Any, w: Any, win: Windows, group: int) -> Any:
         ours = _each_group(_input_by_convolution, group)
     else:
         ours = _folded_input(group)
-    return lax.platform_dependent(
-        dy, w, cpu=lambda dy, w: ours(dy, w, win), default=lambda dy, w: _plain_input(dy, w, win, group)
-    )
+    ways = {"cpu": lambda dy, w: ours(dy, w, win), "default": lambda dy, w: _plain_input(dy, w, win, group)}
+    image = jax.ShapeDtypeStruct((dy.shape[0], *win.sizes, w.shape[-2]), dy.dtype)
+    if takes_patches(image, win, group):
+        ways |= _on_a_gpu(lambda dy, w: _input_by_taps(group)(dy, w, win))
+    return lax.platform_dependent(dy, w, **ways)
 
 
 def convolve_weight(x: Any, dy: Any, win: Windows, group: int) -> Any:
@@ -66,9 +73,14 @@ def convolve_weight(x: Any, dy: Any, win: Windows, group: int) -> Any:
         ours = _each_group(_weight_of_one_tap, group)
     else:
         ours = _folded_weight(group)
-    return lax.platform_dependent(
-        x, dy, cpu=lambda x, dy: ours(x, dy, win), default=lambda x, dy: _plain_weight(x, dy, win, group)
-    )
+    ways = {"cpu": lambda x, dy: ours(x, dy, win), "default": lambda x, dy: _plain_weight(x, dy, win, group)}
+    if takes_patches(x, win, group):
+        ways |= _on_a_gpu(lambda x, dy: weight_by_patches(x, dy, win))
+    return lax.platform_dependent(x, dy, **ways)
+
+
+def _on_a_gpu(f: Callable) -> dict[str, Callable]:
+    return {"cuda": f, "rocm": f}
 
 
 def _as_rows(win: Windows) -> Windows:

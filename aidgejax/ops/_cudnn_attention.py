@@ -50,7 +50,7 @@ def _kernels() -> Any:
         ]
         for way in ("fwd", "bwd"):
             _primitive(module, way)
-        settled = module.AttentionLayout.BNTH.value, module.MaskType.CAUSAL, module.MaskType.NO_MASK
+        settled = module.AttentionLayout.BTNH.value, module.MaskType.CAUSAL, module.MaskType.NO_MASK
     except (ImportError, AttributeError, ValueError, TypeError):
         return None
     return module if found == [FORWARD, BACKWARD] and settled else None
@@ -85,8 +85,10 @@ def attention_backward(
     def by_cudnn(dy: Any, q: Any, k: Any, v: Any) -> Any:
         y, statistics = _forward(q, k, v, scale, is_causal)
         module, none = _kernels(), jnp.zeros(0, q.dtype)
-        rest = (*(none,) * 7, statistics, y, dy.astype(q.dtype))
-        return tuple(_primitive(module, "bwd").bind(q, k, v, *rest, **_setting(module, scale, is_causal))[:3])
+        rest = (*(none,) * 7, statistics, _heads_within(y), _heads_within(dy.astype(q.dtype)))
+        given = (*map(_heads_within, (q, k, v)), *rest)
+        found = _primitive(module, "bwd").bind(*given, **_setting(module, scale, is_causal))
+        return tuple(map(_heads_within, found[:3]))
 
     return lax.platform_dependent(dy, q, k, v, cuda=by_cudnn, default=own)
 
@@ -94,8 +96,15 @@ def attention_backward(
 def _forward(q: Any, k: Any, v: Any, scale: float, is_causal: bool) -> Any:
     """(y, the statistics that the gradient's kernel wants)"""
     module, none = _kernels(), jnp.zeros(0, q.dtype)
-    setting = _setting(module, scale, is_causal)
-    return _primitive(module, "fwd").bind(q, k, v, *(none,) * 7, **setting, is_training=True)
+    given = (*map(_heads_within, (q, k, v)), *(none,) * 7)
+    y, *rest = _primitive(module, "fwd").bind(*given, **_setting(module, scale, is_causal), is_training=True)
+    return _heads_within(y), *rest
+
+
+def _heads_within(x: Any) -> Any:
+    """f[b, h, l, d] <-> f[b, l, h, d], as projections write it and read it: their own transpositions cancel this one,
+    where the kernels' other layout makes each a copy."""
+    return jnp.swapaxes(x, 1, 2)
 
 
 def _primitive(module: Any, way: str) -> Any:
@@ -109,6 +118,6 @@ def _setting(module: Any, scale: float, is_causal: bool) -> dict[str, Any]:
         "dropout_rate": 0.0,
         "variadic_args": (False, False),
         "mask_type": module.MaskType.CAUSAL if is_causal else module.MaskType.NO_MASK,
-        "layout": module.AttentionLayout.BNTH.value,
+        "layout": module.AttentionLayout.BTNH.value,
         "sliding_window_length": None,
     }

@@ -3,9 +3,12 @@
 Statistics are computed in float32 where the data has fewer bits, in two passes, since mean(x^2) - mean(x)^2 cancels.
 """
 
+from functools import partial
+
 import jax.numpy as jnp
 
 from ..errors import GraphError
+from ._channel_sums import sum_over_pixels
 from ._materialize import materialize
 from ._registry import broadcasts_to, operator, positive_axes
 
@@ -22,12 +25,22 @@ def moments(x, axes):
     return mean, centred, jnp.mean(jnp.square(centred), axis=axes, keepdims=True)
 
 
-def batch_moments(x, axes):
-    """(mean, biased variance) over axes, kept with size 1; x - mean is never written, nor x in more bits."""
+def channel_sums(x, layout):
+    """x summed over all but the channels, kept with size 1; stored channels last as a GPU adds them fastest."""
+    rank = jnp.ndim(x)
+    if layout != "NHWC" and rank > 2:
+        return jnp.sum(x, all_but_channels(rank, layout), keepdims=True)
+    return jnp.reshape(sum_over_pixels(x), (*[1] * (rank - 1), -1))
+
+
+def batch_moments(x, layout):
+    """(mean, biased variance) per channel, kept with size 1; x - mean is never written, nor x in more bits."""
+    n = x.size // x.shape[-1 if layout == "NHWC" else 1]
 
     def both(x):
-        mean, _, var = moments(wide(x), axes)
-        return mean, var
+        x = wide(x)
+        mean = channel_sums(x, layout) / n
+        return mean, channel_sums(jnp.square(x - mean), layout) / n
 
     return materialize(both, x)
 
@@ -174,7 +187,7 @@ def batch_normalization(
     x, rank = wide(X), jnp.ndim(X)
     channels = lambda v: per_channel(wide(v), rank, layout)
     if training_mode:
-        mean, var = batch_moments(X, all_but_channels(rank, layout))
+        mean, var = batch_moments(X, layout)
     else:
         mean, var = channels(input_mean), channels(input_var)
     slope = materialize(lambda s, v: s / jnp.sqrt(v + epsilon), channels(scale), var)
@@ -225,13 +238,13 @@ def batch_normalization_grad(dy, x, scale, mean, var, *, epsilon=1e-5, training_
     In training through the statistics of x, which are computed again: inside one program XLA finds that they are those
     of the forward; mean and var are not read then."""
     rank, dtype = jnp.ndim(x), jnp.result_type(x)
-    axes = all_but_channels(rank, layout)
     channels = lambda v: per_channel(wide(v), rank, layout)
-    mean, spread = batch_moments(x, axes) if training_mode else (channels(mean), channels(var))
+    added = partial(channel_sums, layout=layout)
+    mean, spread = batch_moments(x, layout) if training_mode else (channels(mean), channels(var))
 
     def sums(dy, x, mean):
         d = wide(dy)
-        return jnp.sum(d, axes, keepdims=True), jnp.sum(d * (wide(x) - mean), axes, keepdims=True)
+        return added(d), added(d * (wide(x) - mean))
 
     db, d_scale = materialize(sums, dy, x, mean)
     inv = 1 / jnp.sqrt(spread + epsilon)

@@ -1,4 +1,4 @@
-"""cuDNN's attention is chosen when a program is lowered for CUDA, and nowhere else; no device has run it here."""
+"""cuDNN's attention is chosen when a program is lowered for CUDA, and nowhere else; a CPU runs ours."""
 
 import jax
 import jax.numpy as jnp

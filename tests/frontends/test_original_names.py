@@ -7,9 +7,10 @@ import pytest
 
 from aidgejax.errors import AidgeJaxError
 from aidgejax.frontends.onnxruntime import _original_names as onnxruntime_names
+from aidgejax.frontends.tvm import _original_names as tvm_names
 
 ROOT = "aidgejax.frontends"
-ORIGINALS = {"onnxruntime": onnxruntime_names}
+ORIGINALS = {"onnxruntime": onnxruntime_names, "tvm": tvm_names}
 
 
 def here(front_end, module):
@@ -49,6 +50,10 @@ def test_sentences_belong_to_names_that_the_original_has(front_end):
         ("from aidgejax.frontends.onnxruntime.training.ortmodule import ORTModule", "torch.onnx.export"),
         ("from aidgejax.frontends.onnxruntime.training.optim import FusedAdam", "aidgejax.optim"),
         ("from aidgejax.frontends.onnxruntime.training import amp", "precision|16 bits"),
+        ("from aidgejax.frontends.tvm.relax.op import roi_align", "relax.from_onnx"),
+        ("from aidgejax.frontends.tvm.relax.frontend.nn import Embedding", "export it to ONNX"),
+        ("from aidgejax.frontends.tvm.relax.expr_functor import PyExprMutator", "passes.edit"),
+        ("from aidgejax.frontends.tvm.script.relax import call_tir", "relax.op"),
         ("import aidgejax.frontends.onnxruntime.quantization", "import the installed onnxruntime's"),
     ],
 )

@@ -23,13 +23,17 @@ def refuse_original_names(package: str, names: Mapping[str, str], why: Mapping[s
     names: {module below package, "" for itself: its public names, separated by blanks}.  why: {the beginning of a
     module's path: the sentence}; the longest that fits is taken.
     """
+
+    def reason(path: str) -> str:
+        return why[max((w for w in why if not w or f"{path}.".startswith(f"{w}.")), key=len)]
+
     missing = {}
     for module, text in names.items():
-        reason = why[max((w for w in why if f"{module}.".startswith(f"{w}." if w else "")), key=len)]
         if _is_here(f"{package}.{module}".rstrip(".")):
-            _answer(importlib.import_module(f"{package}.{module}".rstrip(".")), dict.fromkeys(text.split(), reason))
+            known = {name: reason(f"{module}.{name}".lstrip(".")) for name in text.split()}
+            _answer(importlib.import_module(f"{package}.{module}".rstrip(".")), known)
         else:
-            missing[module] = reason
+            missing[module] = reason(module)
     refuse_modules(package, missing)
 
 

@@ -27,9 +27,11 @@ Where we do what TVM's page says, and not what TVM does:
 from typing import Any
 
 from .._shared.absent_modules import refuse_modules
-from .._shared.absent_names import absent_name
+from .._shared.original_names import refuse_original_names
 from . import error, ir, relax, runtime, script, target, testing, tir, tirx
+from ._original_names import NAMES, WHY
 from .errors import InternalError, TVMError
+from .ir import transform
 from .relax.function import IRModule
 from .relax.types import TensorType
 from .relax.vm import Target, build
@@ -67,9 +69,9 @@ ABSENT = {
         ("ffi", "register_func", "register_global_func", "get_global_func", "register_object", "convert"),
         "packed functions of TVM's runtime are out of scope: XLA compiles here",
     ),
-    "transform": "passes of modules are in tvm.relax.transform",
     "instrument": "passes of modules are not instrumented here",
 }
+refuse_original_names(__name__, {m: names for m, names in NAMES.items() if m != "script.relax"}, WHY)
 refuse_modules(__name__, ABSENT)
 refuse_modules(
     f"{__name__}.relax",
@@ -81,10 +83,6 @@ refuse_modules(
         "frontend.stablehlo": "convert the model to ONNX and read it with relax.from_onnx",
     },
 )
-
-
-def __getattr__(name: str) -> Any:
-    raise absent_name(__name__, name, ABSENT)
 
 
 __all__ = [
@@ -109,4 +107,5 @@ __all__ = [
     "testing",
     "tir",
     "tirx",
+    "transform",
 ]

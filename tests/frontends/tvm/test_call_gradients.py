@@ -256,7 +256,7 @@ ABSENT = {
     "import aidgejax.frontends.tvm.topi": "out of scope",
     "from aidgejax.frontends.tvm.relax.frontend.torch import from_exported_program": "torch.onnx.export",
     "from aidgejax.frontends.tvm.relax.frontend.nn import Module": "BlockBuilder",
-    "from aidgejax.frontends.tvm.relax.transform import FuseOps": "XLA",
+    "from aidgejax.frontends.tvm.relax.transform import FuseOpsByPattern": "XLA",
     "import aidgejax.frontends.tvm.relax.dpl": "passes.pattern",
 }
 

@@ -8,6 +8,7 @@ from .backbones import from_graph, from_onnx
 from .block_builder import BlockBuilder
 from .expr import Call, Constant, DataflowVar, Expr, MatchCast, ShapeExpr, Tuple, TupleGetItem, Var, const
 from .function import Function, GlobalVar, IRModule
+from .pipeline import get_default_pipeline, get_pipeline
 from .types import ShapeType, TensorType, TupleType
 from .vm import Executable, VirtualMachine, build
 
@@ -34,5 +35,6 @@ __all__ = [
     "BlockBuilder", "Call", "Constant", "DataflowVar", "Executable", "Expr", "Function", "GlobalVar", "IRModule",
     "MatchCast", "ShapeExpr", "ShapeStructInfo", "ShapeType", "TensorStructInfo", "TensorType", "Tuple",
     "TupleGetItem", "TupleStructInfo", "TupleType", "Var", "VirtualMachine", "analysis", "build", "const",
-    "from_graph", "from_onnx", "frontend", "op", "struct_info", "testing", "training", "transform",
+    "from_graph", "from_onnx", "frontend", "get_default_pipeline", "get_pipeline", "op", "struct_info", "testing",
+    "training", "transform",
 ]  # fmt: skip

@@ -172,7 +172,9 @@ def const(value: Any, dtype: str | None = None) -> Constant:
 
 def relax_operator(function: Callable[..., Any]) -> Callable[..., Any]:
     """Decorates a function of relax.op: the call that it returns knows how it was written."""
-    return _recorded(function, {"nn": "nn.", "grad": "grad."}.get(function.__module__.rsplit(".", 1)[-1], ""))
+    return _recorded(
+        function, {"nn": "nn.", "nn_others": "nn.", "grad": "grad."}.get(function.__module__.rsplit(".", 1)[-1], "")
+    )
 
 
 def _recorded(function: Callable[..., Any], prefix: str) -> Callable[..., Any]:

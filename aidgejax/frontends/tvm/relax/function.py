@@ -150,14 +150,20 @@ class Function:
         return f"<Function {self.name!r}: {len(self.graph.nodes)} nodes>"
 
 
-class GlobalVar:
-    """The name of a function in a module."""
+class GlobalVar(str):
+    """The name of a function in a module: a string that says what it is."""
 
-    def __init__(self, name_hint: str) -> None:
-        self.name_hint = name_hint
+    __slots__ = ()
+
+    @property
+    def name_hint(self) -> str:
+        return str(self)
+
+    def __str__(self) -> str:
+        return str.__str__(self)
 
     def __repr__(self) -> str:
-        return f"I.GlobalVar({self.name_hint!r})"
+        return f'I.GlobalVar("{self}")'
 
 
 class Attrs(dict):
@@ -182,7 +188,7 @@ class IRModule:
     """
 
     def __init__(self, functions: Mapping[Any, Function] | None = None, attrs: Mapping[str, Any] | None = None) -> None:
-        self.functions = {getattr(k, "name_hint", k): f for k, f in (functions or {}).items()}
+        self.functions = {GlobalVar(k): f for k, f in (functions or {}).items()}
         self.attrs = Attrs(attrs or {})
         self.initial_params: dict[str, Any] = {}
         self.initial_states: dict[str, Any] = {}
@@ -199,17 +205,16 @@ class IRModule:
         return changed
 
     def __getitem__(self, name: Any) -> Function:
-        name = getattr(name, "name_hint", name)
         if name not in self.functions:
             known = ", ".join(f'"{f}"' for f in self.functions)
             raise RelaxValueError(f'Cannot find global var "{name}" in the Module\ncandidates are: [{known}]')
         return self.functions[name]
 
     def __setitem__(self, name: Any, function: Function) -> None:
-        self.functions[getattr(name, "name_hint", name)] = function
+        self.functions[GlobalVar(name)] = function
 
     def __contains__(self, name: Any) -> bool:
-        return getattr(name, "name_hint", name) in self.functions
+        return name in self.functions
 
     def get_global_vars(self) -> list[GlobalVar]:
         return [GlobalVar(name) for name in sorted(self.functions)]

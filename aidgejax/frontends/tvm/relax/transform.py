@@ -169,7 +169,14 @@ class LegalizeOps(Pass):
 class Sequential(Pass):
     """Passes, one after the other."""
 
-    def __init__(self, passes: Iterable[Any]) -> None:
+    def __init__(
+        self,
+        passes: Iterable[Any],
+        opt_level: int = 0,
+        name: str = "sequential",
+        required: Iterable[str] | None = None,
+        traceable: bool = False,
+    ) -> None:
         self._passes = list(passes)
 
     def transform_module(self, mod: IRModule) -> IRModule:
@@ -178,15 +185,27 @@ class Sequential(Pass):
         return mod
 
 
+class DoneByXla(Pass):
+    """A pass of TVM's compiler that leaves every result as it is: XLA does its work when a program is compiled."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Arguments are taken, and have no effect."""
+
+
+DONE_BY_XLA = (
+    "AllocateWorkspace AnnotateTIROpPattern AttachGlobalSymbol CallTIRRewrite CanonicalizeBindings ComputePrimValue "
+    "CombineParallelMatmul DeadCodeElimination EliminateCommonSubexpr ExpandTupleArguments FoldConstant FuseOps "
+    "FuseTIR FuseTransposeMatmul InlinePrivateFunctions KillAfterLastUse LowerAllocTensor LowerRuntimeBuiltin "
+    "Normalize NormalizeGlobalVar RemovePurityChecking RemoveRedundantReshape RewriteCUDAGraph RewriteDataflowReshape "
+    "StaticPlanBlockMemory ToNonDataflow TopologicalSort VMBuiltinLower VMShapeLower"
+).split()
+globals().update({name: type(name, (DoneByXla,), {"__module__": __name__}) for name in DONE_BY_XLA})
+
+
 XLA = "XLA does this when a program is compiled"
 ABSENT = {
     **dict.fromkeys(
-        (
-            "AllocateWorkspace AnnotateTIROpPattern CallTIRRewrite CanonicalizeBindings CombineParallelMatmul "
-            "DeadCodeElimination EliminateCommonSubexpr FoldConstant FuseOps FuseOpsByPattern FuseTIR KillAfterLastUse "
-            "LambdaLift Normalize RewriteCUDAGraph StaticPlanBlockMemory VMShapeLower ToNonDataflow "
-            "AttachGlobalSymbol ConvertToDataflow LambdaLift RemoveUnusedOutputs RemoveUnusedParameters"
-        ).split(),
+        ("FuseOpsByPattern LambdaLift ConvertToDataflow RemoveUnusedOutputs RemoveUnusedParameters").split(),
         XLA,
     ),
     "ToMixedPrecision": "use aidgejax.passes.precision on a graph",

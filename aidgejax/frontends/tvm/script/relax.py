@@ -6,6 +6,8 @@ import builtins
 import sys
 from typing import Any, TypeAlias
 
+from ..._shared.absent_names import absent_name
+from .._original_names import NAMES, NO_OPERATOR
 from ..relax import op
 from ..relax.expr import MatchCast, ShapeExpr, TupleGetItem, const
 from ..relax.expr import Tuple as _TupleExpr
@@ -111,5 +113,7 @@ def shape_of(x: Any) -> ShapeExpr:
 def __getattr__(name: Text) -> Any:
     if name in op.__all__:
         return getattr(op, name)
+    if name in NAMES["script.relax"].split():
+        raise absent_name(__name__, name, {name: NO_OPERATOR})
     known = ", ".join(n for n in op.__all__ if n not in ("nn", "grad"))
     raise AttributeError(f"R.{name} is not here; the operators of relax are {known}")

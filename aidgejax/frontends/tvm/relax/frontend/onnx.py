@@ -49,10 +49,10 @@ def from_onnx(
 
 def detach_params(mod: IRModule) -> tuple[IRModule, dict[str, list[Any]]]:
     """(the module without the values of its parameters, {function: values}), of a module with params in its inputs."""
-    changed, found = mod.copy(), {}
+    changed, found = mod.copy(), dict[str, list[Any]]()
     for name, function in mod.functions.items():
         if "params" in function.attrs:
-            found[name] = list(function.attrs["params"])
+            found[str(name)] = list(function.attrs["params"])
             bare = function.with_attr({})
             bare.attrs.pop("params")
             changed[name] = bare

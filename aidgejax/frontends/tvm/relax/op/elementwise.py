@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .....dtypes import is_float
 from .....graph import Value
 from ...errors import RelaxTypeError
 from ..expr import Call, one_tensor, relax_operator, two_tensors
@@ -18,7 +19,15 @@ less = two_tensors("less", "Less")
 less_equal = two_tensors("less_equal", "LessOrEqual")
 logical_and = two_tensors("logical_and", "And")
 logical_or = two_tensors("logical_or", "Or")
+logical_xor = two_tensors("logical_xor", "Xor")
 logical_not = one_tensor("logical_not", "Not")
+bitwise_and = two_tensors("bitwise_and", "BitwiseAnd")
+bitwise_or = two_tensors("bitwise_or", "BitwiseOr")
+bitwise_xor = two_tensors("bitwise_xor", "BitwiseXor")
+bitwise_not = one_tensor("bitwise_not", "BitwiseNot")
+isnan = one_tensor("isnan", "IsNaN")
+isinf = one_tensor("isinf", "IsInf")
+mod = two_tensors("mod", "Mod", fmod=1)
 
 abs = one_tensor("abs", "Abs", slope_at_zero=1.0)
 acos = one_tensor("acos", "Acos")
@@ -77,3 +86,54 @@ def where(condition: Any, x1: Any, x2: Any) -> Call:
         return op.Where(condition, a, b)
 
     return Call("relax.where", (condition, x1, x2), write)
+
+
+@relax_operator
+def isfinite(x: Any) -> Call:
+    return Call("relax.isfinite", (x,), lambda op, x: op.Not(op.Or(op.IsNaN(x), op.IsInf(x))))
+
+
+@relax_operator
+def trunc(x: Any) -> Call:
+    """x without what stands behind the point."""
+    return Call("relax.trunc", (x,), lambda op, x: op.Mul(op.Sign(x), op.Floor(op.Abs(x))))
+
+
+@relax_operator
+def floor_mod(x1: Any, x2: Any) -> Call:
+    """x1 - x2 floor(x1 / x2), which has the sign of x2."""
+    return Call("relax.floor_mod", (x1, x2), _floor_mod)
+
+
+@relax_operator
+def floor_divide(x1: Any, x2: Any) -> Call:
+    """floor(x1 / x2), of whole numbers too."""
+
+    def write(op: Any, a: Any, b: Any) -> Value:
+        return op.Floor(op.Div(a, b)) if _is_float(a, b) else op.Div(op.Sub(a, op.Mod(a, b)), b)
+
+    return Call("relax.floor_divide", (x1, x2), write)
+
+
+def _floor_mod(op: Any, a: Any, b: Any) -> Value:
+    return op.Sub(a, op.Mul(op.Floor(op.Div(a, b)), b)) if _is_float(a, b) else op.Mod(a, b)
+
+
+def _is_float(*operands: Any) -> bool:
+    return any(is_float(v.dtype) for v in operands if hasattr(v, "dtype"))
+
+
+@relax_operator
+def log_add_exp(x1: Any, x2: Any) -> Call:
+    """log(e^x1 + e^x2), without an overflow on the way."""
+
+    def write(op: Any, a: Any, b: Any) -> Value:
+        return op.Add(op.Max(a, b), op.Softplus(op.Neg(op.Abs(op.Sub(a, b)))))
+
+    return Call("relax.log_add_exp", (x1, x2), write)
+
+
+@relax_operator
+def masked_fill(x: Any, mask: Any, value: Any) -> Call:
+    """value where mask, else x."""
+    return Call("relax.masked_fill", (mask, value, x), lambda op, mask, value, x: op.Where(mask, value, x))

@@ -9,6 +9,18 @@ from .....graph import Value
 from ...errors import RelaxTypeError, RelaxValueError
 from ..expr import Call, one_tensor, relax_operator
 from ._call import axes_of, padding_of, pair
+from .nn_others import (  # noqa: F401  names of relax.op.nn
+    attention,
+    avg_pool1d,
+    batch_flatten,
+    conv1d,
+    max_pool1d,
+    pixel_shuffle,
+    prelu,
+    relu6,
+    rms_norm,
+    selu,
+)
 
 # ---- activations --------------------------------------------------------------------------------------
 

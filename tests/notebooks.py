@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,18 @@ def cells(path: Path) -> list[dict[str, Any]]:
     return json.loads(path.read_text())["cells"]
 
 
-def execute(path: Path) -> list[list[dict[str, Any]]]:
-    """The outputs of every code cell, run in order in one namespace, in the current folder."""
+def execute(path: Path, other: Mapping[str, str] | None = None) -> list[list[dict[str, Any]]]:
+    """The outputs of every code cell, run in order in one namespace, in the current folder.
+
+    other: {what stands in the cells: what is run in its place}, for a smaller model.
+    """
     names: dict[str, Any] = {"__name__": "__main__"}
-    return [_outputs("".join(c["source"]), names, path.name) for c in cells(path) if c["cell_type"] == "code"]
+    sources = ["".join(c["source"]) for c in cells(path) if c["cell_type"] == "code"]
+    for old, new in (other or {}).items():
+        if not any(old in s for s in sources):
+            raise ValueError(f"{path.name} has no {old!r}")
+        sources = [s.replace(old, new) for s in sources]
+    return [_outputs(s, names, path.name) for s in sources]
 
 
 def _outputs(source: str, names: dict[str, Any], where: str) -> list[dict[str, Any]]:
@@ -69,6 +78,6 @@ def store(path: Path) -> None:
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or sorted(FOLDER.glob("*.ipynb")):
-        begun = time.perf_counter()
+        begun, cpu = time.perf_counter(), time.process_time()
         store(Path(name))
-        print(f"{name}: {time.perf_counter() - begun:.0f} s")
+        print(f"{name}: {time.perf_counter() - begun:.0f} s, {time.process_time() - cpu:.0f} s of CPU", flush=True)

@@ -35,6 +35,14 @@ def test_a_notebook_runs_in_the_suite(tmp_path, monkeypatch):
     assert accuracy > 0.8
 
 
+def test_a_second_one_runs_with_a_smaller_network(tmp_path, monkeypatch):
+    """Reading the gradient."""
+    monkeypatch.chdir(tmp_path)
+    smaller = {"aj.zoo.lenet(size=8)": "aj.zoo.mlp((64, 8, 10))", "(32, 1, 8, 8)": "(32, 64)", "steps=5": "steps=1"}
+    printed = "".join(t for cell in execute(NOTEBOOKS[3], smaller) for o in cell for t in o.get("text", []))
+    assert "True largest gradient difference below 1e-4: True\n" in printed and printed.count("True\n") == 2
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_every_notebook_runs_within_two_minutes(path, tmp_path, monkeypatch):

@@ -4,7 +4,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const svg = document.querySelector("#canvas svg");
 const details = document.getElementById("details");
-const LINE = 15, WIDE = 7.3, GAP = 26, MARGIN = 12, SEPARATOR = "\u0000";
+const LINE = 15, WIDE = 7.3, GAP = 26, MARGIN = 12, READABLE = 0.75, SEPARATOR = "\u0000";
 const NS = "http://www.w3.org/2000/svg";
 let place = {}, matches = [], position = -1, chosen = null;
 
@@ -160,6 +160,13 @@ function draw(keep) {
   mark();
 }
 
+// What the page opens with: from the upper left corner on, no smaller than its text can be read.
+function readable() {
+  const [x, y, width, height] = svg.getAttribute("viewBox").split(" ").map(Number);
+  const shown = svg.getBoundingClientRect(), factor = Math.min(1, shown.width / READABLE / width);
+  if (shown.width) svg.setAttribute("viewBox", `${x} ${y} ${width * factor} ${height * factor}`);
+}
+
 function act(g, one) {
   if (one.group) {
     data.graphs[g].open.add(one.key.slice(1));
@@ -267,3 +274,4 @@ for (const graph of data.graphs) {
   }
 }
 draw(false);
+readable();

@@ -13,7 +13,7 @@ COLOURS = {
     "buffer": "#e6d5f5",
     "constant": "#e8e8e8",
     "node": "#ffffff",
-    "group": "#d8f0d8",
+    "group": "#fff7c2",
     "output": "#c9e7c9",
 }
 LARGEST = 300  # a graph of more nodes is drawn by groups of names

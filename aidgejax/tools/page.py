@@ -23,6 +23,7 @@ SHOWN = 150  # boxes that a large graph starts with
 CHUNK = 50  # nodes in a group where names say nothing
 DRAWN = 300  # nodes without groups of names that are drawn one by one
 SAVED = "saved for the gradient"
+HINT = "Drag to move, turn the wheel to zoom, <i>fit</i> to see it all. Click a box to read of it, a group to open it."
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def _body(title: str, counts: str, choices: list[str], both: bool, above: list[S
 <label{hidden}><input id="gradient" type="checkbox" checked>gradient</label>
 <label{hidden}><input id="joins" type="checkbox" checked>{SAVED}</label></div></header>
 {first}<div id="canvas"><svg xmlns="http://www.w3.org/2000/svg" preserveAspectRatio="xMidYMin"></svg>
-<div id="details">Click a box; click a group to open it.</div></div>
+<div id="details">{HINT}</div></div>
 {last}"""
 
 

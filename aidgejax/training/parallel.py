@@ -161,7 +161,33 @@ class Placement:
         split = self.splits or any(ROWS in _axes(spec or ()) for _, spec in self.rules)
         return dict(SPLIT_ON_CPU) if split and self.mesh.devices.flat[0].platform == "cpu" else {}
 
+    def rows_apart(self) -> AbstractContextManager[None]:
+        """Around what is traced for these devices: forms that would gather a batch have each device do its rows."""
+        return rows_split_over(self.mesh, ROWS) if self.rows else nullcontext()
+
+    def gathering(self, spec: PartitionSpec) -> Callable[[Any, Any], Any] | None:
+        """f(parameter, after) -> the parameter as a node reads it, gathered over "data" once `after` is there; None
+        where it is not split so.  Else XLA gathers all parameters first, and once for forward and backward, so that all
+        lie there in full size."""
+        if ROWS not in _axes(spec):
+            return None
+        kept = PartitionSpec(*(tuple(a for a in _axes((axis,)) if a != ROWS) or None for axis in spec))
+        wait = lookup("Barrier").forward
+
+        def gather(x: Any, after: Any) -> Any:
+            return self._constrained(self._constrained(wait(x, after), spec), kept)
+
+        return gather
+
+    def own_share(self, grad: Any, spec: PartitionSpec) -> Any:
+        """The share of a gradient, taken at once: left to the update, the whole gradient is kept up to there."""
+        grad = self._constrained(grad, spec)
+        return self._constrained(lookup("Barrier").forward(grad), spec) if ROWS in _axes(spec) else grad
+
     # ---- inside ---------------------------------------------------------------------------------------
+
+    def _constrained(self, x: Any, spec: PartitionSpec) -> Any:
+        return jax.lax.with_sharding_constraint(x, NamedSharding(self.mesh, spec))
 
     def _ruled(self, name: str, shape: tuple[int, ...]) -> PartitionSpec | None:
         for pattern, axes in self.rules:
@@ -285,40 +311,18 @@ class PlacedProgram:
         return getattr(self._program, name)
 
     def forward(self, params: Arrays, buffers: Arrays, batch: Arrays, key: Any = None, save: bool = True) -> Any:
-        with self._rows():
+        with self._placement.rows_apart():
             return self._program.forward(params, buffers, batch, key, save, fetch=self._fetches(params))
 
     def backward(self, params: Arrays, saved: Arrays, d_outputs: Arrays, grads: Arrays | None = None) -> Arrays:
-        with self._rows():
+        with self._placement.rows_apart():
             found = self._program.backward(params, saved, d_outputs, grads, fetch=self._fetches(params))
         specs = self._placement.specs(params)
-        return {w: self._own_share(g, specs[w]) if w in specs else g for w, g in found.items()}
-
-    def _rows(self) -> AbstractContextManager[None]:
-        return rows_split_over(self._placement.mesh, ROWS) if self._placement.rows else nullcontext()
+        return {w: self._placement.own_share(g, specs[w]) if w in specs else g for w, g in found.items()}
 
     def _fetches(self, params: Arrays) -> dict[str, Callable[[Any, Any], Any]]:
-        specs = self._placement.specs(params)
-        return {k: self._gathering(spec) for k, spec in specs.items() if ROWS in _axes(spec)}
-
-    def _own_share(self, grad: Any, spec: PartitionSpec) -> Any:
-        """The share of a gradient, taken at once: left to the update, the whole gradient is kept up to there."""
-        grad = self._constrained(grad, spec)
-        return self._constrained(lookup("Barrier").forward(grad), spec) if ROWS in _axes(spec) else grad
-
-    def _gathering(self, spec: PartitionSpec) -> Callable[[Any, Any], Any]:
-        """Gathers a parameter over "data" once `after` is there: else XLA gathers all of them first, and once for
-        forward and backward, so that all lie there in full size."""
-        kept = PartitionSpec(*(tuple(a for a in _axes((axis,)) if a != ROWS) or None for axis in spec))
-        wait = lookup("Barrier").forward
-
-        def gather(x: Any, after: Any) -> Any:
-            return self._constrained(self._constrained(wait(x, after), spec), kept)
-
-        return gather
-
-    def _constrained(self, x: Any, spec: PartitionSpec) -> Any:
-        return jax.lax.with_sharding_constraint(x, NamedSharding(self._placement.mesh, spec))
+        found = {k: self._placement.gathering(spec) for k, spec in self._placement.specs(params).items()}
+        return {k: f for k, f in found.items() if f is not None}
 
 
 def placed_program(program: ProgramLike, placement: Placement | None) -> ProgramLike:

@@ -13,7 +13,7 @@ import sys
 import jax
 import numpy as np
 import aidgejax.frontends.aidge_core as aidge_core, aidgejax.frontends.aidge_learning as aidge_learning
-from aidgejax import data_parallel
+from aidgejax import data_parallel, sharded
 from aidgejax.frontends import tvm
 from aidgejax.frontends.aidge_core import backends
 from aidgejax.frontends.tvm.relax import TensorType, VirtualMachine, training
@@ -87,14 +87,18 @@ def relax(placement):
     seen = [t.update(x[0], y[0]).numpy(), *t.update_many(x, y).numpy(), t.predict(x[0]).numpy()]
     if placement is not None:
         assert len(t._params[0].sharding.device_set) == 2
+        split = [a.sharding.shard_shape(a.shape) != a.shape for a in (*t._params, *t._optim_state)]
+        assert sum(split) == (3 * 3 if placement.splits else 0)  # all but 5 biases, and adam's two states of each
     return [*seen, *(p.numpy() for p in t.export_params().values())]
 
-def close(f):
-    for a, b in zip(f(data_parallel(2)), f(None), strict=True):
-        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+def close(f, *placements):
+    alone = f(None)
+    for placement in placements:
+        for a, b in zip(f(placement), alone, strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
 
-close(relax)
-close(fitted)
+close(relax, data_parallel(2), sharded(mesh=2))
+close(fitted, data_parallel(2))
 def epoch(home):
     # A compiled epoch whose state lies on `home`, with its batches, weights and rows bound to the first device.
     import aidgejax as aj
@@ -118,6 +122,75 @@ def tvm_tensors():
     here, there = tvm.runtime.tensor([1.0, 2.0], tvm.cpu(0)), tvm.runtime.tensor([1.0, 2.0], tvm.cpu(1))
     assert there.data.devices() == {second} and (here.numpy() == there.numpy()).all() and not tvm.cpu(2).exist
 
+def singa_model(dev, data, devices):
+    # DistOpt on both devices where `devices` is 2; the data on another device than the model.
+    from aidgejax.frontends.singa import autograd, device, layer, model, opt, tensor
+
+    class Net(model.Model):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm, self.flat, self.fc = (
+                layer.Conv2d(2, 4, 3), layer.BatchNorm2d(4), layer.Flatten(), layer.Linear(3),
+            )
+            self.loss = layer.SoftMaxCrossEntropy()
+
+        def forward(self, x):
+            return self.fc(self.flat(autograd.relu(self.norm(self.conv(x)))))
+
+        def train_one_batch(self, x, y):
+            out = self.forward(x)
+            loss = self.loss(out, y)
+            self.optimizer(loss)
+            return out, loss
+
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(8, 2, 4, 4)).astype(np.float32), rng.integers(0, 3, 8).astype(np.int32)
+    net, sgd = Net(), opt.SGD(0.1, momentum=0.9)
+    net.set_optimizer(opt.DistOpt(sgd, devices=devices) if devices else sgd)
+    net.compile([tensor.Tensor(data=x, device=dev)], is_train=True, use_graph=True)
+    for name, t in net.get_states().items():
+        if "running" not in name:
+            t.copy_from_numpy(rng.normal(size=t.shape).astype(np.float32) * 0.3)
+    tx, ty = tensor.Tensor(data=x, device=data), tensor.Tensor(data=y, device=data)
+    losses = [float(tensor.to_numpy(net(tx, ty)[1]).ravel()[0]) for _ in range(3)]
+    net.eval()
+    return [*losses, *tensor.to_numpy(net(tx)).ravel()]
+
+def singa_models():
+    from aidgejax.frontends.singa.device import Device
+
+    here, there = Device("cpu", 0), Device("cpu", 1)
+    want = singa_model(here, here, None)
+    for found in (singa_model(there, here, None), singa_model(there, here, [first, second])):
+        np.testing.assert_allclose(found, want, rtol=0, atol=2e-6)
+
+def ort_module(data):
+    # Parameters on JAX's first device, batches on `data`.
+    import tempfile, onnx
+    import aidgejax as aj
+    from aidgejax.frontends.onnxruntime.training import artifacts
+    from aidgejax.frontends.onnxruntime.training.api import CheckpointState, Module, Optimizer
+
+    folder = tempfile.mkdtemp()
+    artifacts.generate_artifacts(
+        aj.onnxio.to_model(aj.zoo.mlp((6, 3))), requires_grad=["fc1.weight", "fc1.bias"], artifact_directory=folder,
+        loss=artifacts.LossType.CrossEntropyLoss, optimizer=artifacts.OptimType.AdamW,
+    )
+    state = CheckpointState.load_checkpoint(f"{folder}/checkpoint")
+    module = Module(f"{folder}/training_model.onnx", state, f"{folder}/eval_model.onnx")
+    optimizer = Optimizer(f"{folder}/optimizer_model.onnx", module)
+    rng = np.random.default_rng(0)
+    losses = []
+    for _ in range(3):
+        x, y = rng.normal(size=(4, 6)).astype(np.float32), rng.integers(0, 3, 4)
+        batch = [x, y] if data is None else [jax.device_put(x, data), jax.device_put(y.astype(np.int32), data)]
+        losses.append(float(module(*batch)))
+        optimizer.step()
+        module.lazy_reset_grad()
+    return losses
+
+singa_models()
+assert ort_module(second) == ort_module(first) == ort_module(None)
 assert (epoch(first) == epoch(second)).all()
 tvm_tensors()
 there, here = train("cuda"), train("cpu")
@@ -126,7 +199,7 @@ print("same", there)
 """
 
 
-def test_aidge_s_loop_with_its_data_elsewhere_and_trainers_on_both_devices(tmp_path):
+def test_loops_with_their_data_elsewhere_and_trainers_on_both_devices(tmp_path):
     script = tmp_path / "two.py"
     script.write_text(SCRIPT)
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"

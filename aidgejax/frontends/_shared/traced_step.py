@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import jax
+from jax.sharding import Sharding
 
 
 class Stored:
@@ -122,6 +123,12 @@ class CompiledStep:
                 return result, [place.held for place in self.kept]
 
         self._run = jax.jit(pure)
+
+    def bring_to(self, where: Sharding) -> None:
+        """Every place that it reads, to these devices, unless it lies there."""
+        for place in self.read:
+            if isinstance(place.held, jax.Array) and place.held.sharding.device_set != where.device_set:
+                place.held = jax.device_put(place.held, where)
 
     def __call__(self, *arrays: Any) -> Any:
         result, values = self._run([place.held for place in self.read], *arrays)

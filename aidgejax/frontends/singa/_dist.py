@@ -53,10 +53,9 @@ class DistOpt:
         self.opt(loss)
 
     def place(self, array: Any) -> Any:
-        """A batch laid over the devices, by its first axis."""
-        if array.ndim == 0 or array.shape[0] % self.world_size:
-            return array
-        return put(array, self.placement.by_rows())
+        """A batch laid over the devices, by its first axis; whole on each where they do not divide that."""
+        split = array.ndim > 0 and array.shape[0] % self.world_size == 0
+        return put(array, self.placement.by_rows() if split else self.placement.everywhere)
 
     def all_reduce(self, tensor: Any) -> None:
         """Nothing to do: gradients are those of the whole batch already."""

@@ -22,12 +22,15 @@ tensors that are passed to it, of any batch size.
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from ...graph import Graph
+from ...training.parallel import put
 from .._shared.traced_step import CompiledStep
 from ._ctensor import DTYPES, CTensor
 from ._dist import DistOpt
@@ -72,11 +75,13 @@ class Model(Layer):
         with training_set_to(False):
             self.forward(*self._placeholders())
         self._initialized = True
+        self.__dict__["_state"] = next(iter(self.get_states().values()), None)
         self.train(is_train)
         self.graph(use_graph, sequential)
 
     def __call__(self, *inputs: Any, **kwargs: Any) -> Any:
-        """train_one_batch in training, forward otherwise."""
+        """train_one_batch in training, forward otherwise.  Tensors on another device are brought to the model's."""
+        inputs, kwargs = jax.tree.map(self._brought, (inputs, kwargs), is_leaf=lambda v: v is None)
         if not self.training:
             return self.forward(*inputs, **kwargs)
         if not self.graph_mode or not self._initialized:
@@ -203,9 +208,26 @@ class Model(Layer):
             self._steps[key] = _Step(self, leaves, tree, arrays)
         return self._steps[key](arrays)
 
+    def _brought(self, t: Any) -> Any:
+        """A tensor that is bound to other devices than the model, on the model's."""
+        state = self.__dict__.get("_state")
+        if not isinstance(t, Tensor) or state is None or not (_is_bound(t.data.array) and _is_bound(state.data.array)):
+            return t
+        home = state.data.array.sharding
+        if t.data.array.sharding.device_set == home.device_set:
+            return t
+        whole = home if isinstance(home, SingleDeviceSharding) else NamedSharding(home.mesh, PartitionSpec())
+        moved = _like(t, put(t.data.array, whole))
+        moved._creator = t._creator
+        return moved
+
     def _placed(self, array: Any) -> Any:
         optimizer = self.__dict__.get("optimizer")
         return optimizer.place(array) if isinstance(optimizer, DistOpt) else array
+
+
+def _is_bound(array: Any) -> bool:
+    return isinstance(array, jax.Array) and not isinstance(array, jax.core.Tracer) and array.committed
 
 
 class _Step:
@@ -214,12 +236,16 @@ class _Step:
     def __init__(self, model: Model, leaves: list, tree: Any, arrays: list) -> None:
         self._device = next(v.device for v in leaves if isinstance(v, Tensor))
         self._made: Any = None
+        optimizer = model.__dict__.get("optimizer")
+        self._placement = optimizer.placement if isinstance(optimizer, DistOpt) else None
 
         def run(*arrays: Any) -> list:
             given = iter(arrays)
             made = [_like(v, next(given)) if isinstance(v, Tensor) else v for v in leaves]
             inputs, kwargs = tree.unflatten(made)
-            results, structure = jax.tree.flatten(model.train_one_batch(*inputs, **kwargs), is_leaf=lambda v: v is None)
+            with nullcontext() if self._placement is None else self._placement.rows_apart():
+                returned = model.train_one_batch(*inputs, **kwargs)
+            results, structure = jax.tree.flatten(returned, is_leaf=lambda v: v is None)
             self._made = (
                 structure,
                 [None if isinstance(r, Tensor) else r for r in results],
@@ -242,6 +268,8 @@ class _Step:
             ) from e
 
     def __call__(self, arrays: list) -> Any:
+        if self._placement is not None:
+            self._program.bring_to(self._placement.everywhere)
         found = iter(self._program(*arrays))
         structure, others, are_tensors = self._made
         return structure.unflatten(

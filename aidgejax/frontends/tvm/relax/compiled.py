@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from ....execution.cache import PROGRAMS, signature
 from ....graph import Graph
-from ....interpreter.evaluate import Evaluator
+from ....interpreter.evaluate import Evaluator, Fetches
 from ....interpreter.shape_inference import infer_shapes
 from ....ops import lookup
 from ....passes.mode import normalized
@@ -31,9 +31,9 @@ class LoweredFunction:
         self.is_random = any(lookup(n.op).random for n in self.graph.nodes)
         self.evaluator = Evaluator(self.graph, "NHWC")
 
-    def __call__(self, arrays: Sequence[Any], key: Any = None) -> list[Any]:
+    def __call__(self, arrays: Sequence[Any], key: Any = None, fetch: Fetches | None = None) -> list[Any]:
         env = dict(zip(self.graph.inputs, map(jnp.asarray, arrays), strict=True)) | self.graph.constants
-        found = self.evaluator(env, key, self.results)
+        found = self.evaluator(env, key, self.results, fetch)
         return [jnp.asarray(found.in_graph_layout(r)) for r in self.results]
 
 

@@ -20,7 +20,7 @@ from ..graphs import with_producers
 from ..structure import flat
 from ..vm import VirtualMachine
 from .setup_trainer import SetupTrainer
-from .step import TrainingStep
+from .step import Layout, TrainingStep
 
 Arrays = Sequence[Any] | Mapping[str, Any]
 
@@ -29,8 +29,8 @@ class Trainer:
     """Trains a module from SetupTrainer, built into a VirtualMachine.
 
     zero_init_param_state: begin with zeros in all parameters and states, whose shapes must be numbers then.
-    placement: data_parallel() of aidgejax, to lay the rows of each batch over several devices; parameters are whole on
-        each.
+    placement: over which devices, as aidgejax.fit takes it: data_parallel() lays the rows of each batch over them,
+        sharded() the parameters and the optimizer's state as well, whose shapes must be numbers then.
     The optimizer's state is copied from the module, so that two trainers of one module do not meet.
     """
 
@@ -55,11 +55,6 @@ class Trainer:
             )
         if device != vm.device:
             raise RelaxValueError(f"the trainer was given device {device}, its VirtualMachine runs on {vm.device}")
-        if placement is not None and (placement.splits or placement.rules):
-            raise RelaxValueError(
-                "a Trainer lays batches over devices, and keeps its parameters whole: give data_parallel(), or train "
-                "trainer.graph(loss=True) with aidgejax.fit(..., placement=sharded())"
-            )
         self._placement = placement
         self.mod, self.vm, self.device = train_mod.without_attr("optim_state"), vm, device
         inputs, params = (int(train_mod.attrs[k]) for k in ("input_num", "param_num"))
@@ -69,12 +64,13 @@ class Trainer:
         self._target_vars = train_mod[self.BACKBONE_LOSS_FUNC].params[len(declared) :]
         self._params: list[Any] = [None] * len(self._param_vars)
         self._states: list[Any] = [None] * len(self._state_vars)
+        self._layout = None if placement is None else self._laid_out(placement)
         self._optim_state = self._own(train_mod.attrs["optim_state"])
         self._step = TrainingStep(
             vm[self.ADJOINT_FUNC].lowered,
             vm[self.OPTIMIZER_FUNC].lowered,
             (inputs, params, len(self._state_vars)),
-            None if placement is None else placement.everywhere,
+            self._layout,
         )
         self._updates = 0
         if zero_init_param_state:
@@ -84,7 +80,7 @@ class Trainer:
     # ---- parameters and states ------------------------------------------------------------------------
 
     def zero_init_params(self) -> None:
-        self._params = [self._place(np.zeros(_static(v), jnp.dtype(v.struct_info.dtype))) for v in self._param_vars]
+        self._params = self._placed([np.zeros(_static(v), jnp.dtype(v.struct_info.dtype)) for v in self._param_vars])
 
     def zero_init_states(self) -> None:
         self._states = [self._place(np.zeros(_static(v), jnp.dtype(v.struct_info.dtype))) for v in self._state_vars]
@@ -102,15 +98,16 @@ class Trainer:
                 f"of its sizes. Set it with load_params({{{scalars[0]!r}: ...}})"
             )
         drawn = [np.sqrt(6.0 / np.sum(s)) * np.random.uniform(-1.0, 1.0, s) for s in shapes]
-        self._params = [
-            self._place(d.astype(jnp.dtype(v.struct_info.dtype))) for d, v in zip(drawn, self._param_vars, strict=True)
-        ]
+        self._params = self._placed(
+            [d.astype(jnp.dtype(v.struct_info.dtype)) for d, v in zip(drawn, self._param_vars, strict=True)]
+        )
 
     xavier_uniform_init_params = xaiver_uniform_init_params
 
     def load_params(self, params: Arrays) -> None:
         """Set all parameters (a list) or some by name (a dict); nothing changes when anything is wrong."""
-        self._params = self._loaded(self._params, self._param_vars, params, "params", "Parameter", "parameters")
+        found = self._loaded(self._params, self._param_vars, params, "params", "Parameter", "parameters")
+        self._params = self._placed(found)
 
     def load_states(self, states: Arrays) -> None:
         """Set all states (a list) or some by name (a dict); nothing changes when anything is wrong."""
@@ -230,6 +227,19 @@ class Trainer:
         with jax.enable_x64(True):
             return jax.device_put(array, self._where)
 
+    def _placed(self, params: list[Any]) -> list[Any]:
+        """Parameters where they lie; None stays for one that is not there yet."""
+        if self._layout is None:
+            return [None if a is None else self._place(a) for a in params]
+        pairs = zip(params, self._layout.params, strict=True)
+        return [None if a is None else put(a, s) for a, s in pairs]
+
+    def _laid_out(self, placement: Placement) -> Layout:
+        split = placement.splits or placement.rules
+        shapes = {v.name_hint: _static(v) if split else () for v in self._param_vars}
+        states = {n: tuple(t.shape) for n, t in zip(self._optim_names, self._optim_types, strict=True)}
+        return Layout(placement, shapes, states, [jnp.dtype(v.struct_info.dtype) for v in self._param_vars])
+
     @property
     def _where(self) -> Any:
         return self.device.jax if self._placement is None else self._placement.everywhere
@@ -245,8 +255,9 @@ class Trainer:
 
     def _own(self, tensors: Sequence[Any]) -> list[Any]:
         """Copies on the device: a step gives these buffers away."""
+        where = self._where if self._layout is None else self._layout.optim_state
         with jax.enable_x64(True):
-            return [jnp.array(a, copy=True) for a in jax.device_put([unwrap(t) for t in tensors], self._where)]
+            return [jnp.array(a, copy=True) for a in jax.device_put([unwrap(t) for t in tensors], where)]
 
     def _loaded(self, old: list[Any], declared: list[Var], given: Arrays, what: str, one: str, many: str) -> list[Any]:
         if isinstance(given, Mapping):

@@ -2,7 +2,8 @@
 
 Analog: 8-bit inputs and outputs, output noise 0.04 and weight noise 0.05 drawn anew in every step, learned ranges,
 weights clipped after the step.  Both sides are scanned epochs at the same batch.  An ideal tile is first shown to
-compute what the plain graph does.
+compute what the plain graph does.  "no range": the same without learned ranges, whose gradient needs that of each
+layer's input, the data's too.  On a machine with other work: `taskset -c 0 python ... --cpu-time`.
 """
 
 from __future__ import annotations
@@ -59,18 +60,18 @@ def same(graph, shape) -> None:
     np.testing.assert_allclose(aidgejax.run(made, x)[0], aidgejax.run(graph, x)[0], rtol=1e-3, atol=1e-3)
 
 
-def measured(sides: dict, steps: int, repeats: int) -> dict[str, tuple[float, np.ndarray]]:
+def measured(sides: dict, steps: int, repeats: int, clock=time.perf_counter) -> dict[str, tuple[float, np.ndarray]]:
     """{side: (seconds of the first call, ms per step of each later one)}, the sides taking turns."""
     first, times, states = {}, {s: [] for s in sides}, {}
     for name, (epoch, state, feeds) in sides.items():
-        began = time.perf_counter()
+        began = clock()
         states[name], _ = jax.block_until_ready(epoch(state, feeds))
-        first[name] = time.perf_counter() - began
+        first[name] = clock() - began
     for _ in range(repeats):
         for name, (epoch, _, feeds) in sides.items():
-            began = time.perf_counter()
+            began = clock()
             states[name], _ = jax.block_until_ready(epoch(states[name], feeds))
-            times[name].append((time.perf_counter() - began) / steps * 1e3)
+            times[name].append((clock() - began) / steps * 1e3)
     return {n: (first[n], np.asarray(t)) for n, t in times.items()}
 
 
@@ -80,6 +81,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--threads", type=int, nargs="*", default=[1, 2, 4], help="for torch; the best counts")
+    parser.add_argument("--cpu-time", action="store_true", help="seconds of the processor instead of the clock's")
     args = parser.parse_args()
     config = hardware()
     print(f"{jax.devices()[0].device_kind}  f32  batch {args.batch}  steps {args.steps}\n{config}\n")
@@ -89,12 +91,16 @@ def main() -> None:
             "plain": epoch_of(graph, args.steps, args.batch, shape),
             "analog": epoch_of(analog.convert_to_analog(graph, config), args.steps, args.batch, shape),
         }
-        found = measured(sides, args.steps, args.repeats)
+        fixed = hardware()
+        fixed.pre_post.input_range.enable = False
+        sides["no range"] = epoch_of(analog.convert_to_analog(graph, fixed), args.steps, args.batch, shape)
+        found = measured(sides, args.steps, args.repeats, time.process_time if args.cpu_time else time.perf_counter)
         for side, (first, t) in found.items():
             low, mid, high = np.quantile(t, [0.1, 0.5, 0.9])
             print(f"{name:20} {side:8} first {first:5.2f} s   then {mid:7.3f} ms/step  ({low:.3f} to {high:.3f})")
-        ratio = np.median(found["analog"][1]) / np.median(found["plain"][1])
-        print(f"{name:20} analog / plain {ratio:.2f}\n")
+        for side in ("analog", "no range"):
+            ratio = found[side][1] / found["plain"][1]
+            print(f"{name:20} {side} / plain {np.median(ratio):.2f} ({ratio.min():.2f} to {ratio.max():.2f})")
         peer = torch_tile(name, args)
         if peer is not None:
             print(f"{name:20} aihwkit  {peer:7.3f} ms/step, {peer / np.median(found['analog'][1]):.1f} times ours\n")

@@ -12,6 +12,7 @@ from jax import lax
 from jax.experimental.layout import Layout, with_layout_constraint
 
 from ..errors import GraphError
+from ._channel_sums import sum_over
 from ._registry import operator, positive_axes
 from .slice_concat_pad import positions_in
 
@@ -59,7 +60,7 @@ def sum_like(x, like):
     shape = jnp.shape(like)
     lead = jnp.ndim(x) - len(shape)
     axes = [*range(lead), *(lead + k for k, d in enumerate(shape) if d == 1 and jnp.shape(x)[lead + k] != 1)]
-    return jnp.reshape(jnp.sum(_row_by_row(x), axis=tuple(axes)), shape) if axes else x
+    return jnp.reshape(sum_over(_row_by_row(x), axes), shape) if axes else x
 
 
 def spread_like_onnx(op, y, x, axes, *, keepdims, noop_with_empty_axes):
@@ -88,7 +89,7 @@ def spread_like(y, x, axes=None, *, keepdims=1, noop_with_empty_axes=0):
 
 def summed(x, axes, keepdims, noop_with_empty_axes):
     over = reduced_axes(x, axes, noop_with_empty_axes)
-    return jnp.sum(x, axis=over, keepdims=bool(keepdims), dtype=jnp.result_type(x))
+    return sum_over(x, over, keepdims=bool(keepdims))
 
 
 def reduce_sum_vjp(op, x, axes, y, dy, **how):

@@ -13,6 +13,8 @@ lowered to pure JAX functions; a whole epoch is one compiled program; a NumPy ba
 `python -m aidgejax` does the same from the command line.
 """
 
+from typing import TYPE_CHECKING
+
 from .cli.signals import leave_at_once
 
 leave_at_once()  # before the imports that take seconds; `python -m aidgejax` alone
@@ -133,3 +135,23 @@ __all__ = [
     "with_loss",
     "zoo",
 ]
+
+# What other libraries call what is here under another name.
+_ELSEWHERE = {
+    "evaluate": "train(...).evaluate(data), or `python -m aidgejax evaluate`",
+    "export": "onnxio.write",
+    "load_model": "onnxio.read",
+    "predict": "train(...).predict(data), or run(graph, feeds)",
+    "quantize": "quant.convert, calibrate, finetune and write, or `python -m aidgejax quantize`",
+    "read": "onnxio.read",
+    "save_model": "onnxio.write",
+    "view": "graph.to_svg(), or `python -m aidgejax view`",
+    "write": "onnxio.write",
+}
+
+
+if not TYPE_CHECKING:  # else any name would pass for one
+
+    def __getattr__(name):
+        cure = f"; that is {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""
+        raise AttributeError(f"module 'aidgejax' has no attribute {name!r}{cure}")

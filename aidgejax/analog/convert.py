@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import GraphError
-from ..graph import Graph, Node, Value
+from ..graph import Graph, Node, Value, takes_graph
 from ..interpreter.shape_inference import infer_shapes
 from ..training.optim import Optimizer
 from .errors import ConfigError
@@ -41,6 +41,7 @@ def layers(graph: Graph) -> tuple[AnalogLayer, ...]:
     return loads(graph.metadata[KEY]) if KEY in graph.metadata else ()
 
 
+@takes_graph
 def convert_to_analog(
     graph: Graph,
     rpu_config: Any,

@@ -22,8 +22,8 @@ import numpy as np
 
 from ..drawing import graphs
 from ..dtypes import x64_for_arrays
-from ..errors import GraphError, about
-from ..graph import Graph, Value
+from ..errors import GraphError, SettingError, about
+from ..graph import Graph, Value, takes_graph
 from ..interpreter.evaluate import LAYOUTS, Arrays, Evaluator, Fetches
 from ..interpreter.repeats import stack_name
 from ..interpreter.shape_inference import infer_shapes
@@ -176,6 +176,7 @@ class Program:
         return jnp.asarray(d)
 
 
+@takes_graph
 def make_program(
     graph: Graph,
     *,
@@ -221,12 +222,20 @@ def make_program(
     return Program(graph, tuple(seeds), tuple(wrt), layout, unreachable, scan_blocks, attention)
 
 
+def check_program(program: Any, caller: str) -> None:
+    """Raises SettingError for a Graph, or anything else that is no program."""
+    if not (hasattr(program, "graph") and hasattr(program, "forward")):
+        how = "aidgejax.make_program(graph, training=True) makes one"
+        raise SettingError(f"{caller} was given {repr(program)[:60]}, expected a program: {how}")
+
+
 def as_jax(program: Program) -> Callable[..., tuple[Arrays, Arrays]]:
     """f(params, buffers, batch, key=None) -> (outputs, buffers), differentiable by JAX through our rules.
 
     A jax.custom_vjp function: jax.grad, jit and vmap work on it, and reverse mode walks program.gradient.  It is
     differentiable with respect to params and to the floating inputs of the batch; buffers take no gradient.
     """
+    check_program(program, "as_jax")
     inputs = [v.name for v in program.graph.inputs.values() if v.is_float]
     wrt = list(dict.fromkeys([*program.wrt, *program.graph.params, *inputs]))
     seeds = [o for o in program.graph.outputs if program.graph.value(o).is_float]

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import reference
 from ..errors import BackendError, GraphError
-from ..graph import Graph, Node, Producer, Value
+from ..graph import Graph, Node, Producer, Value, takes_graph
 from ..interpreter.constant_folding import compile_time_values
 from ..ops import lookup
 from ..passes.control_flow import flat_feeds, is_dynamic, unrolled
@@ -23,6 +23,7 @@ from .program import Arrays, Program, bind_inputs, make_program
 BACKENDS = ("jax", "numpy")
 
 
+@takes_graph
 def run(
     graph: Graph,
     inputs: Mapping[str, Any] | Sequence[Any],

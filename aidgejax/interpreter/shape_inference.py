@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import AidgeJaxError, GraphError
-from ..graph import Graph, Value
+from ..graph import Graph, Value, takes_graph
 from ..ops.control_flow import check_unrolled
 from .abstract_evaluation import Point, SymbolicEvaluation, symbols_of
 from .size_explaining import Dims, explained, other_numbers
@@ -30,6 +30,7 @@ SHAPE_CACHE: dict[Any, dict[int, tuple[Dims, Any]]] = {}
 SHAPE_CACHE_SIZE = 1 << 13
 
 
+@takes_graph
 def infer_shapes(graph: Graph) -> Graph:
     """The same graph, knowing the shape and dtype of every tensor; symbolic sizes stay symbolic.
 

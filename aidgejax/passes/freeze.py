@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..errors import GraphError
-from ..graph import Graph, Node
+from ..graph import Graph, Node, takes_graph
 from ..ops import lookup
 from .roles import with_decided_roles
 
 
+@takes_graph
 def freeze_statistics(graph: Graph, nodes: Iterable[str] | None = None, *, scale_and_bias: bool = False) -> Graph:
     """The same graph whose batch normalizations keep their running statistics, and normalize with them in training.
 
@@ -35,6 +36,7 @@ def freeze_statistics(graph: Graph, nodes: Iterable[str] | None = None, *, scale
     return _constant(graph, names)
 
 
+@takes_graph
 def freeze_body(graph: Graph, up_to: str) -> Graph:
     """The same graph with everything frozen on which the tensor `up_to` depends: parameters and running statistics.
 
@@ -55,6 +57,7 @@ def freeze_body(graph: Graph, up_to: str) -> Graph:
     return _constant(graph, frozen)
 
 
+@takes_graph
 def cut_at(graph: Graph, tensor: str) -> Graph:
     """The part of a graph that computes this tensor, its only output; a new head can be built on it.
 

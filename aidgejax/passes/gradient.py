@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 
 from ..errors import GraphError, NoGradientRule
-from ..graph import Builder, Graph, Node, Value
+from ..graph import Builder, Graph, Node, Value, takes_graph
 from ..interpreter.constant_folding import compile_time_values
 from ..ops import Operator, check_known, lookup
 from .edit import renamed
@@ -25,6 +25,7 @@ def grad_name(name: str) -> str:
     return f"{name}_grad"
 
 
+@takes_graph
 def make_gradient(
     graph: Graph, seeds: Iterable[str] | None = None, wrt: Iterable[str] | None = None, *, unreachable: str = "raise"
 ) -> Graph:

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from ..errors import GraphError
-from ..graph import Builder, Graph, Value
+from ..graph import Builder, Graph, Value, takes_graph
 from ..interpreter.shape_inference import infer_shapes
 from ..ops import lookup, positive_axes
 from ..ops.loss import LOSSES
 from ..ops.loss_elementwise import check_reduction
 
 
+@takes_graph
 def with_loss(
     graph: Graph,
     loss: str,

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from os import PathLike
 from typing import Any
 
 import numpy as np
 
 from ..errors import DataError
 from ..graph import Graph
+from ..training.columns import rows_for
 from ..training.data import Dataset
 
-Batches = Dataset | Mapping[str, Any] | Iterable[Mapping[str, Any]]
+Batches = str | PathLike[str] | Dataset | Mapping[str, Any] | Iterable[Mapping[str, Any]]
 ROWS = 64
 
 
 def each_batch(graph: Graph, data: Batches, rows: int = ROWS) -> Iterator[dict[str, np.ndarray]]:
     """{input: array} of at most `rows` rows each, with the columns that the graph takes.
 
-    data: a Dataset or {input: array} (cut into batches), or batches, taken as they come.  A graph whose inputs have a
-    fixed number of rows gets as many; rows that do not fill a last batch are left out.
+    data: a Dataset, a path that `load_columns` reads, or {input: array} (cut into batches), or batches, taken as they
+        come.  A graph whose inputs have a fixed number of rows gets as many; rows that do not fill a last batch are
+        left out.
     Raises DataError where an input is missing or holds anything but numbers, and where there is no row.
     """
+    if isinstance(data, str | PathLike):
+        data = rows_for(graph, data)
     if not isinstance(data, Dataset | Mapping | Iterable) or isinstance(data, str | np.ndarray):
         raise DataError(
             f"data for graph {graph.name!r}: got {type(data).__name__}, expected a Dataset, "

@@ -21,7 +21,7 @@ import numpy as np
 from ..analog import AnalogLayer, noted_layers
 from ..analog import layers as analog_layers
 from ..errors import GraphError, SettingError
-from ..graph import Graph, Node, Value
+from ..graph import Graph, Node, Value, takes_graph
 from ..interpreter.shape_inference import infer_shapes
 from ..passes.edit import renamed
 from ..passes.fold_batchnorm import fold_batchnorm
@@ -49,6 +49,7 @@ class Layer:
         return self.node.name
 
 
+@takes_graph
 def convert(
     graph: Graph, scheme: Scheme | None = None, *, exclude: Iterable[str] | str = (), specific: Specific | None = None
 ) -> Graph:
@@ -62,12 +63,8 @@ def convert(
     Raises GraphError for names that mean nothing, and where there is no layer to quantize.
     """
     scheme = Scheme() if scheme is None else scheme
-    for given, kind, what in (
-        (graph, Graph, "a Graph: aidgejax.onnxio.read makes one of a file"),
-        (scheme, Scheme, "a quant.Scheme, such as quant.bits(4)"),
-    ):
-        if not isinstance(given, kind):
-            raise SettingError(f"convert was given {str(given)[:60]!r}, expected {what}")
+    if not isinstance(scheme, Scheme):
+        raise SettingError(f"convert was given {str(scheme)[:60]!r}, expected a quant.Scheme, such as quant.bits(4)")
     graph = fold_batchnorm(infer_shapes(graph))
     if any(n.op == "FakeQuantize" for n in restored(graph).nodes):
         raise GraphError(f"graph {graph.name!r} is quantized already: convert the floating-point graph")

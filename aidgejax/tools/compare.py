@@ -18,7 +18,7 @@ from ..execution.cache import holds_64_bits
 from ..execution.numpy_program import NumpyProgram
 from ..execution.program import Arrays, Program, make_program
 from ..execution.run import with_constant_shape_inputs
-from ..graph import Graph, Node
+from ..graph import Graph, Node, takes_graph
 from ..interpreter.evaluate import Evaluator
 from ..ops import lookup
 from ..reference import optim as plain_optim
@@ -97,6 +97,7 @@ class Report:
         return "\n".join(lines)
 
 
+@takes_graph
 def compare(
     graph: Graph,
     params: Mapping[str, Any] | None = None,

@@ -10,13 +10,14 @@ import numpy as np
 
 from ..analog import describe, layers
 from ..execution.program import make_program
-from ..graph import Graph, Node
+from ..graph import Graph, Node, takes_graph
 from ..interpreter.abstract_evaluation import number_of
 from ..interpreter.shape_inference import SIZES, infer_shapes
 from ..ops import OPERATORS, lookup
 from ..passes.roles import summary as role_summary
 
 
+@takes_graph
 def inspect(graph: Graph, *, gradient: bool = False, sizes: Mapping[str, int] | None = None) -> str:
     """The graph printed, its parameters and floating-point operations counted; with `gradient`, its backward graph too.
 

@@ -19,7 +19,7 @@ from ..drawing.charts import (
     stacked,
 )
 from ..errors import DataError
-from ..graph import Graph
+from ..graph import Graph, takes_graph
 from ..interpreter.shape_inference import infer_shapes
 from ..training.fit import read_history
 from ..training.metrics import confusion_matrix
@@ -63,6 +63,7 @@ def plot_confusion(predictions: Any, targets: Any, *, names: Sequence[str] | Non
     return matrix_chart(counts, names=names, title=f"accuracy {right:.3f}")
 
 
+@takes_graph
 def plot_weights(graph: Graph, *, largest: int = 24) -> Picture:
     """A histogram of every floating parameter of more than one axis; of more than `largest`, the biggest."""
     found = {k: a for k, a in graph.params.items() if a.ndim > 1 and a.dtype.kind == "f"}
@@ -70,6 +71,7 @@ def plot_weights(graph: Graph, *, largest: int = 24) -> Picture:
     return histogram_chart({k: a for k, a in found.items() if k in kept})
 
 
+@takes_graph
 def plot_ranges(graph: Graph, batch: Mapping[str, Any]) -> Picture:
     """The smallest and the largest value of every floating tensor that a node writes, for one batch."""
     tensors = every_tensor(infer_shapes(graph), batch)

@@ -20,7 +20,7 @@ from ..drawing.charts import Picture, bar_chart
 from ..drawing.html import table
 from ..dtypes import x64_for_arrays
 from ..errors import SettingError
-from ..execution.program import Arrays, Program, bind_inputs
+from ..execution.program import Arrays, Program, bind_inputs, check_program
 from ..files import write_atomically
 from ..graph import Graph, Node, Value
 from ..interpreter.evaluate import Evaluator
@@ -135,6 +135,7 @@ def profile(program: Program, batch: Mapping[str, Any], *, repeats: int = 10, se
     batch: {input: array}.  repeats: executions of a node of which the fastest counts, after one that compiles.
     Nodes of one operator, attributes and shapes are compiled once.  Raises SettingError for repeats below 1.
     """
+    check_program(program, "profile")
     if repeats < 1:
         raise SettingError(f"repeats is {repeats}; expected 1 or more")
     graph, key = program.graph, jax.random.key(seed)

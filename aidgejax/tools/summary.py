@@ -10,7 +10,7 @@ from ..drawing.html import table
 from ..dtypes import DTYPES, bits
 from ..errors import NoGradientRule
 from ..execution.program import Program, make_program
-from ..graph import Graph, Node, Value
+from ..graph import Graph, Node, Value, takes_graph
 from ..ops import lookup
 from .inspect import flops, number_at, symbols_at
 
@@ -85,6 +85,7 @@ class Summary:
         return table(self.cells(), left=3)
 
 
+@takes_graph
 def summary(
     graph: Graph, *, sizes: Mapping[str, int] | None = None, moments: int = 2, longest: int = LONGEST
 ) -> Summary:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
+from inspect import signature
 from typing import Any
 
 import jax
@@ -48,6 +50,12 @@ class Result:
     notes: tuple[str, ...]
     layout: str = "NCHW"
     placement: Placement | None = None
+
+    def __repr__(self) -> str:
+        last = self.history[-1] if self.history else {}
+        shown = ", ".join(f"{k} {last[k]:.4g}" for k in last if k.endswith((self.task.score, "loss")))
+        epochs = 1 + last["epoch"] - self.history[0]["epoch"] if last else 0
+        return f"<Result of {self.model.name!r}, {self.task.summary}: {epochs} epochs; {shown or 'not trained'}>"
 
     @property
     def graph(self) -> Graph:
@@ -113,6 +121,9 @@ def train(
     verbose: print what is trained, the loss, and each epoch.  placement: over which devices (training/parallel.py).
     Raises GraphError where nothing is trained, DataError and SettingError for what does not fit.
     """
+    for name in options:
+        if close := get_close_matches(name, signature(train).parameters, 1, 0.8):
+            raise SettingError(f"train has no option {name!r}; did you mean {close[0]!r}?")
     graph, notes = read_for_training(model, parameters=parameters, constants=constants)
     check_trains(graph)
     training, held = load_columns(data)

@@ -164,6 +164,8 @@ def load(path: str | os.PathLike, like: Any = None) -> Any:
     Warns when it is read by another jax, or on another kind of machine, than it was written: then results may differ in
     the last bits.
     """
+    if str(path).endswith(".onnx"):
+        raise CheckpointError(f"{str(path)!r} is a model, not a checkpoint: aidgejax.onnxio.read reads it")
     with _Opened(path) as opened:
         if like is not None:
             expected, structures = described(like)

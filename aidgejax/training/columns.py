@@ -61,6 +61,8 @@ def load_columns(source: Any) -> tuple[Dataset, Dataset | None]:
         if source and all(hasattr(v, "column_names") for v in source.values()):  # Hugging Face's splits
             return _splits(source)
         return _parted({k: np.asarray(v) for k, v in source.items()}, "the data")
+    if isinstance(source, np.ndarray):
+        return _named({"x": source}, "the array"), None
     if isinstance(source, tuple | list) and len(source) == 2 and all(hasattr(a, "shape") for a in source):
         return Dataset({"x": np.asarray(source[0]), "target": np.asarray(source[1])}), None
     if is_batches(source):

@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import DataError, NonFiniteError, SettingError, about
 from ..execution.budget import check_memory, check_training_memory
 from ..execution.cache import ProgramCache
-from ..execution.program import Arrays, Program
+from ..execution.program import Arrays, Program, check_program
 from ..execution.program_like import ProgramLike
 from ..graph import Graph
 from ..interpreter.shape_inference import SIZES
@@ -96,6 +96,7 @@ def fit(
     Returns the state and the history: one record per update with step, epoch, loss, metrics, learning_rate,
     gradient_norm; the last record of an epoch holds the test figures too.
     """
+    check_program(program, "fit")
     schedule = schedule if callable(schedule) else constant(schedule)
     stream = data if isinstance(data, Stream) else None
     data, test = (

@@ -21,7 +21,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from ..errors import GraphError, SettingError
-from ..execution.program import Arrays
+from ..execution.program import Arrays, check_program
 from ..execution.program_like import ProgramLike
 from ..passes.loss import label_inputs
 from .averages import Metric, averages, weights_per_row
@@ -82,6 +82,7 @@ def start(
     loss_scaling: whether the loss is scaled, and from which factor; None: where the graph computes in float16.
     placement: over which devices (see parallel.py); no array is whole anywhere that is split.
     """
+    check_program(program, "start")
     _check_optimizer(optimizer)
     if isinstance(key, int):
         raise SettingError(f"key is {key}: expected a key of JAX's, jax.random.key({key})")
@@ -153,6 +154,7 @@ def make_step(
         not finite then changes nothing but that; the record has "loss_scale", the factor used, and "updated" besides.
     placement: over which devices; make_epoch(step, placement=...) sets it too.
     """
+    check_program(program, "make_step")
     _check_loss(program, loss)
     _check_optimizer(optimizer)
     if not callable(schedule):

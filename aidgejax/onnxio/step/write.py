@@ -26,7 +26,7 @@ from onnx import ModelProto, helper
 
 from ...errors import ModelFileError, SettingError
 from ...files import write_set
-from ...graph import Graph
+from ...graph import Graph, takes_graph
 from ...interpreter.shape_inference import infer_shapes
 from ...passes.fold import folded
 from ...passes.loss import LOSSES, with_loss
@@ -67,6 +67,7 @@ class Step:
     made: dict[str, Any] = field(default_factory=dict)
 
 
+@takes_graph
 def write_step(
     graph: Graph,
     params: Mapping[str, Any] | None,

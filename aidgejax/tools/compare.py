@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import reference
-from ..dtypes import bits, is_float
 from ..errors import DataError, GraphError, NoGradientRule, SettingError
 from ..execution.budget import check_memory
 from ..execution.cache import holds_64_bits
@@ -23,9 +22,12 @@ from ..interpreter.evaluate import Evaluator
 from ..ops import lookup
 from ..reference import optim as plain_optim
 from ..training.optimizers import rule_of
+from .rounding import by_rules_in_float64, difference_of, noise_of, nonfinite, size_of, step_of, steps_before
 
 KINDS = ("forward", "gradient", "training")
 STEPS = 8  # of 16 bits by which a tensor that was rounded to them may differ: sums are rounded in another order
+# A tensor may differ by so many times what 16 bits make of it in NumPy alone: sums of what nearly cancels, say.
+NOISE = 4
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Difference:
 
     step: of a tensor that is computed from tensors of 16 bits, the distance between neighbouring numbers of these,
         relative to them; else 0.
+    noise: what rounding to 16 bits alone makes of it in NumPy, against NumPy in float64, in the same measure.
     """
 
     kind: str
@@ -42,6 +45,11 @@ class Difference:
     tensor: str
     difference: float
     step: float = 0.0
+    noise: float = 0.0
+
+    @property
+    def allowed(self) -> float:
+        return max(STEPS * self.step, NOISE * self.noise)
 
     def __str__(self) -> str:
         steps = f"  ({self.difference / self.step:.1f} steps of 16 bits)" if self.step else ""
@@ -61,8 +69,8 @@ class Report:
 
     @property
     def first_bad(self) -> Difference | None:
-        """The first row above the tolerance, or of 16 bits above STEPS of its own: its node is the one to look at."""
-        return next((r for r in self.rows if not r.difference <= max(self.tolerance, STEPS * r.step)), None)
+        """The first row above the tolerance, or what 16 bits allow it: its node is the one to look at."""
+        return next((r for r in self.rows if not r.difference <= max(self.tolerance, r.allowed)), None)
 
     @property
     def ok(self) -> bool:
@@ -145,14 +153,21 @@ def _report(
         for o in n.output_names
         if graph.value(o).dtype == "bool"
     }
-    by_numpy = reference.execute(graph, {**graph.params, **graph.buffers, **batch}, given=drawn)
-    rounding = _steps_before(graph, {**graph.params, **graph.buffers, **graph.constants, **batch, **by_numpy})
+    feeds = {**graph.params, **graph.buffers, **batch}
+    by_numpy = reference.execute(graph, feeds, given=drawn)
+    rounding = steps_before(graph, {**graph.params, **graph.buffers, **graph.constants, **batch, **by_numpy})
+    coarsest = max(rounding.values(), default=0.0)
+    exact = reference.execute(graph, feeds, dtype=np.float64, given=drawn) if coarsest else by_numpy
     rows = [
-        Difference("forward", n.name, n.op, o, _difference(by_jax[o], by_numpy[o], _size(by_numpy[o])), rounding[o])
+        Difference(
+            "forward", n.name, n.op, o, difference_of(by_jax[o], by_numpy[o], size), rounding[o],
+            noise_of(by_numpy[o], exact[o], size),
+        )
         for n in graph.nodes
         for o in n.output_names
         if o in by_jax
-    ]
+        for size in (size_of(by_numpy[o]),)
+    ]  # fmt: skip
     rng = np.random.default_rng(seed)
     cotangents = {
         s: np.ones_like(by_numpy[s])
@@ -160,15 +175,15 @@ def _report(
         else (rng.uniform(-1, 1, by_numpy[s].shape) / max(1, by_numpy[s].size)).astype(by_numpy[s].dtype)
         for s in program.seeds
     }
-    coarsest = max(rounding.values(), default=0.0)
-    gradient_rows, own, by_rules_only = _gradients(program, batch, key, by_numpy, cotangents, coarsest)
+    gradient_rows, own, by_rules_only = _gradients(program, batch, key, (by_numpy, exact), cotangents, coarsest)
     rows += gradient_rows
+    noise = max((r.noise for r in gradient_rows), default=0.0)
     if steps and own:
         rows += [
-            replace(r, step=max(r.step, coarsest))
+            replace(r, step=max(r.step, coarsest), noise=noise)
             for r in _after_steps(program, batch, key, cotangents, drawn, steps, lr, optimizer)
         ]
-    both = [o for n in graph.nodes for o in n.output_names if o in by_jax and _nonfinite(by_jax[o], by_numpy[o])]
+    both = [o for n in graph.nodes for o in n.output_names if o in by_jax and nonfinite(by_jax[o], by_numpy[o])]
     return Report(graph.name, tuple(rows), tolerance, steps, by_rules_only, tuple(both))
 
 
@@ -195,13 +210,14 @@ def _every_tensor(program: Program, batch: Arrays, key: Any) -> Arrays:
 
 
 def _gradients(
-    program: Program, batch: Arrays, key: Any, found: Arrays, cotangents: Arrays, coarsest: float
+    program: Program, batch: Arrays, key: Any, both: tuple[Arrays, Arrays], cotangents: Arrays, coarsest: float
 ) -> tuple[list[Difference], bool, tuple[str, ...]]:
     """Gradients of every tensor between the parameters and the seeds, last node first.
 
+    both: what NumPy found as it is declared, and in float64 where that is finer.
     coarsest: the largest step of the graph's tensors; a gradient has passed through all of them.
     """
-    graph = program.graph
+    graph, (found, exact) = program.graph, both
     active = set(program.wrt)
     for n in graph.nodes:
         if active.intersection(n.input_names):
@@ -219,6 +235,8 @@ def _gradients(
 
         names, own = tuple(sorted({n.op for n in graph.nodes if lookup(n.op).vjp} - set(BACKWARDS))), False
         by_numpy = NumpyProgram(full).backward_from_gradient_graph({**found, **graph.params}, cotangents)
+    finer = by_numpy if exact is found or not own else reference.gradients(graph, exact, cotangents, between)
+    noisy = [] if exact is found else [by_rules_in_float64(full, found, exact, cotangents), (by_numpy, finer)]
     floor = max(1e-4, STEPS * coarsest) * max(
         [float(np.max(np.abs(g), initial=0)) for g in by_numpy.values()], default=0.0
     )
@@ -228,16 +246,18 @@ def _gradients(
     for t in between:
         if t not in readers:
             continue  # an output that nothing reads: its gradient is the cotangent itself
-        gap = _difference(by_jax[t], by_numpy[t], max(_size(by_numpy[t]), floor))
+        size = max(size_of(by_numpy[t]), floor)
+        gap = difference_of(by_jax[t], by_numpy[t], size)
+        noise = max((noise_of(a[t], b[t], size) for a, b in noisy), default=0.0)
         # A gradient is complete at its first reader, which comes last in the backward pass.
-        rows.append((order[readers[t][0].name], t, gap, coarsest))
+        rows.append((order[readers[t][0].name], t, gap, noise))
     rows.sort(key=lambda row: -row[0])
     named = []
-    for _, t, gap, step in rows:
+    for _, t, gap, noise in rows:
         node = readers[t][0]
         if len(readers[t]) > 1:
             node = _worst_rule(program, readers[t], t, found, by_numpy, cotangents)
-        named.append(Difference("gradient", node.name, node.op, t, gap, step))
+        named.append(Difference("gradient", node.name, node.op, t, gap, coarsest, noise))
     return named, own, names
 
 
@@ -269,7 +289,7 @@ def _worst_rule(
             )[tensor]
         except NoGradientRule:
             return 0.0
-        return _difference(mine, theirs, _size(theirs))
+        return difference_of(mine, theirs, size_of(theirs))
 
     return max(reversed(readers), key=gap)
 
@@ -303,7 +323,7 @@ def _after_steps(
             theirs[k], plain_memory[k] = plain_rule.update(theirs[k], g, plain_memory[k], lr)
     users = {i: n for n in program.graph.nodes for i in n.input_names}
     return [
-        Difference("training", users[k].name, users[k].op, k, _difference(a, b, max(_size(b), 1e-3)), _step(b))
+        Difference("training", users[k].name, users[k].op, k, difference_of(a, b, max(size_of(b), 1e-3)), step_of(b))
         for k, a, b in [
             *((k, mine[k], theirs[k]) for k in theirs),
             *((k, state[k], theirs_state[k]) for k in theirs_state),
@@ -343,47 +363,3 @@ def _index_limits(graph: Graph) -> dict[str, int]:
             if isinstance(i, str) and isinstance(size, int):
                 limits[i] = size
     return limits
-
-
-def _is_number(b: np.ndarray) -> bool:
-    return b.dtype.kind in "fiu" or is_float(b.dtype)
-
-
-def _steps_before(graph: Graph, tensors: Arrays) -> dict[str, float]:
-    """{tensor: the largest step of what it is computed from}: numbers that were rounded stay so in float32."""
-    found = {name: _step(a) for name, a in tensors.items()}
-    for n in graph.nodes:
-        before = max((found.get(i, 0.0) for i in n.input_names), default=0.0)
-        for o in n.output_names:
-            found[o] = max(found.get(o, 0.0), before)
-    return found
-
-
-def _step(b: Any) -> float:
-    dtype = np.asarray(b).dtype
-    return float(jnp.finfo(dtype).eps) if is_float(dtype) and bits(dtype) <= 16 else 0.0
-
-
-def _nonfinite(a: Any, b: Any) -> bool:
-    if not is_float(np.asarray(b).dtype):
-        return False
-    return not any(np.isfinite(np.asarray(x).astype(np.float64)).all() for x in (a, b))
-
-
-def _size(b: Any) -> float:
-    b = np.asarray(b)
-    numbers = b.astype(np.float64) if _is_number(b) else np.ones(1)
-    finite = np.abs(numbers[np.isfinite(numbers)])
-    return float(finite.max()) if finite.size and finite.max() > 0 else 1.0
-
-
-def _difference(a: Any, b: Any, size: float) -> float:
-    a, b = np.asarray(a), np.asarray(b)
-    if a.shape != b.shape:
-        return float("inf")
-    if not _is_number(b) or not b.size:
-        return float(np.any(a != b))
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    both = (a == b) | (np.isnan(a) & np.isnan(b))
-    gap = np.where(both, 0.0, np.abs(a - b))
-    return float(np.nan_to_num(gap, nan=np.inf).max() / size)

@@ -127,3 +127,23 @@ def test_what_was_rounded_to_16_bits_is_measured_in_them_in_float32_too():
     steps = {r.tensor: r.step for r in report.rows if r.kind == "forward"}
     assert set(steps.values()) == {0.0078125} and report.first_bad is None
     assert all(r.step == 0 for r in aj.compare(aj.infer_shapes(aj.zoo.mlp((4, 3))), steps=1).rows)
+
+
+def test_what_16_bits_cannot_hold_is_no_alarm_and_a_wrong_rule_is_one(monkeypatch):
+    """1 - tanh(x)**2 of a saturated tanh has few digits left: the tolerance follows what rounding does there."""
+    graph = aj.Graph("saturated")
+    x = graph.input("x", ("N", 4000), "float16")
+    w = graph.parameter("w", np.random.default_rng(1).normal(size=(4000, 1)).astype(np.float16))
+    graph.output(graph.op.Tanh(graph.op.MatMul(x, w)))
+    graph = aj.with_loss(aj.infer_shapes(graph), "mse")
+    batch = {
+        "x": np.random.default_rng(4).normal(size=(16, 4000)).astype(np.float16),
+        "target": np.zeros((16, 1), np.float16),
+    }
+    report = aj.compare(graph, None, batch, steps=0)
+    worst = max((r for r in report.rows if r.kind == "gradient"), key=lambda r: r.difference / r.step)
+    assert report.ok and worst.difference > 8 * worst.step
+    tanh = OPERATORS["Tanh"]
+    wrong = lambda op, x, y, dy: (op.Mul(dy, op.Sub(1.0, y)),)
+    monkeypatch.setitem(OPERATORS, "Tanh", replace(tanh, vjp=wrong))
+    assert not aj.compare(graph, None, batch, steps=0).ok

@@ -32,8 +32,11 @@ def all_rows(source: Any) -> Dataset:
     An item is a mapping, a pair (x, target) or one array; single rows are told from batches by a value that is a
     number, or by sizes that differ.  Raises DataError where nothing comes, or what comes does not fit together.
     """
-    if hasattr(source, "with_format") and hasattr(source, "column_names") and hasattr(source, "__getitem__"):
-        return _checked({k: [np.asarray(v)] for k, v in source.with_format("numpy")[:].items()}, False)
+    if hasattr(source, "with_format") and hasattr(source, "column_names"):
+        source = source.with_format("numpy")
+        if not hasattr(source, "__len__"):  # it is streamed
+            return all_rows(iter(source))
+        return _checked({k: [np.asarray(v)] for k, v in source[:].items()}, False)
     found: dict[str, list[np.ndarray]] = {}
     rows = False
     for count, item in enumerate(_items(source)):

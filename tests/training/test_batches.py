@@ -71,7 +71,24 @@ class Columns:
         return {"x": X[self.rows][k], "label": Y[self.rows][k]}
 
 
+class StreamedColumns:
+    """Hugging Face's IterableDataset: rows one after another, and columns that hold nothing."""
+
+    column_names = None
+
+    def with_format(self, kind):
+        assert kind == "numpy"
+        return self
+
+    def __getitem__(self, k):
+        raise AttributeError("items")
+
+    def __iter__(self):
+        return ({"x": X[k], "label": Y[k]} for k in range(24))
+
+
 SOURCES = {
+    "streamed columns": StreamedColumns,
     "loader": Loader,
     "indexed": Indexed,
     "streamed": Streamed,
@@ -130,3 +147,48 @@ def test_the_loader_of_torch():
         rows, _ = load_columns(source)
         np.testing.assert_array_equal(rows.columns["x"], X)
         np.testing.assert_array_equal(rows.columns["target"], Y)
+
+
+@pytest.mark.peer
+def test_the_data_sets_of_hugging_face():
+    datasets = pytest.importorskip("datasets")
+    data = datasets.Dataset.from_dict({"x": X, "label": Y})
+    for source in (data, data.with_format("numpy"), data.to_iterable_dataset(), datasets.DatasetDict(train=data)):
+        rows, _ = load_columns(source)
+        np.testing.assert_array_equal(rows.columns["x"], X)
+        np.testing.assert_array_equal(rows.columns["label"], Y)
+    fitted_as_arrays(data.to_iterable_dataset())
+
+
+@pytest.mark.peer
+def test_the_pipelines_of_grain():
+    grain = pytest.importorskip("grain")
+    data = grain.MapDataset.source(Indexed())
+    for source in (data, data.batch(10), data.to_iter_dataset().batch(10)):
+        rows, _ = load_columns(source)
+        np.testing.assert_array_equal(rows.columns["x"], X)
+        np.testing.assert_array_equal(rows.columns["label"], Y)
+    fitted_as_arrays(data.to_iter_dataset().batch(10))
+
+
+@pytest.mark.peer
+def test_the_data_sets_of_tensorflow():
+    tf = pytest.importorskip("tensorflow")
+    data = tf.data.Dataset.from_tensor_slices((X, Y))
+    for source in (data, data.batch(10), data.batch(10).prefetch(2), (tf.constant(X), tf.constant(Y))):
+        rows, _ = load_columns(source)
+        np.testing.assert_array_equal(rows.columns["x"], X)
+        np.testing.assert_array_equal(rows.columns["target"], Y)
+    fitted_as_arrays(data.batch(10))
+
+
+def fitted_as_arrays(source):
+    """fit makes of it what it makes of arrays."""
+    graph = aj.Graph("g")
+    graph.output(graph.op.MatMul(graph.input("x", ("N", 4)), graph.parameter("w", np.zeros((4, 2), np.float32))))
+    program = aj.make_program(aj.with_loss(aj.infer_shapes(graph), "cross_entropy", reduction="rows"), training=True)
+    got, want = (
+        aj.fit(program, aj.optim.sgd(), 0.1, rows, epochs=2, batch_size=8)[0].params["w"]
+        for rows in (source, aj.Dataset(x=X, target=Y))
+    )
+    np.testing.assert_array_equal(got, want)

@@ -9,9 +9,11 @@ import runpy
 import shlex
 import subprocess
 import sys
+import types
 
 import pytest
 
+import aidgejax
 from aidgejax.cli import commands as cli_commands
 from aidgejax.cli.main import parser as cli_parser
 from aidgejax.execution.program import make_program
@@ -109,6 +111,23 @@ def test_pages_take_commands_operators_and_results_from_the_code(hooks):
     assert all(f"| `{name}` |" in pages["gallery.md"] for name in ("mlp", "ds_cnn", "transformer_encoder"))
     assert "| `lenet` | 12 | 61,706 |" in pages["gallery.md"]
     assert "ResNet-8" in pages["benchmarks.md"] and "## Unreleased" in pages["changes.md"].replace("### ", "## ")
+
+
+def test_arguments_in_docstrings_become_a_list(monkeypatch):
+    """The pages are built with griffe, which the tests do without."""
+    monkeypatch.setitem(sys.modules, "griffe", types.SimpleNamespace(Extension=object, Object=object))
+    as_list = runpy.run_path(str(ROOT / "docs/docstrings.py"))["as_list"]
+    text = "Adds.\n\nx, y: what is added,\n    both of them.  z: not used.\nnote: this is prose.\nRaises nothing."
+    assert as_list(text, {"x", "y", "z"}).splitlines() == [
+        "Adds.", "", "", "* `x, y`: what is added,", "    both of them.", "* `z`: not used.", "",
+        "note: this is prose.", "Raises nothing.",
+    ]  # fmt: skip
+
+
+def test_the_page_of_the_api_has_every_public_name():
+    shown = re.findall(r"^::: aidgejax\.(\w+)$", (ROOT / "docs/reference/api.md").read_text(), re.M)
+    public = {n for n in aidgejax.__all__ if not isinstance(getattr(aidgejax, n), types.ModuleType)}
+    assert public <= set(shown) and len(shown) == len(set(shown))
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs/coming-from").glob("*.md")), ids=lambda p: p.stem)

@@ -70,7 +70,7 @@ class _Axis:
             self.ticks = [10.0**k for k in range(a, max(b, a + 1) + 1, step)]
             return
         if not self.high > self.low:
-            pad = max(0.5, abs(self.low) / 2)
+            pad = abs(self.low) / 2 or 0.5
             self.low, self.high = self.low - pad, self.high + pad
         raw = self.high / 5 - self.low / 5
         size = 10.0 ** math.floor(math.log10(raw))

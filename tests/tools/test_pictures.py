@@ -46,6 +46,11 @@ def test_weights_ranges_and_sweeps():
     assert ">conv1<" in str(aj.plot_sensitivity({"conv1": 0.5, "fc": 0.1}))
 
 
+def test_a_rate_that_never_changes_is_drawn_at_its_value():
+    text = str(aj.plot_history([{"step": k, "loss": 1.0 / k, "learning_rate": 3e-3} for k in (1, 2, 3)]))
+    assert ">0.003</text>" in text and ">-0.4</text>" not in text
+
+
 def test_long_names_of_classes_do_not_overlap_in_a_confusion_matrix():
     names = ["jack_hammer", "street_music", "a name that is longer than twenty letters"]
     text = str(aj.plot_confusion(np.eye(3), [0, 1, 2], names=names))

@@ -11,7 +11,7 @@ from aidgejax import analog
 from aidgejax.errors import SettingError
 from aidgejax.execution.program import make_program
 from aidgejax.frontends.aihwkit import inference
-from aidgejax.frontends.aihwkit.exceptions import ConfigError, ModuleError
+from aidgejax.frontends.aihwkit.exceptions import ArgumentError, ConfigError, ModuleError
 from aidgejax.frontends.aihwkit.inference.calibration import InputRangeCalibrationType, calibrate_input_ranges
 from aidgejax.frontends.aihwkit.inference.compensation import drift
 from aidgejax.frontends.aihwkit.nn import AnalogConv2d, AnalogLinear, AnalogLinearMapped, AnalogSequential, Tanh
@@ -198,6 +198,11 @@ def test_input_ranges_of_layers_are_those_of_the_graph(kind):
     found = [float(layer.input_range[0]) for layer in layers]
     np.testing.assert_allclose(found, list(want.values()), rtol=1e-4)
     assert model.training
+    if kind == "MAX":
+        calibrate_input_ranges(model, InputRangeCalibrationType[kind], [(x,) for x in data])  # as a DataLoader gives it
+        np.testing.assert_allclose([float(layer.input_range[0]) for layer in layers], found, rtol=1e-6)
+        with pytest.raises(ArgumentError, match="a tuple of 2: expected the input alone"):
+            calibrate_input_ranges(model, InputRangeCalibrationType[kind], [(x, x) for x in data])
 
 
 def test_the_standard_preset_trains_with_read_noise_and_ir_drop():

@@ -1,6 +1,8 @@
 """Every public name of aihwkit can be imported from where scripts import it; presets have the original's fields."""
 
 import importlib
+import subprocess
+import sys
 from enum import Enum
 
 import pytest
@@ -58,3 +60,37 @@ def test_presets_field_by_field(name):
     assert {k: found.get(k) for k in want if k in found} == {k: v for k, v in want.items() if k in found}
     left_out = {k for k in want if k not in found}
     assert all(k.split(".")[-1] in ("scale_ratio", "simulator_tile_class") for k in left_out), left_out
+
+
+@pytest.mark.parametrize("module", table("import_paths")["modules"])
+def test_every_module_is_there_or_says_what_to_use(module):
+    try:
+        importlib.import_module(HERE + module)
+    except ImportError as e:
+        assert isinstance(e, AidgeJaxError)
+
+
+@pytest.mark.parametrize("name", ["visualization", "fitting"])
+def test_pictures_and_fits_of_pulsed_devices_are_out_of_scope(name):
+    with pytest.raises(ImportError, match="out of scope") as e:
+        importlib.import_module(f"{HERE}aihwkit.utils.{name}")
+    assert isinstance(e.value, AidgeJaxError)
+
+
+def test_what_torch_modules_have_says_so_without_torch():
+    """In a process of its own: another test may have imported torch."""
+    script = (
+        "from aidgejax.frontends.aihwkit.nn import AnalogLinear, AnalogSequential\n"
+        "from aidgejax.frontends.aihwkit.simulator.configs import InferenceRPUConfig\n"
+        "from aidgejax.errors import AidgeJaxError\n"
+        "model = AnalogSequential(AnalogLinear(4, 3, rpu_config=InferenceRPUConfig()))\n"
+        "for name in ('cuda', 'to', 'zero_grad'):\n"
+        "    try:\n"
+        "        getattr(model, name)()\n"
+        "    except AttributeError as e:\n"
+        "        assert isinstance(e, AidgeJaxError) and 'import torch' in str(e), e\n"
+        "    else:\n"
+        "        raise SystemExit(name)\n"
+        "assert not hasattr(model, 'nothing_such')\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)

@@ -2,6 +2,8 @@
 
 import copy
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -403,3 +405,16 @@ def test_what_a_drifted_tile_shows():
     layer.drift_analog_weights(1000.0)
     assert f"{tile.alpha.cpu().numpy():.3f}" and layer(torch.ones(1, 4)).shape == (1, 3)
     assert [tuple(n.shape) for n in tile.drift_noise_parameters] == [(3, 4)] * 2
+
+
+def test_a_sequence_that_was_made_before_torch_was_imported_takes_tensors_afterwards():
+    script = (
+        "from aidgejax.frontends.aihwkit.nn import AnalogLinear, AnalogSequential\n"
+        "from aidgejax.frontends.aihwkit.simulator.configs import InferenceRPUConfig\n"
+        "model = AnalogSequential(AnalogLinear(4, 3, rpu_config=InferenceRPUConfig()))\n"
+        "import torch\n"
+        "assert model.cpu() is model and isinstance(model, torch.nn.Sequential)\n"
+        "model(torch.ones(2, 4)).sum().backward()\n"
+        "assert [n for n, p in model.named_parameters() if p.grad is not None]\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=300)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import Any
 
@@ -82,9 +82,8 @@ def calibrate_input_ranges(
         layer.watcher = (seen, ideal)
     try:
         for batch in dataloader:
-            given = isinstance(batch, tuple | list) and len(batch) == 2 and isinstance(batch[1], dict)
-            arguments, keywords = batch if given else ((batch,), {})
-            model(*(arguments if isinstance(arguments, tuple | list) else (arguments,)), **keywords)
+            arguments, keywords = _call_of(batch)
+            model(*arguments, **keywords)
             if verbose:
                 print("calibrating ...")
     finally:
@@ -99,3 +98,18 @@ def calibrate_input_ranges(
 
 
 __getattr__ = lookup(__name__, "calibrate_quantization_ranges")
+
+
+def _call_of(batch: Any) -> tuple[Sequence[Any], dict[str, Any]]:
+    """(arguments, keywords) of the model: the batch is its input, alone or in a tuple, or it is just this pair."""
+    if not isinstance(batch, tuple | list):
+        return (batch,), {}
+    if len(batch) == 2 and isinstance(batch[1], dict):
+        first = batch[0]
+        return (first if isinstance(first, tuple | list) else (first,)), batch[1]
+    if len(batch) == 1:
+        return batch, {}
+    raise ArgumentError(
+        f"the data loader gave a {type(batch).__name__} of {len(batch)}: expected the input alone, or "
+        f"(arguments, keywords). Leave labels out: (([x], {{}}) for x, _ in loader)"
+    )

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ...exceptions import TileError
+from ...exceptions import ModuleError, TileError
 
 ON_ADOPTION: list[Callable[[Any], None]] = []
 """What else becomes torch's then: called with the module torch."""
@@ -33,6 +33,19 @@ def is_tensor(x: Any) -> bool:
     return torch is not None and isinstance(x, torch.Tensor)
 
 
+OF_TORCH = frozenset(
+    "apply bfloat16 buffers compile cpu cuda double eval float get_parameter get_submodule half named_buffers "
+    "named_parameters register_backward_hook register_buffer register_forward_hook register_forward_pre_hook "
+    "register_full_backward_hook register_module register_parameter requires_grad_ share_memory to to_empty type "
+    "zero_grad".split()
+)
+"""Methods of torch.nn.Module that ArrayModule does not have."""
+
+
+class NoTorch(ModuleError, AttributeError):
+    """A method of torch.nn.Module was asked for while torch is not in use."""
+
+
 class ArrayModule:
     """Children by attribute, in order; training or not; what torch.nn.Module has of these, under the same names."""
 
@@ -42,6 +55,20 @@ class ArrayModule:
     def __init__(self) -> None:
         self.training = True
         _MADE.add(self)
+
+    def __getattr__(self, name: str) -> Any:
+        """What torch.nn.Module has besides: there as soon as torch has been imported."""
+        torch = torch_in_use()
+        if torch is not None and hasattr(torch.nn.Module, name) and not name.startswith("__"):
+            adopt_torch()
+            return getattr(self, name)
+        if name in OF_TORCH:
+            raise NoTorch(
+                f"{type(self).__name__}.{name} is a method of torch.nn.Module, and torch has not been imported: this "
+                f"module becomes a torch module once it is (import torch). Without torch its arrays are "
+                f"float32, on the device that JAX uses"
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if any(is_tensor(a) for a in args):
@@ -106,9 +133,6 @@ class ArrayModule:
             if mine or child.state_dict():
                 yield child, mine, name
 
-    def to_torch(self) -> None:
-        """Called once, when torch.nn.Module takes the place of this class: move what is held into it."""
-
 
 def check_arrays(own: dict[str, Any], given: dict[str, Any], where: str) -> None:
     """Raise TileError unless `given` has the names, shapes and dtypes of `own`."""
@@ -125,6 +149,9 @@ def check_arrays(own: dict[str, Any], given: dict[str, Any], where: str) -> None
 
 class Module(ArrayModule):
     """See the top of this file."""
+
+    def to_torch(self) -> None:
+        """Called once, when torch.nn.Module takes the place of ArrayModule: move what is held into it."""
 
 
 def adopt_torch() -> bool:

@@ -15,6 +15,7 @@ from onnx import ModelProto, TensorProto, helper
 from ...passes.optimizer_graph import MASTER, Rule, optimizer_graph
 from ..exporter.opset_downgrade import at_opset
 from ..exporter.writer import IR_OF_OPSET
+from .bfloat16 import computed_in_float32
 
 # rule: (how many moments, the node of ONNX Runtime's training build)
 ORT_RULES = {"adamw": (2, "AdamWOptimizer"), "sgd": (0, "SGDOptimizerV2")}
@@ -36,7 +37,7 @@ def optimizer_model(
     own = {p: [p, *(s.name for s in made.state if s.parameter == p)] for p in parameters}
     shared = [s.name for s in made.state if s.parameter is None]
     graph.outputs = [f"{n}_out" for n in (*(n for names in own.values() for n in names), *shared, "step")]
-    return at_opset(graph, opset or 13)[0]
+    return computed_in_float32(at_opset(graph, opset or 13)[0])
 
 
 def _name(parameter: str | None, field: str, k: int) -> str:

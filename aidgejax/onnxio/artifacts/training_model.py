@@ -31,6 +31,7 @@ from ..exporter.decompose import decomposed
 from ..exporter.deduplicate import deduplicated
 from ..exporter.opset_downgrade import at_opset
 from ..external_data import detached
+from .bfloat16 import computed_in_float32
 from .custom_ops import Foreign
 from .label_shapes import read_with_label_shapes
 
@@ -77,6 +78,8 @@ def training_model(
     model = _as_inputs(_plain(graph, opset_of(base)), base, (*trainable, *frozen))
     if tail == "onnxruntime-training":
         model = _with_accumulators(model, trainable)
+    elif not foreign.nodes:
+        model = computed_in_float32(model)
     return foreign.rejoined(model)
 
 
@@ -88,7 +91,8 @@ def evaluation_model(
     graph = _with_roles(read_with_label_shapes(foreign.rest), trainable, frozen)
     graph = evaluation_graph(graph, loss, foreign.numbers((*extra, *foreign.reads)))
     model = _as_inputs(_plain(graph, opset_of(base)), base, (*trainable, *frozen))
-    return foreign.rejoined(_in_plain_inference_mode(model))
+    model = _in_plain_inference_mode(model)
+    return foreign.rejoined(model if foreign.nodes else computed_in_float32(model))
 
 
 def _in_plain_inference_mode(model: ModelProto) -> ModelProto:

@@ -19,6 +19,7 @@ from ...errors import AidgeJaxError, GraphError, ModelFileError
 from ...graph import Graph, Value
 from ...interpreter.abstract_evaluation import symbols_of
 from ...passes.control_flow import DataDependent, has_conditionals, is_dynamic, unrolled
+from ...passes.control_flow.conditional import CONDITIONAL
 from ...passes.mode import with_momentum
 from ...passes.rewrite import with_shapes
 from ...passes.roles import ANYWHERE, ASKED, Decided, decide_roles, is_float, with_roles
@@ -160,9 +161,11 @@ def _written_out(graph: Graph) -> Graph:
         return graph
     if has_conditionals(flat):
         try:
-            _inferred(flat)
+            known = _inferred(flat)
         except GraphError:  # branches that write other shapes are no one program
             return graph
+        if any(known.value(o).shape is None for n in flat.nodes if n.op == CONDITIONAL for o in n.output_names):
+            return graph  # whether they do is known when it runs
     return flat if all(isinstance(o, str) for o in outputs) else graph
 
 

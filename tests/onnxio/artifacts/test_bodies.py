@@ -150,3 +150,37 @@ def test_class_scores_in_bfloat16_have_a_loss(tmp_path):
     scores = (x.astype("f") @ W.astype(ml_dtypes.bfloat16).astype("f")).astype(np.float64)
     wanted = (np.log(np.exp(scores).sum(1)) - scores[np.arange(3), labels]).mean()
     assert np.asarray(loss).dtype == np.float32 and abs(float(loss) - wanted) < 2e-2
+
+
+def test_artifacts_in_bfloat16_run_in_plain_onnxruntime(tmp_path):
+    """Its CPU has hardly a kernel of that type: float32 inside, bfloat16 at the edges; a step is that of the core."""
+    narrow = W.astype(ml_dtypes.bfloat16)
+    m = model([node("MatMul", ["x", "w"], ["h"]), node("Relu", ["h"], ["y"])], {"w": narrow}, y=["N", 4])
+    for v in (*m.graph.input, *m.graph.output):
+        v.type.tensor_type.elem_type = T.BFLOAT16
+    onnx.save(m, tmp_path / "m.onnx")
+    write_artifacts(tmp_path / "m.onnx", tmp_path, loss="CrossEntropyLoss", optimizer=optim.adam())
+    files = {k: onnx.load(tmp_path / f"{k}_model.onnx") for k in ("training", "eval", "optimizer")}
+    kinds = {i.name: i.type.tensor_type.elem_type for i in files["training"].graph.input}
+    assert kinds["x"] == kinds["w"] == kinds["w_grad.accumulation.buffer"] == T.BFLOAT16
+    for name, made in files.items():
+        onnx.checker.check_model(made, full_check=True)
+        ort.InferenceSession(made.SerializeToString())  # every node has a kernel
+        moved = {n.op_type for n in made.graph.node if n.op_type != "Cast" and _narrow_in(made, n)}
+        assert not moved, f"{name}: {moved}"
+    x, labels = X.astype(ml_dtypes.bfloat16), np.array([0, 1, 3])
+    graph = aj.onnxio.read(files["training"])
+    zeros = {"w_grad.accumulation.buffer": np.zeros_like(narrow), "lazy_reset_grad": np.array([True])}
+    loss, grad = aj.run(graph, {"x": x, "labels": labels, "w": narrow, **zeros}, "numpy")
+    core = aj.make_program(aj.with_loss(aj.onnxio.read(m, dtype="float32"), "cross_entropy"), training=True)
+    feeds = {"x": x.astype("f"), "target": labels}
+    outputs, saved, _ = core.forward({"w": narrow.astype("f")}, {}, feeds, None)
+    wanted = core.backward({"w": narrow.astype("f")}, saved, {"loss": np.float32(1)}, None)["w"]
+    np.testing.assert_allclose(np.float32(loss), outputs["loss"], rtol=1e-5)
+    assert grad.dtype == narrow.dtype
+    np.testing.assert_allclose(grad.astype("f"), wanted, rtol=2e-2, atol=1e-3)
+
+
+def _narrow_in(made, node):
+    narrow = {i.name for i in (*made.graph.input, *made.graph.output) if i.type.tensor_type.elem_type == T.BFLOAT16}
+    return not narrow.isdisjoint((*node.input, *node.output))

@@ -12,6 +12,7 @@ periphery, that is what tiles read and give, and the layers that are not analog.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -194,7 +195,7 @@ class _Converter:
             return moved
         inputs[1], step = self._weight(node, scheme)
         bias = inputs[2] if node.op != "MatMul" and len(inputs) > 2 else None
-        if bias is not None and scheme.weights.per != "block":
+        if bias is not None and not self._in_blocks(step, node):
             inputs[2] = self._bias(node, bias, self._input_step(node), step)
         return replace(moved, inputs=tuple(inputs))
 
@@ -204,11 +205,10 @@ class _Converter:
     def _added_bias(self, node: Node, moved: Node) -> Node:
         (data,) = (i for i in node.input_names if i not in self.sites.known)
         layer = self.sites.writer[data]
-        scheme = self.sites.layers[layer.name]
-        if scheme.weights.per == "block":
-            return moved
         (at,) = (k for k, i in enumerate(node.inputs) if i != data)
-        _, step = self._weight(layer, scheme)
+        _, step = self._weight(layer, self.sites.layers[layer.name])
+        if self._in_blocks(step, layer):
+            return moved
         inputs = list(moved.inputs)
         inputs[at] = self._bias(layer, inputs[at], self._input_step(layer), step)
         return replace(moved, inputs=tuple(inputs))
@@ -258,6 +258,10 @@ class _Converter:
         flat = of_weight if of_weight.shape == () else op.Reshape(of_weight, (-1,), name=f"{bias}/steps")
         step = op.Mul(of_input, flat, name=self.new.fresh(f"{bias}/step"))
         return op.RoundTo(bias, step, name=self.new.fresh(f"{bias}/round")).name
+
+    def _in_blocks(self, step: Value, node: Node) -> bool:
+        """Has a channel several steps, so that its sums are on no grid?"""
+        return bool(step.shape) and math.prod(int(n or 1) for n in step.shape) not in (1, self._channels(node))
 
     def _channels(self, node: Node) -> int:
         shape = self.old.producers[node.inputs[1]].data.shape

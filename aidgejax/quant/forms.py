@@ -212,6 +212,8 @@ def _qonnx(graph: Graph) -> Graph:
         if grid.integers in graph.producers:
             ints = graph.producers[grid.integers].data
             wide = ints.dtype == np.int32
+            if node.attrs.get("block_size"):
+                raise GraphError(f"tensor {node.output_names[0]!r} has steps by blocks: form 'qonnx' has no such Quant")
             zeros = grid.zero if grid.zero.ndim in (0, ints.ndim) else grid.zero.reshape(grid.step.shape)
             step = grid.step if grid.step.ndim in (0, ints.ndim) else grid.step.reshape(-1)
             floats = ((ints.astype(np.int64) - zeros) * step).astype(np.float32)

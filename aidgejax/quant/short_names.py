@@ -11,7 +11,7 @@ from .sites import LAYERS
 
 
 def short_names(graph: Graph) -> Graph:
-    """The same graph with tensors between nodes, scales and zero points called t0, t1, ..., and nodes n0, n1, ...
+    """The same graph with tensors between nodes, scales and zero points called t0, t1, ..., and nodes without a name.
 
     Inputs, outputs, layers, integer weights and biases keep their names.
     """
@@ -21,8 +21,7 @@ def short_names(graph: Graph) -> Graph:
     free = (name for k in count() if (name := f"t{k}") not in taken)
     written = [*graph.producers, *(o for n in graph.nodes for o in n.output_names)]
     names = {t: next(free) for t in dict.fromkeys(written) if t not in kept}
-    nodes = (name for k in count() if (name := f"n{k}") not in taken)
     short = with_renamed_tensors(graph, names)
-    short.nodes = [n if n.op.removeprefix("QLinear") in LAYERS else n.replace(name=next(nodes)) for n in short.nodes]
+    short.nodes = [n if n.op.removeprefix("QLinear") in LAYERS else n.replace(name="") for n in short.nodes]
     short.producers = {names.get(k, k): replace(p, name=names.get(k, k)) for k, p in graph.producers.items()}
     return short.check()

@@ -15,6 +15,7 @@ from ..graph import Graph
 from .batches import Batches
 from .c_code import Program
 from .c_form import program_of, verify_c, write_c
+from .compact import compact
 from .forms import FORMS, in_form, qoperator_reasons
 from .proof import unproved
 from .reading import grids_of
@@ -43,8 +44,8 @@ def write(
     graph: the converted graph that was trained, to be compared with; default: NumPy's execution of `integers`.
     data: as for `calibrate`; default: 64 rows drawn over the range of each input.
     grade: "proved" also asks for the proof (proof.py); "counted" is content with at most 1 step in 1e-5 of the values.
-    packed: weights of at most 4 bits two to a byte (int4), and
-    short names for tensors between layers.  unverified: write without any comparison; None comes back.
+    packed: weights of at most 4 bits two to a byte (int4), short names for tensors between layers, and scales computed
+    where that takes fewer bytes (compact.py).  unverified: write without any comparison; None comes back.
     """
     if form not in FORMS:
         raise SettingError(f"form {form!r}: expected one of {', '.join(FORMS)}")
@@ -54,6 +55,7 @@ def write(
     if form == "c":
         return _c(integers, path, graph, data, runtimes, grade, unverified)
     made = in_form(integers, form, packed=packed)
+    made = compact(made) if packed and form == "qdq" else made
     report = None
     if not unverified:
         asked = [r for r in runtimes if form != "qonnx" or r != "onnxruntime"]  # it has no Quant

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from ...training.parallel import data_parallel, put
+from .._shared.absent_names import absent_name
 from ._errors import Unsupported
 from ._operation import backward
 from ._optimizers import SGD
@@ -115,4 +116,8 @@ class DistOpt:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "opt":
             raise AttributeError(name)
+        if name == "communicator":
+            raise absent_name(
+                "singa.opt.DistOpt", name, {name: "one process holds all devices, and XLA adds gradients up"}
+            )
         return getattr(self.opt, name)

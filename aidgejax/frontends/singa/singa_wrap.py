@@ -70,6 +70,11 @@ def _function(compute: Any) -> Any:
     return function
 
 
+def _flag(compare: Any) -> Any:
+    """1.0 where it holds, 0.0 elsewhere, as SINGA's comparisons give it."""
+    return lambda a, b: compare(a, b).astype("float32")
+
+
 _BY_NAME = {
     "Abs": jnp.abs,
     "Ceil": jnp.ceil,
@@ -103,6 +108,20 @@ _BY_NAME = {
     "Div": jnp.divide,
     "Pow": jnp.power,
     "Mult": jnp.matmul,
+    "GTFloat": _flag(jnp.greater),
+    "GEFloat": _flag(jnp.greater_equal),
+    "LTFloat": _flag(jnp.less),
+    "LEFloat": _flag(jnp.less_equal),
+    "AddFloat": jnp.add,
+    "SubFloat": jnp.subtract,
+    "MultFloat": jnp.multiply,
+    "DivFloat": jnp.divide,
+    "PowFloat": jnp.power,
+    "__gt__": _flag(jnp.greater),
+    "__ge__": _flag(jnp.greater_equal),
+    "__lt__": _flag(jnp.less),
+    "__le__": _flag(jnp.less_equal),
+    "__eq__": _flag(jnp.equal),
     "__add__": jnp.add,
     "__sub__": jnp.subtract,
     "__mul__": jnp.multiply,

@@ -1,15 +1,16 @@
-"""What quantization does to each tensor of a network: bits, ranges, what is cut off, signal to noise, cost."""
+"""What quantization does to each tensor of a network: bits, ranges, what is clipped, signal to noise, cost."""
 
 from __future__ import annotations
 
-import html
 import math
 from dataclasses import dataclass
+from html import escape
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..drawing.html import page, table
 from ..execution.program import make_program
 from ..graph import Graph, Node
 from ..interpreter.shape_inference import infer_shapes
@@ -17,6 +18,16 @@ from ..ops import lookup
 from .batches import Batches, each_batch
 from .convert import layers
 from .notes import restored
+
+LEGEND = (
+    "step: the value of one integer; range: the smallest and the largest value that the bits hold; clipped: the share "
+    "of values that are cut off there; SQNR: power of the values over that of their error; bytes: of a weight; MACs: "
+    "of its layer, per row. Below: how many values differ between what was trained and each runtime."
+)
+STYLE = (
+    "body{font:15px system-ui,sans-serif;margin:2em;max-width:80em;color:#222;background:#fff}"
+    "td,th{padding:2px 12px;border-bottom:1px solid #ddd}.left{text-align:left}.right{text-align:right}"
+)
 
 
 @dataclass(frozen=True)
@@ -58,7 +69,7 @@ class Description:
 
     def table(self) -> list[tuple[str, ...]]:
         rows: list[tuple[str, ...]] = [
-            ("tensor", "layer", "bits", "step", "range", "cut off", "SQNR dB", "bytes", "MACs")
+            ("tensor", "layer", "bits", "step", "range", "clipped", "SQNR dB", "bytes", "MACs")
         ]
         for x in self.lines:
             reach = f"{x.low:.3g} to {x.high:.3g}"
@@ -76,16 +87,12 @@ class Description:
 
     def page(self, title: str, text: str = "") -> str:
         """The same as a page of HTML, with more text (a verify report) below."""
-        head, *rows = self.table()
-        cells = lambda row, tag: "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in row)
-        body = "\n".join(f"<tr>{cells(r, 'td')}</tr>" for r in rows)
-        return (
-            f"<!doctype html><meta charset=utf-8><title>{html.escape(title)}</title><style>body{{font:15px sans-serif;"
-            f"margin:2em}}td,th{{padding:2px 12px;text-align:left;border-bottom:1px solid #ddd}}</style>\n"
-            f"<h1>{html.escape(title)}</h1>\n<table><tr>{cells(head, 'th')}</tr>\n{body}</table>\n"
-            f"<p>weights {self.bytes} bytes, {self.bit_operations} MACs x bits per row</p>\n"
-            f"<pre>{html.escape(text)}</pre>\n"
+        body = (
+            f"<h1>{escape(title)}</h1>{table(self.table(), left=2)}"
+            f"<p>weights {self.bytes} bytes, {self.bit_operations} MACs x bits per row</p><p>{LEGEND}</p>"
+            f"<pre>{escape(text)}</pre>"
         )
+        return page(title, body, style=STYLE)
 
 
 def describe(graph: Graph, data: Batches) -> Description:

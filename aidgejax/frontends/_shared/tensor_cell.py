@@ -35,6 +35,11 @@ def moved_to(place: Any, array: Any) -> Any:
         return jax.device_put(array, place)
 
 
+def placed(array: Any, place: Any) -> jax.Array:
+    """The array on the device `place`: JAX's own is moved there, another is copied, whose owner may write into it."""
+    return moved_to(place, array) if isinstance(array, jax.Array) else on_device(array, place)
+
+
 def beside(first: Any, arrays: dict[str, Any]) -> dict[str, Any]:
     """The arrays on the device of `first`, if they are JAX's and elsewhere."""
     place = next(iter(first.devices())) if isinstance(first, jax.Array) and first.committed else None

@@ -15,6 +15,7 @@ from ....interpreter.evaluate import Evaluator, Fetches
 from ....interpreter.shape_inference import infer_shapes
 from ....ops import lookup
 from ....passes.mode import normalized
+from ..._shared.tensor_cell import placed
 from ..errors import RelaxTypeError, RelaxValueError
 from ..runtime import Device, Tensor, check, cpu
 from .expr import Var
@@ -68,8 +69,8 @@ class CompiledFunction:
             for p, given in zip(params, args, strict=True)
             for a in self._checked(p.name_hint, p.struct_info, given, sizes)
         ]
+        arrays = [placed(a, self._device.jax) for a in arrays]
         with jax.enable_x64(True):
-            arrays = jax.device_put(arrays, self._device.jax)
             found = self._jitted(arrays, key)
         return refill(self._result, map(Tensor, found))
 

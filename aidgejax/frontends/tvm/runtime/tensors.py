@@ -10,6 +10,7 @@ import numpy as np
 
 from ....errors import BackendError
 from ....execution import devices
+from ..._shared.tensor_cell import placed
 from ..errors import TensorMismatch
 
 
@@ -101,13 +102,8 @@ class Tensor:
 
 
 def tensor(array: Any, device: Device | None = None) -> Tensor:
-    """The array on a device, in its own dtype."""
-    if isinstance(array, Tensor):
-        array = array.data
-    with jax.enable_x64(True):
-        return Tensor(
-            jax.device_put(np.asarray(array) if not isinstance(array, jax.Array) else array, (device or cpu()).jax)
-        )
+    """The array on a device, in its own dtype; what is written into a NumPy array afterwards does not show in it."""
+    return Tensor(placed(unwrap(array), (device or cpu()).jax))
 
 
 def unwrap(array: Any) -> Any:

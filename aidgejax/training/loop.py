@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding
 
 from ..errors import GraphError, SettingError
 from ..execution.program import Arrays, check_program
@@ -92,7 +91,7 @@ def start(
     if placement is None:
         params, buffers = ({k: jnp.array(v) for k, v in tree.items()} for tree in (params, buffers))
         return _first_state(program, optimizer, key, params, buffers, names, loss_scaling)
-    where = {k: NamedSharding(placement.mesh, spec) for k, spec in placement.specs(params).items()}
+    where = placement.parameter_shardings(params)
     params = {k: put(_canonical(v), where[k]) for k, v in params.items()}
     buffers = {k: put(_canonical(v), placement.everywhere) for k, v in buffers.items()}
     make = partial(_first_state, program, optimizer, accumulate=names, loss_scaling=loss_scaling)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -61,8 +62,8 @@ class Placement:
 
     # ---- what lies where ------------------------------------------------------------------------------
 
-    def specs(self, params: Mapping[str, Any]) -> dict[str, PartitionSpec]:
-        """{parameter: the mesh axis of each of its axes}.
+    def parameter_shardings(self, params: Mapping[str, Any]) -> dict[str, NamedSharding]:
+        """{parameter: over which axes of the mesh each of its axes is split}.
 
         params: arrays, or anything else with shape and dtype.  Raises SettingError where a rule splits an axis whose
         size its devices do not divide, or names what is not there.
@@ -75,20 +76,20 @@ class Placement:
             )
         whole = self._small(params) if self.splits else set(params)
         return {
-            name: spec if spec is not None else PartitionSpec() if name in whole else self._split(a.shape)
+            name: self._on(spec) if spec is not None else self.everywhere if name in whole else self._split(a.shape)
             for (name, spec), a in zip(ruled.items(), params.values(), strict=True)
         }
 
     def shardings(self, state: Any, params: Mapping[str, Any] | None = None) -> Any:
         """Where each array of a training state lies: what has a parameter's name and shape lies as that does."""
         params = state.params if params is None else params
-        specs = self.specs(params)
+        found = self.parameter_shardings(params)
 
         def place(path: Any, x: Any) -> NamedSharding:
             for entry in path:
                 name = getattr(entry, "key", None)
-                if name in specs and jnp.shape(x) == jnp.shape(params[name]):
-                    return NamedSharding(self.mesh, specs[name])
+                if name in found and jnp.shape(x) == jnp.shape(params[name]):
+                    return found[name]
             return self.everywhere
 
         return jax.tree_util.tree_map_with_path(place, state)
@@ -96,11 +97,11 @@ class Placement:
     @property
     def everywhere(self) -> NamedSharding:
         """Whole on each device."""
-        return NamedSharding(self.mesh, PartitionSpec())
+        return self._on(PartitionSpec())
 
     def by_rows(self, before: int = 0) -> NamedSharding:
         """Split over the devices by axis `before`, that of the rows."""
-        return NamedSharding(self.mesh, PartitionSpec(*[None] * before, ROWS) if self.rows else PartitionSpec())
+        return self._on(PartitionSpec(*[None] * before, ROWS) if self.rows else PartitionSpec())
 
     # ---- putting it there -----------------------------------------------------------------------------
 
@@ -165,29 +166,24 @@ class Placement:
         """Around what is traced for these devices: forms that would gather a batch have each device do its rows."""
         return rows_split_over(self.mesh, ROWS) if self.rows else nullcontext()
 
-    def gathering(self, spec: PartitionSpec) -> Callable[[Any, Any], Any] | None:
+    def gathering(self, own: NamedSharding) -> Callable[[Any, Any], Any] | None:
         """f(parameter, after) -> the parameter as a node reads it, gathered over "data" once `after` is there; None
         where it is not split so.  Else XLA gathers all parameters first, and once for forward and backward, so that all
         lie there in full size."""
-        if ROWS not in _axes(spec):
+        if not _gathered(own):
             return None
-        kept = PartitionSpec(*(tuple(a for a in _axes((axis,)) if a != ROWS) or None for axis in spec))
+        axes = (tuple(a for a in _axes((axis,)) if not _is_of_rows(a)) or None for axis in own.spec)
+        kept = NamedSharding(own.mesh, PartitionSpec(*axes))
         wait = lookup("Barrier").forward
+        constrained = jax.lax.with_sharding_constraint
+        return lambda x, after: constrained(constrained(wait(x, after), own), kept)
 
-        def gather(x: Any, after: Any) -> Any:
-            return self._constrained(self._constrained(wait(x, after), spec), kept)
-
-        return gather
-
-    def own_share(self, grad: Any, spec: PartitionSpec) -> Any:
+    def own_share(self, grad: Any, own: NamedSharding) -> Any:
         """The share of a gradient, taken at once: left to the update, the whole gradient is kept up to there."""
-        grad = self._constrained(grad, spec)
-        return self._constrained(lookup("Barrier").forward(grad), spec) if ROWS in _axes(spec) else grad
+        grad = jax.lax.with_sharding_constraint(grad, own)
+        return jax.lax.with_sharding_constraint(lookup("Barrier").forward(grad), own) if _gathered(own) else grad
 
     # ---- inside ---------------------------------------------------------------------------------------
-
-    def _constrained(self, x: Any, spec: PartitionSpec) -> Any:
-        return jax.lax.with_sharding_constraint(x, NamedSharding(self.mesh, spec))
 
     def _ruled(self, name: str, shape: tuple[int, ...]) -> PartitionSpec | None:
         for pattern, axes in self.rules:
@@ -206,19 +202,51 @@ class Placement:
             return PartitionSpec(*axes)
         return None
 
-    def _split(self, shape: tuple[int, ...]) -> PartitionSpec:
-        """Its longest axis that the devices divide, the first of equals; whole where there is none."""
+    def _split(self, shape: tuple[int, ...]) -> NamedSharding:
+        """By its longest axis that the devices divide, the first of equals; where there is none, by several axes, over
+        as many of the devices as the factors of their number divide them."""
         ways = self.mesh.shape[ROWS]
         fitting = [k for k, n in enumerate(shape) if n and n % ways == 0]
-        if not fitting:
-            return PartitionSpec()
-        at = max(fitting, key=lambda k: (shape[k], -k))
-        return PartitionSpec(*[None] * at, ROWS)
+        if fitting:
+            at = max(fitting, key=lambda k: (shape[k], -k))
+            return self._on(PartitionSpec(*[None] * at, ROWS))
+        left = list(shape)
+        axes: list[tuple[str, ...]] = [()] * len(shape)
+        for name in self._parts:
+            factor = self._fine.shape[name]
+            if fitting := [k for k, n in enumerate(left) if n and n % factor == 0]:
+                at = max(fitting, key=lambda k: (left[k], -k))
+                axes[at] = (*axes[at], name)
+                left[at] //= factor
+        return self._on(PartitionSpec(*(a or None for a in axes)) if any(axes) else PartitionSpec())
+
+    def _on(self, spec: PartitionSpec) -> NamedSharding:
+        """The sharding of a spec that names axes of the mesh, or parts of "data"."""
+        axes = (tuple(p for a in _axes((axis,)) for p in (self._parts if a == ROWS else (a,))) for axis in spec)
+        return NamedSharding(self._fine, PartitionSpec(*(a if len(a) > 1 else a[0] if a else None for a in axes)))
+
+    @cached_property
+    def _parts(self) -> tuple[str, ...]:
+        """What "data" is called in the finer mesh: an axis for each prime factor of its devices."""
+        return tuple(a for a in self._fine.shape if _is_of_rows(a))
+
+    @cached_property
+    def _fine(self) -> Mesh:
+        """The mesh, in which "data" is an axis for each prime factor of its devices: a size that they do not divide may
+        be divided by some of these."""
+        factors = _prime_factors(self.mesh.shape[ROWS])
+        if len(factors) == 1:
+            return self.mesh
+        shape: dict[str, int] = {}
+        for name, n in self.mesh.shape.items():
+            shape |= {f"{ROWS}.{k}": p for k, p in enumerate(factors)} if name == ROWS else {name: n}
+        devices = self.mesh.devices.reshape(tuple(shape.values()))
+        return Mesh(devices, tuple(shape), axis_types=(AxisType.Auto,) * len(shape))
 
     def _small(self, params: Mapping[str, Any]) -> set[str]:
         """The smallest parameters, as many as make WHOLE of all bytes, those first that cannot be split."""
         sizes = {k: math.prod(a.shape) * np.dtype(a.dtype).itemsize for k, a in params.items()}
-        order = sorted(sizes, key=lambda k: (self._split(params[k].shape) != PartitionSpec(), sizes[k]))
+        order = sorted(sizes, key=lambda k: (self._split(params[k].shape) != self.everywhere, sizes[k]))
         left, whole = WHOLE * sum(sizes.values()), set()
         for name in order:
             left -= sizes[name]
@@ -317,11 +345,12 @@ class PlacedProgram:
     def backward(self, params: Arrays, saved: Arrays, d_outputs: Arrays, grads: Arrays | None = None) -> Arrays:
         with self._placement.rows_apart():
             found = self._program.backward(params, saved, d_outputs, grads, fetch=self._fetches(params))
-        specs = self._placement.specs(params)
-        return {w: self._placement.own_share(g, specs[w]) if w in specs else g for w, g in found.items()}
+        own = self._placement.parameter_shardings(params)
+        return {w: self._placement.own_share(g, own[w]) if w in own else g for w, g in found.items()}
 
     def _fetches(self, params: Arrays) -> dict[str, Callable[[Any, Any], Any]]:
-        found = {k: self._placement.gathering(spec) for k, spec in self._placement.specs(params).items()}
+        own = self._placement.parameter_shardings(params)
+        found = {k: self._placement.gathering(sharding) for k, sharding in own.items()}
         return {k: f for k, f in found.items() if f is not None}
 
 
@@ -405,6 +434,23 @@ def _padded(a: np.ndarray, ways: int) -> np.ndarray:
 def _axes(spec: Iterable[Axis]) -> tuple[str, ...]:
     """The mesh axes that a spec names."""
     return tuple(a for axis in spec if axis is not None for a in ((axis,) if isinstance(axis, str) else axis))
+
+
+def _is_of_rows(axis: str) -> bool:
+    """Is it the mesh axis "data", or a part of it?"""
+    return axis == ROWS or axis.startswith(f"{ROWS}.")
+
+
+def _gathered(own: NamedSharding) -> bool:
+    """Is a parameter that lies so gathered where it is used?"""
+    return any(map(_is_of_rows, _axes(own.spec)))
+
+
+def _prime_factors(n: int) -> list[int]:
+    for p in range(2, math.isqrt(n) + 1):
+        if n % p == 0:
+            return [p, *_prime_factors(n // p)]
+    return [n]
 
 
 def _nearest(size: int, ways: int) -> str:

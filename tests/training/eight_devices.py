@@ -176,6 +176,16 @@ def deep():
         found[f"deep, {name}"] = {"share": share(state), "temporaries, layers": temporary, "sent a step": sent}
 
 
+def uneven():
+    """Networks with channels that eight devices do not divide; 84 over four of them and 10 over two is all of eight."""
+    found["uneven"] = {}
+    for graph in (zoo.lenet(8), zoo.mobilenet_v1(size=32)):
+        params = jax.eval_shape(lambda params: params, graph.params)
+        own = sharded().parameter_shardings(params)
+        held = sum(v.dtype.itemsize * np.prod(own[k].shard_shape(v.shape)) for k, v in params.items())
+        found["uneven"][graph.name] = held / sum(v.dtype.itemsize * v.size for v in params.values())
+
+
 def inspected():
     found["inspected"] = str(spread(zoo.mlp((64, 128, 10)), optim.adam(), sharded(), batch_size=32))
 
@@ -200,7 +210,7 @@ def gathered():
 
 def accumulated():
     """Micro-batches, recomputation and dropout together; and a number that is not finite."""
-    graph = recompute(infer_shapes(zoo.mlp((64, 128, 128, 10))), "products")
+    graph = recompute(infer_shapes(zoo.mlp((64, 124, 84, 10))), "products")
     rows = digits()[:256]
     data = Dataset(x=rows.columns["x"].reshape(256, 64), target=rows.columns["target"])
     train = Training(graph, data, batch_size=32, accumulate=2)
@@ -235,8 +245,8 @@ def refused():
         "batch": message(
             fit, program, optim.sgd(), schedule.constant(1), data, epochs=1, batch_size=20, placement=data_parallel()
         ),
-        "axis": message(sharded({"fc1.weight": ("model",)}, {"model": 4}).specs, program.graph.params),
-        "rule": message(sharded({"conv*": ("data",)}).specs, program.graph.params),
+        "axis": message(sharded({"fc1.weight": ("model",)}, {"model": 4}).parameter_shardings, program.graph.params),
+        "rule": message(sharded({"conv*": ("data",)}).parameter_shardings, program.graph.params),
         "mesh axis": message(sharded, {"fc1.weight": ("modle",)}, {"model": 4}),
         "too many": message(data_parallel, 9),
         "numpy": message(make_step, NumpyProgram(program), optim.sgd(), schedule.constant(1), placement=replicated()),
@@ -248,6 +258,7 @@ if __name__ == "__main__":
         "lenets",
         "transformers",
         "deep",
+        "uneven",
         "inspected",
         "convolved",
         "gathered",

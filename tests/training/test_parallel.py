@@ -63,6 +63,11 @@ def test_a_sharded_state_takes_an_eighth(found, name):
     assert found[f"{name}, sharded"]["share"] <= 1.05 / 8
 
 
+def test_channels_that_the_devices_do_not_divide_are_split_by_several_axes(found):
+    assert set(found["uneven"]) == {"lenet", "mobilenet_v1"}
+    assert max(found["uneven"].values()) <= 1.05 / 8
+
+
 def test_one_layer_at_a_time_is_there_in_full_size(found):
     """Of 15 layers: a gathered weight, its gradient, and an eighth of all gradients."""
     assert found["deep, sharded"]["temporaries, layers"] < 2 + 2 * 15 / 8

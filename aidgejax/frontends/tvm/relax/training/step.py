@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-from jax.sharding import NamedSharding
 
 from .....training.parallel import Placement
 from ..compiled import LoweredFunction
@@ -24,16 +23,11 @@ class Layout:
     ) -> None:
         self.placement = placement
         declared = {n: jax.ShapeDtypeStruct(s, d) for (n, s), d in zip(params.items(), dtypes, strict=True)}
-        specs = placement.specs(declared)
-        self._specs = list(specs.values())
-        self.params = [NamedSharding(placement.mesh, s) for s in self._specs]
+        own = placement.parameter_shardings(declared)
+        self.params = list(own.values())
         self.optim_state = [
             next(
-                (
-                    NamedSharding(placement.mesh, specs[p])
-                    for p in sorted(params, key=len, reverse=True)
-                    if name.startswith(p) and shape == params[p]
-                ),
+                (own[p] for p in sorted(params, key=len, reverse=True) if name.startswith(p) and shape == params[p]),
                 placement.everywhere,
             )
             for name, shape in optim_state.items()
@@ -47,13 +41,13 @@ class Layout:
 
     def run(self, adjoint: LoweredFunction, arrays: Sequence[Any], key: Any, inputs: int) -> list[Any]:
         """The adjoint, of whose arrays the first are inputs, and the parameters come next."""
-        names = list(adjoint.graph.inputs)[inputs : inputs + len(self._specs)]
-        fetch = {n: f for n, s in zip(names, self._specs, strict=True) if (f := self.placement.gathering(s))}
+        names = list(adjoint.graph.inputs)[inputs : inputs + len(self.params)]
+        fetch = {n: f for n, s in zip(names, self.params, strict=True) if (f := self.placement.gathering(s))}
         with self.placement.rows_apart():
             return adjoint(arrays, key, fetch)
 
     def shares(self, grads: Sequence[Any]) -> list[Any]:
-        return [self.placement.own_share(g, s) for g, s in zip(grads, self._specs, strict=True)]
+        return [self.placement.own_share(g, s) for g, s in zip(grads, self.params, strict=True)]
 
     def constrained(self, updated: Sequence[Any]) -> list[Any]:
         """New parameters and optimizer state, where the old ones lie: the carry of a scan keeps its place."""

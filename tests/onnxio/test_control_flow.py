@@ -485,3 +485,23 @@ def test_an_if_inside_of_a_loop_is_decided_in_each_round():
     assert graph.count()["Conditional"] == 3 and list(graph.params) == ["u"]
     for x, factor in ((X + 1, -0.25), (X - 1, -0.5)):  # u, -, u and -, u, -
         np.testing.assert_allclose(both(graph, {"x": x})[0], factor * x, rtol=1e-5)
+
+
+def test_an_if_of_which_the_sizes_are_data_too_is_left_to_the_run():
+    """Whether both branches write the same shape is known when `size` is; ONNX's AffineGrid is written so."""
+    yes = body([node("Reshape", "x,size", "a")], [], [info("a", None)])
+    no = body([node("Identity", "x", "b")], [], [info("b", None)])
+    m = model(
+        [
+            node("ReduceSum", "x", "total", keepdims=0),
+            node("Greater", "total,zero", "flag"),
+            node("If", "flag", "y", "choice", then_branch=yes, else_branch=no),
+        ],
+        [info("x", [4, 3]), info("size", [2], INT64)],
+        [info("y", None)],
+        {"zero": np.float32(0)},
+    )
+    graph = onnxio.read(m)
+    assert graph.count()["If"] == 1
+    for x, size, shape in ((X + 2, (6, 2), (6, 2)), (X - 2, (6, 2), (4, 3))):
+        assert both(graph, {"x": x, "size": np.array(size)})[0].shape == shape

@@ -14,6 +14,7 @@ from ..graph import Graph, Node, takes_graph
 from ..interpreter.abstract_evaluation import number_of
 from ..interpreter.shape_inference import SIZES, infer_shapes
 from ..ops import OPERATORS, lookup
+from ..passes.control_flow.conditional import CONDITIONAL, branches_of
 from ..passes.roles import summary as role_summary
 
 
@@ -67,6 +68,8 @@ def flops(graph: Graph, node: Node, sizes: Mapping[str, int]) -> float:
     operator = lookup(node.op)
     inputs = [None if i is None else shape(i) for i in operator.pad_inputs(node.inputs)]
     outputs = [shape(o) for o in node.output_names]
+    if node.op == CONDITIONAL:  # of the branch that takes more
+        return max(sum(flops(b, n, sizes) for n in b.nodes) for b in branches_of(graph, node))
     if operator.flops is None:
         return math.prod(outputs[0]) if outputs else 0
     return operator.flops(inputs, outputs, {**operator.attributes, **node.attrs})

@@ -13,6 +13,7 @@ from aidgejax import NumpyProgram, make_program, onnxio, reference, run, with_lo
 from aidgejax.errors import GraphError, ModelFileError
 from aidgejax.frontends.onnxruntime.training import artifacts
 from aidgejax.ops import OPERATORS
+from aidgejax.tools.inspect import inspect
 
 from ._models import FLOAT, INT64, info, model, node
 
@@ -424,6 +425,7 @@ def test_an_if_decided_by_data_trains():
     graph, program, forward, backward = trained_gated()
     assert sorted(graph.params) == ["bias", "kernel", "wa", "wb"] and graph.count()["Conditional"] == 1
     assert "then_branch:\n" in str(graph) and "Log(" in str(graph)
+    assert "2,173 floating-point operations" in inspect(graph)  # of the branch with the convolution
     assert program.gradient.count()["Conditional"] == 1
     numpy, params = NumpyProgram(program), graph.params
     u = np.random.default_rng(0).uniform(0, 1, (3, 2, 4, 4)).astype(np.float32)

@@ -122,10 +122,15 @@ def with_branches(graph: Graph, change: Callable[[Graph], Graph]) -> Graph:
     def changed(node: Node) -> Node:
         if node.op != CONDITIONAL:
             return node
-        given = [graph.value(i) for i in node.inputs[1:]]
-        return node.replace(attrs={a: change(_with_inputs(b, given)) for a, b in node.attrs.items()})
+        return node.replace(attrs={a: change(b) for a, b in zip(BRANCHES, branches_of(graph, node), strict=True)})
 
     return graph.map_nodes(changed)
+
+
+def branches_of(graph: Graph, node: Node) -> list[Graph]:
+    """Both branches of a Conditional, with the shapes that its inputs have in the graph."""
+    given = [graph.value(i) for i in node.inputs[1:]]
+    return [_with_inputs(node.attrs[a], given) for a in BRANCHES]
 
 
 def nodes_inside(graph: Graph) -> Iterator[tuple[Graph, Node]]:

@@ -12,7 +12,6 @@ periphery, that is what tiles read and give, and the layers that are not analog.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -261,7 +260,10 @@ class _Converter:
 
     def _in_blocks(self, step: Value, node: Node) -> bool:
         """Has a channel several steps, so that its sums are on no grid?"""
-        return bool(step.shape) and math.prod(int(n or 1) for n in step.shape) not in (1, self._channels(node))
+        count = 1
+        for n in step.shape or ():
+            count *= n if isinstance(n, int) else 1
+        return count != 1 and count != self._channels(node)
 
     def _channels(self, node: Node) -> int:
         shape = self.old.producers[node.inputs[1]].data.shape

@@ -43,7 +43,7 @@ def test_the_list_of_commands_fits_the_terminal(columns, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         ((), "arguments are required: command, one of artifacts, "),
         (("quantise", "m.onnx"), "; did you mean quantize? (see "),
@@ -59,8 +59,8 @@ def test_the_list_of_commands_fits_the_terminal(columns, capsys, monkeypatch):
         (("train", "--epochs", "0"), "argument --epochs: 0 is below 1"),
     ],
 )
-def test_a_mistyped_line_is_answered_in_two_with_what_was_meant(words, said, capsys):
+def test_a_mistyped_line_is_answered_in_two_with_what_was_meant(words, message, capsys):
     lines = refused(capsys, *words)
-    assert len(lines) == 2 and lines[0].startswith("usage: python -m aidgejax") and said in lines[1]
+    assert len(lines) == 2 and lines[0].startswith("usage: python -m aidgejax") and message in lines[1]
     command = words[0] if words and words[0] in COMMANDS else ""
     assert lines[1].endswith(f"(see {' '.join(['python -m aidgejax', command]).strip()} --help)")

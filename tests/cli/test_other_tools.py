@@ -60,7 +60,7 @@ def quantized(folder):
     return onnx.load(folder / "q.onnx")
 
 
-# {what it is: (the model, x, y, further arguments, what is said)}
+# {what it is: (the model, x, y, further arguments, what is printed)}
 CASES = {
     "torch dynamo": ("cnn_dynamo", IMAGES, OF_IMAGES, [], "batch: the file has a fixed batch of 1, read as 'N'"),
     "torch script": ("cnn_script_train", IMAGES, OF_IMAGES, [], "(is a running statistic)"),

@@ -99,14 +99,14 @@ def test_settings_repeat_a_run(files, tmp_path, capsys):
     assert "setting 'lr' is 'fast'; expected a float" in capsys.readouterr().err
 
 
-def test_the_precision_is_said_once_and_survives_resume(files, tmp_path, capsys):
+def test_the_precision_is_printed_once_and_survives_resume(files, tmp_path, capsys):
     options = ("--schedule", "constant", "--precision", "float16")
     for out, epochs in (("whole", "2"), ("half", "1")):
         assert train(files, tmp_path / out, *options, "--epochs", epochs) == 0
-    said = "precision: computes in float16, the loss scaled; parameters, norms, softmax, losses and sums in float32"
-    assert capsys.readouterr().out.count(said) == 2  # one of each run
+    line = "precision: computes in float16, the loss scaled; parameters, norms, softmax, losses and sums in float32"
+    assert capsys.readouterr().out.count(line) == 2  # one of each run
     assert main(["train", "--resume", str(tmp_path / "half"), "--epochs", "2"]) == 0
-    assert capsys.readouterr().out.count(said) == 1
+    assert capsys.readouterr().out.count(line) == 1
     assert json.loads((tmp_path / "half" / "settings.json").read_text())["precision"] == "float16"
     assert (tmp_path / "half" / "history.csv").read_text().splitlines()[-1].endswith(",32768")  # the loss scale
     for name in SAME:
@@ -200,7 +200,7 @@ def test_a_signal_ends_the_piece_and_saves(files, tmp_path, capsys, monkeypatch,
 
 
 def test_a_signal_is_not_lost_while_the_processes_agree(files, tmp_path, monkeypatch):
-    """It comes after this process has said that it has none."""
+    """It comes after this process has printed that it has none."""
     asked = []
 
     def agree(number):

@@ -1,4 +1,4 @@
-"""A script that chooses its GPU, on a machine without one, is told so and what to do."""
+"""A script that chooses its GPU, on a machine without one, gets an error that names the cure."""
 
 import jax
 import pytest

@@ -197,7 +197,7 @@ def test_packed_heads():
 
 
 def test_a_mask_behind_a_cast_is_seen():
-    """The form of a mask is told by its shape, which has to be found first."""
+    """The form of a mask follows from its shape, which has to be found first."""
     model, feeds = row("Attention")
     cast = helper.make_node("Cast", ["i3"], ["m"], to=TensorProto.INT32)
     model.graph.node[0].input[3] = "m"

@@ -17,8 +17,8 @@ CASES = json.loads((GOLDEN / "quantizers.json").read_text())["cases"]
 RUNS = json.loads((GOLDEN / "qat_training.json").read_text())
 
 
-def array(told):
-    return None if told is None else np.asarray(told["data"], told["dtype"]).reshape(told["shape"])
+def array(recorded):
+    return None if recorded is None else np.asarray(recorded["data"], recorded["dtype"]).reshape(recorded["shape"])
 
 
 @pytest.mark.parametrize("case", CASES, ids=[c["name"] for c in CASES])
@@ -38,14 +38,14 @@ def test_quantizer(case):
 
 @pytest.mark.parametrize("case", RUNS["cases"], ids=[c["name"] for c in RUNS["cases"]])
 def test_training_run(case):
-    told = dict(np.load(GOLDEN / case["file"]))
+    recorded = dict(np.load(GOLDEN / case["file"]))
     g = Graph(case["name"])
     x = g.input("x", ("N", case["dims"][0]))
     values = {None: x}
     for name, kind, parents, attrs in case["nodes"]:
         inputs = [values[p] for p in parents]
         if kind == "Producer":
-            values[name] = g.parameter(name, told[f"param_at_step0/{name}"])
+            values[name] = g.parameter(name, recorded[f"param_at_step0/{name}"])
         elif kind == "FC":
             (values[name],) = g.add("Gemm", inputs, {"transB": 1}, names=[f"{name}.y"])
         else:
@@ -67,12 +67,12 @@ def test_training_run(case):
 
     params = {k: jax.numpy.asarray(v) for k, v in g.params.items()}
     state = rule.init(params)
-    for k in range(len(told["losses"])):
-        loss, prediction, grads, params, state = step(params, state, told["x"][k], told["y"][k])
-        np.testing.assert_allclose(loss, told["losses"][k], rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(prediction, told["predictions"][k], rtol=1e-3, atol=1e-4)
+    for k in range(len(recorded["losses"])):
+        loss, prediction, grads, params, state = step(params, state, recorded["x"][k], recorded["y"][k])
+        np.testing.assert_allclose(loss, recorded["losses"][k], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(prediction, recorded["predictions"][k], rtol=1e-3, atol=1e-4)
         if k == 0:
             for name, got in grads.items():
-                np.testing.assert_allclose(got, told[f"grad_step0/{name}"], rtol=1e-4, atol=1e-5, err_msg=name)
+                np.testing.assert_allclose(got, recorded[f"grad_step0/{name}"], rtol=1e-4, atol=1e-5, err_msg=name)
     for name, got in params.items():
-        np.testing.assert_allclose(got, told[f"param_final/{name}"], rtol=1e-3, atol=1e-4, err_msg=name)
+        np.testing.assert_allclose(got, recorded[f"param_final/{name}"], rtol=1e-3, atol=1e-4, err_msg=name)

@@ -1,4 +1,4 @@
-"""The query language: what Aidge answered, what it should have, and how mistakes are told."""
+"""The query language: what Aidge answered, what it should have, and the messages of mistakes."""
 
 import json
 import random

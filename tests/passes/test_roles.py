@@ -1,4 +1,4 @@
-"""What training changes: decided by structure, said, overruled by name."""
+"""What training changes: decided by structure, printed, overruled by name."""
 
 import re
 

@@ -100,11 +100,11 @@ def test_accumulating_small_batches_is_one_large_batch(every):
         metrics={"accuracy": accuracy},
         last="pad",
     )
-    small, told = run(batch_size=5, accumulate=every)
+    small, recorded = run(batch_size=5, accumulate=every)
     large, want = run(batch_size=5 * every)
     close(small.params, large.params, atol=1e-5)
-    assert len(told) == len(want) == 2 * -(-10 // every)
-    for a, b in zip(told, want, strict=True):
+    assert len(recorded) == len(want) == 2 * -(-10 // every)
+    for a, b in zip(recorded, want, strict=True):
         assert a == pytest.approx(b, rel=1e-4, abs=1e-5)
 
 
@@ -144,12 +144,12 @@ def test_chunks_equal_resident_data():
     begin = lambda: aj.start(program, optimizer, jax.random.key(0))
     want, losses = whole(begin(), rows, weights, data().on_device())
     provider = [(X[k : k + 8], Y[k : k + 8]) for k in range(0, ROWS, 8)]
-    state, told = begin(), []
+    state, recorded = begin(), []
     for batches, w in aj.prefetch(aj.chunks(provider, ("x", "target"), 3, last="pad")):
         state, records = held(state, batches, w)
-        told += np.asarray(records["loss"])[np.asarray(records["updated"])].tolist()
+        recorded += np.asarray(records["loss"])[np.asarray(records["updated"])].tolist()
     close(state.params, want.params)
-    np.testing.assert_allclose(told, losses["loss"], rtol=1e-6)
+    np.testing.assert_allclose(recorded, losses["loss"], rtol=1e-6)
     assert int(state.step) == 7 and held._cache_size() == 1
 
 
@@ -173,8 +173,8 @@ def test_accumulation_over_chunks_ends_with_the_last_alive_step():
     provider = [(X[k : k + 8], Y[k : k + 8]) for k in range(0, ROWS, 8)]
     parts = list(aj.chunks(provider, ("x", "target"), 3, last="pad"))
     for n, (batches, weights) in enumerate(parts):
-        state, told = epoch(state, batches, weights, last=n == len(parts) - 1)
-    assert int(state.step) == 2 and np.asarray(told["updated"]).tolist() == [True, False, False]
+        state, recorded = epoch(state, batches, weights, last=n == len(parts) - 1)
+    assert int(state.step) == 2 and np.asarray(recorded["updated"]).tolist() == [True, False, False]
     whole = aj.make_epoch(aj.make_accumulating_step(program, optimizer, lr, 4))
     rows, weights = aj.batch_order(ROWS, 8, last="pad")
     want, _ = whole(begin(), rows, weights, data().on_device())
@@ -222,10 +222,10 @@ def test_the_numpy_backend_trains_the_same():
         batch_size=10,
         metrics={"accuracy": accuracy},
     )
-    by_jax, told = run(program)
+    by_jax, recorded = run(program)
     by_numpy, want = run(aj.NumpyProgram(program), compiled=False)
     close(by_jax.params, by_numpy.params, atol=1e-5)
-    assert told[-1] == pytest.approx(want[-1], rel=1e-3)
+    assert recorded[-1] == pytest.approx(want[-1], rel=1e-3)
 
 
 def test_a_resumed_run_is_the_uninterrupted_one(tmp_path):

@@ -58,11 +58,11 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("header", "rows", "said"), MISTAKES)
-def test_a_mistake_names_its_row_and_column(header, rows, said, tmp_path):
-    if "red" in said:
+@pytest.mark.parametrize(("header", "rows", "message"), MISTAKES)
+def test_a_mistake_names_its_row_and_column(header, rows, message, tmp_path):
+    if "red" in message:
         rows = [*rows, ["2", "blue", "zero"]]
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         read_table(table(tmp_path, header, rows))
 
 

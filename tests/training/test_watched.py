@@ -32,11 +32,15 @@ def test_it_stops_where_the_guard_does(program):
     begin = lambda: start(program, optim.adam(), jax.random.key(0))  # noqa: E731
     for steps, bad in ((12, None), (12, 9)):
         found, history = watched(begin(), batches(steps, bad))
-        expected, told = (plain if bad is None else guarded)(begin(), batches(steps, bad))
+        expected, expected_history = (plain if bad is None else guarded)(begin(), batches(steps, bad))
         assert int(found.step) == (steps if bad is None else bad)
         np.testing.assert_array_equal(found.params["w"], expected.params["w"])
         if bad is not None:
-            assert history["nonfinite"].tolist() == told["nonfinite"].tolist() == [k == bad for k in range(steps)]
+            assert (
+                history["nonfinite"].tolist()
+                == expected_history["nonfinite"].tolist()
+                == [k == bad for k in range(steps)]
+            )
 
 
 def test_weights_that_an_update_made_infinite_are_never_kept(program):

@@ -20,9 +20,9 @@ lenets = Training(lenet(), digits()[:640], digits()[1600:1797])
 ways = {"data parallel": data_parallel(), "sharded": sharded()} if several else {"alone": None}
 for name, train in (("lenet", lenets), ("transformer", transformer())):
     for way, placement in ways.items():
-        state, told = train(placement)
+        state, history = train(placement)
         found |= {f"{name}/{way}/{k}": v for k, v in on_host({**state.params, **state.buffers}).items()}
-        found[f"{name}/{way}/losses"] = np.array([told[0]["loss"], told[-1]["loss"]])
+        found[f"{name}/{way}/losses"] = np.array([history[0]["loss"], history[-1]["loss"]])
 if several:  # each reads its own half of every batch
     lenets.data = Stream.of_rows(lenets.data.columns, batch_size=64, ahead=4)
     state, _ = lenets(data_parallel())

@@ -82,7 +82,7 @@ def test_shapes_go_through_a_generic_operator():
     node = ac.GenericOperator("Half", 1, 0, 1, name="half")
     graph = ac.sequential([ac.ReLU(name="r"), node, ac.FC(2, 3, name="f")])
     graph.set_backend("cpu")
-    assert graph.forward_dims([[5, 4]]) is False  # nobody said what it does to shapes
+    assert graph.forward_dims([[5, 4]]) is False  # nothing states what it does to shapes
     node.get_operator().set_forward_dims(lambda dims: [[dims[0][0], dims[0][1] // 2]])
     assert graph.forward_dims([[5, 4]]) is True
     assert graph.get_node("f").get_operator().get_output(0).dims == [5, 3]

@@ -36,13 +36,13 @@ def test_a_checkpoint_in_two_files_is_read_there(tmp_path, monkeypatch):
 
 def check_there(case, optimizer, tmp_path):
     case.write(tmp_path, optimizer, runtime="onnxruntime-training")
-    told = subprocess.run(
+    printed = subprocess.run(
         [PYTHON, Path(__file__).with_name("_peer.py"), tmp_path, case.folder / "data.npz", str(case.learning_rate)],
         capture_output=True,
         text=True,
         check=True,
     ).stdout
-    losses, frozen = json.loads(told.splitlines()[-1])
+    losses, frozen = json.loads(printed.splitlines()[-1])
     np.testing.assert_allclose(losses, case.data[f"{optimizer}/loss"].ravel(), rtol=1e-5)
     for name, data in frozen.items():  # running statistics
         np.testing.assert_allclose(data, case.data[f"{optimizer}/param_after_10/{name}"], atol=2e-6, err_msg=name)

@@ -172,5 +172,5 @@ def test_an_evaluation_model_says_that_it_infers(tmp_path):
     nodes = {n.op_type: n for n in onnx.load(tmp_path / "eval_model.onnx").graph.node}
     assert len(nodes["Dropout"].input) == 3
     assert nodes["Dropout"].input[2] == ""
-    said = {a.name: a.i for a in nodes["BatchNormalization"].attribute}
-    assert said["training_mode"] == 0
+    attributes = {a.name: a.i for a in nodes["BatchNormalization"].attribute}
+    assert attributes["training_mode"] == 0

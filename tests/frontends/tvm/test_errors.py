@@ -155,12 +155,12 @@ def test_a_refusal(case):
     recorded = RECORDED[case]
     kinds = {"InternalError": tvm.InternalError}
     kind = kinds.get(recorded["type"]) or getattr(builtins, recorded["type"])
-    with pytest.raises(kind) as told:
+    with pytest.raises(kind) as raised:
         REFUSED[case]()
     if case not in ("loss: base call", "opt: MomentumSGD requires momentum"):
-        assert isinstance(told.value, AidgeJaxError)
+        assert isinstance(raised.value, AidgeJaxError)
     if case not in OTHER_WORDS:
-        assert essence(recorded["message"]) in str(told.value)
+        assert essence(recorded["message"]) in str(raised.value)
 
 
 @pytest.mark.parametrize("case", [c for c in RECORDED if c.startswith("noreg")])

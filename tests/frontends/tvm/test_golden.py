@@ -48,8 +48,8 @@ def test_a_trajectory(case):
     given = [read(f"predict_in/{n}") for n in inputs]
     np.testing.assert_allclose(trainer.predict(*given).numpy(), read("predict_before"), **close)
     for k in range(case["steps"]):
-        told = trainer.update([read(f"x/{n}")[k] for n in inputs], [read("y")[k], *extra])
-        np.testing.assert_allclose(told.numpy(), read("loss")[k], **close, err_msg=f"loss of step {k}")
+        step_loss = trainer.update([read(f"x/{n}")[k] for n in inputs], [read("y")[k], *extra])
+        np.testing.assert_allclose(step_loss.numpy(), read("loss")[k], **close, err_msg=f"loss of step {k}")
         if k == 0:
             for n, a in trainer.export_params().items():
                 np.testing.assert_allclose(a.numpy(), read(f"after1/{n}"), **close, err_msg=n)

@@ -72,9 +72,9 @@ def trained(tvm, relax, training, types, activation, layer_norm, loss, optimizer
     t.xaiver_uniform_init_params()
     t.load_states([np.zeros(7, np.float32), np.ones(7, np.float32)])
     rng = np.random.default_rng(3)
-    told = [t.update([rng.normal(size=(6, 5)).astype(np.float32) for _ in range(2)], given) for _ in range(5)]
+    step_losses = [t.update([rng.normal(size=(6, 5)).astype(np.float32) for _ in range(2)], given) for _ in range(5)]
     ones = np.ones((6, 5), np.float32)
-    found = [*told, *t.export_params().values(), *t.export_states().values(), t.predict(ones, ones)]
+    found = [*step_losses, *t.export_params().values(), *t.export_states().values(), t.predict(ones, ones)]
     return [a.numpy() for a in found]
 
 

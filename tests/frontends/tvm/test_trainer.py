@@ -85,10 +85,10 @@ def test_each_function_computes_the_same_in_numpy():
 def test_one_trace_and_one_program_per_step():
     _, t = trainer()
     x, y = draw(4, 6), np.arange(4)
-    told = [t.update(x, y), t.update([x], [y]), t.update((x,), (y,))]
+    step_losses = [t.update(x, y), t.update([x], [y]), t.update((x,), (y,))]
     assert t._step._jitted._cache_size() == 1
-    told.append(t.update(jax.numpy.asarray(x), y))
-    assert [float(a) for a in told] == sorted((float(a) for a in told), reverse=True)
+    step_losses.append(t.update(jax.numpy.asarray(x), y))
+    assert [float(a) for a in step_losses] == sorted((float(a) for a in step_losses), reverse=True)
 
 
 def test_exported_parameters_survive_the_next_update():
@@ -244,7 +244,7 @@ def test_a_resnet_from_onnx_trains_as_aidgejax_train_does():
     t.load_params(mod.initial_params)
     t.load_states(mod.initial_states)
     x, y = draw(2, 4, 3, 8, 8), RNG.integers(0, 10, (2, 4))
-    told = [float(t.update(x[k], y[k])) for k in range(2)]
+    step_losses = [float(t.update(x[k], y[k])) for k in range(2)]
 
     program = make_program(with_loss(infer_shapes(graph), "cross_entropy"), training=True)
     rule = optim.sgd(0.9, first="dampened")
@@ -252,7 +252,7 @@ def test_a_resnet_from_onnx_trains_as_aidgejax_train_does():
     step = jax.jit(make_step(program, rule, schedule.constant(0.05)))
     for k in range(2):
         state, record = step(state, {"x": x[k], "target": y[k]})
-        np.testing.assert_allclose(told[k], float(record["loss"]), rtol=1e-5)
+        np.testing.assert_allclose(step_losses[k], float(record["loss"]), rtol=1e-5)
     for n, a in {**t.export_params(), **t.export_states()}.items():
         np.testing.assert_allclose(a.numpy(), {**state.params, **state.buffers}[n], rtol=1e-4, atol=1e-5, err_msg=n)
     assert np.abs(t.export_states()["stem.norm.mean"].numpy()).max() > 0
@@ -282,14 +282,14 @@ def test_the_trained_module_goes_on():
     program = make_program(t.graph(loss=True))
     state = start(program, optim.sgd(), jax.random.key(0))
     state, history = make_epoch(make_step(program, optim.sgd(), schedule.constant(0.1)))(state, {"x": x, "targets": y})
-    told = [float(t.update(x[k], y[k])) for k in range(3)]
-    np.testing.assert_allclose(history["loss"], told, rtol=1e-5)
+    step_losses = [float(t.update(x[k], y[k])) for k in range(3)]
+    np.testing.assert_allclose(history["loss"], step_losses, rtol=1e-5)
     np.testing.assert_allclose(state.buffers["rm"], t.export_states()["rm"].numpy(), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(run(t.graph(), [x[0]], "numpy")[0], t.predict(x[0]).numpy(), rtol=1e-4, atol=1e-5)
     outputs, _, _ = NumpyProgram(program).forward(
         program.graph.params, program.graph.buffers, {"x": x[0], "targets": y[0]}
     )
-    np.testing.assert_allclose(outputs["loss"], told[0], rtol=1e-5)
+    np.testing.assert_allclose(outputs["loss"], step_losses[0], rtol=1e-5)
     for name, function in mod.functions.items():
         assert onnxio.read(onnxio.to_model(function.graph)).inputs.keys() == function.graph.inputs.keys(), name
 

@@ -225,7 +225,7 @@ class Trainer:
 
     def _place(self, array: Any) -> Any:
         with jax.enable_x64(True):
-            return jax.device_put(array, self._where)
+            return jax.device_put(array, self._where, may_alias=False)  # the caller may write into it, a step does
 
     def _placed(self, params: list[Any]) -> list[Any]:
         """Parameters where they lie; None stays for one that is not there yet."""

@@ -27,6 +27,11 @@ def rows_split_over(mesh: Mesh, axis: str) -> Iterator[None]:
         _SPLIT.reset(token)
 
 
+def are_split() -> bool:
+    """Whether a program is being traced whose rows are split."""
+    return _SPLIT.get() is not None
+
+
 def sum_over_rows(f: Callable, *arrays: Any) -> Any:
     """f(*arrays), which is a sum over axis 0 of all of them.
 

@@ -9,7 +9,7 @@ import importlib
 import pkgutil
 
 from ._registry import OPERATORS, Operator, check_known, lookup, operator, positive_axes, shape_inference_only
-from ._rows import rows_split_over
+from ._rows import rows_are_split, rows_split_over
 from ._windows import Windows, windows
 
 FAMILIES = tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")))
@@ -25,6 +25,7 @@ __all__ = [
     "lookup",
     "operator",
     "positive_axes",
+    "rows_are_split",
     "rows_split_over",
     "shape_inference_only",
     "windows",

@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 
 from ._recurrence import while_live
-from ._rows import are_split
+from ._rows import rows_are_split
 
 
 def product_over_time(op, d, x):
     """The sum over steps and batch of d^T x: [t, n, g], [t, n, k] -> [g, k]."""
-    if isinstance(d, jax.Array) and are_split():  # as one axis, both would be gathered; on one device it is faster
+    if isinstance(d, jax.Array) and rows_are_split():  # as one axis, both would be gathered; on one device it is faster
         return jnp.einsum("tng,tnk->gk", d, x)
     return op.MatMul(op.Transpose(op.Flatten(d, axis=2), perm=(1, 0)), op.Flatten(x, axis=2))
 

@@ -27,7 +27,7 @@ def rows_split_over(mesh: Mesh, axis: str) -> Iterator[None]:
         _SPLIT.reset(token)
 
 
-def are_split() -> bool:
+def rows_are_split() -> bool:
     """Whether a program is being traced whose rows are split."""
     return _SPLIT.get() is not None
 

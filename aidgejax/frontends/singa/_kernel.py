@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from ...execution.cache import ProgramCache
 from ...execution.program import Program, make_program
 from ...graph import Graph, Value
-from ...ops import lookup
+from ...ops import lookup, rows_are_split
 
 Spec = tuple[tuple[int, ...], str]
 
@@ -43,8 +43,17 @@ class Kernel:
         self.outputs = tuple(self.graph.outputs)
         self._seeds = {s: _spec(self.graph.value(s)) for s in self.program.seeds}
         self.random = any(lookup(n.op).random for n in self.graph.nodes)
-        self.forward = jax.jit(self._forward, static_argnums=2)
-        self.backward = jax.jit(self._backward, static_argnums=3)
+        self._compiled_forward = jax.jit(self._forward, static_argnums=2)
+        self._compiled_backward = jax.jit(self._backward, static_argnums=3)
+
+    @property
+    def forward(self) -> Any:
+        """Within a step over several devices not compiled apart: one on a single device would be given the same."""
+        return self._forward if rows_are_split() else self._compiled_forward
+
+    @property
+    def backward(self) -> Any:
+        return self._backward if rows_are_split() else self._compiled_backward
 
     def _forward(self, arrays: list, key: Any, save: bool) -> tuple[list, dict]:
         batch = {f"x{k}": a for k, a in enumerate(arrays)}

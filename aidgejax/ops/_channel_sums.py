@@ -3,7 +3,8 @@
 On a GPU XLA gives a column of such a matrix of n * pixels rows to few threads: on an H200 4096 rows of 64 channels took
 27 microseconds, longer than a convolution of them.  Here the rows are first laid side by side, so that thousands of
 columns are added at once; what is left, a small matrix, in a second step.  ResNet-8's step takes 0.88 of the time.
-On a CPU it walks channel by channel where there are few of them, unless whole rows of the image are added first.
+On a CPU it walks channel by channel where there are few of them, unless whole rows of the image are added first
+(`sum_over`).
 """
 
 from __future__ import annotations
@@ -50,9 +51,9 @@ def sum_over_pixels(x: Any) -> Any:
     axes = tuple(range(jnp.ndim(x) - 1))
     fold = rows_side_by_side(math.prod(jnp.shape(x)[:-1]), jnp.shape(x)[-1])
     if fold == 1:
-        return sum_over(x, axes)
+        return jnp.sum(x, axes)
     folded = partial(folded_sum, fold=fold)
-    return lax.platform_dependent(x, cuda=folded, rocm=folded, default=lambda x: sum_over(x, axes))
+    return lax.platform_dependent(x, cuda=folded, rocm=folded, default=lambda x: jnp.sum(x, axes))
 
 
 def folded_sum(x: Any, fold: int) -> Any:

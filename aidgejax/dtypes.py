@@ -40,6 +40,7 @@ ONNX_NAMES = {
     26: "int2",
 }
 ONNX_CODES = {name: code for code, name in ONNX_NAMES.items()}
+Arrays = dict[str, Any]  # {tensor: array}, of JAX or of NumPy
 WIDE = frozenset(("int64", "uint64", "float64", "complex128"))  # what JAX halves outside of enable_x64
 NARROWED = {"int64": "int32", "uint64": "uint32", "float64": "float32", "complex128": "complex64"}
 SUB_BYTE = {"uint4": 4, "int4": 4, "uint2": 2, "int2": 2, "float4_e2m1fn": 4}

@@ -16,12 +16,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..dtypes import Arrays
 from ..errors import GraphError, SettingError
 from ..execution.program import make_program
 from ..graph import Graph, Node
 from ..ops.analog import spread
 
-Arrays = dict[str, Any]
 CALIBRATIONS = ("MAX", "CACHE_QUANTILE", "MOVING_QUANTILE", "MOVING_STD")
 
 

@@ -17,10 +17,10 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from ..dtypes import Arrays
 from ..errors import AidgeJaxError
 from .errors import ArgumentError
 
-Arrays = dict[str, Any]
 SMALLEST = 1e-7  # of max |w|: a weight of zeros has a scale too
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from ..dtypes import Arrays
 from ..errors import GraphError
 from ..graph import Graph, Node, Value, takes_graph
 from ..interpreter.shape_inference import infer_shapes
@@ -30,8 +31,6 @@ from .layer import AnalogLayer, Part
 from .metadata import KEY, loads, noted_layers
 from .settings import Settings, settings
 from .tile import Convolution, Linear, declare, tile_arrays, write_parts, write_tile
-
-Arrays = dict[str, Any]
 
 
 def layers(graph: Graph) -> tuple[AnalogLayer, ...]:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..dtypes import Arrays
 from ..errors import GraphError
 from ..execution.cache import PROGRAMS
 from ..execution.program import Program, make_program
@@ -15,8 +16,6 @@ from ..graph import Graph
 from .errors import ExplicitTileConfigError
 from .settings import Settings, settings
 from .tile import Linear, declare, tile_arrays, write_tile
-
-Arrays = dict[str, Any]
 
 # ---- one layer ----------------------------------------------------------------------------------------
 

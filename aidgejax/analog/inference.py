@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..dtypes import Arrays
 from ..errors import GraphError
 from ..execution.cache import PROGRAMS
 from ..execution.program import Program, make_program
@@ -26,8 +27,6 @@ from .errors import ConfigError
 from .noise_model import BaseNoiseModel, draws
 from .settings import Settings
 from .tile import Linear, write_product
-
-Arrays = dict[str, Any]
 
 
 def program_tile(

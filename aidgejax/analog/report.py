@@ -7,12 +7,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..dtypes import Arrays
 from ..errors import GraphError
 from ..execution.program import make_program
 from ..graph import Graph
 from .convert import input_ranges, layers
-
-Arrays = dict[str, Any]
 
 
 def describe(

@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 
+from ..dtypes import Arrays
 from ..graph import Builder, Graph, Value
 from .config_weights import WeightModifierParameter
 from .settings import Settings, Snapshot
 
-Arrays = dict[str, Any]
 DEFAULT_COEFFS = tuple(WeightModifierParameter().coeffs)
 CLIPPED = 0.999  # of out_bound: from there on an output counts as clipped.  Source: aihwkit
 

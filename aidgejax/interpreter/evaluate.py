@@ -16,13 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..dtypes import Arrays
 from ..errors import AidgeJaxError, GraphError
 from ..graph import Graph, Node, Value
 from ..ops import Operator, lookup
 from .constant_folding import compile_time_values, fold, is_concrete
 from .repeats import Run, find_runs, kind_of, stack_name
 
-Arrays = dict[str, Any]
 Fetches = Mapping[str, Callable[[Any, Any], Any]]
 LAYOUTS = ("NHWC", "NCHW")
 IMAGE_RANKS = (3, 4, 5)

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ..dtypes import Arrays
 from ..errors import GraphError, NoGradientRule, UnknownOperator
 from ..graph import Graph, Node
 from ._definition import BACKWARDS, DEFINITIONS
-
-Arrays = dict[str, Any]
 
 
 def execute(

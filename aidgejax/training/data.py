@@ -13,12 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..dtypes import NARROWED
+from ..dtypes import NARROWED, Arrays
 from ..errors import DataError, about
 from ..files import read_npz
 from .parallel import Placement
-
-Arrays = dict[str, Any]
 
 
 class Dataset:

@@ -17,13 +17,12 @@ from typing import Any, NamedTuple, cast
 import jax
 import numpy as np
 
+from ..dtypes import Arrays
 from ..errors import DataError, SettingError
 from ..graph import Graph
 from ..passes.loss import label_inputs
 from .data import Dataset, batch_order, chunks, prefetch
 from .parallel import Placement
-
-Arrays = dict[str, Any]
 
 
 class Part(NamedTuple):

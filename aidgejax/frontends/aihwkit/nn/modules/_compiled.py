@@ -12,11 +12,11 @@ import numpy as np
 
 from .....analog import AnalogLayer, Settings, post_updated
 from .....analog.convert import write_layer
+from .....dtypes import Arrays
 from .....execution.cache import PROGRAMS
 from .....execution.program import make_program
 from .....graph import Graph, Node, Value
 
-Arrays = dict[str, Any]
 LARGE = ("weight", "bias")  # what backward reads where it lies rather than as it was returned
 
 

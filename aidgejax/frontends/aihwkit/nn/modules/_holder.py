@@ -10,10 +10,10 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from .....dtypes import Arrays
 from ._bridge import tensor_of, view
 from ._module import Module, adopt_torch, in_torch
 
-Arrays = dict[str, Any]
 PARAMETERS = ("bias", "input_range_update_idx", "input_range", "out_scaling_alpha", "weight")
 BUFFERS = ("mapping_scales", "alpha")
 ORDER = ("bias", "input_range_update_idx", "input_range", "mapping_scales", "out_scaling_alpha", "alpha", "weight")

@@ -12,6 +12,7 @@ import numpy as np
 
 from .....analog import AnalogLayer, logical_weights, settings
 from .....analog.settings import perfect
+from .....dtypes import Arrays
 from .....graph import Graph
 from ...exceptions import ConfigError, TileError
 from ...simulator.configs import InferenceRPUConfig
@@ -23,7 +24,6 @@ from ._tile import TileModuleArray, kind_of_tile, module_list
 from ._torch_call import in_order, torch_call
 from .base import AnalogLayerBase
 
-Arrays = dict[str, Any]
 REMEMBERED = 64  # calls whose backward may still come
 
 

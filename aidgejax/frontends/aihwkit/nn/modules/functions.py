@@ -9,13 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .....dtypes import Arrays
 from .....execution.cache import PROGRAMS
 from .....execution.program import Program, make_program
 from .....graph import Graph
 from ...exceptions import TileError
 from ._module import Module, adopt_torch, check_arrays, in_torch, is_tensor
-
-Arrays = dict[str, Any]
 
 
 class Function(Module):

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ..dtypes import Arrays
 from ..errors import GraphError, NoGradientRule, UnknownOperator
 from ..graph import Graph, Node
 from ._definition import BACKWARDS, DEFINITIONS
+
+Arrays = dict[str, Any]  # not from dtypes.py, which imports JAX
 
 
 def execute(

@@ -22,6 +22,15 @@ jax.config.update("jax_default_matmul_precision", "highest")
 gc.set_threshold(100_000, 20, 50)
 
 
+# What takes half a minute in one process comes first: at the end of the queue one worker would wait for it or, where
+# the tests of a file are shared out, compute it again.
+LONG = ("tests/training/test_parallel.py", "tests/cli/test_launch.py")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+
+
 def pytest_collection_finish():
     """Modules, tables and tests stay to the end; the collector need not look at them again."""
     gc.collect()

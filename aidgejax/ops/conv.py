@@ -72,13 +72,6 @@ def conv_grad_input_onnx(op, dy, w, x, *, auto_pad, dilations, group, pads, stri
     win = static_windows(
         "ConvGradInput", x, w.shape[2:], auto_pad=auto_pad, dilations=dilations, pads=pads, strides=strides
     )
-    before = tuple(e - 1 - b for e, b in zip(win.extent, win.begin, strict=True))
-    after = tuple(n + b - o for n, b, o in zip(win.sizes, win.begin, win.out, strict=True))
-    wide = group == 1 and set(win.strides) == {1} and len(win.taps) > 1 and min(w.shape[:2]) >= MANY
-    if wide and min(before + after) >= 0:  # onnxruntime's ConvTranspose takes up to twice the time
-        space = tuple(range(2, win.rank + 2))
-        turned = op.Slice(w, (-1,) * win.rank, tuple(-k - 1 for k in win.kernel), space, (-1,) * win.rank)
-        return op.Conv(dy, op.Transpose(turned, perm=(1, 0, *space)), dilations=win.dilations, pads=before + after)
     return op.ConvTranspose(
         dy,
         w,
@@ -117,16 +110,12 @@ def conv_grad_weight_onnx(op, x, dy, w, *, auto_pad, dilations, group, pads, str
     products = math.prod(w.shape)  # of every image, before they are added up
     few = len(win.taps) <= MOST_TAPS and products <= math.prod(x.shape[1:]) + math.prod(dy.shape[1:])
     large = set(win.strides) == {1} and math.prod(win.out) >= LARGE  # Slice is slow where it leaves out elements
-    if few and (pointwise or large):
-        return weight_by_taps(op, x, dy, w, win, group)
-    if group == 1 and len(win.taps) <= MOST_TAPS and min(w.shape[:2]) >= MANY:
-        return weight_by_products(op, x, dy, w, win)
-    return weight_by_conv(op, x, dy, w, win, group)
+    form = weight_by_taps if few and (pointwise or large) else weight_by_conv
+    return form(op, x, dy, w, win, group)
 
 
-# In onnxruntime, on a CPU, products of matrices win on large images of few channels, and where both sides have many
-# channels; the convolution on the others.
-MOST_TAPS, LARGE, SMALL, MANY = 9, 256, 4, 16
+# In onnxruntime, on a CPU, products of matrices win on large images of few channels, the convolution on the others.
+MOST_TAPS, LARGE, SMALL = 9, 256, 4
 
 
 def weight_by_conv(op, x, dy, w, win, group):
@@ -165,25 +154,6 @@ def weight_by_taps(op, x, dy, w, win, group):
         seen = [op.Concat(*seen, axis=2)]
     parts = [op.MatMul(dy, op.Transpose(s, perm=(0, 1, 3, 2))) for s in seen]
     dw = op.ReduceSum(op.Concat(*parts, axis=3) if len(parts) > 1 else parts[0], (0,), keepdims=0)
-    return op.Reshape(op.Transpose(op.Reshape(dw, (outputs, -1, channels)), perm=(0, 2, 1)), w.shape)
-
-
-def weight_by_products(op, x, dy, w, win):
-    """Tap by tap, one product of dy with what the tap sees of x, over positions and batch at once."""
-    outputs, channels = w.shape[0], w.shape[1]
-    space = tuple(range(2, win.rank + 2))
-    dy = op.Reshape(op.Transpose(dy, perm=(1, 0, *space)), (outputs, -1))
-    x = op.Transpose(x, perm=(0, *space, 1))
-    after = [max(0, a) for a in win.after]
-    if any(win.begin) or any(after):
-        x = op.Pad(x, (0, *win.begin, 0, 0, *after, 0))
-    parts = []
-    for t in win.taps:
-        start = tuple(d * k for d, k in zip(win.dilations, t, strict=True))
-        stop = tuple(a + s * (o - 1) + 1 for a, s, o in zip(start, win.strides, win.out, strict=True))
-        seen = op.Slice(x, start, stop, tuple(range(1, win.rank + 1)), win.strides)
-        parts.append(op.MatMul(dy, op.Reshape(seen, (-1, channels))))
-    dw = op.Concat(*parts, axis=1) if len(parts) > 1 else parts[0]
     return op.Reshape(op.Transpose(op.Reshape(dw, (outputs, -1, channels)), perm=(0, 2, 1)), w.shape)
 
 

@@ -192,7 +192,7 @@ class _Folder:
         shape = out.shape
         if shape is None or None in shape:
             return None
-        if node.op in SAME_IF_SHAPED_ALIKE and isinstance(first, str):
+        if node.op in SAME_IF_SHAPED_ALIKE and isinstance(first, str) and not self._may_turn(node):
             return first if self.graph.value(first).shape == shape else None
         if node.op == "Transpose" and isinstance(first, str):
             perm = node.attrs.get("perm")
@@ -208,6 +208,12 @@ class _Folder:
                     if like.shape == shape and like.dtype == out.dtype:
                         return other
         return None
+
+    def _may_turn(self, node: Node) -> bool:
+        """A Slice that goes backwards has as many elements as one that takes all."""
+        steps = node.inputs[4] if node.op == "Slice" and len(node.inputs) > 4 else 1
+        steps = self.known.get(steps, -1) if isinstance(steps, str) else 1 if steps is None else steps
+        return bool(np.min(steps) < 0)
 
     @staticmethod
     def _is_static(shape: tuple[Any, ...]) -> bool:

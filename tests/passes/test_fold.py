@@ -34,6 +34,13 @@ def test_what_changes_nothing_goes():
     assert count == {"Exp": 1}
 
 
+def test_a_slice_of_everything_goes_and_a_backward_one_stays():
+    assert fold(lambda op, x: op.Exp(op.Slice(x, (0,), (9,), (1,), (1,)))) == {"Exp": 1}
+    assert fold(lambda op, x: op.Exp(op.Slice(x, (-1,), (-9,), (1,), (-1,))))["Slice"] == 1
+    last = lambda op, x: op.Exp(op.Slice(x, (0, -1), (9, -9), (0, 1), op.Mul((1, -1), 1)))
+    assert fold(last)["Slice"] == 1
+
+
 def test_the_same_node_is_written_once():
     assert fold(lambda op, x: op.Sub(op.Exp(op.Neg(x)), op.Sqrt(op.Exp(op.Neg(x)))))["Exp"] == 1
 

@@ -19,15 +19,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
 
 from .drawing import graphs
-from .errors import GraphError, SettingError
-
-F = TypeVar("F", bound=Callable[..., Any])
+from .errors import GraphError
 
 Dim = int | str | None
 # A number written straight into a node's input: it takes the dtype of its neighbours.  A tuple is int64 metadata.
@@ -438,20 +435,6 @@ class Builder:
             return values[0] if outputs == 1 else values
 
         return emit
-
-
-def takes_graph(function: F) -> F:
-    """A function whose first argument is a Graph: SettingError says what makes one of whatever else it is given."""
-
-    @wraps(function)
-    def checked(*args: Any, **kwargs: Any) -> Any:
-        given = args[0] if args else kwargs.get("graph")
-        if given is not None and not isinstance(given, Graph):
-            what = f"{function.__name__} was given {str(given)[:60]!r}"
-            raise SettingError(f"{what}, expected a Graph: aidgejax.onnxio.read makes one of a file")
-        return function(*args, **kwargs)
-
-    return cast(F, checked)
 
 
 def _name(value: Value | str) -> str:

@@ -16,7 +16,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 # Imports go down only.  `BESIDE` lists the few that stay on a floor.
 FLOOR = {
     "errors": 0, "dtypes": 0, "files": 0, "drawing": 0,
-    "graph": 1,
+    "graph": 1, "arguments": 1,
     "ops": 2, "reference": 2,
     "interpreter": 3,
     "passes": 4,
@@ -27,8 +27,14 @@ FLOOR = {
     "frontends": 9, "cli": 9,
     "__init__": 10, "__main__": 10,
 }  # fmt: skip
-BESIDE = {("dtypes", "errors"), ("files", "errors"), ("quant", "analog"), ("__main__", "__init__")}
-WITHOUT_JAX = {"errors", "files", "graph", "reference", "onnxio"}
+BESIDE = {
+    ("dtypes", "errors"),
+    ("files", "errors"),
+    ("arguments", "graph"),
+    ("quant", "analog"),
+    ("__main__", "__init__"),
+}
+WITHOUT_JAX = {"errors", "files", "graph", "arguments", "reference", "onnxio"}
 WITH_ONNX = {"onnxio", "frontends"}
 DERIVATIVES = {"grad", "value_and_grad", "vjp", "jvp", "linearize", "linear_transpose", "jacfwd", "jacrev", "hessian",
                "pure_callback", "io_callback", "ad", "custom_jvp"}  # fmt: skip

@@ -20,9 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import takes_graph
 from ..dtypes import Arrays
 from ..errors import GraphError
-from ..graph import Graph, Node, Value, takes_graph
+from ..graph import Graph, Node, Value
 from ..interpreter.shape_inference import infer_shapes
 from ..training.optim import Optimizer
 from .errors import ConfigError

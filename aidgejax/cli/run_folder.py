@@ -34,8 +34,8 @@ from ..training.callbacks import Best
 from ..training.data import Dataset
 from ..training.guard import all_finite
 from ..training.loop import TrainState
-from ..training.parallel import on_first_host, on_host
 from ..training.pieces import is_split
+from ..training.placed_arrays import on_first_host, on_host
 from ..training.processes import is_first, largest
 from ..training.pytrees import copied
 from .plot import plot

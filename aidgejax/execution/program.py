@@ -20,10 +20,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..arguments import takes_graph
 from ..drawing import graphs
 from ..dtypes import x64_for_arrays
 from ..errors import GraphError, SettingError, about
-from ..graph import Graph, Value, takes_graph
+from ..graph import Graph, Value
 from ..interpreter.evaluate import LAYOUTS, Arrays, Evaluator, Fetches
 from ..interpreter.repeats import stack_name
 from ..interpreter.shape_inference import infer_shapes

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import reference
+from ..arguments import takes_graph
 from ..errors import BackendError, GraphError
-from ..graph import Graph, Node, Producer, Value, takes_graph
+from ..graph import Graph, Node, Producer, Value
 from ..interpreter.constant_folding import compile_time_values
 from ..ops import lookup
 from ..passes.control_flow import flat_feeds, is_dynamic, unrolled

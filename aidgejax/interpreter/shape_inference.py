@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..arguments import takes_graph
 from ..errors import AidgeJaxError, GraphError
-from ..graph import Graph, Value, takes_graph
+from ..graph import Graph, Value
 from ..ops.control_flow import check_unrolled
 from .abstract_evaluation import Point, SymbolicEvaluation, symbols_of
 from .size_explaining import Dims, explained, other_numbers

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ..arguments import takes_graph
 from ..errors import GraphError
-from ..graph import Graph, Node, takes_graph
+from ..graph import Graph, Node
 from ..ops import lookup
 from .roles import with_decided_roles
 

@@ -13,8 +13,9 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
+from ..arguments import takes_graph
 from ..errors import GraphError, NoGradientRule
-from ..graph import Builder, Graph, Node, Value, takes_graph
+from ..graph import Builder, Graph, Node, Value
 from ..interpreter.constant_folding import compile_time_values
 from ..ops import Operator, check_known, lookup
 from .edit import renamed

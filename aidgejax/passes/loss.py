@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import takes_graph
 from ..errors import GraphError
-from ..graph import Builder, Graph, Value, takes_graph
+from ..graph import Builder, Graph, Value
 from ..interpreter.shape_inference import infer_shapes
 from ..ops import lookup, positive_axes
 from ..ops.loss import LOSSES

@@ -20,8 +20,9 @@ import numpy as np
 
 from ..analog import AnalogLayer, noted_layers
 from ..analog import layers as analog_layers
+from ..arguments import takes_graph
 from ..errors import GraphError, SettingError
-from ..graph import Graph, Node, Value, takes_graph
+from ..graph import Graph, Node, Value
 from ..interpreter.shape_inference import infer_shapes
 from ..passes.edit import renamed
 from ..passes.fold_batchnorm import fold_batchnorm

@@ -11,13 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import reference
+from ..arguments import takes_graph
 from ..errors import DataError, GraphError, NoGradientRule, SettingError
 from ..execution.budget import check_memory
 from ..execution.cache import holds_64_bits
 from ..execution.numpy_program import NumpyProgram
 from ..execution.program import Arrays, Program, make_program
 from ..execution.run import with_constant_shape_inputs
-from ..graph import Graph, Node, takes_graph
+from ..graph import Graph, Node
 from ..interpreter.evaluate import Evaluator
 from ..ops import lookup
 from ..reference import optim as plain_optim

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..analog import describe, layers
+from ..arguments import takes_graph
 from ..execution.program import make_program
-from ..graph import Graph, Node, takes_graph
+from ..graph import Graph, Node
 from ..interpreter.abstract_evaluation import number_of
 from ..interpreter.shape_inference import SIZES, infer_shapes
 from ..ops import OPERATORS, lookup

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import takes_graph
 from ..drawing.charts import (
     Line,
     Mark,
@@ -19,7 +20,7 @@ from ..drawing.charts import (
     stacked,
 )
 from ..errors import DataError
-from ..graph import Graph, takes_graph
+from ..graph import Graph
 from ..interpreter.shape_inference import infer_shapes
 from ..training.fit import read_history
 from ..training.metrics import confusion_matrix

@@ -6,11 +6,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..arguments import takes_graph
 from ..drawing.html import table
 from ..dtypes import DTYPES, bits
 from ..errors import NoGradientRule
 from ..execution.program import Program, make_program
-from ..graph import Graph, Node, Value, takes_graph
+from ..graph import Graph, Node, Value
 from ..ops import lookup
 from .inspect import flops, number_at, symbols_at
 

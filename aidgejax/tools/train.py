@@ -35,7 +35,8 @@ from ..training.fit import fit, fitting, fixed_batch
 from ..training.loop import TrainState
 from ..training.metrics import confusion_matrix
 from ..training.optimizers import usual
-from ..training.parallel import Placement, on_host
+from ..training.parallel import Placement
+from ..training.placed_arrays import on_host
 from .task import Task, fit_task
 
 

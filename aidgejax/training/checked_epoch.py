@@ -12,7 +12,7 @@ from jax.core import Tracer
 
 from ..errors import DataError, SettingError
 from .data import check_labels
-from .parallel import brought_to
+from .placed_arrays import brought_to
 
 
 class CheckedEpoch:

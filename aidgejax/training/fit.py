@@ -39,7 +39,8 @@ from .loop import (
 )
 from .loss_scaling import needs_loss_scaling
 from .optim import Optimizer
-from .parallel import Placement, on_host
+from .parallel import Placement
+from .placed_arrays import on_host
 from .pytrees import copied
 from .schedule import constant
 from .stream import Part, Resident, Stream, Streamed

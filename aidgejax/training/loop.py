@@ -30,7 +30,8 @@ from .guard import all_finite, nonfinite
 from .loss_scaling import LossScale, LossScaling, needs_loss_scaling, scaled, unscaled
 from .optim import Optimizer, global_norm
 from .packed_scan import packed_scan, scan_in_python
-from .parallel import Placement, placed_program, put
+from .parallel import Placement, placed_program
+from .placed_arrays import put
 
 ON_NONFINITE = ("raise", "skip", "ignore")
 DEFAULT_LOSS_SCALING = LossScaling()

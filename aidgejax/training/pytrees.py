@@ -12,8 +12,8 @@ import numpy as np
 
 from ..dtypes import DTYPES
 from ..errors import CheckpointError
-from .parallel import put
 from .pieces import is_split
+from .placed_arrays import put
 
 
 @dataclass(frozen=True)

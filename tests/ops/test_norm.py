@@ -10,7 +10,7 @@ from aidgejax.errors import GraphError
 from aidgejax.execution.program import make_program
 from aidgejax.graph import Graph
 from aidgejax.interpreter.shape_inference import infer_shapes
-from aidgejax.ops.norm import batch_normalization, batch_normalization_grad
+from aidgejax.ops.batch_norm import batch_normalization, batch_normalization_grad
 from aidgejax.passes.gradient import grad_name
 from tests.both_passes import both_passes
 

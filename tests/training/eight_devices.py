@@ -28,7 +28,8 @@ from aidgejax.training.checkpoint import load, save  # noqa: E402
 from aidgejax.training.data import Dataset, digits  # noqa: E402
 from aidgejax.training.fit import fit  # noqa: E402
 from aidgejax.training.loop import make_epoch, make_step, start  # noqa: E402
-from aidgejax.training.parallel import bytes_per_device, data_parallel, replicated, sharded  # noqa: E402
+from aidgejax.training.parallel import data_parallel, replicated, sharded  # noqa: E402
+from aidgejax.training.placed_arrays import bytes_per_device  # noqa: E402
 
 EPOCHS = 10
 found = {}

@@ -12,7 +12,8 @@ several = join()  # before JAX is used
 import numpy as np  # noqa: E402
 from eight_devices import Training, digits, lenet, transformer  # noqa: E402
 
-from aidgejax.training.parallel import data_parallel, on_host, sharded  # noqa: E402
+from aidgejax.training.parallel import data_parallel, sharded  # noqa: E402
+from aidgejax.training.placed_arrays import on_host  # noqa: E402
 from aidgejax.training.stream import Stream  # noqa: E402
 
 found = {}

@@ -22,7 +22,8 @@ from ...training import metrics as core_metrics
 from ...training.counter import Counter
 from ...training.data import check_labels
 from ...training.loop import Accumulator, TrainState, make_accumulating_step, make_epoch, make_step
-from ...training.parallel import Placement, on_host
+from ...training.parallel import Placement
+from ...training.placed_arrays import on_host
 from ..aidge_core.errors import AidgeError, OrderError, ProviderError, TensorTypeError
 from ..aidge_core.graphview import GraphView
 from ..aidge_core.lowering import Lowered, lower, place_of_model, require_backend, static_shape

@@ -13,7 +13,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ...training.parallel import data_parallel, put
+from ...training.parallel import data_parallel
+from ...training.placed_arrays import put
 from .._shared.absent_names import absent_name
 from ._errors import Unsupported
 from ._operation import backward

@@ -30,7 +30,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from ...graph import Graph
-from ...training.parallel import put
+from ...training.placed_arrays import put
 from .._shared.traced_step import CompiledStep
 from ._ctensor import DTYPES, CTensor
 from ._dist import DistOpt

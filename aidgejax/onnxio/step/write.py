@@ -24,9 +24,10 @@ import numpy as np
 import onnx
 from onnx import ModelProto, helper
 
+from ...arguments import takes_graph
 from ...errors import ModelFileError, SettingError
 from ...files import write_set
-from ...graph import Graph, takes_graph
+from ...graph import Graph
 from ...interpreter.shape_inference import infer_shapes
 from ...passes.fold import folded
 from ...passes.loss import LOSSES, with_loss

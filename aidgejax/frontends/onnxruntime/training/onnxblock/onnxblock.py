@@ -42,14 +42,18 @@ class Block(ABC):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         model = self.base
-        Block._depth += 1
-        try:
-            output = self.build(*args, **kwargs)
-        finally:
-            Block._depth -= 1
+        output = self._built(args, kwargs)
         if Block._depth == 0:
             _check(model)
         return output
+
+    def _built(self, args: tuple, kwargs: dict[str, Any]) -> Any:
+        """What `build` returns; blocks that it calls know that they stand inside of one."""
+        Block._depth += 1
+        try:
+            return self.build(*args, **kwargs)
+        finally:
+            Block._depth -= 1
 
     def infer_shapes_on_base(self) -> ModelProto:
         """The base with the shapes that onnx infers; by way of a file where it was opened with a path."""
@@ -105,11 +109,7 @@ class ForwardBlock(Block):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         base = self.base
-        Block._depth += 1
-        try:
-            output = self.build(*args, **kwargs)
-        finally:
-            Block._depth -= 1
+        output = self._built(args, kwargs)
         _set_outputs(self, base, _names(output))
         _check(base)
         self._model = ModelProto()

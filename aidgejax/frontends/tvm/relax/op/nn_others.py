@@ -90,9 +90,8 @@ def max_pool1d(
     out_layout: str | None = None,
 ) -> Call:
     """The largest of every window; on a tie the first gets the gradient."""
-    _check_layout("max_pool1d", layout, "OIW", out_layout)
-    window = _window("max_pool1d", strides, padding, dilation) | {"kernel_shape": pair("pool_size", pool_size, 1)}
-    return Call("relax.nn.max_pool1d", (data,), lambda op, x: op.MaxPool(x, ceil_mode=int(ceil_mode), **window))
+    window = _pooled("max_pool1d", pool_size, strides, padding, dilation, ceil_mode, layout, out_layout)
+    return Call("relax.nn.max_pool1d", (data,), lambda op, x: op.MaxPool(x, **window))
 
 
 @relax_operator
@@ -108,10 +107,18 @@ def avg_pool1d(
     out_layout: str | None = None,
 ) -> Call:
     """The mean of every window; count_include_pad: of what was padded too."""
-    _check_layout("avg_pool1d", layout, "OIW", out_layout)
-    window = _window("avg_pool1d", strides, padding, dilation) | {"kernel_shape": pair("pool_size", pool_size, 1)}
-    settings = {"ceil_mode": int(ceil_mode), "count_include_pad": int(count_include_pad)}
-    return Call("relax.nn.avg_pool1d", (data,), lambda op, x: op.AveragePool(x, **settings, **window))
+    window = _pooled("avg_pool1d", pool_size, strides, padding, dilation, ceil_mode, layout, out_layout)
+    window["count_include_pad"] = int(count_include_pad)
+    return Call("relax.nn.avg_pool1d", (data,), lambda op, x: op.AveragePool(x, **window))
+
+
+def _pooled(
+    name: str, size: Any, strides: Any, padding: Any, dilation: Any, ceil_mode: bool, layout: str, out: str | None
+) -> dict[str, Any]:
+    """The attributes of ONNX's pooling operators."""
+    _check_layout(name, layout, "OIW", out)
+    window = _window(name, strides, padding, dilation)
+    return window | {"kernel_shape": pair("pool_size", size, 1), "ceil_mode": int(ceil_mode)}
 
 
 def _window(name: str, strides: Any, padding: Any, dilation: Any) -> dict[str, tuple[int, ...]]:

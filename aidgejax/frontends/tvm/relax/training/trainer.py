@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .....graph import Graph
-from .....training.parallel import Placement, put
+from .....training.parallel import Placement
+from .....training.placed_arrays import put
 from ...errors import NotReady, RelaxTypeError, RelaxValueError, SymbolicShape
 from ...runtime import Device, Tensor, check, profiling, unwrap
 from ...runtime.profiling import Report

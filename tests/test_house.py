@@ -30,6 +30,7 @@ FLOOR = {
 BESIDE = {
     ("dtypes", "errors"),
     ("files", "errors"),
+    ("drawing", "files"),
     ("arguments", "graph"),
     ("quant", "analog"),
     ("__main__", "__init__"),
@@ -379,6 +380,41 @@ def test_tests_mirror_the_tree():
     own = {p.stem.removeprefix("test_") for p in TESTS.glob("test_*.py")}
     inside = {p.stem for p in FILES if p.parent != ROOT} - {p.stem for p in ROOT.glob("*.py")}
     assert own & (inside - packages) == set(), "these belong into the folder of their package"
+
+
+# Who opens a file for writing without `files`, and why nothing is lost by it.
+WRITERS = {
+    "files": "the one home",
+    "onnxio.artifacts.generate": "a folder beside, whose files are moved when all are there",
+    "training.callbacks": "a text that grows",
+    "frontends.aidge_core.log": "a text that grows",
+    "quant.c_form": "a temporary folder for the compiler",
+    "cli.launcher": "what a process says while it runs",
+    "cli.run_folder": "whether the folder takes a file",
+}
+
+
+def test_files_are_written_whole():
+    """One home of writing: whoever is killed, or finds a full disk, leaves what was there before."""
+    found = {}
+    for path in FILES:
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.Call) and _writes(node):
+                found.setdefault(module_of(path).removeprefix("aidgejax."), node.lineno)
+    assert found.keys() == WRITERS.keys(), found
+
+
+def _writes(call: ast.Call) -> bool:
+    called = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    if (
+        called != "open"
+        or isinstance(call.func, ast.Attribute)
+        and getattr(call.func.value, "id", "") in ("z", "archive")
+    ):
+        return called in ("write_text", "write_bytes")  # a member of an archive is not a file
+    words = [*call.args, *(k.value for k in call.keywords)]
+    modes = [w.value for w in words if isinstance(w, ast.Constant) and isinstance(w.value, str)]
+    return any(set(m) <= set("rwxab+t") and set(m) & set("wxa") for m in modes)
 
 
 LONGEST_FILE = 500

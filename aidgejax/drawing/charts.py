@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..files import write_atomically
+
 COLOURS = ("#1f77b4", "#d95f02", "#2a9d4a", "#a6318f", "#7a6a00", "#c0392b", "#34697f", "#555555")
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 28, 40
 
@@ -27,8 +29,8 @@ class Picture:
         return self.svg
 
     def save(self, path: str | Path) -> None:
-        """Write the picture to a file."""
-        Path(path).write_text(self.svg, encoding="utf-8")
+        """Write the picture to a file, or nothing of it."""
+        write_atomically(self.svg.encode(), str(path))
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
+
+from ...files import write_atomically
 
 
 def write_gantt(path: Any, elements: Sequence[Any]) -> None:
@@ -31,4 +32,4 @@ def write_flowchart(path: Any, view: Any, show_producers: bool = True) -> None:
 
 def _write(path: Any, lines: list[str]) -> None:
     text = str(path)
-    Path(text if text.endswith(".mmd") else f"{text}.mmd").write_text("\n".join(lines) + "\n")
+    write_atomically(("\n".join(lines) + "\n").encode(), text if text.endswith(".mmd") else f"{text}.mmd")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...files import whole_file
 from .attributes import edited
 from .graph_queries import GraphQueries
 from .node import FREE, Port
@@ -68,11 +69,12 @@ class GraphChaining(GraphQueries):
     def log_outputs(self, path: str) -> None:
         """Write what every node gave last: <path>/<rank>_<type>_<name>/output_<k>.log, one number a line."""
         for rank, node in enumerate(self.execution_order()):
-            folder = Path(path) / f"{rank}_{node.type()}_{node.name()}"
+            folder = Path(path) / f"{rank}_{node.type()}_{node.name().replace('/', '_')}"
             for k, tensor in enumerate(node.get_operator().get_outputs()):
                 if tensor.has_data():
                     folder.mkdir(parents=True, exist_ok=True)
-                    np.savetxt(folder / f"output_{k}.log", np.ravel(np.asarray(tensor)), fmt="%s")
+                    with whole_file(folder / f"output_{k}.log") as f:
+                        np.savetxt(f, np.ravel(np.asarray(tensor)), fmt="%s")
 
     def print(self) -> None:  # noqa: T202  (Aidge's name)
         """One line per node: its type, its name, and what feeds it."""

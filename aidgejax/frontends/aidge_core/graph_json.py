@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...files import write_atomically
+from ...files import whole_file, write_atomically
 from .errors import GraphViewError
 from .graphview import GraphView
 from .node import Node
@@ -46,7 +46,8 @@ def gview_to_json(
                 beside = path.with_name(f"{node.name()}.{params_file_format}")
                 entry["attributes"]["file"] = beside.name
                 if params_file_format == "npz":
-                    np.savez(beside, data)
+                    with whole_file(beside) as f:
+                        np.savez(f, data)
                 else:
                     write_atomically(json.dumps(data.tolist()).encode(), str(beside))
         entries.append(entry)

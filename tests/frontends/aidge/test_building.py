@@ -54,6 +54,9 @@ def test_outputs_in_another_order_and_written_to_files(tmp_path):
     ac.SequentialScheduler(model).forward(data=[np.arange(4, dtype=np.float32).reshape(1, 1, 2, 2)])
     model.log_outputs(str(tmp_path))
     assert np.loadtxt(tmp_path / "1_MaxPooling2D_pool" / "output_0.log") == 3
+    model.get_node("pool").set_name("../../pool")  # a name leads to no other folder
+    model.log_outputs(str(tmp_path))
+    assert np.loadtxt(tmp_path / "1_MaxPooling2D_.._.._pool" / "output_0.log") == 3
     copies = model.clone_shared_operators()
     assert copies.get_node("r").get_operator() is model.get_node("r").get_operator()
 

@@ -14,6 +14,8 @@ from ..ops import lookup, positive_axes
 from ..ops.loss import LOSSES
 from ..ops.loss_elementwise import check_reduction
 
+ROW_WEIGHTS = ".row_weights"
+
 
 @takes_graph
 def with_loss(
@@ -33,7 +35,9 @@ def with_loss(
         "distillation" (scores, a teacher's scores; temperature=2: the cross-entropy of softmax(scores / temperature)).
     prediction: which tensor of the graph is compared; default: its only output.
     target: the new input; it has the prediction's batch, so the same graph takes any.
-    reduction: "mean", "sum", "rows" (one number per row, the mean over everything else) or "none".
+    reduction: "mean", "sum", "rows" (one number per row, the mean over everything else) or "none".  Of rows whose
+        classes are weighted or may be ignored, the output `row_weights_of(graph, name)` says how much each counts:
+        training and evaluation divide by the sum of these, as torch does, and not by the number of rows.
     options: the operator's other attributes and inputs (ignore_index=, weights=, pos_weight=, delta=, epsilon= ...);
         arrays become constants.  label_smoothing=0.1, of "cross_entropy" and "soft_cross_entropy": the share of each
         target that is spread evenly over the classes, weighted as torch.nn.CrossEntropyLoss weighs it.
@@ -59,6 +63,8 @@ def with_loss(
             )
     copy = graph.copy()
     wanted = _declare_target(copy, loss, predicted, target)
+    if reduction == "rows" and LOSSES[loss][1] == "classes":
+        _add_row_weights(copy, predicted, wanted, name, options)
     if loss == "cross_entropy" and options.get("label_smoothing"):
         return _smoothed_cross_entropy(copy, predicted, wanted, reduction, name, options)
     operator, operands, attrs = _call(Builder(copy, f"{name}/"), copy, loss, predicted, wanted, name, options)
@@ -186,6 +192,30 @@ def _smoothed_cross_entropy(
         graph.add("Div", [op.ReduceSum(each, keepdims=0), total], names=[name], name=name)
     graph.output(name)
     return infer_shapes(graph)
+
+
+def _add_row_weights(graph: Graph, predicted: Value, labels: Value, name: str, options: dict[str, Any]) -> None:
+    """The output of `row_weights_of`: the mean over a row's positions of the weights at its labels, 0 where ignored."""
+    weights = next((options[k] for k in ("weights", "weight") if options.get(k) is not None), None)
+    ignored = options.get("ignore_index")
+    if weights is None and ignored is None:
+        return
+    op = Builder(graph, f"{name}/")
+    ones = op.Sub(op.ZerosLike(predicted), 1.0)  # whose negative likelihood is 1, so that its loss is the weight
+    of_class = None if weights is None else np.asarray(weights, predicted.dtype)
+    each = op.NegativeLogLikelihoodLoss(ones, labels, of_class, reduction="none", ignore_index=ignored)
+    total = name + ROW_WEIGHTS
+    if positions := tuple(range(1, len(predicted.known_shape) - 1)):
+        graph.add("ReduceMean", [each, positions], {"keepdims": 0}, names=[total], name=total)
+    else:
+        graph.add("Identity", [each], names=[total], name=total)
+    graph.values[total] = Value(total, predicted.known_shape[:1], predicted.dtype)
+    graph.output(total)
+
+
+def row_weights_of(graph: Graph, loss: str) -> str | None:
+    """The output that says how much each row of a loss per row counts, f[n]; None where each counts 1."""
+    return loss + ROW_WEIGHTS if loss + ROW_WEIGHTS in graph.outputs else None
 
 
 def _share(options: dict[str, Any]) -> float:

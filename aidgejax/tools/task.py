@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import DataError, SettingError
 from ..graph import Builder, Graph, Node
 from ..interpreter.shape_inference import infer_shapes
-from ..passes.loss import LOSSES, with_loss
+from ..passes.loss import LOSSES, row_weights_of, with_loss
 from ..training import metrics
 from ..training.columns import target_of
 from .targets import Targets, are_shares, class_axis, class_weights, kind_for, same_but_ones
@@ -172,7 +172,7 @@ def _fit_several(
         parts[o] = _fit_one(graph, {name: rows[column]}, loss, o, name, f"{o}_loss", options)
         graph = infer_shapes(parts[o].graph)
     copy = graph.copy()
-    losses = [f"{o}_loss" for o in parts]
+    losses = [_of_batch(copy, f"{o}_loss") for o in parts]
     copy.add("Sum", losses, {}, names=["loss"], name="loss/Sum")
     copy.output("loss")
 
@@ -195,6 +195,18 @@ def _fit_several(
         asked=loss or "",
         axis=first.axis,
     )
+
+
+def _of_batch(graph: Graph, loss: str) -> str:
+    """A loss per row whose mean over the rows is that of the batch, where classes of it are weighted or ignored: those
+    of several losses are added, and each is divided by weights of its own."""
+    total = row_weights_of(graph, loss)
+    if total is None:
+        return loss
+    graph.outputs.remove(total)
+    op = Builder(graph, f"{loss}/")
+    mean = op.ReduceMean(graph.value(total), keepdims=0)
+    return str(op.Div(graph.value(loss), op.Where(op.Equal(mean, 0.0), 1.0, mean)).name)
 
 
 def _left_alone(graph: Graph) -> Graph:

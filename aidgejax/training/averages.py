@@ -31,16 +31,32 @@ def weights_per_row(loss: Any, weights: Any, divide: bool = True) -> Any:
     return row_weights / jnp.where(whole == 0, 1, whole)
 
 
-def averages(outputs: Arrays, batch: Arrays, row_weights: Any, loss: str | None, metrics: Any) -> Arrays:
-    """Loss and metrics, rows weighted by `row_weights`.  A metric that is one number counts as the mean of its rows."""
+def loss_weights(outputs: Arrays, loss: str, total: str | None, weights: Any, divide: bool = True) -> Any:
+    """As weights_per_row, for a loss whose rows count as much as the output `total` says (`row_weights_of`)."""
+    each = weights_per_row(outputs[loss], weights, divide and total is None)
+    if total is None or not divide:
+        return each
+    whole = weight_sum(outputs, total, each).astype(each.dtype)
+    return each / jnp.where(whole == 0, 1, whole)
 
-    def weigh(x: Any) -> Any:
+
+def weight_sum(outputs: Arrays, total: str | None, row_weights: Any) -> Any:
+    """What the sum of a loss over rows of these weights is divided by for its mean.  f[]"""
+    each = row_weights if total is None else row_weights * outputs[total].astype(row_weights.dtype)
+    return jnp.sum(each, dtype=jnp.promote_types(each.dtype, jnp.float32))
+
+
+def averages(
+    outputs: Arrays, batch: Arrays, row_weights: Any, loss: str | None, metrics: Any, of_loss: Any = None
+) -> Arrays:
+    """Loss and metrics, rows weighted by `row_weights`, those of the loss by `of_loss` where it is given.
+
+    A metric that is one number counts as the mean of its rows.
+    """
+
+    def weigh(x: Any, by: Any) -> Any:
         x = jnp.asarray(x, jnp.float32)
-        return (
-            jnp.sum(x * row_weights.astype(x.dtype))
-            if x.shape == row_weights.shape
-            else jnp.sum(row_weights) * jnp.mean(x)
-        )
+        return jnp.sum(x * by.astype(x.dtype)) if x.shape == by.shape else jnp.sum(by) * jnp.mean(x)
 
-    found = {"loss": weigh(outputs[loss])} if loss else {}
-    return found | {name: weigh(metric(outputs, batch)) for name, metric in (metrics or {}).items()}
+    found = {"loss": weigh(outputs[loss], row_weights if of_loss is None else of_loss)} if loss else {}
+    return found | {name: weigh(metric(outputs, batch), row_weights) for name, metric in (metrics or {}).items()}

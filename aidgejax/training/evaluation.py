@@ -10,7 +10,8 @@ import jax.numpy as jnp
 
 from ..execution.program import Arrays
 from ..execution.program_like import ProgramLike
-from .averages import Metric, averages, weights_per_row
+from ..passes.loss import row_weights_of
+from .averages import Metric, averages, weight_sum, weights_per_row
 from .packed_scan import scan_in_python
 from .parallel import Placement, placed_program
 
@@ -25,9 +26,11 @@ def make_evaluation(
 ) -> Callable:
     """evaluate(params, buffers, batches, weights=None, data=None) -> {"loss", metrics}: means over all rows.
 
+    The loss of weighted classes is divided by the sum of the weights at all labels, as in training.
     program: lowered with training=False.  batches, weights, data and placement as in make_epoch; one compiled scan.
     """
     program = placed_program(program, placement)
+    total = row_weights_of(program.graph, loss) if loss else None
 
     def evaluate(params: Arrays, buffers: Arrays, batches: Any, weights: Any = None, data: Arrays | None = None) -> Any:
         def one(sums: Any, item: Any) -> Any:
@@ -39,12 +42,13 @@ def make_evaluation(
             per_row = outputs[loss] if loss else jnp.zeros(jax.tree.leaves(batch)[0].shape[0])
             row_weights = weights_per_row(per_row, weight, divide=False)
             found = averages(outputs, batch, row_weights, loss, metrics)
-            return (jax.tree.map(jnp.add, sums[0], found), sums[1] + jnp.sum(row_weights)), None
+            whole = {k: weight_sum(outputs, total if k == "loss" else None, row_weights) for k in found}
+            return jax.tree.map(lambda a, b: a + b.astype(a.dtype), sums, (found, whole)), None
 
         zero = {n: jnp.float32(0) for n in (["loss"] if loss else []) + list(metrics or {})}
         scan = jax.lax.scan if compiled else scan_in_python
-        (sums, row_weights), _ = scan(one, (zero, jnp.float32(0)), (batches, weights))
-        found = {k: v / row_weights for k, v in sums.items()}
+        (sums, whole), _ = scan(one, (zero, dict(zero)), (batches, weights))
+        found = {k: v / jnp.where(whole[k] == 0, 1, whole[k]) for k, v in sums.items()}
         return found if placement is None else jax.lax.with_sharding_constraint(found, placement.everywhere)
 
     options = placement.compiler_options() if placement is not None else None

@@ -22,8 +22,8 @@ import numpy as np
 from ..errors import GraphError, SettingError
 from ..execution.program import Arrays, check_program
 from ..execution.program_like import ProgramLike
-from ..passes.loss import label_inputs
-from .averages import Metric, averages, weights_per_row
+from ..passes.loss import ROW_WEIGHTS, label_inputs, row_weights_of
+from .averages import Metric, averages, loss_weights, weight_sum, weights_per_row
 from .checked_epoch import CheckedEpoch
 from .counter import Counter, counted, schedule_step
 from .guard import all_finite, nonfinite
@@ -57,7 +57,8 @@ class TrainState(NamedTuple):
 
 
 class Accumulator(NamedTuple):
-    """Sums over the micro-batches since the last update; row_weights is what to divide them by."""
+    """Sums over the micro-batches since the last update; row_weights is what to divide them by, the loss and its
+    gradients by record[ROW_WEIGHTS] where the rows of the loss have weights of their own."""
 
     grads: Arrays
     row_weights: Any
@@ -117,7 +118,8 @@ def _first_state(
 ) -> TrainState:
     accumulator = None
     if accumulate is not None:
-        record = {name: jnp.float32(0) for name in ("loss", *accumulate)}
+        weighed = [ROW_WEIGHTS] if any(row_weights_of(program.graph, s) for s in program.seeds) else []
+        record = {name: jnp.float32(0) for name in ("loss", *accumulate, *weighed)}
         accumulator = Accumulator(
             {w: jnp.zeros_like(params[w]) for w in program.wrt}, jnp.float32(0), record, jnp.int32(0)
         )
@@ -144,7 +146,8 @@ def make_step(
     """step(state, batch, weights=None, last=False) -> (state, record).  Jit it, scan it, or walk through it by hand.
 
     The loss is a scalar, or one number per row ([batch]); of rows the mean is taken, weighted by `weights` f[batch]
-    where they are given, so that a row of weight 0 (padding) counts for nothing.
+    where they are given, so that a row of weight 0 (padding) counts for nothing; of weighted classes it is the sum
+    over the rows divided by the sum of the weights at their labels.
     record: {"loss", "learning_rate", "gradient_norm", and each of `metrics`}, all f[], of the batch before the update;
         or those of them that are named here.  What is not asked for is not computed once the step is compiled: of many
         small arrays, the gradients' norm costs as much as the update.
@@ -169,6 +172,7 @@ def make_step(
     made = {"loss": loss, "metrics": metrics, "loss_scaling": loss_scaling, "record": record}
     remake = partial(make_step, program, optimizer, schedule, **made)  # type: ignore[arg-type]  # mixed
     program = placed_program(program, placement)
+    total = row_weights_of(program.graph, loss)
     wanted = {name: metric for name, metric in (metrics or {}).items() if name in asked}
 
     def step(state: TrainState, batch: Arrays, weights: Any = None, last: Any = False) -> tuple[TrainState, Arrays]:
@@ -177,9 +181,10 @@ def make_step(
         outputs, saved, buffers = program.forward(state.params, state.buffers, batch, now)
         state = state._replace(params=program.with_updated_params(state.params, saved))
         row_weights = weights_per_row(outputs[loss], weights)
-        seed = scaled(row_weights, state.loss_scale)
+        of_loss = loss_weights(outputs, loss, total, weights)
+        seed = scaled(of_loss, state.loss_scale)
         grads = program.backward(state.params, saved, {loss: seed}, grads=None)  # None: start from zero
-        averaged = averages(outputs, batch, row_weights, loss if "loss" in asked else None, wanted)
+        averaged = averages(outputs, batch, row_weights, loss if "loss" in asked else None, wanted, of_loss)
         state = state._replace(key=key, buffers=buffers, batches=counted(state.batches))
         norm = "gradient_norm" in asked
         new, update = _update(program, optimizer, schedule, state, grads, loss_scaling, seed.dtype, norm)
@@ -223,6 +228,7 @@ def make_accumulating_step(
     made = {"loss": loss, "metrics": metrics, "remainder": remainder, "loss_scaling": loss_scaling}
     remake = partial(make_accumulating_step, program, optimizer, schedule, every, **made)  # type: ignore[arg-type]  # mixed
     program = placed_program(program, placement)
+    total = row_weights_of(program.graph, loss)
 
     def micro(state: TrainState, batch: Arrays, weights: Any) -> Any:
         key, now = jax.random.split(state.key)
@@ -231,7 +237,9 @@ def make_accumulating_step(
         row_weights = weights_per_row(outputs[loss], weights, divide=False)
         seed = scaled(row_weights, state.loss_scale)
         grads = program.backward(state.params, saved, {loss: seed}, grads=state.accumulator.grads)
-        record = jax.tree.map(jnp.add, state.accumulator.record, averages(outputs, batch, row_weights, loss, metrics))
+        found = averages(outputs, batch, row_weights, loss, metrics)
+        found |= {ROW_WEIGHTS: weight_sum(outputs, total, row_weights)} if total else {}
+        record = jax.tree.map(jnp.add, state.accumulator.record, found)
         held = Accumulator(
             grads, state.accumulator.row_weights + jnp.sum(row_weights), record, state.accumulator.batches + 1
         )
@@ -242,10 +250,13 @@ def make_accumulating_step(
             raise SettingError("this state holds no gradients back: make it with start(..., accumulate=metrics)")
         state = micro(state, batch, weights)
         held = state.accumulator
-        record = {k: v / jnp.where(held.row_weights == 0, 1, held.row_weights) for k, v in held.record.items()}
+        rows = held.row_weights
+        of_loss = held.record.get(ROW_WEIGHTS, rows)
+        sums = {k: (v, of_loss if k == "loss" else rows) for k, v in held.record.items() if k != ROW_WEIGHTS}
+        record = {k: v / jnp.where(whole == 0, 1, whole) for k, (v, whole) in sums.items()}
 
         def update(state: TrainState) -> Any:
-            whole = held.row_weights if remainder == "mean" else jnp.float32(every)
+            whole = of_loss if remainder == "mean" else jnp.float32(every)
             whole = jnp.where(whole == 0, 1, whole)
             grads = jax.tree.map(lambda g: g / whole.astype(g.dtype), held.grads)
             state, figures = _update(program, optimizer, schedule, state, grads, loss_scaling, held.row_weights.dtype)

@@ -206,12 +206,25 @@ def why_not(graph: Graph, source: Any) -> str:
     if len(graph.nodes) != len(plain.nodes):
         return f"it has {len(graph.nodes)} nodes, and had {len(plain.nodes)}"
     changed = next(
-        (n.name for n, m in zip(graph.nodes, plain.nodes, strict=True) if n is not m and not _same(n, m)), ""
+        (n.name for n, m in zip(graph.nodes, plain.nodes, strict=True) if n is not m and not _same_but_momentum(n, m)),
+        "",
     )
     if changed:
         return f"node {changed!r} was changed"
     packed = next((n for n, a in source.packed.items() if not _as_read(graph, n, a)), "")
     return f"{packed!r} was changed, which the file holds in the form of its kernel" if packed else ""
+
+
+def new_momenta(graph: Graph, plain: Graph) -> dict[str, float]:
+    """{output of a normalization: the momentum of its statistics} where it is another than in the graph as read."""
+    pairs = zip(graph.nodes, plain.nodes, strict=True)
+    return {n.output_names[0]: n.attrs["momentum"] for n, m in pairs if n is not m and not _same(n, m)}
+
+
+def _same_but_momentum(n: Any, m: Any) -> bool:
+    """The one attribute that is only for training, which a file can be patched with."""
+    kept = "momentum" in n.attrs and "momentum" in m.attrs
+    return _same(n.replace(attrs={**n.attrs, "momentum": m.attrs["momentum"]}) if kept else n, m)
 
 
 def _as_read(graph: Graph, name: str, array: np.ndarray) -> bool:

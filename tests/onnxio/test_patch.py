@@ -240,3 +240,27 @@ def test_data_outside_is_held_once_while_it_is_read(tmp_path):
     (tmp_path / "m.data").write_bytes(b"short" * 100)
     with pytest.raises(ModelFileError, match="'w' takes 12000000 bytes from byte 0 of 'm.data', which holds 500"):
         onnxio.read(path)
+
+
+def normalized(function=False):
+    """A normalization of momentum 1, in a function of the file's own where asked; opset 13 has it as in old exports."""
+    norm = h.make_node("BatchNormalization", ["x", "s", "b", "m", "v"], ["y"], epsilon=1e-4, momentum=1.0)
+    tensors = [nh.from_array(np.ones(3, f), n) for n in "sbmv"]
+    ends = [[h.make_tensor_value_info(n, T.FLOAT, ["N", 3, 2])] for n in "xy"]
+    opsets = [h.make_opsetid("", 17)] + ([h.make_opsetid("own", 1)] if function else [])
+    if not function:
+        return h.make_model(h.make_graph([norm], "g", *ends, tensors), opset_imports=opsets, producer_name="somebody")
+    own = h.make_function("own", "Norm", ["x", "s", "b", "m", "v"], ["y"], [norm], opsets[:1])
+    call = h.make_node("Norm", ["x", "s", "b", "m", "v"], ["y"], domain="own")
+    return h.make_model(h.make_graph([call], "g", *ends, tensors), opset_imports=opsets, functions=[own])
+
+
+def test_another_momentum_changes_that_attribute_alone():
+    graph = onnxio.read(normalized(), momentum=0.8)
+    made = onnxio.to_model(graph, patch=True)
+    assert onnxio.read(made).nodes[0].attrs["momentum"] == pytest.approx(0.8)
+    want = normalized()
+    want.graph.node[0].attribute[1].f = 0.8
+    assert made == want
+    anew = onnxio.to_model(onnxio.read(normalized(function=True), momentum=0.8))
+    assert onnxio.read(anew).nodes[0].attrs["momentum"] == pytest.approx(0.8)

@@ -10,9 +10,9 @@ from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, helper, nu
 from ...errors import ModelFileError
 from ...graph import Graph
 from ..initializer_roles import KEY, note_roles
-from ..source import Source, check_unchanged
+from ..source import Source, check_unchanged, new_momenta
 from ..tensors import to_array
-from .editing import edited
+from .editing import NotExpressible, edited
 
 
 def patched(graph: Graph, source: Source) -> ModelProto:
@@ -46,8 +46,20 @@ def patched(graph: Graph, source: Source) -> ModelProto:
             name, doc = held.name, held.doc_string
             held.CopyFrom(numpy_helper.from_array(now, name))
             held.doc_string = doc
+    _set_momenta(model, new_momenta(graph, source.plain))
     _note(model, graph)
     return model
+
+
+def _set_momenta(model: ModelProto, momenta: dict[str, float]) -> None:
+    """Raises NotExpressible where a normalization is not a node of the file's graph, but of a function of its own."""
+    nodes = {o: n for n in model.graph.node for o in n.output}
+    for output, momentum in momenta.items():
+        node = nodes.get(output)
+        if node is None or node.op_type != "BatchNormalization":
+            raise NotExpressible(f"the node that writes {output!r}, whose momentum is {momentum:g}, is not one of it")
+        held = next((a for a in node.attribute if a.name == "momentum"), None) or node.attribute.add()
+        held.CopyFrom(helper.make_attribute("momentum", float(momentum)))
 
 
 def _tensors(graph: GraphProto) -> Iterator[tuple[str, TensorProto]]:

@@ -81,7 +81,8 @@ def operators() -> str:
 
 
 def gallery() -> str:
-    """The architectures that come along, with what they cost."""
+    """The architectures that come along, with what they cost, and their pictures."""
+    pictures = []
     lines = ["| `aj.zoo.` | nodes | parameters | MACs per row | bytes kept for the gradient |", "|---|---|---|---|---|"]
     for name in functions_of(aj.zoo):
         graph = getattr(aj.zoo, name)()
@@ -90,7 +91,17 @@ def gallery() -> str:
             f"| `{name}` | {len(graph.nodes)} | {cost.total('parameters'):,} | {cost.total('macs'):,} | "
             f"{cost.total('saved'):,} |"
         )
-    return "\n".join(lines)
+        about = " ".join((inspect.getdoc(getattr(aj.zoo, name)) or "").split("\n\n")[0].split())
+        drawn = "".join(aj.infer_shapes(graph).to_svg().split("\n"))
+        pictures += [
+            "",
+            f"## {name}",
+            "",
+            _cell(about),
+            "",
+            f'<details><summary>picture</summary><div style="overflow:auto">{drawn}</div></details>',
+        ]
+    return "\n".join([*lines, *pictures])
 
 
 def functions_of(module: ModuleType) -> list[str]:

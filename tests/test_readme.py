@@ -109,7 +109,7 @@ def test_pages_take_commands_operators_and_results_from_the_code(hooks):
     assert "| `--batch-size VALUE` |" in pages["command-line.md"] and "%(default)" not in pages["command-line.md"]
     assert set(re.findall(r"^\| `(\w+)` \|", pages["operators.md"], re.M)) == set(OPERATORS)
     assert all(f"| `{name}` |" in pages["gallery.md"] for name in ("mlp", "ds_cnn", "transformer_encoder"))
-    assert "| `lenet` | 12 | 61,706 |" in pages["gallery.md"]
+    assert "| `lenet` | 12 | 61,706 |" in pages["gallery.md"] and pages["gallery.md"].count("<svg") == 6
     assert "ResNet-8" in pages["benchmarks.md"] and "## Unreleased" in pages["changes.md"].replace("### ", "## ")
 
 

@@ -99,7 +99,7 @@ class Foreign:
         typed = [v for v in rest.graph.value_info if v.name not in self.strings]
         del rest.graph.value_info[:]
         rest.graph.value_info.extend(typed)
-        outputs = [o for o in rest.graph.output if o.name not in self.outputs]
+        outputs = [o for o in rest.graph.output if o.name not in self.outputs and o.name not in self.strings]
         if not outputs:
             raise ModelFileError("every output of the model comes straight from a node of a custom domain")
         del rest.graph.output[:]

@@ -1,5 +1,6 @@
 """What ported scripts do: optimizer blocks by hand, OrtValues, strings, nominal checkpoints, evaluation models."""
 
+import jax
 import numpy as np
 import onnx
 import onnxruntime
@@ -7,6 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import aidgejax.frontends.onnxruntime.training.onnxblock as onnxblock
+from aidgejax.errors import BackendError
 from aidgejax.frontends.onnxruntime.training import artifacts
 from aidgejax.frontends.onnxruntime.training.api import CheckpointState, Module
 
@@ -40,6 +42,30 @@ def test_an_optimizer_takes_the_pair_and_gives_its_model(kind):
     with onnxblock.empty_base():
         optimizer(block.parameters())
     assert "w_out" in [o.name for o in optimizer.to_model_proto().graph.output]
+
+
+@pytest.mark.parametrize(("kind", "moments"), [("AdamW", 2), ("SGD", 1)])
+def test_by_hand_for_the_old_training_build(kind, moments):
+    """What test_peer.py trains in ONNX Runtime 1.19.2 itself: one node over sequences of all parameters."""
+    block = Regression()
+    block.requires_grad("w")
+    with onnxblock.base(linear(), runtime="onnxruntime-training"):
+        block("y")
+    assert "InPlaceAccumulatorV2" in {n.op_type for n in block.to_model_proto()[0].graph.node}
+    optimizer = getattr(onnxblock.optim, kind)(clip_grad=onnxblock.optim.ClipGradNorm(2.5))
+    with onnxblock.empty_base(runtime="onnxruntime-training"):
+        optimizer(block.parameters())
+    graph = optimizer.to_model_proto().graph
+    assert [n.op_type for n in graph.node] == ["InplaceClipGradNorm", graph.node[1].op_type]
+    assert graph.node[1].op_type.startswith(kind)
+    sequences = [i.name for i in graph.input if i.type.HasField("sequence_type")]
+    orders = ["first_order_moments", "second_order_moments"]
+    assert sequences == ["params", "gradients", *orders[:moments]]
+    with (
+        pytest.raises(RuntimeError, match="runtime is 'other'; expected one of"),
+        onnxblock.empty_base(runtime="other"),
+    ):
+        pass
 
 
 def test_a_sequence_of_gradients_is_clipped():
@@ -135,6 +161,15 @@ def test_ortvalues_go_in_and_come_out(tmp_path):
     assert (vector.device_name(), vector.shape()) == ("cpu", [6])
     module.copy_buffer_to_parameters(onnxruntime.OrtValue.ortvalue_from_numpy(vector.numpy() * 2))
     assert (state.parameters["w"].data == 2).all()
+
+
+def test_a_device_that_is_not_there(tmp_path):
+    module, state = module_of(tmp_path, linear())
+    if jax.default_backend() == "cpu":
+        with pytest.raises(BackendError, match="device is 'cuda:0': there is no device 'cuda' here; .*cuda13") as e:
+            Module(tmp_path / "training_model.onnx", state, device="cuda:0")
+        assert isinstance(e.value, RuntimeError)
+    assert module(np.ones((2, 3), np.float32), np.ones((2, 2), np.float32)) == 4
 
 
 def test_a_nominal_state_gives_no_parameter_before_it_is_loaded(tmp_path):

@@ -12,7 +12,7 @@ from aidgejax.frontends.onnxruntime.training.api import CheckpointState, Module
 
 
 def model():
-    """y = x w + price[word]; the words themselves, and `note`, come out again."""
+    """y = x w + price[word]; the words themselves come out again (and `note`, which no node reads, of the block)."""
     nodes = [
         helper.make_node("MatMul", ["x", "w"], ["h"]),
         helper.make_node("Reshape", ["words", "flat"], ["row"]),
@@ -39,15 +39,15 @@ class Echoing(onnxblock.TrainingBlock):
         super().__init__()
         self.loss, self.echo = onnxblock.loss.MSELoss(), onnxblock.blocks.PassThrough()
 
-    def build(self, y, words):
-        return self.loss(y), self.echo(words)
+    def build(self, y, words, note):
+        return self.loss(y), self.echo(words), self.echo(note)
 
 
 def module(tmp_path):
     block = Echoing()
     block.requires_grad("w")
     with onnxblock.base(model()):
-        block("y", "echo")
+        block("y", "echo", "note")
         parameters = block.parameters()
     for name, proto in zip(("train", "eval"), block.to_model_proto(), strict=True):
         onnx.checker.check_model(proto, full_check=True)
@@ -65,9 +65,9 @@ def test_words_are_looked_up_and_pass_through(tmp_path):
     y = x.sum(1, keepdims=True) + np.array([[3.0], [-1.0], [2.0]])
     for mode in (True, False):
         m.train(mode)
-        loss, echo = m(note, x, words, target)
+        loss, echo, again = m(note, x, words, target)
         np.testing.assert_allclose(loss, np.mean(y**2), rtol=1e-6)
-        assert echo.tolist() == words.tolist()
+        assert echo.tolist() == words.tolist() and again.tolist() == note.tolist()
     m.train()
     m(note, x, words, target)
     np.testing.assert_allclose(m._state.parameters["w"].grad, 2 * 2 * x.T @ y / 3, rtol=1e-6)  # two calls added up

@@ -1,6 +1,6 @@
 """What this front end refuses with: aidgejax's errors, and what ONNX Runtime raises in the same place."""
 
-from ....errors import AidgeJaxError, NoGradientRule
+from ....errors import AidgeJaxError, BackendError, NoGradientRule
 
 
 class TrainingError(AidgeJaxError, RuntimeError):
@@ -9,6 +9,10 @@ class TrainingError(AidgeJaxError, RuntimeError):
 
 class NoGradient(TrainingError, NoGradientRule):
     """The gradient builder has not been registered."""
+
+
+class NoDevice(BackendError, TrainingError):
+    """A device that this machine, or the backend, does not have."""
 
 
 class UnknownOptimizer(TrainingError, TypeError):

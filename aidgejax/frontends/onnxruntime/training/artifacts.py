@@ -20,13 +20,14 @@ from ....onnxio.artifacts.forward_model import (
     prepared,
     with_constants_inside,
 )
-from ....onnxio.artifacts.generate import RUNTIMES, ort_converter, write_files
+from ....onnxio.artifacts.generate import ort_converter, write_files
 from ....onnxio.artifacts.ort_checkpoint import OrtCheckpoint
 from ....onnxio.artifacts.training_model import opset_of
 from ....onnxio.exporter.writer import LARGEST_MODEL
 from . import onnxblock
 from ._errors import LossArguments, NoFile, NotFound, OutOfRange, TrainingError, UnknownOptimizer
 from .onnxblock.checkpoint_utils import checkpoint_of
+from .onnxblock.model_accessor import check_runtime
 
 
 class LossType(Enum):
@@ -83,8 +84,7 @@ def generate_artifacts(
         batch that the file fixes, as of aidgejax.onnxio.read.
     Raises RuntimeError, naming the culprit; LookupError for outputs that there are not; FileNotFoundError.
     """
-    if runtime not in RUNTIMES:
-        raise TrainingError(f"runtime is {runtime!r}; expected one of {', '.join(map(repr, RUNTIMES))}")
+    check_runtime(runtime)
     base, path = _load(model)
     folder = _folder(artifact_directory)
     trainable = _list(requires_grad, "requires_grad")
@@ -104,12 +104,14 @@ def generate_artifacts(
     _ours(with_constants_inside, base, (*trainable, *frozen), path)
 
     block = _Training(loss_block, isinstance(loss, LossType), loss_input_names or None, extra)
-    block._tail = runtime
     for name in trainable:
         block.requires_grad(name)
     for name in frozen:
         block.requires_grad(name, False)
-    with onnxblock.custom_op_library(library) if library else nullcontext(), onnxblock.base(base, path):
+    with (
+        onnxblock.custom_op_library(library) if library else nullcontext(),
+        onnxblock.base(base, path, runtime=runtime),
+    ):
         block(*(o.name for o in base.graph.output))
     training, evaluation = block.to_model_proto()
     if opset_of(training) != asked:
@@ -254,11 +256,7 @@ def _library(path: Any) -> str | None:
 
 
 def _optimizer_model(block: onnxblock.Block, parameters: Any, opset: int, runtime: str) -> ModelProto:
-    if isinstance(block, onnxblock.optim.optim.BuiltinOptimizer):
-        block.runtime = runtime
-        if runtime != "standard":
-            return block.model(parameters, opset)
-    with onnxblock.empty_base(opset) as opened:
+    with onnxblock.empty_base(opset, runtime=runtime) as opened:
         block(parameters)
         return opened.model
 

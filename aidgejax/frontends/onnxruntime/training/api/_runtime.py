@@ -70,7 +70,7 @@ def _in_jax(model: ModelProto) -> Runner:
         wide = any(getattr(a, "dtype", None) == np.float64 for a in known.values())
         with jax.enable_x64(True) if wide else nullcontext():
             found = call({k: known[k] for k in program.graph.inputs}, np.uint32(calls))
-        if foreign.nodes:
+        if foreign.nodes or foreign.strings:
             known |= found
             for node in after:
                 known |= _on_the_host(node, known, model)

@@ -11,7 +11,8 @@ import onnx
 from onnx import ModelProto, numpy_helper
 
 from .....dtypes import ONNX_NAMES
-from .....errors import AidgeJaxError
+from .....errors import AidgeJaxError, BackendError
+from .....execution.devices import device as device_of
 from .....files import write_atomically
 from .....onnxio.artifacts.training_model import (
     RESET,
@@ -20,7 +21,7 @@ from .....onnxio.artifacts.training_model import (
     training_model,
     updated_name,
 )
-from .._errors import NoFile, TrainingError, WrongType
+from .._errors import NoDevice, NoFile, TrainingError, WrongType
 from ._runtime import Runner, inference_model, is_ortvalue, is_standard, load, ortvalue, runner, with_constants
 from .checkpoint_state import CheckpointState
 
@@ -30,7 +31,8 @@ class Module:
 
     train_model_uri: training_model.onnx.  One of ONNX Runtime's own is rebuilt from its evaluation model and the state.
     eval_model_uri: eval_model.onnx, for eval mode and for export.
-    backend: "jax", or "onnxruntime", the plain one.  device: for onnxruntime's sake; JAX chooses its own.
+    backend: "jax", or "onnxruntime", the plain one.
+    device: "cpu", or "cuda" ("cuda:0"), refused where there is none; a call runs where JAX puts it.
     """
 
     training: bool
@@ -47,8 +49,7 @@ class Module:
     ) -> None:
         if not isinstance(state, CheckpointState):
             raise WrongType(f"state must be a CheckpointState, got {type(state).__name__}")
-        if backend == "onnxruntime" and device != "cpu":
-            raise TrainingError(f"device is {device!r}; with backend='onnxruntime' it is 'cpu'")
+        _check_device(device, backend)
         self._state, self._backend, self._options = state, backend, session_options
         self._eval_model = None if eval_model_uri is None else load(eval_model_uri, "evaluation model")
         self._train_model = load(train_model_uri, "training model")
@@ -265,6 +266,16 @@ class _Names:
             f"Unexpected input data type for {name!r}. Actual: {got}, expected: {declared}; "
             f"use {name}.astype({declared!r})"
         )
+
+
+def _check_device(device: Any, backend: str) -> None:
+    """Refuse a device that is not there, as ONNX Runtime does; None where it is."""
+    if backend == "onnxruntime" and device != "cpu":
+        raise NoDevice(f"device is {device!r}; with backend='onnxruntime' it is 'cpu'")
+    try:
+        device_of(str(device).partition(":")[0])
+    except BackendError as e:
+        raise NoDevice(f"device is {device!r}: {e}") from None
 
 
 def _has_training_nodes(model: ModelProto) -> bool:

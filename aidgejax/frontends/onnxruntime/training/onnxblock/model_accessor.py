@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import onnx
 from onnx import ModelProto, helper
 
+from .....onnxio.artifacts.generate import RUNTIMES
 from .....onnxio.artifacts.model_builder import ModelBuilder
 from .....onnxio.exporter.writer import IR_OF_OPSET
 from .....onnxio.schemas import NEWEST_OPSET
@@ -18,7 +19,9 @@ DEFAULT_OPSET = 17
 
 
 class ModelAccessor(ModelBuilder):
-    """model: what blocks change; path: where it was read from, if it was."""
+    """model: what blocks change; path: where it was read from, if it was; runtime: who will train with what is made."""
+
+    runtime = "standard"
 
 
 _current: ModelAccessor | None = None
@@ -39,24 +42,33 @@ def library() -> str | None:
     return _library
 
 
+def check_runtime(runtime: str) -> None:
+    """Refuse what is no runtime that artifacts are written for."""
+    if runtime not in RUNTIMES:
+        raise TrainingError(f"runtime is {runtime!r}; expected one of {', '.join(map(repr, RUNTIMES))}")
+
+
 @contextmanager
-def base(model: ModelProto, model_path: str | None = None) -> Iterator[ModelAccessor]:
-    """Blocks called inside work on a copy of `model`.  model_path: its file, if it is too large for a message."""
+def base(model: ModelProto, model_path: str | None = None, *, runtime: str = "standard") -> Iterator[ModelAccessor]:
+    """Blocks called inside work on a copy of `model`.  model_path: its file, if it is too large for a message.
+
+    runtime: not ONNX Runtime's, as of generate_artifacts: what a TrainingBlock and an optimizer are written for.
+    """
     if model is None:
         raise TrainingError("Base onnx model cannot be None: give a ModelProto, or use onnxblock.empty_base()")
     if not isinstance(model, ModelProto):
         raise TrainingError(f"onnxblock.base takes an onnx.ModelProto, got {type(model).__name__}")
     copy = ModelProto()
     copy.CopyFrom(model)
-    with _opened(ModelAccessor(copy, None if model_path is None else os.fspath(model_path))) as opened:
+    with _opened(ModelAccessor(copy, None if model_path is None else os.fspath(model_path)), runtime) as opened:
         yield opened
 
 
 @contextmanager
-def empty_base(opset_version: int | None = None) -> Iterator[ModelAccessor]:
+def empty_base(opset_version: int | None = None, *, runtime: str = "standard") -> Iterator[ModelAccessor]:
     """Blocks called inside build a model from nothing.
 
-    opset_version: default 17, which every onnxruntime since 1.12 reads.
+    opset_version: default 17, which every onnxruntime since 1.12 reads.  runtime: as of `base`.
     """
     opset = DEFAULT_OPSET if opset_version is None else opset_version
     if not isinstance(opset, int) or not 7 <= opset <= NEWEST_OPSET:
@@ -70,13 +82,15 @@ def empty_base(opset_version: int | None = None) -> Iterator[ModelAccessor]:
         ir_version=next(ir for top, ir in IR_OF_OPSET if opset <= top),
         producer_name="aidgejax",
     )
-    with _opened(ModelAccessor(model)) as opened:
+    with _opened(ModelAccessor(model), runtime) as opened:
         yield opened
 
 
 @contextmanager
-def _opened(new: ModelAccessor) -> Iterator[ModelAccessor]:
+def _opened(new: ModelAccessor, runtime: str) -> Iterator[ModelAccessor]:
     global _current
+    check_runtime(runtime)
+    new.runtime = runtime
     if _current is not None:
         raise TrainingError(
             "Base onnx model already exists. Cannot create multiple ModelAccessors: leave the first "

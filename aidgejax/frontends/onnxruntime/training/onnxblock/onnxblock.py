@@ -131,7 +131,6 @@ class TrainingBlock(Block):
 
     _models: tuple[ModelProto, ModelProto] | None = None
     _parameters: tuple[list[TensorProto], list[TensorProto]] | None = None
-    _tail = "standard"
 
     def requires_grad(self, argument_name: str, value: bool = True) -> None:
         """Say that an initializer is trained (True) or is an input that is not (False)."""
@@ -165,7 +164,7 @@ class TrainingBlock(Block):
         frozen.sort(key=order.index)
         try:
             self._models = (
-                training_model(base, loss, trainable, frozen, extra, tail=self._tail),
+                training_model(base, loss, trainable, frozen, extra, tail=model_accessor.accessor().runtime),
                 evaluation_model(base, loss, trainable, frozen, extra),
             )
         except NoGradientRule as e:

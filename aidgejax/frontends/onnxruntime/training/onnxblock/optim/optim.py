@@ -19,6 +19,7 @@ from ......onnxio.artifacts.optimizer_model import optimizer_model, ort_optimize
 from ......onnxio.artifacts.training_model import opset_of
 from ......training import optim
 from ..._errors import TrainingError, WrongType
+from ..model_accessor import accessor
 from ..onnxblock import Block, check_tensors
 
 Parameters = Sequence[TensorProto] | tuple[Sequence[TensorProto], Sequence[TensorProto]]
@@ -91,7 +92,11 @@ class ClipGradNorm(Block):
 
 
 class BuiltinOptimizer(Block):
-    """settings: what onnxio/artifacts/optimizer_model.py takes.  runtime: whose nodes it is written in."""
+    """settings: what onnxio/artifacts/optimizer_model.py takes.
+
+    Written in ONNX's own operators, an input per parameter; in `empty_base(runtime="onnxruntime-training")` as ONNX
+    Runtime's one node over sequences of all parameters.
+    """
 
     rule = ""
     _model: ModelProto | None = None
@@ -101,13 +106,12 @@ class BuiltinOptimizer(Block):
         if clip_grad is not None and not isinstance(clip_grad, ClipGradNorm):
             raise WrongType(f"clip_grad is {clip_grad!r}; expected a ClipGradNorm")
         self.settings: dict[str, Any] = settings | {"max_norm": clip_grad.max_norm if clip_grad else None}
-        self.runtime = "standard"
 
     def build(self, parameters: Parameters) -> list[str]:
         """parameters: what `parameters()` of a TrainingBlock returns, or those to train alone."""
         if isinstance(parameters, tuple) and len(parameters) == 2 and not isinstance(parameters[0], TensorProto):
             parameters = parameters[0]
-        model, made = self.base, self.model(parameters, opset_of(self.base))
+        model, made = self.base, self._made(parameters, opset_of(self.base), accessor().runtime)
         if len(model.graph.node) or len(model.graph.input):
             raise TrainingError(f"{type(self).__name__} writes a whole model: call it in an onnxblock.empty_base()")
         model.CopyFrom(made)
@@ -120,12 +124,11 @@ class BuiltinOptimizer(Block):
             raise TrainingError("Please build the optimizer model first before trying to retrieve it.")
         return self._model
 
-    def model(self, parameters: Any, opset: int) -> ModelProto:
-        """The optimizer model of these parameters."""
+    def _made(self, parameters: Any, opset: int, runtime: str) -> ModelProto:
         if not parameters:
             raise TrainingError(f"{type(self).__name__} was given no parameters to train")
         check_tensors(parameters, f"the parameters of {type(self).__name__}")
-        if self.runtime != "standard":
+        if runtime != "standard":
             return ort_optimizer_model(self.rule, opset, **self.settings)
         like = {p.name: (tuple(p.dims), helper.tensor_dtype_to_np_dtype(p.data_type)) for p in parameters}
         return optimizer_model(rule_of(self.rule, self.settings), like, opset=opset)

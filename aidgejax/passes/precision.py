@@ -51,8 +51,16 @@ def check_precision(compute: str) -> None:
         raise SettingError(f"precision computes in {', '.join(COMPUTE)}, got {compute!r}")
 
 
-def precision_summary(compute: str) -> list[str]:
+def is_double(graph: Graph) -> bool:
+    """Whether a parameter or a running statistic of the graph is float64."""
+    return any(p.role != "constant" and p.value.dtype == "float64" for p in graph.producers.values())
+
+
+def precision_summary(compute: str, graph: Graph) -> list[str]:
     """What the policy does, in lines to print; none for float32."""
+    if is_double(graph):
+        other = "" if compute == "float32" else f"; {compute} is for models of float32"
+        return [f"precision: computes in float64, as the model's parameters are{other}"]
     if compute == "float32":
         return []
     scaled = ", the loss scaled" if compute == "float16" else ""

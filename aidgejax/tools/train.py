@@ -37,6 +37,7 @@ from ..training.metrics import confusion_matrix
 from ..training.optimizers import usual
 from ..training.parallel import Placement
 from ..training.placed_arrays import on_host
+from ..training.width import as_wide, in_its_width
 from .task import Task, fit_task
 
 
@@ -142,7 +143,7 @@ def train(
         *classes_in_words(class_names(graph)),
         *summary(task.graph),
         f"loss: {task.summary}",
-        *precision_summary(precision),
+        *precision_summary(precision, task.graph),
     )
     if verbose:
         print(*notes, sep="\n")
@@ -223,7 +224,8 @@ def scored(
     size = size if placement is None else placement.next_batch(size)
     order, weights = batch_order(len(rows), size, last="pad", always_weigh=True)
     check_memory(program.graph, {k: rows.columns[k][: order.shape[1]] for k in program.graph.inputs})
-    found = evaluate(state.params, state.buffers, order, weights, rows.on_device(placement))
+    with in_its_width(program.graph):
+        found = evaluate(state.params, state.buffers, order, weights, rows.on_device(placement))
     return {k: float(v) for k, v in jax.device_get(found).items()}
 
 
@@ -246,10 +248,11 @@ def predicted(graph: Graph, rows: Dataset, batch_size: int) -> dict[str, np.ndar
     size, parts = fixed_batch(graph) or min(batch_size, len(rows)), []
     check_memory(program.graph, {k: rows.columns[k][:size] for k in graph.inputs})
     for at in range(0, len(rows), size):
-        batch = {k: rows.columns[k][at : at + size] for k in graph.inputs}
+        batch = {k: as_wide(v, rows.columns[k][at : at + size]) for k, v in graph.inputs.items()}
         short = size - len(next(iter(batch.values())))
         whole = {k: np.concatenate([a, np.repeat(a[-1:], short, 0)]) if short else a for k, a in batch.items()}
-        outputs = jax.device_get(call(graph.params, graph.buffers, whole))
+        with in_its_width(graph):
+            outputs = jax.device_get(call(graph.params, graph.buffers, whole))
         parts.append({k: _declared(graph, k, v)[: size - short] for k, v in outputs.items()})
     return {k: np.concatenate([p[k] for p in parts]) for k in graph.outputs}
 

@@ -21,15 +21,20 @@ class CheckedEpoch:
     What a device gathers for an index out of range is no error there, but NaN or another row: class indices in NumPy
     arrays are checked.  Batches that are bound to another device than the state are brought to it.
 
+    A model of float64 parameters is computed in float64 (double).
+
     Calls return before they are computed; with batches that come in, each waits for the last but one, so that a loader
     which is faster than the device does not fill the memory with what is still to be computed.
     """
 
-    def __init__(self, epoch: Any, labels: Mapping[str, int]) -> None:
-        self._epoch, self._labels = epoch, labels
+    def __init__(self, epoch: Any, labels: Mapping[str, int], double: bool = False) -> None:
+        self._epoch, self._labels, self._double = epoch, labels, double
         self._under_way: deque[Any] = deque(maxlen=2)
 
     def __call__(self, state: Any, batches: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._double and not jax.config.read("jax_enable_x64"):
+            with jax.enable_x64(True):
+                return self(state, batches, *args, **kwargs)
         _check_alive(state)
         data = args[1] if len(args) > 1 else kwargs.get("data")
         if not isinstance(batches, dict) and data is None:

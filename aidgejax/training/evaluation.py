@@ -11,9 +11,11 @@ import jax.numpy as jnp
 from ..execution.program import Arrays
 from ..execution.program_like import ProgramLike
 from ..passes.loss import row_weights_of
+from ..passes.precision import is_double
 from .averages import Metric, averages, weight_sum, weights_per_row
 from .packed_scan import scan_in_python
 from .parallel import Placement, placed_program
+from .width import in_its_width
 
 
 def make_evaluation(
@@ -52,4 +54,12 @@ def make_evaluation(
         return found if placement is None else jax.lax.with_sharding_constraint(found, placement.everywhere)
 
     options = placement.compiler_options() if placement is not None else None
-    return jax.jit(evaluate, compiler_options=options or None) if compiled else evaluate
+    evaluation: Callable = jax.jit(evaluate, compiler_options=options or None) if compiled else evaluate
+    if not is_double(program.graph):
+        return evaluation
+
+    def in_double(*args: Any, **kwargs: Any) -> Any:
+        with in_its_width(program.graph):
+            return evaluation(*args, **kwargs)
+
+    return in_double

@@ -45,8 +45,10 @@ from .pytrees import copied
 from .schedule import constant
 from .stream import Part, Resident, Stream, Streamed
 from .watched import make_watched_epoch
+from .width import as_wide, of_its_width
 
 
+@of_its_width
 def fit(
     program: ProgramLike,
     optimizer: Optimizer,
@@ -91,6 +93,7 @@ def fit(
     precision: "bfloat16" or "float16" computes the steps by the policy of `passes.precision`, the latter with loss
         scaling, whose overflowing steps update nothing and leave no record; parameters, optimizer
         state and the test figures stay float32, so what is tested is the model that will be written.
+        A model whose parameters are float64 is computed in float64.
     on_records: called with the history so far, before the callbacks are.
     placement: over which devices, see parallel.py; the state that comes back lies there.
     The rows of epoch e come in the order that (seed, e) gives, so a resumed run sees what an uninterrupted one would.
@@ -300,7 +303,7 @@ def fitting(graph: Graph, data: Dataset) -> Dataset:
             raise DataError(
                 f"graph {graph.name!r}, {v}: got an array of dtype {a.dtype}; convert it with .astype({v.dtype!r})"
             )
-    return data.with_columns({k: data.columns[k] for k in graph.inputs}, label_inputs(graph))
+    return data.with_columns({k: as_wide(v, data.columns[k]) for k, v in graph.inputs.items()}, label_inputs(graph))
 
 
 def fixed_batch(graph: Graph) -> int | None:

@@ -23,6 +23,7 @@ from ..errors import GraphError, SettingError
 from ..execution.program import Arrays, check_program
 from ..execution.program_like import ProgramLike
 from ..passes.loss import ROW_WEIGHTS, label_inputs, row_weights_of
+from ..passes.precision import is_double
 from .averages import Metric, averages, loss_weights, weight_sum, weights_per_row
 from .checked_epoch import CheckedEpoch
 from .counter import Counter, counted, schedule_step
@@ -32,6 +33,7 @@ from .optim import Optimizer, global_norm
 from .packed_scan import packed_scan, scan_in_python
 from .parallel import Placement, placed_program
 from .placed_arrays import put
+from .width import of_its_width
 
 ON_NONFINITE = ("raise", "skip", "ignore")
 DEFAULT_LOSS_SCALING = LossScaling()
@@ -66,6 +68,7 @@ class Accumulator(NamedTuple):
     batches: Any
 
 
+@of_its_width
 def start(
     program: ProgramLike,
     optimizer: Optimizer,
@@ -239,10 +242,10 @@ def make_accumulating_step(
         grads = program.backward(state.params, saved, {loss: seed}, grads=state.accumulator.grads)
         found = averages(outputs, batch, row_weights, loss, metrics)
         found |= {ROW_WEIGHTS: weight_sum(outputs, total, row_weights)} if total else {}
-        record = jax.tree.map(jnp.add, state.accumulator.record, found)
-        held = Accumulator(
-            grads, state.accumulator.row_weights + jnp.sum(row_weights), record, state.accumulator.batches + 1
-        )
+        before = state.accumulator
+        record = jax.tree.map(lambda a, b: a + b.astype(a.dtype), before.record, found)
+        rows = before.row_weights + jnp.sum(row_weights).astype(before.row_weights.dtype)
+        held = Accumulator(grads, rows, record, before.batches + 1)
         return state._replace(key=key, buffers=buffers, accumulator=held, batches=counted(state.batches))
 
     def step(state: TrainState, batch: Arrays, weights: Any = None, last: Any = False) -> tuple[TrainState, Arrays]:
@@ -368,7 +371,9 @@ def make_epoch(
 
     options = placement.compiler_options() if placement is not None else None
     jitted = jax.jit(epoch, donate_argnums=0, compiler_options=options or None) if compiled else epoch
-    return CheckedEpoch(jitted, label_inputs(step.program.graph) if hasattr(step, "program") else {})
+    if not hasattr(step, "program"):
+        return CheckedEpoch(jitted, {})
+    return CheckedEpoch(jitted, label_inputs(step.program.graph), is_double(step.program.graph))
 
 
 def _update(

@@ -178,7 +178,7 @@ class _Run:
             *classes_in_words(class_names(self.model)),
             *summary(graph),
             f"loss: {self.task.summary}",
-            *precision_summary(args.precision),
+            *precision_summary(args.precision, graph),
         )
         self.unit = "images" if any(v.rank == 4 for v in self.model.inputs.values()) else "rows"
         rows, _ = batch_order(len(self.data), args.batch_size, last=args.last)

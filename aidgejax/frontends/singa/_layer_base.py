@@ -11,6 +11,7 @@ import numpy as np
 from .._shared.traced_step import concretely
 from ._errors import DoesNotFit, NotATensor, NotParticipating, StatesError, Unsupported
 from ._tensor import Tensor
+from .device import bring_together
 
 
 class LayerMeta(type):
@@ -186,9 +187,7 @@ class Layer(metaclass=LayerMeta):
 
     def device_check(self, *inputs: Tensor) -> None:
         """Bring the tensors to the device of the first."""
-        for t in inputs[1:]:
-            if t.device.id() != inputs[0].device.id():
-                t.to_device(inputs[0].device)
+        bring_together(inputs)
 
     def dtype_check(self, *inputs: Tensor) -> None:
         """Give the tensors the dtype of the first."""

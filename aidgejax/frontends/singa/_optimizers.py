@@ -17,6 +17,7 @@ from ._kernel import KERNELS
 from ._operation import backward
 from ._schedules import DecayScheduler, Number, setting
 from ._tensor import Tensor
+from .device import bring_together
 
 
 class _State:
@@ -87,6 +88,10 @@ class Optimizer:
         new, after = update(param_value.array, grad, state.read(), self.lr_value.array[0], tuple(free.values()))
         param_value.data.array = new
         state.write(after)
+
+    def device_check(self, *inputs: Tensor) -> None:
+        """Bring the tensors to the device of the first."""
+        bring_together(inputs)
 
     def step(self) -> None:
         """Count a step, which schedules look at."""

@@ -43,7 +43,7 @@ class AddBias(Built):
     """b, of shape (n,) or (1, n), added to every row of x; with axis=1 to every column."""
 
     def __init__(self, axis: int = 0) -> None:
-        super().__init__(axis=int(axis))
+        super().__init__(axis=axis)
 
     @staticmethod
     def write(op: Any, x: Any, b: Any, axis: int) -> Any:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ._ctensor import raw
+from ._ctensor import CTensor, raw
 from ._export import to_graph
 from ._functional import *
 from ._functional import _and, _not, _or, _xor

@@ -106,6 +106,14 @@ def get_default_device() -> Device:
     return _default
 
 
+def bring_together(tensors: Any) -> None:
+    """Tensors that lie elsewhere go to the device of the first."""
+    first, *others = tensors
+    for t in others:
+        if t.device.id() != first.device.id():
+            t.to_device(first.device)
+
+
 def create_cpu_device() -> Device:
     """The processor."""
     return _default if jax.default_backend() == "cpu" else Device("cpu", -1)

@@ -11,6 +11,7 @@ not fit, raises; SINGA ends the process.
 """
 
 from . import _operation  # noqa: F401  (the tape: it makes the creators of tensors)
+from ._ctensor import CTensor
 from ._tensor import (
     Tensor,
     bfloat16,
@@ -29,6 +30,7 @@ PlaceHolder = Tensor
 
 __all__ = [
     *_functions,
+    "CTensor",
     "PlaceHolder",
     "Tensor",
     "bfloat16",

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from .._shared.absent_names import absent_name
 from ._ctensor import CTensor, raw
 from ._network import Window
 
@@ -73,3 +74,13 @@ def handle_odd_pad_bwd(dx: Any, odd_padding: tuple[int, int, int, int], is_pool:
 
 def force_unicode(s: Any) -> str:
     return s.decode() if isinstance(s, bytes) else str(s)
+
+
+ABSENT = {
+    "re_new_handle": "C++ handles fix a batch size; layers here take any",
+    "post_order_recursive": "autograd.to_graph(y) gives what leads to a tensor, in order",
+}
+
+
+def __getattr__(name: str) -> Any:
+    raise absent_name(__name__, name, ABSENT)

@@ -121,3 +121,52 @@ def test_int64_indices_are_differentiated_through(where, backend):
     scheduler.backward()
     got = np.array(table.get_operator().get_output(0).grad)
     np.testing.assert_array_equal(got, np.array([0, 2, 0, 1.0])[:, None] * np.ones(3))
+
+
+ROUNDED = {  # of -2.5, -1.5, -0.6, 0.4, 0.5, 2.5
+    "AWAY_FROM_ZERO": [-3, -2, -1, 1, 1, 3],
+    "TOWARD_ZERO": [-2, -1, 0, 0, 0, 2],
+    "DOWN": [-3, -2, -1, 0, 0, 2],
+    "UP": [-2, -1, 0, 1, 1, 3],
+    "HALF_AWAY_FROM_ZERO": [-3, -2, -1, 0, 1, 3],
+    "HALF_TOWARD_ZERO": [-2, -1, -1, 0, 0, 2],
+    "HALF_DOWN": [-3, -2, -1, 0, 0, 2],
+    "HALF_UP": [-2, -1, -1, 0, 1, 3],
+    "HALF_TO_EVEN": [-2, -2, -1, 0, 0, 2],
+    "HALF_TO_ODD": [-3, -1, -1, 0, 1, 3],
+}
+
+
+def test_every_rounding_mode():
+    assert set(ROUNDED) == {m.name for m in ac.RoundingMode}
+    x = ac.Producer(ac.Tensor(np.array([-2.5, -1.5, -0.6, 0.4, 0.5, 2.5], np.float32)), "x")
+    rounds = [ac.Round(rounding_mode=ac.RoundingMode[m], name=m) for m in ROUNDED]
+    for node in rounds:
+        x.add_child(node)
+    view = ac.get_connected_graph_view(x)
+    view.set_backend("cpu")
+    ac.SequentialScheduler(view).forward()
+    for node in rounds:
+        np.testing.assert_array_equal(np.array(node.get_operator().get_output(0)).ravel(), ROUNDED[node.name()])
+
+
+def test_averages_of_integers_are_rounded_as_they_say():
+    settings = {"half_away_from_zero": (2, -2), "down": (1, -2), "half_toward_zero": (2, -1), "half_to_even": (2, -2)}
+    image = np.array([[[[1, 2], [2, 2]], [[-1, -2], [-2, -1]]]], np.int32)  # averages 1.75 and -1.5
+    x, asked = ac.Producer(ac.Tensor(image), "x"), []
+    for mode, want in settings.items():
+        asked += [(ac.AvgPooling2D([2, 2], rounding_mode=mode), want)]
+        asked += [(ac.GlobalAveragePooling(rounding_mode=mode), want)]
+        asked += [(ac.ReduceMean([2, 3], rounding_mode=ac.RoundingMode[mode.upper()]), want)]
+    for node, _ in asked:
+        x.add_child(node)
+    view = ac.get_connected_graph_view(x)
+    view.set_backend("cpu")
+    view.set_datatype(ac.dtype.int32)
+    ac.SequentialScheduler(view).forward()
+    for node, want in asked:
+        assert np.array(node.get_operator().get_output(0)).ravel().tolist() == list(want), node.type()
+    with pytest.raises(RuntimeError, match="no rounding_mode 'nearest'; it is one of half_away"):
+        view = ac.sequential([ac.GlobalAveragePooling(rounding_mode="nearest")])
+        view.set_backend("cpu")
+        ac.SequentialScheduler(view).forward(data=[ac.Tensor(image.astype(np.float32))])

@@ -18,7 +18,7 @@ HERE = "aidgejax.frontends."
 OTHER_WORDS = {
     "Node.add_child", "GraphView.add", "GraphView.get_node", "GraphView.replace", "GraphView.remove", "Node.forward",
     "OperatorTensor.set_input", "GraphView.set_backend", "fuse_to_metaops", "fuse_batchnorm", "insert_input_rescaling",
-    "GRUOp", "LSTMOp", "HardSwishOp", "PaddedMaxPooling2DOp", "ReduceMean",
+    "GRUOp", "LSTMOp", "HardSwishOp", "PaddedMaxPooling2DOp",
 }  # fmt: skip
 SPARE = {"aidge_learning": ("loss", "metrics")}
 

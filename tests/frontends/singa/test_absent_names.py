@@ -13,6 +13,7 @@ ABSENT = {
     "from aidgejax.frontends.singa.optimizer import SGD": "version 3",
     "from aidgejax.frontends.singa.singa_wrap import ConvHandle": "singa.layer",
     "from aidgejax.frontends.singa.singa_wrap import NcclIdHolder": "DistOpt",
+    "from aidgejax.frontends.singa.utils import re_new_handle": "layers here take any",
 }
 
 
@@ -52,7 +53,7 @@ THERE = {
     "zeros_like ones_like product sizeof contiguous reshape transpose copy_data_to_from abs exp ceil "
     "log sigmoid sign sqrt square tanh sum pow average softmax lt le gt ge eq add sub eltwise_mult mult "
     "div einsum tensordot repeat axpy bernoulli gaussian uniform add_column add_row sum_columns "
-    "sum_rows concatenate PlaceHolder relu",
+    "sum_rows concatenate PlaceHolder CTensor relu",
     "layer": "Layer Linear Gemm Embedding Conv2d SeparableConv2d BatchNorm2d Pooling2d MaxPool2d AvgPool2d "
     "MaxPool1d AvgPool1d RNN_Base RNN LSTM ReLU Sigmoid Add Flatten SoftMaxCrossEntropy SoftMax "
     "MeanSquareError CrossEntropy BinaryCrossEntropy Dropout Cat Reshape CudnnRNN",

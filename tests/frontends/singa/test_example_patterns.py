@@ -197,3 +197,18 @@ def test_an_operation_of_ones_own_on_raw_tensors():
     ((found, gradient),) = autograd.backward(loss)
     assert found is x
     np.testing.assert_allclose(tensor.to_numpy(gradient), [[0.0, 1 / 3, 1 / 3]], rtol=1e-6)
+
+
+def test_an_optimizer_of_ones_own():
+    """Written as SINGA's are: it brings everything to one device, and changes the parameter in place."""
+
+    class Signs(opt.Optimizer):
+        def apply(self, param_name, param_value, param_grad):
+            self.device_check(param_value, self.step_counter, self.lr_value, param_grad)
+            tensor.axpy(-float(tensor.to_numpy(self.lr_value)[0]), tensor.sign(param_grad), param_value)
+
+    w = tensor.Tensor(data=np.array([[1.0, -2.0]], np.float32), requires_grad=True, stores_grad=True)
+    signs = Signs(opt.ExponentialDecay(0.5, 1, 0.5))
+    for _ in range(2):
+        signs(autograd.mse_loss(w, tensor.Tensor(data=np.zeros((1, 2), np.float32), requires_grad=False)))
+    np.testing.assert_allclose(tensor.to_numpy(w), [[1 - 0.5 - 0.25, -2 + 0.5 + 0.25]])

@@ -141,8 +141,9 @@ def test_the_class_of_the_mean_square_error_broadcasts_its_target():
 
 
 def test_shapes_are_refused_before_contents_are_missed():
-    with pytest.raises(AssertionError):
-        autograd.add_bias(tensor.Tensor((10, 10)), tensor.Tensor((10,)), 3)
+    for axis in (3, -1, 0.1):
+        with pytest.raises(AssertionError, match="along axis"):
+            autograd.add_bias(tensor.Tensor((10, 10)), tensor.Tensor((10,)), axis)
     with pytest.raises(RuntimeError, match="nothing has been written"):
         autograd.add_bias(tensor.Tensor((10, 10)), tensor.Tensor((10,)))
 

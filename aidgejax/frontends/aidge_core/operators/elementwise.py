@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..dtypes import to_numpy_dtype
-from ..errors import GraphViewError
 from .definition import FLT_MAX, NO_SEED, define
+from .rounding import AWAY, rounded
 
 ONE_INPUT = {
     "ReLU": "Relu",
@@ -157,25 +157,10 @@ def clip(
     return c.named("Clip", data_input, low, high)
 
 
-HALVES = {"half_away_from_zero": "away", "half_to_even": "even", "half_even": "even"}
-ROUNDING_MODES = (*HALVES, "half_up", "half_down", "down", "up", "toward_zero")
-
-
 @define("Round")
-def round_(c: Any, data_input: Any, *, name: str = "", rounding_mode: Any = "half_away_from_zero") -> Any:
-    """To integers.  Halves away from zero, to even, up or down; or everything down, up, or toward zero."""
-    mode = getattr(rounding_mode, "name", str(rounding_mode)).lower()
-    if mode in HALVES:
-        return c.named("Round", data_input, halves=HALVES[mode])
-    if mode == "half_up":
-        return c.named("Floor", c.step("Add", data_input, 0.5))
-    if mode == "half_down":
-        return c.named("Ceil", c.step("Sub", data_input, 0.5))
-    if mode in ("down", "up"):
-        return c.named({"down": "Floor", "up": "Ceil"}[mode], data_input)
-    if mode == "toward_zero":
-        return c.named("Mul", c.step("Sign", data_input), c.step("Floor", c.step("Abs", data_input)))
-    raise GraphViewError(f"Round has no rounding_mode {rounding_mode!r}; it has {', '.join(ROUNDING_MODES)}")
+def round_(c: Any, data_input: Any, *, name: str = "", rounding_mode: Any = AWAY) -> Any:
+    """To integers, in one of Aidge's ten RoundingModes."""
+    return rounded(c, data_input, rounding_mode, c.named)
 
 
 @define("Mod", rank=None)

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from .definition import define, ints
+from .rounding import AWAY, rounding_mode_of
 
-REDUCTIONS = ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2")
+REDUCTIONS = ("ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2")
 
 
 def _indices(c: Any, indices: Any, shape: Any) -> Any:
@@ -75,10 +76,24 @@ def _reduction(name: str) -> None:
         keep_dims: bool = True,
         noop_with_empty_axes: bool = False,
     ) -> Any:
-        along = (ints(axes) or None) if axes_input is None else axes_input
-        settings = {"keepdims": int(keep_dims), "noop_with_empty_axes": int(noop_with_empty_axes)}
-        return c.named(name, data_input, along, **settings)
+        return reduced(c, name, data_input, axes_input, axes, keep_dims, noop_with_empty_axes)
+
+
+def reduced(c: Any, core: str, x: Any, axes_input: Any, axes: Any, keep_dims: bool, noop_with_empty_axes: bool) -> Any:
+    """A reduction over axes that are an input or, where that is None, an attribute."""
+    along = (ints(axes) or None) if axes_input is None else axes_input
+    settings = {"keepdims": int(keep_dims), "noop_with_empty_axes": int(noop_with_empty_axes)}
+    return c.named(core, x, along, **settings)
 
 
 for _name in REDUCTIONS:
     _reduction(_name)
+
+
+@define("ReduceMean", rank=None)
+def reduce_mean(
+    c: Any, data_input: Any, axes_input: Any = None, *, axes: Any = (), keep_dims: bool = True,
+    noop_with_empty_axes: bool = False, rounding_mode: Any = AWAY,
+) -> Any:  # fmt: skip
+    rounding_mode_of(rounding_mode)
+    return reduced(c, "ReduceMean", data_input, axes_input, axes, keep_dims, noop_with_empty_axes)

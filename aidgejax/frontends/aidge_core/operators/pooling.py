@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .definition import define, ints, no_pad_inputs
-
-AWAY = "half_away_from_zero"
+from .rounding import AWAY, rounding_mode_of
 
 
 def window_of(
@@ -24,6 +23,7 @@ def window_of(
 
 @define("GlobalAveragePooling")
 def global_average(c: Any, data_input: Any, *, name: str = "", rounding_mode: Any = AWAY) -> Any:
+    rounding_mode_of(rounding_mode)
     return c.named("GlobalAveragePool", data_input)
 
 
@@ -53,6 +53,7 @@ def _pools(d: int) -> None:
         c: Any, data_input: Any, *, kernel_dims: Any, name: str = "", stride_dims: Any = one, dilations: Any = one,
         ceil_mode: bool = False, rounding_mode: Any = AWAY,
     ) -> Any:  # fmt: skip
+        rounding_mode_of(rounding_mode)
         return c.named("AveragePool", data_input, **window_of(kernel_dims, stride_dims, dilations, ceil_mode))
 
     @define(f"PaddedAvgPooling{d}D")
@@ -62,6 +63,7 @@ def _pools(d: int) -> None:
         padding_dims: Any = none, ceil_mode: bool = False, count_include_pad: bool = True, rounding_mode: Any = AWAY,
     ) -> Any:  # fmt: skip
         no_pad_inputs(c, pads, constant_value, axes)
+        rounding_mode_of(rounding_mode)
         window = window_of(kernel_dims, stride_dims, dilations, ceil_mode, padding_dims)
         return c.named("AveragePool", data_input, count_include_pad=int(count_include_pad), **window)
 

@@ -48,29 +48,27 @@ def compute_me_clipping(histogram: Sequence[float], nb_bits: int, exponent: floa
 
 
 def compute_kl_clipping(histogram: Sequence[float], nb_bits: int) -> float:
-    """The candidate 0.01 ... 0.99 of the range whose quantized distribution diverges least from the clipped one.
+    """The candidate 0.02 ... 0.99 of the range whose coarse histogram diverges least from the fine one.
 
-    Kullback-Leibler divergence, as calibration tools have it; Aidge's own procedure is not known.
+    Each of the 2^(bits-1) - 1 coarse bins gives its whole count to every fine bin in it, and what is cut off is counted
+    in the last; q of this, p of the fine one: the sum of q log(q / p) where p > 0.  Formula and first candidate found
+    from Aidge's numbers (28 of 28).  With few values it cuts off much.
     """
     counts = _counts(histogram)
-    levels = 2 ** (nb_bits - 1)
-    wanted = max(4 * levels, int(counts.sum() / 4))  # bins that few values fall into say nothing of a distribution
-    if len(counts) > 2 * wanted:
-        counts = np.add.reduceat(counts, np.linspace(0, len(counts), wanted, endpoint=False).astype(int))
-    candidates = [k / 100 for k in range(1, 100) if int(k / 100 * len(counts)) >= levels] or [0.99]
+    levels = 2 ** (nb_bits - 1) - 1
+    if levels < 1:
+        raise TensorError(f"compute_kl_clipping: nb_bits is {nb_bits!r}; expected 2 or more")
+    centres = (np.arange(len(counts)) + 0.5) / len(counts)
+    seen = counts > 0
+    p = counts[seen] / counts.sum()
+    candidates = np.arange(2, 100) / 100
     found = []
     for c in candidates:
-        kept = int(c * len(counts))
-        clipped = counts[:kept].copy()
-        clipped[-1] += counts[kept:].sum()
-        spread = np.zeros(kept)
-        for part in np.array_split(np.arange(kept), levels):
-            filled = counts[part] > 0
-            if filled.any():
-                spread[part[filled]] = counts[part].sum() / filled.sum()
-        p, q = clipped / clipped.sum(), np.maximum(spread / max(spread.sum(), 1e-12), 1e-12)
-        found.append(float(np.sum(np.where(p > 0, p * np.log(np.maximum(p, 1e-12) / q), 0.0))))
-    return candidates[int(np.argmin(found))]
+        at = np.floor(centres / c * levels).astype(np.int64)
+        q = np.bincount(np.minimum(at, levels - 1), counts, levels)[np.minimum(at, levels - 1)] * (at < levels)
+        q = (q / q.sum())[seen] if q.any() else np.zeros(len(p))
+        found.append(float(np.sum(q * np.log(np.where(q > 0, q, p) / p))) if q.any() else np.inf)
+    return float(candidates[int(np.argmin(found))])
 
 
 def sigma_clipping(histogram: Sequence[float], factor: float) -> float:

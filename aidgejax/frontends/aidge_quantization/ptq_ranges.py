@@ -19,9 +19,6 @@ from .graphs import affine, insert
 from .quantizers import inner
 from .tags import MERGING, PATH, TRANSPARENT, precision_of
 
-BINS = 4096
-
-
 # ---- scaling nodes ----------------------------------------------------------------------------------------
 
 
@@ -154,18 +151,23 @@ def compute_ranges(network: GraphView, calibration_set: Sequence[Any], scaling_n
 def compute_histograms(
     value_range: dict[Node, float], network: GraphView, calibration_set: Sequence[Any]
 ) -> dict[Node, tuple[list[int], int]]:
-    """{node: (4096 counts of |first output| from 0 to its range, bits of its precision)}"""
+    """{node: (counts of |first output| in 2^(bits + 4) bins from 0 to its range, bits of its precision)}"""
     nodes = list(value_range)
-    counts = {n: np.zeros(BINS, np.int64) for n in nodes}
+    counts = {n: np.zeros(_bins(bits(n)), np.int64) for n in nodes}
     for values in _outputs(network, calibration_set, nodes):
         for node, value in zip(nodes, values, strict=True):
-            counts[node] += _counted(value, value_range[node])
+            counts[node] += _counted(value, value_range[node], len(counts[node]))
     return {n: (counts[n].tolist(), bits(n)) for n in nodes}
 
 
-def _counted(value: np.ndarray, most: float) -> np.ndarray:
-    at = np.rint(np.abs(value).astype(np.float64) / max(most, 1e-30) * BINS).astype(np.int64)
-    return np.bincount(np.minimum(at, BINS - 1).reshape(-1), minlength=BINS)
+def _bins(bits: int) -> int:
+    """16 for each level, as Aidge; no more than 2^20."""
+    return int(2 ** (min(bits, 16) + 4))
+
+
+def _counted(value: np.ndarray, most: float, bins: int) -> np.ndarray:
+    at = np.rint(np.abs(value).astype(np.float64) / max(most, 1e-30) * bins).astype(np.int64)
+    return np.bincount(np.minimum(at, bins - 1).reshape(-1), minlength=bins)
 
 
 def input_range(mode: Clipping, graph: GraphView, calibration: Sequence[Any]) -> float:
@@ -174,8 +176,9 @@ def input_range(mode: Clipping, graph: GraphView, calibration: Sequence[Any]) ->
     most = max(float(np.abs(a).max()) for a in arrays)
     if mode is Clipping.MAX:
         return most
-    histogram = np.sum([_counted(a, most) for a in arrays], axis=0)
-    return most * clipped_part(mode, histogram, bits(graph.get_ordered_inputs()[0].node))
+    width = bits(graph.get_ordered_inputs()[0].node)
+    histogram = np.sum([_counted(a, most, _bins(width)) for a in arrays], axis=0)
+    return most * clipped_part(mode, histogram, width)
 
 
 def bits(node: Node) -> int:

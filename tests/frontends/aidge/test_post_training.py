@@ -54,7 +54,14 @@ def test_every_clipping_mode_keeps_the_function_nearly(mode):
     settings = {"rescale_inputs": True, "fake_quantize": True, "dequantize": True}
     aq.quantize_network(graph, [tensor(x) for x in CALIBRATION], mode, **settings)
     got = outputs(graph, CALIBRATION)
-    assert np.corrcoef(got.ravel(), want.ravel())[0, 1] > (0.95 if mode is aq.Clipping.KL else 0.98)
+    assert np.corrcoef(got.ravel(), want.ravel())[0, 1] > (
+        0.9 if mode is aq.Clipping.KL else 0.98
+    )  # Aidge's KL cuts off much
+
+
+def test_kl_is_aidges():
+    histogram = [int(1000 * np.exp(-((i / 30.0) ** 2))) + 1 for i in range(256)]
+    assert [aq.compute_kl_clipping(histogram, b) for b in (2, 4, 6)] == [0.15, 0.27, 0.97]
 
 
 def test_other_bits_for_weights_keep_the_function_too():

@@ -1,8 +1,13 @@
 import gc
 import os
+import sys
 from importlib.metadata import version
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
+# Without byte code, each of some thirty processes that tests start compiles the package anew: half a second.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # Most programs here run for a millisecond after a second of compiling; so compiled they take a fifth of it.  XLA_FLAGS
 # that are set, to nothing even, win: `.ci/run --slow` compiles as users do.
 QUICKLY = {
@@ -13,10 +18,6 @@ QUICKLY = {
 if version("jaxlib").startswith("0.10."):  # later ones end the process at a flag that they no longer have
     QUICKLY["xla_cpu_use_fusion_emitters"] = False
 os.environ.setdefault("XLA_FLAGS", " ".join(f"--{flag}={str(value).lower()}" for flag, value in QUICKLY.items()))
-
-import jax  # noqa: E402
-
-jax.config.update("jax_default_matmul_precision", "highest")
 
 # What JAX keeps of traced programs is walked by every full collection: a tenth of the suite's time.
 gc.set_threshold(100_000, 20, 50)

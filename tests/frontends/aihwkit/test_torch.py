@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from aidgejax.errors import GraphError
 from aidgejax.frontends.aihwkit.exceptions import TileError
 from aidgejax.frontends.aihwkit.inference import (
     BaseDriftCompensation,
@@ -418,3 +419,63 @@ def test_a_sequence_that_was_made_before_torch_was_imported_takes_tensors_afterw
         "assert [n for n, p in model.named_parameters() if p.grad is not None]\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=300)
+
+
+def small_cnn(*between):
+    config = realistic()
+    config.modifier.type, config.modifier.std_dev = configs.WeightModifierType.ADD_NORMAL, 0.05
+    torch.manual_seed(3)
+    layers = [AnalogConv2d(2, 3, 3, padding=1, rpu_config=config), torch.nn.ReLU(), torch.nn.MaxPool2d(2), *between]
+    fc = [AnalogLinear(12, 6, rpu_config=config), torch.nn.Tanh(), AnalogLinear(6, 4, rpu_config=config)]
+    return AnalogSequential(*layers, torch.nn.Flatten(), *fc, torch.nn.LogSoftmax(dim=1))
+
+
+def one_by_one(model, x):
+    for module in model:
+        x = module(x)
+    return x
+
+
+@pytest.mark.parametrize("between", [(), (torch.nn.BatchNorm2d(3), torch.nn.Dropout(0.5))], ids=["chain", "broken"])
+def test_a_sequence_is_what_its_modules_are_one_by_one(between):
+    """Outputs, gradients, ranges and draws: a sequence runs neighbours as one program."""
+    model = small_cnn(*between)
+    other = copy.deepcopy(model)
+    x = torch.randn(5, 2, 4, 4)
+    for k in range(3):
+        results = []
+        for mine, call in ((model, AnalogSequential.forward), (other, one_by_one)):
+            mine.train(k < 2)
+            mine.zero_grad()
+            torch.manual_seed(k)
+            here = x.clone().requires_grad_(k == 1)
+            first, second = call(mine, here), call(mine, here)
+            (first[:, 0].sum() + 2 * second[:, 1].sum()).backward()
+            held = {n: v for n, v in mine.state_dict().items() if torch.is_tensor(v)}
+            grads = {n: p.grad for n, p in mine.named_parameters() if p.grad is not None}
+            results.append((first.detach(), second.detach(), held, grads, here.grad))
+        torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-5)
+        assert len(results[0][3]) > 8 and not torch.equal(results[0][0], results[0][1]) or k == 2
+
+
+def test_hooks_in_a_sequence_see_their_module_called():
+    model, seen = small_cnn(), []
+    model[1].register_forward_hook(lambda module, inputs, output: seen.append(output.shape))
+    with torch.no_grad():
+        assert not model(torch.zeros(2, 2, 4, 4)).requires_grad
+        assert seen == [(2, 3, 4, 4)]
+        other, x = copy.deepcopy(model.eval()), torch.ones(2, 2, 4, 4)
+        torch.testing.assert_close(model(x), one_by_one(other, x))
+
+
+def test_a_layer_twice_in_a_sequence_and_inputs_that_do_not_fit():
+    layer = AnalogLinear(4, 4, rpu_config=realistic())
+    twice, other = AnalogSequential(layer, torch.nn.Tanh(), layer), copy.deepcopy(layer)
+    x = torch.randn(3, 4)
+    torch.testing.assert_close(twice(x), other(torch.tanh(other(x))))
+    assert layer.analog_module.input_range_update_idx.item() == 2
+    model = AnalogSequential(layer, torch.nn.Tanh(), AnalogLinear(5, 2, rpu_config=realistic()))
+    with pytest.raises(GraphError, match=r"AnalogLinear\(5, 2\) got an input of shape \[3, 4\]"):
+        model(x)
+    pooled = AnalogSequential(torch.nn.MaxPool2d(2), torch.nn.Tanh(), AnalogLinear(2, 2, rpu_config=realistic()))
+    assert pooled(torch.randn(3, 4, 4)).shape == (3, 2, 2)

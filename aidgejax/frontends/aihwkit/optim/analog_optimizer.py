@@ -12,6 +12,7 @@ import numpy as np
 
 from ....training import optim as rules
 from ..exceptions import ArgumentError
+from ..nn.modules._layer import TiledLayer, post_update
 from ..nn.modules._module import ON_ADOPTION, adopt_torch
 
 
@@ -90,6 +91,11 @@ class ArrayAdam(ArrayOptimizer):
                          weight_decay=weight_decay)  # fmt: skip
 
 
+def is_plain(layer: Any) -> bool:
+    """Does the layer do after a step what every layer of tiles does?"""
+    return getattr(type(layer), "post_update_step", None) is TiledLayer.post_update_step
+
+
 class AnalogOptimizerMixin:
     """After each step of the class beside it, weights of analog layers are clipped, mapped and drawn anew."""
 
@@ -106,15 +112,18 @@ class AnalogOptimizerMixin:
         groups = self.param_groups
         found: dict[int, Any] = {}
         for p in (p for group in groups for p in group["params"]):
-            layer = p if hasattr(p, "post_update_step") else getattr(p, "analog_layer", None)
+            layer = getattr(p, "analog_layer", None) or (p if hasattr(p, "post_update_step") else None)
             if layer is not None:
                 found[id(layer)] = layer
         return list(found.values())
 
     def step(self, closure: Any = None) -> Any:
         loss = super().step(closure)  # type: ignore[misc]  # of the optimizer beside it
-        for layer in self.analog_layers():
-            layer.post_update_step()
+        layers = self.analog_layers()
+        post_update([layer for layer in layers if is_plain(layer)])
+        for layer in layers:
+            if not is_plain(layer):
+                layer.post_update_step()
         return loss
 
     def regroup_param_groups(self, *_: Any) -> None:

@@ -18,21 +18,30 @@ def view(tensor: Any) -> np.ndarray:
 
     16-bit numbers are copied as float32, which the layers compute in.
     """
-    plain = tensor.detach().cpu()
-    return (plain.float() if is_half(plain) else plain).contiguous().numpy()
+    plain = tensor.detach()
+    if not plain.is_cpu or not plain.is_contiguous() or is_half(plain):
+        plain = plain.cpu()
+        plain = (plain.float() if is_half(plain) else plain).contiguous()
+    return plain.numpy()
 
 
 def is_half(tensor: Any) -> bool:
     """Is it a tensor of float16 or bfloat16?"""
-    torch = sys.modules["torch"]
-    return tensor.dtype in (torch.bfloat16, torch.float16)
+    return tensor.dtype.itemsize == 2 and tensor.dtype.is_floating_point
 
 
 def tensor_of(array: Any, like: Any = None) -> Any:
     """A tensor of its own memory with these numbers, where `like` lies."""
-    torch = sys.modules["torch"]
-    made = torch.from_numpy(np.array(array))
-    return made if like is None or like.device.type == "cpu" else made.to(like.device)
+    made = sys.modules["torch"].from_numpy(np.array(array))
+    return made if like is None or like.is_cpu else made.to(like.device)
+
+
+def overwrite(tensor: Any, array: Any) -> None:
+    """These numbers into the tensor's memory, which its graph does not see."""
+    if tensor.is_cpu and tensor.is_contiguous() and not is_half(tensor):
+        np.copyto(tensor.detach().numpy(), array)
+    else:
+        tensor.data.copy_(tensor_of(array))
 
 
 def finished(tree: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +13,7 @@ import numpy as np
 from .....analog import AnalogLayer, Settings, post_updated
 from .....analog.convert import write_layer
 from .....dtypes import Arrays
+from .....errors import GraphError
 from .....execution.cache import PROGRAMS
 from .....execution.program import make_program
 from .....graph import Graph, Node, Value
@@ -34,6 +35,39 @@ class LayerSpec:
     settings: Settings
     as_array: bool = False
     block: int = 1
+
+    def __hash__(self) -> int:
+        # Asked for in every call of a layer: its settings have a hundred fields.
+        found = self.__dict__.get("_hash")
+        if found is None:
+            found = hash(tuple(getattr(self, f.name) for f in fields(self)))
+            object.__setattr__(self, "_hash", found)
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "_hash"}  # another process hashes differently
+
+    @property
+    def kind(self) -> str:
+        """The class of such layers, for messages."""
+        mapped = "Mapped" if self.as_array else ""
+        return f"AnalogConv{len(self.shape) - 2}d{mapped}" if self.op == "Conv" else f"AnalogLinear{mapped}"
+
+    def sizes(self, shape: tuple[int, ...]) -> tuple:
+        """Of an input of this shape, what the functions depend on.  GraphError where the layer cannot take it."""
+        inputs = self.shape[1]
+        if self.op == "Conv":
+            axes = len(self.shape) - 2
+            if len(shape) != axes + 2 or shape[1] != inputs:
+                raise GraphError(
+                    f"{self.kind} got an input of shape {list(shape)}: expected [n, {inputs}, and {axes} sizes]"
+                )
+            return ("N", *shape[1:])
+        if not shape or shape[-1] != inputs:
+            raise GraphError(
+                f"{self.kind}({inputs}, {self.shape[0]}) got an input of shape {list(shape)}: expected [..., {inputs}]"
+            )
+        return (*(f"N{k}" for k in range(len(shape) - 1)), inputs)
 
     def write(self, sizes: tuple, weight: Any = None, bias: Any = None) -> tuple[Graph, AnalogLayer]:
         """The layer's graph for an input of these sizes, holding this weight; zeros without one."""
@@ -64,7 +98,7 @@ class LayerSpec:
         return (sizes[0], self.shape[0], *spatial)
 
 
-class Compiled(NamedTuple):
+class Functions(NamedTuple):
     """run(params, state, x, seed, count) -> (y, saved, moved params, moved state); back(params, saved, dy)."""
 
     run: Callable[..., Any]
@@ -72,14 +106,14 @@ class Compiled(NamedTuple):
 
 
 @PROGRAMS.cached
-def compiled(spec: LayerSpec, sizes: tuple, training: bool, needs_dx: bool = True, save: bool = True) -> Compiled:
+def functions(spec: LayerSpec, sizes: tuple, training: bool, needs_dx: bool = True, save: bool = True) -> Functions:
+    """A layer's functions, not compiled."""
     graph, _ = spec.write(sizes)
     wrt = [*graph.params, *(["x"] if needs_dx else [])]
     program = make_program(graph, seeds=["y"], wrt=wrt, training=training, unreachable="zeros")
     moves, updates = program.parameter_updates, program.updates
     owned = {*graph.params, *graph.buffers, "x"}
 
-    @jax.jit
     def run(params: Arrays, state: Arrays, x: Any, seed: Any, count: Any) -> Any:
         key = jax.random.fold_in(jax.random.key(seed), count)
         outputs, saved, after = program.forward(params, state, {"x": x}, key, save=True)
@@ -90,29 +124,40 @@ def compiled(spec: LayerSpec, sizes: tuple, training: bool, needs_dx: bool = Tru
         small = {k: jnp.copy(v) for k, v in new.items() if k.rsplit(".", 1)[-1] not in LARGE} if save else {}
         return outputs["y"], (small, kept), moved, {k: after[k] for k in updates}
 
-    @jax.jit
     def back(large: Arrays, saved: Any, dy: Any) -> Any:
         small, kept = saved
         grads = program.backward({**large, **small}, kept, {"y": dy})
         return grads, grads.pop("x") if needs_dx else None
 
-    return Compiled(run, back)
+    return Functions(run, back)
 
 
 @PROGRAMS.cached
-def compiled_post_update(spec: LayerSpec, sizes: tuple) -> Callable[[Arrays, Arrays], tuple[Arrays, Arrays]] | None:
-    """f(params, state) -> those that a post-update step changes; None where it changes nothing."""
+def compiled(spec: LayerSpec, sizes: tuple, training: bool, needs_dx: bool = True, save: bool = True) -> Functions:
+    """The same, each one program."""
+    return Functions(*map(jax.jit, functions(spec, sizes, training, needs_dx, save)))
+
+
+def changes_after_update(spec: LayerSpec) -> bool:
+    """Whether a post-update step of such a layer does anything."""
     s = spec.settings
-    if s.clip.type == "NONE" and s.remap.type == "NONE" and not (s.explicit and s.modifier.type != "NONE"):
-        return None
-    _, layer = spec.write(sizes)
+    return s.clip.type != "NONE" or s.remap.type != "NONE" or (s.explicit and s.modifier.type != "NONE")
+
+
+@PROGRAMS.cached
+def compiled_post_update(layers: tuple[tuple[LayerSpec, tuple], ...]) -> Callable[..., Any]:
+    """f([params], [state]) -> ([params], [state]), for each of these layers those that a post-update step changes.
+
+    layers: (spec, sizes of an input).
+    """
+    written = [spec.write(sizes)[1] for spec, sizes in layers]
 
     @jax.jit
-    def update(params: Arrays, state: Arrays) -> tuple[Arrays, Arrays]:
-        new_params, new_state = post_updated(layer, params, state)
-        return (
-            {k: v for k, v in new_params.items() if v is not params[k]},
-            {k: v for k, v in new_state.items() if k not in state or v is not state[k]},
-        )
+    def update(params: list[Arrays], state: list[Arrays]) -> tuple[list[Arrays], list[Arrays]]:
+        changed: tuple[list[Arrays], list[Arrays]] = ([], [])
+        for layer, *held in zip(written, params, state, strict=True):
+            for into, new, old in zip(changed, post_updated(layer, *held), held, strict=True):
+                into.append({k: v for k, v in new.items() if k not in old or v is not old[k]})
+        return changed
 
     return update

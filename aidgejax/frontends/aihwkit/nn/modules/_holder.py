@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 import sys
+from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 from .....dtypes import Arrays
-from ._bridge import tensor_of, view
+from ._bridge import overwrite, tensor_of, view
 from ._module import Module, adopt_torch, in_torch
 
 PARAMETERS = ("bias", "input_range_update_idx", "input_range", "out_scaling_alpha", "weight")
@@ -40,6 +41,43 @@ def _context_class() -> Any:
 
     methods = {"__deepcopy__": deepcopy, "__reduce_ex__": reduce, "__module__": __name__}
     return type("AnalogContext", (sys.modules["torch"].nn.Parameter,), methods)
+
+
+class Slot(NamedTuple):
+    """One tensor of a layer.  name: in the layer's graph; own: in its holder; trained: is it a parameter there?
+
+    held, key: where the tensor is, so that a call does not look for it.
+    """
+
+    name: str
+    holder: Any
+    own: str
+    trained: bool
+    held: dict[str, Any]
+    key: str
+
+    def tensor(self) -> Any:
+        return self.held[self.key]
+
+    def numbers(self) -> Any:
+        found = self.held[self.key]
+        return self.holder.as_read(self.own, view(found)) if hasattr(found, "detach") else found
+
+
+def slot_of(name: str, holder: Any, own: str) -> Slot:
+    held, key = holder.extra, own
+    if own not in held:
+        owner, key = holder.place(own)
+        of_torch = vars(owner)
+        held = of_torch["_parameters" if key in of_torch["_parameters"] else "_buffers"]
+    return Slot(name, holder, own, own in holder.trained, held, key)
+
+
+def write_slots(slots: Iterable[Slot], found: Arrays) -> None:
+    """Those of the slots that are found get these numbers."""
+    for slot in slots:
+        if slot.name in found:
+            slot.holder.write(slot.own, found[slot.name])
 
 
 class Holder(Module):
@@ -109,7 +147,11 @@ class Holder(Module):
     def numbers(self, name: str) -> Any:
         """For JAX to read: the tensor's memory, or the array."""
         found = self.tensor(name)
-        return view(found) if hasattr(found, "detach") else found
+        return self.as_read(name, view(found)) if hasattr(found, "detach") else found
+
+    def as_read(self, name: str, numbers: np.ndarray) -> np.ndarray:
+        """The numbers of a tensor in the shape that the layer's graph has for them."""
+        return numbers
 
     def write(self, name: str, array: Any) -> None:
         """New numbers for a tensor; in place in torch, where its graph does not see it."""
@@ -120,7 +162,7 @@ class Holder(Module):
         if tuple(old.shape) != np.shape(array):
             self.put(name, array)
         else:
-            old.data.copy_(tensor_of(array))
+            overwrite(old, array)
 
     def to_torch(self) -> None:
         held, self.extra = self.extra, {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,14 +17,31 @@ from .....graph import Graph
 from ...exceptions import ConfigError, TileError
 from ...simulator.configs import InferenceRPUConfig
 from ._bridge import finished, tensor_of
-from ._compiled import LayerSpec, compiled, compiled_post_update
-from ._holder import Holder, context_of
+from ._compiled import LayerSpec, changes_after_update, compiled, compiled_post_update
+from ._holder import Holder, Slot, context_of, slot_of, write_slots
 from ._module import check_arrays, in_torch, is_tensor, torch_in_use
 from ._tile import TileModuleArray, kind_of_tile, module_list
 from ._torch_call import in_order, torch_call
 from .base import AnalogLayerBase
 
 REMEMBERED = 64  # calls whose backward may still come
+
+
+MAPPED = ("weight", "mapping_scales", "out_scaling_alpha", "modifier_draw")  # what a post-update step reads
+
+
+def post_update(layers: Sequence[Any]) -> None:
+    """The post-update step of all of these layers, in one call."""
+    for layer in layers:
+        layer._saved = []
+    layers = [layer for layer in layers if changes_after_update(layer._spec)]
+    if not layers:
+        return
+    update = compiled_post_update(tuple((layer._spec, layer._any_sizes()) for layer in layers))
+    places = [[s for s in layer._slots() if s.own in MAPPED] for layer in layers]
+    held = [[{s.name: s.numbers() for s in slots if s.trained == yes} for slots in places] for yes in (True, False)]
+    for slots, *new in zip(places, *finished(update(*held)), strict=True):
+        write_slots(slots, {**new[0], **new[1]})
 
 
 class Live(dict):
@@ -74,7 +91,8 @@ class TiledLayer(AnalogLayerBase, Holder):
         raise TileError(f"{type(self).__name__} is not a layer by itself: take a linear one or a convolution")
 
     def _sizes(self, x: Any) -> tuple:
-        raise TileError(f"{type(self).__name__} is not a layer by itself: take a linear one or a convolution")
+        """What of x's shape the functions depend on; GraphError where it does not fit."""
+        return self._spec.sizes(tuple(x.shape))
 
     # ---- tiles --------------------------------------------------------------------------------------------
 
@@ -125,6 +143,14 @@ class TiledLayer(AnalogLayerBase, Holder):
                 for left in (left_params, left_state)
             ]
             holder.fill(*mine)
+
+    def _slots(self) -> list[Slot]:
+        """The same places, found once."""
+        found = self.__dict__.get("_found_slots")
+        if found is None or found[0].holder is not self._holders()[0][1]:
+            found = [slot_of(name, holder, own) for name, holder, own in self._places()]
+            self.__dict__["_found_slots"] = found
+        return found
 
     def _places(self) -> Iterator[tuple[str, Any, str]]:
         for prefix, holder in self._holders():
@@ -276,14 +302,7 @@ class TiledLayer(AnalogLayerBase, Holder):
 
     def post_update_step(self) -> None:
         """Clip and map the weights, as the config says; aihwkit.optim calls it after each step."""
-        update = compiled_post_update(self._spec, self._any_sizes())
-        self._saved = []
-        if update is None:
-            return
-        held = {n: (h.numbers(o), o in h.trained) for n, h, o in self._places()}
-        changed = update({n: a for n, (a, t) in held.items() if t}, {n: a for n, (a, t) in held.items() if not t})
-        for name, array in {**finished(changed)[0], **changed[1]}.items():
-            self._write(name, array)
+        post_update([self])
 
     remap_analog_weights = post_update_step
 
@@ -343,6 +362,7 @@ class TiledLayer(AnalogLayerBase, Holder):
 
     def to_torch(self) -> None:
         """The layer was made before torch was imported: its tiles have become torch modules by now."""
+        self.__dict__.pop("_found_slots", None)
         for tile in self.analog_tiles():
             tile.analog_ctx = context_of(tile.shape, self)
         super().to_torch()

@@ -50,10 +50,9 @@ class TileModule(Holder):
     def in_size(self) -> int:
         return self.shape[1]
 
-    def numbers(self, name: str) -> Any:
-        """As Holder.numbers; alpha, a single number after drift, is [1] in the layer's graph."""
-        found = super().numbers(name)
-        return np.reshape(found, (-1,)) if name == "alpha" and in_torch() else found
+    def as_read(self, name: str, numbers: np.ndarray) -> np.ndarray:
+        """alpha, a single number after drift, is [1] in the layer's graph."""
+        return numbers.reshape(-1) if name == "alpha" else numbers
 
     def _key(self) -> Any:
         self.readings += 1

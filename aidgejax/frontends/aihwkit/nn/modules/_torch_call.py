@@ -1,19 +1,23 @@
-"""A layer's forward and backward as one node of torch's graph."""
+"""Layers' forward and backward as one node of torch's graph."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 from ...exceptions import TileError
 from ._bridge import finished, is_half, tensor_of, view
-from ._compiled import LARGE, compiled
+from ._chain import Link, Piece, compiled_chain, fits, nothing_is_watched, pieces
+from ._compiled import LARGE
+from ._holder import write_slots
 
 
-def in_order(parts: Sequence[Any]) -> str:
-    return f"{len(parts)} tile{'s' if len(parts) > 1 else ''}"
+def in_order(tiles: Sequence[Any]) -> str:
+    return f"{len(tiles)} tile{'s' if len(tiles) > 1 else ''}"
 
 
 def torch_call(layer: Any, x: Any) -> Any:
@@ -21,18 +25,35 @@ def torch_call(layer: Any, x: Any) -> Any:
 
     Tensors of 16 bits, x or parameters, are computed with in float32; y has the dtype of x.
     """
+    return _call([layer], (Link(layer._spec, layer.training),), x)
+
+
+def torch_sequence(modules: Iterable[Any], x: Any) -> Any:
+    """y of modules one after the other.  What stands between two that torch has to see called is one program."""
+    alone = not nothing_is_watched()
+    for piece in [Piece([m]) for m in modules] if alone else pieces(modules):
+        if piece.links and x.dtype == sys.modules["torch"].float32 and fits(piece.links, x.shape):
+            for layer in piece.layers:
+                layer._saved = []
+            x = _call(piece.layers, piece.links, x)
+        else:
+            for module in piece.modules:
+                x = module(x)
+    return x
+
+
+def _call(layers: Sequence[Any], links: tuple[Link, ...], x: Any) -> Any:
     torch = sys.modules["torch"]
     if is_half(x):
-        return torch_call(layer, x.float()).to(x.dtype)
+        return _call(layers, links, x.float()).to(x.dtype)
     if x.dtype != torch.float32:
         raise TileError(
-            f"{type(layer).__name__} got a tensor of dtype {x.dtype}: "
+            f"{type(layers[0]).__name__} got a tensor of dtype {x.dtype}: "
             f"expected torch.float32, bfloat16 or float16; use x.float()"
         )
-    places = list(layer._places())
-    tensors = [(name, holder.tensor(own)) for name, holder, own in places if own in holder.trained]
-    names = tuple(name for name, _ in tensors)
-    return _function().apply(layer, names, x, *(t.float() if is_half(t) else t for _, t in tensors))
+    places = [layer._slots() for layer in layers]
+    tensors = [slot.tensor() for slots in places for slot in slots if slot.trained]
+    return _function().apply(layers, links, places, x, *(t.float() if is_half(t) else t for t in tensors))
 
 
 @lru_cache(maxsize=1)
@@ -42,32 +63,36 @@ def _function() -> Any:
     return type("AnalogCall", (torch.autograd.Function,), {"forward": staticmethod(_forward), "backward": backward})
 
 
-def _forward(ctx: Any, layer: Any, names: tuple[str, ...], x: Any, *tensors: Any) -> Any:
+def _forward(ctx: Any, layers: Any, links: Any, places: Any, x: Any, *tensors: Any) -> Any:
     needs = ctx.needs_input_grad
-    save, needs_dx = any(needs), bool(needs[2])
-    run, back = compiled(layer._spec, layer._sizes(x), layer.training, needs_dx or not save, save)
-    params = {n: view(t) for n, t in zip(names, tensors, strict=True)}
-    state = {n: h.numbers(o) for n, h, o in layer._places() if o not in h.trained}
-    layer._calls += 1
-    y, saved, params_moved, state_moved = finished(run(params, state, view(x), layer._seed, layer._calls))
-    for name, array in {**params_moved, **state_moved}.items():
-        layer._write(name, array)
+    save, needs_dx = any(needs), bool(needs[3])
+    run, back = compiled_chain(links, tuple(x.shape), needs_dx or not save, save)
+    left = iter(tensors)
+    params = [{s.name: view(next(left)) for s in slots if s.trained} for slots in places]
+    state = [{s.name: s.numbers() for s in slots if not s.trained} for slots in places]
+    draws = np.empty((len(layers), 2), np.uint32)
+    for k, layer in enumerate(layers):
+        layer._calls += 1
+        draws[k] = layer._seed & 0xFFFFFFFF, layer._calls & 0xFFFFFFFF
+    y, saved, moved, updated = run(params, state, view(x), draws)
+    out = tensor_of(y, x)  # once y is there, all of the program is finished, and torch may write what it has read
+    for slots, *new in zip(places, moved, updated, strict=True):
+        write_slots(slots, {**new[0], **new[1]})
     if save:
+        names = [[s.name for s in slots if s.trained] for slots in places]
+        large = [[n for n in mine if n.rsplit(".", 1)[-1] in LARGE] for mine in names]
+        flat = [n in LARGE or n.rsplit(".", 1)[-1] in LARGE for mine in names for n in mine]
         # torch tells by these whether somebody has written into them before the backward.
-        large = [k for k, n in enumerate(names) if n.rsplit(".", 1)[-1] in LARGE]
-        ctx.save_for_backward(*(tensors[k] for k in large))
-        ctx.mine = back, [names[k] for k in large], saved, names, needs_dx
-    return tensor_of(y, x)
+        ctx.save_for_backward(*(t for t, yes in zip(tensors, flat, strict=True) if yes))
+        ctx.mine = back, large, saved, names, needs_dx
+    return out
 
 
 def _backward(ctx: Any, dy: Any) -> Any:
     back, large, saved, names, needs_dx = ctx.mine
-    held = {n: view(t) for n, t in zip(large, ctx.saved_tensors, strict=True)}
+    left = iter(ctx.saved_tensors)
+    held = [{n: view(next(left)) for n in mine} for mine in large]
     grads, dx = finished(back(held, saved, view(dy)))
-    wanted = ctx.needs_input_grad[3:]
-    return (
-        None,
-        None,
-        tensor_of(dx, dy) if needs_dx else None,
-        *(tensor_of(grads[n], dy) if w else None for n, w in zip(names, wanted, strict=True)),
-    )
+    wanted = iter(ctx.needs_input_grad[4:])
+    found = (tensor_of(g[n], dy) if next(wanted) else None for mine, g in zip(names, grads, strict=True) for n in mine)
+    return None, None, None, tensor_of(dx, dy) if needs_dx else None, *found

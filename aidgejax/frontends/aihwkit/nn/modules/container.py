@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ._module import ON_ADOPTION, Module, adopt_torch
+from ._module import ON_ADOPTION, Module, adopt_torch, is_tensor
+from ._torch_call import torch_sequence
 from .base import AnalogLayerBase
 
 
@@ -52,6 +53,10 @@ class AnalogSequential(AnalogContainerBase, ArraySequential):
     def __init__(self, *layers: Any) -> None:
         adopt_torch()
         super().__init__(*layers)
+
+    def forward(self, x: Any) -> Any:
+        """Tensors go through neighbouring layers, and what torch has between them, in one compiled call."""
+        return torch_sequence(list(self), x) if is_tensor(x) else super().forward(x)
 
     def backward(self, dy: Any) -> Any:
         """dL/dx of the last call with an array; gradients add up in the layers."""

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from .....errors import GraphError
 from .....execution.run import run
 from .....graph import Graph
 from ...exceptions import ConfigError, ModuleError
@@ -65,14 +64,6 @@ class AnalogConvNd(TiledLayer):
         a = dict(self._spec.attrs)
         sizes = [d * (k - 1) + 1 for k, d in zip(a["kernel_shape"], a["dilations"], strict=True)]
         return ("N", self._spec.shape[1], *sizes)
-
-    def _sizes(self, x: Any) -> tuple:
-        if x.ndim != self.axes + 2 or x.shape[1] != self.in_channels:
-            raise GraphError(
-                f"{type(self).__name__} got an input of shape {list(x.shape)}: expected "
-                f"[n, {self.in_channels}, and {self.axes} sizes]"
-            )
-        return ("N", *x.shape[1:])
 
     def windows(self, x: Any) -> Any:
         """f[n, positions, in]: the windows, laid out."""

@@ -41,7 +41,7 @@ class Function(Module):
     def _call(self, op: str, attrs: tuple, x: Any) -> Any:
         x = jnp.asarray(x)
         producers = tuple((k, tuple(v.shape), k in self.held) for k, v in {**self.held, **self.moving}.items())
-        program = _program(op, attrs, x.ndim, producers, self.training)
+        program = program_of(op, attrs, x.ndim, producers, self.training)
         self._calls += 1
         key = jax.random.fold_in(jax.random.key(0), self._calls)
         outputs, saved, self.moving = program.forward(self.held, self.moving, {"x": x}, key)
@@ -99,7 +99,7 @@ class Function(Module):
 
 
 @PROGRAMS.cached
-def _program(op: str, attrs: tuple, rank: int, producers: tuple, training: bool) -> Program:
+def program_of(op: str, attrs: tuple, rank: int, producers: tuple, training: bool) -> Program:
     g = Graph(op)
     inputs = [g.input("x", [f"N{k}" for k in range(rank)])]
     for name, shape, trained in producers:

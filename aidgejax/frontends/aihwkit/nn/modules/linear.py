@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .....errors import GraphError
 from ._bridge import tensor_of
 from ._compiled import LayerSpec
 from ._layer import TiledLayer
@@ -46,14 +45,6 @@ class AnalogLinear(TiledLayer):
 
     def _any_sizes(self) -> tuple:
         return ("N0", self._spec.shape[1])
-
-    def _sizes(self, x: Any) -> tuple:
-        if not x.ndim or x.shape[-1] != self.in_features:
-            raise GraphError(
-                f"{type(self).__name__}({self.in_features}, {self.out_features}) got an input of shape "
-                f"{list(x.shape)}: expected [..., {self.in_features}]"
-            )
-        return (*(f"N{k}" for k in range(x.ndim - 1)), self.in_features)
 
     def reset_parameters(self) -> None:
         """New weights and biases, uniform within 1 / sqrt(in_features), from torch's generator."""

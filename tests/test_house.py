@@ -5,6 +5,7 @@ import importlib
 import pkgutil
 import re
 import sys
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -54,6 +55,12 @@ def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
 
 
+@cache
+def nodes_of(path: Path) -> tuple[ast.AST, ...]:
+    """All nodes of a file's tree: walking costs more than any test that looks at them."""
+    return tuple(ast.walk(tree_of(path)))
+
+
 def room(module: str) -> str:
     return (module.split(".") + ["__init__"])[1]
 
@@ -61,16 +68,16 @@ def room(module: str) -> str:
 @cache
 def imports(path: Path) -> tuple[tuple[str, tuple[str, ...], int], ...]:
     mine = module_of(path)
-    return imports_in(tree_of(path), mine.split(".") if path.name == "__init__.py" else mine.split(".")[:-1])
+    return imports_in(nodes_of(path), mine.split(".") if path.name == "__init__.py" else mine.split(".")[:-1])
 
 
-def imports_in(tree: ast.Module, package: list[str]) -> tuple[tuple[str, tuple[str, ...], int], ...]:
+def imports_in(nodes: Iterable[ast.AST], package: list[str]) -> tuple[tuple[str, tuple[str, ...], int], ...]:
     """(module, names, line) of every import, those inside functions and those by importlib or __import__ included.
 
     Of a name that is computed, f"{__name__}.{family}", every module of the package counts that is not private.
     """
     found: list[tuple[str, tuple[str, ...], int]] = []
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             found += [(a.name, (), node.lineno) for a in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -139,7 +146,7 @@ __import__("aidgejax.tools.zoo")
 importlib.import_module(".conv", __name__)
 """
     package = ["aidgejax", "ops"]
-    seen = {(m, names) for m, names, _ in imports_in(ast.parse(text), package)}
+    seen = {(m, names) for m, names, _ in imports_in(ast.walk(ast.parse(text)), package)}
     assert {("aidgejax.a", ()), ("aidgejax.passes", ("fuse",)), ("aidgejax.ops", ("late",))} <= seen
     assert {("aidgejax.tools.zoo", ()), ("aidgejax.ops.conv", ())} <= seen
     assert ("aidgejax.ops.pool", ()) in seen and ("aidgejax.ops._windows", ()) not in seen
@@ -230,7 +237,7 @@ def test_no_private_name_of_another_package():
     """Neither `from ..other import _name` nor `thing._name` of something that another package defines."""
     owners: dict[str, set[str]] = {}
     for module, path in MODULES.items():
-        for node in ast.walk(tree_of(path)):
+        for node in nodes_of(path):
             for name in _private_names(node):
                 owners.setdefault(name, set()).add(package_of(module))
     wrong = []
@@ -240,7 +247,7 @@ def test_no_private_name_of_another_package():
             if other.split(".")[0] == "aidgejax" and package_of(other) != mine:
                 wrong += [f"{module}:{line} imports {n}" for n in names if _is_private(n)]
                 wrong += [f"{module}:{line} imports {other}"] * any(map(_is_private, other.split(".")[2:]))
-        for node in ast.walk(tree_of(path)):
+        for node in nodes_of(path):
             if isinstance(node, ast.Attribute) and _is_private(node.attr):
                 if isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"):
                     continue
@@ -299,7 +306,7 @@ def prose(path: Path):
     for n, line in enumerate(path.read_text().splitlines(), 1):
         if "#" in line:
             yield n, line.split("#", 1)[1]
-    for node in ast.walk(tree_of(path)):
+    for node in nodes_of(path):
         if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and (text := ast.get_docstring(node)):
             for k, line in enumerate(text.splitlines()):
                 yield getattr(node, "lineno", 1) + k, line
@@ -319,7 +326,7 @@ def test_jax_differentiates_nothing():
     wrong = []
     for path in FILES:
         mine = module_of(path)
-        for node in ast.walk(tree_of(path)):
+        for node in nodes_of(path):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("jax", "ad"):
                 if node.attr in DERIVATIVES or node.attr == "custom_vjp" and mine != "aidgejax.execution.program":
                     wrong.append(f"{mine}:{node.lineno} jax.{node.attr}")
@@ -338,7 +345,7 @@ def test_no_function_bears_the_name_of_a_module():
 
 def test_no_assert_and_nothing_unfinished():
     for path in FILES:
-        assert not [n.lineno for n in ast.walk(tree_of(path)) if isinstance(n, ast.Assert)], path
+        assert not [n.lineno for n in nodes_of(path) if isinstance(n, ast.Assert)], path
         assert not any(word in path.read_text() for word in ("TODO", "FIXME", "raise NotImplementedError")), path
 
 
@@ -398,7 +405,7 @@ def test_files_are_written_whole():
     """One home of writing: whoever is killed, or finds a full disk, leaves what was there before."""
     found = {}
     for path in FILES:
-        for node in ast.walk(tree_of(path)):
+        for node in nodes_of(path):
             if isinstance(node, ast.Call) and _writes(node):
                 found.setdefault(module_of(path).removeprefix("aidgejax."), node.lineno)
     assert found.keys() == WRITERS.keys(), found

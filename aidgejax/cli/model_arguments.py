@@ -9,7 +9,7 @@ from typing import Any
 from .. import onnxio
 from ..errors import SettingError
 from ..graph import Graph
-from ..tools.train import read_for_training
+from ..tools.reading import read_for_training
 
 
 def add_model_arguments(parser: argparse._ActionsContainer, *, roles: bool = True) -> None:

@@ -122,10 +122,22 @@ def _say(what: str) -> None:
 
 
 class RunFolder:
-    """Writes a run, epoch by epoch.  model: the graph as it was read, without the loss."""
+    """Writes a run, epoch by epoch.
 
-    def __init__(self, path: str, model: Graph, settings: dict[str, Any], columns: list[str], monitor: str) -> None:
+    model: the graph as it was read, without the loss.  into: the graph that is written with its arrays, if another.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        model: Graph,
+        settings: dict[str, Any],
+        columns: list[str],
+        monitor: str,
+        into: Graph | None = None,
+    ) -> None:
         self.path, self.model, self.settings, self.columns = path, model, settings, columns
+        self._into = model if into is None else into
         self.best = Best(monitor)
         self.lines: list[str] = []
         self.failed: str | None = None
@@ -262,7 +274,7 @@ class RunFolder:
             self._best = None
 
     def _write_model(self, params: Any, buffers: Any, path: str) -> None:
-        onnxio.write(self.model, params, path, buffers=buffers)
+        onnxio.write(self._into, params, path, buffers=buffers)
 
     def picture(self) -> None:
         """history.png, where matplotlib is installed."""

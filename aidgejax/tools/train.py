@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from inspect import signature
 from typing import Any
 
@@ -18,12 +19,10 @@ import numpy as np
 
 from .. import onnxio
 from ..dtypes import DTYPES
-from ..errors import GraphError, SettingError
+from ..errors import SettingError
 from ..execution.budget import check_memory
 from ..execution.program import Program, make_program
 from ..graph import Graph
-from ..interpreter.shape_inference import SIZES
-from ..passes.control_flow import is_dynamic
 from ..passes.precision import precision_summary
 from ..passes.roles import check_trains, summary
 from ..training import optim, schedule
@@ -38,6 +37,7 @@ from ..training.optimizers import usual
 from ..training.parallel import Placement
 from ..training.placed_arrays import on_host
 from ..training.width import as_wide, in_its_width
+from .reading import batches_of, file_for, read_for_data, read_for_training
 from .task import Task, fit_task
 
 
@@ -52,6 +52,7 @@ class Result:
     notes: tuple[str, ...]
     layout: str = "NCHW"
     placement: Placement | None = None
+    into: Graph | None = None  # what is written, where the model was read with sizes of the data
 
     def __repr__(self) -> str:
         last = self.history[-1] if self.history else {}
@@ -84,7 +85,7 @@ class Result:
     def write(self, path: Any) -> None:
         """Write the model with the trained arrays to an ONNX file."""
         params, buffers = on_host((self.state.params, self.state.buffers))
-        onnxio.write(self.model, params, path, buffers=buffers)
+        onnxio.write(self.model if self.into is None else self.into, params, path, buffers=buffers)
 
     def _rows(self, data: Dataset) -> Dataset:
         named = columns_for(self.model, data, layout=self.layout)
@@ -131,10 +132,13 @@ def train(
     training, held = load_columns(data)
     graph = with_class_names(graph, training.class_names)
     rows = columns_for(graph, training, layout=layout)
-    if not isinstance(model, Graph) and (shapes := sizes_of_data(graph, rows)):
-        graph, more = read_for_training(model, parameters=parameters, constants=constants, shapes=shapes)
-        graph = with_class_names(graph, training.class_names)
-        notes = (*notes, *more, sizes_in_words(shapes))
+    plain = graph
+    if not isinstance(model, Graph):
+        read = partial(read_for_training, model, parameters=parameters, constants=constants)
+        graph, more = read_for_data(read, graph, rows, batch_size)
+        graph, notes = with_class_names(graph, training.class_names), (*notes, *more)
+    batch_size, accumulate, more = batches_of(graph, min(batch_size, len(rows)))
+    notes = (*notes, *more)
     task = fit_task(graph, rows.columns, loss, output=output, **options)
     ready = fitting(task.graph, rows.with_columns(task.columns))
     held = load_columns(test)[0] if test is not None else held
@@ -147,7 +151,8 @@ def train(
     )
     if verbose:
         print(*notes, sep="\n")
-    result = Result(graph, task, None, [], notes, layout, placement)  # type: ignore[arg-type]  # the state is still to come
+    into = file_for(plain, graph)
+    result = Result(graph, task, None, [], notes, layout, placement, into)  # type: ignore[arg-type]  # the state is still to come
     test_rows = result._rows(held) if held is not None else None
 
     def report(record: dict) -> Any:
@@ -163,6 +168,7 @@ def train(
         ready,
         epochs=epochs,
         batch_size=min(batch_size, len(ready)),
+        accumulate=accumulate,
         seed=seed,
         metrics=task.metrics,
         test=test_rows,
@@ -172,47 +178,7 @@ def train(
         precision=precision,
         placement=placement,
     )
-    return Result(graph, task, state, history, notes, layout, placement)
-
-
-def read_for_training(
-    model: Any, *, batch: str | None = None, parameters: Any = None, constants: Any = None, **ends: Any
-) -> tuple[Graph, tuple[str, ...]]:
-    """(the graph, what to say): a fixed batch of 1 is made symbolic, unless `batch` names it.
-
-    ends: inputs=, outputs=, shapes=, dtype= of `read`.
-    """
-    if isinstance(model, Graph):
-        return model, ()
-    graph = onnxio.read(model, batch=batch, parameters=parameters, constants=constants, **ends)
-    first = [v.shape[0] for v in graph.inputs.values() if v.shape]
-    if batch is not None or not first or any(d != 1 for d in first):
-        return graph, _sizes(graph)
-    name = next(
-        n for n in ("N", "batch", "rows") if all(n not in map(str, v.shape or ()) for v in graph.inputs.values())
-    )
-    try:
-        freed = onnxio.read(model, batch=name, parameters=parameters, constants=constants, **ends)
-    except GraphError as e:
-        raise GraphError(f"{e}; the model takes one row at a time: export it with a symbolic batch") from None
-    return freed, (f"batch: the file has a fixed batch of 1, read as {name!r}", *_sizes(freed))
-
-
-def _sizes(graph: Graph) -> tuple[str, ...]:
-    return tuple(f"size: {found}" for found in graph.metadata.get(SIZES, ()))
-
-
-def sizes_of_data(graph: Graph, rows: Dataset) -> dict[str, tuple] | None:
-    """`shapes=` of `read`, for a graph whose loops run as often as a size of the data says; None for another."""
-    if not is_dynamic(graph):
-        return None
-    shapes = {k: (v.shape[0], *rows.columns[k].shape[1:]) for k, v in graph.inputs.items() if v.shape}
-    return {k: s for k, s in shapes.items() if s != graph.inputs[k].shape} or None
-
-
-def sizes_in_words(shapes: Mapping[str, tuple]) -> str:
-    found = ", ".join(f"{k} is [{', '.join(map(str, s))}]" for k, s in shapes.items())
-    return f"shapes: {found} as in the data, which says how often its loops run"
+    return Result(graph, task, state, history, notes, layout, placement, into)
 
 
 def scored(

@@ -148,7 +148,7 @@ def fit(
             state = state._replace(loss_scale=DEFAULT_LOSS_SCALING.start())
         state = _taken_up(state, per_epoch, accumulate, placement)
     if test is not None:
-        test_size = min(batch_size, len(test) if placement is None else placement.next_batch(len(test)))
+        test_size = fixed or min(batch_size, len(test) if placement is None else placement.next_batch(len(test)))
         test_rows, test_weights = batch_order(len(test), test_size, last="pad", always_weigh=True)
         test_resident = test.on_device(placement)
     piece = _piece_length(callbacks, per_epoch, accumulate)

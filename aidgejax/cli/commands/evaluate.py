@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from types import SimpleNamespace
 
 from ...execution.program import make_program
 from ...passes.loss import LOSSES
+from ...tools.reading import read_for_data
 from ...tools.task import fit_task
 from ...tools.train import confusion_of, scored
 from ...training.class_names import class_names
@@ -38,6 +40,7 @@ def run(args: argparse.Namespace) -> None:
     graph, notes = read_model(args.model, args)
     training, test = load_columns(args.data)
     rows = columns_for(graph, test or training, layout=args.layout)
+    graph, more = read_for_data(partial(read_model, args.model, args), graph, rows, args.batch_size)
     task = fit_task(graph, rows.columns, args.loss, output=args.output)
     ready = fitting(task.graph, rows.with_columns(task.columns))
     program = make_program(task.graph, wrt=[], training=False)
@@ -45,6 +48,7 @@ def run(args: argparse.Namespace) -> None:
     found = scored(program, task, state, ready, args.batch_size)
     print(
         *notes,
+        *more,
         *rows.notes,
         f"loss: {task.summary}",
         f"{len(ready)} rows of the {'test part of ' if test else ''}data",

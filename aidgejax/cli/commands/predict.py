@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import io
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ...files import write_atomically
+from ...tools.reading import read_for_data
 from ...tools.train import predicted
 from ...training.columns import columns_for, load_columns
 from ..arguments import count
@@ -32,10 +34,11 @@ def run(args: argparse.Namespace) -> None:
     graph, notes = read_model(args.model, args)
     training, test = load_columns(args.data)
     rows = columns_for(graph, test or training, layout=args.layout)
+    graph, more = read_for_data(partial(read_model, args.model, args), graph, rows, args.batch_size)
     found: dict[str, Any] = predicted(graph, rows, args.batch_size)
     held = io.BytesIO()
     np.savez(held, **found)
     write_atomically(held.getvalue(), args.out)
-    for note in (*notes, *rows.notes):
+    for note in (*notes, *more, *rows.notes):
         print(note)
     print(f"{len(rows)} rows: {', '.join(f'{k} {v.dtype}{list(v.shape)}' for k, v in found.items())} in {args.out}")

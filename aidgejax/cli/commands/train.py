@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from functools import partial
 from importlib import resources
 from typing import Any
 
@@ -23,8 +24,8 @@ from ...passes.loss import LOSSES
 from ...passes.mode import with_momentum
 from ...passes.precision import COMPUTE, precision_summary
 from ...passes.roles import check_trains, summary
+from ...tools.reading import batches_of, file_for, read_for_data
 from ...tools.task import fit_task
-from ...tools.train import sizes_in_words, sizes_of_data
 from ...training import optim
 from ...training.callbacks import STOP, every_steps
 from ...training.checkpoint import environment
@@ -150,14 +151,19 @@ class _Run:
         if args.model and not args.data:
             raise SettingError("--model needs --data: the digits are for the model that comes along")
         self.model, training, test = load(args.data, self.model, args.layout)
-        if shapes := sizes_of_data(self.model, training):
-            self.model, notes = read_model(args.model, args, shapes=shapes)
-            self.model = with_class_names(self.model, training.class_names)
-            notes = (*notes, sizes_in_words(shapes))
+        plain, self.into = self.model, None
+        if args.model:
+            read = partial(read_model, args.model, args)
+            self.model, more = read_for_data(read, plain, training, args.batch_size)
+            self.model, notes = with_class_names(self.model, training.class_names), (*notes, *more)
+            self.into = file_for(plain, self.model)
+        args.batch_size, gathered, more = batches_of(self.model, args.batch_size)
+        args.accumulate, notes = args.accumulate * gathered, (*notes, *more)
         if args.momentum_of_statistics is not None:
             self.model = with_momentum(self.model, args.momentum_of_statistics)
+            self.into = self.into and with_momentum(self.into, args.momentum_of_statistics)
         if args.float_weights:
-            self.model = float_weights(self.model)
+            self.model, self.into = float_weights(self.model), None
         check_trains(self.model)
         options = {k: v for k in ("label_smoothing", "ignore_index") if (v := getattr(args, k)) is not None}
         if args.class_weights:
@@ -215,7 +221,7 @@ class _Run:
         scaling = args.precision == "float16" or needs_loss_scaling(self.program.graph)
         if scaling:
             columns.append("loss_scale")
-        folder = run_folder.RunFolder(out, self.model, settings, columns, f"test_{names[-1]}")
+        folder = run_folder.RunFolder(out, self.model, settings, columns, f"test_{names[-1]}", into=self.into)
         accumulator = tuple(self.task.metrics) if args.accumulate > 1 else None
         key = jax.random.key(args.seed)
         state = start(

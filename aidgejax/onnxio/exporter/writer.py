@@ -159,7 +159,6 @@ def _model(
     patch: bool | None,
 ) -> tuple[onnx.ModelProto, bool, Graph]:
     """The model, whether it is made anew (a file that was read is not checked again), and the graph with its arrays."""
-    check_known(graph.nodes, f"graph {graph.name!r}")
     graph = graph.with_params(dict(params or {}), dict(buffers or {})) if params or buffers else graph
     graph = integer_weights(narrowed(graph.check()))
     if patch is not False and (patch or opset is None):
@@ -171,6 +170,7 @@ def _model(
             reason = str(e)
         if patch:
             raise ModelFileError(f"graph {graph.name!r} cannot be written into the file that was read: {reason}")
+    check_known(graph.nodes, f"graph {graph.name!r}")
     graph = _with_required_outputs(decomposed(with_shapes(graph)))
     opset = _opset(graph, opset)
     maker = _Maker(graph)

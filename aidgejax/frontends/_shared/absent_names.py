@@ -9,6 +9,7 @@ from __future__ import annotations
 import dis
 import sys
 from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from ...errors import AidgeJaxError, about
 
@@ -21,6 +22,23 @@ class AbsentImport(AidgeJaxError, ImportError):
 
 class AbsentName(AidgeJaxError, AttributeError):
     """`module.name` of a name that is not there."""
+
+
+class AbsentMembers:
+    """A base of classes: members that the original's class has and this one has not say what to use instead.
+
+    absent_members: {name: what to use}.  absent_error: an AttributeError, which is raised for any name.
+    """
+
+    __slots__ = ()
+    absent_members: ClassVar[Mapping[str, str]] = {}
+    absent_error: ClassVar[type[AidgeJaxError]] = AbsentName
+
+    def __getattr__(self, name: str) -> Any:
+        kind = type(self)
+        if name in kind.absent_members:
+            raise kind.absent_error(f"{kind.__name__}.{name} is not in aidgejax: {kind.absent_members[name]}")
+        raise kind.absent_error(f"{kind.__name__!r} object has no attribute {name!r}")
 
 
 def is_import_from(depth: int = 2) -> bool:

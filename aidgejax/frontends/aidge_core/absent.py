@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from .._shared.absent_names import is_import_from
+from .._shared.absent_names import AbsentMembers, is_import_from
 from .errors import AidgeError, MissingAttribute
 
 OPERATORS = (
@@ -101,13 +99,11 @@ METHODS = {
 }
 
 
-class AbsentMethods:
+class AbsentMethods(AbsentMembers):
     """A base of classes: methods of Aidge's that are not here say what to use instead."""
 
-    def __getattr__(self, name: str) -> Any:
-        if name in METHODS:
-            raise MissingAttribute(f"{type(self).__name__}.{name} is not in aidgejax: {METHODS[name]}")
-        raise MissingAttribute(f"{type(self).__name__!r} object has no attribute {name!r}")
+    absent_members = METHODS
+    absent_error = MissingAttribute
 
 
 class MissingImport(AidgeError, ImportError):

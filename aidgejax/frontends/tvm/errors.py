@@ -27,6 +27,10 @@ class ScriptError(TVMError, ValueError):
     """TVMScript that cannot be read; the message names file and line."""
 
 
+class TirIsOutOfScope(TVMError, AttributeError, ValueError):
+    """A function of TIR was to be read as one of Relax, or to be run."""
+
+
 class NotReady(TVMError, RuntimeError):
     """A call that came before another one that it needs."""
 

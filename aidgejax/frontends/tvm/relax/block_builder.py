@@ -12,15 +12,17 @@ import numpy as np
 from ....graph import Builder, Graph
 from ....interpreter.shape_inference import infer_shapes
 from ....passes.edit import renamed
+from ..._shared.absent_names import AbsentMembers
+from .._original_members import MEMBERS
 from ..errors import NotReady, RelaxTypeError, RelaxValueError
 from .body import Binding, Block, SeqExpr
 from .expr import Call, Constant, DataflowVar, MatchCast, ShapeExpr, Tuple, TupleGetItem, Var
-from .function import PRIVATE, Function, IRModule, declare, type_of_structure
+from .function import PRIVATE, Function, GlobalVar, IRModule, declare, type_of_structure
 from .structure import Structure, flat, mapped
 from .types import TensorType
 
 
-class BlockBuilder:
+class BlockBuilder(AbsentMembers):
     """As tvm.relax.BlockBuilder:
 
     bb = BlockBuilder()
@@ -32,6 +34,7 @@ class BlockBuilder:
     mod = bb.get()
     """
 
+    absent_members = MEMBERS["BlockBuilder"]
     _stack: ClassVar[list[BlockBuilder]] = []
 
     @staticmethod
@@ -103,6 +106,28 @@ class BlockBuilder:
         current.result = current.lower(output)
         if len(current.graph.nodes) > before:
             current.count()
+
+    def current_block_is_dataflow(self) -> bool:
+        """Is a dataflow block open?"""
+        return self._current.dataflow
+
+    def get_unique_name(self, name_prefix: str) -> str:
+        """A name that begins so and that no tensor of the function bears."""
+        return self._current.free(name_prefix)
+
+    def add_func(self, func: Function, func_name: str) -> GlobalVar:
+        """Put a function into the module, under a name that no other has."""
+        name, k = func_name, 0
+        while name in self._mod:
+            k += 1
+            name = f"{func_name}_{k}"
+        self._mod[name] = func
+        return GlobalVar(name)
+
+    def update_func(self, gv: Any, updated_func: Function) -> None:
+        """Put a function in the place of one of the module."""
+        self._mod[gv]  # raises where there is none
+        self._mod[gv] = updated_func
 
     def normalize(self, expr: Any) -> Any:
         """The expression itself: its type is inferred when it is emitted."""
@@ -232,7 +257,7 @@ class _OpenFunction:
             raise RelaxTypeError(
                 "The first argument of relax.grad.start_checkpoint and relax.grad.end_checkpoint should be a Var"
             )
-        name = self._free(call.op.rsplit(".", 1)[1] if call.op in MARKERS and hint == "lv" else hint)
+        name = self.free(call.op.rsplit(".", 1)[1] if call.op in MARKERS and hint == "lv" else hint)
         small = Graph(self.graph.name)
         for leaf in flat(args):
             if isinstance(leaf, str) and leaf in self.graph.producers:
@@ -279,7 +304,7 @@ class _OpenFunction:
         self.starts, self.ends = {new(n) for n in self.starts}, {new(n) for n in self.ends}
         return hint
 
-    def _free(self, hint: str) -> str:
+    def free(self, hint: str) -> str:
         """A name that no tensor bears, nor begins with."""
         taken = self.graph.has
         name, k = hint, 0

@@ -13,6 +13,7 @@ from ..runtime import Tensor
 from .body import Binding
 from .expr import Call, Constant, ShapeExpr, Tuple, TupleGetItem, Var
 from .function import PRIVATE, Function, GlobalVar, IRModule
+from .prim_func import PrimFunc
 from .structure import flat, mapped
 from .types import ShapeType, TensorType, TupleType
 
@@ -45,6 +46,8 @@ def difference(a: Any, b: Any, by_value: bool = False) -> str | None:
         return _modules(a, b, by_value)
     if isinstance(a, Function) and isinstance(b, Function):
         return _functions(a, b, by_value)
+    if isinstance(a, PrimFunc) and isinstance(b, PrimFunc):
+        return None if a == b else f"{a.source}\nand\n{b.source}"
     if type(a) is not type(b) and not (isinstance(a, int | float | str) and isinstance(b, int | float | str)):
         return f"{type(a).__name__} and {type(b).__name__}"
     left, right = _Plain().of(a), _Plain().of(b)
@@ -61,7 +64,7 @@ def _modules(a: IRModule, b: IRModule, by_value: bool) -> str | None:
         if left != right:
             return f"module attribute {key!r} is {left} and {right}"
     for name, function in a.functions.items():
-        found = _functions(function, b.functions[name], by_value)
+        found = difference(function, b.functions[name], by_value)
         if found is not None:
             return f"function {name!r}: {found}"
     return None

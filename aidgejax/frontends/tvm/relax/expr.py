@@ -12,15 +12,24 @@ import numpy as np
 
 from ....dtypes import ONNX_CODES
 from ....graph import Value
+from ..._shared.absent_names import AbsentMembers
+from .._original_members import MEMBERS
 from ..errors import RelaxTypeError, RelaxValueError
 from ..runtime import unwrap
-from .types import ShapeType, TensorType, check_type, size_of
+from .types import ShapeType, TensorType, TupleType, check_type, size_of
 
 # ---- expressions --------------------------------------------------------------------------------------
 
 
-class Expr:
+class Expr(AbsentMembers):
     """Anything that stands for a tensor or a tuple of them.  Arithmetic and indexing write relax.op calls."""
+
+    absent_members = MEMBERS["Expr"]
+
+    @property
+    def ty(self) -> Any:
+        """The type, as TVM calls it since 0.25; struct_info is its older name."""
+        return self.struct_info
 
     def __add__(self, other: Any) -> Call:
         return add(self, other)
@@ -77,8 +86,6 @@ class Var(Expr):
     def type(self) -> Any:
         return self.struct_info
 
-    ty = type
-
     def __repr__(self) -> str:
         return f"{self.name_hint}: {self.struct_info}"
 
@@ -100,12 +107,20 @@ class Tuple(Expr):
     def __init__(self, fields: Iterable[Any]) -> None:
         self.fields = tuple(fields)
 
+    @property
+    def struct_info(self) -> TupleType:
+        return TupleType(f.struct_info for f in self.fields)
+
 
 class TupleGetItem(Expr):
     """Field `index` of a tuple."""
 
     def __init__(self, tuple_value: Expr, index: int) -> None:
         self.tuple_value, self.index = tuple_value, operator.index(index)
+
+    @property
+    def struct_info(self) -> Any:
+        return self.tuple_value.struct_info.fields[self.index]
 
 
 class ShapeExpr(Expr):

@@ -10,8 +10,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ....graph import Graph, Value
+from ..._shared.absent_names import AbsentMembers
+from .._original_members import MEMBERS
 from ..errors import RelaxTypeError, RelaxValueError
-from ..runtime import Device
+from ..runtime import Device, check
 from .body import SeqExpr
 from .compiled import CompiledFunction
 from .expr import Var
@@ -43,13 +45,15 @@ def declare(graph: Graph, var: Var, type_: Any = None, name: str | None = None) 
     return graph.input(graph.fresh(name) if graph.has(name) else name, type_.shape, type_.dtype).name
 
 
-class Function:
+class Function(AbsentMembers):
     """A function of a module.  graph: the explicit Graph; names: {Var: what it is called there}; result: a structure.
 
     blocks: for each run of bindings, whether it is a dataflow block.  stated: its bindings, None where a pass wrote the
     graph.  starts, ends: tensors that
     start_checkpoint and end_checkpoint mark (see relax.op.grad).
     """
+
+    absent_members = MEMBERS["Function"]
 
     def __init__(
         self,
@@ -81,6 +85,21 @@ class Function:
     @property
     def struct_info(self) -> TensorType | TupleType:
         return self.ret_struct_info
+
+    def bind_params(self, binding_map: Mapping[Any, Any]) -> Function:
+        """The function with some parameters fixed.  {Var or its name: array}."""
+        bound = self.copy()
+        by_name = {p.name_hint: p for p in self.params}
+        for key, value in binding_map.items():
+            var = by_name.get(getattr(key, "name_hint", key))
+            if var is None:
+                raise RelaxValueError(f"function {self.name!r} has no parameter {key}; it has {', '.join(by_name)}")
+            (leaf,) = flat(self.names[var])
+            array = check(f"parameter {var.name_hint}", value, var.struct_info.shape, var.struct_info.dtype)
+            del bound.graph.inputs[leaf]
+            bound.graph.constant(leaf, array)
+            bound.params.remove(var)
+        return bound
 
     @property
     def is_dataflow(self) -> bool:
@@ -117,6 +136,11 @@ class Function:
         return changed
 
     with_attrs = with_attr
+
+    def without_attr(self, key: str) -> Function:
+        changed = self.with_attr({})
+        changed.attrs.pop(key, None)
+        return changed
 
     def __call__(self, *args: Any) -> Any:
         """Run it on the host; numbers, arrays, Tensors and nested tuples of them, as its parameters say."""
@@ -181,14 +205,18 @@ class Attrs(dict):
         return self[key] if key in self else default
 
 
-class IRModule:
-    """Functions by name, and attributes.  Nothing changes a module in place but `mod[name] = function`.
+class IRModule(AbsentMembers):
+    """Functions by name (of Relax; a PrimFunc for one of TIR), and attributes.
+
+    Nothing changes a module in place but `mod[name] = function`.
 
     initial_params, initial_states: {name: array}, what they were where the backbone came from (see frontend.py).
     """
 
-    def __init__(self, functions: Mapping[Any, Function] | None = None, attrs: Mapping[str, Any] | None = None) -> None:
-        self.functions = {GlobalVar(k): f for k, f in (functions or {}).items()}
+    absent_members = MEMBERS["IRModule"]
+
+    def __init__(self, functions: Mapping[Any, Any] | None = None, attrs: Mapping[str, Any] | None = None) -> None:
+        self.functions: dict[GlobalVar, Any] = {GlobalVar(k): f for k, f in (functions or {}).items()}
         self.attrs = Attrs(attrs or {})
         self.initial_params: dict[str, Any] = {}
         self.initial_states: dict[str, Any] = {}
@@ -199,12 +227,18 @@ class IRModule:
             raise RelaxTypeError(f"a module is made of a Function, got {type(function).__name__}")
         return IRModule({function.attrs.get("global_symbol", function.name): function})
 
+    def relax_functions(self) -> dict[GlobalVar, Function]:
+        """Those of Relax: all but functions of TIR, which are kept and never run."""
+        return {k: f for k, f in self.functions.items() if isinstance(f, Function)}
+
     def copy(self) -> IRModule:
         changed = IRModule(self.functions, self.attrs)
         changed.initial_params, changed.initial_states = self.initial_params, self.initial_states
         return changed
 
-    def __getitem__(self, name: Any) -> Function:
+    clone = copy
+
+    def __getitem__(self, name: Any) -> Any:
         if name not in self.functions:
             known = ", ".join(f'"{f}"' for f in self.functions)
             raise RelaxValueError(f'Cannot find global var "{name}" in the Module\ncandidates are: [{known}]')

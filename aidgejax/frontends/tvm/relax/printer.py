@@ -15,9 +15,11 @@ from ..runtime import Tensor
 from .body import Binding, SeqExpr, calls_in
 from .expr import Call, Constant, Expr, MatchCast, ShapeExpr, Tuple, TupleGetItem, Var
 from .metadata import Metadata
+from .prim_func import PrimFunc
 from .types import ShapeType, TensorType, TupleType
 
 HEADER = "# from tvm.script import ir as I\n# from tvm.script import relax as R\n"
+TIR_HEADER = "# from tvm.script import tir as T\n"
 LARGEST = 64  # elements of a constant that stands in the text; a larger one stands in the metadata
 TAKEN = {"R", "I", "T", "tvm", "cls", "metadata", "Module", "True", "False", "None"}
 
@@ -213,10 +215,13 @@ def module_text(mod: Any) -> str:
             ["", *_function_lines(function, metadata, name)] if inside else _function_lines(function, metadata, name)
         )
     body = "\n".join("    " + line if line else "" for line in inside or ["pass"])
-    return f"{HEADER}\n{metadata}@I.ir_module\nclass Module:\n{body}"
+    header = HEADER + TIR_HEADER * any(isinstance(f, PrimFunc) for f in mod.functions.values())
+    return f"{header}\n{metadata}@I.ir_module\nclass Module:\n{body}"
 
 
 def _function_lines(function: Any, metadata: Metadata, name: str) -> list[str]:
+    if isinstance(function, PrimFunc):
+        return function.source.splitlines()
     attrs = {k: v for k, v in function.attrs.items() if (k, v) != ("global_symbol", name)}
     return FunctionPrinter(metadata).lines(
         re.sub(r"\W", "_", name), function.params, function.body, function.ret_struct_info, attrs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from ....errors import UnknownOperator
@@ -18,8 +19,24 @@ from .structure import flat
 from .types import TensorType, TupleType
 
 
+@dataclass(frozen=True)
+class PassInfo:
+    """What is known of a pass."""
+
+    name: str
+    opt_level: int = 0
+    required: tuple[str, ...] = ()
+
+
 class Pass:
     """A pass; call it with a module."""
+
+    @property
+    def info(self) -> PassInfo:
+        """The pass's name."""
+        return PassInfo(type(self).__name__)
+
+    pass_info = info
 
     def __call__(self, mod: IRModule) -> IRModule:
         if not isinstance(mod, IRModule):
@@ -126,7 +143,7 @@ class _InMode(Pass):
 
     def transform_module(self, mod: IRModule) -> IRModule:
         changed = mod.copy()
-        for name in mod.functions if self._name is None else [self._name]:
+        for name in mod.relax_functions() if self._name is None else [self._name]:
             changed[name] = in_mode(mod[name], self.training)
         return changed
 
@@ -153,7 +170,7 @@ class LegalizeOps(Pass):
         lacking = sorted(
             {
                 f"{n.op} (function {f.name!r})"
-                for f in mod.functions.values()
+                for f in mod.relax_functions().values()
                 for n in f.graph.nodes
                 if n.op not in OPERATORS or n.op not in DEFINITIONS
             }
@@ -177,10 +194,10 @@ class Sequential(Pass):
         required: Iterable[str] | None = None,
         traceable: bool = False,
     ) -> None:
-        self._passes = list(passes)
+        self.passes = list(passes)
 
     def transform_module(self, mod: IRModule) -> IRModule:
-        for p in self._passes:
+        for p in self.passes:
             mod = p(mod)
         return mod
 

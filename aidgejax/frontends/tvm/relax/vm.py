@@ -5,10 +5,12 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 
+from ..._shared.absent_names import AbsentMembers
+from .._original_members import MEMBERS
 from ..errors import RelaxTypeError, RelaxValueError
 from ..runtime import Device
 from .compiled import LoweredFunction
@@ -26,8 +28,11 @@ PLATFORMS = {
 }
 
 
-class Target:
+class Target(AbsentMembers):
     """tvm.target.Target: names the platform that a module is built for."""
+
+    absent_members = MEMBERS["Target"]
+    _open: ClassVar[list[Target]] = []
 
     def __init__(self, name: Any, host: Any = None) -> None:
         self.kind = str(name.get("kind", "llvm") if isinstance(name, dict) else name).split()[0].removeprefix("nvidia/")
@@ -38,18 +43,40 @@ class Target:
     def platform(self) -> str:
         return PLATFORMS[self.kind]
 
+    def __enter__(self) -> Target:
+        self._open.append(self)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._open.pop()
+
+    @staticmethod
+    def current(allow_none: bool = True) -> Target | None:
+        """The target of the innermost `with Target(...):`, for which is built what names no other.
+
+        Raises RelaxValueError where there is none and allow_none is False.
+        """
+        if Target._open:
+            return Target._open[-1]
+        if allow_none:
+            return None
+        raise RelaxValueError("Target context required: put this inside `with tvm.target.Target(name):`")
+
     def __str__(self) -> str:
         return self.kind
 
 
-class Executable:
+class Executable(AbsentMembers):
     """A built module: every function is lowered, so that what cannot run is refused here.  It is compiled when run."""
+
+    absent_members = MEMBERS["Executable"]
 
     def __init__(self, mod: IRModule, target: Any = None) -> None:
         if not isinstance(mod, IRModule):
             raise RelaxTypeError(f"build takes an IRModule, got {type(mod).__name__}")
-        self.mod, self.target = mod, target if isinstance(target, Target) else Target(target or "llvm")
-        for function in mod.functions.values():
+        target = target or Target.current() or "llvm"
+        self.mod, self.target = mod, target if isinstance(target, Target) else Target(target)
+        for function in mod.relax_functions().values():
             LoweredFunction(function.graph, function.result)
 
     def jit(self) -> Executable:
@@ -61,11 +88,13 @@ def build(mod: IRModule, target: Any = None, params: Any = None, exec_mode: str 
     return Executable(mod, target)
 
 
-class VirtualMachine:
+class VirtualMachine(AbsentMembers):
     """Runs the functions of a built module on a device: `vm["main"](*arrays)`.
 
     profile: whether Trainer.profile_adjoint may run it node by node.
     """
+
+    absent_members = MEMBERS["VirtualMachine"]
 
     def __init__(
         self, rt_mod: Executable, device: Device | Sequence[Device], memory_cfg: Any = None, profile: bool = False
@@ -81,13 +110,15 @@ class VirtualMachine:
             )
         self.device.jax  # noqa: B018  raises BackendError where the device is not there
         self._functions: dict[str, Callable[..., Any]] = {
-            str(name): f.compiled(self.device) for name, f in rt_mod.mod.functions.items()
+            str(name): f.compiled(self.device) for name, f in rt_mod.mod.relax_functions().items()
         }
         self._inputs: dict[str, tuple[Any, ...]] = {}
         self._outputs: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._functions:
+            if name in self.executable.mod:
+                self.executable.mod[name]()  # a function of TIR, which says what to do
             raise RelaxValueError(f"the module has no function {name!r}; it has {', '.join(self._functions)}")
         return self._functions[name]
 

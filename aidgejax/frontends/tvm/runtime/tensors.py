@@ -10,16 +10,29 @@ import numpy as np
 
 from ....errors import BackendError
 from ....execution import devices
+from ..._shared.absent_names import AbsentMembers
 from ..._shared.tensor_cell import placed
+from .._original_members import MEMBERS
 from ..errors import TensorMismatch
 
 
 @dataclass(frozen=True)
-class Device:
+class Device(AbsentMembers):
     """`tvm.cpu()`, `tvm.cuda(1)`: the JAX device is looked up when it is first needed."""
+
+    absent_members = MEMBERS["Device"]
 
     platform: str
     index: int = 0
+
+    @property
+    def type(self) -> str:
+        """The platform."""
+        return self.platform
+
+    def sync(self, stream: Any = None) -> None:
+        """Wait for what has been sent to the device."""
+        jax.block_until_ready(jax.device_put(0, self.jax))
 
     @property
     def jax(self) -> Any:
@@ -52,10 +65,11 @@ def cuda(index: int = 0) -> Device:
     return Device("cuda", index)
 
 
-class Tensor:
+class Tensor(AbsentMembers):
     """An array on a device.  `numpy()` copies it to the host; nothing else waits for the device."""
 
     __slots__ = ("data",)
+    absent_members = MEMBERS["Tensor"]
 
     def __init__(self, data: Any) -> None:
         self.data = data
@@ -81,6 +95,28 @@ class Tensor:
     def device(self) -> Device:
         at = next(iter(self.data.devices()))
         return Device({"gpu": "cuda"}.get(at.platform, at.platform), at.id)
+
+    @property
+    def size(self) -> int:
+        return int(self.data.size)
+
+    def numel(self) -> int:
+        return self.size
+
+    def is_contiguous(self) -> bool:
+        return True
+
+    def copyfrom(self, source_array: Any) -> Tensor:
+        """Take the numbers of an array of this shape; they are converted to this dtype."""
+        array = np.asarray(unwrap(source_array))
+        if array.shape != self.shape:
+            raise TensorMismatch(f"copyfrom: the tensor has shape {list(self.shape)}, the array {list(array.shape)}")
+        self.data = placed(array.astype(self.data.dtype), self.device.jax)
+        return self
+
+    def copyto(self, target: Device | Tensor) -> Tensor:
+        """A copy on a device, or into another tensor."""
+        return target.copyfrom(self) if isinstance(target, Tensor) else tensor(self, target)
 
     def item(self) -> Any:
         return self.numpy().item()

@@ -22,6 +22,7 @@ from ..errors import ScriptError
 from ..relax.block_builder import BlockBuilder
 from ..relax.expr import Applied, Call, Constant, Expr, Var
 from ..relax.function import Function, IRModule
+from ..relax.prim_func import PrimFunc
 from ..relax.structure import mapped
 from ..relax.types import ShapeType, TensorType, TupleType
 from ..runtime import tensor
@@ -94,6 +95,12 @@ def says(node: ast.FunctionDef, option: str) -> bool:
     return any(k.arg == option and isinstance(k.value, ast.Constant) and bool(k.value.value) for k in keywords)
 
 
+def is_prim_func(node: ast.FunctionDef) -> bool:
+    """Is it decorated as a function of TIR?"""
+    called = [d.func if isinstance(d, ast.Call) else d for d in node.decorator_list]
+    return any(getattr(d, "attr", getattr(d, "id", "")) == "prim_func" for d in called)
+
+
 # ---- reading ----------------------------------------------------------------------------------------------
 
 
@@ -125,7 +132,7 @@ class ModuleReader:
     def __init__(self, node: ast.ClassDef, names: Names, file: str) -> None:
         self._node, self._names, self._file = node, names, file
         self._defined = {n.name: n for n in node.body if isinstance(n, ast.FunctionDef)}
-        self._read: dict[str, Function] = {}
+        self._read: dict[str, Any] = {}
         self._open: list[str] = []
 
     def read(self) -> IRModule:
@@ -141,7 +148,7 @@ class ModuleReader:
                 attrs |= mapped_constants(evaluator.value(called.args[0]))
         return IRModule({name: self._read[name] for name in self._defined}, attrs)
 
-    def function(self, name: str) -> Function:
+    def function(self, name: str) -> Any:
         if name not in self._read:
             if name not in self._defined:
                 raise ScriptError(f"module {self._node.name} has no function {name!r}")
@@ -149,6 +156,10 @@ class ModuleReader:
                 raise ScriptError(f"module {self._node.name}: function {name!r} calls itself; a graph has no recursion")
             self._open.append(name)
             node = self._defined[name]
+            if is_prim_func(node):
+                self._open.pop()
+                self._read[name] = PrimFunc(name, ast.unparse(node))
+                return self._read[name]
             names = ChainMap({}, self._names)
             self._read[name] = FunctionReader(node, names, self._file).read(says(node, "private"))
             self._open.pop()
@@ -176,6 +187,8 @@ class _Callee:
         reader = self._reader
 
         def call(*args: Any) -> Call:
+            if isinstance(reader.function(name), PrimFunc):
+                reader.function(name)(*args)  # says that it is out of scope
             return call_function(name, reader.function(name), args)
 
         return call

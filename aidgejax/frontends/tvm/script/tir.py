@@ -1,13 +1,16 @@
-"""tvm.script.tir, usually imported as T: symbolic sizes.  Functions of TIR are out of scope."""
+"""tvm.script.tir, usually imported as T: symbolic sizes, and the marks of functions of TIR, which a module keeps."""
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
+from ..._shared.absent_names import absent_name
 from ..errors import ScriptError
+from ..relax.prim_func import CURE
 from ..tir import IntImm, Var
 
-__all__ = ["int32", "int64", "prim_func"]
+__all__ = ["Buffer", "handle", "int32", "int64", "prim_func"]
 
 
 def int64(value: Any = None, is_size_var: bool = False) -> Any:
@@ -20,15 +23,29 @@ def int32(value: Any = None, is_size_var: bool = False) -> Any:
     return Var("", "int32") if value is None else IntImm("int32", int(value))
 
 
-def prim_func(*args: Any, **kwargs: Any) -> Any:
-    """Refused: functions of TIR are out of scope; write the computation with operators of relax."""
-    raise ScriptError(
-        "T.prim_func: functions of TIR are out of scope here; write the computation with operators of relax (R.add, "
-        "R.matmul, ...)"
-    )
+def prim_func(func: Any = None, private: bool = False, check_well_formed: bool = True, **_: Any) -> Any:
+    """Decorates a function of TIR.  In a class under I.ir_module it is kept as it is written, and never run.
+
+    Raises ScriptError for one that stands alone: there is nothing to be done with it here.
+    """
+    if func is None:
+        return lambda found: _in_a_class(found, sys._getframe(1))
+    return _in_a_class(func, sys._getframe(1))
+
+
+def _in_a_class(func: Any, frame: Any) -> Any:
+    if "__qualname__" in frame.f_locals and "__module__" in frame.f_locals:
+        return func
+    raise ScriptError(f"T.prim_func: {CURE}")
+
+
+def Buffer(*_: Any, **__: Any) -> None:
+    """An annotation in a function of TIR."""
+
+
+def handle(*_: Any, **__: Any) -> None:
+    """An annotation in a function of TIR."""
 
 
 def __getattr__(name: str) -> Any:
-    raise AttributeError(
-        f"tvm.script.tir has no {name!r}: TIR is out of scope here, but for symbolic sizes (T.int64())"
-    )
+    raise absent_name(__name__, name, {name: CURE})

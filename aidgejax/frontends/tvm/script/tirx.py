@@ -1,5 +1,13 @@
 """tvm.script.tirx: what TVM calls script.tir since it has the package tirx."""
 
-from .tir import int32, int64, prim_func
+from typing import Any
 
-__all__ = ["int32", "int64", "prim_func"]
+from ..._shared.absent_names import absent_name
+from ..relax.prim_func import CURE
+from .tir import Buffer, handle, int32, int64, prim_func
+
+__all__ = ["Buffer", "handle", "int32", "int64", "prim_func"]
+
+
+def __getattr__(name: str) -> Any:
+    raise absent_name(__name__, name, {name: CURE})

@@ -50,7 +50,7 @@ def from_onnx(
 def detach_params(mod: IRModule) -> tuple[IRModule, dict[str, list[Any]]]:
     """(the module without the values of its parameters, {function: values}), of a module with params in its inputs."""
     changed, found = mod.copy(), dict[str, list[Any]]()
-    for name, function in mod.functions.items():
+    for name, function in mod.relax_functions().items():
         if "params" in function.attrs:
             found[str(name)] = list(function.attrs["params"])
             bare = function.with_attr({})

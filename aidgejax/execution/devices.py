@@ -10,7 +10,9 @@ from typing import Any
 
 import jax
 
-from ..errors import BackendError
+from ..errors import BackendError, SettingError
+
+MOST_CPU_DEVICES = 64
 
 
 def available_platforms() -> list[str]:
@@ -27,7 +29,13 @@ def available_platforms() -> list[str]:
 
 
 def make_cpu_devices(number: int) -> None:
-    """Let JAX show so many CPU devices; nothing, where it has been used in this process before."""
+    """Let JAX show so many CPU devices; nothing, where it has been used in this process before.
+
+    Raises SettingError for more than MOST_CPU_DEVICES: they are threads, which wait for each other, and where these are
+    many more than cores, JAX ends the process.
+    """
+    if number > MOST_CPU_DEVICES:
+        raise SettingError(f"{number} devices: a CPU is made into at most {MOST_CPU_DEVICES}")
     try:
         jax.config.update("jax_num_cpu_devices", max(1, number))
     except RuntimeError:

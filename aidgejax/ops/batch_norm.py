@@ -23,15 +23,23 @@ def channel_sums(x, layout):
 
 
 def batch_moments(x, layout):
-    """(mean, biased variance) per channel, kept with size 1; x - mean is never written, nor x in more bits."""
+    """(mean, biased variance) per channel, kept with size 1; x - mean is never written, nor x in more bits.
+
+    The first mean is a long sum, off by several roundings that depend on its order, and so on the number of devices:
+    what is left of it is added.
+    """
     n = x.size // x.shape[-1 if layout == "NHWC" else 1]
 
-    def both(x):
+    def average(x):
         x = wide(x)
         mean = channel_sums(x, layout) / n
-        return mean, channel_sums(jnp.square(x - mean), layout) / n
+        return mean + channel_sums(x - mean, layout) / n
 
-    return materialize(both, x)
+    def spread(x, mean):  # in a call of its own: two that read x - mean in one have XLA write it
+        return channel_sums(jnp.square(wide(x) - mean), layout) / n
+
+    mean = materialize(average, x)
+    return mean, materialize(spread, x, mean)
 
 
 def batch_normalization_vjp(

@@ -140,7 +140,7 @@ class Placement:
         if batch_size % self.split_by:
             raise SettingError(
                 f"a batch of {batch_size} rows cannot be split over {self.split_by} devices: "
-                f"take {_nearest(batch_size, self.split_by)} rows"
+                f"take {nearest(batch_size, self.split_by)} rows"
             )
 
     def next_batch(self, rows: int) -> int:
@@ -197,7 +197,7 @@ class Placement:
                 if shape[k] % ways:
                     raise SettingError(
                         f"the rule {pattern!r} splits axis {k} of {name!r} {list(shape)} over {ways} devices, which do "
-                        f"not divide its {shape[k]} (heads, channels): the nearest sizes are {_nearest(shape[k], ways)}"
+                        f"not divide its {shape[k]} (heads, channels): the nearest sizes are {nearest(shape[k], ways)}"
                     )
             return PartitionSpec(*axes)
         return None
@@ -386,6 +386,7 @@ def _prime_factors(n: int) -> list[int]:
     return [n]
 
 
-def _nearest(size: int, ways: int) -> str:
+def nearest(size: int, ways: int) -> str:
+    """The multiples of `ways` next to a size, in words."""
     below = size // ways * ways
     return f"{below} or {below + ways}" if below else str(ways)

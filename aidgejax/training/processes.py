@@ -9,8 +9,10 @@ first one writes and prints.  A process whose peers are gone cannot go on: it le
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -41,11 +43,15 @@ def join() -> bool:
     """Meet the other processes that `launch` started, before JAX is used; whether there are any.
 
     SIGTERM stays a signal like others: JAX's own notice of preemption would swallow it.
-    Raises SettingError where they do not meet.
+    Raises SettingError where they do not meet; where nobody answers, ends this process with LOST and one line.
     """
     rank, count = launched()
     if count == 1 or jax.distributed.is_initialized():
         return count > 1
+    if rank and (why := unanswered(os.environ.get(COORDINATOR, ""), JOINING)):
+        text = f"aidgejax: process {rank} of {count} lost the others: {why}; is process 0 started there?"
+        os.write(2, f"{text}\n".encode())
+        os._exit(LOST)
     _end_with_the_launcher()
     jax.config.update("jax_enable_preemption_service", False)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
@@ -61,8 +67,36 @@ def join() -> bool:
         )
     except (RuntimeError, KeyError) as e:
         where = os.environ.get(COORDINATOR)
-        raise SettingError(f"process {rank} of {count} did not meet the others at {where}: {_first(e)}") from None
+        cure = f"; is {where} a free port of this machine?" if rank == 0 else ""
+        raise SettingError(f"process {rank} of {count} did not meet the others at {where}: {_first(e)}{cure}") from None
     return True
+
+
+def unanswered(coordinator: str, seconds: float) -> str | None:
+    """Why nobody can be reached at "host:port", after trying for so long; None where somebody answers.
+
+    JAX would abort the process without naming the place.  Raises SettingError for what is no such place.
+    """
+    host, port = host_and_port(coordinator)
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection((host, port), max(0.1, until - time.monotonic())).close()
+            return None
+        except socket.gaierror as e:
+            raise SettingError(f"the coordinator {coordinator!r}: there is no host {host!r} ({e.strerror})") from None
+        except OSError as e:
+            if time.monotonic() >= until:
+                return f"nobody answered at {coordinator} for {seconds:g} s ({e.strerror or e})"
+            time.sleep(min(0.2, seconds / 5))
+
+
+def host_and_port(coordinator: str) -> tuple[str, int]:
+    """Of "host:port".  Raises SettingError."""
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        raise SettingError(f"the coordinator is {coordinator!r}: expected host:port, with a port from 1 to 65535")
+    return host.strip("[]"), int(port)
 
 
 def is_first() -> bool:

@@ -17,6 +17,7 @@ import aidgejax as aj
 from aidgejax.cli.launcher import Launcher
 from aidgejax.cli.main import main
 from aidgejax.training import checkpoint
+from aidgejax.training.processes import unanswered
 
 ROOT = str(Path(aj.__file__).parents[1])
 
@@ -268,11 +269,38 @@ def test_codes(codes, expected, starts, capsys, monkeypatch):
         (["-n", "2", "--rank", "1", "train"], "--coordinator and --rank belong together"),
         (["-n", "2", "--rank", "2", "--coordinator", "a:1", "train"], "expected 0 to 1"),
         (["-n", "2", "--rank", "1", "--coordinator", "a:1", "train"], "needs --out"),
+        (["-n", "2", "--rank", "1", "--coordinator", "foo", "train"], "'foo': expected host:port"),
+        (["-n", "2", "--rank", "1", "--coordinator", "a:99999", "train"], "'a:99999': expected host:port"),
+        (["-n", "2", "missing.py"], "there is no script 'missing.py'"),
+        (["-n", "2", "train", "--devices", "3"], "2 processes, which do not divide them: take 2 or 4"),
     ],
 )
 def test_what_launch_refuses(command, message, capsys):
     assert main(["launch", *command]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_a_coordinator_that_nobody_answers_for_is_named():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))  # and does not listen
+        where = f"127.0.0.1:{s.getsockname()[1]}"
+        assert unanswered(where, 0.05) == f"nobody answered at {where} for 0.05 s (Connection refused)"
+        s.listen()
+        assert unanswered(where, 5) is None
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--devices", "1000"], "1000 devices: a CPU is made into at most 64"),
+        (["--devices", "2", "--backend", "numpy"], "--backend numpy runs without JAX"),
+    ],
+)
+def test_devices_that_there_cannot_be_leave_no_folder(files, tmp_path, options, message, capsys):
+    jax.devices()  # or there would be more of them from here on
+    assert main([*arguments(files, tmp_path / "run", 1), *options]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_more_devices_than_there_are(files, tmp_path, capsys):

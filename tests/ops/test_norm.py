@@ -10,7 +10,7 @@ from aidgejax.errors import GraphError
 from aidgejax.execution.program import make_program
 from aidgejax.graph import Graph
 from aidgejax.interpreter.shape_inference import infer_shapes
-from aidgejax.ops.batch_norm import batch_normalization, batch_normalization_grad
+from aidgejax.ops.batch_norm import batch_moments, batch_normalization, batch_normalization_grad
 from aidgejax.passes.gradient import grad_name
 from tests.both_passes import both_passes
 
@@ -74,7 +74,7 @@ def test_a_large_mean_does_not_eat_the_variance():
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="counts the walks of the CPU's form")
 def test_a_batch_is_walked_over_as_often_as_must_be():
-    """Forward: mean 1, variance 1, y 2; gradient: its sums 1 and 2, dx 3; nothing of that size is written besides."""
+    """Forward: mean 2, variance 1, y 2; gradient: its sums 1 and 2, dx 3; nothing of that size is written besides."""
 
     def both(x, dy, v):
         y = batch_normalization(x, v, v, v, v, training_mode=1, layout="NHWC")
@@ -82,7 +82,7 @@ def test_a_batch_is_walked_over_as_often_as_must_be():
 
     image, vector = (jax.ShapeDtypeStruct(s, np.float32) for s in ((8, 16, 16, 32), (32,)))
     compiled = jax.jit(both).lower(image, image, vector).compile()
-    assert compiled.cost_analysis()["bytes accessed"] < 10.1 * image.size * 4
+    assert compiled.cost_analysis()["bytes accessed"] < 11.1 * image.size * 4
     assert compiled.memory_analysis().temp_size_in_bytes < image.size
 
 
@@ -172,3 +172,12 @@ def test_mistakes_are_named(op, inputs, attrs, message):
     g.output(g.add(op, values, attrs, names=["y"], name="norm")[0])
     with pytest.raises(GraphError, match=rf"node 'norm' \({op}\) .*{message}"):
         infer_shapes(g)
+
+
+def test_a_large_mean_is_right_to_its_last_bit_whatever_the_order_of_its_sum():
+    """A sum of 16384 numbers is off by 40 roundings; running means of devices that each sum a part then differ."""
+    x = (np.random.default_rng(0).normal(size=(64, 3, 16, 16)) + 7).astype(np.float32)
+    mean, variance = batch_moments(x, "NCHW")
+    exact = x.astype(np.float64).mean((0, 2, 3), keepdims=True)
+    assert np.abs(mean - exact).max() <= np.spacing(np.float32(7)) / 2 + 1e-9
+    np.testing.assert_allclose(variance, x.astype(np.float64).var((0, 2, 3), keepdims=True), rtol=2e-5)

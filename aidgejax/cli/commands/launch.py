@@ -7,6 +7,8 @@ import os
 import sys
 
 from ...errors import SettingError
+from ...training.parallel import nearest
+from ...training.processes import host_and_port
 from .. import run_folder
 from ..arguments import count
 from ..launcher import Launcher
@@ -46,6 +48,10 @@ def run(args: argparse.Namespace) -> int:
         raise SettingError("launch runs `train ...` or a script: python -m aidgejax launch -n 2 train --out run")
     if (args.rank is None) != (args.coordinator is None):
         raise SettingError("--coordinator and --rank belong together: with them each machine starts one process")
+    if args.coordinator is not None:
+        host_and_port(args.coordinator)
+    if what[0] != "train" and not os.path.isfile(what[0]):
+        raise SettingError(f"launch: there is no script {what[0]!r}")
     if args.rank is not None and args.rank >= args.processes:
         raise SettingError(f"--rank {args.rank} with {args.processes} processes: expected 0 to {args.processes - 1}")
     ranks = range(args.processes) if args.rank is None else [args.rank]
@@ -55,6 +61,11 @@ def run(args: argparse.Namespace) -> int:
     parser = argparse.ArgumentParser(prog="python -m aidgejax launch ... train")
     train.add_arguments(parser)
     given = parser.parse_args(what[1:])
+    if given.devices and given.devices % args.processes:
+        raise SettingError(
+            f"--devices {given.devices} are those of all {args.processes} processes, which do not divide them: take "
+            f"{nearest(given.devices, args.processes)}"
+        )
     if not given.resume and not given.out:
         if args.rank is not None:
             raise SettingError("training on several machines needs --out, a folder that all of them see")

@@ -132,6 +132,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _placement(args: argparse.Namespace) -> Placement:
+    if args.backend == "numpy":
+        raise SettingError("--backend numpy runs without JAX, on one device: leave --devices and --sharded out")
     there: list[Any] = jax.devices() if args.device == "auto" else jax.devices(args.device)
     wanted = args.devices or len(there)
     if wanted > len(there):

@@ -82,7 +82,7 @@ def test_a_resumed_optimizer_goes_on_where_it_was(tmp_path, small):
         module.lazy_reset_grad()
     again = CheckpointState.load_checkpoint(tmp_path / "c")
     module = Module(folder / "training_model.onnx", again, backend="onnxruntime")
-    optimizer = Optimizer(folder / "optimizer_model.onnx", module)
+    optimizer = Optimizer(folder / "optimizer_model.onnx", module=module)
     assert optimizer.get_learning_rate() == pytest.approx(0.025)
     for i in (2, 3):
         module(*case.batch(i))

@@ -117,6 +117,21 @@ def test_a_block_of_one_input(name, opset):
     np.testing.assert_allclose(session.run(None, {"x": x})[0], expected(y), rtol=1e-5)
 
 
+def test_arguments_are_called_as_in_onnxruntime():
+    class Named(onnxblock.ForwardBlock):
+        def build(self, name):
+            y, x = B.PassThrough()(name, "x")
+            total = B.ReduceSum()(input_name=B.Abs()(input_name=y))
+            return B.Add()(input_name1=total, input_name2=B.ReduceAllL2()(x))
+
+    block = Named()
+    with onnxblock.base(linear()):
+        block("y")
+    assert [n.op_type for n in block.to_model_proto().graph.node if n.name][-1] == "Add"
+    with pytest.raises(RuntimeError, match="nope.so"), onnxblock.custom_op_library(custom_op_library_path="nope.so"):
+        pass
+
+
 def test_blocks_of_two_inputs_linear_and_input_like():
     class Two(onnxblock.ForwardBlock):
         def build(self, name):

@@ -24,10 +24,10 @@ class Optimizer:
     saved with its optimizer goes on where it was, learning rate included.
     """
 
-    def __init__(self, optimizer_uri: str | os.PathLike, model: Module) -> None:
-        if not isinstance(model, Module):
-            raise WrongType(f"model must be a Module, got {type(model).__name__}")
-        self._module, self._checkpoint = model, model._state
+    def __init__(self, optimizer_uri: str | os.PathLike, module: Module) -> None:
+        if not isinstance(module, Module):
+            raise WrongType(f"module must be a Module, got {type(module).__name__}")
+        self._module, self._checkpoint = module, module._state
         proto = load(optimizer_uri, "optimizer model")
         if not is_standard(proto):
             proto = self._rebuilt(proto, optimizer_uri)
@@ -35,7 +35,7 @@ class Optimizer:
         self._parameters = [
             n for n in inputs if grad_name(n) in inputs and f"{n}_out" in {o.name for o in proto.graph.output}
         ]
-        unknown = [n for n in self._parameters if n not in model._train_names.accumulated]
+        unknown = [n for n in self._parameters if n not in module._train_names.accumulated]
         if unknown or not self._parameters:
             raise TrainingError(
                 f"{os.fspath(optimizer_uri)!r} updates {', '.join(map(repr, unknown)) or 'nothing'}, "
@@ -46,7 +46,7 @@ class Optimizer:
         }
         self._masters = {n: f"{n}_master" for n in self._parameters if f"{n}_master" in inputs}
         self._kept: dict[str, np.ndarray] = {}  # the float32 weights of 16-bit parameters
-        self._run = runner(proto, model._backend, model._options)
+        self._run = runner(proto, module._backend, module._options)
         self._init_state()
 
     def _rebuilt(self, proto: ModelProto, path: Any) -> ModelProto:

@@ -16,15 +16,15 @@ from .onnxblock import Block
 class _Unary(Block):
     _op = ""
 
-    def build(self, unary_input_name: str) -> str:
-        return self._node(self._op, unary_input_name)
+    def build(self, input_name: str) -> str:
+        return self._node(self._op, input_name)
 
 
 class _Binary(Block):
     _op = ""
 
-    def build(self, binary_input_name1: str, binary_input_name2: str) -> str:
-        return self._node(self._op, binary_input_name1, binary_input_name2)
+    def build(self, input_name1: str, input_name2: str) -> str:
+        return self._node(self._op, input_name1, input_name2)
 
 
 class Add(_Binary):
@@ -85,8 +85,8 @@ class _Reduce(Block):
         super().__init__()
         self._keepdims = int(keepdims)
 
-    def build(self, reduce_input_name: str) -> str:
-        return self._node(self._op, reduce_input_name, keepdims=self._keepdims)
+    def build(self, input_name: str) -> str:
+        return self._node(self._op, input_name, keepdims=self._keepdims)
 
 
 class ReduceMean(_Reduce):
@@ -124,8 +124,8 @@ class SequenceConstruct(Block):
 class ReduceAllL2(Block):
     """The Euclidean norm of all tensors taken as one vector, f[]."""
 
-    def build(self, *reduce_input_names: str) -> str:
-        squares = [self._node("ReduceSum", self._node("Mul", n, n), keepdims=0) for n in reduce_input_names]
+    def build(self, *reduce_node_input_names: str) -> str:
+        squares = [self._node("ReduceSum", self._node("Mul", n, n), keepdims=0) for n in reduce_node_input_names]
         return self._node("Sqrt", squares[0] if len(squares) == 1 else self._node("Sum", *squares))
 
 
@@ -146,10 +146,10 @@ class Clip(Block):
 
 
 class PassThrough(Block):
-    """The input itself."""
+    """The input itself: its name, or for several the tuple of their names."""
 
-    def build(self, passthrough_input_name: str) -> str:
-        return passthrough_input_name
+    def build(self, *input_names: str) -> str | tuple[str, ...]:
+        return input_names[0] if len(input_names) == 1 else input_names
 
 
 class InputLike(Block):

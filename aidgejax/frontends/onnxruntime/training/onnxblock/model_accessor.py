@@ -104,10 +104,10 @@ def _opened(new: ModelAccessor, runtime: str) -> Iterator[ModelAccessor]:
 
 
 @contextmanager
-def custom_op_library(path: str) -> Iterator[str]:
+def custom_op_library(custom_op_library_path: str) -> Iterator[str]:
     """Models built inside may hold nodes of the domains of this library."""
     global _library
-    path = os.fspath(path)
+    path = os.fspath(custom_op_library_path)
     if not os.path.exists(path):
         raise TrainingError(f"Custom op library path {path} does not exist.")
     before, _library = _library, path

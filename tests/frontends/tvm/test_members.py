@@ -124,6 +124,29 @@ def test_functions_and_builders_are_changed_as_in_tvm():
         builder.emit_func_output(y)
 
 
+def test_arguments_are_called_as_in_tvm():
+    x = relax.Var(name="x", ty=R.Tensor((2,), "float32"))
+    old = relax.Var(name_hint="x", struct_info=R.Tensor((2,), "float32"))
+    tvm.ir.assert_structural_equal(x, old)
+    builder = relax.BlockBuilder()
+    with builder.function(name="main", params=[x], attrs={"k": 1}, pure=True, private=False):
+        with builder.dataflow():
+            y = builder.match_cast(value=relax.op.nn.relu(data=x), ty=R.Tensor((2,), "float32"))
+            y = builder.emit(relax.op.nn.softplus(data=y, beta=2.0, threshold=20.0))
+            y = builder.emit(relax.op.grad.no_grad(input=y))
+            y = builder.emit_output(output=relax.op.negative(x=y), name_hint="out")
+        builder.emit_func_output(y)
+    mod = builder.get().with_attr(attr_key="n", attr_value=1).with_attrs(attr_map={"m": 2}).without_attr(attr_key="n")
+    assert dict(mod.attrs) == {"m": 2} and mod.get_attr(attr_key="m") == 2
+    given = np.array([-1, 2], np.float32)
+    built = relax.build(mod, tvm.target.Target(target="llvm"), params={"x": given}, relax_pipeline=None)
+    found = relax.VirtualMachine(built, tvm.cpu(dev_id=0))["main"]()
+    np.testing.assert_allclose(found.numpy(), -np.log1p(np.exp(2 * np.maximum(given, 0))) / 2, rtol=1e-6)
+    tvm.ir.assert_structural_equal(script.from_source(mod.script()), mod)
+    with pytest.raises(TypeError, match="customize_legalize_map"):
+        relax.transform.LegalizeOps(customize_legalize_map={"relax.add": None})
+
+
 def test_tensors_are_copied():
     a, b = tvm.runtime.tensor(np.zeros(3, np.float32)), tvm.runtime.tensor(np.ones(3, np.float32))
     assert (b.copyto(a).numpy() == 1).all() and (a.numpy() == 1).all() and a.copyto(tvm.cpu()).numel() == a.size == 3

@@ -52,8 +52,8 @@ class BlockBuilder(AbsentMembers):
         name: str,
         params: Any = None,
         attrs: Mapping[str, Any] | None = None,
-        private: bool = False,
         pure: bool = True,
+        private: bool = False,
     ) -> Iterator[BlockBuilder]:
         if self._open is not None:
             raise NotReady(f"function {name!r} cannot be stated inside function {self._open.graph.name!r}")
@@ -83,15 +83,15 @@ class BlockBuilder(AbsentMembers):
         """Bind an expression to a new Var; its shape and dtype are inferred now."""
         return self._current.bind(expr, name_hint, "lv", DataflowVar if self._current.dataflow else Var)
 
-    def emit_output(self, expr: Any, name_hint: str = "") -> Var:
+    def emit_output(self, output: Any, name_hint: str = "") -> Var:
         """The same for what the dataflow block hands out."""
         if not self._current.dataflow:
             raise NotReady("emit_output stands inside `with bb.dataflow():`; outside, use emit")
-        return self._current.bind(expr, name_hint, "gv", Var, is_output=True)
+        return self._current.bind(output, name_hint, "gv", Var, is_output=True)
 
-    def match_cast(self, value: Any, struct_info: Any, name_hint: str = "") -> Var:
+    def match_cast(self, value: Any, ty: Any, name_hint: str = "") -> Var:
         """Bind a tensor to a new Var of this type, which has to agree with what is known of it."""
-        return self.emit(MatchCast(value, struct_info), name_hint)
+        return self.emit(MatchCast(value, ty), name_hint)
 
     def emit_func_output(self, output: Any, params: Any = None) -> None:
         """What the function returns: an expression, or a (nested) list or tuple of them."""

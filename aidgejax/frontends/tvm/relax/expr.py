@@ -78,9 +78,16 @@ class Expr(AbsentMembers):
 class Var(Expr):
     """A named tensor, or a tuple of them: a parameter of a function, or what a BlockBuilder has emitted."""
 
-    def __init__(self, name_hint: str, type: Any = None, span: Any = None) -> None:  # noqa: A002
-        self.name_hint = name_hint
-        self.struct_info = check_type(type, f"the type of Var {name_hint!r}")
+    def __init__(
+        self, name: Any = None, ty: Any = None, span: Any = None, *, name_hint: Any = None, struct_info: Any = None
+    ) -> None:
+        """name_hint, struct_info: TVM's older words for name and ty."""
+        self.name_hint = name if name_hint is None else name_hint
+        self.struct_info = check_type(ty if struct_info is None else struct_info, f"the type of Var {self.name_hint!r}")
+
+    @property
+    def name(self) -> str:
+        return self.name_hint
 
     @property
     def type(self) -> Any:
@@ -137,8 +144,8 @@ class ShapeExpr(Expr):
 class MatchCast(Expr):
     """A tensor, said to be of a type; what is known already is checked when it is emitted."""
 
-    def __init__(self, value: Expr, struct_info: TensorType) -> None:
-        self.value, self.struct_info = value, check_type(struct_info, "the type of match_cast")
+    def __init__(self, value: Expr, ty: TensorType) -> None:
+        self.value, self.struct_info = value, check_type(ty, "the type of match_cast")
 
 
 class Op(str):
@@ -147,13 +154,13 @@ class Op(str):
     attributes: ClassVar[dict[str, Any]] = {}
 
     @staticmethod
-    def get(name: str) -> Op:
+    def get(op_name: str) -> Op:
         """The operator of this name."""
-        return Op(name)
+        return Op(op_name)
 
-    def get_attr(self, name: str) -> Any:
+    def get_attr(self, attr_name: str) -> Any:
         """The attribute of this name; None where there is none."""
-        return self.attributes.get(name)
+        return self.attributes.get(attr_name)
 
     @property
     def name(self) -> str:
@@ -210,8 +217,13 @@ def _recorded(function: Callable[..., Any], prefix: str) -> Callable[..., Any]:
 def one_tensor(name: str, onnx: str, **attrs: Any) -> Callable[[Any], Call]:
     """The operator relax.<name> of one tensor: one node of the core operator `onnx`."""
 
-    def function(x: Any) -> Call:
+    def of(x: Any) -> Call:
         return Call(f"relax.{name}", (x,), lambda op, x: getattr(op, onnx)(x, **attrs))
+
+    def of_data(data: Any) -> Call:
+        return of(data)
+
+    function = of_data if name.startswith("nn.") else of  # TVM's words for the operand
 
     prefix, _, function.__name__ = name.rpartition(".")
     function.__qualname__ = function.__name__

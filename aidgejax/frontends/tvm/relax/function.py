@@ -127,19 +127,21 @@ class Function(AbsentMembers):
             ends=self.ends,
         )
 
-    def with_attr(self, key: str | Mapping[str, Any], value: Any = None) -> Function:
+    def with_attr(self, attr_key_or_dict: str | Mapping[str, Any], attr_value: Any = None) -> Function:
         changed = self.copy()
         changed.stated = self.stated
-        changed.attrs.update(key if isinstance(key, Mapping) else {key: value})
+        given = attr_key_or_dict
+        changed.attrs.update(given if isinstance(given, Mapping) else {given: attr_value})
         if "global_symbol" in changed.attrs:
             changed.name = changed.graph.name = changed.attrs["global_symbol"]
         return changed
 
-    with_attrs = with_attr
+    def with_attrs(self, attr_map: Mapping[str, Any]) -> Function:
+        return self.with_attr(attr_map)
 
-    def without_attr(self, key: str) -> Function:
+    def without_attr(self, attr_key: str) -> Function:
         changed = self.with_attr({})
-        changed.attrs.pop(key, None)
+        changed.attrs.pop(attr_key, None)
         return changed
 
     def __call__(self, *args: Any) -> Any:
@@ -222,10 +224,11 @@ class IRModule(AbsentMembers):
         self.initial_states: dict[str, Any] = {}
 
     @staticmethod
-    def from_expr(function: Function) -> IRModule:
-        if not isinstance(function, Function):
-            raise RelaxTypeError(f"a module is made of a Function, got {type(function).__name__}")
-        return IRModule({function.attrs.get("global_symbol", function.name): function})
+    def from_expr(expr: Function, functions: Mapping[Any, Any] | None = None) -> IRModule:
+        """The module of one function, under its global symbol, and of the others given."""
+        if not isinstance(expr, Function):
+            raise RelaxTypeError(f"a module is made of a Function, got {type(expr).__name__}")
+        return IRModule({**(functions or {}), expr.attrs.get("global_symbol", expr.name): expr})
 
     def relax_functions(self) -> dict[GlobalVar, Function]:
         """Those of Relax: all but functions of TIR, which are kept and never run."""
@@ -257,9 +260,9 @@ class IRModule(AbsentMembers):
         self[name]  # raises where there is none
         return GlobalVar(name)
 
-    def update_func(self, var: Any, function: Function) -> None:
+    def update_func(self, var: Any, func: Function) -> None:
         """As mod[name] = function."""
-        self[var] = function
+        self[var] = func
 
     def update(self, other: IRModule | Mapping[Any, Function]) -> None:
         """Take the functions of another module, or {name: function}."""
@@ -270,21 +273,21 @@ class IRModule(AbsentMembers):
         """(name, function) of all, in the order of their names."""
         return [(v, self[v]) for v in self.get_global_vars()]
 
-    def with_attr(self, key: str, value: Any) -> IRModule:
-        return self.with_attrs({key: value})
+    def with_attr(self, attr_key: str, attr_value: Any) -> IRModule:
+        return self.with_attrs({attr_key: attr_value})
 
-    def with_attrs(self, attrs: Mapping[str, Any]) -> IRModule:
+    def with_attrs(self, attr_map: Mapping[str, Any]) -> IRModule:
         changed = self.copy()
-        changed.attrs.update(attrs)
+        changed.attrs.update(attr_map)
         return changed
 
-    def without_attr(self, key: str) -> IRModule:
+    def without_attr(self, attr_key: str) -> IRModule:
         changed = self.copy()
-        changed.attrs.pop(key, None)
+        changed.attrs.pop(attr_key, None)
         return changed
 
-    def get_attr(self, key: str) -> Any:
-        return self.attrs.get(key)
+    def get_attr(self, attr_key: str) -> Any:
+        return self.attrs.get(attr_key)
 
     def script(self, *_: Any, **__: Any) -> str:
         """As TVMScript, with all constants; tvm.script.from_source reads it.  `mod["main"].graph` prints the graph."""

@@ -33,10 +33,10 @@ class Metadata:
         return f"metadata = tvm.ir.load_json({json.dumps(json.dumps({'relax.expr.Constant': self.arrays}))})\n\n"
 
 
-def load_json(text: str) -> Any:
+def load_json(json_str: str) -> Any:
     """tvm.ir.load_json of the constants that `script()` writes: {"relax.expr.Constant": [Constant, ...]}."""
     try:
-        return {k: [Constant(_array(e)) for e in entries] for k, entries in json.loads(text).items()}
+        return {k: [Constant(_array(e)) for e in entries] for k, entries in json.loads(json_str).items()}
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise ScriptError(f"load_json: this is not what script() writes: {e}") from None
 

@@ -166,6 +166,13 @@ class LegalizeOps(Pass):
     Raises UnknownOperator listing those that cannot.
     """
 
+    def __init__(self, customize_legalize_map: Any = None, skip_ops: Any = None, enable_warning: bool = False) -> None:
+        """Nothing is lowered here, so that there is nothing to leave out; a map of TVM's lowerings is refused."""
+        if customize_legalize_map:
+            raise RelaxTypeError(
+                "LegalizeOps takes no customize_legalize_map: its functions write TIR, and XLA compiles here"
+            )
+
     def transform_module(self, mod: IRModule) -> IRModule:
         lacking = sorted(
             {

@@ -72,8 +72,10 @@ class TupleType:
 class ShapeType:
     """The type of a shape."""
 
-    def __init__(self, values: Sequence[Any]) -> None:
-        self.values = tuple(size_of(d) for d in values)
+    def __init__(self, values: Sequence[Any] | None = None, ndim: int = -1) -> None:
+        """values: sizes or their names; or how many there are, which names them."""
+        given = values if values is not None else [f"dim{k}" for k in range(max(ndim, 0))]
+        self.values = tuple(size_of(d) for d in given)
 
     @property
     def ndim(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -34,8 +34,10 @@ class Target(AbsentMembers):
     absent_members = MEMBERS["Target"]
     _open: ClassVar[list[Target]] = []
 
-    def __init__(self, name: Any, host: Any = None) -> None:
-        self.kind = str(name.get("kind", "llvm") if isinstance(name, dict) else name).split()[0].removeprefix("nvidia/")
+    def __init__(self, target: Any, host: Any = None) -> None:
+        self.kind = (
+            str(target.get("kind", "llvm") if isinstance(target, dict) else target).split()[0].removeprefix("nvidia/")
+        )
         if self.kind not in PLATFORMS:
             raise RelaxValueError(f"no target {self.kind!r}; the targets are {', '.join(PLATFORMS)}")
 
@@ -83,8 +85,25 @@ class Executable(AbsentMembers):
         return self
 
 
-def build(mod: IRModule, target: Any = None, params: Any = None, exec_mode: str = "bytecode", **_: Any) -> Executable:
-    """tvm.compile and relax.build: a module, ready for a VirtualMachine.  The target names a platform."""
+def build(
+    mod: IRModule,
+    target: Any = None,
+    params: Mapping[str, Any] | None = None,
+    relax_pipeline: Any = "default",
+    tir_pipeline: Any = "default",
+    exec_mode: str = "bytecode",
+    *,
+    system_lib: bool | None = None,
+) -> Executable:
+    """relax.build: a module, ready for a VirtualMachine.  The target names a platform, the pipelines are XLA's work.
+
+    params: {name: array}, which every function that has such a parameter then holds.
+    """
+    if params:
+        mod = mod.copy()
+        for name, function in mod.relax_functions().items():
+            held = {p.name_hint: params[p.name_hint] for p in function.params if p.name_hint in params}
+            mod[name] = function.bind_params(held) if held else function
     return Executable(mod, target)
 
 

@@ -57,12 +57,12 @@ class Device(AbsentMembers):
         return f"{self.platform}:{self.index}"
 
 
-def cpu(index: int = 0) -> Device:
-    return Device("cpu", index)
+def cpu(dev_id: int = 0) -> Device:
+    return Device("cpu", dev_id)
 
 
-def cuda(index: int = 0) -> Device:
-    return Device("cuda", index)
+def cuda(dev_id: int = 0) -> Device:
+    return Device("cuda", dev_id)
 
 
 class Tensor(AbsentMembers):
@@ -114,7 +114,7 @@ class Tensor(AbsentMembers):
         self.data = placed(array.astype(self.data.dtype), self.device.jax)
         return self
 
-    def copyto(self, target: Device | Tensor) -> Tensor:
+    def copyto(self, target: Device | Tensor, mem_scope: Any = None) -> Tensor:
         """A copy on a device, or into another tensor."""
         return target.copyfrom(self) if isinstance(target, Tensor) else tensor(self, target)
 
@@ -137,9 +137,9 @@ class Tensor(AbsentMembers):
         return f"<Tensor {self.dtype}{list(self.shape)}, {self.device}>\n{self.numpy()}"
 
 
-def tensor(array: Any, device: Device | None = None) -> Tensor:
+def tensor(arr: Any, device: Device | None = None, mem_scope: Any = None) -> Tensor:
     """The array on a device, in its own dtype; what is written into a NumPy array afterwards does not show in it."""
-    return Tensor(placed(unwrap(array), (device or cpu()).jax))
+    return Tensor(placed(unwrap(arr), (device or cpu()).jax))
 
 
 def unwrap(array: Any) -> Any:

@@ -30,14 +30,14 @@ def module_attrs(attrs: dict[str, Any], allow_overwrite: bool = False) -> None:
     """Attributes of the module, in the class.  (They are read from its source.)"""
 
 
-def module_get_attr(key: str) -> Any:
+def module_get_attr(attr_key: str) -> Any:
     """Nothing while the class is executed: attributes are read from its source."""
 
 
-def module_global_infos(infos: dict[str, Any]) -> None:
+def module_global_infos(global_infos: dict[str, Any]) -> None:
     """Accepted; there is one device here."""
 
 
-def pyfunc(function: Any) -> Any:
+def pyfunc(func: Any) -> Any:
     """A Python function of a module: out of scope, the function is left alone."""
-    return function
+    return func

@@ -25,7 +25,7 @@ __all__ = [
 Text: TypeAlias = builtins.str
 
 
-def function(f: Any = None, private: bool = False, check_well_formed: bool = True, pure: bool = True) -> Any:
+def function(f: Any = None, pure: bool = True, private: bool = False, check_well_formed: bool = True) -> Any:
     """Decorates a Python function that is TVMScript; it becomes a relax Function.
 
     In a class under I.ir_module it waits for that.  Raises ScriptError, naming file and line, for what is none.
@@ -56,7 +56,7 @@ def Tuple(*fields: Any) -> Any:
 
 def Shape(values: Any = None, ndim: int = -1) -> ShapeType:
     """R.Shape(["n", 3]): the type of a shape."""
-    return ShapeType(values if values is not None else [f"dim{k}" for k in range(max(ndim, 0))])
+    return ShapeType(values, ndim)
 
 
 def Object() -> None:
@@ -66,9 +66,9 @@ def Object() -> None:
 # ---- expressions --------------------------------------------------------------------------------------
 
 
-def shape(values: Any) -> ShapeExpr:
+def shape(value: Any) -> ShapeExpr:
     """A shape: R.shape([3, n])."""
-    return ShapeExpr(values)
+    return ShapeExpr(value)
 
 
 def prim_value(value: Any) -> Any:
@@ -100,9 +100,9 @@ def emit(value: Any, **_: Any) -> Any:
     return value
 
 
-def match_cast(value: Any, struct_info: Any) -> MatchCast:
+def match_cast(value: Any, ty: Any) -> MatchCast:
     """The tensor, said to be of this type; what is known of it has to agree."""
-    return MatchCast(value, struct_info)
+    return MatchCast(value, ty)
 
 
 def shape_of(x: Any) -> ShapeExpr:

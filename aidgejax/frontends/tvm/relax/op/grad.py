@@ -16,21 +16,21 @@ from ._gradient import write_gradient
 
 
 @relax_operator
-def start_checkpoint(x: Any) -> Call:
+def start_checkpoint(input: Any) -> Call:
     """x, kept; what is computed from it up to an end_checkpoint is computed again in the backward pass."""
-    return Call("relax.grad.start_checkpoint", (x,), lambda op, x: op.Identity(x))
+    return Call("relax.grad.start_checkpoint", (input,), lambda op, x: op.Identity(x))
 
 
 @relax_operator
-def end_checkpoint(x: Any) -> Call:
+def end_checkpoint(input: Any) -> Call:
     """x; what is computed from it is kept again."""
-    return Call("relax.grad.end_checkpoint", (x,), lambda op, x: op.Identity(x))
+    return Call("relax.grad.end_checkpoint", (input,), lambda op, x: op.Identity(x))
 
 
 @relax_operator
-def no_grad(x: Any) -> Call:
+def no_grad(input: Any) -> Call:
     """x; no gradient passes."""
-    return Call("relax.grad.no_grad", (x,), lambda op, x: op.StopGradient(x))
+    return Call("relax.grad.no_grad", (input,), lambda op, x: op.StopGradient(x))
 
 
 def _of_first(name: str, call: Call, output_grad: Any) -> Call:

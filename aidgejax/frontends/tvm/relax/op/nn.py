@@ -28,7 +28,14 @@ relu = one_tensor("nn.relu", "Relu", slope_at_zero=1.0)
 silu = one_tensor("nn.silu", "Swish")
 gelu = one_tensor("nn.gelu", "Gelu")
 gelu_tanh = one_tensor("nn.gelu_tanh", "Gelu", approximate="tanh")
-softplus = one_tensor("nn.softplus", "Softplus")
+
+
+@relax_operator
+def softplus(data: Any, beta: float = 1.0, threshold: float = 20.0) -> Call:
+    """log(1 + exp(beta x)) / beta.  (threshold: above it TVM returns x; the formula here overflows nowhere.)"""
+    if beta == 1.0:
+        return Call("relax.nn.softplus", (data,), lambda op, x: op.Softplus(x))
+    return Call("relax.nn.softplus", (data,), lambda op, x: op.Div(op.Softplus(op.Mul(x, float(beta))), float(beta)))
 
 
 @relax_operator

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from onnx import ModelProto, NodeProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from ...errors import ModelFileError
 
 ML = "ai.onnx.ml"
 AFTER = {b"NONE": "", b"SOFTMAX": "Softmax", b"LOGISTIC": "Sigmoid"}
 LINEAR = ("LinearRegressor", "LinearClassifier")
-READ = ("Scaler", "ArrayFeatureExtractor", "ZipMap", *LINEAR, "Normalizer")
+READ = ("Scaler", "ArrayFeatureExtractor", "ZipMap", *LINEAR, "Normalizer", "Binarizer")
+OPSET = 15  # of the standard operators, in a file that has none
 
 
 def keeps_weights(model: ModelProto) -> bool:
@@ -36,6 +37,8 @@ def plain_pipeline(model: ModelProto) -> ModelProto:
             nodes += _linear(plain, node, attrs)
         elif node.op_type == "Normalizer":
             nodes += _normalizer(plain, node, attrs, nodes)
+        elif node.op_type == "Binarizer":
+            nodes += _binarizer(plain, node, attrs)
         elif node.op_type == "ZipMap":
             maps.add(node.output[0])
             nodes.append(helper.make_node("Identity", node.input, node.output, name=node.name))
@@ -46,6 +49,8 @@ def plain_pipeline(model: ModelProto) -> ModelProto:
     for o in graph.output:
         if o.name in maps:
             o.ClearField("type")
+    if not any(o.domain in ("", "ai.onnx") for o in plain.opset_import):
+        plain.opset_import.append(helper.make_opsetid("", OPSET))
     if all(n.domain in ("", "ai.onnx") for n in graph.node):
         kept = [o for o in plain.opset_import if o.domain != ML]
         del plain.opset_import[:]
@@ -66,6 +71,19 @@ def _scaler(model: ModelProto, node: NodeProto, attrs: dict) -> list[NodeProto]:
     return [
         helper.make_node("Sub", [x, offset], [f"{stem}.centred"], name=f"{stem}/Sub"),
         helper.make_node("Mul", [f"{stem}.centred", scale], [y], name=stem),
+    ]
+
+
+def _binarizer(model: ModelProto, node: NodeProto, attrs: dict) -> list[NodeProto]:
+    """1 where x is above the threshold, else 0, in x's type."""
+    stem, (x,), (y,) = node.name or node.output[0], node.input, node.output
+    declared = {v.name: v.type.tensor_type.elem_type for v in (*model.graph.input, *model.graph.value_info)}
+    dtype = declared.get(x) or TensorProto.FLOAT
+    threshold = np.asarray(attrs.get("threshold", 0.0), helper.tensor_dtype_to_np_dtype(dtype))
+    least = _stored(model, f"{stem}.threshold", threshold)
+    return [
+        helper.make_node("Greater", [x, least], [f"{stem}.above"], name=f"{stem}/Greater"),
+        helper.make_node("Cast", [f"{stem}.above"], [y], name=stem, to=dtype),
     ]
 
 

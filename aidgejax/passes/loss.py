@@ -43,7 +43,7 @@ def with_loss(
         target that is spread evenly over the classes, weighted as torch.nn.CrossEntropyLoss weighs it.
     Raises GraphError for an unknown loss or option, shapes that do not follow from the inputs, and names that clash.
     """
-    if loss not in LOSSES:
+    if not isinstance(loss, str) or loss not in LOSSES:
         raise GraphError(f"no loss {loss!r}; the losses are {', '.join(LOSSES)}")
     check_reduction(reduction)
     predicted = _prediction(graph, prediction)

@@ -8,15 +8,18 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import checked_call
 from ..errors import DataError
 from ..graph import Graph
-from ..training.columns import rows_for
+from ..training.columns import columns_for, load_columns, rows_for
 from ..training.data import Dataset
 
 Batches = str | PathLike[str] | Dataset | Mapping[str, Any] | Iterable[Mapping[str, Any]]
 ROWS = 64
+FINITE = ("FakeQuantize", "QuantizeLinear", "Clip", "Conv", "Gemm", "MatMul")  # take no infinity; masks may have it
 
 
+@checked_call
 def each_batch(graph: Graph, data: Batches, rows: int = ROWS) -> Iterator[dict[str, np.ndarray]]:
     """{input: array} of at most `rows` rows each, with the columns that the graph takes.
 
@@ -52,6 +55,18 @@ def each_batch(graph: Graph, data: Batches, rows: int = ROWS) -> Iterator[dict[s
             yield batch
     if empty:
         raise DataError(f"no data for graph {graph.name!r}: there is not one row")
+
+
+def labelled(graph: Graph, data: Any, target: str) -> Dataset:
+    """Rows with their labels: a Dataset, or what `load_columns` takes.  Raises DataError where a column is missing."""
+    found = data if isinstance(data, Dataset) else columns_for(graph, load_columns(data)[0], target)
+    missing = [k for k in (*graph.inputs, target) if k not in found.columns]
+    if missing:
+        raise DataError(
+            f"graph {graph.name!r}: the data lacks {', '.join(map(repr, missing))}; it has "
+            f"{', '.join(map(repr, found.columns))}"
+        )
+    return found
 
 
 def fixed_rows(graph: Graph) -> int | None:
@@ -90,4 +105,8 @@ def _readable(graph: Graph, name: str, given: Any) -> np.ndarray:
     if array.dtype.kind == "f" and np.isnan(array).any():
         row = int(np.argwhere(np.isnan(array))[0][0])
         raise DataError(f"column {name!r} for graph {graph.name!r}: row {row} holds nan")
-    return array
+    if array.dtype.kind == "f" and np.isinf(array).any() and any(n.op in FINITE for n in graph.readers().get(name, ())):
+        row = int(np.argwhere(np.isinf(array))[0][0])
+        raise DataError(f"column {name!r} for graph {graph.name!r}: row {row} holds inf")
+    wanted = graph.inputs[name].dtype
+    return array.astype(np.float32) if array.dtype == np.float64 and wanted == "float32" else array

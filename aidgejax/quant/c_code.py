@@ -10,6 +10,7 @@ import math
 import re
 from dataclasses import dataclass, replace
 
+from ..arguments import checked_call
 from ..errors import GraphError
 from ..graph import Graph, Node
 from .c_loops import Array, Loops, Pending
@@ -49,6 +50,7 @@ class Program:
     output: tuple[str, str, int, float, int]
 
 
+@checked_call
 def c_program(integers: Graph, name: str = "net") -> Program:
     """The C program of a deployed graph with one input and one output.  Raises GraphError naming what C has not."""
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..arguments import checked_call
 from ..errors import DataError, GraphError, SettingError
 from ..execution.program import make_program
 from ..graph import Graph, Node
@@ -28,6 +29,7 @@ from .steps import TINY, candidates, covering
 METHODS = ("max", "percentile", "mse", "kl", "sigma")
 
 
+@checked_call
 def calibrate(
     graph: Graph, data: Batches, method: str = "mse", *, percentile: float = 99.99, sigmas: float = 4.0
 ) -> Graph:
@@ -41,8 +43,10 @@ def calibrate(
     """
     if method not in METHODS:
         raise SettingError(f"calibration {method!r}: expected one of {', '.join(METHODS)}")
-    if not 0 < percentile <= 100 or not sigmas > 0:
-        raise SettingError(f"percentile is {percentile} and sigmas {sigmas}: expected up to 100, and above 0")
+    for name, value, most in (("percentile", percentile, 100.0), ("sigmas", sigmas, np.inf)):
+        if not isinstance(value, int | float | np.number) or not 0 < value <= most or not np.isfinite(value):
+            upto = " up to 100" if most == 100.0 else ""
+            raise SettingError(f"{name} is {value!r}: expected a number above 0{upto}")
     graph = restored(graph)
     quantizers = activation_quantizers(graph)
     if not quantizers:
@@ -66,6 +70,7 @@ def calibrate(
     return noted(copy, calibrated=method)
 
 
+@checked_call
 def is_calibrated(graph: Graph) -> bool:
     return "calibrated" in memory(graph)
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from ..analog import AnalogLayer, noted_layers
 from ..analog import layers as analog_layers
-from ..arguments import takes_graph
+from ..arguments import checked_call
 from ..errors import GraphError, SettingError
 from ..graph import Graph, Node, Value
 from ..interpreter.shape_inference import infer_shapes
@@ -50,7 +50,7 @@ class Layer:
         return self.node.name
 
 
-@takes_graph
+@checked_call
 def convert(
     graph: Graph, scheme: Scheme | None = None, *, exclude: Iterable[str] | str = (), specific: Specific | None = None
 ) -> Graph:
@@ -81,6 +81,8 @@ def convert(
                 raise SettingError(f"specific {k!r}: got {own!r}, expected a quant.Scheme, or None to leave the layer")
         chosen = {n: s for k, s in specific.items() for n in _named(graph, tiles, k, "specific")}
         specific = lambda name, node, usual: chosen.get(name, usual)
+    elif specific is not None:
+        specific = _asked(specific)
     sites = Sites(graph, scheme, _named(graph, tiles, exclude, "exclude"), specific, pools, tiles)
     if not sites.layers and not sites.of_tiles:
         held = sorted({n.op for n in graph.nodes if n.op in PRODUCTS})
@@ -95,9 +97,27 @@ def convert(
     return noted(infer_shapes(copy.check()), scheme=asdict(scheme))
 
 
+def _asked(specific: Any) -> Callable[[str, Node, Scheme], Scheme | None]:
+    """The user's function, whose answers are looked at."""
+    wanted = "expected {layer: scheme}, or a function (name, node, scheme) -> scheme"
+    if not callable(specific):
+        raise SettingError(f"specific is {str(specific)[:60]!r}: {wanted}")
+
+    def asked(name: str, node: Node, usual: Scheme) -> Scheme | None:
+        own = specific(name, node, usual)
+        if own is not None and not isinstance(own, Scheme):
+            raise SettingError(f"specific gave {str(own)[:60]!r} for layer {name!r}: expected a quant.Scheme, or None")
+        return own
+
+    return asked
+
+
 def _named(graph: Graph, tiles: Iterable[AnalogLayer], names: Iterable[str] | str, what: str) -> set[str]:
     """The layers that are meant; analog ones by the name that they had before."""
-    given = {names} if isinstance(names, str) else set(names)
+    given = {names} if isinstance(names, str) else set(names) if isinstance(names, Iterable) else {names}
+    strange = [n for n in given if not isinstance(n, str)]
+    if strange:
+        raise SettingError(f"{what} names {strange[0]!r}: expected names of layers, patterns or queries")
     analog = given & {t.node.name for t in tiles}
     return analog | named_layers(graph, given - analog, what)
 
@@ -287,6 +307,7 @@ def _step_shape(grid: Grid, shape: tuple[int, ...], axis: int | None) -> tuple[i
 # ---- reading what is there ----------------------------------------------------------------------------
 
 
+@checked_call
 def layers(graph: Graph) -> tuple[Layer, ...]:
     """The quantized layers of a graph, in order."""
     graph = restored(graph)
@@ -308,6 +329,7 @@ def quantizer_of(writer: Mapping[str, Node], tensor: str) -> Node | None:
     return node
 
 
+@checked_call
 def step_names(graph: Graph) -> tuple[str, ...]:
     """The parameters that are steps."""
     graph = restored(graph)

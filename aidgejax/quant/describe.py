@@ -10,7 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..arguments import checked_call
 from ..drawing.html import page, table
+from ..errors import GraphError
 from ..execution.program import make_program
 from ..graph import Graph, Node
 from ..interpreter.shape_inference import infer_shapes
@@ -95,10 +97,13 @@ class Description:
         return page(title, body, style=STYLE)
 
 
+@checked_call
 def describe(graph: Graph, data: Batches) -> Description:
     """Of a converted graph, on data ({input: array}, a Dataset, or batches)."""
     graph = infer_shapes(restored(graph))
     quantizers = [n for n in graph.nodes if n.op == "FakeQuantize"]
+    if not quantizers:
+        raise GraphError(f"graph {graph.name!r} has no quantizer: convert it first")
     watch = graph.copy()
     watch.metadata = {}
     wanted = {i for n in quantizers for i in (*n.inputs[:3], n.output_names[0]) if isinstance(i, str)}

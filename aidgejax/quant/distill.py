@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
 from ..analog import with_post_update
+from ..arguments import checked_call, whole_number
 from ..errors import GraphError, SettingError
 from ..execution.program import make_program
 from ..graph import Graph
@@ -22,9 +24,10 @@ from .layerwise import apart
 from .notes import restored
 from .optimizer import with_steps
 from .posttraining import floating, runner
-from .train import finetune, usual_rate
+from .train import check_training, finetune, usual_rate
 
 
+@checked_call
 def distill(
     graph: Graph,
     data: Batches,
@@ -32,7 +35,11 @@ def distill(
     *,
     blocks: bool = False,
     rows: int = 2048,
-    **settings: Any,
+    epochs: int = 20,
+    batch_size: int = 32,
+    rate: float | None = None,
+    seed: int = 0,
+    on_epoch: Callable[[dict], Any] | None = None,
 ) -> Graph:
     """The graph trained, without labels, to give what a floating-point graph gives on the same data.
 
@@ -41,20 +48,25 @@ def distill(
         cut in front of its activations' quantizers, and every block learns, from the teacher's tensors, the teacher's
         tensor behind it, all blocks at once in one program.  (Inputs of the quantized graph would not do: each block
         would undo errors that those before it undo as well.)  At most `rows` rows, as all these tensors are held.
-    settings: of `finetune` (epochs, batch_size, rate, seed, on_epoch).
+    epochs, batch_size, rate, seed, on_epoch: as `finetune`'s.
     Raises GraphError where a teacher lacks a tensor that is wanted of it, or a parameter is in no block.
     """
+    whole_number("rows", rows, 1)
+    check_training(epochs, batch_size, rate, seed, on_epoch)
+    if teacher is not None and not isinstance(teacher, Graph):
+        raise SettingError(f"distill was given {str(teacher)[:60]!r} as teacher, expected a Graph in floating point")
     graph = infer_shapes(restored(graph))
+    settings: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "on_epoch": on_epoch}
     teacher = floating(graph) if teacher is None else infer_shapes(teacher)
     if blocks:
-        return _by_blocks(graph, data, teacher, rows, settings)
+        return _by_blocks(graph, data, teacher, rows, settings | {"rate": rate})
     output = teacher.outputs[0]
     columns = _columns(graph, teacher, data, [output])
     columns["target"] = columns.pop(output)
     taught = Dataset(columns)
     spread = float(np.std(taught.columns["target"])) or 1.0
-    settings.setdefault("rate", 1e-3 * min(1.0, 1.0 / spread))
-    trained, _ = finetune(graph, taught, loss="mse", **settings)
+    rate = 1e-3 * min(1.0, 1.0 / spread) if rate is None else rate
+    trained, _ = finetune(graph, taught, loss="mse", rate=rate, **settings)
     return trained
 
 
@@ -76,11 +88,7 @@ def _columns(
 
 
 def _by_blocks(graph: Graph, data: Batches, teacher: Graph, rows: int, settings: dict[str, Any]) -> Graph:
-    epochs = int(settings.get("epochs", 20))
-    strange = sorted(set(settings) - {"epochs", "batch_size", "rate", "seed", "on_epoch"})
-    if strange:
-        raise SettingError(f"distill by blocks takes no {strange[0]!r}")
-    batch_size = fixed_rows(graph) or int(settings.get("batch_size", 32))
+    batch_size = fixed_rows(graph) or settings["batch_size"]
     inner = [n for n in activation_quantizers(graph) if not set(n.output_names) & set(graph.outputs)]
     cuts = list(dict.fromkeys(str(t) for t in (*(n.inputs[0] for n in inner), *graph.outputs) if t not in graph.inputs))
     missing = [t for t in cuts if not teacher.has(t)]
@@ -89,14 +97,13 @@ def _by_blocks(graph: Graph, data: Batches, teacher: Graph, rows: int, settings:
             f"the teacher {teacher.name!r} has no tensor {', '.join(map(repr, missing[:4]))}; leave it out, and the "
             f"graph without its quantizers is the teacher"
         )
-    return _trained(graph, cuts, _columns(graph, teacher, data, cuts, rows), epochs, batch_size, settings)
+    return _trained(graph, cuts, _columns(graph, teacher, data, cuts, rows), batch_size, settings)
 
 
 def _trained(
     graph: Graph,
     cuts: list[str],
     columns: dict[str, np.ndarray],
-    epochs: int,
     batch_size: int,
     settings: dict[str, Any],
 ) -> Graph:
@@ -118,7 +125,8 @@ def _trained(
     net = infer_shapes(net.check())
     taught = Dataset({k: columns[k.removesuffix(".wanted")] for k in net.inputs})
     batch_size = min(batch_size, len(taught))
-    rate = settings.get("rate") or usual_rate(graph)
+    rate = settings["rate"] or usual_rate(graph)
+    epochs = settings["epochs"]
     state, _ = fit(
         make_program(net, training=True),
         with_steps(with_post_update(optim.adam(), graph), graph),
@@ -126,7 +134,7 @@ def _trained(
         taught,
         epochs=epochs,
         batch_size=batch_size,
-        seed=int(settings.get("seed", 0)),
-        on_epoch=settings.get("on_epoch"),
+        seed=settings["seed"],
+        on_epoch=settings["on_epoch"],
     )
     return graph.with_params(state.params, state.buffers)

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..errors import SettingError
+from ..arguments import checked_call
+from ..errors import GraphError, SettingError
 from ..graph import Graph, Node
 from ..interpreter.shape_inference import infer_shapes
 from ..passes.fold_batchnorm import fold_batchnorm
@@ -16,6 +17,7 @@ BETWEEN = ("Relu", "LeakyRelu", "MaxPool", "AveragePool", "GlobalAveragePool", "
 MOST_SWEEPS = 100
 
 
+@checked_call
 def equalize(graph: Graph, *, target_delta: float = 0.01) -> Graph:
     """The graph (BatchNormalization folded) with the weights of consecutive layers equalized.
 
@@ -25,8 +27,10 @@ def equalize(graph: Graph, *, target_delta: float = 0.01) -> Graph:
     over all pairs joined by a single path until no pair's ranges differ by target_delta.
     Source: Nagel et al. 2019; aidge_quantization's cross_layer_equalization.
     """
-    if not target_delta > 0:
-        raise SettingError(f"target_delta is {target_delta}: expected above 0")
+    if not isinstance(target_delta, int | float | np.number) or not target_delta > 0:
+        raise SettingError(f"target_delta is {target_delta!r}: expected above 0")
+    if any(n.op in ("FakeQuantize", "QuantizeLinear", "Quant") for n in graph.nodes):
+        raise GraphError(f"graph {graph.name!r} is quantized already: equalize the floating-point graph, then convert")
     copy = fold_batchnorm(infer_shapes(graph))
     pairs = _pairs(copy)
     for _ in range(MOST_SWEEPS):

@@ -15,6 +15,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from ..arguments import checked_call
 from ..errors import GraphError, SettingError
 from ..graph import Graph, Node, Value
 from ..interpreter.shape_inference import infer_shapes
@@ -26,6 +27,7 @@ from .sites import LAYERS
 FORMS = ("qdq", "qoperator", "qonnx", "aidge", "c")
 
 
+@checked_call
 def in_form(integers: Graph, form: str, *, packed: bool = False) -> Graph:
     """The deployed graph in one of FORMS (but "c", which is no graph).
 

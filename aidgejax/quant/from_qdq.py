@@ -17,6 +17,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from ..arguments import checked_call
 from ..errors import GraphError
 from ..graph import Graph, Node, Value
 from ..interpreter.shape_inference import infer_shapes
@@ -33,11 +34,13 @@ BETWEEN_SCALES = ("QLinearConv", "QLinearMatMul")
 PAIR = ("QuantizeLinear", "DequantizeLinear")
 
 
+@checked_call
 def arrived_quantized(graph: Graph) -> bool:
     """Does the graph hold quantizers of its file, or products of integers?"""
     return any(n.op in (*PAIR, *BETWEEN_SCALES, *PRODUCTS, "Quant") for n in graph.nodes)
 
 
+@checked_call
 def from_qdq(graph: Graph, *, learned: bool = True, round_biases: bool = True) -> Graph:
     """The graph with FakeQuantize where QuantizeLinear and DequantizeLinear were; `finetune` trains it.
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import checked_call
 from ..dtypes import ONNX_CODES
 from ..errors import GraphError
 from ..graph import Graph, Node, Value
@@ -35,6 +36,7 @@ class Sum:
     high: float = math.inf
 
 
+@checked_call
 def integer_graph(integers: Graph) -> Graph:
     """A deployed graph without floating point between its first QuantizeLinear and its last DequantizeLinear.
 

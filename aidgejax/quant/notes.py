@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ..arguments import checked_call
 from ..errors import ModelFileError
 from ..graph import Graph, Node
 from ..interpreter.shape_inference import infer_shapes
@@ -43,6 +44,7 @@ def memory(graph: Graph) -> dict[str, Any]:
     return held
 
 
+@checked_call
 def restored(graph: Graph) -> Graph:
     """The graph with the quantizers that its notes name as single nodes again; itself where there is nothing to do."""
     have = {n.name for n in graph.nodes if n.op in NOTED}

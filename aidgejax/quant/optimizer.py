@@ -6,7 +6,9 @@ import math
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
+from ..arguments import checked_call
 from ..errors import SettingError
 from ..graph import Graph
 from ..training.optim import Optimizer
@@ -16,6 +18,7 @@ LARGEST = 0.5  # octaves by which one update may move a step
 LEAST, MOST = 2.0**-60, 2.0**60
 
 
+@checked_call
 def with_steps(optimizer: Optimizer, graph: Graph, *, rate: float = 1.0) -> Optimizer:
     """The same optimizer, that updates the steps of this graph in their logarithm.
 
@@ -24,8 +27,10 @@ def with_steps(optimizer: Optimizer, graph: Graph, *, rate: float = 1.0) -> Opti
     One update moves a step by half an octave at most; weight decay does not act on steps.  A gradient that is not
     finite moves nothing.  Source: Jain et al. 2020 (trained quantization thresholds).
     """
-    if not rate > 0:
-        raise SettingError(f"rate is {rate}: expected above 0; steps that are not to move belong to step='fixed'")
+    if not callable(getattr(optimizer, "update", None)) or not callable(getattr(optimizer, "init", None)):
+        raise SettingError(f"with_steps was given {str(optimizer)[:60]!r}, expected an optimizer such as optim.adam()")
+    if not isinstance(rate, int | float | np.number) or not rate > 0:
+        raise SettingError(f"rate is {rate!r}: expected above 0; steps that are not to move belong to step='fixed'")
     names = frozenset(step_names(graph))
 
     def update(params: Any, grads: Any, state: Any, lr: Any) -> tuple[Any, Any]:

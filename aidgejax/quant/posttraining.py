@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..arguments import checked_call, whole_number
 from ..errors import GraphError
 from ..execution.program import make_program
 from ..graph import Graph, Node
@@ -22,6 +23,7 @@ from .sites import weight_axis
 Run = Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
 
 
+@checked_call
 def correct_bias(graph: Graph, data: Batches) -> Graph:
     """The graph with each layer's bias moved by the mean error that quantization leaves in its output, per channel.
 
@@ -84,6 +86,7 @@ def _channel_means(run: Run, params: dict, batches: list, tensors: list[str]) ->
 # ---- rounding -----------------------------------------------------------------------------------------
 
 
+@checked_call
 def round_learned(graph: Graph, data: Batches, *, rows: int = 256, sweeps: int = 4) -> Graph:
     """The graph with each weight rounded up or down as its layer's output wants it, not to the nearest.
 
@@ -92,6 +95,8 @@ def round_learned(graph: Graph, data: Batches, *, rows: int = 256, sweeps: int =
     what rounding to nearest gives.  Layers: Conv of one group, Gemm, MatMul; others stay.
     The objective is that of Nagel et al. 2020 (AdaRound), descended by coordinates.
     """
+    for name, value in (("rows", rows), ("sweeps", sweeps)):
+        whole_number(name, value, 1)
     graph = infer_shapes(restored(graph))
     chosen = [layer for layer in layers(graph) if layer.node.attrs.get("group", 1) == 1 and _is_matrix(graph, layer)]
     if not chosen:

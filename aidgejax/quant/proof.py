@@ -11,6 +11,7 @@ import math
 
 import numpy as np
 
+from ..arguments import checked_call
 from ..graph import Graph, Node
 from .c_moves import left_to_the_host
 from .deploy import SAME_GRID, OnGrid
@@ -22,6 +23,7 @@ ROUNDED = ("QuantizeLinear", "DequantizeLinear", "Relu", "Clip", "Add", "Sub", *
 POOLS = ("AveragePool", "GlobalAveragePool", "ReduceMean")
 
 
+@checked_call
 def unproved(integers: Graph) -> list[str]:
     """Why the values of a deployed graph may depend on the runtime; empty where they cannot.
 
@@ -55,6 +57,7 @@ def unproved(integers: Graph) -> list[str]:
     return list(dict.fromkeys(reasons))
 
 
+@checked_call
 def largest_sums(integers: Graph) -> dict[str, int]:
     """{layer: a bound of its 32-bit sums}: sum |weight| times the largest |input|, and |bias|; where all are known."""
     grids = grids_of(integers)

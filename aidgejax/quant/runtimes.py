@@ -11,7 +11,8 @@ import jax
 import numpy as np
 
 from .. import reference
-from ..errors import BackendError
+from ..arguments import checked_call
+from ..errors import BackendError, SettingError
 from ..execution.program import make_program
 from ..graph import Graph
 from ..onnxio import to_model
@@ -22,6 +23,7 @@ RUNTIMES = ("numpy", "jax", "onnxruntime")
 LEVELS = {"onnxruntime off": "ORT_DISABLE_ALL", "onnxruntime all": "ORT_ENABLE_ALL"}
 
 
+@checked_call
 def has_onnxruntime() -> bool:
     return importlib.util.find_spec("onnxruntime") is not None
 
@@ -30,6 +32,10 @@ def expanded(runtimes: Iterable[str]) -> tuple[list[str], list[str]]:
     """(those that can be asked, those that are missing here); "onnxruntime" is two, by level of optimization."""
     there: list[str] = []
     missing: list[str] = []
+    if isinstance(runtimes, str):
+        runtimes = (runtimes,)
+    if not isinstance(runtimes, Iterable):
+        raise SettingError(f"runtimes is {runtimes!r}: expected some of {', '.join(RUNTIMES)}")
     for r in runtimes:
         if r not in RUNTIMES:
             raise BackendError(f"there is no runtime {r!r}; there are {', '.join(RUNTIMES)}")
@@ -39,6 +45,8 @@ def expanded(runtimes: Iterable[str]) -> tuple[list[str], list[str]]:
             there += list(LEVELS)
         else:
             missing.append(r)
+    if not there and not missing:
+        raise SettingError(f"there is no runtime to compare in: give some of {', '.join(RUNTIMES)}")
     return there, missing
 
 

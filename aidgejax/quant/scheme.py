@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
+from ..arguments import checked_call, checked_fields, whole_number
 from ..errors import SettingError
 
 PER = ("tensor", "channel", "block")
@@ -12,6 +15,7 @@ STEPS = ("learned", "fixed", "power_of_two", "fixed_point")
 METHODS = ("lsq", "lsq+", "pact", "dorefa", "sat")
 
 
+@checked_fields
 @dataclass(frozen=True)
 class Grid:
     """The integers that a tensor may take.
@@ -29,12 +33,16 @@ class Grid:
     block: int = 32
 
     def __post_init__(self) -> None:
-        if not isinstance(self.bits, int) or self.bits not in (*range(2, 9), 16):
+        whole = int(self.bits) if isinstance(self.bits, int | np.integer) else 0
+        if whole not in (*range(2, 9), 16):
             raise SettingError(f"a grid of {self.bits!r} bits: expected 2 to 8, or 16")
+        object.__setattr__(self, "bits", whole)
         if self.per not in PER:
             raise SettingError(f"a grid per {self.per!r}: expected one of {', '.join(PER)}")
-        if self.block < 1:
-            raise SettingError(f"blocks of {self.block}: expected 1 or more")
+        whole_number("the block of a grid", self.block, 1)
+        for name in ("symmetric", "narrow"):
+            if not isinstance(getattr(self, name), bool):
+                raise SettingError(f"a grid with {name} {getattr(self, name)!r}: expected True or False")
 
     def levels(self, unsigned: bool = False) -> tuple[int, int]:
         """(lowest, highest integer)"""
@@ -48,6 +56,7 @@ def _channel() -> Grid:
     return Grid(8, per="channel")
 
 
+@checked_fields
 @dataclass(frozen=True)
 class Scheme:
     """How the layers of a network are quantized.
@@ -114,6 +123,7 @@ class Scheme:
         return f"w{self.weights.bits}a{self.activations.bits}"
 
 
+@checked_call
 def bits(weights: int, activations: int | None = None, **settings: Any) -> Scheme:
     """The usual scheme of so many bits: weights per channel, first and last layer at 8 bits where others have fewer.
 

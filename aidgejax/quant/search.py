@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..arguments import checked_call, whole_number
 from ..errors import SettingError
 from ..execution.program import Program, make_program
 from ..graph import Graph
@@ -21,6 +22,7 @@ from ..passes.loss import with_loss
 from ..training import optim, schedule
 from ..training.data import Dataset, batch_order
 from ..training.loop import TrainState, make_step, start
+from .batches import labelled
 from .calibrate import calibrate
 from .convert import Layer, convert, layers
 from .describe import macs_of
@@ -92,6 +94,7 @@ def with_bits(scheme: Scheme, bits: int) -> Scheme:
     )
 
 
+@checked_call
 def search(
     graph: Graph,
     data: Dataset,
@@ -118,7 +121,12 @@ def search(
     if not isinstance(budget, Mapping) or len(budget) != 1 or next(iter(budget)) not in BUDGETS:
         raise SettingError(f"budget {budget!r}: expected one of {', '.join(BUDGETS)} and a number")
     ((kind, most),) = budget.items()
-    choices = sorted(set(choices))
+    if not isinstance(most, int | float | np.number) or not most > 0:
+        raise SettingError(f"a budget of {most!r} {kind}: expected a number above 0")
+    choices = _choices(choices)
+    for name, value in (("lanes", lanes), ("epochs", epochs), ("batch_size", batch_size)):
+        whole_number(name, value, 1)
+    data = labelled(graph, data, target)
     scheme = scheme or Scheme(Grid(8, per="channel"), step="power_of_two")
     training, held = data.split(0.2, seed=seed)
     lane = _Lanes(graph, choices, scheme)
@@ -137,6 +145,13 @@ def search(
     found.sort(key=lambda c: (c.cost, c.loss))
     best = min((c for c in found if c.cost <= most), key=lambda c: c.loss)
     return SearchResult(tuple(found), best, scheme, kind, float(most))
+
+
+def _choices(given: Sequence[int]) -> list[int]:
+    """Bits to choose from, in order."""
+    if not isinstance(given, Iterable) or isinstance(given, str) or not list(given):
+        raise SettingError(f"choices is {given!r}: expected bits to choose from, such as (2, 4, 8)")
+    return sorted({Grid(b).bits for b in given})
 
 
 def _total(names: Sequence[str], bits: Sequence[int], costs: dict[str, dict[int, int]]) -> int:

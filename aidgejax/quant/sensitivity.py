@@ -9,12 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..errors import DataError, GraphError
+from ..arguments import checked_call, whole_number
+from ..errors import GraphError
 from ..execution.program import make_program
 from ..graph import Graph, Node
 from ..interpreter.shape_inference import infer_shapes
 from ..passes.loss import with_loss
 from ..training.data import Dataset
+from .batches import labelled
 from .convert import Layer, layers
 from .notes import restored
 
@@ -35,6 +37,7 @@ class Sensitivity:
         return "\n".join([*lines, *(f"{n:{wide}}  {self.alone[n]:10.4f}  {self.but[n]:10.4f}" for n in order)])
 
 
+@checked_call
 def sensitivity(
     graph: Graph, data: Dataset, *, loss: str = "cross_entropy", target: str = "target", rows: int = 512
 ) -> Sensitivity:
@@ -47,10 +50,9 @@ def sensitivity(
     program = make_program(
         infer_shapes(with_loss(infer_shapes(switched), loss, target=target, reduction="mean")), wrt=[], training=False
     )
-    columns = data.columns if isinstance(data, Dataset) else data
+    whole_number("rows", rows, 1)
+    columns = labelled(graph, data, target).columns
     wanted = [k for k in program.graph.inputs if not k.endswith("/on")]
-    if missing := [k for k in wanted if k not in columns]:
-        raise DataError(f"the data lacks {', '.join(map(repr, missing))}; it has {', '.join(map(repr, columns))}")
     batch = {k: jnp.asarray(np.asarray(columns[k])[:rows]) for k in wanted}
     n = len(names)
     choices = np.concatenate([np.zeros((1, n)), np.eye(n), 1 - np.eye(n)]).astype(np.float32)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import checked_call, checked_fields
 from ..errors import SettingError
 from ..graph import Graph
 from .proof import largest_sums
@@ -25,6 +26,7 @@ ARITHMETIC = (
 )  # fmt: skip
 
 
+@checked_fields
 @dataclass(frozen=True)
 class Target:
     """weights, activations: the bits there are.  accumulator: bits of a sum.  scales: "any" or "power_of_two".
@@ -40,6 +42,12 @@ class Target:
     operators: tuple[str, ...] | None = None
     form: str = "qdq"
     packed: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("weights", "activations"):
+            there = getattr(self, name)
+            if not isinstance(there, tuple | list) or not there or not all(isinstance(b, int) for b in there):
+                raise SettingError(f"target {self.name!r} with {name} {there!r}: expected bits, such as (4, 8)")
 
     def scheme(self, bits: int, activations: int | None = None, **settings: Any) -> Scheme:
         """A scheme that the target can compute; the bits must be among its own.  settings: as Scheme's."""
@@ -61,8 +69,19 @@ class Target:
 
 
 FEW = tuple(range(2, 9))
-targets: dict[str, Target] = {
-    t.name: t
+
+
+class _Targets(dict[str, Target]):
+    def __missing__(self, name: str) -> Target:
+        raise _no_target(name)
+
+
+def _no_target(name: object) -> SettingError:
+    return SettingError(f"there is no target {name!r}; there are {', '.join(targets)}, or make a Target")
+
+
+targets: dict[str, Target] = _Targets(
+    (t.name, t)
     for t in (
         Target("onnxruntime", FEW, (*FEW, 16)),
         Target("cortex-m", FEW, FEW, operators=ARITHMETIC, form="c"),  # smaller ones lie in bytes
@@ -70,18 +89,19 @@ targets: dict[str, Target] = {
         Target("aidge", FEW, FEW, per_channel=False, form="aidge"),
         Target("finn", FEW, FEW, form="qonnx"),
     )
-}
+)
 
 
 def target_called(target: Target | str) -> Target:
     """The target of this name; a Target is itself.  Raises SettingError."""
     if isinstance(target, Target):
         return target
-    if target not in targets:
-        raise SettingError(f"there is no target {target!r}; there are {', '.join(targets)}, or make a Target")
+    if not isinstance(target, str) or target not in targets:
+        raise _no_target(target)
     return targets[target]
 
 
+@checked_call
 def misfits(integers: Graph, target: Target | str) -> list[str]:
     """What of a deployed graph a target cannot do, each with its node or tensor; empty where it fits."""
     target = target_called(target)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from ..analog import layers as analog_layers
+from ..arguments import checked_call
 from ..errors import GraphError
 from ..graph import Graph
 from .deploy import deployed
 from .targets import Target, misfits, target_called
 
 
+@checked_call
 def to_integer(graph: Graph, target: Target | str | None = None) -> Graph:
     """A converted and calibrated graph as it is deployed; parameters are those that the graph holds.
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from ..analog import with_post_update
+from ..arguments import checked_call, whole_number
 from ..errors import GraphError, SettingError
 from ..execution.program import make_program
 from ..graph import Graph
@@ -14,7 +17,7 @@ from ..passes.loss import with_loss
 from ..training import metrics, optim, schedule
 from ..training.data import Dataset
 from ..training.fit import fit
-from .batches import fixed_rows
+from .batches import fixed_rows, labelled
 from .calibrate import is_calibrated
 from .convert import layers, step_names
 from .notes import restored
@@ -30,6 +33,17 @@ def usual_rate(graph: Graph) -> float:
     return next(r for most, r in RATES if fewest <= most)
 
 
+def check_training(epochs: int, batch_size: int, rate: float | None, seed: int, on_epoch: Any) -> None:
+    """SettingError for what no training takes."""
+    for name, value, least in (("epochs", epochs, 1), ("batch_size", batch_size, 1), ("seed", seed, 0)):
+        whole_number(name, value, least)
+    if rate is not None and (not isinstance(rate, int | float | np.number) or not 0 < rate < np.inf):
+        raise SettingError(f"rate is {rate!r}: expected a number above 0")
+    if on_epoch is not None and not callable(on_epoch):
+        raise SettingError(f"on_epoch is {on_epoch!r}: expected a function of an epoch's record")
+
+
+@checked_call
 def finetune(
     graph: Graph,
     data: Dataset,
@@ -57,8 +71,8 @@ def finetune(
         raise GraphError(
             f"graph {graph.name!r} is not calibrated: quant.calibrate(graph, data) chooses its first steps"
         )
-    if not isinstance(epochs, int) or epochs < 1:
-        raise SettingError(f"epochs is {epochs!r}: expected a whole number, 1 or more")
+    check_training(epochs, batch_size, rate, seed, on_epoch)
+    data = labelled(graph, data, target)
     rate = usual_rate(graph) if rate is None else rate
     net = infer_shapes(with_loss(infer_shapes(graph), loss, target=target, reduction="rows"))
     output = graph.outputs[0]

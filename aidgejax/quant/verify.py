@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import checked_call
 from ..errors import GraphError
 from ..graph import Graph
 from ..training.data import Dataset
@@ -141,6 +142,7 @@ class Report:
         return "\n".join(lines)
 
 
+@checked_call
 def verify(
     graph: Graph,
     integers: Graph,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import onnxio
+from ..arguments import checked_call
 from ..errors import GraphError, SettingError
 from ..graph import Graph
 from .batches import Batches
@@ -26,6 +27,7 @@ from .verify import Report, verify
 DRAWN = 64  # rows, where no data are given
 
 
+@checked_call
 def write(
     integers: Graph,
     path: Any,
@@ -49,6 +51,8 @@ def write(
     """
     if form not in FORMS:
         raise SettingError(f"form {form!r}: expected one of {', '.join(FORMS)}")
+    if not isinstance(path, str | os.PathLike):
+        raise SettingError(f"path is {path!r}: expected the name of a {'folder' if form == 'c' else 'file'}")
     if grade not in ("proved", "counted"):
         raise SettingError(f"grade {grade!r}: expected 'proved' or 'counted'")
     data = _drawn(integers) if data is None else data

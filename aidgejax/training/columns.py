@@ -19,7 +19,7 @@ from ..errors import DataError, about
 from ..graph import Graph, Value
 from .batches import all_rows, is_batches
 from .class_names import in_order_of, numbered
-from .data import Dataset, npz_columns
+from .data import Dataset, as_column, npz_columns
 from .tables import read_table
 
 INPUT_NAMES = ("x", "X", "images", "image", "data", "input", "inputs", "features")
@@ -60,7 +60,7 @@ def load_columns(source: Any) -> tuple[Dataset, Dataset | None]:
     if isinstance(source, Mapping):
         if source and all(hasattr(v, "column_names") for v in source.values()):  # Hugging Face's splits
             return _splits(source)
-        return _parted({k: np.asarray(v) for k, v in source.items()}, "the data")
+        return _parted({k: as_column(k, v) for k, v in source.items()}, "the data")
     if isinstance(source, np.ndarray):
         return _named({"x": source}, "the array"), None
     if isinstance(source, tuple | list) and len(source) == 2 and all(hasattr(a, "shape") for a in source):
@@ -94,6 +94,8 @@ def _parted(arrays: Mapping[str, np.ndarray], source: str) -> tuple[Dataset, Dat
     for name, a in arrays.items():
         part, plain = _part_of(name)
         (test if part == "test" else training)[plain] = a
+    if not arrays:
+        raise DataError(f"{source} has no column")
     if not training:
         raise DataError(f"{source} holds test rows only: {', '.join(map(repr, arrays)) or 'nothing'}")
     names = numbered((training, test), TARGET_NAMES)

@@ -19,6 +19,14 @@ from ..files import read_npz
 from .parallel import Placement
 
 
+def as_column(name: str, values: Any) -> np.ndarray:
+    """Values as an array.  Raises DataError where rows have different lengths."""
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise DataError(f"column {name!r}: its rows have different lengths; expected an array of numbers") from None
+
+
 class Dataset:
     """Named arrays of equally many rows.  Dataset(x=images, target=labels)
 
@@ -27,7 +35,7 @@ class Dataset:
     """
 
     def __init__(self, columns: Arrays | None = None, *, classes: dict[str, int] | None = None, **more: Any) -> None:
-        self.columns = {k: np.asarray(v) for k, v in {**(columns or {}), **more}.items()}
+        self.columns = {k: as_column(k, v) for k, v in {**(columns or {}), **more}.items()}
         self.source: str | None = None  # the file that it came from, and the rows there; None: all, in order
         self.rows: np.ndarray | None = None
         self.class_names: tuple[str, ...] = ()  # of the targets, where these were names

@@ -33,5 +33,5 @@ def test_a_teacher_that_has_other_tensors_is_refused(nets):
     graph, q, _ = nets
     with pytest.raises(GraphError, match="teacher 'mlp.*has no tensor 'relu1'"):
         quant.distill(q, X, aj.zoo.mlp((64, 10)), blocks=True, epochs=1)
-    with pytest.raises(SettingError, match="distill by blocks takes no 'loss'"):
+    with pytest.raises(SettingError, match="distill takes no 'loss'; it takes graph, data"):
         quant.distill(q, X, blocks=True, loss="l1")

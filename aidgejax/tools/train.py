@@ -144,6 +144,7 @@ def train(
     held = load_columns(test)[0] if test is not None else held
     notes = (
         *notes,
+        *rows.notes,
         *classes_in_words(class_names(graph)),
         *summary(task.graph),
         f"loss: {task.summary}",
@@ -197,7 +198,7 @@ def scored(
 
 def confusion_of(graph: Graph, task: Task, rows: Dataset, batch_size: int = 256) -> np.ndarray:
     """The confusion matrix of a task with class indices.  Raises SettingError for another task."""
-    classes = (graph.value(task.prediction).shape or (None,) * 2)[task.axis : task.axis + 1]
+    classes = (task.graph.value(task.prediction).shape or (None,) * 2)[task.axis : task.axis + 1]
     if task.score != "accuracy" or task.loss.startswith("bce") or not isinstance(next(iter(classes), None), int):
         raise SettingError(f"a confusion matrix is of classes; this is {task.summary}")
     target = task.adapt(rows.columns)["target"]

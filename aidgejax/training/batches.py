@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
+from .class_names import numbered
 from .data import Dataset
 
+TARGET_NAMES = ("target", "targets", "y", "Y", "label", "labels")
 COLUMNS_OF_TWO = ("x", "target")
 
 
@@ -33,10 +35,13 @@ def all_rows(source: Any) -> Dataset:
     number, or by sizes that differ.  Raises DataError where nothing comes, or what comes does not fit together.
     """
     if hasattr(source, "with_format") and hasattr(source, "column_names"):
-        source = source.with_format("numpy")
-        if not hasattr(source, "__len__"):  # it is streamed
-            return all_rows(iter(source))
-        return _checked({k: [np.asarray(v)] for k, v in source[:].items()}, False)
+        return _hugging_face(source.with_format("numpy"))
+    data = _rows_of(source)
+    data.class_names = _names_of(source)
+    return data
+
+
+def _rows_of(source: Any) -> Dataset:
     found: dict[str, list[np.ndarray]] = {}
     rows = False
     for count, item in enumerate(_items(source)):
@@ -50,6 +55,66 @@ def all_rows(source: Any) -> Dataset:
     if not found:
         raise DataError("the iterable brought no batch")
     return _checked(found, rows)
+
+
+def _hugging_face(source: Any) -> Dataset:
+    """The columns of numbers and of pictures, these as image files are read: channels first, from 0 to 1.
+
+    A ClassLabel brings the names of the classes, and is the target where no column is called so.  Text that is no
+    target is left out.
+    """
+    features = dict(getattr(source, "features", None) or {})
+    kinds = {k: type(v).__name__ for k, v in features.items()}
+    labels = [k for k, kind in kinds.items() if kind == "ClassLabel"]
+    target = next((k for k in TARGET_NAMES if k in features), labels[0] if len(labels) == 1 else None)
+    text = [k for k, v in features.items() if getattr(v, "dtype", "") in ("string", "large_string") and k != target]
+    if text and len(text) < len(features):
+        source = source.remove_columns(text)
+    if hasattr(source, "__len__"):
+        columns = {k: _whole(k, np.asarray(v)) for k, v in source[:].items()}
+    else:  # it is streamed
+        rows = list(source)
+        columns = {k: _stacked(k, [_array(r[k]) for r in rows]) for k in (rows[0] if rows else {})}
+    names = numbered([columns], TARGET_NAMES)
+    notes = [f"{k}: text, left out" for k in text if len(text) < len(features)]
+    for k, a in columns.items():
+        if kinds.get(k) == "Image":
+            columns[k] = _pictures(a)
+            notes.append(f"{k}: pictures, channels first, numbers from 0 to 1")
+    data = _checked({k: [a] for k, a in columns.items()}, False)
+    if target is not None and target not in TARGET_NAMES:
+        data = Dataset({"target" if k == target else k: a for k, a in data.columns.items()})
+        notes.append(f"targets: the column {target!r}, which holds classes")
+    data.notes = tuple(notes)
+    data.class_names = tuple(features[target].names) if target in labels else names
+    return data
+
+
+def _stacked(name: str, rows: list[np.ndarray]) -> np.ndarray:
+    _check_sizes(name, [a.shape for a in rows])
+    return np.stack(rows)
+
+
+def _whole(name: str, column: np.ndarray) -> np.ndarray:
+    """A column of arrays, which may have several sizes, as one array."""
+    arrays = column.dtype == object and not any(v is None or isinstance(v, str | bytes) for v in column)
+    return _stacked(name, [np.asarray(v) for v in column]) if arrays else column
+
+
+def _pictures(pixels: np.ndarray) -> np.ndarray:
+    """u8[n, h, w] or u8[n, h, w, c] -> f32[n, c, h, w], from 0 to 1."""
+    whole = pixels[..., None] if pixels.ndim == 3 else pixels
+    return np.ascontiguousarray(np.moveaxis(whole, -1, 1)).astype(np.float32) / 255
+
+
+def _names_of(source: Any) -> tuple[str, ...]:
+    """The names of the classes, where a data set, or that of a loader, has `classes`: those of torchvision."""
+    for _ in range(3):
+        names = getattr(source, "classes", None)
+        if isinstance(names, list | tuple) and names and all(isinstance(n, str) for n in names):
+            return tuple(names)
+        source = getattr(source, "dataset", None)
+    return ()
 
 
 def _items(source: Any) -> Iterator[Any]:
@@ -83,18 +148,21 @@ def _is_row(item: Mapping[str, np.ndarray]) -> bool:
 def _checked(found: Mapping[str, list[np.ndarray]], rows: bool) -> Dataset:
     columns = {}
     for name, parts in found.items():
-        odd = next((a for a in parts if a.shape[not rows :] != parts[0].shape[not rows :]), None)
-        if odd is not None:
-            raise DataError(
-                f"{name!r} comes in sizes {list(parts[0].shape)} and {list(odd.shape)}: rows of one size are taken; "
-                f"pad or crop them"
-            )
+        _check_sizes(name, [a.shape[not rows :] for a in parts])
         if parts[0].dtype.kind not in "fiub" and "float" not in parts[0].dtype.name:
             raise DataError(
                 f"{name!r} holds {parts[0].dtype}, which are no numbers; turn them into numbers, or leave it out"
             )
         columns[name] = np.stack(parts) if rows else np.concatenate(parts)
     return Dataset(columns)
+
+
+def _check_sizes(name: str, sizes: list[tuple]) -> None:
+    odd = next((s for s in sizes if s != sizes[0]), None)
+    if odd is not None:
+        raise DataError(
+            f"{name!r} comes in sizes {list(sizes[0])} and {list(odd)}: rows of one size are taken; pad or crop them"
+        )
 
 
 def _listed(names: Iterable[str]) -> str:

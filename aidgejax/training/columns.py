@@ -17,13 +17,12 @@ import numpy as np
 from ..dtypes import DTYPES
 from ..errors import DataError, about
 from ..graph import Graph, Value
-from .batches import all_rows, is_batches
+from .batches import TARGET_NAMES, all_rows, is_batches
 from .class_names import in_order_of, numbered
 from .data import Dataset, as_column, npz_columns
 from .tables import read_table
 
 INPUT_NAMES = ("x", "X", "images", "image", "data", "input", "inputs", "features")
-TARGET_NAMES = ("target", "targets", "y", "Y", "label", "labels")
 PARTS = {"train": ("train_", "_train"), "test": ("test_", "_test", "val_", "_val", "valid_", "_valid")}
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm")
 ACCEPTED = "an .npz or .csv file, a folder of images (one folder per class), or a pair x.npy and y.npy"

@@ -192,3 +192,69 @@ def fitted_as_arrays(source):
         for rows in (source, aj.Dataset(x=X, target=Y))
     )
     np.testing.assert_array_equal(got, want)
+
+
+class ClassLabel:
+    names = ["dog", "cat", "bird"]
+
+
+class Image:
+    """A feature of Hugging Face's data sets, known by its name."""
+
+
+class Text:
+    dtype = "string"
+
+
+class Pictures:
+    """Hugging Face's Dataset of pictures, classes with names, and a text that no model takes."""
+
+    features = {"picture": Image(), "kind": ClassLabel(), "caption": Text()}
+    column_names = list(features)
+    pixels = np.arange(24 * 6, dtype=np.uint8).reshape(24, 2, 3)
+
+    def __init__(self, sizes=1, left=tuple(features)):
+        self.sizes, self.left = sizes, left
+
+    def with_format(self, kind):
+        return self
+
+    def remove_columns(self, names):
+        return Pictures(self.sizes, tuple(k for k in self.left if k not in names))
+
+    def __len__(self):
+        return 24
+
+    def __getitem__(self, k):
+        pixels = self.pixels
+        if self.sizes > 1:
+            pixels = np.array([*self.pixels[:-1], self.pixels[0, :1]], object)
+        whole = {"picture": pixels, "kind": np.arange(24) % 3, "caption": np.array(["a dog"] * 24)}
+        return {name: whole[name] for name in self.left}
+
+
+def test_pictures_and_names_of_classes_of_a_data_set_are_taken():
+    graph = aj.Graph("g")
+    flat = graph.op.Flatten(graph.input("x", ("N", 1, 2, 3)), axis=1)
+    graph.output(graph.op.MatMul(flat, graph.parameter("w", np.zeros((6, 3), np.float32)), name="z"))
+    rows, _ = load_columns(Pictures())
+    np.testing.assert_allclose(rows.columns["picture"], Pictures.pixels[:, None].astype(np.float32) / 255)
+    result = aj.train(graph, Pictures(), epochs=1)
+    assert {
+        "caption: text, left out",
+        "picture: pictures, channels first, numbers from 0 to 1",
+        "targets: the column 'kind', which holds classes",
+        "classes: 0 dog, 1 cat, 2 bird",
+    } <= set(result.notes)
+    assert result.confusion(Pictures()).sum(1).tolist() == [8, 8, 8]
+    with pytest.raises(DataError, match=r"'picture' comes in sizes \[2, 3\] and \[1, 3\]: rows of one size"):
+        load_columns(Pictures(sizes=2))
+
+
+def test_a_loader_of_a_data_set_with_classes_names_them():
+    class Folder(Indexed):
+        classes = ["cat", "dog"]
+
+    loader = Loader()
+    loader.dataset = Folder()
+    assert load_columns(Folder())[0].class_names == load_columns(loader)[0].class_names == ("cat", "dog")

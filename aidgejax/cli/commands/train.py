@@ -183,6 +183,7 @@ class _Run:
             notes = (*notes, f"placement: {placement}")
         self.notes = (
             *notes,
+            *training.notes,
             *classes_in_words(class_names(self.model)),
             *summary(graph),
             f"loss: {self.task.summary}",

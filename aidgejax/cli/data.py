@@ -12,19 +12,21 @@ from ..training.data import Dataset, digits
 SEED = 1997  # of the rows that are held out, the same for every --seed
 
 
-def load(path: str | None, graph: Graph, layout: str = "NCHW") -> tuple[Graph, Dataset, Dataset]:
+def load(
+    path: str | None, graph: Graph, layout: str = "NCHW", *, in_file: bool = False
+) -> tuple[Graph, Dataset, Dataset]:
     """(the graph, training rows, test rows): columns named as the graph's inputs, and "target".
 
     The graph keeps the names of classes, where the data has any.
 
     path: what `load_columns` reads; where it brings no test rows, a fifth is held out, of every class.  None: the 1797
-        digits; SettingError where the graph takes something else.
+        digits; SettingError where the graph takes something else.  in_file: as `load_columns` takes it.
     """
     if path is None:
         training, test = digits().split(0.2, seed=SEED)
         _check_digits(graph, columns_for(graph, training[:1], layout=layout))
     else:
-        training, given = load_columns(path)
+        training, given = load_columns(path, in_file=in_file)
         graph = with_class_names(graph, training.class_names)
         if given is None:
             return graph, *held_out(columns_for(graph, training, layout=layout), seed=SEED)

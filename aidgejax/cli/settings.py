@@ -7,6 +7,7 @@ import hashlib
 from typing import Any
 
 from ..errors import SettingError
+from ..training.rows_in_file import RowsInFile
 from .run_folder import read_settings
 
 DEFAULTS: dict[str, Any] = {
@@ -86,5 +87,6 @@ def fingerprint(columns: dict[str, Any]) -> str:
     for name in sorted(columns):
         a = columns[name]
         digest.update(f"{name}:{a.dtype}{a.shape}".encode())
-        digest.update(a.tobytes())
+        for part in a.blocks() if isinstance(a, RowsInFile) else (a,):
+            digest.update(part.tobytes())
     return digest.hexdigest()

@@ -36,6 +36,7 @@ from ..training.metrics import confusion_matrix
 from ..training.optimizers import usual
 from ..training.parallel import Placement
 from ..training.placed_arrays import on_host
+from ..training.processes import several
 from ..training.width import as_wide, in_its_width
 from .reading import batches_of, file_for, read_for_data, read_for_training
 from .task import Task, fit_task
@@ -129,7 +130,8 @@ def train(
             raise SettingError(f"train has no option {name!r}; did you mean {close[0]!r}?")
     graph, notes = read_for_training(model, parameters=parameters, constants=constants)
     check_trains(graph)
-    training, held = load_columns(data)
+    in_file = placement is not None and several()
+    training, held = load_columns(data, in_file=in_file)
     graph = with_class_names(graph, training.class_names)
     rows = columns_for(graph, training, layout=layout)
     plain = graph
@@ -141,7 +143,7 @@ def train(
     notes = (*notes, *more)
     task = fit_task(graph, rows.columns, loss, output=output, **options)
     ready = fitting(task.graph, rows.with_columns(task.columns))
-    held = load_columns(test)[0] if test is not None else held
+    held = load_columns(test, in_file=in_file)[0] if test is not None else held
     notes = (
         *notes,
         *rows.notes,

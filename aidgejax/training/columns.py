@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import struct
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +22,23 @@ from ..graph import Graph, Value
 from .batches import TARGET_NAMES, all_rows, is_batches
 from .class_names import in_order_of, numbered
 from .data import Dataset, as_column, npz_columns
+from .rows_in_file import RowsInFile, by_rows, columns_in_file, pictures_in_files
 from .tables import read_table
 
 INPUT_NAMES = ("x", "X", "images", "image", "data", "input", "inputs", "features")
 PARTS = {"train": ("train_", "_train"), "test": ("test_", "_test", "val_", "_val", "valid_", "_valid")}
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm")
+PORTABLE = re.compile(rb"(P[56])(?:\s+(?:#[^\n]*\n\s*)*)(\d+)\s+(\d+)\s+(?:255)\s")
 ACCEPTED = "an .npz or .csv file, a folder of images (one folder per class), or a pair x.npy and y.npy"
 
 
-def load_columns(source: Any) -> tuple[Dataset, Dataset | None]:
+def load_columns(source: Any, *, in_file: bool = False) -> tuple[Dataset, Dataset | None]:
     """(training rows, test rows or None) of a path, arrays, a mapping of arrays, a Dataset, or batches.
 
     x_train, train_x, test_y ... say to which part an array belongs; the parts may have any numbers of rows.
     Of x.npy beside y.npy (or x_train.npy ...) each names the others.  Targets may be names of classes.  Tables: see
     tables.py.  Loaders and data sets of other packages: see batches.py.
+    in_file: images and long rows of .npz and .npy files and of folders stay there, see rows_in_file.py.
     Raises DataError saying what is accepted.
     """
     if isinstance(source, Dataset):
@@ -41,14 +46,14 @@ def load_columns(source: Any) -> tuple[Dataset, Dataset | None]:
     if isinstance(source, str | os.PathLike):
         path = Path(source)
         if path.is_dir():
-            return _folder(path)
+            return _folder(path, in_file)
         if not path.exists():
             raise DataError(f"there is no file {str(path)!r}")
         kind = path.suffix.lower()
         if kind == ".npz":
-            return _parted(npz_columns(path), str(path))
+            return _parted(columns_in_file(path) if in_file else npz_columns(path), str(path))
         if kind == ".npy":
-            return _parted(_npy_beside(path), str(path))
+            return _parted(_npy_beside(path, in_file), str(path))
         if kind in (".csv", ".tsv"):
             columns, header, notes = read_table(path)
             names = numbered([columns], TARGET_NAMES)
@@ -76,9 +81,9 @@ def _splits(source: Mapping[str, Any]) -> tuple[Dataset, Dataset | None]:
     return all_rows(training), None if test is None or test is training else all_rows(test)
 
 
-def rows_for(graph: Graph, data: Any) -> Dataset:
+def rows_for(graph: Graph, data: Any, *, in_file: bool = False) -> Dataset:
     """What `load_columns` takes, under the names of the graph's inputs; a Dataset stays what it is."""
-    return data if isinstance(data, Dataset) else columns_for(graph, load_columns(data)[0])
+    return data if isinstance(data, Dataset) else columns_for(graph, load_columns(data, in_file=in_file)[0])
 
 
 def _named(columns: Mapping[str, np.ndarray], source: str, classes: Iterable[str] = ()) -> Dataset:
@@ -92,7 +97,7 @@ def _parted(arrays: Mapping[str, np.ndarray], source: str) -> tuple[Dataset, Dat
     test: dict[str, np.ndarray] = {}
     for name, a in arrays.items():
         part, plain = _part_of(name)
-        (test if part == "test" else training)[plain] = a
+        (test if part == "test" else training)[plain] = np.asarray(a) if plain in TARGET_NAMES else a
     if not arrays:
         raise DataError(f"{source} has no column")
     if not training:
@@ -111,12 +116,15 @@ def _part_of(name: str) -> tuple[str, str]:
     return "train", name
 
 
-def _npy_beside(path: Path) -> dict[str, np.ndarray]:
+def _npy_beside(path: Path, in_file: bool) -> dict[str, np.ndarray]:
     """The .npy file and those beside it that are named as parts of a data set."""
     names = {n.lower() for n in (*INPUT_NAMES, *TARGET_NAMES)}
-    found = {}
+    found: dict[str, Any] = {}
     for other in sorted(path.parent.glob("*.npy")):
         if other == path or _part_of(other.stem)[1].lower() in names:
+            if in_file:
+                found |= columns_in_file(other)
+                continue
             try:
                 found[other.stem] = np.load(other, allow_pickle=False)
             except (ValueError, OSError, EOFError) as e:
@@ -126,36 +134,41 @@ def _npy_beside(path: Path) -> dict[str, np.ndarray]:
     return found
 
 
-def _folder(path: Path) -> tuple[Dataset, Dataset | None]:
+def _folder(path: Path, in_file: bool) -> tuple[Dataset, Dataset | None]:
     """Images by class, or train/ and test/ (or val/) with these inside."""
     parts = {p.name.lower(): p for p in path.iterdir() if p.is_dir()}
     if "train" in parts:
         test = next((parts[n] for n in ("test", "val", "valid", "validation") if n in parts), None)
         names = sorted(p.name for p in parts["train"].iterdir() if p.is_dir())
-        return _images(parts["train"], names), _images(test, names) if test else None
+        return _images(parts["train"], names, in_file), _images(test, names, in_file) if test else None
     names = sorted(p.name for p in path.iterdir() if p.is_dir())
     if not names:
         raise DataError(f"the folder {str(path)!r} has no folder per class; give {ACCEPTED}")
-    return _images(path, names), None
+    return _images(path, names, in_file), None
 
 
-def _images(path: Path, classes: list[str]) -> Dataset:
-    pictures, labels, first = [], [], None
+def _images(path: Path, classes: list[str], in_file: bool) -> Dataset:
+    files: list[Path] = []
+    labels: list[int] = []
     for k, name in enumerate(classes):
-        files = [p for p in sorted((path / name).glob("*")) if p.suffix.lower() in (*PICTURES, ".npy")]
-        for file in files:
-            a = _picture(file)
-            if first is not None and a.shape != first[1].shape:
-                raise DataError(
-                    f"{str(file)!r} is {list(a.shape)} and {str(first[0])!r} is {list(first[1].shape)} (channels, "
-                    f"height, width): images of one size are read"
-                )
-            first = first or (file, a)
-            pictures.append(a)
-            labels.append(k)
-    if not pictures:
+        found = [p for p in sorted((path / name).glob("*")) if p.suffix.lower() in (*PICTURES, ".npy")]
+        files += found
+        labels += [k] * len(found)
+    if not files:
         raise DataError(f"the folders in {str(path)!r} hold no image ({', '.join(PICTURES)})")
-    return _named({"x": np.stack(pictures), "target": np.array(labels, np.int64)}, str(path), classes)
+    first = _picture(files[0]).shape
+
+    def read(file: Path) -> np.ndarray:
+        a = _picture(file)
+        if a.shape != first:
+            raise DataError(
+                f"{str(file)!r} is {list(a.shape)} and {str(files[0])!r} is {list(first)} (channels, height, width): "
+                f"images of one size are read"
+            )
+        return a
+
+    x: Any = pictures_in_files(files, read) if in_file else np.stack([read(file) for file in files])
+    return _named({"x": x, "target": np.array(labels, np.int64)}, str(path), classes)
 
 
 def _picture(path: Path) -> np.ndarray:
@@ -180,12 +193,12 @@ def _picture(path: Path) -> np.ndarray:
 
 def _portable(path: Path) -> np.ndarray:
     data = path.read_bytes()
-    magic, width, height, _, rest = data.split(maxsplit=4)
-    channels = {b"P5": 1, b"P6": 3}.get(magic)
-    if channels is None:
-        raise ValueError("only binary PGM and PPM are read")
-    pixels = np.frombuffer(rest, np.uint8, int(width) * int(height) * channels)
-    return pixels.reshape(int(height), int(width), channels)
+    head = PORTABLE.match(data)  # one space ends it: pixels of 32 or 10 may follow
+    if head is None:
+        raise ValueError("only binary PGM and PPM of 8 bits are read")
+    channels, width, height = 1 if head[1] == b"P5" else 3, int(head[2]), int(head[3])
+    pixels = np.frombuffer(data, np.uint8, width * height * channels, head.end())
+    return pixels.reshape(height, width, channels)
 
 
 def columns_for(graph: Graph, data: Dataset, target: str = "target", *, layout: str = "NCHW") -> Dataset:
@@ -226,7 +239,7 @@ def columns_for(graph: Graph, data: Dataset, target: str = "target", *, layout: 
     notes = list(data.notes)
     for n in names:
         given = found[n]
-        found[n] = _as_input(graph.inputs[n], given, layout)
+        found[n] = by_rows(given, partial(_as_input, graph.inputs[n], layout=layout))
         notes += _input_in_words(n, given, found[n])
     named = data.with_columns(found)
     named.notes = tuple(dict.fromkeys(notes))
@@ -245,7 +258,9 @@ def _input_in_words(name: str, given: np.ndarray, taken: np.ndarray) -> list[str
     if given.ndim != taken.ndim and math.prod(given.shape[1:]) > 1:
         lines.append(f"{name}: rows of {_sizes(given)} are taken as {_sizes(taken)}")
     if given.dtype == np.uint8 and taken.dtype.kind == "f" and given.ndim > 2:
-        lines.append(f"{name}: numbers from {given.min()} to {given.max()} as the data has them, not scaled")
+        parts = given.blocks() if isinstance(given, RowsInFile) else (given,)
+        least, most = zip(*((part.min(), part.max()) for part in parts), strict=True)
+        lines.append(f"{name}: numbers from {min(least)} to {max(most)} as the data has them, not scaled")
     return lines
 
 
@@ -259,7 +274,7 @@ def target_of(output: str, columns: Iterable[str]) -> str | None:
     return next((c for c in made if c in columns), None)
 
 
-def _as_input(value: Value, a: np.ndarray, layout: str) -> np.ndarray:
+def _as_input(value: Value, a: np.ndarray, *, layout: str) -> np.ndarray:
     want = DTYPES.get(value.dtype or "float32", np.dtype("float32"))
     if a.dtype != want and a.dtype.kind in "fiub" and value.is_float:
         a = a.astype(want)

@@ -6,6 +6,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from importlib import resources
 from typing import Any
 
@@ -17,12 +18,13 @@ from ..dtypes import NARROWED, Arrays
 from ..errors import DataError, about
 from ..files import read_npz
 from .parallel import Placement
+from .rows_in_file import RowsInFile, by_rows
 
 
-def as_column(name: str, values: Any) -> np.ndarray:
-    """Values as an array.  Raises DataError where rows have different lengths."""
+def as_column(name: str, values: Any) -> Any:
+    """Values as an array; rows in a file stay there.  Raises DataError where rows have different lengths."""
     try:
-        return np.asarray(values)
+        return values if isinstance(values, RowsInFile) else np.asarray(values)
     except ValueError:
         raise DataError(f"column {name!r}: its rows have different lengths; expected an array of numbers") from None
 
@@ -35,7 +37,7 @@ class Dataset:
     """
 
     def __init__(self, columns: Arrays | None = None, *, classes: dict[str, int] | None = None, **more: Any) -> None:
-        self.columns = {k: as_column(k, v) for k, v in {**(columns or {}), **more}.items()}
+        self.columns: Arrays = {k: as_column(k, v) for k, v in {**(columns or {}), **more}.items()}
         self.source: str | None = None  # the file that it came from, and the rows there; None: all, in order
         self.rows: np.ndarray | None = None
         self.class_names: tuple[str, ...] = ()  # of the targets, where these were names
@@ -69,7 +71,7 @@ class Dataset:
         return len(next(iter(self.columns.values())))
 
     def __getitem__(self, rows: Any) -> Dataset:
-        part = Dataset({k: v[rows] for k, v in self.columns.items()})
+        part = Dataset({k: v.take(rows) if isinstance(v, RowsInFile) else v[rows] for k, v in self.columns.items()})
         part.source, part.rows = self.source, (np.arange(len(self)) if self.rows is None else self.rows)[rows]
         part.class_names, part.header, part.notes = self.class_names, self.header, self.notes
         return part
@@ -95,7 +97,7 @@ class Dataset:
 
         placement: split by rows over its devices.  Raises DataError where a number would become another one.
         """
-        narrow = {k: _narrowed(v, f"column {k!r}") for k, v in self.columns.items()}
+        narrow = {k: by_rows(v, partial(_narrowed, what=f"column {k!r}")) for k, v in self.columns.items()}
         return {k: jnp.asarray(v) for k, v in narrow.items()} if placement is None else placement.place_rows(narrow)
 
     def __repr__(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -41,7 +42,9 @@ from .loss_scaling import needs_loss_scaling
 from .optim import Optimizer
 from .parallel import Placement
 from .placed_arrays import on_host
+from .processes import several
 from .pytrees import copied
+from .rows_in_file import by_rows
 from .schedule import constant
 from .stream import Part, Resident, Stream, Streamed
 from .watched import make_watched_epoch
@@ -78,8 +81,9 @@ def fit(
 
     schedule: a rate by step, or one number.
     data, test: a Dataset, or what `load_columns` takes: arrays, a mapping, a path, a loader or data set of torch,
-        grain, tf.data or Hugging Face.  Of several processes each gives all of it.  data may be a Stream, of which
-        each process gives its share; `seed` then orders nothing, and the rest of a resumed epoch is read up to there.
+        grain, tf.data or Hugging Face.  Of several processes each gives all of it, and reads of a file what it keeps.
+        data may be a Stream, of which each process gives its share; `seed` then orders nothing, and the rest of a
+        resumed epoch is read up to there.
     last: what happens to a last batch that is short: "drop" it, or "pad" it with rows of weight 0.
     test: evaluated after each epoch with `test_program` (the same graph lowered with training=False).
     on_epoch: called with a record of the epoch: epoch, seconds, loss, metrics, test_loss, test_...
@@ -103,8 +107,13 @@ def fit(
     check_program(program, "fit")
     schedule = schedule if callable(schedule) else constant(schedule)
     stream = data if isinstance(data, Stream) else None
+    shared = placement is not None and several()
     data, test = (
-        None if d is None else d.first(program.graph) if isinstance(d, Stream) else rows_for(program.graph, d)
+        None
+        if d is None
+        else d.first(program.graph)
+        if isinstance(d, Stream)
+        else rows_for(program.graph, d, in_file=shared)
         for d in (data, test)
     )
     if epochs < 1:
@@ -303,7 +312,8 @@ def fitting(graph: Graph, data: Dataset) -> Dataset:
             raise DataError(
                 f"graph {graph.name!r}, {v}: got an array of dtype {a.dtype}; convert it with .astype({v.dtype!r})"
             )
-    return data.with_columns({k: as_wide(v, data.columns[k]) for k, v in graph.inputs.items()}, label_inputs(graph))
+    wide = {k: by_rows(data.columns[k], partial(as_wide, v)) for k, v in graph.inputs.items()}
+    return data.with_columns(wide, label_inputs(graph))
 
 
 def fixed_batch(graph: Graph) -> int | None:

@@ -29,6 +29,7 @@ from ..execution.program import Arrays, Program
 from ..execution.program_like import ProgramLike
 from ..ops import lookup, rows_split_over
 from .placed_arrays import put
+from .rows_in_file import padded
 
 ROWS = "data"
 WHOLE = 0.005  # of all bytes: so much of the smallest parameters is not split, which would cost more than it saves
@@ -110,11 +111,12 @@ class Placement:
         return jax.tree.map(put, state, self.shardings(state))
 
     def place_rows(self, columns: Mapping[str, np.ndarray]) -> Arrays:
-        """A resident data set, each device holding a share of its rows, of which every process gives all.
+        """A resident data set, each device holding a share of its rows, of which every process gives all; of rows in a
+        file it reads its own.
 
         Rows of zeros, which no batch names, are added where the number of devices does not divide theirs.
         """
-        return {k: put(_padded(np.asarray(v), self.split_by), self.by_rows()) for k, v in columns.items()}
+        return {k: put(padded(v, self.split_by), self.by_rows()) for k, v in columns.items()}
 
     def place_batches(self, batches: Any) -> Any:
         """Batches [steps, rows, ...], for make_epoch: of several processes each gives the rows of its own devices, in
@@ -357,11 +359,6 @@ class PlacedProgram:
 def placed_program(program: ProgramLike, placement: Placement | None) -> ProgramLike:
     """The program, as it runs under this placement."""
     return program if placement is None else PlacedProgram(program, placement)
-
-
-def _padded(a: np.ndarray, ways: int) -> np.ndarray:
-    short = -len(a) % ways
-    return np.concatenate([a, np.zeros((short, *a.shape[1:]), a.dtype)]) if short else a
 
 
 def _axes(spec: Iterable[Axis]) -> tuple[str, ...]:

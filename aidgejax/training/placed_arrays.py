@@ -10,11 +10,13 @@ import numpy as np
 from jax.sharding import Sharding
 
 from .pieces import is_split
+from .rows_in_file import RowsInFile
 
 
 def put(x: Any, sharding: Sharding) -> Any:
     """An array on these devices.  Of several processes each gives the same array, and keeps its share."""
     if jax.process_count() == 1:
+        x = np.asarray(x) if isinstance(x, RowsInFile) else x
         with jax.enable_x64(True):  # or 64-bit arrays would lose half of their bits
             return jax.device_put(x, sharding, may_alias=False)
     if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
@@ -23,7 +25,7 @@ def put(x: Any, sharding: Sharding) -> Any:
     if isinstance(x, jax.Array) and x.sharding == sharding:
         own = [jax.device_put(s.data, s.device, may_alias=False) for s in x.addressable_shards]
         return jax.make_array_from_single_device_arrays(x.shape, sharding, own)
-    host = on_host(x)
+    host = x if isinstance(x, RowsInFile) else on_host(x)
     return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
 
 

@@ -13,7 +13,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -48,6 +48,8 @@ def join() -> bool:
     rank, count = launched()
     if count == 1 or jax.distributed.is_initialized():
         return count > 1
+    if rank == 0 and "in use" in (taken := _cannot_listen(os.environ.get(COORDINATOR, ""))):
+        raise SettingError(f"process 0 of {count} cannot wait for the others at {os.environ[COORDINATOR]}: {taken}")
     if rank and (why := unanswered(os.environ.get(COORDINATOR, ""), JOINING)):
         text = f"aidgejax: process {rank} of {count} lost the others: {why}; is process 0 started there?"
         os.write(2, f"{text}\n".encode())
@@ -91,6 +93,17 @@ def unanswered(coordinator: str, seconds: float) -> str | None:
             time.sleep(min(0.2, seconds / 5))
 
 
+def _cannot_listen(coordinator: str) -> str:
+    """Why; JAX itself would share the port with another process 0, and both wait for the others."""
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind(("", host_and_port(coordinator)[1]))
+        except OSError as e:
+            return str(e.strerror or e)
+    return ""
+
+
 def host_and_port(coordinator: str) -> tuple[str, int]:
     """Of "host:port".  Raises SettingError."""
     host, _, port = coordinator.rpartition(":")
@@ -102,6 +115,21 @@ def host_and_port(coordinator: str) -> tuple[str, int]:
 def is_first() -> bool:
     """Whether this is the process that writes and prints."""
     return jax.process_index() == 0
+
+
+def several() -> bool:
+    """Whether there are other processes."""
+    return jax.process_count() > 1
+
+
+def from_first(text: Callable[[], str]) -> str:
+    """The text, of 64 bytes or fewer, that the first process makes; each has to call it at the same point."""
+    if jax.process_count() == 1:
+        return text()
+    from jax.experimental import multihost_utils
+
+    given = np.frombuffer(text().encode().ljust(64), np.uint8) if is_first() else np.zeros(64, np.uint8)
+    return bytes(np.asarray(multihost_utils.broadcast_one_to_all(given))).decode().strip()
 
 
 def largest(number: int) -> int:

@@ -36,7 +36,7 @@ from ...training.loop import ON_NONFINITE, TrainState, start
 from ...training.loss_scaling import needs_loss_scaling
 from ...training.optimizers import USUAL, rules
 from ...training.parallel import Placement, data_parallel, sharded
-from ...training.processes import is_first, join, largest, launched
+from ...training.processes import from_first, is_first, join, largest, launched, several
 from .. import run_folder
 from ..arguments import class_weights, count, number
 from ..compile_cache import compile_cache
@@ -120,11 +120,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Exit code 0 when done, 1 where numbers were not finite or nothing could be saved, 130 or 143 after a signal."""
     args = resolved(args)
-    several = join()
+    joined = join()
     if args.devices:
         make_cpu_devices(args.devices // launched()[1])
     place = device(args.device)
-    placement = _placement(args) if several or args.devices or args.sharded else None
+    placement = _placement(args) if joined or args.devices or args.sharded else None
     if args.device == "auto" and (why := unused_gpu()):
         print(f"note: {why}", file=sys.stderr)
     with Caught() as caught, compile_cache(args.cache), jax.default_device(place):
@@ -152,7 +152,7 @@ class _Run:
         self.model, notes = read_model(args.model or _default_model(), args)
         if args.model and not args.data:
             raise SettingError("--model needs --data: the digits are for the model that comes along")
-        self.model, training, test = load(args.data, self.model, args.layout)
+        self.model, training, test = load(args.data, self.model, args.layout, in_file=several())
         plain, self.into = self.model, None
         if args.model:
             read = partial(read_model, args.model, args)
@@ -212,7 +212,7 @@ class _Run:
         }
         settings |= {
             "loss": self.task.asked,
-            "data_sha256": fingerprint(self.data.columns),
+            "data_sha256": from_first(lambda: fingerprint(self.data.columns)),
             "model_sha256": fingerprint({p.name: p.data for p in self.model.producers.values()}),
             "environment": environment(),
         }

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from onnx.backend.base import BackendRep
 
+from ...dtypes import ONNX_CODES
 from ...execution.run import run
 from ...graph import Graph, Node, Value
 from ...ops import lookup
@@ -34,7 +35,7 @@ class OnnxPartByValue(Operator):
 
     def forward(self, *xs: Any) -> Any:
         arrays = dict(zip(self._names, map(np.asarray, xs), strict=True))
-        feeds = {k: arrays.pop(k) for k in self._part.inputs}
+        feeds = {k: _of_booleans(arrays.pop(k), v.dtype) for k, v in self._part.inputs.items()}
         return tuple(run(self._part, feeds, params={k: a for k, a in arrays.items() if k in self._part.producers}))
 
     def backward(self, *dys: Any) -> Any:
@@ -73,12 +74,13 @@ class SingaRep(BackendRep):
     ) -> list[Tensor]:
         """The model's outputs, then the tensors that aux_output names.
 
-        inputs: Tensors or arrays.  last_layers: the number of the last node that is run, from 0; a negative one is
+        inputs: Tensors or arrays; what the model reads as booleans may be numbers, as no Tensor holds booleans.
+        last_layers: the number of the last node that is run, from 0; a negative one is
         SINGA's, (last_layers + 1) modulo the number of nodes: -3 leaves out the last two but one, and -1 runs the
         first node alone.  The output is then that of the last node.
         """
         inputs = [inputs] if isinstance(inputs, Tensor) else inputs
-        xs = [x if isinstance(x, Tensor) else from_numpy(np.asarray(x)) for x in inputs]
+        xs = [x if isinstance(x, Tensor) else from_numpy(_without_booleans(np.asarray(x))) for x in inputs]
         if len(xs) != len(self.inputs):
             raise DoesNotFit(
                 f"model {self.graph.name!r} takes {len(self.inputs)} inputs ({', '.join(self.inputs)}), got {len(xs)}"
@@ -115,12 +117,23 @@ class SingaRep(BackendRep):
             return OnnxPartByValue(part, names)(*xs)
 
 
+def _without_booleans(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.int32) if array.dtype == bool else array
+
+
+def _of_booleans(array: np.ndarray, dtype: str | None) -> np.ndarray:
+    return array.astype(bool) if dtype == "bool" else array
+
+
 def _writer(part: Graph, names: list[str]) -> Any:
     """write(op, *values): the nodes of a graph; the values are what `names` call there."""
 
     def write(op: Any, *values: Value) -> Any:
         known: dict[str, Any] = {n: p.data for n, p in part.producers.items()}
         known |= dict(zip(names, values, strict=True))
+        for name, declared in part.inputs.items():
+            if declared.dtype == "bool" and known[name].dtype != "bool":
+                known[name] = op.Cast(known[name], to=ONNX_CODES["bool"])
         for node in part.nodes:
             inputs = [known[i] if isinstance(i, str) else i for i in node.inputs]
             written = getattr(op, node.op)(*inputs, outputs=len(node.outputs), **node.attrs)

@@ -106,3 +106,23 @@ def test_backend_and_frontend_are_those_of_onnx_tools():
     assert sonnx.SingaFrontend.singa_to_onnx_graph([x], [autograd.relu(x)]).node[0].op_type == "Relu"
     assert sonnx.OnnxNode(helper.make_node("Elu", ["x"], ["y"], alpha=0.5)).getattr("alpha") == 0.5
     assert sonnx.onnx_type_to_singa_type(TensorProto.INT32) == tensor.int32
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_what_a_model_reads_as_booleans_may_be_arrays_or_numbers(dynamic):
+    nodes = [
+        helper.make_node("Xor", ["a", "b"], ["c"]),
+        helper.make_node("NonZero", ["c"], ["y"]) if dynamic else helper.make_node("Where", ["c", "x", "zero"], ["y"]),
+    ]
+    inputs = [helper.make_tensor_value_info(n, TensorProto.BOOL, [3]) for n in "ab"]
+    inputs += [] if dynamic else [helper.make_tensor_value_info("x", TensorProto.FLOAT, [3])]
+    y = helper.make_tensor_value_info("y", TensorProto.INT64 if dynamic else TensorProto.FLOAT, None)
+    zero = helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0])
+    graph = helper.make_graph(nodes, "logic", inputs, [y], [zero])
+    rep = sonnx.SingaBackend.prepare(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]))
+    a, b = np.array([True, True, False]), np.array([True, False, True])
+    numbers = [tensor.from_numpy(v.astype(np.int32)) for v in (a, b)]
+    x = [] if dynamic else [np.array([1, 2, 3], np.float32)]
+    for given in ([a, b], numbers):
+        (found,) = rep.run([*given, *x])
+        np.testing.assert_array_equal(tensor.to_numpy(found), [[1, 2]] if dynamic else [0, 2, 3])

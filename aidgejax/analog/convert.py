@@ -293,7 +293,7 @@ def with_post_update(optimizer: Optimizer, graph: Graph) -> Optimizer:
             params, buffers = post_updated(layer, params, buffers)
         return params, buffers
 
-    return Optimizer(optimizer.init, optimizer.update, post_update)
+    return Optimizer(optimizer.init, optimizer.update, post_update, elementwise=optimizer.elementwise)
 
 
 # ---- back ---------------------------------------------------------------------------------------------

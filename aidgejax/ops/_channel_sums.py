@@ -17,7 +17,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
-from ._materialize import materialize
+from .materialize import materialize
 
 COLUMNS = 8192
 FEWEST_ROWS = 1024

@@ -17,11 +17,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ._materialize import materialize
 from ._patches import convolve_by_patches, takes_patches, weight_by_patches
 from ._pixel_packing import packing
 from ._rows import sum_over_rows
 from ._windows import Windows, cover, gather, of_tiles, shifted, tap, widened
+from .materialize import materialize
 
 # An input gradient of at most so many channels is a dot and shifted sums; of more, a convolution.
 FEW_CHANNELS = 8

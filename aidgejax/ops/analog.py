@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import GraphError
-from ._materialize import materialize
 from ._registry import operator
 from .fake_quantize import round_to
+from .materialize import materialize
 from .random import its_key
 
 # ---- input range --------------------------------------------------------------------------------------

@@ -10,8 +10,8 @@ from jax import lax
 
 from ..errors import GraphError
 from ._channel_sums import sum_over_pixels
-from ._materialize import materialize
 from ._registry import operator
+from .materialize import materialize
 from .norm import _moments, _per_channel, _sum, all_but_channels, check_channels, per_channel, wide
 
 

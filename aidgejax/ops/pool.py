@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import GraphError
-from ._materialize import materialize
 from ._pool_windows import (
     averaged,
     equal_tap,
@@ -30,6 +29,7 @@ from ._windows import (
     in_layout,
     windows,
 )
+from .materialize import materialize
 from .slice_concat_pad import sent_back
 
 # A maximum's gradient is put together tap by tap and phase by phase; of more, the compiler takes its time.

@@ -7,8 +7,8 @@ import numpy as np
 from jax import lax
 
 from ..errors import GraphError
-from ._materialize import materialize
 from ._registry import operator, positive_axes
+from .materialize import materialize
 
 # ---- nothing moves ------------------------------------------------------------------------------------
 

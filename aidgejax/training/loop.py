@@ -28,6 +28,7 @@ from .averages import Metric, averages, loss_weights, weight_sum, weights_per_ro
 from .checked_epoch import CheckedEpoch
 from .counter import Counter, counted, schedule_step
 from .guard import all_finite, nonfinite
+from .joined_update import with_joined
 from .loss_scaling import LossScale, LossScaling, needs_loss_scaling, scaled, unscaled
 from .optim import Optimizer, global_norm
 from .packed_scan import packed_scan, scan_in_python
@@ -386,7 +387,10 @@ def _update(
     grads = unscaled(grads if norm else _apart(program, grads), state.loss_scale)
     trained, opt = optimizer.update({w: state.params[w] for w in program.wrt}, grads, state.opt, lr)
     figures = {"learning_rate": jnp.float32(lr)}
-    figures |= {"gradient_norm": global_norm(grads).astype(jnp.float32)} if norm else {}
+    if norm:
+        figures["gradient_norm"] = global_norm(with_joined(grads, getattr(optimizer, "together", frozenset()))).astype(
+            jnp.float32
+        )
     params, buffers = {**state.params, **trained}, state.buffers
     if optimizer.post_update:
         params, buffers = optimizer.post_update(params, buffers)

@@ -49,12 +49,16 @@ class Optimizer:
     post_update(params, buffers) -> (params, buffers): what follows each update of all parameters, if anything does:
     weights that are clipped, say (see aidgejax.analog.with_post_update).
     recipe: which function made it, of what: by it optimizers are pickled, and equal.
+    elementwise: each number is moved by its own gradient and state alone, whatever array it stands in.
+    together: names of parameters that are updated as one vector (joined_update.py).
     """
 
     init: Callable[[Any], Any]
     update: Callable[[Any, Any, Any, Any], tuple[Any, Any]]
     post_update: Callable[[Any, Any], tuple[Any, Any]] | None = None
     recipe: Recipe | None = field(default=None, repr=False)
+    elementwise: bool = field(default=False, repr=False)
+    together: frozenset[str] = field(default=frozenset(), repr=False)
 
     def __reduce__(self) -> Any:
         if self.recipe is None:
@@ -141,7 +145,7 @@ def sgd(
         step = decayed + momentum * v if nesterov else v
         return p - lr * step, Momentum(v if remembers else None, _one_more(s.seen))
 
-    return per_leaf(init, update)
+    return per_leaf(init, update, elementwise=True)
 
 
 @reproducible
@@ -171,7 +175,7 @@ def adam(
         step, s = descend(_decayed(g, p, weight_decay), s, lr)
         return p - step, s
 
-    return per_leaf(init, update)
+    return per_leaf(init, update, elementwise=True)
 
 
 @reproducible
@@ -201,7 +205,7 @@ def adamw(
             return p * (1 - lr * weight_decay) - step, s
         return (p - step) * (1 - lr * weight_decay), s
 
-    return per_leaf(init, update)
+    return per_leaf(init, update, elementwise=True)
 
 
 @reproducible
@@ -294,18 +298,19 @@ def _squares(rule: Any, accumulate: Any, initial: Any, epsilon: Any, weight_deca
         root = jnp.sqrt(square + epsilon) if epsilon_at == "inside" else jnp.sqrt(square) + epsilon
         return p - lr * g / root, Squares(square, _one_more(s.seen))
 
-    return per_leaf(init, update)
+    return per_leaf(init, update, elementwise=True)
 
 
 # ---- over all parameters ------------------------------------------------------------------------------
 
 
-def per_leaf(init: Any, update: Any) -> Optimizer:
+def per_leaf(init: Any, update: Any, *, elementwise: bool = False) -> Optimizer:
     """Lift a rule for one array, init(p) -> s and update(p, g, s, lr) -> (p, s), over a pytree of parameters.
 
     The rule sees float32 or wider: of a narrower parameter the Master, where that still rounds to the parameter; where
     somebody else has changed the parameter since, the parameter holds.  Results return to the dtypes that went in, so
-    that a scan can carry them.
+    that a scan can carry them.  elementwise: the rule moves each number by itself, and takes a vector of counts where
+    its state has one (see joined_update.py).
     """
 
     def init_all(params: Any) -> Any:
@@ -326,7 +331,7 @@ def per_leaf(init: Any, update: Any) -> Optimizer:
         results = [_update_one(update, path, p, g, s, lr) for (path, p), g, s in zip(paths, grads, states, strict=True)]
         return tree.unflatten(p for p, _ in results), tree.unflatten(s for _, s in results)
 
-    return Optimizer(init_all, update_all)
+    return Optimizer(init_all, update_all, elementwise=elementwise)
 
 
 @reproducible
@@ -347,7 +352,7 @@ def clipped_by_value(optimizer: Optimizer, most: float) -> Optimizer:
     def update(params: Any, grads: Any, state: Any, lr: Any) -> Any:
         return optimizer.update(params, jax.tree.map(lambda g: jnp.clip(g, -most, most), grads), state, lr)
 
-    return Optimizer(optimizer.init, update, optimizer.post_update)
+    return Optimizer(optimizer.init, update, optimizer.post_update, elementwise=optimizer.elementwise)
 
 
 def clip_by_global_norm(grads: Any, max_norm: Any) -> Any:

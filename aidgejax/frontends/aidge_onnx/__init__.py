@@ -5,7 +5,7 @@
 
 A loaded node keeps the operator that the file has, whatever its attributes, and bears Aidge's type, so that queries
 such as "Producer-1>(Conv2D|FC)" find its weights.  Initializers become Producers of their own names.
-Operators that aidgejax does not have are refused, all of them at once: nothing becomes a GenericOperator.
+A node whose operator aidgejax does not have becomes a GenericOperator, and a warning in the log.
 """
 
 from .._shared.absent_names import absent_name

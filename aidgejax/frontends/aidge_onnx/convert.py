@@ -22,6 +22,7 @@ from ..aidge_core.operator import Attr, Data, OperatorTensor, OperatorType, Opti
 from ..aidge_core.operators import TYPES, make_operator
 from ..aidge_core.operators.elementwise import ONE_INPUT
 from ..aidge_core.tensor import Tensor
+from .generic_nodes import generic_node, read_with_generic_nodes
 
 AIDGE_TYPE = {v: k for k, v in ONE_INPUT.items()} | {
     "LeakyRelu": "LeakyReLU",
@@ -62,36 +63,50 @@ class MissingFile(FileNotFoundError, ModelFileError, AidgeError):
 
 
 def load_onnx(filename: Any) -> GraphView:
-    """Read an ONNX file.  Raises FileNotFoundError where there is none, ModelFileError for what is no model."""
+    """Read an ONNX file.  Raises FileNotFoundError where there is none, ModelFileError for what is no model.
+
+    A node whose operator aidgejax does not have becomes a GenericOperator, and a warning in the log.
+    """
     if not os.path.exists(filename):
         raise MissingFile(f"there is no file {os.fspath(filename)!r}")
-    return view_of(onnxio.read(filename))
+    return view_of(*read_with_generic_nodes(filename))
 
 
 def convert_onnx_to_aidge(
     model: onnx.ModelProto, remove_unused_init: bool = True, missing_external_data: bool = False
 ) -> GraphView:
-    return view_of(onnxio.read(model))
+    """The same of a model in memory."""
+    return view_of(*read_with_generic_nodes(model))
 
 
-def view_of(graph: Graph) -> GraphView:
-    """A core graph as a GraphView: one node per node, one Producer per tensor that the graph brings along."""
+def view_of(graph: Graph, unknown: Sequence[onnx.NodeProto] = ()) -> GraphView:
+    """A core graph as a GraphView: one node per node, one Producer per tensor that the graph brings along.
+
+    unknown: nodes of the model that are not in the graph, whose outputs are inputs of it: GenericOperators.
+    """
     made: dict[str, tuple[AidgeNode, int]] = {}
     for p in graph.producers.values():
         made[p.name] = (Producer(Tensor(np.array(p.data)), p.name, constant=p.role == "constant"), 0)
     view = GraphView(graph.name)
     ports: dict[str, list[tuple[AidgeNode, int]]] = {}
-    for node in graph.nodes:
-        written = _node_of(graph, node, made)
-        for k, i in enumerate(_sources(node)):
+
+    def connect(written: AidgeNode, inputs: Sequence[Any]) -> None:
+        for k, i in enumerate(inputs):
             if isinstance(i, str) and i in made:
                 made[i][0].add_child(written, made[i][1], k)
-            elif isinstance(i, str):
+            elif isinstance(i, str) and i:
                 ports.setdefault(i, []).append((written, k))
-        for k, o in enumerate(node.outputs):
-            if o:
-                made[o] = (written, k)
         view.add(written)
+
+    generic = [generic_node(n, graph) for n in unknown]
+    for proto, written in zip(unknown, generic, strict=True):
+        made |= {o: (written, k) for k, o in enumerate(proto.output) if o}
+    for node in graph.nodes:
+        written = _node_of(graph, node, made)
+        connect(written, node.inputs)
+        made |= {o: (written, k) for k, o in enumerate(node.outputs) if o}
+    for proto, written in zip(unknown, generic, strict=True):
+        connect(written, list(proto.input))
     odd = [k for k, readers in ports.items() if len(readers) > 1]
     for name in odd:  # one input, several readers: an Identity stands for it
         entry = AidgeNode(make_operator("Identity"), f"{name}_entry")
@@ -100,15 +115,18 @@ def view_of(graph: Graph) -> GraphView:
         ports[name] = [(entry, 0)]
         view.add(entry)
     view.set_ordered_inputs([ports[i][0] for i in graph.inputs if i in ports])
-    view.set_ordered_outputs([made[o] for o in graph.outputs])
+    read = {i for n in unknown for i in n.input}
+    ends = [o for o in graph.outputs if o not in read] + [o for n in unknown for o in n.output if _is_an_end(made, o)]
+    view.set_ordered_outputs([made[o] for o in ends if o in made])
     view.declared_shapes = {
         Port(*ports[i][0]): v.shape for i, v in graph.inputs.items() if i in ports and v.shape is not None
     }
     return view
 
 
-def _sources(node: Node) -> list[Any]:
-    return [i for i in node.inputs]
+def _is_an_end(made: Mapping[str, tuple[AidgeNode, int]], output: str) -> bool:
+    """Does no node read this output?"""
+    return output in made and not made[output][0].readers[made[output][1]]
 
 
 def _node_of(graph: Graph, node: Node, made: dict) -> AidgeNode:
@@ -291,17 +309,22 @@ def graph_of(view: GraphView, inputs_dims: Mapping[str, Sequence[Sequence[int]]]
 
 
 def has_native_coverage(graph: GraphView) -> bool:
-    """True: what cannot be computed is not loaded in the first place."""
-    return all(n.type() in TYPES or n.get_operator().kind.emit is not None for n in graph.get_nodes())
+    """Can every node be computed here?  A GenericOperator that was given no implementation cannot."""
+    return all(_is_native(n) for n in graph.get_nodes())
+
+
+def _is_native(node: AidgeNode) -> bool:
+    return bool(node.get_operator().has_formula)
 
 
 def native_coverage_report(graph: GraphView) -> dict[str, int]:
-    """{type: how often}, printed as well."""
+    """{type: how often}, printed as well, with what is native and what is a GenericOperator."""
     found: dict[str, int] = {}
+    generic = {n.type() for n in graph.get_nodes() if not _is_native(n)}
     for n in graph.get_ordered_nodes():
         found[n.type()] = found.get(n.type(), 0) + 1
     for kind, count in sorted(found.items()):
-        print(f"{kind:24} {count:5} native")
+        print(f"{kind:24} {count:5} {'generic' if kind in generic else 'native'}")
     return found
 
 

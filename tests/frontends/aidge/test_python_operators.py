@@ -1,10 +1,13 @@
 """Operators whose computation is the user's Python: shapes, forward, backward, and what runs around them."""
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from aidgejax.frontends import aidge_core as ac
 from aidgejax.frontends import aidge_learning as al
+from aidgejax.frontends import aidge_onnx
 
 from ._golden import BACKENDS
 
@@ -218,6 +221,54 @@ def test_a_leaky_neuron_integrates_and_fires(reset):
     graph.set_backend("cpu")
     (y,) = ac.SequentialScheduler(graph).forward(data=[tensor(x)])
     np.testing.assert_array_equal(np.array(y), s)
+
+
+def test_unknown_operators_of_a_file_become_generic_operators(tmp_path, capsys):
+    """Two of them, one behind the other, the second with a stored input; shapes behind them are not in the file."""
+    rng = np.random.default_rng(0)
+    stored = {k: rng.normal(size=s).astype(np.float32) for k, s in (("w", (4, 3)), ("v", (2, 3)), ("by", ()))}
+    nodes = [
+        helper.make_node("Gemm", ["x", "w"], ["h"], transB=0, name="first"),
+        helper.make_node("Scaled", ["h"], ["s"], domain="custom", name="scaled", factor=3.0, kind="plain", axes=[0, 1]),
+        helper.make_node("Shifted", ["s", "by"], ["t"], domain="custom", name="shifted"),
+        helper.make_node("Relu", ["t"], ["r"], name="relu"),
+        helper.make_node("Gemm", ["r", "v"], ["y"], transB=1, name="last"),
+    ]
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [2, k]) for n, k in (("x", 4), ("y", 2)))
+    body = helper.make_graph(nodes, "g", [x], [y], [numpy_helper.from_array(v, k) for k, v in stored.items()])
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("custom", 1)]
+    onnx.save(helper.make_model(body, opset_imports=opsets, ir_version=8), tmp_path / "m.onnx")
+    view = aidge_onnx.load_onnx(str(tmp_path / "m.onnx"))
+    assert "no operator 'Scaled' of domain 'custom'; it is a GenericOperator" in capsys.readouterr().out
+    assert not aidge_onnx.has_native_coverage(view) and aidge_onnx.native_coverage_report(view)["Scaled"] == 1
+    assert "Scaled                       1 generic" in capsys.readouterr().out
+    scaled, shifted = (view.get_node(n).get_operator() for n in ("scaled", "shifted"))
+    assert (scaled.attr.factor, scaled.attr.kind, scaled.attr.axes) == (3.0, "plain", [0, 1])
+    assert [n.name() for n in view.get_ordered_nodes() if n.type() != "Producer"] == [n.name for n in nodes]
+
+    class Shifted(ac.OperatorImpl):
+        def forward(self):
+            a, b = (np.array(shifted.get_input(k)) for k in (0, 1))
+            shifted.set_output(0, ac.Tensor(a + b))
+
+        def backward(self):
+            into = np.array(shifted.get_input(0).grad, copy=False)
+            into += np.array(shifted.get_output(0).grad)
+
+    for op, impl in ((scaled, Scaled(scaled)), (shifted, Shifted(shifted, "cpu"))):
+        op.set_forward_dims(lambda dims: dims[:1])
+        op.set_impl(impl)
+    view.set_backend("cpu")
+    given = rng.normal(size=(2, 4)).astype(np.float32)
+    run = ac.SequentialScheduler(view)
+    pred = run.forward(data=[tensor(given)])[0]
+    hidden = np.maximum(3 * given @ stored["w"] + stored["by"], 0)
+    np.testing.assert_allclose(np.array(pred), hidden @ stored["v"].T, rtol=1e-5)
+    al.loss.MSE(pred, tensor(np.zeros((2, 2))))
+    run.backward()
+    d_hidden = (2 * hidden @ stored["v"].T / 4) @ stored["v"] * (hidden > 0)
+    found = view.get_node("w").get_operator().get_output(0).grad
+    np.testing.assert_allclose(np.array(found), 3 * given.T @ d_hidden, rtol=1e-4, atol=1e-5)
 
 
 def test_log_goes_where_it_is_told_to(tmp_path, capsys):

@@ -35,7 +35,7 @@ from ..training.data import Dataset
 from ..training.guard import all_finite
 from ..training.loop import TrainState
 from ..training.pieces import is_split
-from ..training.placed_arrays import on_first_host, on_host
+from ..training.placed_arrays import into_file, on_first_host, on_host
 from ..training.processes import is_first, largest
 from ..training.pytrees import copied
 from .plot import plot
@@ -113,6 +113,17 @@ def _finite(params: dict[str, Any]) -> bool:
     if any(map(is_split, params.values())):
         return bool(jax.jit(all_finite)(params))
     return all(np.isfinite(a).all() for a in on_host(params).values())
+
+
+def _is_large(state: TrainState) -> bool:
+    """Whether no host is to hold all of it."""
+    return sum(x.nbytes for x in jax.tree.leaves(state) if is_split(x)) > LARGE
+
+
+def _weights(state: TrainState, folder: str) -> tuple[tuple[Any, Any], OSError | None]:
+    """((parameters, buffers), what failed), in the first process; all take part.  Of a large state they are mapped."""
+    arrays = state.params, state.buffers
+    return into_file(arrays, folder) if _is_large(state) else (on_first_host(arrays), None)
 
 
 def _say(what: str) -> None:
@@ -248,6 +259,7 @@ class RunFolder:
                 write_atomically(content.encode(), os.path.join(path, name))
 
         def keep(states: str, models: str, state: TrainState, meta: dict[str, Any]) -> None:
+            nonlocal problem
             held = state if in_parts else on_first_host(state)
 
             def states_file() -> None:
@@ -258,10 +270,11 @@ class RunFolder:
                             old.unlink(missing_ok=True)
 
             attempt(states_file)
-            params, buffers = on_first_host((held.params, held.buffers))
+            (params, buffers), failed = _weights(held, path)
+            problem = problem or failed
             attempt(lambda: self._write_model(params, buffers, os.path.join(path, models)) if is_first() else None)
 
-        in_parts = sum(x.nbytes for x in jax.tree.leaves(state) if is_split(x)) > LARGE
+        in_parts = _is_large(state)
         attempt(lambda: text(SETTINGS, json.dumps(self.settings, indent=1) + "\n"))
         if self._best is not None:
             keep(BEST, "best.onnx", *self._best)
@@ -292,10 +305,12 @@ class RunFolder:
 
     def report(self, state: TrainState, prediction: str, test: Dataset) -> None:
         """report.html, with the weights of `state`; prediction: the output that is scored on the test rows."""
-        params, buffers = on_host((state.params, state.buffers))
+        (params, buffers), failed = _weights(state, self.path)
         if not is_first():
             return
         try:
+            if failed:
+                raise failed
             model = self.model.with_params(dict(params), dict(buffers))
             page = report(model, self.settings, self.columns, self.lines, prediction, test)
             write_atomically(page.encode(), os.path.join(self.path, FILE))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import tempfile
 from typing import Any
 
 import jax
@@ -56,6 +59,35 @@ def on_first_host(tree: Any) -> Any:
         return whole if jax.process_index() == 0 or not is_split(x) else None
 
     return jax.tree.map(one, tree)
+
+
+def into_file(tree: Any, folder: str) -> tuple[Any, OSError | None]:
+    """`on_first_host`, of which one array at a time is in memory: what was brought together is written to a file of the
+    folder, which has no name and goes with the arrays, and mapped.  What failed is returned: the other processes go on
+    bringing arrays together."""
+    failed: OSError | None = None
+    file: Any = None
+
+    def one(x: Any) -> Any:
+        nonlocal failed, file
+        whole = on_first_host(x)
+        if whole is None or not is_split(x) or failed:
+            return whole if not failed else None
+        try:
+            file = file or tempfile.TemporaryFile(dir=folder)
+            at = file.seek(0, os.SEEK_END)
+            file.write(np.ascontiguousarray(whole).reshape(-1).view(np.uint8).data)
+            file.flush()
+            return np.memmap(file, whole.dtype, "r", at, whole.shape)
+        except OSError as e:
+            failed = e
+            return None
+
+    found = jax.tree.map(one, tree)
+    if file is not None:
+        with contextlib.suppress(OSError):
+            file.close()
+    return found, failed
 
 
 def brought_to(state: Any, tree: Any) -> Any:

@@ -6,6 +6,8 @@ from dataclasses import MISSING, Field, fields
 from enum import Enum
 from typing import Any
 
+from .config_fields import CheckedFields
+
 ALWAYS = ("enable", "type")
 
 
@@ -19,7 +21,7 @@ def dataclass_fields(config: Any) -> tuple[Field, ...]:
     return fields(config)
 
 
-class PrintableMixin:
+class PrintableMixin(CheckedFields):
     """str() shows the fields that are not at their default, and always `enable` and `type`."""
 
     def __str__(self) -> str:

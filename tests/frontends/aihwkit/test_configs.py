@@ -1,11 +1,12 @@
 """The configs: the page's fields, order and defaults; how they print; what is equal."""
 
 import inspect
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, field, fields
 
 import numpy as np
 import pytest
 
+from aidgejax.analog.config_fields import UnknownField
 from aidgejax.frontends.aihwkit import nn
 from aidgejax.frontends.aihwkit.simulator import configs, presets
 from aidgejax.frontends.aihwkit.simulator.parameters import pre_post
@@ -88,3 +89,32 @@ def test_a_config_of_the_tile_with_ir_drop_over_time_fits_the_explicit_tile():
     config.forward, config.modifier.type = configs.IOParametersIRDropT(ir_drop_segments=4), None
     assert config.forward.ir_drop == 1.0
     assert nn.AnalogLinear(2, 1, rpu_config=config)(np.ones((1, 2), np.float32)).shape == (1, 1)
+
+
+def test_a_misspelt_field_is_not_set_in_silence():
+    config = configs.InferenceRPUConfig()
+    with pytest.warns(UnknownField, match=r"IOParameters has no field 'inp_ress'.* did you mean inp_res"):
+        config.forward.inp_ress = 1 / 30
+    with pytest.warns(
+        UnknownField, match="InferenceRPUConfig has no field 'note', and nothing reads it: its fields are"
+    ):
+        config.note = "kept"
+    assert config.note == "kept"
+    config.note = config._mine = "again, without a word"
+    config.pre_post.input_range.output_clipping_share = "output_size"
+
+
+def test_a_config_that_a_script_derives_holds_what_it_likes():
+    @dataclass
+    class Mine(configs.TorchInferenceRPUConfig):
+        forward: configs.IOParameters = field(default_factory=lambda: configs.IOParameters(out_noise=0.5))
+        name: str = "mine"
+
+        def __post_init__(self):
+            self.experiment = 7
+
+    config = Mine()
+    config.name, config.more, config.forward.out_noise = "other", 1, 0.25
+    assert (config.experiment, config.more) == (7, 1)
+    with pytest.warns(UnknownField, match="did you mean modifier"):
+        config.modifer = None

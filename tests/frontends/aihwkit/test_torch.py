@@ -479,3 +479,25 @@ def test_a_layer_twice_in_a_sequence_and_inputs_that_do_not_fit():
         model(x)
     pooled = AnalogSequential(torch.nn.MaxPool2d(2), torch.nn.Tanh(), AnalogLinear(2, 2, rpu_config=realistic()))
     assert pooled(torch.randn(3, 4, 4)).shape == (3, 2, 2)
+
+
+def test_a_converted_model_with_an_empty_shortcut_is_summed_up_saved_and_copied():
+    class Residual(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.shortcut = torch.nn.Linear(4, 4), torch.nn.Sequential()
+
+        def forward(self, x):
+            return {"y": self.fc(x=x) if self.fc is None else self.fc(x) + self.shortcut(x)}
+
+    model = convert_to_analog(Residual(), realistic())
+    assert analog_summary(model, (1, 4)).total_tile_number == 1
+    other, file = copy.deepcopy(model), io.BytesIO()
+    assert type(other).__name__ == "AnalogWrapperResidual" and isinstance(other, Residual)
+    kept = convert_to_analog(torch.nn.Sequential(Block(), torch.nn.Tanh()), realistic())
+    kept(torch.ones(2, 6)).sum().backward()
+    torch.save(convert_to_analog(Block(), realistic()), file)
+    torch.save(kept, file := io.BytesIO())
+    file.seek(0)
+    again = torch.load(file, weights_only=False).eval()
+    torch.testing.assert_close(again(torch.ones(2, 6)), kept.eval()(torch.ones(2, 6)))

@@ -55,7 +55,8 @@ class LayerInfo:
             return 0
         if isinstance(self.module, AnalogConvNd):
             return math.prod(self.output_size) // self.module.out_channels
-        return math.prod(self.input_size) // self.module.in_features
+        inputs = getattr(self.module, "in_features", None)  # an empty AnalogSequential has none
+        return math.prod(self.input_size) // inputs if inputs else 0
 
     def layer_summary_dict(self) -> dict[str, Any]:
         return {
@@ -105,7 +106,8 @@ class AnalogInfo:
 
             def seen(layer: Any, inputs: Any, output: Any) -> None:
                 first = output[0] if isinstance(output, tuple) else output
-                found.append(LayerInfo(layer, self.rpu_config, tuple(inputs[0].shape), tuple(first.shape)))
+                sizes = [tuple(v.shape) if torch.is_tensor(v) else None for v in (inputs[0] if inputs else None, first)]
+                found.append(LayerInfo(layer, self.rpu_config, *sizes))
 
             hooks.append(module.register_forward_hook(seen))
 

@@ -106,12 +106,20 @@ class AnalogWrapper(AnalogContainerBase):
             module.__class__ = type(f"AnalogWrapper{kind.__name__}", (AnalogWrapper, kind), {"__module__": __name__})
         return module
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Its class is made anew where it is read: no module holds it by name."""
+        return _empty_wrapper, (type(self).__bases__[1],), self.__dict__
+
     @classmethod
     def to_digital(cls, module: Any) -> Any:
         """The module, of its old class."""
         if isinstance(module, AnalogWrapper) and len(type(module).__bases__) > 1:
             module.__class__ = type(module).__bases__[1]
         return module
+
+
+def _empty_wrapper(kind: type) -> Any:
+    return AnalogWrapper.from_digital(kind.__new__(kind))
 
 
 def _adopt(torch: Any) -> None:

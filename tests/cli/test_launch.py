@@ -112,14 +112,14 @@ def test_a_killed_process_ends_the_other_and_the_restart_reaches_the_same_bits(f
     (tmp_path / "sitecustomize.py").write_text(DYING)
     path = os.pathsep.join([str(tmp_path), ROOT])
     more = ("--batch-size", "16", "--devices", "4", "--sharded")
-    whole = launch(*arguments(files, tmp_path / "whole", 10), *more, env={**os.environ, "PYTHONPATH": path})
+    whole = launch(*arguments(files, tmp_path / "whole", 6), *more, env={**os.environ, "PYTHONPATH": path})
     out, err = whole.communicate(timeout=300)
     assert whole.returncode == 0, err
     assert "4 devices (4 data), parameters split" in out
 
     marker = tmp_path / "died"
     environment = {**os.environ, "PYTHONPATH": path, "DIES_ONCE": str(marker)}
-    killed = launch(*arguments(files, tmp_path / "killed", 10), *more, env=environment)
+    killed = launch(*arguments(files, tmp_path / "killed", 6), *more, env=environment)
     first, _ = pids(killed)
     wait_for(marker.exists)
     began = time.monotonic()
@@ -143,7 +143,7 @@ def test_a_killed_process_ends_the_other_and_the_restart_reaches_the_same_bits(f
     with pytest.raises(aj.CheckpointError, match=r"its part 'last.ckpt.[0-9a-f]{16}.1' is not beside it"):
         checkpoint.load(states)
 
-    assert main([*arguments(files, tmp_path / "one", 10), "--batch-size", "16"]) == 0
+    assert main([*arguments(files, tmp_path / "one", 6), "--batch-size", "16"]) == 0
     capsys.readouterr()
     one, many = (checkpoint.load(tmp_path / name / "last.ckpt")["params"] for name in ("one", "whole"))
     for name, w in one.items():

@@ -170,7 +170,8 @@ class _Writer:
         z, r, inside = self.into_range(x)
         scale_r = op.StopGradient(r) if r is not None and s.explicit else r
         if r is not None:
-            z = op.Div(inside, scale_r)
+            # What the divisor takes is in the range's own rule, so that one walk over the inputs finds both.
+            z = op.Div(inside, op.StopGradient(r))
         if self.analog_bias:
             # Not divided by the range, which multiplies the outputs: the effective bias is r b, as in aihwkit.
             z = op.Concat(z, op.Add(op.ZerosLike(op.Slice(z, (0,), (1,), (-1,))), 1.0), axis=-1)
@@ -231,6 +232,7 @@ class _Writer:
             gradient_scale=p.gradient_scale,
             gradient_relative=int(p.gradient_relative),
             straight_through=int(self.s.explicit),
+            divides=int(not self.s.explicit),
         )
         return x, r, inside
 

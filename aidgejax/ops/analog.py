@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import GraphError
+from ._flat_walks import in_rows, stored_in_rows
 from ._registry import operator
 from .fake_quantize import round_to
 from .materialize import materialize
@@ -107,36 +108,81 @@ def check_range(*ones):
             raise GraphError(f"the range and its counter are one number each, [1]; got shape {list(jnp.shape(r))}")
 
 
-def input_range_vjp(
-    op, x, r, y, dy, *, decay, input_min_percentage, gradient_scale, gradient_relative, straight_through
-):
-    """Not the derivative in r: aihwkit's rule (tiles/periphery.py), which both of its tiles share.
+def input_range_vjp(op, x, r, y, dy, *, straight_through, **rule):
+    """Not the derivative in r: aihwkit's rule, see InputRangeGrad.
 
-    r: pulled wider by clipped inputs whose gradient points outward, times r and gradient_scale where it is
-    gradient_relative; plus decay * r where more than input_min_percentage (a fraction) of the inputs lie inside.
     x: the derivative, both bounds included; with straight_through it passes everywhere (the C++ tile)."""
+    dr = op.InputRangeGrad(x, r, dy, **rule)
+    return dy if straight_through else op.Where(op.LessOrEqual(op.Abs(x), op.Abs(r)), dy, 0.0), dr
+
+
+def input_range_grad_onnx(op, x, r, dy, *, decay, input_min_percentage, gradient_scale, gradient_relative, divides):
     high = op.Where(op.GreaterOrEqual(x, r), op.Min(dy, 0.0), 0.0)
     low = op.Where(op.LessOrEqual(x, op.Neg(r)), op.Max(dy, 0.0), 0.0)
     dr = op.ReshapeLike(op.ReduceSum(op.Sub(high, low), keepdims=0), r)
     if gradient_relative:
         dr = op.Mul(dr, op.Mul(r, gradient_scale))
+    if divides:
+        cut = op.Min(op.Max(x, op.Neg(op.Abs(r))), op.Abs(r))
+        dr = op.Sub(dr, op.Div(op.ReduceSum(op.Mul(dy, cut), keepdims=0), r))
     if decay > 0:
         inside = op.ReduceMean(op.CastLike(op.Less(op.Abs(x), r), x), keepdims=0)
         dr = op.Add(dr, op.Where(op.Greater(inside, input_min_percentage), op.Mul(r, decay), 0.0))
-    return dy if straight_through else op.Where(op.LessOrEqual(op.Abs(x), op.Abs(r)), dy, 0.0), dr
+    return dr
 
 
-def input_range_onnx(op, x, r, *, decay, input_min_percentage, gradient_scale, gradient_relative, straight_through):
+@operator("InputRangeGrad", decompose=input_range_grad_onnx, layout=((0, 2), ()))
+def input_range_grad(
+    x,
+    r,
+    dy,
+    *,
+    decay=0.001,
+    input_min_percentage=0.95,
+    gradient_scale=1.0,
+    gradient_relative=1,
+    divides=0,
+    layout="NCHW",
+):
+    """What moves the range r of inputs x that were cut off.  f[*s], f[1], f[*s] -> f[1].
+
+    Pulled wider by clipped inputs whose gradient points outward, times r and gradient_scale where it is
+    gradient_relative; plus decay * r where more than input_min_percentage (a fraction) of the inputs lie inside.
+    divides: and what r takes as the divisor of the cut inputs y, -sum(dy y) / r, where dy is the gradient of y.
+    Source: aihwkit (tiles/periphery.py), which both of its tiles share."""
+
+    def pull(x, dy, r, widening, narrowing):
+        high = jnp.where(x >= r, jnp.minimum(dy, 0), 0)
+        pull = (high - jnp.where(x <= -r, jnp.maximum(dy, 0), 0)) * widening
+        return pull - dy * jnp.clip(x, -jnp.abs(r), jnp.abs(r)) * narrowing if divides else pull
+
+    widening = r * gradient_scale if gradient_relative else jnp.ones_like(r)
+    dr = jnp.reshape(jnp.sum(stored_in_rows(pull, x, dy, r, widening, 1 / r)), jnp.shape(r))
+    if decay > 0:
+        inside = jnp.mean(stored_in_rows(lambda x, r: (jnp.abs(x) < r).astype(x.dtype), x, r))
+        dr = dr + jnp.where(inside > input_min_percentage, r * decay, 0)
+    return dr
+
+
+def input_range_onnx(op, x, r, **rule):
     return op.Min(op.Max(x, op.Neg(op.Abs(r))), op.Abs(r))
 
 
 @operator("InputRange", vjp=input_range_vjp, decompose=input_range_onnx, layout="same")
 def input_range(
-    x, r, *, decay=0.001, input_min_percentage=0.95, gradient_scale=1.0, gradient_relative=1, straight_through=0
+    x,
+    r,
+    *,
+    decay=0.001,
+    input_min_percentage=0.95,
+    gradient_scale=1.0,
+    gradient_relative=1,
+    straight_through=0,
+    divides=0,
 ):
     """min(max(x, -|r|), |r|).  f[*s], f[1] -> f[*s].  The attributes belong to the rule for r.  Source: aihwkit."""
     bound = jnp.reshape(jnp.abs(r), ())
-    return jnp.minimum(jnp.maximum(x, -bound), bound)
+    return in_rows(lambda x, bound: jnp.minimum(jnp.maximum(x, -bound), bound), x, bound)
 
 
 def output_clipping_vjp(op, y, r, x, out, d_out, *, bound, output_min_percentage, share):

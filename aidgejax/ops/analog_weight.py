@@ -87,7 +87,7 @@ def weight_modifier(
     if not training_mode or modifier in ("NONE", "COPY"):
         return w[None] if per_batch_sample else w
     dtype = jnp.result_type(w)
-    wmax = jnp.max(jnp.abs(w)) if rel_to_actual_wmax else jnp.asarray(assumed_wmax, dtype)
+    wmax = jnp.maximum(jnp.max(w), -jnp.min(w)) if rel_to_actual_wmax else jnp.asarray(assumed_wmax, dtype)
     wmax = jnp.where(wmax > 0, wmax, 1)
     if modifier in ("DISCRETIZE", "DOREFA"):
         if modifier == "DOREFA":

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import GraphError
+from ._flat_walks import in_rows
 from ._registry import operator
 
 
@@ -31,7 +32,8 @@ def round_to_onnx(op, x, step):
 @operator("RoundTo", full_precision=True, vjp=round_to_vjp, decompose=round_to_onnx, layout="same")
 def round_to(x, step):
     """round(x / step) step, halves to even.  f[*s], f[] -> f[*s].  The rule is straight through.  Source: aihwkit."""
-    return jnp.round(true_quotient(x, step)) * step
+    rounded = lambda x, step: jnp.round(true_quotient(x, step)) * step
+    return in_rows(rounded, x, step)
 
 
 # What a step learns from: "lsq" with the factor 1 / sqrt(n high), "plain" without it, "pact" from what is cut off.

@@ -27,24 +27,29 @@ def input_range_init(x, input_range, update_idx, *, init_from_data=100, init_std
 
 
 @define("InputRange")
-def input_range(
-    x, r, *, decay=0.001, input_min_percentage=0.95, gradient_scale=1.0, gradient_relative=1, straight_through=0
-):
+def input_range(x, r, **rule):
     bound = np.abs(np.reshape(r, ()))
     return np.clip(x, -bound, bound)
 
 
-@backward("InputRange")
-def input_range_backward(
-    x, r, y, dy, *, decay=0.001, input_min_percentage=0.95, gradient_scale=1.0, gradient_relative=1, straight_through=0
+@define("InputRangeGrad")
+def input_range_grad(
+    x, r, dy, *, decay=0.001, input_min_percentage=0.95, gradient_scale=1.0, gradient_relative=1, divides=0
 ):
     g = dy[(x >= r) & (dy < 0)].sum() - dy[(x <= -r) & (dy > 0)].sum()
     if gradient_relative:
         g = g * r * gradient_scale
+    if divides:
+        g = g - (dy * input_range(x, r)).sum() / r
     if decay > 0 and (np.abs(x) < r).mean() > input_min_percentage:
         g = g + decay * r
+    return np.broadcast_to(g, np.shape(r)).astype(x.dtype)
+
+
+@backward("InputRange")
+def input_range_backward(x, r, y, dy, *, straight_through=0, **rule):
     dx = dy if straight_through else np.where(np.abs(x) <= np.abs(r), dy, 0)
-    return dx, np.broadcast_to(g, np.shape(r)).astype(x.dtype)
+    return dx, input_range_grad(x, r, dy, **rule)
 
 
 @define("OutputClipping")

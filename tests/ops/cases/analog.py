@@ -54,6 +54,7 @@ CASES = [
     Case("InputRange", (f(3, 4), one(1.1)), gradient_relative=0, decay=0.0, straight_through=1, skip=RULE),
     Case("InputRange", (f(3, 4), one(1.1)), wrt=(0,), why="in x it is the derivative"),
     Case("InputRange", (f(2, 3, 4, 4), one(1.1)), wrt=(0,), why="images"),
+    Case("InputRange", (f(2, 3, 4, 4), one(1.1)), divides=1, skip=RULE, why="images, divided by the range elsewhere"),
     *(
         Case(
             "OutputClipping",

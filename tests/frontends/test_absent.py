@@ -11,15 +11,20 @@ MODULES = {
     "aidge_export_cpp": "quantize --target c",
     "aidge_export_arm_cortexm": "quantize --target c",
     "aidge_interop_torch": "torch.onnx.export",
+    "aidge_core.export_utils": "quantize --target c",
+    "aidge_onnx.node_import": "becomes a GenericOperator",
     "aihwkit.cloud": "IBM's service",
     "aihwkit.experiments": "aidgejax.train",
     "onnxruntime.training.ortmodule": "torch.onnx.export",
     "singa.data": "any iterator over arrays",
     "tvm.te": "relax.op",
+    "tvm._ffi": "tvm.error",
+    "tvm.relax.ty": "tvm.relax.TensorType",
 }
 NAMES = {
     ("singa", "snapshot"): "save_states",
     ("onnxruntime.training", "ORTModule"): "torch.onnx.export",
+    ("tvm.relax.expr", "Function"): "take it from tvm.relax",
 }
 
 

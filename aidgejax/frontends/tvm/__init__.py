@@ -34,8 +34,9 @@ from .errors import InternalError, TVMError
 from .ir import transform
 from .relax.function import IRModule
 from .relax.types import TensorType
-from .relax.vm import Target, build
-from .runtime import Device, cpu, cuda
+from .relax.vm import build
+from .runtime import Device, cpu, cuda, device_from_target
+from .target import Target
 
 
 def compile(mod: IRModule, target: Any = None, **options: Any) -> relax.Executable:  # noqa: A001  TVM's name
@@ -49,11 +50,6 @@ def device(name: str, index: int = 0) -> Device:
     return Device(Target(kind).platform, int(number or index))
 
 
-def device_from_target(target: Any) -> Device:
-    """The first device of a target's platform: "llvm" is the host."""
-    return Device((target if isinstance(target, Target) else Target(target)).platform)
-
-
 COMPILER = "it belongs to TVM's own code generation, which is out of scope: XLA compiles here"
 ABSENT = {
     **dict.fromkeys(
@@ -64,6 +60,8 @@ ABSENT = {
     "relay": "TVM has given relay up; use relax",
     "s_tir": "functions of TIR are out of scope; use the operators of relax.op",
     "nd": "use tvm.runtime.tensor(array)",
+    "_ffi": "TVM has given it up; errors are in tvm.error",
+    "runtime.ndarray": "use tvm.runtime.tensor(array)",
     "ndarray": "use tvm.runtime",
     **dict.fromkeys(
         ("ffi", "register_func", "register_global_func", "get_global_func", "register_object", "convert"),
@@ -77,6 +75,7 @@ refuse_modules(
     f"{__name__}.relax",
     {
         "backend": COMPILER,
+        "ty": "the types are tvm.relax.TensorType, TupleType and ShapeType",
         "distributed": "aidgejax.training places batches over devices",
         "dpl": "patterns over graphs are aidgejax.passes.pattern",
         "frontend.tflite": "convert the model to ONNX and read it with relax.from_onnx",

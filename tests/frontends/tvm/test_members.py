@@ -99,6 +99,7 @@ def test_types_are_asked_by_the_name_that_tvm_uses():
 
 
 def test_a_target_is_a_context():
+    assert tvm.runtime.device_from_target("llvm") == tvm.device_from_target(tvm.target.Target("llvm")) == tvm.cpu()
     assert tvm.target.Target.current() is None
     with tvm.target.Target("llvm") as host, tvm.transform.PassContext(opt_level=3):
         assert tvm.target.Target.current() is host and tvm.compile(Scaled).target is host

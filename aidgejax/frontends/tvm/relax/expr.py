@@ -264,3 +264,12 @@ def astype(x: Any, dtype: Any) -> Call:
     if str(dtype) not in ONNX_CODES:
         raise RelaxValueError(f"relax.astype knows no dtype {str(dtype)!r}; the dtypes are {', '.join(ONNX_CODES)}")
     return Call("relax.astype", (x,), lambda op, x: op.Cast(x, to=ONNX_CODES[str(dtype)]))
+
+
+ABSENT = {
+    **dict.fromkeys(("Function", "GlobalVar"), "take it from tvm.relax"),
+    **dict.fromkeys(
+        ("Binding", "BindingBlock", "DataflowBlock", "SeqExpr", "VarBinding"),
+        "function.body holds the blocks and bindings, function.graph the graph",
+    ),
+}

@@ -14,6 +14,7 @@ from ..._shared.absent_names import AbsentMembers
 from ..._shared.tensor_cell import placed
 from .._original_members import MEMBERS
 from ..errors import TensorMismatch
+from ..target import Target
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,11 @@ def cpu(dev_id: int = 0) -> Device:
 
 def cuda(dev_id: int = 0) -> Device:
     return Device("cuda", dev_id)
+
+
+def device_from_target(target: Any) -> Device:
+    """The first device of a target's platform: "llvm" is the host."""
+    return Device((target if isinstance(target, Target) else Target(target)).platform)
 
 
 class Tensor(AbsentMembers):

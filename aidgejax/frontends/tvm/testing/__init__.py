@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import RelaxValueError
-from ..relax.vm import Target
 from ..runtime import Device
+from ..target import Target
 from .utils import assert_allclose, check_numerical_grads
 
 __all__ = [

@@ -1,0 +1,5 @@
+"""tvm.relax.type: the types of Relax."""
+
+from .types import ShapeType, TensorType, TupleType
+
+__all__ = ["ShapeType", "TensorType", "TupleType"]

@@ -15,7 +15,7 @@ refuse_modules(
         "aidge_export_tensorrt": "write the model with aidge_onnx.export_onnx; TensorRT reads ONNX",
         "aidge_interop_torch": "write the model with torch.onnx.export and read it with aidge_onnx.load_onnx",
         "aidge_interop_keras": "write the model with tf2onnx and read it with aidge_onnx.load_onnx",
-        "aidge_benchmark": "aidgejax.tools.profile times a graph node by node; a scheduler lists the time of each node that ran",
+        "aidge_benchmark": "aidgejax.tools.profile times a graph node by node",
         "aidge_model_explorer": "`python -m aidgejax view model.onnx` draws a model and its gradient",
         **dict.fromkeys(
             (

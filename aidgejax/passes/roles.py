@@ -19,7 +19,7 @@ from ..errors import GraphError, about
 from ..graph import Graph, Node, Producer
 from ..ops import lookup
 from ..ops.control_flow import is_control_flow
-from .control_flow.conditional import with_both_branches
+from .control_flow.conditional import nodes_inside, with_both_branches
 from .integer_products import PRODUCTS, scaled_sums
 from .role_numbers import MASKED, counts_channels, is_formula, is_grid, is_known, is_steps, two_values
 
@@ -38,7 +38,7 @@ HANDED_ON = ("Identity", "Cast", "CastLike", "Transpose", "Reshape", "Unsqueeze"
 BENDS = ("Exp", "Sigmoid", "Tanh", "Softplus", "Reciprocal", "Log", "Relu", "Clip", "Neg", "Abs", "Identity", "Cast",
          "Reshape", "Unsqueeze", "Squeeze", "Expand")  # fmt: skip
 BENT = ("Exp", "Sigmoid", "Tanh", "Softplus", "Reciprocal", "Relu")
-LEARNT = re.compile(r"temp|logit|gate|gamma|gain|alpha|learn|weight|bias|layer_?scale", re.I)
+LEARNT = re.compile(r"(?<![a-z])(temp(?!l)|gate|gain)|logit|gamma|alpha|learn|weight|bias|layer_?scale", re.I)
 MADE_BY_EXPORTER = re.compile(r"^(onnx::|val_|_val|/|const|\d+$)|_output_\d+$|constant|epsilon|\beps\b", re.I)
 
 
@@ -158,7 +158,14 @@ def summary(graph: Graph, most: int = 8) -> list[str]:
             reasons.setdefault(p.kind and f"{p.kind}: {p.why}" or p.why, []).append(p.name)
     if reasons:
         lines.append("left alone: " + "; ".join(f"{cut(names)} ({why})" for why, names in reasons.items()))
+    if inside := [n.name for g, n in nodes_inside(graph) if g is not graph and _has_training_mode(n)]:
+        lines.append(f"as in inference: {cut(inside)} (in a branch of an If: no dropout is drawn, statistics stay)")
     return lines
+
+
+def _has_training_mode(node: Node) -> bool:
+    operator = lookup(node.op)
+    return "training_mode" in operator.attributes or "training_mode" in operator.inputs
 
 
 class _Structure:

@@ -13,6 +13,7 @@ from aidgejax import NumpyProgram, make_program, onnxio, reference, run, with_lo
 from aidgejax.errors import GraphError, ModelFileError
 from aidgejax.frontends.onnxruntime.training import artifacts
 from aidgejax.ops import OPERATORS
+from aidgejax.passes.roles import summary
 from aidgejax.tools.inspect import inspect
 
 from ._models import FLOAT, INT64, info, model, node
@@ -64,8 +65,9 @@ def test_a_condition_that_is_an_input_is_decided_when_the_graph_runs():
         np.testing.assert_allclose(both(graph, {"x": X, "flag": np.array(flag)})[0], want, rtol=1e-6)
     with pytest.raises(GraphError, match=r"node 'choice' \(If\) cannot be compiled: its condition depends on the data"):
         make_program(graph)
+    assert onnxio.to_model(graph).graph == choice("flag", [info("flag", [], BOOL)]).graph
     with pytest.raises(GraphError, match="choice"):
-        onnxio.to_model(graph)
+        onnxio.to_model(graph, patch=False)
 
 
 def test_an_input_may_be_given_its_value_when_the_model_is_read():
@@ -507,3 +509,20 @@ def test_an_if_of_which_the_sizes_are_data_too_is_left_to_the_run():
     assert graph.count()["If"] == 1
     for x, size, shape in ((X + 2, (6, 2), (6, 2)), (X - 2, (6, 2), (4, 3))):
         assert both(graph, {"x": x, "size": np.array(size)})[0].shape == shape
+
+
+def test_what_a_branch_computes_as_in_inference_is_named():
+    yes = body([node("Dropout", "x", "a", "drop")], [], [info("a", None)])
+    no = body([node("Mul", "x,w", "b")], [], [info("b", None)])
+    made = model(
+        [
+            node("ReduceMean", "x", "mean", keepdims=0),
+            node("Greater", "mean,zero", "flag"),
+            node("If", "flag", "y", "choice", then_branch=yes, else_branch=no),
+        ],
+        [info("x", ["N", 3])],
+        [info("y", ["N", 3])],
+        {"w": np.ones(3, np.float32), "zero": np.float32(0)},
+    )
+    (line,) = [s for s in summary(onnxio.read(made)) if s.startswith("as in inference")]
+    assert "then_branch/drop (in a branch of an If: no dropout is drawn" in line

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import numpy as np
 from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, helper, numpy_helper
 
-from ...errors import ModelFileError
 from ...graph import Graph
 from ..initializer_roles import KEY, note_roles
 from ..source import Source, check_unchanged, new_momenta
@@ -18,7 +17,7 @@ from .editing import NotExpressible, edited
 def patched(graph: Graph, source: Source) -> ModelProto:
     """The model that was read with the graph's arrays in it, where they differ; all else is as it was.
 
-    Raises ModelFileError where the file has changed since, or does not hold a tensor under its name.
+    Raises ModelFileError where the file has changed since, NotExpressible where it lacks a tensor of this name.
     """
     model = ModelProto()
     if source.path is not None:
@@ -36,7 +35,7 @@ def patched(graph: Graph, source: Source) -> ModelProto:
             continue
         if held is None:
             if p.role != "constant":
-                raise ModelFileError(f"the file has no tensor {p.name!r} to patch: write with patch=False")
+                raise NotExpressible(f"it has no tensor {p.name!r}")
             continue
         if held.data_location == TensorProto.EXTERNAL:  # see exporter/beside.py
             continue

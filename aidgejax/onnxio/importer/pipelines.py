@@ -10,7 +10,7 @@ from ...errors import ModelFileError
 ML = "ai.onnx.ml"
 AFTER = {b"NONE": "", b"SOFTMAX": "Softmax", b"LOGISTIC": "Sigmoid"}
 LINEAR = ("LinearRegressor", "LinearClassifier")
-READ = ("Scaler", "ArrayFeatureExtractor", "ZipMap", *LINEAR, "Normalizer", "Binarizer")
+READ = ("Scaler", "ArrayFeatureExtractor", "ZipMap", *LINEAR, "Normalizer", "Binarizer", "Imputer")
 OPSET = 15  # of the standard operators, in a file that has none
 
 
@@ -32,13 +32,15 @@ def plain_pipeline(model: ModelProto) -> ModelProto:
         if node.domain != ML or node.op_type not in READ:
             nodes.append(node)
         elif node.op_type == "Scaler":
-            nodes += _scaler(plain, node, attrs)
+            nodes += _scaler(node, attrs)
         elif node.op_type in LINEAR:
             nodes += _linear(plain, node, attrs)
         elif node.op_type == "Normalizer":
             nodes += _normalizer(plain, node, attrs, nodes)
         elif node.op_type == "Binarizer":
             nodes += _binarizer(plain, node, attrs)
+        elif node.op_type == "Imputer":
+            nodes += _imputer(plain, node, attrs)
         elif node.op_type == "ZipMap":
             maps.add(node.output[0])
             nodes.append(helper.make_node("Identity", node.input, node.output, name=node.name))
@@ -63,12 +65,18 @@ def _stored(model: ModelProto, name: str, data: np.ndarray) -> str:
     return name
 
 
-def _scaler(model: ModelProto, node: NodeProto, attrs: dict) -> list[NodeProto]:
+def _setting(name: str, data: np.ndarray) -> NodeProto:
+    """Numbers that are not trained, wherever they stand: an initializer might be a weight."""
+    return helper.make_node("Constant", [], [name], value=numpy_helper.from_array(data, name))
+
+
+def _scaler(node: NodeProto, attrs: dict) -> list[NodeProto]:
     """(x - offset) * scale."""
     stem, (x,), (y,) = f"{node.name or node.output[0]}/Scaler", node.input, node.output
-    offset = _stored(model, f"{stem}.offset", np.asarray(attrs.get("offset", [0.0]), np.float32))
-    scale = _stored(model, f"{stem}.scale", np.asarray(attrs.get("scale", [1.0]), np.float32))
+    offset, scale = f"{stem}.offset", f"{stem}.scale"
     return [
+        _setting(offset, np.asarray(attrs.get("offset", [0.0]), np.float32)),
+        _setting(scale, np.asarray(attrs.get("scale", [1.0]), np.float32)),
         helper.make_node("Sub", [x, offset], [f"{stem}.centred"], name=f"{stem}/Sub"),
         helper.make_node("Mul", [f"{stem}.centred", scale], [y], name=stem),
     ]
@@ -77,14 +85,34 @@ def _scaler(model: ModelProto, node: NodeProto, attrs: dict) -> list[NodeProto]:
 def _binarizer(model: ModelProto, node: NodeProto, attrs: dict) -> list[NodeProto]:
     """1 where x is above the threshold, else 0, in x's type."""
     stem, (x,), (y,) = node.name or node.output[0], node.input, node.output
-    declared = {v.name: v.type.tensor_type.elem_type for v in (*model.graph.input, *model.graph.value_info)}
-    dtype = declared.get(x) or TensorProto.FLOAT
+    dtype = _type_of(model, x)
     threshold = np.asarray(attrs.get("threshold", 0.0), helper.tensor_dtype_to_np_dtype(dtype))
-    least = _stored(model, f"{stem}.threshold", threshold)
+    least = f"{stem}.threshold"
     return [
+        _setting(least, threshold),
         helper.make_node("Greater", [x, least], [f"{stem}.above"], name=f"{stem}/Greater"),
         helper.make_node("Cast", [f"{stem}.above"], [y], name=stem, to=dtype),
     ]
+
+
+def _imputer(model: ModelProto, node: NodeProto, attrs: dict) -> list[NodeProto]:
+    """What stands for a missing number, NaN or another, replaced by the value of its column."""
+    stem, (x,), (y,) = node.name or node.output[0], node.input, node.output
+    kind = "int64" if "imputed_value_int64s" in attrs else "float"
+    dtype = helper.tensor_dtype_to_np_dtype(_type_of(model, x))
+    values = np.asarray(attrs.get(f"imputed_value_{kind}s", [0]), dtype)
+    replaced = attrs.get(f"replaced_value_{kind}", 0)
+    mark, lacking, value = f"{stem}.mark", f"{stem}.lacking", f"{stem}.values"
+    found = [helper.make_node("IsNaN", [x], [lacking], name=f"{stem}/IsNaN")]
+    if not np.isnan(replaced):
+        mark_node = _setting(mark, np.asarray(replaced, dtype))
+        found = [mark_node, helper.make_node("Equal", [x, mark], [lacking], name=f"{stem}/Equal")]
+    return [*found, _setting(value, values), helper.make_node("Where", [lacking, value, x], [y], name=stem)]
+
+
+def _type_of(model: ModelProto, tensor: str) -> int:
+    declared = {v.name: v.type.tensor_type.elem_type for v in (*model.graph.input, *model.graph.value_info)}
+    return declared.get(tensor) or TensorProto.FLOAT
 
 
 def _linear(model: ModelProto, node: NodeProto, attrs: dict) -> list[NodeProto]:

@@ -22,7 +22,10 @@ def describe(
     buffers: Arrays | None = None,
     key: Any = None,
 ) -> str:
-    """A line for each tile: size, range, scales; with a batch also the share of inputs and outputs that is clipped."""
+    """A line for each tile: size, range, scales; with a batch also the share of inputs and outputs that is clipped.
+
+    key: of what the tiles draw meanwhile; default jax.random.key(0), so that one graph is described in one way.
+    """
     held = {**graph.params, **graph.buffers, **(params or {}), **(buffers or {})}
     ranges = input_ranges(graph, params, buffers)
     shares = clipped_share(graph, batch, params=params, buffers=buffers, key=key) if batch else {}
@@ -46,7 +49,10 @@ def describe(
 def clipped_share(
     graph: Graph, batch: Arrays, *, params: Arrays | None = None, buffers: Arrays | None = None, key: Any = None
 ) -> dict[str, tuple[float | None, float | None]]:
-    """{tile: (share of inputs outside the range, share of outputs at the bound)}; None where nothing is clipped."""
+    """{tile: (share of inputs outside the range, share of outputs at the bound)}; None where nothing is clipped.
+
+    key: as for `describe`.
+    """
     if not layers(graph):
         raise GraphError(f"graph {graph.name!r} has no analog layers")
     copy = graph.copy()
@@ -69,6 +75,7 @@ def clipped_share(
     copy.outputs = list(dict.fromkeys(copy.outputs))
     program = make_program(copy, wrt=[], seeds=[], training=False)
     fed = {k: v for k, v in batch.items() if k in copy.inputs}
+    key = jax.random.key(0) if key is None else key
     run = jax.jit(lambda params, buffers, batch: program.forward(params, buffers, batch, key, save=False))
     found, _, _ = run({**graph.params, **(params or {})}, {**graph.buffers, **(buffers or {})}, fed)
 

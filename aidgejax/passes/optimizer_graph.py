@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -60,7 +61,7 @@ def optimizer_graph(
     *,
     rate: str = "learning_rate",
     rate_dtype: str = "float32",
-    schedule: Callable[[Any], Any] | None = None,
+    schedule: Callable[[Any], Any] | float | None = None,
     max_norm: float | None = None,
     counter: str = "updates",
     counter_type: tuple[str, bool] = ("int32", False),
@@ -69,7 +70,7 @@ def optimizer_graph(
     """The update of `parameters` by `rule`, an optimizer of training.optim.
 
     rate, counter: names of the inputs that hold the learning rate, f[], and the updates made so far, i[].
-    schedule: a function of the updates made so far; the graph then computes the rate and has no input for it.
+    schedule: a function of the updates made so far, or one number; the graph then has no input for the rate.
     max_norm: gradients are clipped to this common norm first.
     counter_type: (dtype, one_based).  one_based: the counter is i[1] and is the number of this update, as in ONNX
         Runtime's optimizer models; 0 means 1 too.
@@ -79,6 +80,8 @@ def optimizer_graph(
     """
     if max_norm is not None and not (isinstance(max_norm, int | float) and 0 < max_norm < float("inf")):
         raise SettingError(f"the norm to clip gradients to is {max_norm!r}; expected a number above 0")
+    if not (schedule is None or callable(schedule) or isinstance(schedule, int | float) and 0 <= schedule < math.inf):
+        raise SettingError(f"schedule is {schedule!r}: expected a function of the step, or a number of at least 0")
     if not parameters:
         raise SettingError("an optimizer's graph needs parameters to update, and there are none")
     name_of = name_of or (lambda p, field, k: f"{p}.{field}" if p is not None else f"optimizer.{field}")
@@ -104,8 +107,9 @@ def optimizer_graph(
             slots[name] = StateTensor(name, owner, field, array)
         called.append(name)
 
+    rate_at = schedule if callable(schedule) or schedule is None else lambda step: jnp.asarray(schedule, rate_dtype)
     order = list(parameters)
-    inputs = [] if schedule else [Value(rate, (), rate_dtype)]
+    inputs = [] if schedule is not None else [Value(rate, (), rate_dtype)]
     inputs += [Value(counter, (1,) if one_based else (), dtype)]
     inputs += [Value(p, a.shape, a.dtype.name) for p, a in parameters.items()]
     inputs += [Value(grad_name(p), a.shape, a.dtype.name) for p, a in parameters.items()]
@@ -124,16 +128,15 @@ def optimizer_graph(
             {p: given[p] for p in order},
             grads if max_norm is None else scaled_to_norm(grads, max_norm),
             state,
-            schedule(seen) if schedule else given[rate],
+            given[rate] if rate_at is None else rate_at(seen),
         )
         found: dict[str, Any] = {}
         for name, leaf in zip(called, jax.tree.leaves(state), strict=True):
             found.setdefault(name or "", leaf)
         return [this + 1, *(params[p] for p in order), *(found[s] for s in slots)]
 
-    return OptimizerGraph(
-        as_graph("optimizer", update, inputs, outputs), tuple(slots.values()), counter, None if schedule else rate
-    )
+    made = as_graph("optimizer", update, inputs, outputs)
+    return OptimizerGraph(made, tuple(slots.values()), counter, rate if schedule is None else None)
 
 
 def _where(path: tuple[Any, ...], parameters: Mapping[str, Any]) -> tuple[str | None, str]:

@@ -60,7 +60,7 @@ def make_step_graph(
     train: Iterable[str] | None = None,
     outputs: Iterable[str] = (),
     accumulate: int = 1,
-    schedule: Callable | None = None,
+    schedule: Callable | float | None = None,
     clip_norm: float | None = None,
 ) -> StepGraph:
     """The training step of `graph`, whose shapes are known, or symbolic in the batch.
@@ -69,7 +69,7 @@ def make_step_graph(
         The others stay in the graph as constants.  outputs: tensors to output beside the loss.
     accumulate: batches per update: their gradients are averaged, and only the last of them moves the parameters.
     clip_norm: gradients are clipped to this common norm.
-    schedule: the learning rate as a function of the updates made so far; without it, it is an input.
+    schedule: the learning rate as a function of the updates made so far, or one number; without it, it is an input.
     Inputs that are needed alone are there: "learning_rate"; "seed" (int64) where the graph draws random numbers.
     Raises GraphError and NoGradientRule as passes.joint does, SettingError for settings that do not fit.
     """
@@ -88,7 +88,7 @@ class _Maker:
         train: Iterable[str] | None,
         outputs: tuple[str, ...],
         accumulate: int,
-        schedule: Callable | None,
+        schedule: Callable | float | None,
         clip_norm: float | None,
     ) -> None:
         self.optimizer, self.trained = optimizer, _trained(graph, train)

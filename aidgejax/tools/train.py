@@ -25,7 +25,7 @@ from ..execution.program import Program, make_program
 from ..graph import Graph
 from ..passes.precision import precision_summary
 from ..passes.roles import check_trains, summary
-from ..training import optim, schedule
+from ..training import optim
 from ..training.class_names import class_names, classes_in_words, with_class_names
 from ..training.columns import columns_for, load_columns, stratified
 from ..training.data import Dataset, batch_order
@@ -167,7 +167,7 @@ def train(
     state, history = fit(
         make_program(task.graph, training=True),
         usual(optimizer),
-        lr if callable(lr) else schedule.constant(lr),
+        lr,
         ready,
         epochs=epochs,
         batch_size=min(batch_size, len(ready)),

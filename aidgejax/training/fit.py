@@ -45,7 +45,7 @@ from .placed_arrays import on_host
 from .processes import several
 from .pytrees import copied
 from .rows_in_file import by_rows
-from .schedule import constant
+from .schedule import schedule_of
 from .stream import Part, Resident, Stream, Streamed
 from .watched import make_watched_epoch
 from .width import as_wide, of_its_width
@@ -105,7 +105,7 @@ def fit(
     gradient_norm; the last record of an epoch holds the test figures too.
     """
     check_program(program, "fit")
-    schedule = schedule if callable(schedule) else constant(schedule)
+    schedule = schedule_of(schedule)
     stream = data if isinstance(data, Stream) else None
     shared = placement is not None and several()
     data, test = (

@@ -34,6 +34,7 @@ from .optim import Optimizer, global_norm
 from .packed_scan import packed_scan, scan_in_python
 from .parallel import Placement, placed_program
 from .placed_arrays import put
+from .schedule import schedule_of
 from .width import of_its_width
 
 ON_NONFINITE = ("raise", "skip", "ignore")
@@ -139,7 +140,7 @@ def _first_state(
 def make_step(
     program: ProgramLike,
     optimizer: Optimizer,
-    schedule: Callable,
+    schedule: Callable | float,
     *,
     loss: str = "loss",
     metrics: Mapping[str, Metric] | None = None,
@@ -149,6 +150,7 @@ def make_step(
 ) -> Callable:
     """step(state, batch, weights=None, last=False) -> (state, record).  Jit it, scan it, or walk through it by hand.
 
+    schedule: a rate by step, or one number.
     The loss is a scalar, or one number per row ([batch]); of rows the mean is taken, weighted by `weights` f[batch]
     where they are given, so that a row of weight 0 (padding) counts for nothing; of weighted classes it is the sum
     over the rows divided by the sum of the weights at their labels.
@@ -164,8 +166,7 @@ def make_step(
     check_program(program, "make_step")
     _check_loss(program, loss)
     _check_optimizer(optimizer)
-    if not callable(schedule):
-        raise SettingError(f"schedule is {schedule!r}: expected a function of the step, as in aidgejax.schedule")
+    schedule = schedule_of(schedule)
     figures = {"loss", "learning_rate", "gradient_norm", *(metrics or ())}
     asked = figures if record is None else set(record)
     if asked - figures:
@@ -206,7 +207,7 @@ def make_step(
 def make_accumulating_step(
     program: ProgramLike,
     optimizer: Optimizer,
-    schedule: Callable,
+    schedule: Callable | float,
     every: int,
     *,
     loss: str = "loss",
@@ -228,6 +229,7 @@ def make_accumulating_step(
         raise SettingError(f"accumulate is {every}: an update needs at least 1 micro-batch")
     if remainder not in ("mean", "scaled"):
         raise SettingError(f"remainder is {remainder!r}; expected 'mean' or 'scaled'")
+    rate = schedule_of(schedule)
     _check_loss(program, loss)
     made = {"loss": loss, "metrics": metrics, "remainder": remainder, "loss_scaling": loss_scaling}
     remake = partial(make_accumulating_step, program, optimizer, schedule, every, **made)  # type: ignore[arg-type]  # mixed
@@ -263,7 +265,7 @@ def make_accumulating_step(
             whole = of_loss if remainder == "mean" else jnp.float32(every)
             whole = jnp.where(whole == 0, 1, whole)
             grads = jax.tree.map(lambda g: g / whole.astype(g.dtype), held.grads)
-            state, figures = _update(program, optimizer, schedule, state, grads, loss_scaling, held.row_weights.dtype)
+            state, figures = _update(program, optimizer, rate, state, grads, loss_scaling, held.row_weights.dtype)
             cleared = state._replace(accumulator=jax.tree.map(jnp.zeros_like, held))
             return cleared, figures | {"updated": figures.get("updated", jnp.bool_(True))}
 

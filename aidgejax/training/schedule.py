@@ -30,6 +30,11 @@ def constant(initial_lr: Any) -> Schedule:
     return lambda step: jnp.full_like(_float(step), initial_lr)
 
 
+def schedule_of(rate: Schedule | float) -> Schedule:
+    """A schedule as it is; a number as `constant`, which refuses what is none."""
+    return rate if callable(rate) else constant(rate)
+
+
 @reproducible
 def step_lr(initial_lr: Any, step_size: Any, gamma: float = 0.1, skip: int = 0) -> Schedule:
     """initial_lr * gamma ** (step // step_size): a decay point every step_size steps.

@@ -288,6 +288,8 @@ def test_a_second_tile_is_calibrated_beyond_the_bounds_of_the_first(kind):
     made = analog.convert_to_analog(g, rpu)
     found = analog.input_ranges(made, *analog.calibrate(made, [{"x": x}], kind))
     assert found == pytest.approx({"fc1": 50.0, "fc2": 50.0})
+    if kind == "MAX":  # its tiles draw noise, for which no key has to be given here
+        assert analog.describe(made, {"x": x}).count("%") >= 2
 
 
 @pytest.mark.parametrize("kind", ["quant", "explicit"])

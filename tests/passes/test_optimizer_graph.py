@@ -64,6 +64,16 @@ def test_a_schedule_becomes_nodes():
     np.testing.assert_allclose(got["a"], want["a"], rtol=1e-6)
 
 
+def test_one_number_is_a_schedule():
+    made = optimizer_graph(optim.sgd(), {"a": np.ones(2, np.float32)}, schedule=0.25)
+    grads = {"a_grad": np.full(2, 2, np.float32)}
+    found = run(made.graph, {made.counter: np.int32(0), "a": np.ones(2, np.float32), **grads})
+    assert made.rate is None
+    np.testing.assert_array_equal(found[made.graph.outputs.index("a_out")], [0.5, 0.5])
+    with pytest.raises(SettingError, match="schedule is -1"):
+        optimizer_graph(optim.sgd(), {"a": np.ones(2, np.float32)}, schedule=-1)
+
+
 def test_state_is_named_after_parameter_and_field():
     made = optimizer_graph(RULES["products"], {"w": np.ones((2,), np.float32), "v": np.ones((3,), np.float32)})
     assert {s.name for s in made.state} == {

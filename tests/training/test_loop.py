@@ -279,8 +279,12 @@ def test_what_a_loop_of_ones_own_gets_wrong_is_named():
         aj.start(program, rule, 3)
     with pytest.raises(SettingError, match="optimizer is 'adam': expected init and update"):
         aj.make_step(program, "adam", rate)
-    with pytest.raises(SettingError, match="schedule is 0.1: expected a function of the step"):
-        aj.make_step(program, rule, 0.1)
+    with pytest.raises(SettingError, match="initial_lr is 'cosine': expected a finite number of at least 0"):
+        aj.make_step(program, rule, "cosine")
+    by_number, by_schedule = (aj.make_step(program, rule, r) for r in (0.1, aj.schedule.constant(0.1)))
+    batch = {k: v[:8] for k, v in columns.items()}
+    one, two = (jax.jit(step)(aj.start(program, rule, jax.random.key(3)), batch) for step in (by_number, by_schedule))
+    jax.tree.map(np.testing.assert_array_equal, one[0].params, two[0].params)
 
 
 def test_labels_are_checked_once_on_the_host():

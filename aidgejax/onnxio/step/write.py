@@ -80,7 +80,7 @@ def write_step(
     frozen: Iterable[str] = (),
     clip_norm: float | None = None,
     accumulate: int = 1,
-    schedule: Callable | None = None,
+    schedule: Callable | float | None = None,
     batch: int | str | None = None,
     target: str | Target | Iterable[str] | None = None,
     opset: int = 17,
@@ -143,7 +143,7 @@ def make_step(
     frozen: Iterable[str] = (),
     clip_norm: float | None = None,
     accumulate: int = 1,
-    schedule: Callable | None = None,
+    schedule: Callable | float | None = None,
     batch: int | str | None = None,
     outputs: Sequence[str] = (),
     prediction: str | None = None,
@@ -210,14 +210,16 @@ def to_model(
 
 
 def settings_of(
-    optimizer: Rule, loss: str, clip_norm: float | None, accumulate: int, schedule: Callable | None
+    optimizer: Rule, loss: str, clip_norm: float | None, accumulate: int, schedule: Callable | float | None
 ) -> dict[str, Any]:
     """What a step is written with, for whoever compares it with its program.
 
     {"loss", "clip_norm", "accumulate", "optimizer": {"name", "settings"}, or None where it is not one of training.optim
     alone, "schedule": the same of training.schedule, None where there is none, True where it is another function}.
     """
-    noted = None if schedule is None else _recipe(schedule) or True
+    noted: Any = None if schedule is None else _recipe(schedule) or True
+    if isinstance(schedule, int | float):
+        noted = {"name": "constant", "settings": {"initial_lr": float(schedule)}}
     made: dict[str, Any] = {"loss": loss, "clip_norm": clip_norm, "accumulate": accumulate, "schedule": noted}
     return {**made, "optimizer": _recipe(optimizer)}
 

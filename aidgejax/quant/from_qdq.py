@@ -54,9 +54,26 @@ def from_qdq(graph: Graph, *, learned: bool = True, round_biases: bool = True) -
     graph = replace_nodes(graph, lambda node: lookup(node.op).decompose if node.op in BETWEEN_SCALES else None)
     if not arrived_quantized(graph):
         raise GraphError(f"graph {graph.name!r} has no QuantizeLinear or DequantizeLinear: convert quantizes it")
-    graph = products_in_floats(_moved_in_floats(infer_shapes(graph)))
+    graph = products_in_floats(_moved_in_floats(_integers_widened(infer_shapes(graph))))
     copy = _Reader(infer_shapes(graph), learned, round_biases).run()
     return noted(infer_shapes(copy.check()), calibrated="file")
+
+
+def _integers_widened(graph: Graph) -> Graph:
+    """Initializers of integers behind a Cast to wider ones, as packed files store biases, as if they stood there so."""
+    copy = graph.copy()
+    instead: dict[str, str] = {}
+    copy.nodes = []
+    for node in graph.nodes:
+        held = graph.producers.get(str(node.inputs[0])) if node.op == "Cast" else None
+        to = np.dtype(graph.value(node.output_names[0]).dtype or "float32") if held is not None else None
+        if held is None or to is None or held.data.dtype.kind not in "iu" or to.kind not in "iu":
+            copy.nodes.append(renamed(node, instead) if instead.keys() & set(node.input_names) else node)
+            continue
+        name = copy.fresh(f"{held.name}.{to.name}") if len(graph.readers()[held.name]) > 1 else held.name
+        copy.producers[name] = replace(held, name=name, data=held.data.astype(to))
+        instead[node.output_names[0]] = name
+    return copy
 
 
 def _moved_in_floats(graph: Graph) -> Graph:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
-from itertools import count
+from itertools import count, product
+from string import ascii_lowercase
 
 from ..graph import Graph
 from ..passes.edit import with_renamed_tensors
@@ -11,16 +13,17 @@ from .sites import LAYERS
 
 
 def short_names(graph: Graph) -> Graph:
-    """The same graph with tensors between nodes, scales and zero points called t0, t1, ..., and nodes without a name.
+    """The same graph, nodes without names, tensors between them, scales and zero points called a, ..., z, aa, ...
 
-    Inputs, outputs, layers, integer weights and biases keep their names.
+    What is read most often has the shortest names.  Inputs, outputs, layers, integer weights and biases keep theirs.
     """
     kept = {*graph.inputs, *graph.outputs, *(k for k, p in graph.producers.items() if p.data.dtype.kind != "f")}
     kept -= {k for k, p in graph.producers.items() if p.data.ndim == 0}
     taken = kept | {n.name for n in graph.nodes}
-    free = (name for k in count() if (name := f"t{k}") not in taken)
-    written = [*graph.producers, *(o for n in graph.nodes for o in n.output_names)]
-    names = {t: next(free) for t in dict.fromkeys(written) if t not in kept}
+    free = (name for n in count(1) for k in product(ascii_lowercase, repeat=n) if (name := "".join(k)) not in taken)
+    written = dict.fromkeys([*graph.producers, *(o for n in graph.nodes for o in n.output_names)])
+    read = Counter(i for n in graph.nodes for i in n.input_names)
+    names = {t: next(free) for t in sorted(written, key=lambda t: -read[t]) if t not in kept}
     short = with_renamed_tensors(graph, names)
     short.nodes = [n if n.op.removeprefix("QLinear") in LAYERS else n.replace(name="") for n in short.nodes]
     short.producers = {names.get(k, k): replace(p, name=names.get(k, k)) for k, p in graph.producers.items()}

@@ -185,7 +185,10 @@ def test_packed_weights_take_half_the_bytes(tmp_path):
     assert sizes[True] < 0.7 * sizes[False]
     back = aj.onnxio.read(tmp_path / "q.onnx")  # names between layers are short; the numbers are the same ones
     np.testing.assert_array_equal(aj.run(back, x, "numpy")[0], aj.run(integers, x, "numpy")[0])
-    assert {"fc1.weight", "fc1.bias", "t0"} <= set(back.producers)
+    assert {"fc1.weight", "fc1.bias", "a"} <= set(back.producers)
+    assert back.producers["fc1.bias"].data.dtype == np.int16
+    single = [(p.data.dtype, p.data.tobytes()) for p in back.producers.values() if p.data.ndim == 0]
+    assert len(single) == len(set(single))  # each number is stored once
     assert {"Mul", "Cast"} < set(back.count()) and "Relu" not in back.count()  # what follows is not stored
     again = quant.from_qdq(back)
     np.testing.assert_array_equal(aj.run(again, x, "numpy")[0], aj.run(q, x, "numpy")[0])

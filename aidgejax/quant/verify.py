@@ -160,7 +160,6 @@ def verify(
     Raises GraphError where the two have no tensor in common.
     """
     graph = restored(graph)
-    there, missing = expanded(runtimes)
     grids = {t: g for t, g in grids_of(integers).items() if g.integers not in integers.producers}
     for o in (o for n in integers.nodes if n.op == "QLinearConv" for o in n.output_names):
         grids.setdefault(o, OnGrid(o, np.ones((), np.float32), np.zeros((), np.int32), 0, 255))
@@ -169,6 +168,7 @@ def verify(
         if not grids:
             raise GraphError(f"graph {integers.name!r} is not deployed yet: to_integer makes the graph to compare")
         raise GraphError(f"graphs {graph.name!r} and {integers.name!r} have no quantized tensor in common")
+    there, missing = expanded(runtimes)
     runs = integers if form is None else form
     held = {t: grids[t].integers if runs.has(grids[t].integers) else t for t in common}
     common = [t for t in common if runs.has(held[t])]

@@ -11,6 +11,7 @@ import onnx
 
 from ... import onnxio
 from ...errors import AidgeJaxError, ModelFileError
+from ...files import write_atomically
 from ...graph import Graph, Node
 from ...ops import lookup
 from ..aidge_core.errors import AidgeError, GraphViewError
@@ -246,9 +247,24 @@ def export_onnx(
     """Write an ONNX file.
 
     inputs_dims: {node name: [shape]} of the graph's inputs; default: those of forward_dims or of the last forward.
-    outputs_dims: accepted and not needed: shapes are inferred.
+    outputs_dims: accepted and not needed: shapes are inferred.  ir_version: default: the lowest that the opset needs.
+    Raises GraphViewError for a GenericOperator, enable_custom_op or not: there is nothing that could be written.
     """
+    version = _ir_version(ir_version)
     onnxio.write(graph_of(graph_view, inputs_dims), None, path_to_save, opset=opset)
+    if version is not None:
+        model = onnx.load(path_to_save, load_external_data=False)
+        model.ir_version = version
+        write_atomically(model.SerializeToString(), path_to_save)
+
+
+def _ir_version(ir_version: Any) -> int | None:
+    newest = int(onnx.IR_VERSION)
+    if ir_version is None:
+        return None
+    if not isinstance(ir_version, int) or not 3 <= ir_version <= newest:
+        raise GraphViewError(f"ir_version is {ir_version!r}; expected 3 to {newest}, the newest that onnx here knows")
+    return ir_version
 
 
 def convert_aidge_to_onnx(
@@ -260,15 +276,25 @@ def convert_aidge_to_onnx(
     opset: int | None = None,
     ir_version: int | None = None,
 ) -> onnx.ModelProto:
+    """What export_onnx writes, in memory."""
+    version = _ir_version(ir_version)
     graph = graph_of(graph_view, inputs_dims)
     graph.name = model_name
-    return onnxio.to_model(graph, opset=opset)
+    model = onnxio.to_model(graph, opset=opset)
+    model.ir_version = version or model.ir_version
+    return model
 
 
 def graph_of(view: GraphView, inputs_dims: Mapping[str, Sequence[Sequence[int]]] | None = None) -> Graph:
     """The core's graph of a GraphView, holding the Producers' data."""
     if not isinstance(view, GraphView):
         raise GraphViewError(f"expected a GraphView, got {type(view).__name__}")
+    opaque = sorted(n.name() or n.type() for n in view.get_nodes() if not _is_native(n) or n.get_operator().is_opaque)
+    if opaque:
+        raise GraphViewError(
+            f"the computation of {', '.join(map(repr, opaque))} is Python's or nobody's, which no ONNX file can hold: "
+            f"replace it by operators (GraphView.replace) before the graph is exported"
+        )
     feeds: dict[Any, Any] = {}
     kinds = {
         t.cell.dtype

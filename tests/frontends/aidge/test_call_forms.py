@@ -1,6 +1,7 @@
 """What users' scripts call beyond the page: tensors, nodes, graphs, the loop's cost, ONNX."""
 
 import numpy as np
+import onnx
 import pytest
 
 from aidgejax.execution import program as lower
@@ -262,7 +263,15 @@ def test_onnx_there_and_back(tmp_path):
     shapeless = ac.sequential([ac.ReLU("r")])
     with pytest.raises(RuntimeError, match="the shape of input 0 of node 'r'"):
         aidge_onnx.export_onnx(shapeless, str(path))
-    aidge_onnx.export_onnx(shapeless, str(path), inputs_dims={"r": [[2, 3]]})
+    aidge_onnx.export_onnx(shapeless, str(path), inputs_dims={"r": [[2, 3]]}, opset=15, ir_version=7)
+    assert onnx.load(path).ir_version == 7
+    model = aidge_onnx.convert_aidge_to_onnx(shapeless, "m", inputs_dims={"r": [[2, 3]]}, ir_version=9)
+    assert (model.ir_version, model.graph.name) == (9, "m")
+    with pytest.raises(RuntimeError, match="ir_version is 99; expected 3 to"):
+        aidge_onnx.export_onnx(shapeless, str(path), ir_version=99)
+    custom = ac.sequential([ac.ReLU("r"), ac.GenericOperator("Odd", 1, 0, 1, name="odd")])
+    with pytest.raises(RuntimeError, match="of 'odd' is Python's or nobody's, .* replace it by operators"):
+        aidge_onnx.export_onnx(custom, str(path), {"r": [[2, 3]]}, enable_custom_op=True)
 
 
 def test_a_loader_of_other_arrays():

@@ -223,8 +223,9 @@ def test_a_leaky_neuron_integrates_and_fires(reset):
     np.testing.assert_array_equal(np.array(y), s)
 
 
-def test_unknown_operators_of_a_file_become_generic_operators(tmp_path, capsys):
+def test_unknown_operators_of_a_file_become_generic_operators(tmp_path, capsys, monkeypatch):
     """Two of them, one behind the other, the second with a stored input; shapes behind them are not in the file."""
+    monkeypatch.setattr(ac.Log, "_console", ac.Level.Warn)
     rng = np.random.default_rng(0)
     stored = {k: rng.normal(size=s).astype(np.float32) for k, s in (("w", (4, 3)), ("v", (2, 3)), ("by", ()))}
     nodes = [

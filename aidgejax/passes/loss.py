@@ -41,12 +41,16 @@ def with_loss(
     options: the operator's other attributes and inputs (ignore_index=, weights=, pos_weight=, delta=, epsilon= ...);
         arrays become constants.  label_smoothing=0.1, of "cross_entropy" and "soft_cross_entropy": the share of each
         target that is spread evenly over the classes, weighted as torch.nn.CrossEntropyLoss weighs it.
-    Raises GraphError for an unknown loss or option, shapes that do not follow from the inputs, and names that clash.
+    Raises GraphError for an unknown loss or option, a loss with a softmax or sigmoid of its own behind one of the graph
+    (unless `prediction` names that output: then it is taken as it stands), shapes that do not follow from the inputs,
+    and names that clash.
     """
     if not isinstance(loss, str) or loss not in LOSSES:
         raise GraphError(f"no loss {loss!r}; the losses are {', '.join(LOSSES)}")
     check_reduction(reduction)
     predicted = _prediction(graph, prediction)
+    if prediction is None:
+        _check_not_twice(graph, loss, str(predicted.name))
     if predicted.shape is None or None in predicted.shape or predicted.dtype is None:
         graph = infer_shapes(graph)
         predicted = _prediction(graph, prediction)
@@ -82,6 +86,26 @@ def with_loss(
     copy.values[name] = Value(name, {"none": each, "rows": each[:1]}.get(reduction, ()), predicted.dtype)
     copy.output(name)
     return copy
+
+
+TWICE = {  # what is in the loss already
+    "cross_entropy": "Softmax", "soft_cross_entropy": "Softmax", "distillation": "Softmax", "bce_logits": "Sigmoid",
+}  # fmt: skip
+
+
+def _check_not_twice(graph: Graph, loss: str, output: str) -> None:
+    """Raise GraphError where what the loss begins with has been done: it would train, to something else."""
+    writer = graph.writer().get(output)
+    while writer is not None and writer.op == "Identity":
+        writer = graph.writer().get(str(writer.inputs[0]))
+    if writer is None or writer.op != TWICE.get(loss, "Softmax" if loss == "nll" else None):
+        return
+    what = "log-probabilities" if loss == "nll" else f"the scores before {writer.op}"
+    cure = 'loss "cross_entropy", ' if loss == "nll" else ""
+    raise GraphError(
+        f"the {loss!r} loss takes {what}, and the output {output!r} of graph {graph.name!r} is written by {writer.op}: "
+        f"say {cure}prediction={str(writer.inputs[0])!r}; prediction={output!r} takes it as it stands"
+    )
 
 
 def _declare_target(graph: Graph, loss: str, predicted: Value, target: str) -> Value:

@@ -1,6 +1,7 @@
 """with_loss: one line from a model to a graph that can be trained."""
 
 import json
+import re
 from pathlib import Path
 
 import jax
@@ -280,3 +281,19 @@ def test_smoothed_rows_are_the_means_of_each_row():
     np.testing.assert_allclose(rows, none.mean(1), rtol=1e-6)
     with pytest.raises(GraphError, match="label_smoothing is a share from 0 to 1, got 2"):
         with_loss(g, "cross_entropy", label_smoothing=2)
+
+
+@pytest.mark.parametrize("op, loss, cure", [
+    ("Softmax", "cross_entropy", "say prediction='scores'"),
+    ("Softmax", "nll", "say loss \"cross_entropy\", prediction='scores'"),
+    ("Sigmoid", "bce_logits", "say prediction='scores'"),
+])  # fmt: skip
+def test_what_a_loss_begins_with_is_not_done_twice(op, loss, cure):
+    graph = Graph("ends")
+    scores = graph.op.Identity(graph.input("x", ("N", 3)), name="scores")
+    graph.output(graph.op.Identity(getattr(graph.op, op)(scores, name="p"), name="out"))
+    graph = infer_shapes(graph)
+    with pytest.raises(GraphError, match=re.escape(f"'out' of graph 'ends' is written by {op}: {cure}")):
+        with_loss(graph, loss)
+    assert with_loss(graph, loss, prediction="scores").outputs == ["out", "loss"]
+    assert with_loss(graph, loss, prediction="out").outputs == ["out", "loss"]

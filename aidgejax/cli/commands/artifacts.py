@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
+import warnings
 from typing import Any
 
 from ...errors import SettingError
@@ -76,27 +78,31 @@ def run(args: argparse.Namespace) -> int:
     rule = _optimizer(args)
     made = _folder(args.out)
     try:
-        files = write_artifacts(
-            args.model,
-            args.out,
-            loss=args.loss,
-            optimizer=rule,
-            trainable=args.requires_grad,
-            frozen=args.frozen,
-            outputs=args.output,
-            loss_inputs=args.loss_input,
-            prefix=args.prefix,
-            nominal=args.nominal,
-            ort_format=args.ort_format,
-            runtime=args.runtime,
-            shapes=shapes_of(args.shapes or ()),
-            batch=args.batch,
-        )
+        with warnings.catch_warnings(record=True) as noted:
+            warnings.simplefilter("always", UserWarning)
+            files = write_artifacts(
+                args.model,
+                args.out,
+                loss=args.loss,
+                optimizer=rule,
+                trainable=args.requires_grad,
+                frozen=args.frozen,
+                outputs=args.output,
+                loss_inputs=args.loss_input,
+                prefix=args.prefix,
+                nominal=args.nominal,
+                ort_format=args.ort_format,
+                runtime=args.runtime,
+                shapes=shapes_of(args.shapes or ()),
+                batch=args.batch,
+            )
     except SettingError as e:
         raise SettingError(str(e).replace("loss_inputs=[...]", "--loss-input NAME")) from None
     finally:
         if made and not os.listdir(args.out):
             os.rmdir(args.out)
+    for warning in noted:
+        print(f"note: {warning.message}", file=sys.stderr)
     for path in files:
         print(f"{path}  {path.stat().st_size} bytes")
     return 0

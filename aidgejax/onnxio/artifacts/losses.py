@@ -5,6 +5,7 @@ Each returns the name of the loss.  reduction: "mean", "sum" or "none".
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -42,6 +43,7 @@ def bce_with_logits(
 
     Written as weight * ((1 - t) * x + (1 + (pos_weight - 1) * t) * softplus(-x)).
     """
+    _say_if_twice(to, scores, "Sigmoid", "BCEWithLogitsLoss")
     t = to.input(target, to.known(scores))
     dtype = to.dtype(scores)
     one = to.constant(1.0, dtype=dtype)
@@ -69,6 +71,7 @@ def cross_entropy(
     the labels have the scores' shape without the classes.  Raises SettingError for scores without an axis of classes,
     or weights of another number than theirs.
     """
+    _say_if_twice(to, scores, "Softmax", "CrossEntropyLoss")
     info = to.known(scores)
     dims = info.type.tensor_type.shape.dim
     if len(dims) < 2:
@@ -89,6 +92,20 @@ def cross_entropy(
     weights = [] if weight is None else [to.constant(np.reshape(weight, -1), "weight", to.dtype(x))]
     attrs = {} if ignore_index is None else {"ignore_index": int(ignore_index)}
     return to.node("SoftmaxCrossEntropyLoss", x, labels, *weights, stem="loss", reduction=reduction, **attrs)
+
+
+def _say_if_twice(to: ModelBuilder, scores: str, op: str, loss: str) -> None:
+    """Warn where the model has done already what the loss begins with; ONNX Runtime takes it literally too."""
+    writers = {o: n for n in to.model.graph.node for o in n.output}
+    node = writers.get(scores)
+    while node is not None and node.op_type == "Identity":
+        node = writers.get(node.input[0])
+    if node is not None and node.op_type == op:
+        warnings.warn(
+            f"{loss} takes the scores before {op}, and {scores!r} is written by {op}: it is applied twice, as ONNX "
+            f"Runtime does. Give the loss {node.input[0]!r}, or a model that ends there",
+            stacklevel=2,
+        )
 
 
 def _reduced(to: ModelBuilder, each: str, reduction: str) -> str:

@@ -115,3 +115,12 @@ def test_bad_settings_are_named_and_nothing_is_written(tmp_path):
         with pytest.raises(SettingError, match="expected one of"):
             write_artifacts(tmp_path / "m.onnx", tmp_path, **how)
     assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]
+
+
+def test_a_loss_that_begins_with_what_the_model_ends_with_says_so(tmp_path):
+    graph = aj.Graph("ends")
+    scores = graph.op.MatMul(graph.input("x", ("N", 3)), graph.parameter("w", np.eye(3, dtype=np.float32)), name="z")
+    graph.output(graph.op.Softmax(scores, axis=1, name="prob"))
+    aj.onnxio.write(aj.infer_shapes(graph), None, tmp_path / "m.onnx")
+    with pytest.warns(UserWarning, match="'prob' is written by Softmax: it is applied twice, as ONNX Runtime does"):
+        write_artifacts(tmp_path / "m.onnx", tmp_path, loss="CrossEntropyLoss")

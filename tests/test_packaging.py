@@ -26,6 +26,21 @@ def test_the_conda_recipe_asks_for_the_same_packages():
     assert {(n.removeprefix("python-"), v) for n, v in asked} == named
 
 
+def test_the_conda_recipe_is_one_once_it_is_filled_in():
+    """conda-build fills in its templates and reads YAML; it is in no index that is reached from here."""
+    yaml = pytest.importorskip("yaml")
+    filled = (ROOT / "docs/project/conda/meta.yaml").read_text().replace("{{ PYTHON }}", "python")
+    assert "{{" not in filled and "{%" not in filled
+    recipe = yaml.safe_load(filled)
+    assert set(recipe) == {"package", "source", "build", "requirements", "test", "about"}
+    assert recipe["build"]["script"].startswith("python -m pip install . --no-deps --no-build-isolation")
+    assert (ROOT / "docs/project/conda" / recipe["source"]["path"]).resolve() == ROOT
+    assert (ROOT / recipe["about"]["license_file"]).exists() and recipe["about"]["license"] == PROJECT["license"]
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    assert {re.match(r"[\w-]+", r)[0] for r in needed} <= set(recipe["requirements"]["host"])
+    assert f"python {PROJECT['requires-python']}" in recipe["requirements"]["run"]
+
+
 def test_run_time_dependencies_are_those_that_are_imported():
     names = {re.match(r"[\w-]+", d)[0] for d in PROJECT["dependencies"]}
     sources = "\n".join(p.read_text() for p in (ROOT / "aidgejax").rglob("*.py"))

@@ -190,15 +190,15 @@ def test_periphery_tile(case):
         if i["bias"]:
             close(grads["bias"], e[f"grad_b{b}"], f"b{b}", rtol=2e-3, atol=2e-4)
         for part, name in [("scale", "scale_quant"), ("bias", "bias_quant")]:
-            told = e["steps"][b].get(part)
-            if not told or name not in {**state, **params}:
+            want = e["steps"][b].get(part)
+            if not want or name not in {**state, **params}:
                 continue
             held = {**state.get(name, {}), **params.get(name, {})}
-            close(held["delta"][0], told["delta"], f"{part} delta {b}", rtol=2e-3, atol=2e-5)
-            if told.get("grad_delta") is not None:
-                close(grads[name]["delta"][0], told["grad_delta"], f"{part} d_delta {b}", rtol=2e-3, atol=2e-4)
-                if told.get("grad_zero_float") is not None:
-                    close(grads[name]["zero_float"][0], told["grad_zero_float"], "zero", rtol=2e-3, atol=2e-4)
+            close(held["delta"][0], want["delta"], f"{part} delta {b}", rtol=2e-3, atol=2e-5)
+            if want.get("grad_delta") is not None:
+                close(grads[name]["delta"][0], want["grad_delta"], f"{part} d_delta {b}", rtol=2e-3, atol=2e-4)
+                if want.get("grad_zero_float") is not None:
+                    close(grads[name]["zero_float"][0], want["grad_zero_float"], "zero", rtol=2e-3, atol=2e-4)
             elif name in grads:
                 assert not np.any(grads[name]["delta"])
         if f"grad_alpha{b}" in e:

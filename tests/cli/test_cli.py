@@ -50,8 +50,8 @@ def quick(*more):
 def test_without_matplotlib_training_succeeds(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(quick("--out", str(tmp_path / "run"))) == 0
-    told = capsys.readouterr().out
-    assert 'history.png not written: matplotlib is missing; pip install "aidgejax[examples]"' in told
+    printed = capsys.readouterr().out
+    assert 'history.png not written: matplotlib is missing; pip install "aidgejax[examples]"' in printed
     assert not (tmp_path / "run" / "history.png").exists()
 
 
@@ -148,8 +148,8 @@ def test_the_same_seed_gives_the_same_model(tmp_path):
 ])  # fmt: skip
 def test_what_the_user_can_mend_is_one_line(argv, message, capsys):
     assert main(argv) == 1
-    told = capsys.readouterr().err.strip()
-    assert re.match(message, told) and "\n" not in told, told
+    printed = capsys.readouterr().err.strip()
+    assert re.match(message, printed) and "\n" not in printed, printed
 
 
 @pytest.mark.parametrize("argv, message", [
@@ -189,8 +189,8 @@ def test_a_pickle_is_refused(tmp_path, capsys):
 def test_compare_prints_node_by_node(tmp_path, capsys, monkeypatch):
     aj.onnxio.write(aj.zoo.mlp(sizes=(4, 3, 2)), None, tmp_path / "m.onnx")
     assert main(["compare", str(tmp_path / "m.onnx"), "--steps", "2"]) == 0
-    told = capsys.readouterr().out
-    assert re.search(r"forward +\S+  Relu +relu1", told) and "the backends agree within 0.0001" in told
+    printed = capsys.readouterr().out
+    assert re.search(r"forward +\S+  Relu +relu1", printed) and "the backends agree within 0.0001" in printed
     right = aj.ops.OPERATORS["Relu"]
     monkeypatch.setitem(
         aj.ops.OPERATORS,
@@ -204,10 +204,10 @@ def test_compare_prints_node_by_node(tmp_path, capsys, monkeypatch):
 def test_inspect_counts(tmp_path, capsys):
     aj.onnxio.write(aj.zoo.mlp(sizes=(4, 3, 2)), None, tmp_path / "m.onnx")
     assert main(["inspect", str(tmp_path / "m.onnx"), "--gradient"]) == 0
-    told = capsys.readouterr().out
-    assert "23 parameters in 4 tensors" in told
-    assert re.search(r"\d+ floating-point operations forward at N=1", told)
-    assert "graph mlp_grad(" in told and "nodes backward for 3 forward" in told
+    printed = capsys.readouterr().out
+    assert "23 parameters in 4 tensors" in printed
+    assert re.search(r"\d+ floating-point operations forward at N=1", printed)
+    assert "graph mlp_grad(" in printed and "nodes backward for 3 forward" in printed
 
 
 def test_artifacts_are_written(tmp_path, capsys):
@@ -244,9 +244,9 @@ def test_artifacts_are_written(tmp_path, capsys):
 
 def test_ops_prints_the_formula_sheet(capsys):
     assert main(["ops"]) == 0
-    told = capsys.readouterr().out
-    assert re.search(r"^Relu +ONNX 14 +rule +max\(x, 0\)", told, re.M)
-    assert f"{len(aj.ops.OPERATORS)} operators" in told
+    printed = capsys.readouterr().out
+    assert re.search(r"^Relu +ONNX 14 +rule +max\(x, 0\)", printed, re.M)
+    assert f"{len(aj.ops.OPERATORS)} operators" in printed
 
 
 def test_help_shows_every_default_once():

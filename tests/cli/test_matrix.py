@@ -41,11 +41,11 @@ def test_a_pair_trains_and_says_how(n, layout, tmp_path, capsys):
     data, out = save(tmp_path, layout, x, y), tmp_path / "run"
     command = ["train", "--model", str(tmp_path / "m.onnx"), "--data", str(data), "--epochs", "1", "--out", str(out)]
     assert main([*command, "--batch-size", "1000", "--cache", "off"]) == 0
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     rows = {"keras": (30, 10), "unequal": (40, 9)}.get(layout, (32, 8))
-    assert f"loss: {said}" in told and "trained: w" in told
-    assert f"{rows[0]} rows to train on, {rows[1]} to test" in told
-    assert told.splitlines()[-1].startswith(f"test {score} ")
+    assert f"loss: {said}" in printed and "trained: w" in printed
+    assert f"{rows[0]} rows to train on, {rows[1]} to test" in printed
+    assert printed.splitlines()[-1].startswith(f"test {score} ")
     written, given = onnx.load(out / "model.onnx"), MODELS[kind]()
     assert [t.name for t in written.graph.initializer] == [t.name for t in given.graph.initializer]
     assert written.graph.initializer[0].raw_data != given.graph.initializer[0].raw_data

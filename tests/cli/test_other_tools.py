@@ -93,8 +93,8 @@ def test_one_command_is_enough(kind, tmp_path, capsys):
     np.savez(tmp_path / "d.npz", x=x, y=y)
     command = ["train", "--model", str(path), "--data", str(tmp_path / "d.npz"), "--out", str(tmp_path / "run")]
     assert main([*command, "--epochs", "3", "--batch-size", "16", "--lr", "0.02", "--cache", "off", *more]) == 0
-    told = capsys.readouterr().out
-    assert said in told and told.splitlines()[-1].startswith("test accuracy ")
+    printed = capsys.readouterr().out
+    assert said in printed and printed.splitlines()[-1].startswith("test accuracy ")
     losses = np.genfromtxt(tmp_path / "run/history.csv", delimiter=",", names=True)["loss"]
     assert np.isfinite(losses).all() and losses[3:].min() < losses[0]
     written = onnx.load(tmp_path / "run/model.onnx")
@@ -108,6 +108,6 @@ def test_a_length_that_an_export_hard_coded_is_named_with_its_cure(tmp_path, cap
     np.savez(tmp_path / "d.npz", ids=np.zeros((20, 9), int), y=np.arange(20) % 3)
     command = ["train", "--model", str(FILES / "mha_script.onnx"), "--data", str(tmp_path / "d.npz")]
     assert main([*command, "--out", str(tmp_path / "run")]) == 1
-    told = capsys.readouterr().err
-    assert "ids:int64[N, 7]: got an array of shape" in told and "ids[1] is 7 (node /t/self_attn/Reshape_4" in told
-    assert "export the model again with dynamic shapes" in told
+    printed = capsys.readouterr().err
+    assert "ids:int64[N, 7]: got an array of shape" in printed and "ids[1] is 7 (node /t/self_attn/Reshape_4" in printed
+    assert "export the model again with dynamic shapes" in printed

@@ -31,12 +31,12 @@ def quantize(folder, *more):
 
 def test_from_a_model_to_a_verified_file_and_a_report(folder, capsys):
     assert quantize(folder, "--bits", "4", "--epochs", "3") == 0
-    told = capsys.readouterr().out.splitlines()
+    printed = capsys.readouterr().out.splitlines()
     found = re.fullmatch(
-        r"accuracy (0\.\d{3}|1\.000) -> (0\.\d{3}|1\.000)   w4a4   0 of 90 values differ   \d+ kB", told[-1]
+        r"accuracy (0\.\d{3}|1\.000) -> (0\.\d{3}|1\.000)   w4a4   0 of 90 values differ   \d+ kB", printed[-1]
     )
-    assert found and float(found[2]) > float(found[1]) - 0.1, told[-1]
-    assert any("equality proved" in line for line in told)
+    assert found and float(found[2]) > float(found[1]) - 0.1, printed[-1]
+    assert any("equality proved" in line for line in printed)
     back = aj.onnxio.read(folder / "q.onnx")
     assert back.producers["fc1.weight"].data.dtype == np.int8 and back.count()["QuantizeLinear"] == 3
     page = (folder / "q.html").read_text()
@@ -45,8 +45,8 @@ def test_from_a_model_to_a_verified_file_and_a_report(folder, capsys):
 
 def test_calibration_alone_with_free_steps(folder, capsys):
     assert quantize(folder, "--weights", "8", "--activations", "8", "--epochs", "0", "--steps", "fixed") == 0
-    told = capsys.readouterr().out
-    assert "equality counted" in told and "w8a8" in told.splitlines()[-1]
+    printed = capsys.readouterr().out
+    assert "equality counted" in printed and "w8a8" in printed.splitlines()[-1]
 
 
 def test_without_labels_and_without_a_comparison(folder, capsys):

@@ -143,8 +143,8 @@ def test_the_same_finished_run_is_not_made_again(files, tmp_path, capsys):
 
 def test_numbers_that_are_not_finite_are_named_and_never_saved(files, tmp_path, capsys):
     assert train(files, tmp_path / "nan", "--epochs", "2", data="nan.npz") == 1
-    told = capsys.readouterr().err
-    assert f"column 'x', row 33 of {str(files / 'nan.npz')!r} holds nan" in told and "Traceback" not in told
+    printed = capsys.readouterr().err
+    assert f"column 'x', row 33 of {str(files / 'nan.npz')!r} holds nan" in printed and "Traceback" not in printed
     trained = aj.onnxio.read(tmp_path / "nan/model.onnx")
     assert all(np.isfinite(a).all() for a in trained.params.values())
     assert train(files, tmp_path / "inf", "--epochs", "3", "--optimizer", "sgd", "--lr", "1e30") == 1
@@ -191,8 +191,8 @@ def test_a_signal_ends_the_piece_and_saves(files, tmp_path, capsys, monkeypatch,
     with monkeypatch.context() as patch:
         patch.setattr(fit_module, "make_watched_epoch", slow)
         assert train(files, tmp_path / "run", "--epochs", "9") == code
-    told = capsys.readouterr().out
-    assert f"stopped after 18 updates; go on with: aidgejax train --resume {tmp_path / 'run'}" in told
+    printed = capsys.readouterr().out
+    assert f"stopped after 18 updates; go on with: aidgejax train --resume {tmp_path / 'run'}" in printed
     assert main(["train", "--resume", str(tmp_path / "run")]) == 0
     assert train(files, tmp_path / "whole", "--epochs", "9") == 0
     for name in SAME:

@@ -1,4 +1,4 @@
-"""Shapes are found by asking each operator; equal questions are asked once, and different ones are told apart."""
+"""Shapes are found by asking each operator; equal questions are asked once, and different ones each on their own."""
 
 from dataclasses import replace
 

@@ -166,7 +166,7 @@ def test_disjoint_keeps_the_larger():
     assert answers(net, "(A|B)", disjoint=True) == ["A0", "B1", "B2"]
 
 
-def test_anchors_are_told():
+def test_anchors_are_named():
     (found,) = matches(chain("A", "B", "B"), "A#x->(B#)+")
     assert {n: v.name for n, v in found.anchors.items()} == {"A#x": "A0", "B#": "B2"}
     assert found.root == "A0"

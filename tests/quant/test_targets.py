@@ -21,9 +21,9 @@ def test_what_does_not_fit_is_named():
     _, integers, _ = lenet()
     assert any("conv1.weight" in m and "6 steps" in m for m in quant.misfits(integers, "aidge"))
     small = quant.Target("tiny", weights=(4,), activations=(4,), accumulator=8, operators=("Conv",))
-    told = quant.misfits(integers, small)
-    assert any("conv1.weight" in m and "4 bits" in m for m in told)
-    assert any("beyond 8 bits" in m for m in told) and any("no MaxPool" in m for m in told)
+    found = quant.misfits(integers, small)
+    assert any("conv1.weight" in m and "4 bits" in m for m in found)
+    assert any("beyond 8 bits" in m for m in found) and any("no MaxPool" in m for m in found)
     _, free, _ = deployed(aj.zoo.mlp((6, 8, 3)), quant.bits(8))
     assert any("no power of two" in m for m in quant.misfits(free, "shift"))
 

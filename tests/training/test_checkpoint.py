@@ -236,7 +236,7 @@ def test_places_that_are_not_there(tmp_path):
         save(tmp_path / "no" / "c", {})
 
 
-def test_another_environment_is_told(tmp_path, monkeypatch):
+def test_another_environment_is_named(tmp_path, monkeypatch):
     save(tmp_path / "c", {"x": 1})
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -24,7 +24,7 @@ def table(name, folder=INFERENCE):
 
 def family(name, folder=HERE):
     """The cases of a family with their arrays; those that hang on the last bit, and documented oddities, left out."""
-    told = table(name, folder)
+    recorded = table(name, folder)
     found = {}
     if (folder / f"{name}.npz").exists():
         with np.load(folder / f"{name}.npz", allow_pickle=False) as arrays:
@@ -35,7 +35,7 @@ def family(name, folder=HERE):
             return found[v["npz"]] if set(v) == {"npz"} else {k: filled(x) for k, x in v.items()}
         return [filled(x) for x in v] if isinstance(v, list) else v
 
-    cases = [{**c, "inputs": filled(c["inputs"]), "expected": filled(c["expected"])} for c in told["cases"]]
+    cases = [{**c, "inputs": filled(c["inputs"]), "expected": filled(c["expected"])} for c in recorded["cases"]]
     return [c for c in cases if not c.get("fragile") and not c.get("quirk")]
 
 

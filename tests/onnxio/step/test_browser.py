@@ -25,7 +25,7 @@ const $ = (id) => document.getElementById(id);
 const post = (data) => fetch("/seen", { method: "POST", body: JSON.stringify(data) });
 try {
   const until = async (what) => { while (!what()) await new Promise((r) => setTimeout(r, 20)); };
-  const said = () => $("said").textContent;
+  const shown = () => $("status").textContent;
   const draw = (points) => {
     const box = $("drawing").getBoundingClientRect();
     for (const [x, y] of points) $("drawing").dispatchEvent(new PointerEvent("pointermove",
@@ -33,15 +33,15 @@ try {
   };
   const one = Array.from({ length: 20 }, (_, k) => [0.5, 0.1 + k * 0.04]);
   const zero = Array.from({ length: 40 }, (_, k) => [0.5 + 0.3 * Math.cos(k / 6), 0.5 + 0.4 * Math.sin(k / 6)]);
-  await until(() => said().startsWith("ready"));
+  await until(() => shown().startsWith("ready"));
   draw(one); $("classes").children[1].click();
   draw(zero); $("classes").children[0].click();
-  for (let k = 1; k <= 3; k++) { $("train").click(); await until(() => said().startsWith(`step ${20 * k}:`)); }
-  const last = said();
-  draw(one); $("recognize").click(); await until(() => said().startsWith("this is"));
-  const first = said();
+  for (let k = 1; k <= 3; k++) { $("train").click(); await until(() => shown().startsWith(`step ${20 * k}:`)); }
+  const last = shown();
+  draw(one); $("recognize").click(); await until(() => shown().startsWith("this is"));
+  const first = shown();
   $("clear").click(); draw(zero); $("recognize").click();
-  await until(() => said().startsWith("this is") && said() !== first);
+  await until(() => shown().startsWith("this is") && shown() !== first);
   const plotted = $("curve").getContext("2d").getImageData(0, 0, 384, 256).data.some((v) => v > 0);
   const ort = await import("./node_modules/onnxruntime-web/dist/ort.bundle.min.mjs");
   const { StepLoop, trainedModel } = await import("./step.mjs");
@@ -49,7 +49,7 @@ try {
   const loop = await StepLoop.open(ort, await bytes("step.onnx"), await bytes("step.bin")), losses = [];
   for (const b of await (await fetch("batches.json")).json()) losses.push(await loop.run(b, { learning_rate: 0.05 }));
   const model = Array.from(trainedModel(await bytes("model.onnx"), loop.trained()));
-  await post({ last, answers: [first, said()], plotted, losses, model });
+  await post({ last, answers: [first, shown()], plotted, losses, model });
 } catch (e) { await post({ error: String(e.stack ?? e) }); }
 </script>
 """

@@ -210,7 +210,7 @@ def _qonnx(graph: Graph) -> Graph:
             copy.nodes.append(node)
             continue
         grid = grids[node.output_names[0]]
-        zero = grid.zero.astype(np.float32)
+        zero, low, high, wide = grid.zero.astype(np.float32), grid.low, grid.high, False
         if grid.integers in graph.producers:
             ints = graph.producers[grid.integers].data
             wide = ints.dtype == np.int32
@@ -228,15 +228,21 @@ def _qonnx(graph: Graph) -> Graph:
             clip = writer.get(source)
             if clip is not None and clip.op == "Clip" and clip.name.endswith("/clip"):
                 source = clip.inputs[0]
-            signed = grid.low < 0
-            bits = int(grid.high - grid.low).bit_length()
             step = grid.step
+            if int(grid.zero):  # QONNX's Quant adds its zero point before it rounds, ONNX after: halves fall otherwise
+                low, high, zero = low - int(grid.zero), high - int(grid.zero), np.zeros((), np.float32)
+                ends = [np.asarray(np.float32(level) * step, np.float32).reshape(()) for level in (low, high)]
+                held = [copy.constant(copy.fresh(f"{node.name}.end"), e).name for e in ends]
+                (source,) = _emit(copy, "Clip", [source, *held], f"{node.name}/cut")
+            signed = low < 0
+            bits = max(int(high).bit_length(), int(-low - 1).bit_length()) + 1 if signed else int(high).bit_length()
         inputs = [source, *(np.asarray(a, np.float32) for a in (step, zero.reshape(np.shape(step)), bits))]
         names = [
             copy.constant(copy.fresh(f"{node.name}.{k}"), a).name
             for k, a in zip(("scale", "zero", "bits"), inputs[1:], strict=True)
         ]
-        attrs = {"signed": int(signed), "narrow": 0, "rounding_mode": "ROUND"}
+        narrow = int(signed and not wide and low == -high)
+        attrs = {"signed": int(signed), "narrow": narrow, "rounding_mode": "ROUND"}
         copy.nodes.append(Node("Quant", (source, *names), node.outputs, attrs, node.name, "qonnx.custom_op.general"))
     return _pruned(copy)
 

@@ -24,13 +24,13 @@ from ..interpreter.shape_inference import infer_shapes
 from ..ops import lookup
 from ..passes.constants import constant_value
 from ..passes.edit import renamed
+from ..passes.float_weights import BETWEEN_SCALES
 from ..passes.integer_products import PRODUCTS
 from ..passes.rewrite import replace_nodes
 from .from_products import products_in_floats
 from .notes import noted
 from .sites import LAYERS, TRANSPARENT
 
-BETWEEN_SCALES = ("QLinearConv", "QLinearMatMul")
 PAIR = ("QuantizeLinear", "DequantizeLinear")
 
 

@@ -69,7 +69,7 @@ def write(
             report = verify(made, made, data, asked, reasons=reasons)
         else:
             report = verify(graph or integers, integers, data, asked, form=made)
-        refuse(report, grade, f"{os.fspath(path)} was not written")
+        refuse(report, grade, f"{os.fspath(path)} was not written", _cure(integers, form))
     onnxio.write(short_names(made) if packed else made, None, path)
     return report
 
@@ -90,7 +90,7 @@ def _c(
         report = verify(graph or integers, integers, data, runtimes)
         compiled = verify_c(integers, program, name, data, report.reasons)
         report = replace(report, rows=(*report.rows, *compiled.rows), notes=(_memory(program),))
-        refuse(report, grade, f"{os.fspath(path)} was not written")
+        refuse(report, grade, f"{os.fspath(path)} was not written", _cure(integers, "c"))
     write_c(program, name, path)
     return report
 
@@ -99,7 +99,14 @@ def _memory(program: Program) -> str:
     return f"flash {program.flash} bytes of constants, RAM {program.ram} bytes of activations"
 
 
-def refuse(report: Report, grade: str, consequence: str) -> None:
+def _cure(integers: Graph, form: str) -> str:
+    """What makes every runtime agree; its products of integers have no form for 16 bits."""
+    wide = any(g.high - g.low > 255 for g in grids_of(integers).values() if g.integers not in integers.producers)
+    also = "" if wide or form == "qoperator" else ", and so does form 'qoperator'"
+    return f"Steps that are powers of two (step='power_of_two') make every runtime agree{also}"
+
+
+def refuse(report: Report, grade: str, consequence: str, cure: str) -> None:
     """Raise GraphError unless a report is good enough."""
     if not report.passes:
         bad = report.first_bad
@@ -111,10 +118,7 @@ def refuse(report: Report, grade: str, consequence: str) -> None:
                 f"{bad.runtime}, by up to {bad.largest:g} steps"
             )
         )
-        raise GraphError(
-            f"what is deployed is not what was trained: {what}; {consequence}. Steps that are powers of two "
-            f"(step='power_of_two') make every runtime agree, and so does form 'qoperator'"
-        )
+        raise GraphError(f"what is deployed is not what was trained: {what}; {consequence}. {cure}")
     if grade == "proved" and report.reasons:
         raise GraphError(
             f"nothing differs on these data, but that is not proved: {report.reasons[0]}; {consequence}. Train with "

@@ -222,3 +222,18 @@ def test_a_sum_that_may_leave_24_bits_is_not_proved():
     q, integers, _ = deployed(aj.zoo.mlp((600, 3)), quant.Scheme(quant.Grid(8), quant.Grid(16), **SHIFTS))
     assert quant.largest_sums(integers)["fc1"] >= 2**24
     assert any("sums may reach" in r for r in quant.unproved(integers))
+
+
+def test_qonnx_of_zero_points_is_what_was_trained(tmp_path):
+    """QONNX's Quant adds its zero point before it rounds: with an odd one each half would fall the other way."""
+    x = {"x": np.random.default_rng(5).normal(size=(64, 6)).astype(np.float32)}
+    scheme = quant.Scheme(quant.Grid(4), quant.Grid(4, symmetric=False), step="power_of_two")
+    q = quant.calibrate(quant.convert(aj.infer_shapes(aj.zoo.mlp((6, 8, 3))), scheme), x, "max")
+    integers = quant.to_integer(q)
+    assert any(n.op == "QuantizeLinear" and integers.producers[n.inputs[2]].data % 2 for n in integers.nodes)
+    path = tmp_path / "m.onnx"
+    assert (
+        quant.write(integers, path, "qonnx", graph=q, data=x, runtimes=("numpy", "jax"), grade="proved").differing == 0
+    )
+    again = quant.to_integer(quant.from_qdq(aj.onnxio.read(path)))
+    np.testing.assert_array_equal(aj.run(again, x)[0], aj.run(integers, x)[0])

@@ -17,6 +17,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
+from ._platforms import by_platform
 from .materialize import materialize
 
 COLUMNS = 8192
@@ -53,7 +54,7 @@ def sum_over_pixels(x: Any) -> Any:
     if fold == 1:
         return jnp.sum(x, axes)
     folded = partial(folded_sum, fold=fold)
-    return lax.platform_dependent(x, cuda=folded, rocm=folded, default=lambda x: jnp.sum(x, axes))
+    return by_platform(x, cuda=folded, rocm=folded, default=lambda x: jnp.sum(x, axes))
 
 
 def folded_sum(x: Any, fold: int) -> Any:

@@ -19,6 +19,7 @@ from jax import lax
 
 from ._patches import convolve_by_patches, takes_patches, weight_by_patches
 from ._pixel_packing import packing
+from ._platforms import by_platform
 from ._rows import sum_over_rows
 from ._windows import Windows, cover, gather, of_tiles, shifted, tap, widened
 from .materialize import materialize
@@ -43,7 +44,7 @@ def convolve(x: Any, w: Any, win: Windows, group: int) -> Any:
     ways = {"cpu": lambda x, w: ours(x, w, win), "default": lambda x, w: _plain(x, w, win, group)}
     if takes_patches(x, win, group):
         ways |= _on_a_gpu(lambda x, w: convolve_by_patches(x, w, win))
-    return lax.platform_dependent(x, w, **ways)
+    return by_platform(x, w, **ways)
 
 
 def convolve_input(dy: Any, w: Any, win: Windows, group: int) -> Any:
@@ -60,7 +61,7 @@ def convolve_input(dy: Any, w: Any, win: Windows, group: int) -> Any:
     image = jax.ShapeDtypeStruct((dy.shape[0], *win.sizes, w.shape[-2]), dy.dtype)
     if takes_patches(image, win, group):
         ways |= _on_a_gpu(lambda dy, w: _input_by_taps(group)(dy, w, win))
-    return lax.platform_dependent(dy, w, **ways)
+    return by_platform(dy, w, **ways)
 
 
 def convolve_weight(x: Any, dy: Any, win: Windows, group: int) -> Any:
@@ -76,7 +77,7 @@ def convolve_weight(x: Any, dy: Any, win: Windows, group: int) -> Any:
     ways = {"cpu": lambda x, dy: ours(x, dy, win), "default": lambda x, dy: _plain_weight(x, dy, win, group)}
     if takes_patches(x, win, group):
         ways |= _on_a_gpu(lambda x, dy: weight_by_patches(x, dy, win))
-    return lax.platform_dependent(x, dy, **ways)
+    return by_platform(x, dy, **ways)
 
 
 def _on_a_gpu(f: Callable) -> dict[str, Callable]:

@@ -17,7 +17,8 @@ from importlib import import_module
 from typing import Any
 
 import jax.numpy as jnp
-from jax import lax
+
+from ._platforms import by_platform
 
 KINDS = ("own", "cudnn")
 LARGEST_HEAD = 128  # that every GPU with these kernels takes; its size is a multiple of 8
@@ -74,7 +75,7 @@ def is_asked_for(q: Any, k: Any, v: Any, mask: Any) -> bool:
 
 def attention(q: Any, k: Any, v: Any, scale: float, is_causal: bool, own: Callable[..., Any]) -> Any:
     """softmax(q k^T scale) v by cuDNN where the program is lowered for CUDA, own(q, k, v) elsewhere."""
-    return lax.platform_dependent(q, k, v, cuda=lambda q, k, v: _forward(q, k, v, scale, is_causal)[0], default=own)
+    return by_platform(q, k, v, cuda=lambda q, k, v: _forward(q, k, v, scale, is_causal)[0], default=own)
 
 
 def attention_backward(
@@ -90,7 +91,7 @@ def attention_backward(
         found = _primitive(module, "bwd").bind(*given, **_setting(module, scale, is_causal))
         return tuple(map(_heads_within, found[:3]))
 
-    return lax.platform_dependent(dy, q, k, v, cuda=by_cudnn, default=own)
+    return by_platform(dy, q, k, v, cuda=by_cudnn, default=own)
 
 
 def _forward(q: Any, k: Any, v: Any, scale: float, is_causal: bool) -> Any:

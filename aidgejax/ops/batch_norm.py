@@ -6,10 +6,10 @@ Statistics are computed in float32 where the data has fewer bits, in two passes,
 from functools import partial
 
 import jax.numpy as jnp
-from jax import lax
 
 from ..errors import GraphError
 from ._channel_sums import sum_over_pixels
+from ._platforms import by_platform
 from ._registry import operator
 from .materialize import materialize
 from .norm import _moments, _per_channel, _sum, all_but_channels, check_channels, per_channel, wide
@@ -39,7 +39,7 @@ def batch_moments(x, layout):
         return mean + channel_sums(wide(x) - mean, layout) / n
 
     def average(x):
-        return lax.platform_dependent(x, cpu=corrected, default=plain)
+        return by_platform(x, cpu=corrected, default=plain)
 
     def spread(x, mean):  # in a call of its own: two that read x - mean in one have XLA write it
         return channel_sums(jnp.square(wide(x) - mean), layout) / n

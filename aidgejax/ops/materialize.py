@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
+
+from ._platforms import by_platform
 
 
 def materialize(f: Callable[..., Any], *arrays: Any) -> Any:
@@ -20,4 +21,4 @@ def materialize(f: Callable[..., Any], *arrays: Any) -> Any:
     def called(*arrays: Any) -> Any:
         return set_xla_metadata(jax.jit(f)(*arrays), inlineable="false")
 
-    return lax.platform_dependent(*arrays, cpu=called, default=f)
+    return by_platform(*arrays, cpu=called, default=f)

@@ -8,11 +8,11 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.experimental.layout import Layout, with_layout_constraint
 
 from ..errors import GraphError
 from ._channel_sums import sum_over
+from ._platforms import by_platform
 from ._registry import operator, positive_axes
 from .slice_concat_pad import positions_in
 
@@ -51,7 +51,7 @@ def _row_by_row(x):
     if jnp.ndim(x) < 3 or not isinstance(x, jax.core.Tracer):
         return x
     held = lambda x: with_layout_constraint(x, Layout(tuple(range(x.ndim))))
-    return lax.platform_dependent(x, cuda=held, rocm=held, default=lambda x: x)
+    return by_platform(x, cuda=held, rocm=held, default=lambda x: x)
 
 
 @operator("SumLike", decompose=sum_like_onnx, vjp=sum_like_vjp)

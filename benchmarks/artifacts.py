@@ -3,7 +3,7 @@
 The training build trains the artifacts that it made itself of the same model.  All sides must compute the same losses;
 they take turns step by step, and a ratio is the median of the ratios of the rounds, ours over theirs.
 
-    python benchmarks/artifacts.py [--peer PYTHON] [--rounds 15] [--threads 1]
+    python benchmarks/artifacts.py [--peer PYTHON] [--rounds 15] [--threads 1] [--models resnet8] [--cpu-time]
 
 PYTHON: an interpreter with onnxruntime-training 1.19.2; without one, only our side is timed, in onnxruntime and in JAX.
 """
@@ -49,7 +49,7 @@ sys.meta_path.append(Stub())
 import onnx, onnxruntime
 from onnxruntime.training import artifacts
 from onnxruntime.training.api import CheckpointState, Module, Optimizer
-folder, threads = sys.argv[1], int(sys.argv[2])
+folder, threads, clock = sys.argv[1], int(sys.argv[2]), getattr(time, sys.argv[3])
 names = json.load(open(f"{folder}/names.json"))
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = threads
@@ -64,10 +64,10 @@ state = CheckpointState.load_checkpoint(f"{folder}/ort_checkpoint")
 module = Module(f"{folder}/ort_training_model.onnx", state, session_options=options)
 optimizer = Optimizer(f"{folder}/ort_optimizer_model.onnx", module)
 for _ in sys.stdin:
-    start = time.perf_counter()
+    start = clock()
     loss = module(data["x"], data["labels"])
     optimizer.step(); module.lazy_reset_grad()
-    print(json.dumps([float(np.ravel(loss)[0]), time.perf_counter() - start]), flush=True)
+    print(json.dumps([float(np.ravel(loss)[0]), clock() - start]), flush=True)
 """
 
 
@@ -97,7 +97,7 @@ def resnet8(seed=0):
     return zoo.resnet8(), np.random.default_rng(seed).normal(size=(64, 3, 32, 32)).astype("f4")
 
 
-def ours(folder, data, backend, threads):
+def ours(folder, data, backend, threads, clock):
     """One training step, as a function: -> (loss, seconds)."""
     options = None
     if backend == "onnxruntime":
@@ -110,21 +110,21 @@ def ours(folder, data, backend, threads):
     optimizer = Optimizer(folder / "optimizer_model.onnx", module)
 
     def step():
-        start = time.perf_counter()
+        start = clock()
         loss = float(module(data["x"], data["labels"]))
         optimizer.step()
         module.lazy_reset_grad()
-        return loss, time.perf_counter() - start
+        return loss, clock() - start
 
     return step
 
 
 @contextmanager
-def theirs(python, folder, threads):
+def theirs(python, folder, threads, clock):
     """The same in another interpreter, which makes a step for every line that it is given."""
     with tempfile.TemporaryFile("w+") as errors:
         peer = subprocess.Popen(
-            [python, "-c", THERE, folder, str(threads)],
+            [python, "-c", THERE, folder, str(threads), clock.__name__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -151,9 +151,12 @@ def main() -> None:
     parser.add_argument("--peer", metavar="PYTHON")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--models", nargs="+", choices=("resnet8", "transformer"), default=["resnet8", "transformer"])
+    parser.add_argument("--cpu-time", action="store_true", help="seconds of the processor instead of the clock's")
     args = parser.parse_args()
-    for name, make in {"resnet8": resnet8, "transformer": transformer}.items():
-        graph, x = make()
+    clock = time.process_time if args.cpu_time else time.perf_counter
+    for name in args.models:
+        graph, x = {"resnet8": resnet8, "transformer": transformer}[name]()
         folder = Path(tempfile.mkdtemp())
         onnxio.write(graph, None, folder / "model.onnx", opset=17 if name == "resnet8" else 18)
         data = {"x": x, "labels": np.random.default_rng(1).integers(0, 10, 64)}
@@ -170,11 +173,11 @@ def main() -> None:
                 artifacts.OptimType.AdamW,
                 folder,
             )
-        peer = theirs(args.peer, folder, args.threads) if args.peer else nullcontext()
+        peer = theirs(args.peer, folder, args.threads, clock) if args.peer else nullcontext()
         with peer as step:
             sides = {
-                "plain onnxruntime": ours(folder, data, "onnxruntime", args.threads),
-                "JAX": ours(folder, data, "jax", args.threads),
+                "plain onnxruntime": ours(folder, data, "onnxruntime", args.threads, clock),
+                "JAX": ours(folder, data, "jax", args.threads, clock),
             }
             if step:
                 sides["ORT training 1.19.2"] = step

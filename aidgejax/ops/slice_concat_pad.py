@@ -146,8 +146,28 @@ def slice_(x, starts, ends, axes=None, steps=None, *, layout="NCHW"):
 
 
 def slice_grad_onnx(op, dy, like, starts, ends, axes, steps):
-    taken = op.Slice(positions_in(op, like), starts, ends, axes, steps)
-    return sent_back(op, dy, like, taken)
+    ranges = ranges_of_known(like, starts, ends, axes, steps)
+    if ranges is None or any(abs(r.step) > 1 or not len(r) for r in ranges.values()):
+        taken = op.Slice(positions_in(op, like), starts, ends, axes, steps)
+        return sent_back(op, dy, like, taken)
+    turned = tuple(a for a, r in ranges.items() if r.step < 0)
+    if turned:
+        count = len(turned)
+        dy = op.Slice(dy, (-1,) * count, tuple(-len(ranges[a]) - 1 for a in turned), turned, (-1,) * count)
+    before, after = [0] * like.rank, [0] * like.rank
+    for a, r in ranges.items():
+        before[a], after[a] = min(r), like.shape[a] - 1 - max(r)
+    return op.Pad(dy, (*before, *after)) if any(before + after) else dy
+
+
+def ranges_of_known(x, starts, ends, axes, steps):
+    """{axis: the indices that Slice takes}; None where they are not numbers, or the axis' size is not."""
+    if x.shape is None or not all(v is None or isinstance(v, tuple) for v in (starts, ends, axes, steps)):
+        return None
+    at = positive_axes(range(len(starts)) if axes is None else axes, x.rank)
+    if not all(isinstance(x.shape[a], int) for a in at):
+        return None
+    return dict(zip(at, picked([x.shape[a] for a in at], starts, ends, None, steps), strict=True))
 
 
 def slice_grad_vjp(op, dy, like, starts, ends, axes, steps, dx, ddx):

@@ -32,6 +32,7 @@ from ..exporter.deduplicate import deduplicated
 from ..exporter.opset_downgrade import at_opset
 from ..external_data import detached
 from .bfloat16 import computed_in_float32
+from .convolution_gradients import FORMS
 from .custom_ops import Foreign
 from .label_shapes import read_with_label_shapes
 
@@ -211,7 +212,7 @@ def opset_of(model: ModelProto) -> int:
 
 def _plain(graph: Graph, opset: int) -> ModelProto:
     """The graph in standard operators, in this opset where that is possible."""
-    copy = infer_shapes(_as_trained(graph))
+    copy = infer_shapes(replace_nodes(_as_trained(graph), lambda node: FORMS.get(node.op)))
     copy.prune()
     copy = copy.copy()
     copy.metadata = {}

@@ -27,6 +27,7 @@ CASES = [
         insensitive="the gradient is zero everywhere",
     ),
     Case("Slice", (f(3, 4), (1,), (FAR,), (0,)), why="of the batch"),
+    Case("Slice", (f(3, 4, 5), (-1, -1), (-FAR, -5), (1, -1), (-1, -1)), why="a flip and a backward piece"),
     Case("SliceGrad", (f(3, 3), f(3, 7), (-2,), (-FAR,), (1,), (-2,)), wrt=(0,), batch=(0, 1)),
     Case("Pad", (f(3, 4), (0, 1, 0, 2))),
     Case("Pad", (f(2, 3, 4), np.array([2, 0, 1, 3]), f(), np.array([1, -1])), why="a constant, two axes"),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from aidgejax.frontends.singa import autograd, tensor
+from aidgejax.frontends.singa import autograd, layer, tensor
 
 X = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
 W = np.random.default_rng(1).normal(size=(4, 3)).astype(np.float32)
@@ -136,8 +136,11 @@ def test_the_class_of_the_mean_square_error_broadcasts_its_target():
     np.testing.assert_allclose(tensor.to_numpy(loss), [np.mean((X - X[:, :1] - 1) ** 2)], rtol=1e-6)
     ((_, g),) = autograd.backward(loss)
     np.testing.assert_allclose(tensor.to_numpy(g), 2 * (X - X[:, :1] - 1) / X.size, rtol=1e-5)
-    with pytest.raises(AssertionError, match="shape different"):
-        autograd.mse_loss(x, target)
+    again = layer.MeanSquareError()(x, target)
+    np.testing.assert_array_equal(tensor.to_numpy(again), tensor.to_numpy(loss))
+    for refused in (lambda: autograd.mse_loss(x, target), lambda: layer.MeanSquareError()(target, x)):
+        with pytest.raises(AssertionError, match="shape different"):
+            refused()
 
 
 def test_shapes_are_refused_before_contents_are_missed():

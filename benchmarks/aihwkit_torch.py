@@ -5,7 +5,9 @@ batch 50; losses of the first steps must agree before anything is timed.  Blocks
 taken within its round.  `apart` are the same layers in a torch module of one's own, so that each is a call of its own
 (inside an AnalogSequential neighbours are one).
 
-    python benchmarks/aihwkit_torch.py [--rounds 9] [--steps 40] [--threads 1]
+    python benchmarks/aihwkit_torch.py [--rounds 9] [--steps 40] [--threads 1] [--cpu-time]
+
+On a machine with other work: `taskset -c 0 python ... --cpu-time`, which counts the seconds of one core.
 """
 
 from __future__ import annotations
@@ -137,9 +139,12 @@ def main() -> None:
     p.add_argument("--rounds", type=int, default=9)
     p.add_argument("--steps", type=int, default=40)
     p.add_argument("--threads", type=int, default=1, help="of torch")
+    p.add_argument("--cpu-time", action="store_true", help="seconds of the processor instead of the clock's")
     args = p.parse_args()
+    clock = time.process_time if args.cpu_time else time.perf_counter
     torch.set_num_threads(args.threads)
-    print(f"jax {jax.__version__}, torch {torch.__version__}, {args.threads} torch threads, batch {BATCH}")
+    print(f"jax {jax.__version__}, torch {torch.__version__}, {args.threads} torch threads, batch {BATCH}"
+          f"{', CPU time' if args.cpu_time else ''}")  # fmt: skip
     for name, net in NETS.items():
         rng = np.random.default_rng(1)
         size = (BATCH, 1, net[0], net[0])
@@ -156,9 +161,9 @@ def main() -> None:
         times = {side: [] for side in sides}
         for _ in range(args.rounds):
             for side, steps in sides.items():
-                began = time.perf_counter()
+                began = clock()
                 steps(args.steps)
-                times[side].append((time.perf_counter() - began) / args.steps * 1e3)
+                times[side].append((clock() - began) / args.steps * 1e3)
         print(name)
         for side, t in times.items():
             ratio = np.array(t) / np.array(times["jitted step"])

@@ -105,8 +105,11 @@ class AnalogInfo:
                 return
 
             def seen(layer: Any, inputs: Any, output: Any) -> None:
-                first = output[0] if isinstance(output, tuple) else output
-                sizes = [tuple(v.shape) if torch.is_tensor(v) else None for v in (inputs[0] if inputs else None, first)]
+                values: tuple[Any, Any] = (
+                    inputs[0] if inputs else None,
+                    output[0] if type(output) is tuple else output,
+                )
+                sizes = [tuple(v.shape) if torch.is_tensor(v) else None for v in values]
                 found.append(LayerInfo(layer, self.rpu_config, *sizes))
 
             hooks.append(module.register_forward_hook(seen))

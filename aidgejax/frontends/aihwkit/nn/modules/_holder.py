@@ -77,7 +77,11 @@ def write_slots(slots: Iterable[Slot], found: Arrays) -> None:
     """Those of the slots that are found get these numbers."""
     for slot in slots:
         if slot.name in found:
-            slot.holder.write(slot.own, found[slot.name])
+            old, new = slot.held[slot.key], found[slot.name]
+            if hasattr(old, "detach") and old.shape == new.shape:
+                overwrite(old, new)
+            else:
+                slot.holder.write(slot.own, new)
 
 
 class Holder(Module):

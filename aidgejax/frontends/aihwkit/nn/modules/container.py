@@ -118,7 +118,7 @@ class AnalogWrapper(AnalogContainerBase):
         return module
 
 
-def _empty_wrapper(kind: type) -> Any:
+def _empty_wrapper(kind: Any) -> Any:
     return AnalogWrapper.from_digital(kind.__new__(kind))
 
 

@@ -1,6 +1,7 @@
 """Drift compensation: how much weaker a tile answers than just after programming, and the factor that makes up for it.
 
-A compensation reads the outputs of all unit vectors; alpha = baseline / readout.  Classes of aihwkit's names.
+A compensation reads the outputs of all unit vectors, or of what it asks with; alpha = baseline / readout.
+Classes of aihwkit's names.
 """
 
 from __future__ import annotations
@@ -19,8 +20,12 @@ class BaseDriftCompensation:
     exact = False
 
     def readout(self, outputs: Any) -> Any:
-        """f[1] or f[out] of the outputs f[in, out] that the unit vectors give."""
+        """f[1] or f[out] of the outputs f[n, out] that the inputs of get_readout_tensor give."""
         return jnp.ones(1, jnp.asarray(outputs).dtype)
+
+    def get_readout_tensor(self, in_size: int) -> Any:
+        """f[n, in_size]: the inputs whose outputs `readout` sees; by default the unit vectors."""
+        return jnp.eye(in_size)
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other)

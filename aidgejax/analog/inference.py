@@ -22,6 +22,7 @@ from ..errors import GraphError
 from ..execution.cache import PROGRAMS
 from ..execution.program import Program, make_program
 from ..graph import Graph
+from .conductance import as_array
 from .convert import layers
 from .errors import ConfigError
 from .noise_model import BaseNoiseModel, draws
@@ -45,8 +46,8 @@ def program_tile(
     device = {"reference": weight, "weight": jnp.reshape(programmed, jnp.shape(weight)), "coefficients": nus}
     compensation = s.compensation
     if compensation is not None:
-        exact = compensation.exact
-        answer = flat.T if exact else unit_responses(s, programmed, read, out_noise_values)
+        asked = as_array(compensation.get_readout_tensor(flat.shape[1]))
+        answer = asked @ flat.T if compensation.exact else readout_of(s, programmed, read, asked, out_noise_values)
         device["baseline"] = compensation.readout(answer)
     return device
 
@@ -60,23 +61,24 @@ def drift_tile(
     now = model.drift_weights(flat, device["coefficients"], t, draws(noise))
     alpha = None
     if s.compensation is not None:
-        alpha = device["baseline"] / s.compensation.readout(unit_responses(s, now, read, out_noise_values))
+        asked = as_array(s.compensation.get_readout_tensor(flat.shape[1]))
+        alpha = device["baseline"] / s.compensation.readout(readout_of(s, now, read, asked, out_noise_values))
     return jnp.reshape(now, jnp.shape(device["weight"])), alpha
 
 
-def unit_responses(s: Settings, weight: Any, key: Any, out_noise_values: Any = None) -> Any:
-    """f[in, out]: the outputs of the unit vectors through the tile's converters and noise; no range, no scales."""
+def readout_of(s: Settings, weight: Any, key: Any, asked: Any, out_noise_values: Any = None) -> Any:
+    """f[n, out]: the outputs of asked f[n, in] through the tile's converters and noise; no range, no scales."""
     values = None if out_noise_values is None else tuple(jnp.shape(out_noise_values))
     program = _response_program(s, tuple(jnp.shape(weight)), values)
     buffers = {} if out_noise_values is None else {"out_noise_values": out_noise_values}
-    eye = jnp.eye(jnp.shape(weight)[1], dtype=jnp.result_type(weight))
-    outputs, _, _ = program.forward({"weight": weight}, buffers, {"x": eye}, key, save=False)
+    inputs = {"x": jnp.asarray(asked, jnp.result_type(weight))}
+    outputs, _, _ = program.forward({"weight": weight}, buffers, inputs, key, save=False)
     return outputs["y"]
 
 
 @PROGRAMS.cached
 def _response_program(s: Settings, shape: tuple[int, ...], values: tuple[int, ...] | None) -> Program:
-    g = Graph("unit_responses")
+    g = Graph("readout")
     x = g.input("x", ("N", shape[1]))
     g.parameter("weight", np.zeros(shape, np.float32))
     if values is not None:

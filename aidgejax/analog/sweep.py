@@ -67,7 +67,9 @@ def picture(sweeps: Mapping[str, list[dict[str, float]]], path: str, ylabel: str
         x = [r[field] for r in rows]
         (line,) = axes.plot(x, [r["mean"] for r in rows], marker="o", label=name)
         axes.fill_between(x, [r["low"] for r in rows], [r["high"] for r in rows], alpha=0.2, color=line.get_color())
-        axes.set_xlabel(field)
+        axes.set_xlabel("t (s)" if field == "t" else field)
+        if field == "t":  # from a second to a year
+            axes.set_xscale("symlog" if min(x) <= 0 else "log")
     axes.set_ylabel(ylabel)
     axes.legend()
     figure.savefig(path, dpi=150)

@@ -1,6 +1,7 @@
 """torch in front of the tiles: needs torch (run with -m peer)."""
 
 import copy
+import inspect
 import io
 import subprocess
 import sys
@@ -346,6 +347,29 @@ class Weaker(BaseNoiseModel):
 class Doubled(BaseDriftCompensation):
     def readout(self, out_tensor):
         return torch.clamp(2 * torch.mean(torch.abs(out_tensor)), min=1e-4)
+
+
+class Asking(BaseDriftCompensation):
+    """Reads out by two inputs of its own."""
+
+    def readout(self, out_tensor):
+        assert out_tensor.shape == (2, 3)
+        return torch.clamp(out_tensor.abs().max(), min=1e-4)
+
+    def get_readout_tensor(self, in_size):
+        return torch.ones(2, in_size)
+
+
+def test_a_compensation_asks_with_the_inputs_that_it_says():
+    config = configs.InferenceRPUConfig(drift_compensation=Asking())
+    config.forward.is_perfect, config.noise_model = True, Weaker()
+    layer = AnalogLinear(4, 3, bias=False, rpu_config=config).eval()
+    layer.program_analog_weights()
+    before = layer(torch.ones(1, 4))
+    layer.drift_analog_weights(1e4)
+    torch.testing.assert_close(layer(torch.ones(1, 4)), before, rtol=1e-4, atol=1e-5)
+    assert layer.analog_module.alpha.item() > 1
+    assert list(inspect.signature(AnalogSGD).parameters) == list(inspect.signature(torch.optim.SGD).parameters)
 
 
 def test_noise_models_and_compensations_of_a_scripts_own():

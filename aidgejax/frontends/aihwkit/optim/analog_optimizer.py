@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -159,11 +160,20 @@ class AnalogOptimizer(AnalogOptimizerMixin):
         return kind(*args, **kwargs)
 
 
+def _put_on(sgd: Any, adam: Any) -> None:
+    """What the classes stand on, and so what they take: the mixin's __new__ would hide that from inspect and help."""
+    kind: Any
+    for kind, beside in ((AnalogSGD, sgd), (AnalogAdam, adam)):
+        if kind.__bases__ != (AnalogOptimizerMixin, beside):
+            kind.__bases__ = (AnalogOptimizerMixin, beside)
+        kind.__signature__ = inspect.signature(beside)
+
+
 def _adopt(torch: Any) -> None:
-    AnalogSGD.__bases__ = (AnalogOptimizerMixin, torch.optim.SGD)
-    AnalogAdam.__bases__ = (AnalogOptimizerMixin, torch.optim.Adam)
+    _put_on(torch.optim.SGD, torch.optim.Adam)
 
 
+_put_on(ArraySGD, ArrayAdam)
 ON_ADOPTION.append(_adopt)
 if "torch" in sys.modules:
     adopt_torch()

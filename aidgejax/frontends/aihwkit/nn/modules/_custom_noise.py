@@ -62,6 +62,9 @@ class CompensationOnTensors(BaseDriftCompensation):
         found = as_array(self.compensation.readout(tensor_of(outputs)))
         return found.reshape(-1)
 
+    def get_readout_tensor(self, in_size: int) -> Any:
+        return self.compensation.get_readout_tensor(in_size)
+
 
 def on_tensors(model: Any) -> Any:
     """The model; wrapped where a script's class overrides one of aihwkit's methods and torch is used."""

@@ -80,23 +80,22 @@ def boxes(graph: Any, largest: int = LARGEST) -> dict[str, Box]:
 def to_svg(graph: Any, *, largest: int = LARGEST) -> str:
     """The graph as an SVG picture: inputs, parameters, buffers and constants by colour, shapes in the boxes."""
     found = boxes(graph, largest)
-    placed, width, height = _placed(found)
+    placed, width, height, ways = _placed(found)
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
         f'height="{height:.0f}" font-family="monospace" font-size="12" role="img" style="background:#fff">',
         f"<title>{escape(str(graph.name))}</title>",
     ]
     for key, box in found.items():
-        x, y = placed[key]
         for source in box.sources:
-            sx, sy = placed[source]
-            start = sx + found[source].width / 2, sy + found[source].height
-            end = x + box.width / 2, y
-            bend = max(20.0, (end[1] - start[1]) / 2)
-            lines.append(
-                f'<path d="M{start[0]:.1f} {start[1]:.1f} C{start[0]:.1f} {start[1] + bend:.1f} '
-                f'{end[0]:.1f} {end[1] - bend:.1f} {end[0]:.1f} {end[1]:.1f}" fill="none" stroke="#888"/>'
-            )
+            x, y = placed[source]
+            x, y = x + found[source].width / 2, y + found[source].height
+            way = f"M{x:.1f} {y:.1f}"
+            for before, after, end in ways[source, key]:  # bent between two rows, straight along boxes
+                half = (before + after) / 2
+                way += f" V{before:.1f} C{x:.1f} {half:.1f} {end:.1f} {half:.1f} {end:.1f} {after:.1f}"
+                x = end
+            lines.append(f'<path d="{way}" fill="none" stroke="#888"/>')
     for key, box in found.items():
         x, y = placed[key]
         lines.append(
@@ -140,7 +139,7 @@ def to_dot(graph: Any, *, largest: int = LARGEST) -> str:
 def joined(forward: Any, gradient: Any, *, largest: int = LARGEST) -> str:
     """A graph beside its gradient as one SVG; dashed lines lead from a tensor to where the gradient reads it back."""
     left, right = boxes(forward, largest), boxes(gradient, largest)
-    (first, wide, _), (second, _, _) = _placed(left), _placed(right)
+    (first, wide, *_), (second, *_) = _placed(left), _placed(right)
     makers = {o: key for key, box in left.items() for o in box.writes}
     lines = []
     for key, box in right.items():
@@ -169,8 +168,60 @@ def side_by_side(pictures: Iterable[str]) -> str:
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size} style="background:#fff">\n' + "".join(inner) + "</svg>\n"
 
 
-def _placed(found: dict[str, Box]) -> tuple[dict[str, tuple[float, float]], float, float]:
-    """({key: left upper corner}, width, height): a box stands below all its sources, near the middle of them."""
+Ways = dict[tuple[str, str], list[tuple[float, float, float]]]
+
+
+def _placed(found: dict[str, Box]) -> tuple[dict[str, tuple[float, float]], float, float, Ways]:
+    """({key: left upper corner}, width, height, the way of each edge): a box stands below all its sources, near the
+    middle of them.
+
+    A way is [(lower end of a row, upper end of the next, where it arrives there)]; an edge past other rows has a place
+    of its own in each, between the boxes.
+    """
+    layer = _layers(found)
+    passing: dict[str, list[str]] = {}  # {reader: what stands right above it for each of its sources}
+    places, ways = dict(found), {}
+    for key, box in found.items():
+        for source in box.sources:
+            above = source
+            for k in range(layer[source] + 1, layer[key]):
+                place = f"past {k} {source}"  # one for all readers
+                if place not in places:
+                    places[place], layer[place] = Box("way", [""], [above]), k
+                above = place
+            passing.setdefault(key, []).append(above)
+            ways[source, key] = [f"past {k} {source}" for k in range(layer[source] + 1, layer[key])] + [key]
+    rows: dict[int, list[str]] = {}
+    for key in places:
+        rows.setdefault(layer[key], []).append(key)
+    centre: dict[str, float] = {}
+    order: dict[str, float] = {}
+    for row in (rows[k] for k in sorted(rows)):
+        for k, key in enumerate(row):
+            known = [centre[s] for s in passing.get(key, places[key].sources) if s in centre]
+            order[key] = sum(known) / len(known) if known else 1e6 + k
+        row.sort(key=lambda key: order[key])
+        total = sum(places[k].width for k in row) + GAP * (len(row) - 1)
+        x = -total / 2
+        for key in row:
+            centre[key] = x + places[key].width / 2
+            x += places[key].width + GAP
+    left = min((centre[k] - places[k].width / 2 for k in places), default=0.0)
+    right = max((centre[k] + places[k].width / 2 for k in places), default=0.0)
+    placed, y, top, bottom = {}, float(MARGIN), {}, {}
+    for k in sorted(rows):
+        for key in rows[k]:
+            placed[key] = centre[key] - places[key].width / 2 - left + MARGIN, y
+        top[k], bottom[k] = y, y + max(places[key].height for key in rows[k])
+        y = bottom[k] + GAP + 8
+    routed = {
+        edge: [(bottom[layer[key] - 1], top[layer[key]], centre[key] - left + MARGIN) for key in through]
+        for edge, through in ways.items()
+    }
+    return {key: placed[key] for key in found}, right - left + 2 * MARGIN, y, routed
+
+
+def _layers(found: dict[str, Box]) -> dict[str, int]:
     layer: dict[str, int] = {}
     for key, box in found.items():
         layer[key] = max((layer[s] + 1 for s in box.sources if s in layer), default=0)
@@ -181,29 +232,7 @@ def _placed(found: dict[str, Box]) -> tuple[dict[str, tuple[float, float]], floa
     for key, box in found.items():  # what has no sources stands right above its first reader
         if not box.sources and users.get(key):
             layer[key] = max(0, min(users[key]) - 1)
-    rows: dict[int, list[str]] = {}
-    for key in found:
-        rows.setdefault(layer[key], []).append(key)
-    centre: dict[str, float] = {}
-    order: dict[str, float] = {}
-    for row in (rows[k] for k in sorted(rows)):
-        for k, key in enumerate(row):
-            known = [centre[s] for s in found[key].sources if s in centre]
-            order[key] = sum(known) / len(known) if known else 1e6 + k
-        row.sort(key=lambda key: order[key])
-        total = sum(found[k].width for k in row) + GAP * (len(row) - 1)
-        x = -total / 2
-        for key in row:
-            centre[key] = x + found[key].width / 2
-            x += found[key].width + GAP
-    left = min((centre[k] - found[k].width / 2 for k in found), default=0.0)
-    right = max((centre[k] + found[k].width / 2 for k in found), default=0.0)
-    placed, y = {}, float(MARGIN)
-    for row in (rows[k] for k in sorted(rows)):
-        for key in row:
-            placed[key] = centre[key] - found[key].width / 2 - left + MARGIN, y
-        y += max(found[k].height for k in row) + GAP + 8
-    return placed, right - left + 2 * MARGIN, y
+    return layer
 
 
 def _prefix(name: str, depth: int) -> str:

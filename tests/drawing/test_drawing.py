@@ -8,6 +8,8 @@ import numpy as np
 import aidgejax as aj
 from aidgejax.drawing import graphs
 
+SVG = "{http://www.w3.org/2000/svg}"
+
 
 def lenet():
     return aj.infer_shapes(aj.zoo.lenet(size=8))
@@ -16,10 +18,10 @@ def lenet():
 def test_svg_is_a_picture_with_every_node_and_parameter():
     graph = lenet()
     picture = ElementTree.fromstring(graph.to_svg())
-    texts = [t.text for t in picture.iter("{http://www.w3.org/2000/svg}text")]
+    texts = [t.text for t in picture.iter(f"{SVG}text")]
     assert {n.op for n in graph.nodes} | set(graph.params) <= set(texts)
     assert "float32[N, 1, 8, 8]" in texts
-    boxes = [r.attrib for r in picture.iter("{http://www.w3.org/2000/svg}rect")]
+    boxes = [r.attrib for r in picture.iter(f"{SVG}rect")]
     assert len(boxes) == len(graph.nodes) + len(graph.producers) + len(graph.inputs) + len(graph.outputs)
     width, height = float(picture.attrib["width"]), float(picture.attrib["height"])
     for b in boxes:
@@ -30,7 +32,7 @@ def test_svg_is_a_picture_with_every_node_and_parameter():
 def test_boxes_of_a_picture_do_not_overlap():
     picture = ElementTree.fromstring(aj.make_program(lenet()).gradient.to_svg())
     names = ("x", "y", "width", "height")
-    boxes = [[float(r.attrib[n]) for n in names] for r in picture.iter("{http://www.w3.org/2000/svg}rect")]
+    boxes = [[float(r.attrib[n]) for n in names] for r in picture.iter(f"{SVG}rect")]
     for k, (x, y, w, h) in enumerate(boxes):
         for u, v, s, t in boxes[:k]:
             assert x >= u + s or u >= x + w or y >= v + t or v >= y + h
@@ -69,7 +71,28 @@ def test_forward_and_gradient_stand_side_by_side():
     inner = picture.findall("{http://www.w3.org/2000/svg}svg")
     assert float(inner[1].attrib["x"]) == float(inner[0].attrib["width"])
     joined = ElementTree.fromstring(aj.make_program(graph).to_svg())
-    lines = [p.attrib["d"] for p in joined.findall("{http://www.w3.org/2000/svg}path")]
+    lines = [p.attrib["d"] for p in joined.findall(f"{SVG}path")]
     read = [i for i in aj.make_program(graph).gradient.inputs if graph.has(i)]
     assert len(lines) == len(read) > 5 and joined.attrib == picture.attrib
     assert np.isclose(float(picture.attrib["width"]), sum(float(i.attrib["width"]) for i in inner))
+
+
+def test_no_line_passes_behind_a_box():
+    """A shortcut that vanished behind a box came out below it as if it began there."""
+    picture = ElementTree.fromstring(aj.infer_shapes(aj.zoo.resnet8()).to_svg())
+    boxes = [[float(r.attrib[k]) for k in ("x", "y", "width", "height")] for r in picture.iter(f"{SVG}rect")]
+    lines = [p.attrib["d"] for p in picture.iter(f"{SVG}path")]
+    assert len(boxes) > 50 and sum(line.count("C") > 1 for line in lines) >= 3
+    for line in lines:
+        for x, top, bottom in vertical(line):
+            assert not [b for b in boxes if b[0] < x < b[0] + b[2] and top < b[1] + b[3] - 0.1 and bottom > b[1] + 0.1]
+
+
+def vertical(line):
+    """The straight parts of a way, (x, y of its upper end, of its lower end); the bent ones lie between two rows."""
+    x, y = 0.0, 0.0
+    for kind, text in re.findall(r"([MVC])([^MVC]*)", line):
+        numbers = [float(n) for n in text.split()]
+        if kind == "V":
+            yield x, y, numbers[0]
+        x, y = (x, numbers[0]) if kind == "V" else numbers[-2:]

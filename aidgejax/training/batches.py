@@ -85,7 +85,7 @@ def _hugging_face(source: Any) -> Dataset:
     if target is not None and target not in TARGET_NAMES:
         data = Dataset({"target" if k == target else k: a for k, a in data.columns.items()})
         notes.append(f"targets: the column {target!r}, which holds classes")
-    data.notes = tuple(notes)
+    data.notes, data.pictures = tuple(notes), tuple(k for k in columns if kinds.get(k) == "Image")
     data.class_names = tuple(features[target].names) if target in labels else names
     return data
 

@@ -22,6 +22,7 @@ from ..graph import Graph, Value
 from .batches import TARGET_NAMES, all_rows, is_batches
 from .class_names import in_order_of, numbered
 from .data import Dataset, as_column, npz_columns
+from .pictures import pictures_for
 from .rows_in_file import RowsInFile, by_rows, columns_in_file, pictures_in_files
 from .tables import read_table
 
@@ -168,7 +169,9 @@ def _images(path: Path, classes: list[str], in_file: bool) -> Dataset:
         return a
 
     x: Any = pictures_in_files(files, read) if in_file else np.stack([read(file) for file in files])
-    return _named({"x": x, "target": np.array(labels, np.int64)}, str(path), classes)
+    data = _named({"x": x, "target": np.array(labels, np.int64)}, str(path), classes)
+    data.pictures = ("x",) if x.ndim == 4 else ()
+    return data
 
 
 def _picture(path: Path) -> np.ndarray:
@@ -239,8 +242,13 @@ def columns_for(graph: Graph, data: Dataset, target: str = "target", *, layout: 
     notes = list(data.notes)
     for n in names:
         given = found[n]
-        found[n] = by_rows(given, partial(_as_input, graph.inputs[n], layout=layout))
-        notes += _input_in_words(n, given, found[n])
+        if any(given is data.columns[k] for k in data.pictures):
+            turned, said = pictures_for(graph.inputs[n], given.shape)
+            found[n] = by_rows(by_rows(given, turned), partial(_as_input, graph.inputs[n], layout="NCHW"))
+        else:
+            found[n] = by_rows(given, partial(_as_input, graph.inputs[n], layout=layout))
+            said = _input_in_words(n, given, found[n])
+        notes += said
     named = data.with_columns(found)
     named.notes = tuple(dict.fromkeys(notes))
     return named

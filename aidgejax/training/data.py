@@ -42,6 +42,7 @@ class Dataset:
         self.rows: np.ndarray | None = None
         self.class_names: tuple[str, ...] = ()  # of the targets, where these were names
         self.header: tuple[str, ...] = ()  # of a table: what the columns of "x" are called
+        self.pictures: tuple[str, ...] = ()  # the columns that hold pictures, channels first
         self.notes: tuple[str, ...] = ()  # what was decided while reading, to be printed
         if not self.columns:
             raise DataError("a data set needs at least one column")
@@ -74,6 +75,7 @@ class Dataset:
         part = Dataset({k: v.take(rows) if isinstance(v, RowsInFile) else v[rows] for k, v in self.columns.items()})
         part.source, part.rows = self.source, (np.arange(len(self)) if self.rows is None else self.rows)[rows]
         part.class_names, part.header, part.notes = self.class_names, self.header, self.notes
+        part.pictures = self.pictures
         return part
 
     def with_columns(self, columns: Arrays, classes: dict[str, int] | None = None) -> Dataset:

@@ -179,7 +179,7 @@ LISTS = {
     "examples": examples,
     "losses": lambda: _code(LOSSES),
     "optimizers": lambda: _code(sorted(rules())),
-    "schedules": lambda: _code(n for n in functions_of(schedule) if n != "lr_profile"),
+    "schedules": lambda: _code(n for n in functions_of(schedule) if n not in ("lr_profile", "schedule_of")),
 }
 WRITERS = {
     "command-line": command_line,

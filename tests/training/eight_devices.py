@@ -151,20 +151,28 @@ def transformer():
     return Training(graph, data)
 
 
-def transformers():
+def transformers(ways=("sharded", "by heads")):
     train = transformer()
     one, history = train(None)
     heads = {"*.attention*.weight": (None, "model"), "*.up.weight": (None, "model"), "*.down.weight": ("model",)}
-    ways = {"data parallel": data_parallel(), "sharded": sharded(), "by heads": sharded(heads, {"data": 2, "model": 4})}
-    for name, placement in ways.items():
-        many, _ = train(placement)
+    all_ways = {
+        "data parallel": data_parallel,
+        "sharded": sharded,
+        "by heads": lambda: sharded(heads, {"data": 2, "model": 4}),
+    }
+    for name in ways:
+        many, _ = train(all_ways[name]())
         found[f"transformer, {name}"] = {"params": distance(one, many), "share": share(many)}
     found["transformer loss"] = history[0]["loss"], history[-1]["loss"]
 
 
+def transformer_by_rows():
+    transformers(["data parallel"])
+
+
 def deep():
-    """16 layers of 256 x 256: what lies on a device while a step runs, and what is sent."""
-    graph = with_loss(infer_shapes(zoo.mlp((256,) * 16 + (16,))), "cross_entropy", reduction="rows")
+    """8 layers of 256 x 256: what lies on a device while a step runs, and what is sent."""
+    graph = with_loss(infer_shapes(zoo.mlp((256,) * 9 + (16,))), "cross_entropy", reduction="rows")
     program, optimizer = make_program(graph, training=True), optim.adam()
     rows = {"x": np.zeros((3, 16, 256), np.float32), "target": np.zeros((3, 16), np.int32)}
     step = make_step(program, optimizer, schedule.constant(0.01))

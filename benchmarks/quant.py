@@ -2,12 +2,14 @@
 
 python benchmarks/quant.py cost                     # epoch and compile time against the plain network
 python benchmarks/quant.py accuracy --seeds 5       # LeNet on digits at 8, 4 and 2 bits; --net resnet8
+python benchmarks/quant.py accuracy --save folder   # then quant_brevitas.py folder: a peer on the same split and budget
 python benchmarks/quant.py equality                 # values that differ, per network and bits
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import time
 
 import jax
@@ -96,6 +98,12 @@ def accuracy(args: argparse.Namespace) -> None:
         state, _ = aj.fit(program, aj.optim.adam(), rate, data, epochs=20, batch_size=32, seed=seed)
         graph = graph.with_params(state.params, state.buffers)
         before = score(graph)
+        if args.save:  # for benchmarks/quant_brevitas.py
+            os.makedirs(args.save, exist_ok=True)
+            arrays = {f"p/{k}": v for k, v in graph.params.items()} | {"score": np.float32(before)}
+            rows = {"x": data.columns["x"], "y": data.columns["target"]}
+            rows |= {"test_x": test.columns["x"], "test_y": test.columns["target"]}
+            np.savez(os.path.join(args.save, f"seed{seed}.npz"), **arrays, **rows)
         for bits in args.bits:
             q = quant.calibrate(quant.convert(graph, quant.bits(bits, ends=8, step=args.step)), data)
             calibrated = score(q) - before
@@ -127,6 +135,7 @@ if __name__ == "__main__":
     parser.add_argument("--nets", nargs="*", choices=tuple(NETS))
     parser.add_argument("--step", default="power_of_two", choices=("power_of_two", "learned"))
     parser.add_argument("--net", default="lenet", choices=("lenet", "resnet8"))
+    parser.add_argument("--save", help="folder for the networks in floating point and the data, for a peer")
     parser.add_argument("--bits", type=int, nargs="*", default=[8, 4, 2])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--rows", type=int, default=256)

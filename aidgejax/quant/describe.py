@@ -35,7 +35,8 @@ STYLE = (
 @dataclass(frozen=True)
 class Line:
     """One quantized tensor.  low, high: its range; clipped: the share of values beyond it; sqnr: signal to quantization
-    noise in dB; bytes: of a weight, packed; macs: multiply-accumulates of its layer for one row; layer: that layer."""
+    noise in dB, infinite where every value is exact; bytes: of a weight, packed; macs: multiply-accumulates of its
+    layer for one row; layer: that layer."""
 
     tensor: str
     layer: str
@@ -75,8 +76,9 @@ class Description:
         ]
         for x in self.lines:
             reach = f"{x.low:.3g} to {x.high:.3g}"
+            sqnr = "exact" if math.isinf(x.sqnr) else f"{x.sqnr:.1f}"
             rows.append(
-                (x.tensor, x.layer, str(x.bits), f"{x.step:.4g}", reach, f"{x.clipped:.2%}", f"{x.sqnr:.1f}",
+                (x.tensor, x.layer, str(x.bits), f"{x.step:.4g}", reach, f"{x.clipped:.2%}", sqnr,
                  str(x.bytes or ""), str(x.macs or ""))
             )  # fmt: skip
         return rows
@@ -153,7 +155,7 @@ def describe(graph: Graph, data: Batches) -> Description:
 def _line(graph: Graph, n: Node, seen: np.ndarray, by_weight: dict[str, Node], by_input: dict[str, str]) -> Line:
     clipped, signal, noise, step, low, high = seen.mean(0)
     bits = int(n.inputs[4] - n.inputs[3]).bit_length()
-    sqnr = 10 * math.log10(max(signal, 1e-30) / max(noise, 1e-30))
+    sqnr = 10 * math.log10(max(signal, 1e-30) / noise) if noise > 0 else math.inf
     layer = by_weight.get(n.name)
     size = macs = 0
     if layer is not None:

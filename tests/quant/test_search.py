@@ -6,6 +6,7 @@ import pytest
 import aidgejax as aj
 from aidgejax import quant
 from aidgejax.errors import SettingError
+from aidgejax.graph import Graph
 
 
 def clouds(rows=160, seed=0):
@@ -104,3 +105,12 @@ def test_equalized_channels_have_one_range_and_the_same_function():
     r1 = np.abs(even.params["conv1.weight"]).max((1, 2, 3))
     r2 = np.abs(even.params["conv2.weight"]).max((0, 2, 3))
     np.testing.assert_allclose(r1, r2, atol=0.02)
+
+
+def test_a_tensor_that_loses_nothing_is_exact_and_not_of_some_large_figure():
+    g = Graph("exact")
+    g.output(g.op.MatMul(g.input("x", ("N", 4)), g.parameter("w", np.eye(4, dtype=np.float32)), name="layer"))
+    x = {"x": np.arange(-16, 16, dtype=np.float32).reshape(8, 4) / 16}
+    scheme = quant.bits(8, step="power_of_two")
+    described = quant.describe(quant.calibrate(quant.convert(aj.infer_shapes(g), scheme), x, "max"), x)
+    assert described.lines[0].sqnr == np.inf and "exact" in str(described).splitlines()[1]

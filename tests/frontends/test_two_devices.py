@@ -78,7 +78,7 @@ def relax(placement):
     mod = training.SetupTrainer(
         losses.CrossEntropyLoss(), optimizers.Adam(0.01), [TensorType((4, 5)), TensorType((4,), "int64")]
     )(backbone_of)
-    vm = VirtualMachine(tvm.compile(mod, "llvm"), tvm.cpu())
+    vm = VirtualMachine(tvm.compile(mod, "llvm"), tvm.cpu(), profile=True)
     t = training.Trainer(mod, vm, tvm.cpu(), placement=placement)
     np.random.seed(3)
     t.xavier_uniform_init_params()
@@ -86,6 +86,7 @@ def relax(placement):
     x, y = rng.normal(size=(3, 4, 6)).astype(np.float32), rng.integers(0, 5, (3, 4))
     seen = [t.update(x[0], y[0]).numpy(), *t.update_many(x, y).numpy(), t.predict(x[0]).numpy()]
     if placement is not None:
+        assert "Fused step" in str(t.profile_adjoint(x[0], y[0]))
         assert len(t._params[0].sharding.device_set) == 2
         split = [a.sharding.shard_shape(a.shape) != a.shape for a in (*t._params, *t._optim_state)]
         assert sum(split) == (3 * 3 if placement.splits else 0)  # all but 5 biases, and adam's two states of each

@@ -11,7 +11,7 @@ import numpy as np
 
 from .....graph import Graph
 from .....training.parallel import Placement
-from .....training.placed_arrays import put
+from .....training.placed_arrays import on_host, put
 from ...errors import NotReady, RelaxTypeError, RelaxValueError, SymbolicShape
 from ...runtime import Device, Tensor, check, profiling, unwrap
 from ...runtime.profiling import Report
@@ -173,7 +173,9 @@ class Trainer:
     def profile_adjoint(self, input_instances: Any, targets: Any) -> Report:
         """Execute backbone_loss_adjoint node by node and report what each took; nothing is updated.
 
-        The configuration has the time of the same adjoint, and of a whole update, as one compiled program.
+        The configuration has the time of the same adjoint, and of a whole update, as one compiled program.  Under a
+        placement the nodes and the adjoint are timed on the first device alone, which then holds whole parameters, and
+        the update on all.
         """
         if not self.vm.profile_enabled:
             raise NotReady(
@@ -183,14 +185,19 @@ class Trainer:
         batch = self._batch(input_instances, targets)
         lowered, inputs = self._step.adjoint, len(self._input_vars)
         with jax.enable_x64(True):
+            held, given = [self._params, self._states], batch
             batch = jax.device_put(list(batch), self.device.jax)
-            arrays = [*batch[:inputs], *self._params, *self._states, *batch[inputs:]]
+            if self._placement is None:
+                given = batch
+            else:
+                held = jax.device_put(on_host(held), self.device.jax)
+            arrays = [*batch[:inputs], *held[0], *held[1], *batch[inputs:]]
             key = self._step.key(np.int32(self._updates)) if lowered.is_random else None
             fused, whole = jax.jit(lowered), self._step.undonated
             beside = {
                 "Fused adjoint (us)": lambda: fused(arrays, key),
                 "Fused step (us)": lambda: whole(
-                    self._params, self._states, self._optim_state, batch, np.int32(self._updates)
+                    self._params, self._states, self._optim_state, given, np.int32(self._updates)
                 ),
             }
             known = dict(zip(lowered.graph.inputs, arrays, strict=True)) | lowered.graph.constants

@@ -133,7 +133,8 @@ def check_trains(graph: Graph) -> None:
     if integers:
         what = (
             f"its weights are integers: {', '.join(f'{p.name!r} ({p.data.dtype.name})' for p in integers[:4])}"
-            f"{', ...' if len(integers) > 4 else ''}; aidgejax.passes.float_weights(graph) makes them trainable"
+            f"{', ...' if len(integers) > 4 else ''}; aidgejax.passes.float_weights(graph), "
+            f"train --float-weights in the shell, makes them trainable"
         )
     elif floats:
         what = (

@@ -23,6 +23,10 @@ from ..training.columns import target_of
 from .targets import Targets, are_shares, class_axis, class_weights, kind_for, same_but_ones
 
 LOSS = "aidgejax.loss"  # in the metadata: which loss was taken, and why
+OPTIONS_OF_CLASSES = {  # {loss: which of the options it takes that are about classes}
+    "cross_entropy": ("weights", "ignore_index", "label_smoothing"), "nll": ("weights", "ignore_index"),
+    "soft_cross_entropy": ("label_smoothing",), "bce_logits": ("weights",),
+}  # fmt: skip
 HANDED_ON = ("Identity", "Cast", "Reshape", "Squeeze", "Flatten")
 ACTIVATIONS = ("Softmax", "LogSoftmax", "Sigmoid")
 Metric = Callable[[dict[str, Any], dict[str, Any]], Any]
@@ -92,8 +96,9 @@ def _fit_one(
     target: str,
     name: str,
     options: Mapping[str, Any],
+    one_of_several: bool = False,
 ) -> Task:
-    """The graph with one loss, of one output."""
+    """The graph with one loss, of one output; of several, options of classes are for those that have classes."""
     options = dict(options)
     if target not in columns:
         raise DataError(
@@ -112,6 +117,9 @@ def _fit_one(
         raise SettingError(f"no loss {kind!r}; the losses are {', '.join(LOSSES)}")
     if kind == "cross_entropy" and are_shares(values, ordered):
         kind, why = "soft_cross_entropy", ", whose targets are shares of classes"
+    if one_of_several:
+        others = {*OPTIONS_OF_CLASSES["cross_entropy"]} - {*OPTIONS_OF_CLASSES.get(kind, ())}
+        options = {k: v for k, v in options.items() if k not in others}
     asked, (compared, note) = kind, _compared(kind, prediction, last)
     given = Targets(kind, ordered, values)
     if given.classes or kind in ("soft_cross_entropy", "distillation"):
@@ -165,12 +173,17 @@ def _fit_several(
 ) -> Task:
     """The graph with a loss for each output, and with their sum."""
     parts: dict[str, Task] = {}
+    given = graph
     rows, taken = dict(columns), {}
     for o, column in targets.items():
         name = f"{o}_target"
         taken[name] = column
-        parts[o] = _fit_one(graph, {name: rows[column]}, loss, o, name, f"{o}_loss", options)
+        parts[o] = _fit_one(graph, {name: rows[column]}, loss, o, name, f"{o}_loss", options, True)
         graph = infer_shapes(parts[o].graph)
+    used = {k for p in parts.values() for k in OPTIONS_OF_CLASSES.get(p.loss, ())}
+    if not options.keys() & {*OPTIONS_OF_CLASSES["cross_entropy"]} <= used:
+        o, name = next(iter(parts)), next(iter(taken))
+        _fit_one(given, {name: rows[taken[name]]}, loss, o, name, f"{o}_loss", options)  # which says that it has none
     copy = graph.copy()
     losses = [_of_batch(copy, f"{o}_loss") for o in parts]
     copy.add("Sum", losses, {}, names=["loss"], name="loss/Sum")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import aidgejax as aj
+from aidgejax.errors import SettingError
 from aidgejax.graph import Graph
 from aidgejax.interpreter.shape_inference import infer_shapes
 from aidgejax.tools.task import fit_task
@@ -103,6 +104,19 @@ def test_each_of_several_losses_is_divided_by_its_own_weights():
         w = np.array([1.0, 2.0, 5.0])[target]
         want -= (w * logp[np.arange(8), target]).sum() / w.sum()
     np.testing.assert_allclose(np.mean(loss), want, rtol=1e-6)
+
+
+def test_of_several_outputs_those_of_classes_take_the_weights():
+    g = Graph("two")
+    x = g.input("x", ("N", 4))
+    for name, columns in (("value", 1), ("kind", 3)):
+        g.output(g.op.MatMul(x, g.parameter(f"w{name}", np.eye(4, columns, dtype="f")), name=name))
+    values = {"x": waves(9, 4).astype("f"), "value_target": waves(9, 1).astype("f")}
+    task = fit_task(g, values | {"kind_target": np.arange(9) % 3}, weights="balanced", ignore_index=2)
+    (node,) = [n for n in task.graph.nodes if n.op == "SoftmaxCrossEntropyLoss"]
+    assert node.attrs["ignore_index"] == 2 and len(node.inputs) == 3 and "mse on value" in task.summary
+    with pytest.raises(SettingError, match="class weights are of cross_entropy, nll and bce_logits, not of mse"):
+        fit_task(g, values | {"kind_target": waves(9, 3).astype("f")}, weights="balanced")
 
 
 def test_where_every_label_is_ignored_nothing_moves():

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .conductance import BaseConductanceConverter, as_array, copied, like
+from .conductance import BaseConductanceConverter, as_array, as_scripts_have_it, copied, like
 from .errors import AihwkitException
 
 LEAST_RELATIVE = 1e-7  # conductance whose logarithm is taken
@@ -94,7 +94,7 @@ class BaseNoiseModel:
     def apply_programming_noise(self, weights: Any, key: Any = None) -> tuple[Any, list[Any]]:
         """(the weights that programming ends in, the drift coefficients of each of the converter's matrices)."""
         w = as_array(weights)
-        noisy, nus = self.program_weights(w, draws(key, weights))
+        noisy, nus = self.program_weights(w, draws(key, weights), weights)
         return like(noisy, weights), [like(nu, weights) for nu in nus]
 
     def apply_drift_noise(
@@ -102,7 +102,7 @@ class BaseNoiseModel:
     ) -> Any:
         """The weights as they are read t_inference seconds after the programming that gave `weights`."""
         nus = [None if nu is None else as_array(nu) for nu in drift_noise_parameters]
-        return like(self.drift_weights(as_array(weights), nus, t_inference, draws(key, weights)), weights)
+        return like(self.drift_weights(as_array(weights), nus, t_inference, draws(key, weights), weights), weights)
 
     def apply_noise(self, weights: Any, t_inference: float, key: Any = None) -> Any:
         """Programming and drift on the conductances, without going back to weights in between.  t_inference > 0."""
@@ -111,28 +111,32 @@ class BaseNoiseModel:
                 f"t_inference is {t_inference}: apply_noise needs a time after programming, above 0 s"
             )
         w, draw = as_array(weights), draws(key, weights)
-        targets, params = self.g_converter.to_conductances(w)
+        converter = as_scripts_have_it(self.g_converter, weights)
+        targets, params = converter.to_conductances(w)
         read = []
         for g in targets:
             now, nu = self._programmed(g, draw), self._coefficients(g, draw)
             read.append(self._drifted(now, nu, t_inference, draw))
-        return like(self.g_converter.to_weights(read, params), weights)
+        return like(converter.to_weights(read, params), weights)
 
     # ---- weights, with a source of draws ------------------------------------------------------------------
 
-    def program_weights(self, w: Any, draw: Draw) -> tuple[Any, list[Any]]:
-        targets, params = self.g_converter.to_conductances(w)
+    def program_weights(self, w: Any, draw: Draw, original: Any = None) -> tuple[Any, list[Any]]:
+        """original: a tensor, where a script's own converter is to see tensors like it."""
+        converter = as_scripts_have_it(self.g_converter, original)
+        targets, params = converter.to_conductances(w)
         found, nus = [], []
         for g in targets:
             found.append(self._programmed(g, draw))
             nus.append(self._coefficients(g, draw))
-        return self.g_converter.to_weights(found, params), nus
+        return converter.to_weights(found, params), nus
 
-    def drift_weights(self, w: Any, nus: Sequence[Any], t: Any, draw: Draw) -> Any:
+    def drift_weights(self, w: Any, nus: Sequence[Any], t: Any, draw: Draw, original: Any = None) -> Any:
+        converter = as_scripts_have_it(self.g_converter, original)
         # Noise on the device that was to be off is part of the weight's sign by now; aihwkit converts likewise.
-        held, params = self.g_converter.to_conductances(w)
+        held, params = converter.to_conductances(w)
         read = [self._drifted(g, nu, t, draw) for g, nu in zip(held, nus, strict=True)]
-        return self.g_converter.to_weights(read, params)
+        return converter.to_weights(read, params)
 
     # A class of a script's own overrides the methods of aihwkit's names; then they say what happens.
 

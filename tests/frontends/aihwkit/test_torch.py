@@ -19,6 +19,7 @@ from aidgejax.frontends.aihwkit.inference import (
     drift_analog_weights,
     program_analog_weights,
 )
+from aidgejax.frontends.aihwkit.inference.converter.base import BaseConductanceConverter
 from aidgejax.frontends.aihwkit.nn import (
     AnalogConv1dMapped,
     AnalogConv2d,
@@ -347,6 +348,34 @@ class Weaker(BaseNoiseModel):
 class Doubled(BaseDriftCompensation):
     def readout(self, out_tensor):
         return torch.clamp(2 * torch.mean(torch.abs(out_tensor)), min=1e-4)
+
+
+class OneScale(BaseConductanceConverter):
+    """A converter in a script's terms: torch's functions, no base class's arguments."""
+
+    def __init__(self):
+        super().__init__()
+        self.g_max = 25.0
+
+    def convert_to_conductances(self, weights):
+        scale = self.g_max / torch.max(torch.abs(weights)).clamp(min=1e-7)
+        return [(s * scale * weights).clamp(min=0) for s in (1, -1)], {"scale": scale}
+
+    def convert_back_to_weights(self, conductances, params):
+        return (conductances[0] - conductances[1]) / params["scale"]
+
+
+def test_a_converter_of_a_scripts_own_is_called_with_tensors():
+    quiet = PCMLikeNoiseModel(g_converter=OneScale(), prog_noise_scale=0.0, read_noise_scale=0.0, drift_scale=0.0)
+    config = configs.InferenceRPUConfig(noise_model=quiet, drift_compensation=None)
+    layer = AnalogLinear(4, 3, rpu_config=config).eval()
+    w = layer.get_weights()[0].clone()
+    layer.program_analog_weights()
+    layer.drift_analog_weights(1e5)
+    torch.testing.assert_close(layer.get_weights()[0], w)
+    noisy, nus = quiet.apply_programming_noise(w)
+    torch.testing.assert_close(quiet.apply_drift_noise(noisy, nus, 100.0), w)
+    torch.testing.assert_close(quiet.apply_noise(w, 100.0), w)
 
 
 class Asking(BaseDriftCompensation):

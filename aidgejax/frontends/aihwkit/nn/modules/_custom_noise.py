@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from .....analog import Settings
 from .....analog.compensation import BaseDriftCompensation
-from .....analog.conductance import as_array
+from .....analog.conductance import as_array, as_scripts_have_it
 from .....analog.noise_model import BaseNoiseModel
 from ._bridge import tensor_of
 from ._module import in_torch
@@ -25,6 +27,7 @@ class OnTensors(BaseNoiseModel):
 
     def __init__(self, model: BaseNoiseModel) -> None:
         super().__init__(model.g_converter)
+        self.g_converter = as_scripts_have_it(model.g_converter, tensor_of(np.zeros(1, np.float32)))
         self.model = model
         self.normals_of_drift, self.draws_coefficients = model.normals_of_drift, model.draws_coefficients
 
@@ -67,9 +70,11 @@ class CompensationOnTensors(BaseDriftCompensation):
 
 
 def on_tensors(model: Any) -> Any:
-    """The model; wrapped where a script's class overrides one of aihwkit's methods and torch is used."""
-    custom = isinstance(model, BaseNoiseModel) and any(model.overrides(n) for n in NAMES)
-    return OnTensors(model) if custom and in_torch() else model
+    """The model; wrapped where it or its converter is of a script's own class and torch is used."""
+    if not isinstance(model, BaseNoiseModel) or not in_torch():
+        return model
+    custom = any(model.overrides(n) for n in NAMES) or as_scripts_have_it(model.g_converter) is not model.g_converter
+    return OnTensors(model) if custom else model
 
 
 def settings_on_tensors(s: Settings) -> Settings:

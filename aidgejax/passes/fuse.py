@@ -7,7 +7,7 @@ starts at each Softmax over the last axis and walks back to the product of queri
 * the scale stands before the product (on the queries, on the keys, or its root on both) or after it, as a number or
   computed from sizes that are known;
 * the mask is added, or chosen by Where with minus infinity or a large negative number, from either side;
-* keys are transposed by a node of their own, or together with the split into heads;
+* keys are transposed by a node of their own, together with the split into heads, or as matrices of batch times heads;
 * keys and values of grouped heads are repeated by Unsqueeze, Expand and Reshape;
 * a guard `Where(IsNaN(p), 0, p)` for rows that may look at nothing, and casts around the Softmax, are part of it.
 
@@ -250,6 +250,11 @@ class _Search:
         q, on_queries = self._unscaled(product.inputs[0])
         transposed, outside = self._unscaled(product.inputs[1])
         node = self.writer.get(transposed)
+        if node is not None and node.op == "Reshape" and self._are_turned_matrices(node):
+            total, known = scale * on_queries * outside, self._before_matrices(node)
+            source, inside = (transposed, 1.0) if known is None else self._unscaled(known)
+            perm = (0, 1, 3, 2) if known is None else None
+            return _Attention(q, source, "", total * inside, final, masks, k_perm=perm, softmax_float32=low)
         if node is None or node.op != "Transpose":
             return None
         source, inside = self._unscaled(node.inputs[0])
@@ -261,6 +266,25 @@ class _Search:
             straight = tuple(perm[i] for i in (0, 1, 3, 2))
             return _Attention(q, source, "", total, final, masks, k_perm=straight, softmax_float32=low)
         return None
+
+    def _are_turned_matrices(self, reshape: Node) -> bool:
+        """Of [n, t, d], batch and heads as one axis, the transposed matrices [n, d, t], as [b, h, d, t]?"""
+        turn = self.writer.get(str(reshape.inputs[0]))
+        if turn is None or turn.op != "Transpose" or tuple(turn.attrs.get("perm") or ()) != (0, 2, 1):
+            return False
+        three, four = (self.graph.value(n.output_names[0]).shape for n in (turn, reshape))
+        return three is not None and four is not None and len(four) == 4 and None not in four and three[1:] == four[2:]
+
+    def _before_matrices(self, reshape: Node) -> str | None:
+        """The tensor [b, h, t, d] of which those matrices were made; None where there is none of that rank."""
+        turn = self.writer[str(reshape.inputs[0])]
+        flat = self.writer.get(str(turn.inputs[0]))
+        if flat is None or flat.op != "Reshape" or not isinstance(flat.inputs[0], str):
+            return None
+        x, y = (self.graph.value(name).shape for name in (flat.inputs[0], reshape.output_names[0]))
+        # The batch follows: as many elements.
+        same = x is not None and y is not None and len(x) == 4 and x[1:] == (y[1], y[3], y[2])
+        return flat.inputs[0] if same else None
 
     def _heads_before_repeating(self, name: str, q: str) -> str | None:
         """Grouped heads: Reshape(Expand(Unsqueeze(x, 2))) repeats each head of x; the tensor x, or None."""

@@ -48,6 +48,8 @@ def is_formula(data: np.ndarray) -> bool:
         if length < 4:
             continue
         lines = np.moveaxis(table, axis, 0).reshape(length, -1)[:512, :64].astype(np.float64)
+        if not np.isfinite(lines).all():  # a mask
+            continue
         moving = np.ptp(lines, axis=0) > 0
         if moving.sum() * (len(lines) - 3) < 6 or 2 * moving.sum() < len(moving):
             continue

@@ -11,7 +11,7 @@ from tests.both_passes import both_passes
 
 BATCH, HEADS, LENGTH, SIZE = 2, 4, 6, 8
 WIDTH = HEADS * SIZE
-STYLES = ["bert", "sdpa", "where", "filled", "causal", "grouped", "float32_softmax"]
+STYLES = ["bert", "sdpa", "where", "filled", "causal", "grouped", "float32_softmax", "matrices", "rows_first"]
 
 
 def layer(style, dropout=None):
@@ -56,6 +56,15 @@ def layer(style, dropout=None):
 
         k, v = repeat(k), repeat(v)
         scores = op.Div(op.MatMul(q, turned(k)), scalar(math.sqrt(SIZE)))
+    elif style in ("matrices", "rows_first"):  # dynamo's: the keys are turned as matrices, of whatever they were before
+        if style == "rows_first":  # as nn.MultiheadAttention has them, [T, N, WIDTH]
+            rows = op.Reshape(op.Transpose(op.Reshape(keys, (0, LENGTH, WIDTH)), perm=(1, 0, 2)), (LENGTH, -1, SIZE))
+            matrices = op.Transpose(rows, perm=(1, 0, 2))
+        else:
+            matrices = op.Reshape(k, (-1, LENGTH, SIZE))
+        matrices = op.Reshape(op.Transpose(matrices, perm=(0, 2, 1)), (-1, HEADS, SIZE, LENGTH))
+        root = scalar(SIZE**-0.25)
+        scores = op.MatMul(op.Mul(q, root), op.Mul(matrices, root))
     else:
         scores = op.Cast(op.Div(op.MatMul(q, turned(k)), scalar(math.sqrt(SIZE))), to=1)
     p = op.Softmax(scores, axis=-1)

@@ -231,9 +231,11 @@ def test_qonnx_of_zero_points_is_what_was_trained(tmp_path):
     q = quant.calibrate(quant.convert(aj.infer_shapes(aj.zoo.mlp((6, 8, 3))), scheme), x, "max")
     integers = quant.to_integer(q)
     assert any(n.op == "QuantizeLinear" and integers.producers[n.inputs[2]].data % 2 for n in integers.nodes)
+    first = next(n for n in integers.nodes if n.op == "QuantizeLinear")
+    levels = np.random.default_rng(5).integers(-6, 6, (64, 6)) + 0.5  # halves alone
+    x = {"x": (levels * integers.producers[first.inputs[1]].data).astype(np.float32)}
     path = tmp_path / "m.onnx"
-    assert (
-        quant.write(integers, path, "qonnx", graph=q, data=x, runtimes=("numpy", "jax"), grade="proved").differing == 0
-    )
+    report = quant.write(integers, path, "qonnx", graph=q, data=x, runtimes=("numpy", "jax"), grade="proved")
+    assert report.differing == 0
     again = quant.to_integer(quant.from_qdq(aj.onnxio.read(path)))
     np.testing.assert_array_equal(aj.run(again, x)[0], aj.run(integers, x)[0])

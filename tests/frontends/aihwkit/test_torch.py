@@ -554,3 +554,19 @@ def test_a_converted_model_with_an_empty_shortcut_is_summed_up_saved_and_copied(
     file.seek(0)
     again = torch.load(file, weights_only=False).eval()
     torch.testing.assert_close(again(torch.ones(2, 6)), kept.eval()(torch.ones(2, 6)))
+
+
+def test_weights_are_set_and_read_with_and_without_scales():
+    model = mlp(realistic())
+    layer, w = model[0], torch.linspace(-0.5, 0.25, 30).reshape(5, 6)
+    layer.set_weights(w, torch.ones(5), weight_scaling_omega=0.5)
+    torch.testing.assert_close(layer.get_weights()[0], w)
+    held = layer.get_weights(apply_weight_scaling=False)[0]
+    torch.testing.assert_close(held, w)  # its largest is 0.5 already
+    model.remap_analog_weights()
+    torch.testing.assert_close(layer.get_weights(apply_weight_scaling=False)[0], 2 * w)
+    layer.set_weights(w, apply_weight_scaling=False)
+    torch.testing.assert_close(layer.get_weights()[0], w / 2)
+    with pytest.raises(TypeError, match="force_exact"):
+        layer.set_weights(w, force_exact=True)
+    assert next(model.analog_tiles()).rpu_config is layer.rpu_config

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .....analog import AnalogLayer, logical_weights, settings
-from .....analog.settings import perfect
+from .....analog.config_io import MappingParameter
+from .....analog.settings import Snapshot, perfect
 from .....dtypes import Arrays
 from .....graph import Graph
 from ...exceptions import ConfigError, TileError
@@ -27,6 +28,7 @@ from .base import AnalogLayerBase
 REMEMBERED = 64  # calls whose backward may still come
 
 
+SCALES = ("mapping_scales", "out_scaling_alpha")
 MAPPED = ("weight", "mapping_scales", "out_scaling_alpha", "modifier_draw")  # what a post-update step reads
 
 
@@ -202,8 +204,19 @@ class TiledLayer(AnalogLayerBase, Holder):
         found = {n: (h.tensor(o), o in h.trained) for n, h, o in self._places()}
         return {n: jnp.asarray(np.array(t.grad)) for n, (t, yes) in found.items() if yes and t.grad is not None}
 
-    def set_weights(self, weight: Any, bias: Any = None) -> None:
-        """Put a logical weight (and bias) into the tiles; scales start anew, ranges stay."""
+    def set_weights(
+        self,
+        weight: Any,
+        bias: Any = None,
+        apply_weight_scaling: bool = True,
+        realistic: bool = False,
+        weight_scaling_omega: float | None = None,
+    ) -> None:
+        """Put a logical weight (and bias) into the tiles; scales start anew, ranges stay.
+
+        apply_weight_scaling False: the numbers are the tiles' own, and scales stay.  weight_scaling_omega: in place of
+        the config's, where the layer has scales.  realistic has no effect: no device is pulsed here.
+        """
         weight = np.array(weight.detach().cpu() if is_tensor(weight) else weight, np.float32)
         if weight.shape != self._spec.shape:
             if weight.size != math.prod(self._spec.shape) or weight.shape[:1] != self._spec.shape[:1]:
@@ -214,19 +227,30 @@ class TiledLayer(AnalogLayerBase, Holder):
         if bias is None and self._spec.bias:
             bias = self.get_weights()[1]
             bias = np.array(bias.detach() if is_tensor(bias) else bias, np.float32)
-        graph, _ = self._graph(weight, bias if self._spec.bias else None)
+        spec = self._spec
+        omega = weight_scaling_omega if apply_weight_scaling else 0.0
+        if omega is not None and spec.settings.mapping.weight_scaling_omega > 0:
+            mapping = Snapshot(MappingParameter, spec.settings.mapping, weight_scaling_omega=float(omega))
+            spec = replace(spec, settings=replace(spec.settings, mapping=mapping))
+        graph, _ = spec.write(self._any_sizes(), weight, bias if spec.bias else None)
+        kept = ("input_range", "out_noise_values", *(() if apply_weight_scaling else SCALES))
         for name, array in {**graph.params, **graph.buffers}.items():
-            own = name.rsplit(".", 1)[-1]
-            if not own.startswith(("input_range", "out_noise_values")):
+            if not name.rsplit(".", 1)[-1].startswith(kept):
                 self._write(name, array)
         for tile in self.analog_tiles():
             tile.forget()
         self._saved = []
 
-    def get_weights(self) -> tuple[Any, Any]:
-        """(weight, bias): the logical ones, scales included; tensors in torch."""
-        graph, layer = self._graph()
-        weight, bias = logical_weights(graph, layer, self.params, self.state)
+    def get_weights(self, apply_weight_scaling: bool = True, realistic: bool = False) -> tuple[Any, Any]:
+        """(weight, bias): the logical ones, scales included; tensors in torch.
+
+        apply_weight_scaling False: the tiles' own numbers.  realistic has no effect: a read has no noise here.
+        """
+        graph, layer = self._graph()  # of zeros: its scales are 1
+        held = {**self.params, **self.state}
+        if not apply_weight_scaling:
+            held = {k: v for k, v in held.items() if k.rsplit(".", 1)[-1] not in SCALES}
+        weight, bias = logical_weights(graph, layer, held)
         if in_torch():
             return tensor_of(weight), None if bias is None else tensor_of(bias)
         return weight, bias
@@ -304,7 +328,9 @@ class TiledLayer(AnalogLayerBase, Holder):
         """Clip and map the weights, as the config says; aihwkit.optim calls it after each step."""
         post_update([self])
 
-    remap_analog_weights = post_update_step
+    def remap_analog_weights(self, weight_scaling_omega: float | None = 1.0) -> None:
+        """The same logical weights under new scales, where the layer has any."""
+        self.set_weights(*self.get_weights(), weight_scaling_omega=weight_scaling_omega)
 
     # ---- ranges -------------------------------------------------------------------------------------------
 

@@ -50,6 +50,11 @@ class TileModule(Holder):
     def in_size(self) -> int:
         return self.shape[1]
 
+    @property
+    def rpu_config(self) -> Any:
+        """The config of the tile's layer; with torch alone."""
+        return self.analog_ctx.analog_layer.rpu_config
+
     def as_read(self, name: str, numbers: np.ndarray) -> np.ndarray:
         """alpha, a single number after drift, is [1] in the layer's graph."""
         return numbers.reshape(-1) if name == "alpha" else numbers

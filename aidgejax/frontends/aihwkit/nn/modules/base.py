@@ -64,6 +64,11 @@ class AnalogLayerBase(Module):
         for layer in self.analog_layers():
             fn(layer)
 
+    def remap_analog_weights(self, weight_scaling_omega: float | None = 1.0) -> None:
+        """The same logical weights under new scales, in every layer that has any."""
+        for layer in self.analog_layers():
+            layer.remap_analog_weights(weight_scaling_omega)
+
     def unregister_parameter(self, name: str) -> None:
         """Nothing to do here; kept for the scripts that call it."""
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..arguments import takes_graph
 from ..errors import GraphError
-from ..graph import Builder, Graph, Value
+from ..graph import Builder, Graph, Node, Value
 from ..interpreter.shape_inference import infer_shapes
 from ..ops import lookup, positive_axes
 from ..ops.loss import LOSSES
@@ -95,9 +95,7 @@ TWICE = {  # what is in the loss already
 
 def _check_not_twice(graph: Graph, loss: str, output: str) -> None:
     """Raise GraphError where what the loss begins with has been done: it would train, to something else."""
-    writer = graph.writer().get(output)
-    while writer is not None and writer.op == "Identity":
-        writer = graph.writer().get(str(writer.inputs[0]))
+    writer = _ending(graph, output)
     if writer is None or writer.op != TWICE.get(loss, "Softmax" if loss == "nll" else None):
         return
     what = "log-probabilities" if loss == "nll" else f"the scores before {writer.op}"
@@ -106,6 +104,22 @@ def _check_not_twice(graph: Graph, loss: str, output: str) -> None:
         f"the {loss!r} loss takes {what}, and the output {output!r} of graph {graph.name!r} is written by {writer.op}: "
         f"say {cure}prediction={str(writer.inputs[0])!r}; prediction={output!r} takes it as it stands"
     )
+
+
+def scores_before(graph: Graph, loss: str) -> str | None:
+    """`prediction` of with_loss, for a graph that may end in the softmax or sigmoid that the loss begins with: what
+    goes into it; None where the loss takes the graph's only output."""
+    writer = _ending(graph, graph.outputs[0]) if len(graph.outputs) == 1 else None
+    return str(writer.inputs[0]) if writer is not None and writer.op == TWICE.get(loss) else None
+
+
+def _ending(graph: Graph, output: str) -> Node | None:
+    """The node that writes an output, through Identity."""
+    writers = graph.writer()
+    writer = writers.get(output)
+    while writer is not None and writer.op == "Identity":
+        writer = writers.get(str(writer.inputs[0]))
+    return writer
 
 
 def _declare_target(graph: Graph, loss: str, predicted: Value, target: str) -> Value:

@@ -13,7 +13,7 @@ from aidgejax.errors import GraphError
 from aidgejax.execution.program import make_program
 from aidgejax.graph import Graph
 from aidgejax.interpreter.shape_inference import infer_shapes
-from aidgejax.passes.loss import LOSSES, with_loss
+from aidgejax.passes.loss import LOSSES, scores_before, with_loss
 from tests.both_passes import both_passes
 
 RNG = np.random.default_rng(5)
@@ -295,5 +295,6 @@ def test_what_a_loss_begins_with_is_not_done_twice(op, loss, cure):
     graph = infer_shapes(graph)
     with pytest.raises(GraphError, match=re.escape(f"'out' of graph 'ends' is written by {op}: {cure}")):
         with_loss(graph, loss)
+    assert scores_before(graph, loss) == (None if loss == "nll" else "scores") and scores_before(graph, "mse") is None
     assert with_loss(graph, loss, prediction="scores").outputs == ["out", "loss"]
     assert with_loss(graph, loss, prediction="out").outputs == ["out", "loss"]

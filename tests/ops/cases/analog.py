@@ -55,6 +55,17 @@ CASES = [
     Case("InputRange", (f(3, 4), one(1.1)), wrt=(0,), why="in x it is the derivative"),
     Case("InputRange", (f(2, 3, 4, 4), one(1.1)), wrt=(0,), why="images"),
     Case("InputRange", (f(2, 3, 4, 4), one(1.1)), divides=1, skip=RULE, why="images, divided by the range elsewhere"),
+    Case("InputRangeGrad", (f(3, 4), one(1.1), f(3, 4)), wrt=(), why="pulled and faded"),
+    Case(
+        "InputRangeGrad",
+        (f(2, 3, 4, 4), one(1.1), f(2, 3, 4, 4)),
+        divides=1,
+        gradient_relative=0,
+        decay=0.1,
+        input_min_percentage=0.1,
+        wrt=(),
+        why="of images, and the divisor's share",
+    ),
     *(
         Case(
             "OutputClipping",

@@ -107,7 +107,7 @@ def fit(
     check_program(program, "fit")
     schedule = schedule_of(schedule)
     stream = data if isinstance(data, Stream) else None
-    shared = placement is not None and several()
+    shared = several() and placement is not None
     data, test = (
         None
         if d is None

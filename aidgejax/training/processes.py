@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -118,7 +119,14 @@ def is_first() -> bool:
 
 
 def several() -> bool:
-    """Whether there are other processes."""
+    """Whether there are other processes.  Warns where `launch` started some and this one has not met them."""
+    rank, count = launched()
+    if count > 1 and not jax.distributed.is_initialized():
+        warnings.warn(
+            f"process {rank} of {count}, started by launch, trains alone: call aidgejax.training.processes.join() "
+            f"before JAX is used, and it trains with the others",
+            stacklevel=3,
+        )
     return jax.process_count() > 1
 
 

@@ -17,7 +17,7 @@ import aidgejax as aj
 from aidgejax.cli.launcher import Launcher
 from aidgejax.cli.main import main
 from aidgejax.training import checkpoint
-from aidgejax.training.processes import unanswered
+from aidgejax.training.processes import COUNT, RANK, several, unanswered
 
 ROOT = str(Path(aj.__file__).parents[1])
 
@@ -287,6 +287,14 @@ def test_a_coordinator_that_nobody_answers_for_is_named():
         assert unanswered(where, 0.05) == f"nobody answered at {where} for 0.05 s (Connection refused)"
         s.listen()
         assert unanswered(where, 5) is None
+
+
+def test_a_script_that_has_not_met_the_others_is_warned(monkeypatch):
+    assert not several()
+    monkeypatch.setenv(COUNT, "2")
+    monkeypatch.setenv(RANK, "1")
+    with pytest.warns(UserWarning, match=r"process 1 of 2, .* trains alone: call aidgejax.training.processes.join\(\)"):
+        assert not several()
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,9 @@ def lower(case):
         seeds = {s: jax.numpy.ones_like(outputs[s]) for s in program.seeds}
         return outputs, program.backward({}, saved, seeds) if program.wrt else {}
 
-    traced = jax.jit(both).trace({k: jax.ShapeDtypeStruct(a.shape, a.dtype) for k, a in case.feeds().items()})
+    traced = jax.jit(both).trace(
+        {k: jax.ShapeDtypeStruct(a.shape, jax.numpy.asarray(a).dtype) for k, a in case.feeds().items()}
+    )
     for platform in PLATFORMS:
         traced.lower(lowering_platforms=(platform,))
 

@@ -8,11 +8,12 @@ import numpy as np
 
 from ..arguments import takes_graph
 from ..errors import GraphError
-from ..graph import Builder, Graph, Node, Value
+from ..graph import Builder, Graph, Value
 from ..interpreter.shape_inference import infer_shapes
 from ..ops import lookup, positive_axes
 from ..ops.loss import LOSSES
 from ..ops.loss_elementwise import check_reduction
+from .output_activation import last_node
 
 ROW_WEIGHTS = ".row_weights"
 
@@ -95,7 +96,7 @@ TWICE = {  # what is in the loss already
 
 def _check_not_twice(graph: Graph, loss: str, output: str) -> None:
     """Raise GraphError where what the loss begins with has been done: it would train, to something else."""
-    writer = _ending(graph, output)
+    writer = last_node(graph, output)
     if writer is None or writer.op != TWICE.get(loss, "Softmax" if loss == "nll" else None):
         return
     what = "log-probabilities" if loss == "nll" else f"the scores before {writer.op}"
@@ -106,20 +107,20 @@ def _check_not_twice(graph: Graph, loss: str, output: str) -> None:
     )
 
 
-def scores_before(graph: Graph, loss: str) -> str | None:
-    """`prediction` of with_loss, for a graph that may end in the softmax or sigmoid that the loss begins with: what
-    goes into it; None where the loss takes the graph's only output."""
-    writer = _ending(graph, graph.outputs[0]) if len(graph.outputs) == 1 else None
-    return str(writer.inputs[0]) if writer is not None and writer.op == TWICE.get(loss) else None
+def with_scores(graph: Graph, loss: str) -> tuple[Graph, str | None]:
+    """(graph, `prediction` of with_loss), for a graph that may end in the softmax or sigmoid that the loss begins with.
 
-
-def _ending(graph: Graph, output: str) -> Node | None:
-    """The node that writes an output, through Identity."""
-    writers = graph.writer()
-    writer = writers.get(output)
-    while writer is not None and writer.op == "Identity":
-        writer = writers.get(str(writer.inputs[0]))
-    return writer
+    That is what goes into it, in the shape of the output; None where the loss takes the graph's only output.
+    """
+    last = last_node(graph, graph.outputs[0]) if len(graph.outputs) == 1 else None
+    if last is None or last.op != TWICE.get(loss):
+        return graph, None
+    scores, output = graph.value(str(last.inputs[0])), graph.value(graph.outputs[0])
+    if scores.shape == output.shape:
+        return graph, scores.name
+    copy = graph.copy()
+    scores = Builder(copy, "scores/").ReshapeLike(scores, output)
+    return infer_shapes(copy), scores.name
 
 
 def _declare_target(graph: Graph, loss: str, predicted: Value, target: str) -> Value:

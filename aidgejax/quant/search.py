@@ -18,7 +18,7 @@ from ..errors import SettingError
 from ..execution.program import Program, make_program
 from ..graph import Graph
 from ..interpreter.shape_inference import infer_shapes
-from ..passes.loss import scores_before, with_loss
+from ..passes.loss import with_loss, with_scores
 from ..training import optim, schedule
 from ..training.data import Dataset, batch_order
 from ..training.loop import TrainState, make_step, start
@@ -229,8 +229,8 @@ class _Lanes:
         self.held = {b: calibrate(q, plain) for b, q in self.held.items()}
         self.graph = self.held[self.choices[-1]]
         net = _with_levels(self.graph, self.owner)
-        scores = scores_before(net, loss)
-        net = infer_shapes(with_loss(infer_shapes(net), loss, prediction=scores, target=target, reduction="rows"))
+        net, scores = with_scores(infer_shapes(net), loss)
+        net = infer_shapes(with_loss(net, loss, prediction=scores, target=target, reduction="rows"))
         self.program: Program = make_program(net, training=True)
         self.evaluated: Program = make_program(net, training=False)
 

@@ -14,7 +14,7 @@ from ..errors import GraphError
 from ..execution.program import make_program
 from ..graph import Graph, Node
 from ..interpreter.shape_inference import infer_shapes
-from ..passes.loss import scores_before, with_loss
+from ..passes.loss import with_loss, with_scores
 from ..training.data import Dataset
 from .batches import labelled
 from .convert import Layer, layers
@@ -47,8 +47,8 @@ def sensitivity(
     if not found:
         raise GraphError(f"graph {graph.name!r} has no quantized layer: convert it first")
     switched, names = with_switches(graph, found)
-    scores = scores_before(switched, loss)
-    net = with_loss(infer_shapes(switched), loss, prediction=scores, target=target, reduction="mean")
+    net, scores = with_scores(infer_shapes(switched), loss)
+    net = with_loss(net, loss, prediction=scores, target=target, reduction="mean")
     program = make_program(infer_shapes(net), wrt=[], training=False)
     whole_number("rows", rows, 1)
     columns = labelled(graph, data, target).columns

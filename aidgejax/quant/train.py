@@ -13,7 +13,7 @@ from ..errors import GraphError, SettingError
 from ..execution.program import make_program
 from ..graph import Graph
 from ..interpreter.shape_inference import infer_shapes
-from ..passes.loss import scores_before, with_loss
+from ..passes.loss import with_loss, with_scores
 from ..training import metrics, optim, schedule
 from ..training.data import Dataset
 from ..training.fit import fit
@@ -74,7 +74,7 @@ def finetune(
     check_training(epochs, batch_size, rate, seed, on_epoch)
     data = labelled(graph, data, target)
     rate = usual_rate(graph) if rate is None else rate
-    net, scores_of = infer_shapes(graph), scores_before(graph, loss)
+    net, scores_of = with_scores(infer_shapes(graph), loss)
     net = infer_shapes(with_loss(net, loss, prediction=scores_of, target=target, reduction="rows"))
     output = graph.outputs[0]
     scores: dict[str, Any] = {}

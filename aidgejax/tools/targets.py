@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import DataError, SettingError
 from ..graph import Node
 from ..passes.loss import LOSSES
+from ..passes.output_activation import fits, same_but_ones, without_ones
 
 PIXELS = (0, 255)  # how image files hold 0 and 1
 CLASSIFIES = "the targets are only 0 and 1: loss bce_logits trains a classifier of them"
@@ -24,11 +25,9 @@ def class_axis(shape: tuple, values: np.ndarray, last: Node | None) -> int:
     rank = len(shape)
     if rank < 3:
         return 1
-    rest = _without_ones(values.shape[1:]) if values.ndim >= rank else values.shape[1:]
-    first = isinstance(shape[1], int) and _fits(rest, _without_ones(shape[2:]) if values.ndim >= rank else shape[2:])
-    final = isinstance(shape[-1], int) and _fits(
-        rest, _without_ones(shape[1:-1]) if values.ndim >= rank else shape[1:-1]
-    )
+    rest = without_ones(values.shape[1:]) if values.ndim >= rank else values.shape[1:]
+    first = isinstance(shape[1], int) and fits(rest, without_ones(shape[2:]) if values.ndim >= rank else shape[2:])
+    final = isinstance(shape[-1], int) and fits(rest, without_ones(shape[1:-1]) if values.ndim >= rank else shape[1:-1])
     if first != final:
         return rank - 1 if final else 1
     if last is not None and last.op in ("Softmax", "LogSoftmax"):
@@ -98,7 +97,7 @@ class Targets:
                     f"{self.kind} takes class indices, int64[N]; the targets are {values.dtype}[{_sizes(values)}] "
                     f"with fractions: take mse, or soft_cross_entropy"
                 )
-        if values.ndim != rank - 1 or not _fits(values.shape[1:], self.shape[2:]):
+        if values.ndim != rank - 1 or not fits(values.shape[1:], self.shape[2:]):
             raise DataError(
                 f"{self.kind} takes class indices, int64[{_named(self.shape[0], *self.shape[2:])}]; the targets are "
                 f"{values.dtype}[{_sizes(values)}]"
@@ -109,15 +108,15 @@ class Targets:
         if self.kind == "soft_cross_entropy" and (hot := hot_axis(values, self.shape)) > 1:
             values = np.moveaxis(values, hot, 1)
         if values.shape != self.shape and same_but_ones(values.shape, self.shape):
-            ones = iter(_without_ones(values.shape[1:]))
+            ones = iter(without_ones(values.shape[1:]))
             values = values.reshape(len(values), *(1 if d == 1 else next(ones) for d in self.shape[1:]))
         if self.binary and values.dtype.kind in "iu" and values.max(initial=0) > 1 and np.isin(values, PIXELS).all():
             values = values > 0
         if values.dtype.kind in "iub":
             values = values.astype(np.float32)
-        if values.ndim != len(self.shape) or not _fits(values.shape[1:], self.shape[1:]):
-            fits = _are_indices(values, self.shape) and np.array_equal(values, np.round(values))
-            cure = "; class indices are for cross_entropy" if fits else ""
+        if values.ndim != len(self.shape) or not fits(values.shape[1:], self.shape[1:]):
+            indices = _are_indices(values, self.shape) and np.array_equal(values, np.round(values))
+            cure = "; class indices are for cross_entropy" if indices else ""
             raise DataError(
                 f"{self.kind} compares with {_named(*self.shape)}; the targets are {values.dtype}[{_sizes(values)}]"
                 f"{cure}"
@@ -161,36 +160,22 @@ def hot_axis(values: np.ndarray, shape: tuple) -> int:
     """The axis of one entry per class in targets that have one: 1, the last one, or 0 for none."""
     if len(shape) < 2 or values.ndim != len(shape):
         return 0
-    if _fits(values.shape[1:], shape[1:]):
+    if fits(values.shape[1:], shape[1:]):
         return 1
-    return values.ndim - 1 if _fits(values.shape[1:], (*shape[2:], shape[1])) else 0
+    return values.ndim - 1 if fits(values.shape[1:], (*shape[2:], shape[1])) else 0
 
 
 def _are_indices(values: np.ndarray, shape: tuple) -> bool:
     """Is there one target for each position?"""
     if values.ndim == len(shape) - 1:
-        return _fits(values.shape[1:], shape[2:])
-    return values.ndim == len(shape) and _fits(_without_one(values.shape[1:], shape[2:]), shape[2:])
+        return fits(values.shape[1:], shape[2:])
+    return values.ndim == len(shape) and fits(_without_one(values.shape[1:], shape[2:]), shape[2:])
 
 
 def _without_one(sizes: tuple, wanted: tuple) -> tuple:
     """The sizes without an axis of 1, so that they are the wanted ones where that can be."""
     fewer = [(*sizes[:k], *sizes[k + 1 :]) for k, n in enumerate(sizes) if n == 1]
-    return next((s for s in fewer if _fits(s, wanted)), fewer[0] if fewer else sizes)
-
-
-def _without_ones(sizes: tuple) -> tuple:
-    return tuple(n for n in sizes if n != 1)
-
-
-def same_but_ones(sizes: tuple, shape: tuple) -> bool:
-    return _fits(_without_ones(sizes[1:]), _without_ones(shape[1:]))
-
-
-def _fits(sizes: tuple, wanted: tuple) -> bool:
-    return len(sizes) == len(wanted) and all(
-        not isinstance(d, int) or d == n for d, n in zip(wanted, sizes, strict=True)
-    )
+    return next((s for s in fewer if fits(s, wanted)), fewer[0] if fewer else sizes)
 
 
 def _sizes(values: np.ndarray) -> str:

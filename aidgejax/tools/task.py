@@ -18,17 +18,16 @@ from ..errors import DataError, SettingError
 from ..graph import Builder, Graph, Node
 from ..interpreter.shape_inference import infer_shapes
 from ..passes.loss import LOSSES, row_weights_of, with_loss
+from ..passes.output_activation import last_node
 from ..training import metrics
 from ..training.columns import target_of
-from .targets import Targets, are_shares, class_axis, class_weights, kind_for, same_but_ones
+from .targets import Targets, are_shares, class_axis, class_weights, kind_for
 
 LOSS = "aidgejax.loss"  # in the metadata: which loss was taken, and why
 OPTIONS_OF_CLASSES = {  # {loss: which of the options it takes that are about classes}
     "cross_entropy": ("weights", "ignore_index", "label_smoothing"), "nll": ("weights", "ignore_index"),
     "soft_cross_entropy": ("label_smoothing",), "bce_logits": ("weights",),
 }  # fmt: skip
-HANDED_ON = ("Identity", "Cast", "Reshape", "Squeeze", "Flatten")
-ACTIVATIONS = ("Softmax", "LogSoftmax", "Sigmoid")
 Metric = Callable[[dict[str, Any], dict[str, Any]], Any]
 
 
@@ -106,9 +105,9 @@ def _fit_one(
         )
     values = np.asarray(columns[target])
     writer = graph.writer()
-    last = _writer(graph, writer, prediction)
+    last = last_node(graph, prediction)
     if (one := _complement(graph, writer, last)) and loss in (None, "bce_logits"):
-        prediction, last = one, _writer(graph, writer, one)
+        prediction, last = one, last_node(graph, one)
     shape = graph.value(prediction).shape or ()
     axis = class_axis(shape, values, last)
     ordered = (shape[0], shape[axis], *(d for k, d in enumerate(shape) if k not in (0, axis))) if axis > 1 else shape
@@ -256,38 +255,7 @@ def compared(graph: Graph, loss: str, prediction: str | None = None) -> tuple[st
     output of numbers.  Raises SettingError where there are several.
     """
     output = _output(graph, prediction)
-    return _compared(loss, output, _writer(graph, graph.writer(), output))
-
-
-def _writer(graph: Graph, writer: Mapping[str, Node], tensor: str) -> Node | None:
-    """The node that computes a tensor, past what only hands on; a Softmax that is written out as one node.
-
-    A reshape is gone past where it only drops axes of 1 behind the last activation.
-    """
-    node, shape = writer.get(tensor), graph.value(tensor).shape
-    while node is not None and node.op in HANDED_ON:
-        before = graph.value(node.inputs[0]).shape
-        if before != shape and (shape is None or before is None or not same_but_ones(before, shape)):
-            return node
-        node = writer.get(node.inputs[0])
-    node = _softmax(writer, node)
-    same = node is None or node.op in ACTIVATIONS or graph.value(str(node.outputs[0])).shape == shape
-    return node if same else writer.get(tensor)
-
-
-def _softmax(writer: Mapping[str, Node], node: Node | None) -> Node | None:
-    """exp(z) / sum(exp(z)) as the Softmax of z that it is; any other node as it is."""
-    if node is None or node.op != "Div":
-        return node
-    exp, total = (writer.get(str(i)) for i in node.inputs)
-    if exp is None or total is None or exp.op != "Exp" or total.op != "ReduceSum" or total.inputs[0] != exp.outputs[0]:
-        return node
-    scores = exp.inputs[0]
-    less = writer.get(str(scores))
-    most = writer.get(str(less.inputs[1])) if less is not None and less.op == "Sub" else None
-    if less is not None and most is not None and most.op == "ReduceMax" and most.inputs[0] == less.inputs[0]:
-        scores = less.inputs[0]
-    return node.replace(op="Softmax", inputs=(scores,), attrs={})
+    return _compared(loss, output, last_node(graph, output))
 
 
 def _complement(graph: Graph, writer: Mapping[str, Node], last: Node | None) -> str:
@@ -296,7 +264,7 @@ def _complement(graph: Graph, writer: Mapping[str, Node], last: Node | None) -> 
         return ""
     other, p = last.inputs
     sub = writer.get(str(other))
-    node = _writer(graph, writer, str(p))
+    node = last_node(graph, str(p))
     same = sub is not None and sub.op == "Sub" and sub.inputs[1] == p
     return str(p) if same and node is not None and node.op == "Sigmoid" else ""
 

@@ -13,7 +13,7 @@ from aidgejax.errors import GraphError
 from aidgejax.execution.program import make_program
 from aidgejax.graph import Graph
 from aidgejax.interpreter.shape_inference import infer_shapes
-from aidgejax.passes.loss import LOSSES, scores_before, with_loss
+from aidgejax.passes.loss import LOSSES, with_loss, with_scores
 from tests.both_passes import both_passes
 
 RNG = np.random.default_rng(5)
@@ -295,6 +295,24 @@ def test_what_a_loss_begins_with_is_not_done_twice(op, loss, cure):
     graph = infer_shapes(graph)
     with pytest.raises(GraphError, match=re.escape(f"'out' of graph 'ends' is written by {op}: {cure}")):
         with_loss(graph, loss)
-    assert scores_before(graph, loss) == (None if loss == "nll" else "scores") and scores_before(graph, "mse") is None
+    assert with_scores(graph, loss) == (graph, None if loss == "nll" else "scores")
+    assert with_scores(graph, "mse") == (graph, None)
     assert with_loss(graph, loss, prediction="scores").outputs == ["out", "loss"]
     assert with_loss(graph, loss, prediction="out").outputs == ["out", "loss"]
+
+
+def test_a_softmax_is_found_behind_a_flatten_and_written_out():
+    """How classifiers of convolutions end, and how exporters without Softmax write it."""
+    graph, z = Graph("ends"), np.random.default_rng(0).normal(size=(4, 3, 1, 1)).astype(np.float32)
+    exp = graph.op.Exp(graph.input("z", ("N", 3, 1, 1)))
+    p = graph.op.Div(exp, graph.op.ReduceSum(exp, (1,), keepdims=1))
+    graph.output(graph.op.Flatten(p, name="out"))
+    graph = infer_shapes(graph)
+    with pytest.raises(GraphError, match="is written by Softmax: say prediction='z'"):
+        with_loss(graph, "cross_entropy")
+    scored, scores = with_scores(graph, "cross_entropy")
+    labels = np.array([0, 1, 2, 0])
+    loss = reference.execute(with_loss(scored, "cross_entropy", prediction=scores), {"z": z, "target": labels})["loss"]
+    np.testing.assert_allclose(
+        loss, -np.log(np.exp(z) / np.exp(z).sum(1, keepdims=True))[range(4), labels].mean(), 1e-6
+    )

@@ -43,10 +43,10 @@ class Linear:
 
     def per_sample(self, op: Builder, x: Value, w: Value) -> Value:
         """The same with a weight of its own for each sample, f[n, out, in]."""
-        turned = op.Transpose(w, perm=(0, 2, 1))
+        transposed = op.Transpose(w, perm=(0, 2, 1))
         if self.rank == 2:
-            return op.Squeeze(op.MatMul(op.Unsqueeze(x, (1,)), turned), (1,))
-        return op.MatMul(x, turned)
+            return op.Squeeze(op.MatMul(op.Unsqueeze(x, (1,)), transposed), (1,))
+        return op.MatMul(x, transposed)
 
 
 class Convolution:

@@ -175,8 +175,8 @@ def _input_by_convolution(dy: Any, w: Any, win: Windows) -> Any:
     w = jnp.flip(jnp.swapaxes(w, -2, -1), tuple(range(win.rank)))
     before = [e - 1 - b for e, b in zip(win.extent, win.begin, strict=True)]
     after = [n + b - o for n, b, o in zip(win.sizes, win.begin, win.out, strict=True)]
-    turned = replace(win, sizes=win.out, begin=tuple(before), end=tuple(after), out=win.sizes)
-    return _folded(dy, w, turned)
+    swapped = replace(win, sizes=win.out, begin=tuple(before), end=tuple(after), out=win.sizes)
+    return _folded(dy, w, swapped)
 
 
 def _input_by_taps(group: int) -> Callable:
@@ -338,7 +338,7 @@ def _plain_input(dy: Any, w: Any, win: Windows, group: int) -> Any:
 def _plain_weight(x: Any, dy: Any, win: Windows, group: int) -> Any:
     """The convolution of x by dy, spread out by the strides, channels and batch exchanged."""
     rank = win.rank
-    turned = (rank + 1, 0, *range(1, rank + 1))
+    swapped = (rank + 1, 0, *range(1, rank + 1))
     return lax.conv_general_dilated(
         x,
         dy,
@@ -346,5 +346,5 @@ def _plain_weight(x: Any, dy: Any, win: Windows, group: int) -> Any:
         list(zip(win.begin, win.after, strict=True)),
         rhs_dilation=win.strides,
         batch_group_count=group,
-        dimension_numbers=lax.ConvDimensionNumbers(turned, turned, (rank, rank + 1, *range(rank))),
+        dimension_numbers=lax.ConvDimensionNumbers(swapped, swapped, (rank, rank + 1, *range(rank))),
     )

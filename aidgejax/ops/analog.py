@@ -335,7 +335,7 @@ def bound_management_onnx(
 ):
     limit = bound_limit(inp_bound, inp_res, max_bm_factor, max_bm_res)
     scale, step, going = 1.0, 1.0, None
-    turned = op.Transpose(w, perm=(1, 0))
+    transposed = op.Transpose(w, perm=(1, 0))
     while step <= limit:
         u = op.Mul(a, 1 / step)
         if inp_res > 0:
@@ -344,7 +344,7 @@ def bound_management_onnx(
             u = op.Clip(u, -inp_bound, inp_bound)
         if inp_noise is not None:
             u = op.Add(u, inp_noise)
-        o = op.MatMul(asymmetric(op, u, inp_asymmetry), turned)
+        o = op.MatMul(asymmetric(op, u, inp_asymmetry), transposed)
         o = asymmetric(op, o, out_asymmetry)
         if out_noise is not None:
             o = op.Add(o, out_noise)
@@ -393,8 +393,12 @@ def bound_management(
         if inp_noise is not None:
             u = u + inp_noise
         u = jnp.where(u < 0, u * (1 - inp_asymmetry), u) if inp_asymmetry else u
-        turned = jnp.swapaxes(w, -1, -2)
-        o = jnp.matmul(u[:, None], turned)[:, 0] if jnp.ndim(w) == 3 and jnp.ndim(u) == 2 else jnp.matmul(u, turned)
+        transposed = jnp.swapaxes(w, -1, -2)
+        o = (
+            jnp.matmul(u[:, None], transposed)[:, 0]
+            if jnp.ndim(w) == 3 and jnp.ndim(u) == 2
+            else jnp.matmul(u, transposed)
+        )
         o = jnp.where(o < 0, o * (1 - out_asymmetry), o) if out_asymmetry else o
         o = o if out_noise is None else o + out_noise
         if out_res > 0:

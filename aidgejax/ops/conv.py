@@ -253,8 +253,8 @@ def kernel_last(w):
     if w.shape[1] == 1:
         # One channel becomes a sum of scaled images. Behind the barrier the scales of a tap lie side by side; without
         # it XLA picks each from w, which takes three times as long.
-        turned = lax.optimization_barrier(jnp.reshape(w, (w.shape[0], -1)).T)
-        return jnp.reshape(turned, (*w.shape[2:], 1, w.shape[0]))
+        transposed = lax.optimization_barrier(jnp.reshape(w, (w.shape[0], -1)).T)
+        return jnp.reshape(transposed, (*w.shape[2:], 1, w.shape[0]))
     return jnp.moveaxis(w, (0, 1), (-1, -2))
 
 

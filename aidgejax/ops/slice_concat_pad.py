@@ -150,10 +150,10 @@ def slice_grad_onnx(op, dy, like, starts, ends, axes, steps):
     if ranges is None or any(abs(r.step) > 1 or not len(r) for r in ranges.values()):
         taken = op.Slice(positions_in(op, like), starts, ends, axes, steps)
         return sent_back(op, dy, like, taken)
-    turned = tuple(a for a, r in ranges.items() if r.step < 0)
-    if turned:
-        count = len(turned)
-        dy = op.Slice(dy, (-1,) * count, tuple(-len(ranges[a]) - 1 for a in turned), turned, (-1,) * count)
+    flipped = tuple(a for a, r in ranges.items() if r.step < 0)
+    if flipped:
+        count = len(flipped)
+        dy = op.Slice(dy, (-1,) * count, tuple(-len(ranges[a]) - 1 for a in flipped), flipped, (-1,) * count)
     before, after = [0] * like.rank, [0] * like.rank
     for a, r in ranges.items():
         before[a], after[a] = min(r), like.shape[a] - 1 - max(r)

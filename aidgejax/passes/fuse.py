@@ -250,7 +250,7 @@ class _Search:
         q, on_queries = self._unscaled(product.inputs[0])
         transposed, outside = self._unscaled(product.inputs[1])
         node = self.writer.get(transposed)
-        if node is not None and node.op == "Reshape" and self._are_turned_matrices(node):
+        if node is not None and node.op == "Reshape" and self._are_transposed_matrices(node):
             total, known = scale * on_queries * outside, self._before_matrices(node)
             source, inside = (transposed, 1.0) if known is None else self._unscaled(known)
             perm = (0, 1, 3, 2) if known is None else None
@@ -267,7 +267,7 @@ class _Search:
             return _Attention(q, source, "", total, final, masks, k_perm=straight, softmax_float32=low)
         return None
 
-    def _are_turned_matrices(self, reshape: Node) -> bool:
+    def _are_transposed_matrices(self, reshape: Node) -> bool:
         """Of [n, t, d], batch and heads as one axis, the transposed matrices [n, d, t], as [b, h, d, t]?"""
         turn = self.writer.get(str(reshape.inputs[0]))
         if turn is None or turn.op != "Transpose" or tuple(turn.attrs.get("perm") or ()) != (0, 2, 1):

@@ -115,8 +115,8 @@ def _of_value(graph: Graph, tensor: Any) -> list[str]:
     tensor = tensor.detach() if hasattr(tensor, "detach") else tensor
     data = np.asarray(tensor.cpu() if hasattr(tensor, "cpu") else tensor)
     same = [p.name for p in graph.producers.values() if data.size > 1 and np.array_equal(p.data, data)]
-    turned = [p.name for p in graph.producers.values() if data.ndim == 2 and np.array_equal(p.data, data.T)]
-    return (same or turned)[:1]
+    transposed = [p.name for p in graph.producers.values() if data.ndim == 2 and np.array_equal(p.data, data.T)]
+    return (same or transposed)[:1]
 
 
 def is_float(data: np.ndarray) -> bool:

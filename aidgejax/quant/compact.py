@@ -18,7 +18,7 @@ from .sites import LAYERS
 
 # Numbers, from which on a node costs fewer bytes than they do: a Mul in place of 4 each, a Cast in place of 2 each.
 FEWEST_COMPUTED, FEWEST_CAST = 4, 16
-# What a Conv and a MaxPool do without being told.
+# What a Conv and a MaxPool do by default.
 DEFAULTS = {"strides": 1, "dilations": 1, "pads": 0, "group": 1, "auto_pad": "NOTSET", "ceil_mode": 0}
 
 

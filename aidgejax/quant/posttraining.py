@@ -144,18 +144,18 @@ def _rounded(graph: Graph, layer: Layer, x: np.ndarray, params: dict, step: np.n
     error = level * s - w
     pull = error @ gram  # half the slope of each channel's sum of squares
     for _ in range(sweeps):
-        turned = 0
+        changed = 0
         for j in range(w.shape[1]):
             other = np.where(level[:, j] == down[:, j], up[:, j], down[:, j])
             move = (other - level[:, j]) * s[:, 0]
             gain = 2 * move * pull[:, j] + move**2 * gram[j, j]
             better = gain < -1e-12
             if better.any():
-                turned += int(better.sum())
+                changed += int(better.sum())
                 change = np.where(better, move, 0.0)
                 pull += change[:, None] * gram[j]
                 level[:, j] = np.where(better, other, level[:, j])
-        if not turned:
+        if not changed:
             break
     return np.moveaxis((level * s).reshape(shape), 0, axis).astype(np.float32)
 

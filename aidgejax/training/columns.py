@@ -243,8 +243,8 @@ def columns_for(graph: Graph, data: Dataset, target: str = "target", *, layout: 
     for n in names:
         given = found[n]
         if any(given is data.columns[k] for k in data.pictures):
-            turned, said = pictures_for(graph.inputs[n], given.shape)
-            found[n] = by_rows(by_rows(given, turned), partial(_as_input, graph.inputs[n], layout="NCHW"))
+            fitted, said = pictures_for(graph.inputs[n], given.shape)
+            found[n] = by_rows(by_rows(given, fitted), partial(_as_input, graph.inputs[n], layout="NCHW"))
         else:
             found[n] = by_rows(given, partial(_as_input, graph.inputs[n], layout=layout))
             said = _input_in_words(n, given, found[n])
@@ -293,12 +293,12 @@ def _as_input(value: Value, a: np.ndarray, *, layout: str) -> np.ndarray:
         return _reshaped(shape, a)
     if layout == "NHWC":
         return np.ascontiguousarray(np.moveaxis(a, -1, 1))
-    turned = (a.shape[0], a.shape[-1], *a.shape[1:-1])
+    channels_first = (a.shape[0], a.shape[-1], *a.shape[1:-1])
 
     def fits(sizes: tuple[int, ...]) -> bool:
         return all(not isinstance(d, int) or d == n for d, n in zip(shape[1:], sizes[1:], strict=True))
 
-    if not fits(a.shape) and fits(turned):
+    if not fits(a.shape) and fits(channels_first):
         raise about(
             "input-shape",
             DataError(

@@ -31,7 +31,7 @@ def pictures_for(value: Value, shape: tuple[int, ...]) -> tuple[Callable[[np.nda
             notes = [] if count == channels else ["in grey" if count == 1 else "grey in three channels"]
             notes += ["channels last"] if last else []
             said = [f"{value.name}: pictures, {', '.join(notes)}, as the model takes them"] if notes else []
-            return lambda a, last=last, count=count: _turned(a, count, last), said  # type: ignore[misc]  # bound here
+            return lambda a, last=last, count=count: _fitted(a, count, last), said  # type: ignore[misc]  # bound here
     raise about(
         "input-shape",
         DataError(
@@ -41,7 +41,7 @@ def pictures_for(value: Value, shape: tuple[int, ...]) -> tuple[Callable[[np.nda
     )
 
 
-def _turned(a: np.ndarray, channels: int, last: bool) -> np.ndarray:
+def _fitted(a: np.ndarray, channels: int, last: bool) -> np.ndarray:
     if channels == 1 < a.shape[1]:
         a = np.tensordot(a, GREY, (1, 0))[:, None].astype(a.dtype)
     elif channels != a.shape[1]:

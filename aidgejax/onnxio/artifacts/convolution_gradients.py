@@ -17,15 +17,15 @@ HOW = ("strides", "pads", "dilations", "auto_pad")
 
 
 def conv_grad_input(op: Any, dy: Value, w: Value, x: Value, **how: Any) -> Any:
-    """dL/dx at stride 1 as the convolution of dy with the turned kernel: ConvTranspose takes up to twice the time."""
+    """dL/dx at stride 1 as the convolution of dy with the flipped kernel: ConvTranspose takes up to twice the time."""
     win = _windows_of_many(x, w, how)
     if win is not None and set(win.strides) == {1} and len(win.taps) > 1:
         before = tuple(e - 1 - b for e, b in zip(win.extent, win.begin, strict=True))
         after = tuple(n + b - o for n, b, o in zip(win.sizes, win.begin, win.out, strict=True))
         if min(before + after) >= 0:
             space, back = tuple(range(2, win.rank + 2)), (-1,) * win.rank
-            turned = op.Slice(w, back, tuple(-k - 1 for k in win.kernel), space, back)
-            return op.Conv(dy, op.Transpose(turned, perm=(1, 0, *space)), dilations=win.dilations, pads=before + after)
+            flipped = op.Slice(w, back, tuple(-k - 1 for k in win.kernel), space, back)
+            return op.Conv(dy, op.Transpose(flipped, perm=(1, 0, *space)), dilations=win.dilations, pads=before + after)
     return op.ConvGradInput(dy, w, x, **how)
 
 

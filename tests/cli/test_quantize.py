@@ -36,7 +36,7 @@ def test_from_a_model_to_a_verified_file_and_a_report(folder, capsys):
         r"accuracy (0\.\d{3}|1\.000) -> (0\.\d{3}|1\.000)   w4a4   0 of 90 values differ   \d+ kB", printed[-1]
     )
     assert found and float(found[2]) > float(found[1]) - 0.1, printed[-1]
-    assert any("equality proved" in line for line in printed)
+    assert any("equality proved" in line for line in printed) and "loss: cross_entropy on logits" in printed
     back = aj.onnxio.read(folder / "q.onnx")
     assert back.producers["fc1.weight"].data.dtype == np.int8 and back.count()["QuantizeLinear"] == 3
     page = (folder / "q.html").read_text()
@@ -55,6 +55,7 @@ def test_without_labels_and_without_a_comparison(folder, capsys):
     assert quantize(folder, "--epochs", "1", "--unverified") == 0
     printed = capsys.readouterr().out.splitlines()
     assert any("no 'target'" in line for line in printed)
+    assert "loss: the distance to what the model in floating point gives" in printed
     assert re.fullmatch(r"agreement 1\.000 -> (0\.9\d\d|1\.000)   w8a8   not compared   \d+ kB", printed[-1])
     assert (folder / "q.onnx").exists() and "without a comparison" in (folder / "q.html").read_text()
     assert quantize(folder, "--epochs", "1", "--distill", "blocks", "--unverified") == 0

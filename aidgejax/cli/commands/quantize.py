@@ -17,6 +17,7 @@ from ...files import write_atomically
 from ...graph import Graph
 from ...interpreter.shape_inference import infer_shapes
 from ...passes.loss import LOSSES
+from ...tools.task import compared
 from ...training.data import Dataset
 from ...training.fit import fitting
 from ..arguments import count, number
@@ -139,15 +140,21 @@ def _quantized(graph: Graph, data: Dataset, args: argparse.Namespace) -> tuple[G
 
 def _trained(q: Graph, graph: Graph, data: Dataset, loss: str | None, args: argparse.Namespace) -> Graph:
     """After `--epochs`, on labels, or without them on what the model in floating point gives."""
+    without = loss is None or args.distill is not None
+    if without:
+        print("loss: the distance to what the model in floating point gives")
+    else:
+        on, note = compared(q, str(loss))
+        print(f"loss: {loss} on {on}{note}")
     with tqdm(total=args.epochs, unit="epoch", desc="training", disable=None, file=sys.stderr) as bar:
         how: dict[str, Any] = {"epochs": args.epochs, "batch_size": args.batch_size, "seed": args.seed}
         how["on_epoch"] = lambda record: bar.update()
         if args.lr is not None:
             how["rate"] = args.lr
-        if loss is None or args.distill is not None:
+        if without:
             feeds = {k: data.columns[k] for k in graph.inputs}
             return quant.distill(q, feeds, graph, blocks=args.distill == "blocks", **how)
-        return quant.finetune(q, data, loss=loss, **how)[0]
+        return quant.finetune(q, data, loss=str(loss), **how)[0]
 
 
 def _compared(report: quant.Report | None, graph: Graph) -> str:

@@ -17,7 +17,7 @@ COLOURS = {
     "output": "#c9e7c9",
 }
 LARGEST = 300  # a graph of more nodes is drawn by groups of names
-LINE, WIDE, GAP, MARGIN = 15, 7.2, 26, 12
+LINE, WIDE, GAP, MARGIN, LANE = 15, 7.2, 26, 12, 5
 
 
 @dataclass
@@ -137,31 +137,46 @@ def to_dot(graph: Any, *, largest: int = LARGEST) -> str:
 
 
 def joined(forward: Any, gradient: Any, *, largest: int = LARGEST) -> str:
-    """A graph beside its gradient as one SVG; dashed lines lead from a tensor to where the gradient reads it back."""
+    """A graph beside its gradient as one SVG; dashed lines lead from a tensor to where the gradient reads it back.
+
+    They go below the row of the one, up or down between the two pictures, and in above the row of the other, so that
+    no box stands on them.
+    """
     left, right = boxes(forward, largest), boxes(gradient, largest)
     (first, wide, *_), (second, *_) = _placed(left), _placed(right)
     makers = {o: key for key, box in left.items() for o in box.writes}
+    pairs = [(makers[b.writes[0]], key) for key, b in right.items() if b.kind == "input" and b.writes[0] in makers]
+    pairs.sort(key=lambda pair: second[pair[1]][1])
+    under, over = _lanes([one for one, _ in pairs], first), _lanes([other for _, other in pairs], second)
+    between = LANE * (len(pairs) + 3) if pairs else 0.0
     lines = []
-    for key, box in right.items():
-        if box.kind != "input" or box.writes[0] not in makers:
-            continue
-        one = makers[box.writes[0]]
-        x, y = first[one][0] + left[one].width, first[one][1] + left[one].height / 2
-        u, v = wide + second[key][0], second[key][1] + box.height / 2
+    for k, (one, other) in enumerate(pairs):
+        bottom = max(y + left[key].height for key, (_, y) in first.items() if y == first[one][1])
+        x, y = first[one][0] + left[one].width / 2 + LANE, first[one][1] + left[one].height
+        u, v = wide + between + second[other][0] + right[other].width / 2, second[other][1]
+        way = f"V{bottom + under[k]:.1f}H{wide + LANE * (k + 2):.1f}V{v - over[k]:.1f}H{u:.1f}V{v:.1f}"
         lines.append(
-            f'<path class="join" d="M{x:.1f} {y:.1f}C{x + 40:.1f} {y:.1f} {u - 40:.1f} {v:.1f} {u:.1f} {v:.1f}" '
-            f'fill="none" stroke="#d95f02" stroke-dasharray="4 3"/>'
+            f'<path class="join" d="M{x:.1f} {y:.1f}{way}" fill="none" stroke="#d95f02" stroke-dasharray="4 3"/>'
         )
-    head, rest = side_by_side([to_svg(forward, largest=largest), to_svg(gradient, largest=largest)]).split("\n", 1)
-    return "\n".join([head, *lines, rest])  # below the boxes, whose text stays readable
+    pictures = [to_svg(forward, largest=largest), to_svg(gradient, largest=largest)]
+    head, rest = side_by_side(pictures, between).split("\n", 1)
+    return "\n".join([head, *lines, rest])
 
 
-def side_by_side(pictures: Iterable[str]) -> str:
-    """SVG pictures in one, from left to right."""
-    x, height, inner = 0.0, 0.0, []
+def _lanes(ends: list[str], placed: dict[str, tuple[float, float]]) -> list[float]:
+    """How far from its row each line runs along it: the lines of a row beside each other, within the space there."""
+    rows = [placed[key][1] for key in ends]
+    room = {y: min(LANE, (MARGIN - 2) / (rows.count(y) + 1)) for y in rows}
+    return [room[y] * (rows[:k].count(y) + 1) for k, y in enumerate(rows)]
+
+
+def side_by_side(pictures: Iterable[str], between: float = 0.0) -> str:
+    """SVG pictures in one, from left to right, `between` apart."""
+    x, height, inner = -between, 0.0, []
     for svg in pictures:
         head = svg.split(">", 1)[0]
         wide, high = (float(head.split(f' {name}="', 1)[1].split('"', 1)[0]) for name in ("width", "height"))
+        x += between
         inner.append(svg.replace("<svg ", f'<svg x="{x:.0f}" ', 1))
         x, height = x + wide, max(height, high)
     size = f'viewBox="0 0 {x:.0f} {height:.0f}" width="{x:.0f}" height="{height:.0f}"'

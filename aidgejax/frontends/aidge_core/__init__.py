@@ -50,7 +50,7 @@ from .dtypes import (
     is_unsigned,
     numpy_to_aidge_dtype,
 )
-from .enums import Interpolation, PaddingMode, RoundingMode
+from .enums import Interpolation, PaddingMode, RoundingMode, aspect_ratio
 from .errors import AidgeError
 from .execution import ParallelScheduler, Scheduler, SequentialScheduler
 from .factories import *  # noqa: F403
@@ -119,8 +119,13 @@ from .tensor_layout import (
 )
 from .version import get_git_hash, get_project_version, show_version
 
+# Aidge has the members of these at hand without their class, too.
+_MEMBERS = {m.name: m for e in (SchedulingPolicy, VarianceNorm, leaky_reset, aspect_ratio) for m in e}
+globals().update(_MEMBERS)
+
 __all__ = [
-    "Interpolation", "PaddingMode", "RoundingMode", "SchedulingPolicy", "batch_idx", "channel_idx", "depth_idx",
+    "Interpolation", "PaddingMode", "RoundingMode", "SchedulingPolicy", "aspect_ratio", *_MEMBERS, "batch_idx",
+    "channel_idx", "depth_idx",
     "get_permutation_mapping", "get_transposed_data_format", "height_idx", "width_idx", "AidgeError",
     "connector_forward", "Attributes", "Connector", "DataProvider", "Database", "Dequantizer", "DynamicAttributes",
     "GenericOperator", "GenericOperatorOp", "GraphView", "InputCategory", "Level", "Log", "MatchingResult",

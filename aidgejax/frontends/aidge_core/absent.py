@@ -62,7 +62,6 @@ NAMES: dict[str, str] = {
     "crypto_hash_function": "use hashlib",
     "stft_to_dft": "Fourier transforms are read from ONNX files (aidge_onnx.load_onnx)",
     "is_packed": "data types below 8 bits are names only",
-    "aspect_ratio": "give aspect_ratio as a string: 'stretch', 'not_larger' or 'not_smaller'",
     "DynamicAnalysis": "use StaticAnalysis after forward_dims",
     "GraphRegex": "use SinglePassGraphMatching",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .errors import MissingKey, TensorTypeError
+from .errors import AttributeTaken, MissingKey, TensorTypeError
 
 edits = 0  # counts every change that may alter what a graph computes; what was derived from a graph compares it
 
@@ -16,6 +16,13 @@ def edited() -> None:
 
 def current_edits() -> int:
     return edits
+
+
+class _Group(dict):
+    """Attributes that were set below a name as a whole, which is how they are shown."""
+
+    def __repr__(self) -> str:
+        return _shown(self)
 
 
 class Attributes:
@@ -55,8 +62,7 @@ class Attributes:
 
 
 def _shown(values: dict[str, Any]) -> str:
-    entries = (f"{k!r}: {_shown(v) if isinstance(v, dict) else repr(v)}" for k, v in values.items())
-    return f"AttrDict({{{', '.join(entries)}}})"
+    return f"AttrDict({dict.__repr__(values)})"
 
 
 class DynamicAttributes(Attributes):
@@ -94,15 +100,19 @@ class DynamicAttributes(Attributes):
 
     def set_attr(self, name: str, value: Any) -> None:
         level, last = self._walk(name, create=True)
-        level[last] = value.dict() if isinstance(value, Attributes) else value
+        level[last] = _Group(value.dict()) if isinstance(value, Attributes) else value
         edited()
 
-    add_attr = set_attr
+    def add_attr(self, name: str, value: Any) -> None:
+        """A new attribute.  Raises AttributeTaken (a RuntimeError) where there is one of this name already."""
+        if self.has_attr(name):
+            raise AttributeTaken(f'attribute "{name}" already exists; set_attr changes it')
+        self.set_attr(name, value)
 
     def del_attr(self, name: str) -> None:
-        self.get_attr(name)
+        """Without the attribute, if there is one."""
         level, last = self._walk(name)
-        del level[last]
+        level.pop(last, None)
         edited()
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from .errors import GraphViewError, TensorTypeError
 from .graphview import GraphView
+from .implementation import late
 from .node import Connector, Node, Port
 
 
@@ -74,6 +75,18 @@ def residual(inputs: Any, name: str = "") -> GraphView:
     return graph
 
 
+@late("chained")
+def chained(first: Any, second: Any) -> GraphView:
+    """first >> second."""
+    return sequential([first, second])
+
+
+@late("beside")
+def beside(first: Any, second: Any) -> GraphView:
+    """first | second."""
+    return parallel([first, second])
+
+
 def get_connected_graph_view(node: Node) -> GraphView:
     """All nodes that are connected with this one, directly or not."""
     if not isinstance(node, Node):
@@ -97,6 +110,8 @@ def generate_graph(output_connectors: Sequence[Connector]) -> GraphView:
     """The graph that computes these Connectors, whose outputs are they, in this order."""
     view, outs = GraphView(), []
     for c in output_connectors:
+        if not isinstance(c, Connector):
+            raise TensorTypeError(f"generate_graph takes a list of Connectors, got {c!r}")
         node = c.node()
         if node is None:
             raise GraphViewError("generate_graph: a Connector without a node computes nothing")

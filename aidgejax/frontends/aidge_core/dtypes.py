@@ -76,7 +76,20 @@ class dtype(enum.Enum):  # noqa: N801  (Aidge's name)
     def __str__(self) -> str:
         return f"dtype.{self.name}"
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        return f"<dtype.{self.name}: {int(self)}>"
+
+    def __int__(self) -> int:
+        """Aidge's number of it."""
+        return NUMBERS.index(self.name)
+
+
+NUMBERS = (
+    "float64 float32 float16 bfloat16 complex64 complex128 boolean binary octo_binary ternary int2 quad_int2 uint2 "
+    "quad_uint2 int3 dual_int3 uint3 dual_uint3 int4 dual_int4 uint4 dual_uint4 int5 int6 int7 int8 int9 int10 int11 "
+    "int12 int13 int14 int15 int16 int32 int64 uint5 uint6 uint7 uint8 uint9 uint10 uint11 uint12 uint13 uint14 "
+    "uint15 uint16 uint32 uint64 string any any_1 any_2 any_3 any_4 any_5"
+).split()
 
 
 class dformat(enum.Enum):  # noqa: N801

@@ -8,16 +8,16 @@ import enum
 class RoundingMode(enum.Enum):
     """Of Round, and of averages of integers."""
 
-    TOWARD_ZERO = 0
-    AWAY_FROM_ZERO = 1
-    DOWN = 2
-    UP = 3
+    DOWN = 0
+    UP = 1
+    TOWARD_ZERO = 2
+    AWAY_FROM_ZERO = 3
+    HALF_DOWN = 4
+    HALF_UP = 5
     HALF_TOWARD_ZERO = 6
     HALF_AWAY_FROM_ZERO = 7
-    HALF_DOWN = 8
-    HALF_UP = 9
-    HALF_TO_EVEN = 10
-    HALF_TO_ODD = 11
+    HALF_TO_EVEN = 8
+    HALF_TO_ODD = 9
 
 
 class PaddingMode(enum.Enum):
@@ -42,7 +42,7 @@ class CoordinateTransformation(enum.Enum):
     TF_CROP_AND_RESIZE = 6
 
 
-class InterpolationMode(enum.Enum):
+class Mode(enum.Enum):
     """Of Resize: what is taken between two elements."""
 
     CUBIC = 0
@@ -57,8 +57,33 @@ class Interpolation:
     """The two, and their members, under one name, as in Aidge."""
 
     CoordinateTransformation = CoordinateTransformation
-    Mode = InterpolationMode
+    Mode = Mode
 
 
-for _member in (*CoordinateTransformation, *InterpolationMode):
+class Direction(enum.Enum):
+    """Of BitShift."""
+
+    LEFT = 0
+    RIGHT = 1
+
+
+class Reduction(enum.Enum):
+    """Of Scatter: what becomes of several updates of one element."""
+
+    NONE = 0
+    ADD = 1
+    MUL = 2
+    MAX = 3
+    MIN = 4
+
+
+class aspect_ratio(enum.Enum):  # noqa: N801  (Aidge's name)
+    """Of Resize, where sizes are given for some axes."""
+
+    STRETCH = 0
+    NOT_LARGER = 1
+    NOT_SMALLER = 2
+
+
+for _member in (*CoordinateTransformation, *Mode):
     setattr(Interpolation, _member.name, _member)

@@ -1,5 +1,10 @@
 """What this front end refuses: aidgejax's errors, and at once the exceptions that Aidge's users already catch."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from ...errors import AidgeJaxError, BackendError, DataError, GraphError, QueryError, SettingError
 
 
@@ -9,6 +14,10 @@ class AidgeError(AidgeJaxError, RuntimeError):
 
 class GraphViewError(GraphError, AidgeError):
     """A graph that cannot be built, lowered or run as it is."""
+
+
+class GraphIndexError(GraphViewError, IndexError):
+    """An input or an output that a node does not have."""
 
 
 class TensorError(GraphError, AidgeError):
@@ -47,5 +56,30 @@ class MissingAttribute(AidgeError, AttributeError):
     """An attribute, or a name of Aidge's, that is not here."""
 
 
+class AttributeTaken(AidgeError):
+    """A new attribute under a name that there is already."""
+
+
 class MissingKey(MissingAttribute, IndexError):
     """An attribute of an operator or a node that is not there; IndexError in Aidge."""
+
+
+@contextmanager
+def as_aidge_errors() -> Iterator[None]:
+    """What the core refuses is refused as Aidge does, too: the error keeps its class and is a RuntimeError."""
+    try:
+        yield
+    except AidgeError:
+        raise
+    except AidgeJaxError as e:
+        raise _of_both(type(e))(*e.args) from None
+
+
+_BOTH: dict[str, type[AidgeJaxError]] = {}
+
+
+def _of_both(kind: type[AidgeJaxError]) -> type[AidgeJaxError]:
+    if kind.__name__ not in _BOTH:
+        own = {"__doc__": kind.__doc__, "__module__": kind.__module__}
+        _BOTH[kind.__name__] = type(kind.__name__, (kind, AidgeError), own)
+    return _BOTH[kind.__name__]

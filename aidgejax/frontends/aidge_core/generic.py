@@ -57,7 +57,7 @@ class GenericOperatorOp(OperatorTensor):
         if self._dims is None:
             return None
         found = [[int(d) for d in shape] for shape in self._dims(dims)]
-        if len(found) < self.nb_outputs():
+        if len(found) != self.nb_outputs():
             raise GraphViewError(
                 f"operator {self.type()}: the function of set_forward_dims gave {len(found)} shapes, it has "
                 f"{self.nb_outputs()} outputs"

@@ -11,6 +11,7 @@ import numpy as np
 from ...files import whole_file
 from .attributes import edited
 from .graph_queries import GraphQueries
+from .implementation import call_late
 from .node import FREE, Port
 from .operator import InputCategory
 
@@ -29,15 +30,32 @@ class GraphChaining(GraphQueries):
     ) -> None:
         """Overridden by GraphView."""
 
+    def connect(self, other: Any, from_out_node: Any = None, from_tensor: int = 0, to_tensor: Any = FREE) -> None:
+        """Overridden by GraphView."""
+
     def push(self, other: Any, include_attached_producers: bool = True) -> Any:
         """As add: g.push(a).push(b)."""
         return self.add(other, include_attached_producers)
 
     append = push
 
+    def __iadd__(self, other: Any) -> Any:
+        """graph += node, or nodes, or another graph: as add."""
+        return self.add(other)
+
+    def __rshift__(self, other: Any) -> Any:
+        """g >> h: one after the other, as sequential([g, h]); so g > h and g & h."""
+        return call_late("chained", self, other)
+
+    __gt__ = __and__ = __rshift__
+
+    def __or__(self, other: Any) -> Any:
+        """g | h: side by side, as parallel([g, h])."""
+        return call_late("beside", self, other)
+
     def to(self, other: Any, from_out_node: Any = None, from_tensor: int = 0, to_tensor: Any = FREE) -> Any:
-        """As add_child; gives the other node or graph, so that g.to(a).to(b) makes a chain."""
-        self.add_child(other, from_out_node, from_tensor, to_tensor)
+        """Connect as add_child does, without taking the other in; gives it, so that g.to(a).to(b) makes a chain."""
+        self.connect(other, from_out_node, from_tensor, to_tensor)
         return other
 
     link = link_to = to

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from .errors import GraphViewError
 from .node import Node, Port
 from .operator import InputCategory
 
@@ -45,24 +46,26 @@ class GraphQueries:
     def get_nb_outputs(self) -> int:
         return len(self.get_ordered_outputs())
 
-    def get_free_input_tuples(self, filter: Any = InputCategory.All) -> list[Port]:
-        """The inputs that nothing feeds, optional ones included."""
-        return [p for p in self.free_inputs(mandatory=False) if p.node.sources[p.index] is None]
+    def get_free_input_tuples(self) -> list[tuple[Node, int]]:
+        """The graph's inputs that nothing feeds."""
+        return [(p.node, p.index) for p in self.get_ordered_inputs() if p.node.sources[p.index] is None]
 
     def get_nb_free_inputs(self) -> int:
         return len(self.get_free_input_tuples())
 
-    def get_free_output_tuples(self) -> list[Port]:
-        return [Port(n, k) for n in self.members for k, out in enumerate(n.readers) if not out]
+    def get_free_output_tuples(self) -> list[tuple[Node, int]]:
+        """The graph's outputs that no node reads."""
+        return [(p.node, p.index) for p in self.get_ordered_outputs() if not p.node.readers[p.index]]
 
     def get_nb_free_outputs(self) -> int:
         return len(self.get_free_output_tuples())
 
-    def get_all_input_tuples(self) -> list[Port]:
-        return [Port(n, k) for n in self.members for k in range(n.get_nb_inputs())]
+    def get_all_input_tuples(self) -> list[tuple[Node, int]]:
+        """The graph's inputs, those included that a node outside feeds."""
+        return [(p.node, p.index) for p in self.get_ordered_inputs()]
 
-    def get_all_output_tuples(self) -> list[Port]:
-        return [Port(n, k) for n in self.members for k in range(n.get_nb_outputs())]
+    def get_all_output_tuples(self) -> list[tuple[Node, int]]:
+        return [(p.node, p.index) for p in self.get_ordered_outputs()]
 
     def get_ranked_nodes(self) -> tuple[list[Node], int]:
         order = self.execution_order()
@@ -73,6 +76,12 @@ class GraphQueries:
         seen: Counter[str] = Counter()
         found = {}
         for rank, node in enumerate(self.execution_order()):
-            found[node] = format.format(node.name(), node.type(), rank, seen[node.type()])
+            try:
+                found[node] = format.format(node.name(), node.type(), rank, seen[node.type()])
+            except (IndexError, KeyError, ValueError):
+                raise GraphViewError(
+                    f"get_ranked_nodes_name: {format!r} is no format of {{0}} name, {{1}} type, {{2}} rank, "
+                    f"{{3}} rank among the type"
+                ) from None
             seen[node.type()] += 1
         return found

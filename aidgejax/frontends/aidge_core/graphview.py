@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from . import node_by_node
@@ -20,6 +20,14 @@ SECONDARY = (
     "cell_state",
     "hidden_states",
 )  # outputs that are no outputs of a graph unless somebody says so
+
+
+def _parents(node: Node) -> list[Node]:
+    return [p.node for k, p in enumerate(node.sources) if p is not None and not node.operator.is_back_edge(k)]
+
+
+def _readers(node: Node) -> list[Node]:
+    return [n for out in node.readers for n, k in out if not n.operator.is_back_edge(k)]
 
 
 class GraphView(GraphChaining):
@@ -43,7 +51,8 @@ class GraphView(GraphChaining):
         return len(self.members)
 
     def __repr__(self) -> str:
-        return f"GraphView(name = '{self._name}', {len(self.members)} nodes)"
+        counts = f"inputs: {len(self.get_ordered_inputs())}, outputs: {len(self.get_ordered_outputs())}"
+        return f"GraphView(name='{self._name}', Nodes: {len(self.members)} ({counts}))"
 
     # ---- members ----------------------------------------------------------------------------------------
 
@@ -110,11 +119,14 @@ class GraphView(GraphChaining):
         return key in self.members if isinstance(key, Node) else self.get_node(key) is not None
 
     def get_ordered_nodes(self, reversed: bool = False) -> list[Node]:
-        """All nodes, each after those that feed it."""
-        order = self.execution_order()
-        return order[::-1] if reversed else order
+        """All nodes, each after those that feed it; reversed, each after those that it feeds."""
+        return self._order(_readers if reversed else _parents)
 
     def execution_order(self) -> list[Node]:
+        return self._order(_parents)
+
+    def _order(self, before: Callable[[Node], list[Node]]) -> list[Node]:
+        """The nodes, each behind those of the graph that `before` gives for it."""
         done: dict[Node, None] = {}
         state: dict[Node, int] = {}
         for start in self.members:
@@ -127,14 +139,14 @@ class GraphView(GraphChaining):
                 elif state.get(node, 0) == 0:
                     state[node] = 1
                     stack.append((node, True))
-                    for k, p in reversed(list(enumerate(node.sources))):
-                        if p and p[0] in self.members and not node.operator.is_back_edge(k):
-                            if state.get(p[0], 0) == 1:
+                    for other in reversed(before(node)):
+                        if other in self.members:
+                            if state.get(other, 0) == 1:
                                 raise GraphViewError(
-                                    f"the graph has a cycle through node {p[0].name()!r}: it cannot "
+                                    f"the graph has a cycle through node {other.name()!r}: it cannot "
                                     f"be put in execution order"
                                 )
-                            stack.append((p[0], False))
+                            stack.append((other, False))
         return list(done)
 
     # ---- inputs and outputs -------------------------------------------------------------------------------
@@ -159,7 +171,10 @@ class GraphView(GraphChaining):
     get_mandatory_inputs = get_ordered_inputs
 
     def inputs(self, name: str | None = None) -> list[Port]:
-        return self.free_inputs(mandatory=False) if name is None else self.node_called(name).inputs()
+        """What feeds the graph's inputs, or those of the node of this name."""
+        if name is not None:
+            return self.node_called(name).inputs()
+        return [p.node.input(p.index) for p in self.get_ordered_inputs()]
 
     get_inputs = inputs
 
@@ -178,12 +193,23 @@ class GraphView(GraphChaining):
         return chosen + [o for o in found if o not in chosen]
 
     def outputs(self, name: str | None = None) -> Any:
-        return self.get_ordered_outputs() if name is None else self.node_called(name).outputs()
+        """Who reads the graph's outputs, a list for each, or those of the node of this name."""
+        if name is not None:
+            return self.node_called(name).outputs()
+        return [p.node.output(p.index) for p in self.get_ordered_outputs()]
 
     get_outputs = outputs
 
     def set_ordered_inputs(self, inputs: Sequence[Any]) -> None:
-        self.chosen_inputs = [Port(*i) for i in inputs]
+        ports = [Port(*i) for i in inputs]
+        free = self.free_inputs(mandatory=False)
+        for k, port in enumerate(ports):
+            if port not in free or port in ports[:k]:
+                name = port.node.name() if port.node is not None else None
+                raise GraphViewError(
+                    f"set_ordered_inputs: input {port.index} of node {name!r} is unknown or given twice"
+                )
+        self.chosen_inputs = ports
         edited()
 
     def set_ordered_outputs(self, outputs: Sequence[Any], ignore_missing: bool = False) -> None:
@@ -205,6 +231,11 @@ class GraphView(GraphChaining):
         self, to_other_node: Any, from_out_node: Any = None, from_tensor: int = 0, to_tensor: Any = FREE
     ) -> None:
         """Connect an output of the graph (its only one, unless from_out_node says which) to a node or a graph."""
+        self.connect(to_other_node, from_out_node, from_tensor, to_tensor)
+        self.add(to_other_node)
+
+    def connect(self, other: Any, from_out_node: Any = None, from_tensor: int = 0, to_tensor: Any = FREE) -> None:
+        """As add_child, but the other stays outside."""
         if from_out_node is None:
             outs = self.get_ordered_outputs()
             if len(outs) != 1:
@@ -214,8 +245,7 @@ class GraphView(GraphChaining):
             from_out_node, from_tensor = outs[0]
         elif isinstance(from_out_node, str):
             from_out_node = self.node_called(from_out_node)
-        from_out_node.add_child(to_other_node, from_tensor, to_tensor)
-        self.add(to_other_node)
+        from_out_node.add_child(other, from_tensor, to_tensor)
 
     def add_parent(
         self, new_parent: Node, input_node: Any = None, input_idx: int = 0, parent_output_idx: int = FREE
@@ -332,16 +362,19 @@ class GraphView(GraphChaining):
 
     # ---- backend, dtype, shapes ---------------------------------------------------------------------------
 
-    def set_backend(self, backend: Any, device: int = 0) -> None:
-        """Where the graph runs: "cpu", "jax", "numpy", or "cuda" where there is a GPU.
+    def set_backend(self, backend: Any, device: int = 0) -> tuple[str, int] | None:
+        """Where the graph runs: "cpu", "jax", "numpy", or "cuda" where there is a GPU; of a list of (backend, device)
+        the first, which is then returned.
 
         Raises MissingBackend (a RuntimeError) naming the backends there are.
         """
-        if isinstance(backend, list | tuple):
+        listed = isinstance(backend, list | tuple)
+        if listed:
             backend, device = backend[0] if isinstance(backend[0], list | tuple) else (backend[0], device)
         place_of(backend, device)
         for n in self.members:
             n.get_operator().set_backend(backend, device)
+        return (backend, device) if listed else None
 
     def set_backends(
         self, backends: Sequence[tuple[str, int]], allow_default_impl: bool = True, check_available_specs: bool = False

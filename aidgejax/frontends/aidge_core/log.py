@@ -20,6 +20,9 @@ class Level(enum.IntEnum):
     Error = 4
     Fatal = 5
 
+    def __str__(self) -> str:
+        return f"Level.{self.name}"
+
 
 COLORS = {Level.Debug: 32, Level.Info: 34, Level.Notice: 36, Level.Warn: 33, Level.Error: 31, Level.Fatal: 35}
 

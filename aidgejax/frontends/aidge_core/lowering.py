@@ -14,7 +14,7 @@ from ...graph import Graph, Value
 from ...interpreter.constant_folding import compile_time_values
 from .backends import available
 from .emission import Emission
-from .errors import GraphViewError, OrderError, TensorError
+from .errors import GraphViewError, OrderError, TensorError, as_aidge_errors
 from .integers import computes_with_integers, emit_integers
 from .node import Node, Port
 from .operator import InputCategory
@@ -39,7 +39,8 @@ class Lowered:
 
     @cached_property
     def compiled(self) -> CompiledGraph:
-        return compiled_graph(self.graph)
+        with as_aidge_errors():
+            return compiled_graph(self.graph)
 
     @cached_property
     def read(self) -> frozenset[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -16,16 +15,19 @@ from .tensor import Tensor
 
 
 class MatchingResult:
-    """graph: a GraphView of the matched nodes;  root_node: where the query begins;  anchors: {"Conv2D#1": node}."""
+    """graph: a GraphView of the matched nodes;  root_node: where the query begins;  anchors: of a query with
+    Conv2D#1, {"Conv2D": {"#1": node}}."""
 
     def __init__(self, match: Match | None = None) -> None:
         self.graph = GraphView()
         self.root_node: Node | None = None
-        self.anchors: dict[str, Node] = {}
+        self.anchors: dict[str, dict[str, Node]] = {}
         if match is not None:
             self.graph.members = {v.node: None for v in match.vertices}
             self.root_node = match.vertices[0].node
-            self.anchors = {k: v.node for k, v in match.anchors.items()}
+            for anchor, vertex in match.anchors.items():
+                kind, _, number = anchor.partition("#")
+                self.anchors.setdefault(kind, {})[f"#{number}"] = vertex.node
 
     @property
     def startNode(self) -> Node | None:  # noqa: N802
@@ -55,7 +57,7 @@ class SinglePassGraphMatching:
             raise BadQuery(str(e)) from None
 
     def build_query_from(self, graph: Any, constants_check: bool = False) -> str:
-        """A query that this graph matches, each node under an anchor: "Conv2D#1->ReLU#1;Conv2D#1<1-Producer#1".
+        """A query that this graph matches, each node under an anchor: "Conv2D#0;Conv2D#0-0-0>ReLU#1".
 
         graph: a GraphView, or a Connector for what leads to it.  constants_check: accepted.
         """
@@ -63,13 +65,10 @@ class SinglePassGraphMatching:
         order = view.execution_order()
         if not order:
             return ""
-        count: Counter[str] = Counter()
-        anchors = {}
-        for node in order:
-            count[node.type()] += 1
-            anchors[node] = f"{node.type()}#{count[node.type()]}"
-        found: list[str] = []
         root = next((n for n in order if n.type() != "Producer"), order[0])
+        numbered = [root, *(n for n in order if n is not root)]
+        anchors = {node: f"{node.type()}#{k}" for k, node in enumerate(numbered)}
+        found: list[str] = [anchors[root]]
         seen, waiting, written = {root}, [root], set()
         while waiting:
             node = waiting.pop(0)
@@ -90,7 +89,7 @@ class SinglePassGraphMatching:
                         waiting.append(other)
         if len(seen) < len(order):
             raise BadQuery("build_query_from: the graph is in several parts; a query describes one")
-        return ";".join(found) or anchors[root]
+        return ";".join(found)
 
     def match_from(self, start_node: Node, query: str) -> MatchingResult:
         """The match that begins at this node; an empty result where there is none."""

@@ -6,8 +6,11 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from .attributes import DynamicAttributes, edited
-from .errors import GraphViewError, TensorTypeError
+from .dtypes import dtype
+from .errors import GraphIndexError, GraphViewError, TensorIndexError, TensorTypeError
 from .implementation import call_late
 from .operator import InputCategory, Operator
 from .operators import make_operator
@@ -27,6 +30,8 @@ class Port:
         self.node, self.index = node, index
 
     def __getitem__(self, key: Any) -> Any:
+        if key not in (0, 1):
+            raise TensorIndexError(f"a Port has a node (0) and an index (1), got {key!r}")
         return (self.node, self.index)[key]
 
     def __len__(self) -> int:
@@ -97,6 +102,8 @@ class Node:
         An input that is fed already gets the new parent instead.
         """
         if not isinstance(other, Node):
+            if not hasattr(other, "entry"):
+                raise TensorTypeError(f"node {self._name!r} feeds a Node or a GraphView, got {other!r}")
             other, other_in_id = other.entry(other_in_id)
         self.operator.get_output(out_id)
         if other_in_id in (FREE, None):
@@ -144,11 +151,13 @@ class Node:
             self.sources[k] = None
 
     def remove_child(self, node_ptr: Node, out_id: int = 0) -> bool:
-        found = [(n, k) for n, k in self.readers[out_id] if n is node_ptr]
-        for n, k in found:
-            n.disconnect(k)
-        edited()
-        return bool(found)
+        """Undo one connection of this output to the node, the first that was made; False where there is none."""
+        self.operator.get_output(out_id)
+        found = next(((n, k) for n, k in self.readers[out_id] if n is node_ptr), None)
+        if found is not None:
+            found[0].disconnect(found[1])
+            edited()
+        return found is not None
 
     def reset_connections(self, include_learnable_param: bool = False) -> None:
         for k, parent in enumerate(self.sources):
@@ -160,12 +169,15 @@ class Node:
         edited()
 
     def get_parent(self, in_id: int) -> Node | None:
-        if not 0 <= in_id < len(self.sources):
-            raise GraphViewError(
-                f"node {self._name!r} ({self.type()}) has no input {in_id}; it has {len(self.sources)}"
-            )
-        source = self.sources[in_id]
+        source = self._input(in_id)
         return source.node if source else None
+
+    def _input(self, in_id: int) -> Port | None:
+        if not isinstance(in_id, int) or not 0 <= in_id < len(self.sources):
+            raise GraphIndexError(
+                f"node {self._name!r} ({self.type()}) has no input {in_id!r}; it has {len(self.sources)}"
+            )
+        return self.sources[in_id]
 
     def get_parents(self) -> list[Node | None]:
         return [p[0] if p else None for p in self.sources]
@@ -183,6 +195,18 @@ class Node:
     def get_nb_outputs(self) -> int:
         return len(self.readers)
 
+    def get_all_input_tuples(self) -> list[tuple[Node, int]]:
+        return [(self, k) for k in range(len(self.sources))]
+
+    def get_all_output_tuples(self) -> list[tuple[Node, int]]:
+        return [(self, k) for k in range(len(self.readers))]
+
+    def get_free_input_tuples(self) -> list[tuple[Node, int]]:
+        return [(self, k) for k, p in enumerate(self.sources) if p is None]
+
+    def get_free_output_tuples(self) -> list[tuple[Node, int]]:
+        return [(self, k) for k, out in enumerate(self.readers) if not out]
+
     def get_nb_free_inputs(self) -> int:
         return sum(p is None for p in self.sources)
 
@@ -190,12 +214,13 @@ class Node:
         return sum(not c for c in self.readers)
 
     def input(self, in_id: int) -> Port:
-        return self.sources[in_id] or Port(None)
+        return self._input(in_id) or Port(None)
 
     def inputs(self) -> list[Port]:
         return [self.input(k) for k in range(len(self.sources))]
 
     def output(self, out_id: int) -> list[Port]:
+        self.operator.get_output(out_id)
         return list(self.readers[out_id])
 
     def outputs(self) -> list[list[Port]]:
@@ -210,8 +235,12 @@ class Node:
     def is_optional_input(self, idx: int) -> bool:
         return self.operator.is_optional_input(idx)
 
-    def input_name(self, in_id: int) -> str:
-        parent = self.sources[in_id]
+    def input_name(self, in_id: int, newName: str | None = None) -> str:  # noqa: N803
+        """The name of an input: what was given as newName, else that of the output that feeds it."""
+        parent = self._input(in_id)
+        given = self._named("input_names", in_id, len(self.sources), newName)
+        if given:
+            return given
         if parent:
             return parent[0].output_name(parent[1])
         return "" if self.operator.is_optional_input(in_id) else f"{self._name}_in{in_id}"
@@ -219,8 +248,18 @@ class Node:
     def inputs_names(self) -> list[str]:
         return [self.input_name(k) for k in range(len(self.sources))]
 
-    def output_name(self, out_id: int) -> str:
-        return f"{self._name}_out{out_id}"
+    def output_name(self, out_id: int, newName: str | None = None) -> str:  # noqa: N803
+        """The name of an output: what was given as newName, else <node>_out<index>."""
+        self.operator.get_output(out_id)
+        return self._named("output_names", out_id, len(self.readers), newName) or f"{self._name}_out{out_id}"
+
+    def _named(self, what: str, k: int, count: int, name: str | None) -> str:
+        """The name of an input or output in the annotations, changed to `name` where there is one."""
+        held = list(self._annotations.get_attr(what)) if self._annotations.has_attr(what) else [""] * count
+        if name is not None:
+            held[k] = str(name)
+            self._annotations.set_attr(what, held)
+        return held[k] if k < len(held) else ""
 
     def outputs_names(self) -> list[str]:
         return [self.output_name(k) for k in range(len(self.readers))]
@@ -249,17 +288,31 @@ class Node:
                 a._node.add_child(self, a._output, k)
         return Connector(self)
 
+    def __rshift__(self, other: Any) -> Any:
+        """a >> b: one after the other, as sequential([a, b]); so a > b and a & b."""
+        return call_late("chained", self, other)
+
+    __gt__ = __and__ = __rshift__
+
+    def __or__(self, other: Any) -> Any:
+        """a | b: side by side, as parallel([a, b])."""
+        return call_late("beside", self, other)
+
     def __repr__(self) -> str:
-        return f"Node(name = '{self._name}', type = '{self.type()}')"
+        parents = [int(p is not None) for p in self.sources]
+        fed = f"parents: {parents}, " if parents else ""
+        readers = [[1] * len(out) for out in self.readers]
+        return f"Node(name='{self._name}', optype='{self.type()}', {fed}children: {readers})"
 
 
 class Connector:
     """An output of a node, for functional building: y = fc(relu(Connector())).  Connector() is a graph input."""
 
     def __init__(self, node: Any = None) -> None:
-        if node is not None and not isinstance(node, Node):
-            node = Producer(Tensor(node), "")
-        self._node, self._output = node, 0
+        if node is not None and not isinstance(node, Node | dtype):
+            node = Producer(Tensor(np.asarray(node, np.float32).reshape(1)), "", constant=True)
+        self._node: Node | None = None if isinstance(node, dtype) else node
+        self._output = 0
 
     def __getitem__(self, key: int) -> Connector:
         if self._node is None:
@@ -280,7 +333,42 @@ class Connector:
         return call_late("run_behind", self, inputs if isinstance(inputs, list | tuple) else [inputs])
 
     def __add__(self, rhs: Any) -> Connector:
-        return Node(make_operator("Add"))(self, rhs if isinstance(rhs, Connector) else Connector(float(rhs)))
+        return _combined("Add", self, rhs)
+
+    def __radd__(self, lhs: Any) -> Connector:
+        return _combined("Add", lhs, self)
+
+    def __sub__(self, rhs: Any) -> Connector:
+        return _combined("Sub", self, rhs)
+
+    def __rsub__(self, lhs: Any) -> Connector:
+        return _combined("Sub", lhs, self)
+
+    def __mul__(self, rhs: Any) -> Connector:
+        return _combined("Mul", self, rhs)
+
+    def __rmul__(self, lhs: Any) -> Connector:
+        return _combined("Mul", lhs, self)
+
+    def __truediv__(self, rhs: Any) -> Connector:
+        return _combined("Div", self, rhs)
+
+    def __rtruediv__(self, lhs: Any) -> Connector:
+        return _combined("Div", lhs, self)
+
+    def __mod__(self, rhs: Any) -> Connector:
+        return _combined("Mod", self, rhs)
+
+    def __matmul__(self, rhs: Any) -> Connector:
+        return _combined("MatMul", self, rhs)
+
+
+def _combined(kind: str, left: Any, right: Any) -> Connector:
+    """An unnamed node of two Connectors; a number is a constant Producer of one element."""
+    for side in (left, right):
+        if not isinstance(side, Connector | int | float | np.number):
+            raise TensorTypeError(f"{kind}: a Connector combines with a Connector or a number, got {side!r}")
+    return Node(make_operator(kind))(*(s if isinstance(s, Connector) else Connector(s) for s in (left, right)))
 
 
 def Producer(tensor: Any, name: str = "", constant: bool = False) -> Node:  # noqa: N802
@@ -299,7 +387,7 @@ def with_producers(op: Operator, name: str, shapes: Mapping[str, Iterable[int] |
     for k, (suffix, shape) in enumerate(shapes.items(), start=first):
         if shape is not None:
             made = Producer(list(shape), f"{name}_{suffix}" if name else "")
-            made.annotations().add_attr("AttachedProducer", True)
+            made.annotations().set_attr("AttachedProducer", True)
             made.add_child(node, 0, k)
     return node
 

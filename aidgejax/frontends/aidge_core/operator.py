@@ -15,7 +15,7 @@ from .absent import AbsentMethods
 from .attributes import Attributes, edited
 from .backends import place_of
 from .dtypes import to_numpy_dtype
-from .errors import GraphViewError, MissingAttribute, OrderError, TensorTypeError
+from .errors import GraphIndexError, MissingAttribute, OrderError, TensorTypeError
 from .implementation import OperatorImpl, call_late, implementation_for
 from .tensor import Tensor, as_tensor
 
@@ -167,7 +167,7 @@ class Operator(AbsentMethods):
 
     def _checked(self, idx: int, count: int, what: str) -> int:
         if not isinstance(idx, int) or not 0 <= idx < count:
-            raise GraphViewError(f"operator {self.type()} has no {what} {idx}; it has {count}")
+            raise GraphIndexError(f"operator {self.type()} has no {what} {idx}; it has {count}")
         return idx
 
     # ---- tensors ----------------------------------------------------------------------------------------

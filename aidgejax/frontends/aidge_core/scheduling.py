@@ -15,8 +15,8 @@ class SchedulingPolicy(enum.Enum):
     Default = 0
     AsSoonAsPossible = 1
     AsLateAsPossible = 2
-    LonguestBranchFirst = 3
-    ShortestBranchFirst = 4
+    ShortestBranchFirst = 3
+    LonguestBranchFirst = 4
     LowestMemoryFirst = 5
     ReduceForkMemory = 6
 

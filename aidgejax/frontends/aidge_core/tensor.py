@@ -13,8 +13,9 @@ from .absent import AbsentMethods
 from .backends import available, place_of
 from .dtypes import dformat, dtype, of_numpy_dtype, to_numpy_dtype
 from .errors import TensorError, TensorTypeError
-from .tensor_layout import TensorLayout
+from .tensor_layout import TensorLayout, permutation
 from .tensor_math import TensorMath
+from .tensor_text import printed
 
 
 class Cell(TensorCell):
@@ -33,7 +34,14 @@ class Tensor(TensorMath, TensorLayout, AbsentMethods):
     For the library: `cell` holds the data, `gradient` the Gradient or None, `backend_name` the backend or None.
     """
 
-    def __init__(self, data: Any = None, *, dims: Sequence[int] | None = None, kind: Any = "float32") -> None:
+    def __init__(
+        self,
+        data: Any = None,
+        backend: str = "cpu",
+        *,
+        dims: Sequence[int] | None = None,
+        kind: Any = "float32",
+    ) -> None:
         self.cell: TensorCell = Cell(tuple(dims or ()), to_numpy_dtype(kind))
         self.gradient: Gradient | None = None
         self.on_grad_access: Callable[[Tensor], None] | None = None
@@ -42,6 +50,8 @@ class Tensor(TensorMath, TensorLayout, AbsentMethods):
         if data is not None:
             self.cell.put(_copy_of(data))
             self.backend_name = "cpu"
+            if backend != "cpu":
+                self.set_backend(backend)
 
     # ---- what the library reads and writes --------------------------------------------------------------
 
@@ -82,7 +92,10 @@ class Tensor(TensorMath, TensorLayout, AbsentMethods):
 
     def __setitem__(self, key: Any, value: Any) -> None:
         where = self.position(key)
-        self.cell.host()[where] = value
+        try:
+            self.cell.host()[where] = value
+        except (TypeError, ValueError):
+            raise TensorTypeError(f"element {key} of a tensor becomes a number, not {value!r}") from None
         self.written()
 
     def __iter__(self) -> Iterator[Any]:
@@ -101,13 +114,24 @@ class Tensor(TensorMath, TensorLayout, AbsentMethods):
     __hash__ = object.__hash__
 
     def __float__(self) -> float:
+        return float(self._only_element())
+
+    def __int__(self) -> int:
+        return int(self._only_element())
+
+    def _only_element(self) -> Any:
         if self.size != 1:
             raise TensorTypeError(f"only a tensor of one element is a number; this one has shape {self.shape}")
-        return float(self[0])
+        return self[0]
+
+    def __str__(self) -> str:
+        return self._printed(0)
 
     def __repr__(self) -> str:
-        shown = np.array2string(self.cell.read(), threshold=20, precision=5) if self.cell.has_data else "no data"
-        return f"Tensor({shown}, dims = {self.shape}, dtype = {self.cell.dtype.name})"
+        return f"Tensor({self._printed(len('Tensor('))}, dims = {self.shape}, dtype = {self.dtype.name})"
+
+    def _printed(self, indent: int) -> str:
+        return printed(self.cell.read(), indent) if self.cell.has_data else "[]"
 
     # ---- properties -------------------------------------------------------------------------------------
 
@@ -213,6 +237,14 @@ class Tensor(TensorMath, TensorLayout, AbsentMethods):
         self.set_datatype(dtype_, copy_and_cast_)
 
     def set_data_format(self, data_format: Any, copyTrans: bool = True, enforce: bool = False) -> None:  # noqa: N803
+        """Another order of the axes: the data are transposed where both formats name the same ones."""
+        order = permutation(self._format, data_format) if copyTrans else None
+        if order is not None and len(order) == self.ndim and order != sorted(order):
+            if self.cell.has_data:
+                self.cell.replace(np.ascontiguousarray(self.cell.read().transpose(order)))
+            else:
+                self.cell.shape = tuple(self.cell.shape[k] for k in order)
+            self.gradient = None
         self._format = data_format
 
     def to_dformat(self, dformat_: Any, copy_and_transpose_: bool = True, enforce: bool = False) -> None:
@@ -359,11 +391,18 @@ def _copy_of(data: Any) -> np.ndarray:
             f"a Tensor is made of a NumPy array, got {type(data).__name__}: Unsupported python type; "
             f"write Tensor(np.array(...))"
         )
+    if isinstance(data, int | float) and not isinstance(data, np.generic):
+        return np.array(data, np.float32 if isinstance(data, float) else _int_type(data))
     array = np.array(np.asarray(data))  # torch tensors know no copy keyword
     if array.dtype == object:
         raise TensorTypeError("a Tensor is made of numbers; this array holds Python objects")
     of_numpy_dtype(array.dtype)
     return array
+
+
+def _int_type(number: int) -> type:
+    """Of a Python integer: int32, as in Aidge, where it fits."""
+    return np.int32 if abs(number) < 2**31 else np.int64
 
 
 def as_tensor(data: Any, what: str) -> Tensor:

@@ -36,7 +36,7 @@ def ones_like(shape: Tensor, *, dtype: Any = None, device: Any = None) -> Tensor
 
 
 def asarray(obj: Any, dtype: Any = None, backend: Any = None, device: Any = None, copy: Any = None) -> Tensor:
-    """A tensor of a number (float32), of nested lists (int64 or float64), of an array, or of a tensor.
+    """A tensor of a number (float32 or int32), of nested lists (int64 or float64), of an array, or of a tensor.
 
     backend, device: where it is to be.  copy: True where a Tensor is not to be given back itself.
     """
@@ -55,8 +55,8 @@ def _as_array(obj: Any, dtype: Any) -> Tensor:
         if array.dtype == object:
             raise TensorTypeError("asarray: rows of different lengths make no tensor")
         return Tensor(array if kind is None else array.astype(kind))
-    if isinstance(obj, bool | int | float):
-        return Tensor(np.asarray(obj, kind or (np.float32 if isinstance(obj, float) else None)))
+    if isinstance(obj, bool):
+        return Tensor(np.asarray(obj, kind))
     made = as_tensor(obj, "asarray")
     return made if kind is None else astype(made, dtype)
 
@@ -92,12 +92,13 @@ def greater(t1: Tensor, t2: Tensor) -> Tensor:
     return Tensor(np.greater(t1.cell.read(), t2.cell.read()))
 
 
-def isnan(obj: Tensor) -> Tensor:
-    return Tensor(np.isnan(obj.cell.read()))
+def isnan(obj: Any) -> Tensor:
+    """Element by element, a boolean tensor; of a number, one of a single element."""
+    return Tensor(np.isnan(as_tensor(obj, "isnan").cell.read()))
 
 
-def isfinite(obj: Tensor) -> Tensor:
-    return Tensor(np.isfinite(obj.cell.read()))
+def isfinite(obj: Any) -> Tensor:
+    return Tensor(np.isfinite(as_tensor(obj, "isfinite").cell.read()))
 
 
 def all(obj: Tensor) -> bool:  # noqa: A001  (Aidge's name)

@@ -10,22 +10,30 @@ import numpy as np
 from .._shared.tensor_cell import TensorCell
 from .dtypes import dformat
 from .errors import TensorError, TensorTypeError
+from .tensor_text import c_array
 
 if TYPE_CHECKING:
     from typing import Self
 
-AXES = {"n": "batch", "c": "channels", "d": "depth", "h": "height", "w": "width"}
-
 
 def axis_of(format: dformat, letter: str) -> int:
-    """The position of an axis in a format: 1 for "c" in nchw.  Raises TensorError where the format has none."""
+    """The position of an axis in a format: 1 for "c" in nchw; -1 where the format has none."""
     if not isinstance(format, dformat):
         raise TensorTypeError(f"expected a dformat, such as dformat.nchw, got {format!r}")
-    if format is dformat.default or letter not in format.value:
-        raise TensorError(
-            f"{format} says nothing of the {AXES[letter]} axis; name the layout with set_data_format(dformat.nchw)"
-        )
-    return format.value.index(letter)
+    return _axes(format).find(letter)
+
+
+def _axes(format: dformat) -> str:
+    """One letter per axis; none for the formats that name no axes."""
+    return "" if format.value.startswith(("default", "any")) else format.value
+
+
+def permutation(src: Any, dst: Any) -> list[int] | None:
+    """The axes of src in the order of dst; None where they do not name the same axes."""
+    if not isinstance(src, dformat) or not isinstance(dst, dformat):
+        raise TensorTypeError(f"expected dformats, such as dformat.nchw, got {src!r} and {dst!r}")
+    mine, theirs = _axes(src), _axes(dst)
+    return [mine.index(letter) for letter in theirs] if sorted(mine) == sorted(theirs) else None
 
 
 def batch_idx(format: dformat) -> int:
@@ -48,20 +56,22 @@ def width_idx(format: dformat) -> int:
     return axis_of(format, "w")
 
 
+LONGEST = 5  # axes of a format
+
+
 def get_permutation_mapping(src: dformat, dst: dformat) -> list[int]:
-    """The axes of src in the order of dst: nchw to nhwc is [0, 2, 3, 1]."""
-    if sorted(src.value) != sorted(dst.value) or dformat.default in (src, dst):
-        raise TensorError(f"{src} and {dst} do not have the same axes")
-    return [axis_of(src, letter) for letter in dst.value]
+    """Five axes: those of src in the order of dst, the others behind them as they are: nchw to nhwc is
+    [0, 2, 3, 1, 4].  Formats that do not name the same axes change nothing."""
+    order = permutation(src, dst) or []
+    return order + list(range(len(order), LONGEST))
 
 
 def get_transposed_data_format(input_data_format: dformat, output_dims_order: Sequence[int]) -> dformat:
-    """The format whose axes are those of another one in this order."""
-    name = "".join(input_data_format.value[k] for k in output_dims_order)
-    try:
-        return dformat(name)
-    except ValueError:
-        raise TensorError(f"Aidge has no data format {name!r}") from None
+    """The format whose axes are those of another one in this order; default where no format has them so."""
+    axes = _axes(input_data_format)
+    order = [k for k in output_dims_order if k < len(axes)]
+    name = "".join(axes[k] for k in order)
+    return dformat(name) if name in dformat.__members__ else dformat.default
 
 
 class TensorLayout:
@@ -77,6 +87,8 @@ class TensorLayout:
         """Overridden by Tensor."""
 
     def _size(self, axis: int) -> int:
+        if not 0 <= axis < len(self.cell.shape):
+            raise TensorError(f"{self.dformat} names no such axis; set_data_format(dformat.nchw) names the layout")
         return self.cell.shape[axis]
 
     def get_batch_dim_idx(self) -> int:
@@ -133,5 +145,5 @@ class TensorLayout:
         return fallback
 
     def to_cstring(self) -> str:
-        """The elements as C writes an array: {1.5, 2}."""
-        return "{" + ", ".join(f"{x:g}" for x in self.cell.read().ravel().tolist()) + "}"
+        """The elements as C writes an array: { 1.5f,  2.f}."""
+        return c_array(self.cell.read())

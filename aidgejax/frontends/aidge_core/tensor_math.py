@@ -28,9 +28,16 @@ class TensorMath:
     def _with(self, other: Any, compute: Callable) -> Self:
         if not isinstance(other, TensorMath):
             raise TensorTypeError(f"a Tensor combines with a Tensor, got {type(other).__name__}")
-        return self._new(compute(self.cell.read(), other.cell.read()))
+        mine, theirs = self.cell.read(), other.cell.read()
+        try:
+            return self._new(compute(mine, theirs))
+        except ValueError:
+            raise TensorError(f"shapes {list(mine.shape)} and {list(theirs.shape)} do not fit each other") from None
 
     def __add__(self, other: Any) -> Self:
+        """With a tensor, or with a number, which takes the tensor's data type."""
+        if isinstance(other, int | float):
+            other = self._new(np.asarray(other, self.cell.dtype))
         return self._with(other, np.add)
 
     def __sub__(self, other: Any) -> Self:
@@ -40,22 +47,39 @@ class TensorMath:
         return self._with(other, np.multiply)
 
     def __truediv__(self, other: Any) -> Self:
-        return self._with(other, np.divide)
+        """Of integers without the fraction, as in C."""
+        found = self._with(other, np.divide)
+        integers = self.cell.dtype.kind in "iu" and other.cell.dtype.kind in "iu"
+        return self._new(np.trunc(found.cell.read()).astype(self.cell.dtype)) if integers else found
+
+    def __gt__(self, other: Any) -> Self:
+        """Element by element, a boolean tensor."""
+        return self._with(other, np.greater)
+
+    def __lt__(self, other: Any) -> Self:
+        return self._with(other, np.less)
 
     def abs(self) -> Self:
         return self._new(np.abs(self.cell.read()))
 
     def sqrt(self) -> Self:
-        return self._new(np.sqrt(self.cell.read()))
+        return self._kept(np.sqrt(self.cell.read()))
 
     def exp(self) -> Self:
-        return self._new(np.exp(self.cell.read()))
+        return self._kept(np.exp(self.cell.read()))
 
     def ln(self) -> Self:
-        return self._new(np.log(self.cell.read()))
+        return self._kept(np.log(self.cell.read()))
 
     def mean(self) -> Self:
-        return self._new(np.asarray(self.cell.read().mean()).reshape(1).astype(self.cell.dtype))
+        """Of all elements; of integers rounded, halves away from zero."""
+        mean = self.cell.read().mean()
+        if self.cell.dtype.kind in "iu":
+            mean = np.copysign(np.floor(np.abs(mean) + 0.5), mean)
+        return self._kept(np.asarray(mean).reshape(1))
+
+    def _kept(self, array: np.ndarray) -> Self:
+        return self._new(array.astype(self.cell.dtype))
 
     def clip(self, min: float = -FLT_MAX, max: float = FLT_MAX) -> Self:
         return self._new(np.clip(self.cell.read(), min, max).astype(self.cell.dtype))

@@ -72,7 +72,7 @@ class Optimizer:
         self._state = None
         for node in self._parameters:
             if not (node.annotations().has_attr("grad.no_reset") and node.annotations().get_attr("grad.no_reset")):
-                node.annotations().add_attr("grad.no_reset", True)
+                node.annotations().set_attr("grad.no_reset", True)
             _tensor(node).own_gradient()
 
     def learning_rate(self) -> float:

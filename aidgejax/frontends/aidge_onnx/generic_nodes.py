@@ -72,7 +72,7 @@ def generic_node(node: NodeProto, graph: Graph) -> Node:
     attributes = {a.name: _plain(a) for a in node.attribute}
     made: Node = GenericOperator(node.op_type, inputs, len(node.output), name=node.name)
     for key, value in attributes.items():
-        made.get_operator().attr.add_attr(key, value)
+        made.get_operator().attr.set_attr(key, value)
     Log.warn(
         f"node {node.name!r}: aidgejax has no operator {node.op_type!r}"
         f"{f' of domain {node.domain!r}' if node.domain else ''}; it is a GenericOperator, to be given a computation "

@@ -19,7 +19,9 @@ def test_chains_push_and_append():
     assert g.push(first).append(last) is g and len(g) == 2
     assert first.to(last) is last
     third = ac.Neg(name="c")
-    assert g.link(third) is third and g.get_ordered_outputs()[0].node is third
+    assert g.link(third) is third and third not in g.get_nodes() and third.get_parent(0) is last
+    g += third
+    assert g.get_ordered_outputs()[0].node is third
     g.set_backend("cpu")
     np.testing.assert_array_equal(np.array(ac.SequentialScheduler(g).forward(data=[X])[0]), np.maximum(X, 0))
 
@@ -63,8 +65,9 @@ def test_outputs_in_another_order_and_written_to_files(tmp_path):
 
 def test_axes_by_the_name_of_the_layout():
     t = ac.Tensor(np.zeros((2, 3, 4, 5), np.float32))
+    assert t.get_channel_dim_idx() == -1
     with pytest.raises(TensorError, match="set_data_format"):
-        t.get_channel_dim_idx()
+        t.get_channel_dim_size()
     t.set_data_format(ac.dformat.nhwc)
     assert (t.get_batch_dim_size(), t.get_height_dim_size(), t.get_channel_dim_idx()) == (2, 3, 3)
     order = ac.get_permutation_mapping(ac.dformat.nchw, ac.dformat.nhwc)
@@ -72,7 +75,9 @@ def test_axes_by_the_name_of_the_layout():
     turned = ac.Tensor()
     turned.cpy_transpose(t, [0, 3, 1, 2])
     assert turned.dims == [2, 5, 3, 4]
-    assert ac.Tensor(np.array([1.5, 2])).to_cstring() == "{1.5, 2}"
+    assert order == [0, 2, 3, 1, 4] and ac.get_transposed_data_format(ac.dformat.nchw, [1, 0]) is ac.dformat.default
+    t.set_data_format(ac.dformat.nchw)
+    assert t.dims == [2, 5, 3, 4] and ac.depth_idx(ac.dformat.nchw) == -1
     assert ac.Tensor(X).ref_from(ac.Tensor(), "cpu").backend == "cpu"
 
 

@@ -209,12 +209,12 @@ def test_an_initial_state_must_be_given():
         ac.SequentialScheduler(graph).forward(data=[tensor(np.ones((1, 3)))])
 
 
-@pytest.mark.parametrize("reset", ["subtraction", "zero"])
+@pytest.mark.parametrize("reset", ["subtraction", "to_zero"])
 def test_a_leaky_neuron_integrates_and_fires(reset):
     x = np.random.default_rng(8).uniform(0, 1.2, (5, 2, 3)).astype(np.float32)
     u = s = np.zeros((2, 3), np.float32)
     for step in x:
-        u = step + 0.9 * u - s if reset == "subtraction" else (step + 0.9 * u) * (1 - s)
+        u = step + 0.9 * u - s if reset == "subtraction" else step + (1 - s) * 0.9 * u
         s = (u > 1).astype(np.float32)
     node = ac.Leaky(5, 0.9, 1.0, getattr(ac.leaky_reset, reset), name="k")
     graph = ac.sequential([ac.Pop(name="p"), node])

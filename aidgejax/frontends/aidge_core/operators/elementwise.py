@@ -197,6 +197,7 @@ def dropout(
     c: Any,
     data_input: Any,
     probability_: Any = None,
+    training_mode_: Any = None,
     *,
     probability: float = 0.5,
     training_mode: bool = True,
@@ -204,4 +205,5 @@ def dropout(
 ) -> Any:
     attrs = {} if seed == NO_SEED else {"seed": float(seed)}
     ratio = float(probability) if probability_ is None else probability_
-    return c.named("Dropout", data_input, ratio, bool(training_mode), outputs=2, **attrs)
+    mode = bool(training_mode) if training_mode_ is None else training_mode_
+    return c.named("Dropout", data_input, ratio, mode, outputs=2, **attrs)

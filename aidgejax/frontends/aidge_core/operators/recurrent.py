@@ -19,7 +19,7 @@ class leaky_reset(enum.Enum):  # noqa: N801  (Aidge's name)
     """What a spike does to the potential: take the threshold off, or set it to zero."""
 
     subtraction = 0
-    zero = 1
+    to_zero = 1
 
 
 class Cell(OperatorTensor):
@@ -153,9 +153,9 @@ def leaky(
 ) -> Any:
     """A leaky integrate-and-fire neuron: u <- x + beta u - threshold s, s = 1 where u > threshold; all start at 0.
 
-    The result is whether it fires in the last step.
+    With reset to_zero u <- x + (1 - s) beta u.  The result is whether it fires in the last step.
     """
-    if reset not in (leaky_reset.subtraction, leaky_reset.zero):
+    if reset not in (leaky_reset.subtraction, leaky_reset.to_zero):
         raise GraphViewError(f"node {c.name!r}: reset is {reset!r}; expected one of leaky_reset")
     whole = c.sequences.get(data_input.name)
     count = 1 if whole is None else int(nb_timesteps)
@@ -167,7 +167,7 @@ def leaky(
             if reset is leaky_reset.subtraction:
                 x = c.step("Sub", c.step("Add", x, decayed), c.step("Mul", spikes, float(threshold)))
             else:
-                x = c.step("Mul", c.step("Add", x, decayed), c.step("Sub", 1.0, spikes))
+                x = c.step("Add", x, c.step("Mul", decayed, c.step("Sub", 1.0, spikes)))
         potential = x
         above = c.step("Sub", potential, float(threshold))
         fire = c.named if t == count - 1 else c.step

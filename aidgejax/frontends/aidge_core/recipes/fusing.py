@@ -49,7 +49,7 @@ def _fuse_batchnorm(graph: GraphView, norm: Node) -> None:
     bias = data_of(layer, 2)
     if layer.sources[2] is None:
         made = constant(np.zeros(len(factor), weight.dtype), f"{layer.name()}_b", layer, trained=True)
-        made.annotations().add_attr("AttachedProducer", True)
+        made.annotations().set_attr("AttachedProducer", True)
         made.add_child(layer, 0, 2)
         graph.add(made)
     shift = offset if bias is None else bias.astype(np.float64) * factor + offset

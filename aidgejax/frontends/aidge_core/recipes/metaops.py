@@ -90,8 +90,8 @@ def fuse_to_metaops(
 
 
 def fuse_to_metaop(graph: GraphView, type: str) -> bool:
-    """All nodes of the graph, but the Producers, become one node of this type in the graphs that hold them."""
-    inner = [n for n in checked(graph, "fuse_to_metaop").execution_order() if n.type() != "Producer"]
+    """All nodes of the graph, Producers included, become one node of this type in the graphs that hold them."""
+    inner = checked(graph, "fuse_to_metaop").execution_order()
     views = list(dict.fromkeys(v for n in inner for v in n.views))
     if not inner or not views:
         return False

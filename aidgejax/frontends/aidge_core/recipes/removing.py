@@ -21,12 +21,14 @@ def remove_node(graph_view: GraphView, type: str, incProducers: bool = False) ->
 
 
 def remove_nodes(graph_view: GraphView, query: str) -> int:
-    """Take out the first node of every match of the query."""
+    """Take out the nodes of every match of the query, Producers only where nothing else reads them; how many
+    matches there were."""
     matched = SinglePassGraphMatching(checked(graph_view, "remove_nodes")).match(query)
-    found = list(dict.fromkeys(m.root_node for m in matched if m.root_node is not None))
+    found = dict.fromkeys(n for m in matched for n in m.graph.members)
     for node in found:
-        bypass(graph_view, node)
-    return len(found)
+        if node in graph_view.members and node.type() != "Producer":
+            bypass(graph_view, node)
+    return len(matched)
 
 
 def remove_dropout(graph_view: GraphView) -> int:

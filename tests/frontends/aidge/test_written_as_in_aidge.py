@@ -1,0 +1,122 @@
+"""How tensors, nodes and graphs are written, and what their operators + - * / > >> | mean: as Aidge 0.10.1 has them."""
+
+import numpy as np
+import pytest
+
+from aidgejax.errors import AidgeJaxError
+from aidgejax.frontends import aidge_core as ac
+
+
+def tensor(values, kind="float32"):
+    return ac.Tensor(np.asarray(values, kind))
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "text"),
+    [
+        ([[1.5, -22.25], [100, 0]], "float32", "[[   1.50000, -22.25000],\n [ 100.00000,   0.00000]]"),
+        ([[1, -200]], "int32", "[[    1, -200]]"),
+        ([True, False], "bool", "[  true, false]"),
+        (2.5, "float64", "2.50000"),
+        (np.zeros((0, 3)), "float32", "[]"),
+        ([[[1]], [[2]]], "uint8", "[[[ 1]],\n\n [[ 2]]]"),
+    ],
+)
+def test_a_tensor_is_printed_in_columns(values, kind, text):
+    assert str(tensor(values, kind)) == text
+
+
+def test_a_tensor_says_its_shape_and_its_type():
+    assert repr(tensor([[1, 2], [3, 4]], "int8")) == (
+        "Tensor([[ 1, 2],\n        [ 3, 4]], dims = [2, 2], dtype = int8)"
+    )
+    assert repr(ac.Tensor()) == "Tensor([], dims = [], dtype = float32)"
+    assert repr(ac.dtype.float32) == "<dtype.float32: 1>" and str(ac.Level.Warn) == "Level.Warn"
+    assert tensor([[0.5, 2], [1e20, -3]]).to_cstring() == "{{    0.5f,     2.f},\n { 1.e+20f,    -3.f}}"
+    assert tensor([1, 2], "int64").to_cstring() == "{ 1, 2}"
+
+
+def test_numbers_and_comparisons():
+    a, b = tensor([1, 4]), tensor([2, 3])
+    assert np.array(a + 1.5).tolist() == [2.5, 5.5] and (tensor([1], "int32") + 1).dtype == ac.dtype.int32
+    assert np.array(a > b).tolist() == [False, True] and np.array(a < b).tolist() == [True, False]
+    assert int(ac.Tensor(3)) == 3 and float(ac.Tensor(2.5)) == 2.5
+    assert (ac.Tensor(3).dtype, ac.Tensor(2.5).dtype) == (ac.dtype.int32, ac.dtype.float32)
+    assert np.array(tensor([7, -7], "int32") / tensor([2, 2], "int32")).tolist() == [3, -3]
+    assert tensor([1, 2, 2, 2, 5, 3], "int32").mean()[0] == 3 and tensor([-1, -2], "int32").mean()[0] == -2
+    assert tensor([7, 9], "int16").sqrt().dtype == ac.dtype.int16
+    with pytest.raises(AidgeJaxError, match="do not fit"):
+        a + tensor([1, 2, 3])
+    with pytest.raises(ValueError, match="becomes a number"):
+        a[0] = "x"
+
+
+def edges(graph):
+    return {n.name(): [(p.node.name() if p.node else None, p.index) for p in n.inputs()] for n in graph.get_nodes()}
+
+
+def test_graphs_are_written_as_chains():
+    free = (None, 65535)
+    a, b, c = (ac.ReLU(name=n) for n in "abc")
+    assert edges(a >> b > c) == {"a": [free], "b": [("a", 0)], "c": [("b", 0)]}
+    side = (ac.ReLU(name="x") | ac.Tanh(name="y")) >> ac.Add(name="z")
+    assert edges(side) == {"x": [free], "y": [free], "z": [("x", 0), ("y", 0)]}
+    side += ac.ReLU(name="w")
+    assert len(side) == 4
+
+
+def test_connectors_compute():
+    x = ac.Connector(ac.Producer(tensor([4.0]), "x"))
+    y = ac.Connector(ac.Producer(tensor([3.0]), "y"))
+    for made, value in (
+        (x + y, 7), (1 + x, 5), (x - 1, 3), (1 - x, -3), (x * y, 12), (2 * x, 8), (x / 8, 0.5), (8 / x, 2),
+    ):  # fmt: skip
+        graph = ac.generate_graph([made])
+        graph.set_backend("cpu")
+        assert ac.SequentialScheduler(graph).forward()[0][0] == value
+    with pytest.raises(TypeError, match="Connector"):
+        x + "1"
+    with pytest.raises(TypeError, match="Connectors"):
+        ac.generate_graph([3])
+
+
+def test_nodes_and_graphs_say_how_they_are_connected():
+    graph = ac.sequential([ac.ReLU(name="r"), ac.FC(2, 3, name="f")])
+    assert repr(graph) == "GraphView(name='', Nodes: 4 (inputs: 1, outputs: 1))"
+    assert repr(graph.get_node("f")) == "Node(name='f', optype='FC', parents: [1, 1, 1], children: [[]])"
+    assert repr(graph.get_node("f_w")) == "Node(name='f_w', optype='Producer', children: [[1]])"
+    assert [n.name() for n in graph.get_ordered_nodes(True)] == ["f", "r", "f_w", "f_b"]
+    r, f = graph.get_node("r"), graph.get_node("f")
+    assert graph.get_all_input_tuples() == graph.get_free_input_tuples() == [(r, 0)] == r.get_free_input_tuples()
+    assert graph.get_all_output_tuples() == [(f, 0)] and f.get_all_input_tuples() == [(f, 0), (f, 1), (f, 2)]
+    assert graph.inputs() == [(None, 65535)] and graph.outputs() == [[]] and r.get_free_output_tuples() == []
+
+
+def test_names_of_inputs_and_connections_one_by_one():
+    a, b = ac.ReLU(name="a"), ac.Add(name="b")
+    assert b.input_name(0, "left") == b.input_name(0) == "left" and b.input_name(1) == "b_in1"
+    assert a.output_name(0, "up") == "up" and a.annotations().get_attr("output_names") == ["up"]
+    a.add_child(b)
+    a.add_child(b)
+    assert a.remove_child(b) and b.get_parents() == [None, a] and a.remove_child(b) and not a.remove_child(b)
+    with pytest.raises(IndexError, match="no input 9"):
+        b.get_parent(9)
+    with pytest.raises(RuntimeError, match="unknown or given twice"):
+        ac.sequential([b]).set_ordered_inputs([(b, 1), (b, 1)])
+
+
+def test_attributes_are_added_once():
+    attrs = ac.DynamicAttributes({"a": 1})
+    with pytest.raises(RuntimeError, match="already exists"):
+        attrs.add_attr("a", 2)
+    attrs.set_attr("a", 3)
+    attrs.add_attr("b.c", [1.0])
+    attrs.del_attr("z")
+    assert str(attrs) == "AttrDict({'a': 3, 'b': {'c': [1.0]}})"
+
+
+def test_shapes_that_do_not_fit_are_a_runtime_error_too():
+    graph = ac.sequential([ac.FC(3, 2, name="f")])
+    graph.set_backend("cpu")
+    with pytest.raises(RuntimeError, match="'f'"):
+        graph.forward_dims([[1, 4]])

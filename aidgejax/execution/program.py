@@ -120,7 +120,7 @@ class Program:
         params, buffers: {producer: array}; batch: {input: array}; key: a PRNG key where the graph draws
         random numbers (GraphError where it is missing).  `saved` is for `backward` alone: images in it may be stored
         channels-last.  save=False leaves it empty.
-        fetch: {parameter: f(array, what is there already) -> the array that one node reads}, see Evaluator.
+        fetch: {tensor: f(array, what is there already, node) -> the array that this node reads}, see Evaluator.
         """
         updates = self.updates
         saves = self.saves if save else ()

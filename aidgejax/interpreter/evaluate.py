@@ -23,7 +23,7 @@ from ..ops import Operator, lookup
 from .constant_folding import compile_time_values, fold, is_concrete
 from .repeats import Run, find_runs, kind_of, stack_name
 
-Fetches = Mapping[str, Callable[[Any, Any], Any]]
+Fetches = Mapping[str, Callable[[Any, Any, Node], Any]]
 LAYOUTS = ("NHWC", "NCHW")
 IMAGE_RANKS = (3, 4, 5)
 
@@ -68,8 +68,8 @@ class Evaluator:
     def __call__(self, env: Arrays, key: Any, read: Iterable[str], fetch: Fetches | None = None) -> Tensors:
         """Execute.  env: {name: array} of all inputs and producers; read: what the caller takes from the result.
 
-        fetch: {name: f(array, after) -> the array that a node reads in its place}, called anew for every node; after:
-        what the node before has computed, None at first.  With it nothing is executed as a loop.
+        fetch: {name: f(array, after, node) -> the array that this node reads in its place}; after: what the node before
+        has computed, None at first.  With it nothing is executed as a loop.
         """
         tensors = Tensors(env, self.channels_last)
         asked = set(read)
@@ -82,7 +82,7 @@ class Evaluator:
             step = self.steps[k]
             far = {i: tensors.arrays[i] for i in step.node.input_names if i in fetch} if fetch else {}
             for i in far:
-                tensors.arrays[i] = fetch[i](far[i], after)  # type: ignore[index]  # far is empty without it
+                tensors.arrays[i] = fetch[i](far[i], after, step.node)  # type: ignore[index]  # far is empty without it
             results = self._one(step, k, tensors, key, read)
             if far:
                 tensors.put_back(far)

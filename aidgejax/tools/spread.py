@@ -21,18 +21,20 @@ class Spread(NamedTuple):
     """A step of a model on several devices.  str() says it in words.
 
     what: the model, its batch and the placement.  held: bytes on each device, of "parameters", "optimizer", "buffers"
-    and "temporary".  sent: what the compiled step sends, by kind.
+    and "temporary".  sent: what the compiled step sends, by kind.  uneven: see Placement.uneven.
     """
 
     what: str
     held: dict[str, int]
     sent: list[Collective]
+    uneven: str = ""
 
     def __str__(self) -> str:
         lines = [f"a training step of {self.what}", "  bytes on each device:"]
         lines += [f"    {name:12} {held:16,}" for name, held in self.held.items()]
         lines.append("  sent by each step:" if self.sent else "  nothing is sent")
         lines += [f"    {c.kind:20} {c.number:6} times {c.bytes:16,} bytes" for c in self.sent]
+        lines += [f"  {self.uneven}"] if self.uneven else []
         return "\n".join(lines)
 
 
@@ -63,7 +65,8 @@ def spread(graph: Graph, optimizer: optim.Optimizer, placement: Placement, *, ba
     trees["buffers"] = here.buffers, shardings.buffers
     held = {name: sum(jax.tree.leaves(jax.tree.map(_bytes, *both))) for name, both in trees.items()}
     held["temporary"] = compiled.memory_analysis().temp_size_in_bytes
-    return Spread(f"{graph.name}, {batch_size} rows, on {placement}", held, communication(compiled))
+    what = f"{graph.name}, {batch_size} rows, on {placement}"
+    return Spread(what, held, communication(compiled), placement.uneven(here.params))
 
 
 def _bytes(x: Any, sharding: Any) -> int:

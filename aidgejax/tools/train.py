@@ -151,6 +151,8 @@ def train(
         *summary(task.graph),
         f"loss: {task.summary}",
         *precision_summary(precision, task.graph),
+        *([f"placement: {placement}"] if placement is not None else ()),
+        *filter(None, [placement.uneven(task.graph.params) if placement is not None else ""]),
     )
     if verbose:
         print(*notes, sep="\n")

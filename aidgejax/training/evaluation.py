@@ -14,7 +14,8 @@ from ..passes.loss import row_weights_of
 from ..passes.precision import is_double
 from .averages import Metric, averages, weight_sum, weights_per_row
 from .packed_scan import scan_in_python
-from .parallel import Placement, placed_program
+from .parallel import Placement
+from .placed_program import placed_program
 from .width import in_its_width
 
 

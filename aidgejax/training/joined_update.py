@@ -15,24 +15,26 @@ import numpy as np
 from ..ops.materialize import materialize
 from .optim import Optimizer
 
+MULTIPLE = 64  # a longer vector is filled up with zeros, so that its devices divide it
+
 
 def joined(optimizer: Optimizer) -> Optimizer:
     """The same optimizer for a dict of parameters, all of one dtype joined to one vector in the order of their names.
 
-    The state is {dtype: the state of that vector}, with one count of updates.  An optimizer that does not move each
-    number by itself comes back as it is.
+    The state is {dtype: the state of that vector, which zeros may follow}, with one count of updates.  An optimizer
+    that does not move each number by itself comes back as it is.
     """
     if not optimizer.elementwise:
         return optimizer
 
     def init(params: Any) -> Any:
-        return optimizer.init({dtype: _vector(params, names) for dtype, names in _by_dtype(params).items()})
+        return optimizer.init({dtype: _filled(params, names) for dtype, names in _by_dtype(params).items()})
 
     def update(params: Any, grads: Any, state: Any, lr: Any) -> tuple[Any, Any]:
         groups = _by_dtype(params)
-        old = {dtype: _vector(params, names) for dtype, names in groups.items()}
+        old = {dtype: _filled(params, names) for dtype, names in groups.items()}
         slopes = {
-            dtype: _vector({k: jnp.zeros_like(params[k]) if grads[k] is None else grads[k] for k in names}, names)
+            dtype: _filled({k: jnp.zeros_like(params[k]) if grads[k] is None else grads[k] for k in names}, names)
             for dtype, names in groups.items()
         }
         # What is sliced from it would be computed again with every slice.
@@ -40,6 +42,7 @@ def joined(optimizer: Optimizer) -> Optimizer:
         found = dict(params)
         for dtype, names in groups.items():
             still = np.concatenate([np.full(np.shape(params[k]), grads[k] is None).reshape(-1) for k in names])
+            still = np.concatenate([still, np.zeros(old[dtype].size - still.size, bool)])
             if still.any():
                 moved[dtype] = jax.tree.map(
                     lambda b, a: jnp.where(still, a, b) if a.shape == still.shape else b,  # noqa: B023
@@ -71,3 +74,8 @@ def _by_dtype(arrays: Any) -> dict[str, list[str]]:
 
 def _vector(arrays: Any, names: list[str]) -> Any:
     return jnp.concatenate([jnp.reshape(arrays[k], -1) for k in names])
+
+
+def _filled(arrays: Any, names: list[str]) -> Any:
+    vector = _vector(arrays, names)
+    return jnp.pad(vector, (0, -vector.size % MULTIPLE)) if vector.size > MULTIPLE else vector

@@ -32,8 +32,9 @@ from .joined_update import with_joined
 from .loss_scaling import LossScale, LossScaling, needs_loss_scaling, scaled, unscaled
 from .optim import Optimizer, global_norm
 from .packed_scan import packed_scan, scan_in_python
-from .parallel import Placement, placed_program
+from .parallel import Placement
 from .placed_arrays import put
+from .placed_program import placed_program
 from .schedule import schedule_of
 from .width import of_its_width
 

@@ -25,8 +25,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ..errors import SettingError
-from ..execution.program import Arrays, Program
-from ..execution.program_like import ProgramLike
+from ..execution.program import Arrays
 from ..ops import lookup, rows_split_over
 from .placed_arrays import put
 from .rows_in_file import padded
@@ -81,17 +80,35 @@ class Placement:
             for (name, spec), a in zip(ruled.items(), params.values(), strict=True)
         }
 
+    def uneven(self, params: Mapping[str, Any]) -> str:
+        """What to say where a device holds more than 1.05 times its share of the parameters: of which; or ""."""
+        if not self.splits or self.rules:
+            return ""
+        excess, ways = {}, self.mesh.shape[ROWS]
+        for name, where in self.parameter_shardings(params).items():
+            of_device = jax.ShapeDtypeStruct(where.shard_shape(params[name].shape), params[name].dtype)
+            excess[name] = _bytes(of_device) * ways - _bytes(params[name])
+        shares = 1 + sum(excess.values()) / max(1, sum(map(_bytes, params.values())))
+        if shares <= 1.05:
+            return ""
+        most = [k for k in sorted(excess, key=lambda k: -excess[k]) if excess[k]]
+        named = ", ".join(f"{k!r} {list(params[k].shape)}" for k in most[:3]) + (" and more" if len(most) > 3 else "")
+        return f"each device holds {shares:.2f} times 1/{ways} of the parameters: {ways} does not divide {named}"
+
     def shardings(self, state: Any, params: Mapping[str, Any] | None = None) -> Any:
-        """Where each array of a training state lies: what has a parameter's name and shape lies as that does."""
+        """Where each array of a training state lies: what has a parameter's name and shape lies as that does; of the
+        rest of the optimizer's state, such as many parameters joined to one, what is large is split as they are."""
         params = state.params if params is None else params
         found = self.parameter_shardings(params)
+        least = WHOLE / 8 * sum(map(_bytes, params.values()))
 
         def place(path: Any, x: Any) -> NamedSharding:
             for entry in path:
                 name = getattr(entry, "key", None)
                 if name in found and jnp.shape(x) == jnp.shape(params[name]):
                     return found[name]
-            return self.everywhere
+            of_optimizer = bool(path) and getattr(path[0], "name", None) == "opt"
+            return self._split(jnp.shape(x)) if self.splits and of_optimizer and _bytes(x) > least else self.everywhere
 
         return jax.tree_util.tree_map_with_path(place, state)
 
@@ -168,17 +185,17 @@ class Placement:
         """Around what is traced for these devices: forms that would gather a batch have each device do its rows."""
         return rows_split_over(self.mesh, ROWS) if self.rows else nullcontext()
 
-    def gathering(self, own: NamedSharding) -> Callable[[Any, Any], Any] | None:
-        """f(parameter, after) -> the parameter as a node reads it, gathered over "data" once `after` is there; None
-        where it is not split so.  Else XLA gathers all parameters first, and once for forward and backward, so that all
-        lie there in full size."""
+    def gathering(self, own: NamedSharding) -> Callable[[Any, Any, Any], Any] | None:
+        """f(parameter, after, node) -> the parameter as a node reads it, gathered over "data" once `after` is there;
+        None where it is not split so.  Else XLA gathers all parameters first, and once for forward and backward, so
+        that all lie there in full size."""
         if not _gathered(own):
             return None
         axes = (tuple(a for a in _axes((axis,)) if not _is_of_rows(a)) or None for axis in own.spec)
         kept = NamedSharding(own.mesh, PartitionSpec(*axes))
         wait = lookup("Barrier").forward
         constrained = jax.lax.with_sharding_constraint
-        return lambda x, after: constrained(constrained(wait(x, after), own), kept)
+        return lambda x, after, node: constrained(constrained(wait(x, after), own), kept)
 
     def own_share(self, grad: Any, own: NamedSharding) -> Any:
         """The share of a gradient, taken at once: left to the update, the whole gradient is kept up to there."""
@@ -247,7 +264,7 @@ class Placement:
 
     def _small(self, params: Mapping[str, Any]) -> set[str]:
         """The smallest parameters, as many as make WHOLE of all bytes, those first that cannot be split."""
-        sizes = {k: math.prod(a.shape) * np.dtype(a.dtype).itemsize for k, a in params.items()}
+        sizes = {k: _bytes(a) for k, a in params.items()}
         order = sorted(sizes, key=lambda k: (self._split(params[k].shape) != self.everywhere, sizes[k]))
         left, whole = WHOLE * sum(sizes.values()), set()
         for name in order:
@@ -326,39 +343,8 @@ def mesh_of(devices: Mesh | Mapping[str, int] | int | Iterable[Any] | None = Non
     return Mesh(chosen, tuple(shape), axis_types=(AxisType.Auto,) * len(shape))
 
 
-# ---- programs and arrays ------------------------------------------------------------------------------
-
-
-class PlacedProgram:
-    """A program whose parameters are gathered where a node reads them, and whose gradients are split as they are."""
-
-    def __init__(self, program: ProgramLike, placement: Placement) -> None:
-        if not isinstance(program, Program):
-            raise SettingError(f"a {type(program).__name__} runs without JAX: it takes no placement")
-        self._program, self._placement = program, placement
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._program, name)
-
-    def forward(self, params: Arrays, buffers: Arrays, batch: Arrays, key: Any = None, save: bool = True) -> Any:
-        with self._placement.rows_apart():
-            return self._program.forward(params, buffers, batch, key, save, fetch=self._fetches(params))
-
-    def backward(self, params: Arrays, saved: Arrays, d_outputs: Arrays, grads: Arrays | None = None) -> Arrays:
-        with self._placement.rows_apart():
-            found = self._program.backward(params, saved, d_outputs, grads, fetch=self._fetches(params))
-        own = self._placement.parameter_shardings(params)
-        return {w: self._placement.own_share(g, own[w]) if w in own else g for w, g in found.items()}
-
-    def _fetches(self, params: Arrays) -> dict[str, Callable[[Any, Any], Any]]:
-        own = self._placement.parameter_shardings(params)
-        found = {k: self._placement.gathering(sharding) for k, sharding in own.items()}
-        return {k: f for k, f in found.items() if f is not None}
-
-
-def placed_program(program: ProgramLike, placement: Placement | None) -> ProgramLike:
-    """The program, as it runs under this placement."""
-    return program if placement is None else PlacedProgram(program, placement)
+def _bytes(x: Any) -> int:
+    return math.prod(jnp.shape(x)) * jnp.result_type(x).itemsize
 
 
 def _axes(spec: Iterable[Axis]) -> tuple[str, ...]:

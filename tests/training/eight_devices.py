@@ -16,11 +16,12 @@ jax.config.update("jax_num_cpu_devices", int(os.environ.get("DEVICES", 8)))  # o
 jax.config.update("jax_disable_most_optimizations", True)  # compiles in half of the time
 warnings.simplefilter("error")
 
-from aidgejax import infer_shapes, make_program, with_loss, zoo  # noqa: E402
+from aidgejax import infer_shapes, make_program, quant, with_loss, zoo  # noqa: E402
 from aidgejax.errors import AidgeJaxError, NonFiniteError  # noqa: E402
 from aidgejax.execution.communication import communication  # noqa: E402
 from aidgejax.execution.numpy_program import NumpyProgram  # noqa: E402
 from aidgejax.graph import Graph  # noqa: E402
+from aidgejax.passes.precision import precision  # noqa: E402
 from aidgejax.passes.recompute import recompute  # noqa: E402
 from aidgejax.tools.spread import spread  # noqa: E402
 from aidgejax.training import metrics, optim, pytrees, schedule  # noqa: E402
@@ -172,12 +173,19 @@ def transformer_by_rows():
 
 def deep():
     """8 layers of 256 x 256: what lies on a device while a step runs, and what is sent."""
-    graph = with_loss(infer_shapes(zoo.mlp((256,) * 9 + (16,))), "cross_entropy", reduction="rows")
-    program, optimizer = make_program(graph, training=True), optim.adam()
+    graph = zoo.mlp((256,) * 9 + (16,))
     rows = {"x": np.zeros((3, 16, 256), np.float32), "target": np.zeros((3, 16), np.int32)}
-    step = make_step(program, optimizer, schedule.constant(0.01))
+    low = quant.calibrate(quant.convert(graph, quant.bits(4)), {"x": np.eye(16, 256, dtype=np.float32)})
+    ways = {
+        "data parallel": (graph, optim.adam(), data_parallel()),
+        "sharded": (graph, optim.adam(), sharded()),
+        "4 bits in bfloat16": (low, quant.with_steps(optim.sgd(momentum=0.9), low), sharded()),
+    }
     layer = 256 * 256 * 4
-    for name, placement in (("data parallel", data_parallel()), ("sharded", sharded())):
+    for name, (graph, optimizer, placement) in ways.items():
+        graph = with_loss(infer_shapes(graph), "cross_entropy", reduction="rows")
+        program = make_program(precision(graph) if "bfloat16" in name else graph, training=True)
+        step = make_step(program, optimizer, schedule.constant(0.01))
         state = start(program, optimizer, jax.random.key(0), placement=placement)
         compiled = make_epoch(step, placement=placement).lower(state, placement.place_batches(rows)).compile()
         sent = {c.kind: (c.number, c.bytes / layer) for c in communication(compiled, steps=3)}
@@ -188,6 +196,7 @@ def deep():
 def uneven():
     """Networks with channels that eight devices do not divide; 84 over four of them and 10 over two is all of eight."""
     found["uneven"] = {}
+    found["said"] = sharded().uneven(zoo.mlp((30, 50, 10)).params), sharded().uneven(zoo.lenet(8).params)
     for graph in (zoo.lenet(8), zoo.mobilenet_v1(size=32)):
         params = jax.eval_shape(lambda params: params, graph.params)
         own = sharded().parameter_shardings(params)

@@ -180,7 +180,7 @@ class _Run:
             args.batch_size = len(self.data)
         if placement is not None:
             placement.check_batch(args.batch_size)
-            notes = (*notes, f"placement: {placement}")
+            notes = (*notes, f"placement: {placement}", *filter(None, [placement.uneven(graph.params)]))
         self.notes = (
             *notes,
             *training.notes,

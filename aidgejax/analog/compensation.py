@@ -19,13 +19,21 @@ class BaseDriftCompensation:
     by_output = False
     exact = False
 
-    def readout(self, outputs: Any) -> Any:
-        """f[1] or f[out] of the outputs f[n, out] that the inputs of get_readout_tensor give."""
-        return jnp.ones(1, jnp.asarray(outputs).dtype)
+    def readout(self, out_tensor: Any) -> Any:
+        """f[1] or f[out] of the outputs out_tensor f[n, out] that the inputs of get_readout_tensor give."""
+        return jnp.ones(1, jnp.asarray(out_tensor).dtype)
 
     def get_readout_tensor(self, in_size: int) -> Any:
         """f[n, in_size]: the inputs whose outputs `readout` sees; by default the unit vectors."""
         return jnp.eye(in_size)
+
+    def apply(self, forward_output: Any, ref_value: Any) -> Any:
+        """alpha: what was read just after programming, divided by what these outputs read."""
+        return ref_value / self.readout(forward_output)
+
+    def init_baseline(self, tile: Any) -> Any:
+        """What `tile`, one of a front end's layer, reads now, or would read exactly where `exact`."""
+        return tile.drift_readout(self)
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other)
@@ -40,8 +48,8 @@ class BaseDriftCompensation:
 class GlobalDriftCompensation(BaseDriftCompensation):
     """One factor for the tile: from the mean magnitude of all outputs."""
 
-    def readout(self, outputs: Any) -> Any:
-        return jnp.maximum(jnp.reshape(jnp.mean(jnp.abs(outputs)), (1,)), LEAST)
+    def readout(self, out_tensor: Any) -> Any:
+        return jnp.maximum(jnp.reshape(jnp.mean(jnp.abs(out_tensor)), (1,)), LEAST)
 
 
 class GlobalDriftCompensationWithExactReference(GlobalDriftCompensation):
@@ -55,5 +63,5 @@ class PerColumnDriftCompensation(BaseDriftCompensation):
 
     by_output = True
 
-    def readout(self, outputs: Any) -> Any:
-        return jnp.maximum(jnp.mean(jnp.abs(outputs), axis=0), LEAST)
+    def readout(self, out_tensor: Any) -> Any:
+        return jnp.maximum(jnp.mean(jnp.abs(out_tensor), axis=0), LEAST)

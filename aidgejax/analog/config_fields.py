@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import fields
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, ClassVar
 
 
 class UnknownField(UserWarning):
@@ -19,7 +19,11 @@ class CheckedFields:
     a script derives may hold what it likes, and is warned of near misses alone.
     """
 
+    edits: ClassVar[int] = 0
+    """How often a field of any config has been set: who has read a config and finds another number reads it again."""
+
     def __setattr__(self, name: str, value: Any) -> None:
+        CheckedFields.edits += 1
         if name not in self.__dict__ and not name.startswith("_") and not hasattr(type(self), name):
             self._warn_of(name)
         super().__setattr__(name, value)

@@ -1,6 +1,6 @@
 """How a weight is put into tiles, how a tile runs, and the converters around its product."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from .config_enums import AnalogMVType, BoundManagementType, NoiseManagementType, RPUDataType, WeightNoiseType
 from .config_printing import PrintableMixin
@@ -96,6 +96,13 @@ class MappingParameter(PrintableMixin):
     max_input_size: int = 512
     """Layers with more inputs are split into tiles; 0: never."""
     max_output_size: int = 512
+
+    def compatible_with(self, mapping: "MappingParameter") -> bool:
+        """Whether a layer made with these can go on with `mapping`: they differ in how weights are scaled alone."""
+        return all(getattr(self, f.name) == getattr(mapping, f.name) for f in fields(self) if f.name not in SCALING)
+
+
+SCALING = ("weight_scaling_omega", "weight_scaling_columnwise", "weight_scaling_lr_compensation")
 
 
 @dataclass(repr=False)

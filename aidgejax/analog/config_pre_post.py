@@ -1,10 +1,11 @@
 """Digital processing before and after an analog product: input range and periphery quantization."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from .config_io import RuntimeParameter
 from .config_printing import PrintableMixin
+from .errors import ConfigError
 
 
 @dataclass(repr=False)
@@ -51,6 +52,12 @@ class InputRangeParameter(PrintableMixin):
 
     calibration_info: str | None = None
     """How the range was calibrated, if it was."""
+
+    def supports_manage_output_clipping(self, rpu_config: Any) -> bool:
+        """Whether the config's outputs are bounded, and neither noise nor bounds managed."""
+        io = rpu_config.forward
+        managed = [io.noise_management, io.bound_management]
+        return not io.is_perfect and io.out_bound > 0 and all(m.name == "NONE" for m in managed)
 
     output_clipping_share: ClassVar[str | None] = None
     """What the clipped outputs are divided by: "output_size" (None), how many outputs there are, or "input_size", as
@@ -102,6 +109,23 @@ class PrePostProcessingRPU(PrintableMixin):
 
     pre_post: PrePostProcessingParameter = field(default_factory=PrePostProcessingParameter)
     """See PrePostProcessingParameter."""
+
+    def compatible_with(self, tile_class_name: str) -> bool:
+        """Is this the name of the kind of tile that the config makes?"""
+        return self.tile_class.__name__ == tile_class_name
+
+    def as_bindings(self, *_: Any) -> Any:
+        """ConfigError: aihwkit's C++ library is not here."""
+        raise ConfigError(
+            f"{type(self).__name__}.as_bindings is of aihwkit's C++ library: aidgejax.analog.settings reads a config"
+        )
+
+    def create_tile(self, *_: Any, **__: Any) -> Any:
+        """ConfigError: the tiles are in aihwkit.simulator.tiles."""
+        raise ConfigError(
+            f"{type(self).__name__}.create_tile: make the tile itself, simulator.tiles.{self.tile_class.__name__}"
+            f"(out_size, in_size, config), or an AnalogLinear"
+        )
 
     output_clipping_share: ClassVar[str | None] = None
     """See InputRangeParameter; here it holds where that says nothing."""

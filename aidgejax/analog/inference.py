@@ -11,6 +11,7 @@ Times and keys may be traced: many of both are one jax.vmap.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import jax
@@ -25,6 +26,7 @@ from ..graph import Graph
 from .conductance import as_array
 from .convert import layers
 from .errors import ConfigError
+from .metadata import model_key
 from .noise_model import BaseNoiseModel, draws
 from .settings import Settings
 from .tile import Linear, write_product
@@ -62,8 +64,39 @@ def drift_tile(
     alpha = None
     if s.compensation is not None:
         asked = as_array(s.compensation.get_readout_tensor(flat.shape[1]))
-        alpha = device["baseline"] / s.compensation.readout(readout_of(s, now, read, asked, out_noise_values))
+        alpha = s.compensation.apply(readout_of(s, now, read, asked, out_noise_values), device["baseline"])
     return jnp.reshape(now, jnp.shape(device["weight"])), alpha
+
+
+# ---- compiled, for who works tile by tile ---------------------------------------------------------------
+
+
+def compiled_program_tile(model: BaseNoiseModel, s: Settings, *rest: Any) -> dict[str, Any]:
+    """What program_tile gives, by one program for all tiles that are alike; a script's own models run as they are."""
+    program = _programs(model, s)[0]
+    return program_tile(model, s, *rest) if program is None else program(*rest)
+
+
+def compiled_drift_tile(
+    model: BaseNoiseModel, s: Settings, device: dict[str, Any], t: float, *rest: Any
+) -> tuple[Any, Any]:
+    """What drift_tile gives, likewise."""
+    if not model.takes_any_time:
+        return drift_tile(model, s, device, t, *rest)
+    drift = _programs(model, s)[1]
+    held = {k: v for k, v in device.items() if k in ("weight", "coefficients", "baseline")}
+    return drift_tile(model, s, held, t, *rest) if drift is None else drift(held, float(t), *rest)
+
+
+def _programs(model: Any, s: Settings) -> tuple[Any, Any]:
+    compensations = () if s.compensation is None else (s.compensation,)
+    key = model_key(model, *compensations) if isinstance(model, BaseNoiseModel) else None
+    if key is None:
+        return None, None
+    return PROGRAMS.get(
+        ("tile inference", key, s),
+        lambda: (jax.jit(partial(program_tile, model, s)), jax.jit(partial(drift_tile, model, s))),
+    )
 
 
 def readout_of(s: Settings, weight: Any, key: Any, asked: Any, out_noise_values: Any = None) -> Any:

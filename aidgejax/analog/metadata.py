@@ -58,13 +58,13 @@ def _layer_text(layer: AnalogLayer) -> Text:
         "shape": list(layer.shape),
         "unfolded": layer.unfolded,
         "analog_bias": layer.analog_bias,
-        "settings": {f.name: _text(getattr(layer.settings, f.name)) for f in fields(Settings)},
+        "settings": {f.name: plain_model(getattr(layer.settings, f.name)) for f in fields(Settings)},
     }
 
 
 def _layer_of(t: Text) -> AnalogLayer:
     op, inputs, outputs, attrs, name, domain = t["node"]
-    found = {k: _value(v) for k, v in t["settings"].items()}
+    found = {k: read_model(v) for k, v in t["settings"].items()}
     return AnalogLayer(
         Node(str(op), tuple(inputs), tuple(outputs), {k: _tuple(v) for k, v in attrs.items()}, name, domain),
         str(t["prefix"]),
@@ -76,29 +76,40 @@ def _layer_of(t: Text) -> AnalogLayer:
     )
 
 
-def _text(value: Any) -> Any:
+def plain_model(value: Any) -> Any:
+    """A noise model, a compensation, a snapshot or plain values as what JSON can hold; None of a foreign class."""
     if isinstance(value, Snapshot):
-        return {"fields": [[k, _text(v)] for k, v in value.items()]}
+        return {"fields": [[k, plain_model(v)] for k, v in value.items()]}
     if isinstance(value, BaseDriftCompensation | BaseConductanceConverter | BaseNoiseModel):
         if type(value).__name__ not in KINDS:
             return None
-        return {"class": type(value).__name__, "with": [[k, _text(v)] for k, v in vars(value).items()]}
+        return {"class": type(value).__name__, "with": [[k, plain_model(v)] for k, v in vars(value).items()]}
     if isinstance(value, dict):
-        return {"items": [[k, _text(v)] for k, v in value.items()]}
-    return [_text(v) for v in value] if isinstance(value, tuple | list) else value
+        return {"items": [[k, plain_model(v)] for k, v in value.items()]}
+    return [plain_model(v) for v in value] if isinstance(value, tuple | list) else value
 
 
-def _value(text: Any) -> Any:
+def model_key(*models: Any) -> str | None:
+    """A text that says all of these models and compensations; None where a script has derived the class of one."""
+    for model in models:
+        own = [v for v in (model, getattr(model, "g_converter", None)) if v is not None]
+        if any(KINDS.get(type(v).__name__) is not type(v) for v in own):
+            return None
+    return json.dumps([plain_model(m) for m in models], default=str)
+
+
+def read_model(text: Any) -> Any:
+    """What `plain_model` was given; lists have become tuples."""
     if isinstance(text, list):
-        return tuple(_value(v) for v in text)
+        return tuple(read_model(v) for v in text)
     if not isinstance(text, dict):
         return text
     if "fields" in text:
-        return Snapshot.of(tuple((k, _value(v)) for k, v in text["fields"]))
+        return Snapshot.of(tuple((k, read_model(v)) for k, v in text["fields"]))
     if "items" in text:
-        return {k: _value(v) for k, v in text["items"]}
+        return {k: read_model(v) for k, v in text["items"]}
     made = object.__new__(KINDS[text["class"]])
-    vars(made).update({k: list(v) if isinstance(v := _value(t), tuple) else v for k, t in text["with"]})
+    vars(made).update({k: list(v) if isinstance(v := read_model(t), tuple) else v for k, t in text["with"]})
     return made
 
 

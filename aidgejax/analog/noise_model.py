@@ -51,6 +51,9 @@ class BaseNoiseModel:
     draws_coefficients = True
     """Whether a drift coefficient takes one."""
 
+    takes_any_time = True
+    """Whether times may be traced: False of models that know single ones."""
+
     def __init__(self, g_converter: BaseConductanceConverter | None = None) -> None:
         self.g_converter = copied(g_converter)
 
@@ -86,10 +89,14 @@ class BaseNoiseModel:
         g = as_array(g_target)
         return like(self.coefficients(g, draws(key, g_target)(g.shape, g.dtype)), g_target)
 
-    def apply_drift_noise_to_conductance(self, g_prog: Any, nu_drift: Any, t_inference: Any, key: Any = None) -> Any:
+    def apply_drift_noise_to_conductance(
+        self, g_prog: Any, drift_noise_param: Any, t_inference: Any, key: Any = None
+    ) -> Any:
         g = as_array(g_prog)
         z = draws(key, g_prog)((self.normals_of_drift, *g.shape), g.dtype)
-        return like(self.drifted(g, None if nu_drift is None else as_array(nu_drift), t_inference, z), g_prog)
+        return like(
+            self.drifted(g, None if drift_noise_param is None else as_array(drift_noise_param), t_inference, z), g_prog
+        )
 
     def apply_programming_noise(self, weights: Any, key: Any = None) -> tuple[Any, list[Any]]:
         """(the weights that programming ends in, the drift coefficients of each of the converter's matrices)."""

@@ -39,7 +39,7 @@ class ReRamWan2022NoiseModel(BaseNoiseModel):
     the fit, default the converter's.  Other times than those measured: UnknownTime.
     """
 
-    draws_coefficients = False
+    draws_coefficients = takes_any_time = False
 
     def __init__(
         self,

@@ -72,7 +72,7 @@ def test_compensated_drift(case):
             model.program_analog_weights()
         for n, tile in enumerate(tiles):
             want = e[f"tile{n}_w"][k]
-            close(np.reshape(np.asarray(tile.get_weights()), want.shape), want, 2e-5)
+            close(np.reshape(np.asarray(tile.tile.get_weights()), want.shape), want, 2e-5)
             if "alpha" in tile.names:
                 close(np.ravel(tile.numbers("alpha")) * np.ones(np.size(e[f"tile{n}_alpha"][k])),
                       np.ravel(e[f"tile{n}_alpha"][k]), 2e-4)  # fmt: skip

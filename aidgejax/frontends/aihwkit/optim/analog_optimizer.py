@@ -137,7 +137,7 @@ class AnalogOptimizerMixin:
         for p in contexts:
             self.add_param_group({"params": [p]})
 
-    def set_learning_rate(self, learning_rate: float) -> None:
+    def set_learning_rate(self, learning_rate: float = 0.1) -> None:
         """For all groups."""
         for group in self.param_groups:
             group["lr"] = learning_rate

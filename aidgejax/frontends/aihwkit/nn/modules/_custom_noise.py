@@ -49,8 +49,10 @@ class OnTensors(BaseNoiseModel):
     def generate_drift_coefficients(self, g_target: Any, key: Any = None) -> Any:
         return self.model.generate_drift_coefficients(tensor_of(g_target))
 
-    def apply_drift_noise_to_conductance(self, g_prog: Any, nu_drift: Any, t_inference: Any, key: Any = None) -> Any:
-        nu = None if nu_drift is None else tensor_of(nu_drift)
+    def apply_drift_noise_to_conductance(
+        self, g_prog: Any, drift_noise_param: Any, t_inference: Any, key: Any = None
+    ) -> Any:
+        nu = None if drift_noise_param is None else tensor_of(drift_noise_param)
         return self.model.apply_drift_noise_to_conductance(tensor_of(g_prog), nu, t_inference)
 
 
@@ -61,9 +63,13 @@ class CompensationOnTensors(BaseDriftCompensation):
         self.compensation = compensation
         self.exact, self.by_output = compensation.exact, compensation.by_output
 
-    def readout(self, outputs: Any) -> Any:
-        found = as_array(self.compensation.readout(tensor_of(outputs)))
+    def readout(self, out_tensor: Any) -> Any:
+        found = as_array(self.compensation.readout(tensor_of(out_tensor)))
         return found.reshape(-1)
+
+    def apply(self, forward_output: Any, ref_value: Any) -> Any:
+        found = self.compensation.apply(tensor_of(forward_output), tensor_of(ref_value))
+        return as_array(found).reshape(-1)
 
     def get_readout_tensor(self, in_size: int) -> Any:
         return self.compensation.get_readout_tensor(in_size)

@@ -39,7 +39,25 @@ def _context_class() -> Any:
     def reduce(self: Any, protocol: Any) -> Any:
         return context_of, (tuple(self.shape), self.analog_layer)
 
-    methods = {"__deepcopy__": deepcopy, "__reduce_ex__": reduce, "__module__": __name__}
+    def tile(self: Any) -> Any:
+        return next((t for t in self.analog_layer.analog_tiles() if t.analog_ctx is self), None)
+
+    methods = {
+        "__deepcopy__": deepcopy,
+        "__reduce_ex__": reduce,
+        "__module__": __name__,
+        "analog_tile": property(tile),
+        # aihwkit's tiles without pulses keep no inputs here either.
+        "use_torch_update": True,
+        "use_indexed": False,
+        "analog_input": (),
+        "analog_grad_output": (),
+        "has_gradient": lambda self: False,
+        "reset": lambda self, analog_tile=None: None,
+        "get_data": lambda self: self.data.detach(),
+        "set_data": lambda self, data: self.data.copy_(data) and None,
+        "set_indexed": lambda self, value=True: None,
+    }
     return type("AnalogContext", (sys.modules["torch"].nn.Parameter,), methods)
 
 
@@ -110,6 +128,28 @@ class Holder(Module):
         self.range_trained = "input_range" in params
         for name in self.names:
             self.put(name, found[name])
+
+    def refill(self, params: Arrays, state: Arrays) -> None:
+        """Hold tensors of these names from now on; those there were, of the same size or scales, keep their numbers."""
+        found = {**params, **state}
+        kept: Arrays = {}
+        for name in self.names:
+            if name in found:
+                old = np.array(self.numbers(name))
+                if old.shape == np.shape(found[name]) or name == "mapping_scales":
+                    kept[name] = old
+            if name not in found or (name in self.trained) != (name in params):
+                self.remove(name)
+        self.fill({**params, **{k: v for k, v in kept.items() if k in params}},
+                  {**state, **{k: v for k, v in kept.items() if k in state}})  # fmt: skip
+
+    def remove(self, name: str) -> None:
+        """Hold the tensor no longer."""
+        if name in self.extra:
+            del self.extra[name]
+            return
+        owner, own = self.place(name)
+        delattr(owner, own)
 
     def put(self, name: str, array: Any) -> None:
         """Make the tensor anew."""

@@ -11,24 +11,25 @@ import jax.numpy as jnp
 import numpy as np
 
 from .....analog import AnalogLayer, logical_weights, settings
-from .....analog.config_io import MappingParameter
-from .....analog.settings import Snapshot, perfect
+from .....analog.settings import perfect
 from .....dtypes import Arrays
 from .....graph import Graph
 from ...exceptions import ConfigError, TileError
 from ...simulator.configs import InferenceRPUConfig
 from ._bridge import finished, tensor_of
 from ._compiled import LayerSpec, changes_after_update, compiled, compiled_post_update
+from ._configured import ConfiguredLayer
 from ._holder import Holder, Slot, context_of, slot_of, write_slots
 from ._module import check_arrays, in_torch, is_tensor, torch_in_use
+from ._numbers import array_of, finite_array
 from ._tile import TileModuleArray, kind_of_tile, module_list
+from ._tile_access import SCALES, with_omega
 from ._torch_call import in_order, torch_call
 from .base import AnalogLayerBase
 
 REMEMBERED = 64  # calls whose backward may still come
 
 
-SCALES = ("mapping_scales", "out_scaling_alpha")
 MAPPED = ("weight", "mapping_scales", "out_scaling_alpha", "modifier_draw")  # what a post-update step reads
 
 
@@ -58,7 +59,7 @@ class Live(dict):
         super().__setitem__(name, array)
 
 
-class TiledLayer(AnalogLayerBase, Holder):
+class TiledLayer(ConfiguredLayer, AnalogLayerBase, Holder):
     """Parameters and state by name, a forward that remembers, a backward that adds up; a torch module with torch.
 
     Arrays: `layer(x)` gives an array, `backward(dy)` takes the gradient of the last call that has not been taken yet
@@ -70,7 +71,8 @@ class TiledLayer(AnalogLayerBase, Holder):
 
     def __init__(self, spec: LayerSpec, rpu_config: Any, seed: int | None) -> None:
         super().__init__()
-        self.rpu_config, self._spec = rpu_config, spec
+        self._hold_config(rpu_config)
+        self._spec = spec
         torch = torch_in_use()
         if seed is None:
             seed = 0 if torch is None else int(torch.randint(2**31 - 1, (1,)))
@@ -80,12 +82,7 @@ class TiledLayer(AnalogLayerBase, Holder):
         self.use_bias = spec.bias
         if not self.mapped_in_place:
             self.bias = spec.bias
-        rng = np.random.default_rng(seed)
-        bound = 1 / math.sqrt(math.prod(spec.shape[1:]))
-        self._build(
-            rng.uniform(-bound, bound, spec.shape).astype(np.float32),
-            rng.uniform(-bound, bound, spec.shape[0]).astype(np.float32) if spec.bias else None,
-        )
+        self._build(*self._first_weights(self._seed))
 
     # ---- what a kind of layer says ------------------------------------------------------------------------
 
@@ -95,6 +92,17 @@ class TiledLayer(AnalogLayerBase, Holder):
     def _sizes(self, x: Any) -> tuple:
         """What of x's shape the functions depend on; GraphError where it does not fit."""
         return self._spec.sizes(tuple(x.shape))
+
+    def _first_weights(self, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
+        shape = self._spec.shape
+        rng, bound = np.random.default_rng(seed), 1 / math.sqrt(math.prod(shape[1:]))
+        weight, bias = (rng.uniform(-bound, bound, s).astype(np.float32) for s in (shape, shape[0]))
+        return weight, bias if self._spec.bias else None
+
+    def reset_parameters(self) -> None:
+        """New weights and biases, uniform within 1 / sqrt(a row's inputs), from torch's generator."""
+        torch = torch_in_use()
+        self.set_weights(*self._first_weights(self._seed if torch is None else int(torch.randint(2**31 - 1, (1,)))))
 
     # ---- tiles --------------------------------------------------------------------------------------------
 
@@ -114,7 +122,7 @@ class TiledLayer(AnalogLayerBase, Holder):
         tiles = []
         for k, part in enumerate(layer.parts):
             held = graph.params[f"{part.prefix}weight"]
-            tiles.append(kind(self._spec.settings, self, (len(held), held[0].size), self._seed + 7919 * k))
+            tiles.append(kind.of_layer(self._spec.settings, self, (len(held), held[0].size), self._seed + 7919 * k))
         if layer.parts[0].prefix == "":
             self.analog_module: Any = tiles[0]
         else:
@@ -124,7 +132,7 @@ class TiledLayer(AnalogLayerBase, Holder):
             if self.mapped_in_place:
                 self.array = array
             else:
-                self.analog_module = TileModuleArray()
+                self.analog_module = TileModuleArray(self)
                 self.analog_module.array = array
         self._fill(graph)
 
@@ -215,23 +223,17 @@ class TiledLayer(AnalogLayerBase, Holder):
         """Put a logical weight (and bias) into the tiles; scales start anew, ranges stay.
 
         apply_weight_scaling False: the numbers are the tiles' own, and scales stay.  weight_scaling_omega: in place of
-        the config's, where the layer has scales.  realistic has no effect: no device is pulsed here.
+        the config's, where the layer has scales.  realistic: they are programmed, by the config's noise model.
+        TileError where a shape differs.
         """
-        weight = np.array(weight.detach().cpu() if is_tensor(weight) else weight, np.float32)
-        if weight.shape != self._spec.shape:
-            if weight.size != math.prod(self._spec.shape) or weight.shape[:1] != self._spec.shape[:1]:
-                raise TileError(f"weight has shape {weight.shape}: expected {self._spec.shape}")
-            weight = weight.reshape(self._spec.shape)
+        kind = type(self).__name__
+        weight = finite_array(f"weight of {kind}", weight, self._spec.shape)
         if bias is not None:
-            bias = np.array(bias.detach().cpu() if is_tensor(bias) else bias, np.float32)
+            bias = finite_array(f"bias of {kind}", bias, self._spec.shape[:1])
         if bias is None and self._spec.bias:
-            bias = self.get_weights()[1]
-            bias = np.array(bias.detach() if is_tensor(bias) else bias, np.float32)
-        spec = self._spec
+            bias = array_of(self.get_weights()[1])
         omega = weight_scaling_omega if apply_weight_scaling else 0.0
-        if omega is not None and spec.settings.mapping.weight_scaling_omega > 0:
-            mapping = Snapshot(MappingParameter, spec.settings.mapping, weight_scaling_omega=float(omega))
-            spec = replace(spec, settings=replace(spec.settings, mapping=mapping))
+        spec = replace(self._spec, settings=with_omega(self._spec.settings, omega))
         graph, _ = spec.write(self._any_sizes(), weight, bias if spec.bias else None)
         kept = ("input_range", "out_noise_values", *(() if apply_weight_scaling else SCALES))
         for name, array in {**graph.params, **graph.buffers}.items():
@@ -239,21 +241,37 @@ class TiledLayer(AnalogLayerBase, Holder):
                 self._write(name, array)
         for tile in self.analog_tiles():
             tile.forget()
+            if realistic:
+                tile.program_weights()
         self._saved = []
 
     def get_weights(self, apply_weight_scaling: bool = True, realistic: bool = False) -> tuple[Any, Any]:
         """(weight, bias): the logical ones, scales included; tensors in torch.
 
-        apply_weight_scaling False: the tiles' own numbers.  realistic has no effect: a read has no noise here.
+        apply_weight_scaling False: the tiles' own numbers.  realistic: as the tiles' outputs in evaluation show them.
         """
         graph, layer = self._graph()  # of zeros: its scales are 1
         held = {**self.params, **self.state}
+        if realistic:
+            held |= self._seen_weights(held)
         if not apply_weight_scaling:
             held = {k: v for k, v in held.items() if k.rsplit(".", 1)[-1] not in SCALES}
         weight, bias = logical_weights(graph, layer, held)
         if in_torch():
             return tensor_of(weight), None if bias is None else tensor_of(bias)
         return weight, bias
+
+    def _seen_weights(self, held: Arrays) -> Arrays:
+        """The tiles' numbers as their outputs show them."""
+        found = {}
+        for part, tile in zip(self._layer.parts, self.analog_tiles(), strict=True):
+            weight, bias = tile.read_weights()
+            weight = array_of(weight)
+            if tile.analog_bias:
+                weight = np.hstack([weight, array_of(bias)[:, None]])
+            name = f"{part.prefix}weight"
+            found[name] = np.reshape(weight, np.shape(held[name]))
+        return found
 
     # ---- calls --------------------------------------------------------------------------------------------
 
@@ -344,7 +362,7 @@ class TiledLayer(AnalogLayerBase, Holder):
         found = [name for name, _, own in self._places() if own == "input_range"]
         if not found:
             raise ConfigError("Input range is not enabled: pre_post.input_range.enable is False")
-        value = np.abs(np.reshape(np.array(value.detach() if is_tensor(value) else value, np.float32), -1)[:1])
+        value = np.abs(finite_array(f"input_range of {type(self).__name__}", value).reshape(-1)[:1])
         for name in found:
             self._write(name, value)
 

@@ -9,59 +9,146 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .....analog import Settings, drift_tile, program_tile
-from .....analog.errors import ConfigError, NotProgrammable
+from .....analog import Settings
+from .....analog.config_text import config_of, config_text
+from .....analog.convert import spans
+from .....analog.errors import ConfigError, ModuleError, NotProgrammable, TileModuleError
+from .....analog.inference import compiled_drift_tile, compiled_program_tile
 from ._bridge import tensor_of
 from ._custom_noise import on_tensors, settings_on_tensors
 from ._holder import STATE, Holder, context_of
-from ._module import Module, in_torch
+from ._module import Module, in_torch, is_tensor
+from ._numbers import array_of
+from ._tile_access import SimulatorTile, TileAccess
 
 
-class TorchSimulatorTile(Module):
+class TorchSimulatorTile(SimulatorTile, Module):
     """Where the weight of a torch tile lives."""
 
+    def __init__(self, tile: Any) -> None:
+        Module.__init__(self)
+        self.__dict__["owner"] = (tile,)
 
-class TileModule(Holder):
+    @property
+    def _tile(self) -> Any:
+        return self.__dict__["owner"][0]
+
+    def extra_repr(self) -> str:
+        return f"{self._tile.out_size}, {self._tile.in_size}"
+
+    def __repr__(self) -> str:
+        return super(SimulatorTile, self).__repr__()
+
+
+LAYER_OF_TILE: list[Any] = []
+"""linear.py fills it: (kind, out, in, config, bias) -> the layer of a tile that a script makes by itself."""
+
+
+class TileModule(TileAccess):
     """A tile: its settings, its tensors, and what it remembers of its programming."""
 
-    def __init__(self, settings: Settings, layer: Any, shape: tuple[int, int], seed: int) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        out_size: int,
+        in_size: int,
+        rpu_config: Any = None,
+        bias: bool = False,
+        in_trans: bool = False,
+        out_trans: bool = False,
+        shared_weights: bool = True,
+    ) -> None:
+        """A tile of its own, of zeros: the only one of an AnalogLinear, which `layer` is.
+
+        in_trans, out_trans: ConfigError unless False.  shared_weights has no effect.
+        """
+        if in_trans or out_trans:
+            raise ConfigError("in_trans and out_trans: the tiles here take [..., in] and give [..., out]")
+        found = LAYER_OF_TILE[0](type(self), out_size, in_size, rpu_config, bias)
+        vars(self).update(vars(found.analog_module))
+        found.analog_module = self
+        self._owns_weight()
+
+    @classmethod
+    def of_layer(cls, settings: Settings, layer: Any, shape: tuple[int, int], seed: int) -> Any:
+        """A tile of this layer, without its tensors."""
+        made = cls.__new__(cls)
+        made._make(settings, layer, shape, seed)
+        return made
+
+    def _make(self, settings: Settings, layer: Any, shape: tuple[int, int], seed: int) -> None:
+        Holder.__init__(self)
         self.settings, self.shape, self.seed, self.readings = settings, shape, seed, 0
+        self.owner = (layer,)  # in a tuple: torch would take the layer for a child
         self.device: dict[str, Any] | None = None
         if in_torch():
             self.analog_ctx = context_of(shape, layer)
+        self._owns_weight()
+
+    def _owns_weight(self) -> None:
+        """The torch tile's weight stands in a module of its own."""
+
+    def forward(self, x_input: Any, tensor_view: Any = None) -> Any:
+        """y of x f[..., in] through this tile alone; of a layer of several, without a gradient."""
+        layer = self.layer
+        if len(layer._layer.parts) == 1 and layer._spec.op == "Gemm":
+            return layer.forward(x_input)
+        if is_tensor(x_input) and x_input.requires_grad and self.training:
+            raise ModuleError(
+                f"{self.get_brief_info()} is one tile of a layer: call the layer where gradients are asked"
+            )
+        rows = array_of(x_input)
+        return self._shown(np.array(layer._tile_outputs(self)(rows)))
 
     weight_keys = ("shared_weights", "tile.weight")
     """What a checkpoint calls the weight: here, and where the other kind of tile wrote it."""
+
+    @property
+    def layer(self) -> Any:
+        return self.owner[0]
 
     @property
     def drift_noise_parameters(self) -> list[Any] | None:
         """The drift coefficients that programming drew, one tensor for each of the converter's; None before."""
         return None if self.device is None else [self._shown(n) for n in self.device["coefficients"]]
 
-    def _shown(self, array: Any) -> Any:
-        return tensor_of(array) if in_torch() else array
+    @property
+    def programmed_weights(self) -> Any:
+        """f[out, in]: what programming ended in, from which every drift starts; None before."""
+        return self._remembered("weight")
 
     @property
-    def out_size(self) -> int:
-        return self.shape[0]
+    def reference_combined_weights(self) -> Any:
+        """f[out, in]: the weights that were to be programmed; None before."""
+        return self._remembered("reference")
 
     @property
-    def in_size(self) -> int:
-        return self.shape[1]
+    def drift_baseline(self) -> Any:
+        """What drift compensation read just after programming; None before, or without a compensation."""
+        return self._remembered("baseline")
 
-    @property
-    def rpu_config(self) -> Any:
-        """The config of the tile's layer; with torch alone."""
-        return self.analog_ctx.analog_layer.rpu_config
+    def _remembered(self, name: str) -> Any:
+        found = None if self.device is None else self.device.get(name)
+        if found is None:
+            return None
+        return self._shown(found if name == "baseline" else np.reshape(np.asarray(found), self.shape))
 
     def as_read(self, name: str, numbers: np.ndarray) -> np.ndarray:
         """alpha, a single number after drift, is [1] in the layer's graph."""
         return numbers.reshape(-1) if name == "alpha" else numbers
 
-    def _key(self) -> Any:
+    def next_reading(self) -> int:
+        """A number that no other reading of the tile has."""
         self.readings += 1
-        return jax.random.fold_in(jax.random.key(self.seed ^ 0x5EED), self.readings)
+        return self.readings
+
+    def _key(self) -> Any:
+        return jax.random.fold_in(jax.random.key(self.seed ^ 0x5EED), self.next_reading())
+
+    def take_settings(self, new: Settings) -> None:
+        """Those of another config; a programming goes on by its noise model."""
+        self.settings = new
+        if self.device is not None and new.noise_model is not None:
+            self.device["model"] = on_tensors(new.noise_model)
 
     def _weights(self) -> Any:
         return jnp.asarray(np.array(self.numbers("weight")))
@@ -88,7 +175,7 @@ class TileModule(Holder):
         reference = self._weights() if old is None or self._changed() or not from_reference else old["reference"]
         values = self.extra.get("out_noise_values")
         model, settings = on_tensors(model), settings_on_tensors(self.settings)
-        self.device = program_tile(model, settings, reference, self._key(), values) | {"model": model}
+        self.device = compiled_program_tile(model, settings, reference, self._key(), values) | {"model": model}
         self._put_weights(self.device["weight"])
 
     def drift_weights(self, t_inference: float = 0.0) -> None:
@@ -102,14 +189,10 @@ class TileModule(Holder):
             raise ConfigError("the tile is not programmed")
         values = self.extra.get("out_noise_values")
         settings = settings_on_tensors(self.settings)
-        weight, alpha = drift_tile(device["model"], settings, device, t_inference, self._key(), values)
+        weight, alpha = compiled_drift_tile(device["model"], settings, device, t_inference, self._key(), values)
         self._put_weights(weight)
         if alpha is not None and "alpha" in self.names:
             self.write("alpha", np.reshape(alpha, ()) if in_torch() else alpha)  # a number from then on, as aihwkit's
-
-    def get_weights(self) -> Any:
-        """The weight that the tile holds, scales not included."""
-        return self._shown(self._weights())
 
     def forget(self) -> None:
         """New weights were set: nothing is programmed."""
@@ -117,7 +200,8 @@ class TileModule(Holder):
 
     def tile_state(self) -> dict[str, Any]:
         found = super().tile_state() | {"readings": self.readings, "seed": self.seed}
-        found["draws"] = list(self.analog_ctx.analog_layer.draws())
+        found["draws"] = list(self.layer.draws())
+        found["rpu_config"] = config_text(self.rpu_config)
         if self.device is not None:
             kept = {k: v for k, v in self.device.items() if k != "model"}
             nus = kept.pop("coefficients")
@@ -128,7 +212,7 @@ class TileModule(Holder):
         super().load_tile_state(found)
         self.readings, self.seed = int(found.get("readings", self.readings)), int(found.get("seed", self.seed))
         if "draws" in found:
-            self.analog_ctx.analog_layer.go_on_from(*found["draws"])
+            self.layer.go_on_from(*found["draws"])
         self.device = None
         if "device" in found:
             held: dict[str, Any] = {
@@ -148,6 +232,8 @@ class TileModule(Holder):
             state_dict[own] = state_dict.pop(other)
         mine = dict(state_dict)
         held = mine.pop(prefix + STATE, None)
+        if isinstance(held, dict) and held.get("rpu_config"):
+            self._load_config(held["rpu_config"], prefix)
         # aihwkit's own checkpoints of drifted models hold alpha in another shape than fresh ones.
         alpha = mine.get(f"{prefix}alpha")
         if alpha is not None and "alpha" in self.names:
@@ -159,13 +245,28 @@ class TileModule(Holder):
         if isinstance(held, dict):
             self.load_tile_state(held)
 
+    def _load_config(self, text: Any, prefix: str) -> None:
+        """Go on with a checkpoint's config, or see that the own one fits it; see load_state_dict of layers."""
+        if text == config_text(self.rpu_config):
+            return
+        try:
+            config = config_of(text)
+        except (KeyError, TypeError, ValueError, AttributeError) as e:
+            raise TileModuleError(f"{prefix}{STATE} holds a config that aidgejax did not write ({e!r})") from None
+        fits, why = self.compatible_with(config)
+        if self.load_rpu_config and fits:
+            self.replace_with(config)
+        elif not self.load_rpu_config and not fits:
+            raise TileModuleError(f"the checkpoint's config for {prefix[:-1]} does not fit: {why}")
+
 
 class InferenceTile(TileModule):
     """The explicit tile; where aihwkit's holds one of C++, `tile` is itself."""
 
     @property
-    def tile(self) -> InferenceTile:
-        return self
+    def tile(self) -> SimulatorTile:
+        """The matrix inside."""
+        return SimulatorTile(self)
 
 
 class TorchInferenceTile(TileModule):
@@ -173,16 +274,23 @@ class TorchInferenceTile(TileModule):
 
     weight_keys = ("tile.weight", "shared_weights")
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    tile: SimulatorTile
+
+    def _owns_weight(self) -> None:
         if in_torch():
-            self.tile = TorchSimulatorTile()
+            held = vars(self).get("_modules", {}).get("tile")
+            if held is None:
+                self.tile = TorchSimulatorTile(self)
+            else:
+                held.__dict__["owner"] = (self,)
+        else:
+            self.tile = SimulatorTile(self)
 
     def place(self, name: str) -> tuple[Any, str]:
         return (self.tile, "weight") if name == "weight" else super().place(name)
 
     def to_torch(self) -> None:
-        self.tile = TorchSimulatorTile()
+        self.tile = TorchSimulatorTile(self)
         super().to_torch()
 
 
@@ -192,6 +300,45 @@ class QuantizedTorchInferenceTile(TorchInferenceTile):
 
 class TileModuleArray(Holder):
     """The tiles of a layer that is too large for one, array[input block][output block], and their common bias."""
+
+    supports_indexed = False
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self.owner = (layer,)
+
+    @property
+    def analog_tile_count(self) -> int:
+        return sum(len(row) for row in self.array)
+
+    @property
+    def in_sizes(self) -> list[int]:
+        return [row[0].in_size for row in self.array]
+
+    @property
+    def out_sizes(self) -> list[int]:
+        return [tile.out_size for tile in self.array[0]]
+
+    @property
+    def in_size(self) -> int:
+        return sum(self.in_sizes)
+
+    @property
+    def out_size(self) -> int:
+        return sum(self.out_sizes)
+
+    def get_weights(self, **kwargs: Any) -> tuple[Any, Any]:
+        return self.owner[0].get_weights(**kwargs)
+
+    def set_weights(self, weight: Any, bias: Any = None, **kwargs: Any) -> None:
+        self.owner[0].set_weights(weight, bias, **kwargs)
+
+    def get_split_sizes(self, size: int, split_max_size: int) -> list[int]:
+        """The sizes of the fewest parts that are near each other and at most split_max_size; 0: one part."""
+        return [part.stop - part.start for part in spans(size, max(0, split_max_size))]
+
+    def forward(self, x_input: Any, tensor_view: Any = None) -> Any:
+        return self.owner[0].forward(x_input)
 
     def place(self, name: str) -> tuple[Any, str]:
         return self, name.replace(".", "_")

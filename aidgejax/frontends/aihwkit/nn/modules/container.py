@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ...exceptions import ModuleError
 from ._module import ON_ADOPTION, Module, adopt_torch, is_tensor
 from ._torch_call import torch_sequence
 from .base import AnalogLayerBase
@@ -27,8 +28,13 @@ class ArraySequential(Module):
     def __len__(self) -> int:
         return sum(1 for _ in self.children())
 
-    def append(self, layer: Any) -> Any:
-        self.add_module(str(len(self)), layer)
+    def append(self, module: Any) -> Any:
+        self.add_module(str(len(self)), module)
+        return self
+
+    def extend(self, sequential: Any) -> Any:
+        for module in sequential:
+            self.append(module)
         return self
 
     def forward(self, x: Any) -> Any:
@@ -41,6 +47,14 @@ class AnalogContainerBase(AnalogLayerBase):
     """Holds layers; its tiles are theirs."""
 
     IS_CONTAINER = True
+
+    def get_weights(self, **kwargs: Any) -> tuple[Any, Any]:
+        """ModuleError: it holds layers."""
+        raise ModuleError(f"{type(self).__name__} holds layers: ask each of analog_layers() for its weights")
+
+    def set_weights(self, weight: Any, bias: Any = None, **kwargs: Any) -> None:
+        """ModuleError: it holds layers."""
+        raise ModuleError(f"{type(self).__name__} holds layers: set_weights is of each of analog_layers()")
 
     def program_analog_weights(self, noise_model: Any = None) -> None:
         """Programming noise on every tile below.  ModuleError in training mode."""

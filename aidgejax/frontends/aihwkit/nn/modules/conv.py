@@ -74,6 +74,11 @@ class AnalogConvNd(TiledLayer):
         g.output(g.op.Transpose(g.op.Unfold(value, kernel_shape=a["kernel_shape"], **rest), perm=(0, 2, 1)))
         return np.asarray(run(g, {"x": x})[0])
 
+    def get_image_size(self, size: int, i: int) -> int:
+        """Positions of the kernel along axis i of an input of this size."""
+        extent = self.dilation[i] * (self.kernel_size[i] - 1) + 1
+        return (size + 2 * self.padding[i] - extent) // self.stride[i] + 1
+
     def get_tile_size(self, in_channels: int, groups: int, kernel_size: Any) -> int:
         """How many inputs a window has."""
         return in_channels // groups * math.prod(kernel_size)
@@ -98,8 +103,8 @@ class AnalogConvNd(TiledLayer):
         return made.to(module.weight.device)
 
     @classmethod
-    def to_digital(cls, module: Any) -> Any:
-        """The torch convolution of an analog layer, scales folded into its weight."""
+    def to_digital(cls, module: Any, realistic: bool = False) -> Any:
+        """The torch convolution of an analog layer, scales folded into its weight; realistic: as outputs show it."""
         import torch
 
         kind = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)[cls.axes - 1]
@@ -112,7 +117,7 @@ class AnalogConvNd(TiledLayer):
             module.dilation,
             bias=module.use_bias,
         )
-        return with_weights(made, module)
+        return with_weights(made, module, realistic)
 
 
 class AnalogConv1d(AnalogConvNd):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import math
+import copy
 from typing import Any
 
+import numpy as np
+
+from ...exceptions import TileModuleError
+from ...simulator.configs import InferenceRPUConfig, TorchInferenceRPUConfig
 from ._bridge import tensor_of
 from ._compiled import LayerSpec
 from ._layer import TiledLayer
-from ._module import torch_in_use
+from ._tile import LAYER_OF_TILE, TileModule, TorchInferenceTile
 
 
 class AnalogLinear(TiledLayer):
@@ -46,15 +50,6 @@ class AnalogLinear(TiledLayer):
     def _any_sizes(self) -> tuple:
         return ("N0", self._spec.shape[1])
 
-    def reset_parameters(self) -> None:
-        """New weights and biases, uniform within 1 / sqrt(in_features), from torch's generator."""
-        import numpy as np
-
-        torch = torch_in_use()
-        seed = self._seed if torch is None else int(torch.randint(2**31 - 1, (1,)))
-        rng, bound = np.random.default_rng(seed), 1 / math.sqrt(self.in_features)
-        self.set_weights(rng.uniform(-bound, bound, self._spec.shape), rng.uniform(-bound, bound, self.out_features))
-
     @classmethod
     def from_digital(cls, module: Any, rpu_config: Any, tile_module_class: Any = None) -> Any:
         """The analog layer of a torch.nn.Linear."""
@@ -63,12 +58,29 @@ class AnalogLinear(TiledLayer):
         return made.to(module.weight.device)
 
     @classmethod
-    def to_digital(cls, module: AnalogLinear) -> Any:
-        """The torch.nn.Linear of an analog layer, scales folded into its weight."""
+    def to_digital(cls, module: AnalogLinear, realistic: bool = False) -> Any:
+        """The torch.nn.Linear of an analog layer, scales folded into its weight; realistic: as its outputs show it."""
         import torch
 
         made = torch.nn.Linear(module.in_features, module.out_features, module.use_bias)
-        return with_weights(made, module)
+        return with_weights(made, module, realistic)
+
+
+def layer_of_tile(kind: type[TileModule], out_size: int, in_size: int, rpu_config: Any, bias: bool) -> AnalogLinear:
+    """The layer of a tile that a script makes by itself; its weight is 0."""
+    if rpu_config is None:
+        rpu_config = TorchInferenceRPUConfig() if issubclass(kind, TorchInferenceTile) else InferenceRPUConfig()
+    whole = copy.deepcopy(rpu_config)
+    whole.mapping.max_input_size = whole.mapping.max_output_size = 0
+    layer = AnalogLinear(in_size, out_size, bias, whole)
+    if not isinstance(layer.analog_module, kind):
+        found = type(layer.analog_module).__name__
+        raise TileModuleError(f"{kind.__name__} got a {type(rpu_config).__name__}, whose tile is a {found}")
+    layer.set_weights(np.zeros((out_size, in_size), np.float32), np.zeros(out_size, np.float32))
+    return layer
+
+
+LAYER_OF_TILE.append(layer_of_tile)
 
 
 class AnalogLinearMapped(AnalogLinear):
@@ -77,11 +89,11 @@ class AnalogLinearMapped(AnalogLinear):
     as_array = True
 
 
-def with_weights(made: Any, module: TiledLayer) -> Any:
+def with_weights(made: Any, module: TiledLayer, realistic: bool = False) -> Any:
     """The torch module with the logical weights of the analog one, in its mode."""
     import torch
 
-    weight, bias = module.get_weights()
+    weight, bias = module.get_weights(realistic=realistic)
     with torch.no_grad():
         made.weight.copy_(weight if torch.is_tensor(weight) else tensor_of(weight))
         if bias is not None:

@@ -63,7 +63,7 @@ class AnalogRNN(AnalogContainerBase):
         kind = AnalogBidirRNNLayer if bidir else AnalogRNNLayer
         width = 2 * hidden_size if bidir else hidden_size
         self.rnn = ModularRNN(num_layers, kind, dropout, (cell, input_size, *rest), (cell, width, *rest))
-        self.hidden_size, self.bidir = hidden_size, bidir
+        self.hidden_size, self.num_layers, self.bidir = hidden_size, num_layers, bidir
         self.reset_parameters(xavier)
 
     def reset_parameters(self, xavier: bool = False) -> None:
@@ -71,9 +71,9 @@ class AnalogRNN(AnalogContainerBase):
         bound = 1 / math.sqrt(self.hidden_size)
         with torch.no_grad():
             for module in self.modules():
-                if not hasattr(module, "set_weights") and not isinstance(module, torch.nn.Linear):
+                analog = not getattr(module, "IS_CONTAINER", True)
+                if not analog and not isinstance(module, torch.nn.Linear):
                     continue
-                analog = hasattr(module, "set_weights")
                 weight, bias = module.get_weights() if analog else (module.weight, module.bias)
                 if xavier:
                     torch.nn.init.xavier_uniform_(weight)

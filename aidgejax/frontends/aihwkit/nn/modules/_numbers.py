@@ -1,0 +1,33 @@
+"""Numbers that a script hands over: tensors, arrays, lists; checked, with the name of what they are for."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ...exceptions import TileError
+from ._module import is_tensor
+
+
+def array_of(value: Any) -> np.ndarray:
+    """float32, a copy."""
+    if is_tensor(value):
+        value = value.detach().cpu()
+        value = (value.float() if value.is_floating_point() else value).numpy()
+    return np.array(value, np.float32)
+
+
+def finite_array(what: str, value: Any, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    """f32[*shape], of that many numbers.  TileError that names `what` where they are not numbers, or too many."""
+    try:
+        found = array_of(value)
+    except (TypeError, ValueError, RuntimeError) as e:
+        raise TileError(f"{what} is a {type(value).__name__}: expected numbers ({e})") from None
+    if shape is None:
+        return found
+    fits = found.size == math.prod(shape) and found.shape[:1] == shape[:1]
+    if not fits:
+        raise TileError(f"{what} has shape {list(found.shape)}: expected {list(shape)}")
+    return found.reshape(shape)

@@ -1,0 +1,143 @@
+"""What scripts read of tiles and write into them; configs replaced and edited; with torch or without."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from aidgejax.frontends.aihwkit.exceptions import ConfigError, ModuleError, TileError, TileModuleError
+from aidgejax.frontends.aihwkit.nn import AnalogLinear, AnalogSequential
+from aidgejax.frontends.aihwkit.simulator import configs, tiles
+
+X = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
+W = np.random.default_rng(1).normal(size=(4, 5)).astype(np.float32)
+B = np.arange(4, dtype=np.float32)
+
+
+def config(kind=configs.InferenceRPUConfig, **mapping):
+    made = kind(mapping=configs.MappingParameter(**mapping))
+    made.forward.is_perfect = True
+    return made
+
+
+def layer_of(made, weight=W, bias=B):
+    layer = AnalogLinear(5, 4, rpu_config=made).eval()
+    layer.set_weights(weight, bias)
+    return layer
+
+
+def numbers(v):
+    return np.asarray(v.detach() if hasattr(v, "detach") else v)
+
+
+def close(a, b, tolerance=1e-5):
+    np.testing.assert_allclose(numbers(a), b, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(("kind", "split"), [(configs.InferenceRPUConfig, 0), (configs.TorchInferenceRPUConfig, 3)])
+def test_weights_and_scales_of_tiles(kind, split):
+    made = config(
+        kind, weight_scaling_omega=0.5, weight_scaling_columnwise=True, learn_out_scaling=True, max_input_size=split
+    )
+    layer = layer_of(made)
+    parts = np.split(W, [split] if split else [], axis=1) if split else [W]
+    for tile, part in zip(layer.analog_tiles(), parts, strict=True):
+        scales = np.abs(part).max(1) / 0.5
+        close(tile.get_mapping_scales(), scales)
+        close(tile.get_learned_out_scales(), [1])
+        close(tile.get_weights()[0], part)
+        close(tile.get_weights(apply_weight_scaling=False)[0], part / scales[:, None])
+        close(tile.tile.get_weights(), part / scales[:, None])
+        close(tile.read_weights(apply_weight_scaling=True)[0], part)
+        tile.set_learned_out_scales(2.0)
+        close(tile.get_scales(), 2 * scales)
+        close(tile.get_weights()[0], 2 * part)
+        tile.set_scales(3.0)
+        close(tile.get_scales(), np.full(4, 3.0))
+        tile.set_weights(part, B)
+        tile.remap_weights(1.0)
+        close(np.abs(numbers(tile.get_weights(apply_weight_scaling=False)[0])).max(1), np.ones(4))
+        close(tile.get_weights()[0], part)
+        assert (tile.get_weights()[1] is None) == bool(split)
+        with pytest.raises(TileError, match=rf"mapping_scales of \w+\(4, {part.shape[1]}\) got 3 numbers"):
+            tile.set_mapping_scales(np.ones(3))
+        with pytest.raises(TileError, match=rf"weight of \w+\(4, {part.shape[1]}\) has shape \[2, 2\]"):
+            tile.set_weights(np.ones((2, 2)))
+    close(layer.get_weights(realistic=True)[0], W)
+    close(layer(X), X @ W.T + B, 1e-4)
+
+
+def test_an_analog_bias_is_read_with_the_weight():
+    layer = layer_of(config(digital_bias=False))
+    tile = layer.analog_module
+    assert (tile.in_size, tile.analog_bias, tile.digital_bias, tile.tile.get_x_size()) == (5, True, False, 6)
+    for weight, bias in (tile.get_weights(), tile.read_weights(), layer.get_weights(realistic=True)):
+        close(weight, W)
+        close(bias, B)
+
+
+def test_a_config_is_replaced_and_edited_in_place():
+    made = config()
+    layer = layer_of(made)
+    model = AnalogSequential(layer)
+    made.forward.out_scale = 9.0  # the script's own: the layer has a copy
+    want = numbers(layer(X))
+    close(want, X @ W.T + B, 1e-4)
+    layer.analog_module.rpu_config.forward.is_perfect = False
+    layer.analog_module.rpu_config.forward.out_noise = 5.0
+    assert np.abs(numbers(layer(X)) - want).max() > 1
+    ranged = config()
+    ranged.pre_post.input_range.enable, ranged.pre_post.input_range.init_value = True, 0.5
+    model.replace_rpu_config(ranged)
+    close(layer(X), np.clip(X, -0.5, 0.5) @ W.T + B, 1e-4)
+    layer.analog_module.set_input_range(100.0)
+    close(layer(X), want, 1e-4)
+    model.replace_rpu_config(config())
+    close(layer(X), want, 1e-5)
+    with pytest.raises(ConfigError, match=r"Input range is not enabled.*InferenceTile\(4, 5\)"):
+        layer.analog_module.set_input_range(1.0)
+    with pytest.raises(TileModuleError, match="MappingParameter mismatch"):
+        model.replace_rpu_config(config(learn_out_scaling=True))
+    with pytest.raises(TileModuleError, match="RPU config mismatch"):
+        model.replace_rpu_config(configs.TorchInferenceRPUConfig())
+    layer.analog_module.rpu_config.forward.inp_res = float("nan")
+    with pytest.raises(ConfigError, match="inp_res"):
+        layer(X)
+
+
+def test_weights_stay_where_scales_are_no_longer_asked_for():
+    layer = layer_of(config(weight_scaling_omega=1.0))
+    layer.replace_rpu_config(config())
+    close(layer.get_weights()[0], W)
+    close(np.abs(numbers(layer.analog_module.tile.get_weights())).max(), 1.0)
+
+
+def test_tiles_by_themselves():
+    tile = tiles.TorchInferenceTile(4, 5, config(configs.TorchInferenceRPUConfig), bias=True)
+    tile.layer.eval()
+    tile.set_weights(W, B)
+    close(tile(X), X @ W.T + B, 1e-4)
+    assert tile.layer.analog_module is tile and (tile.out_size, tile.in_size) == (4, 5)
+    with pytest.raises(AttributeError, match="TorchInferenceTile.update is not in aidgejax: nothing is pulsed"):
+        tile.update(X, X)
+    with pytest.raises(TileModuleError, match="got a InferenceRPUConfig, whose tile is a InferenceTile"):
+        tiles.TorchInferenceTile(4, 5, configs.InferenceRPUConfig())
+    with pytest.raises(ModuleError, match="holds layers"):
+        AnalogSequential(tile.layer).get_weights()
+
+
+def test_a_checkpoint_brings_its_config():
+    a, b = config(), config()
+    a.modifier.std_dev = 0.3
+    a.pre_post.input_range.enable = True
+    saved, other = layer_of(a), layer_of(b, W * 0)
+    state = saved.state_dict()
+    if "torch" in sys.modules:
+        other.load_state_dict(state)
+        assert other.rpu_config == saved.rpu_config and other.rpu_config.modifier.std_dev == 0.3
+        assert np.array_equal(numbers(other(X)), numbers(saved(X)))
+        with pytest.raises(TileModuleError, match="input_range"):
+            layer_of(b).load_state_dict(state, load_rpu_config=False)
+    else:
+        with pytest.raises(TileError, match="input_range"):
+            other.load_state_dict(state)

@@ -41,3 +41,7 @@ class TensorMismatch(TVMError, ValueError, RuntimeError):
 
 class SymbolicShape(TVMError, ValueError, TypeError):
     """A shape whose sizes must be numbers has a symbol in it."""
+
+
+class NotWritten(TVMError, NotImplementedError):
+    """A method that a class of one's own has to write."""

@@ -45,3 +45,16 @@ class IntImm:
 
     def __int__(self) -> int:
         return self.value
+
+    __index__ = __int__
+
+
+@dataclass(frozen=True)
+class FloatImm:
+    """A number of a dtype: `T.float32(0.5)` in a script."""
+
+    dtype: str
+    value: float
+
+    def __float__(self) -> float:
+        return self.value

@@ -1,5 +1,5 @@
 """tvm.tirx: what TVM calls tir since 2026."""
 
-from .tir import IntImm, Var
+from .tir import FloatImm, IntImm, Var
 
-__all__ = ["IntImm", "Var"]
+__all__ = ["FloatImm", "IntImm", "Var"]

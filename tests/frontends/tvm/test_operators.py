@@ -67,8 +67,8 @@ TABLE = {
                                lambda x, g, b: normal(x, (1, 2), 1e-3) * g.T[..., None] + b.T[..., None]),
     "group_norm": (lambda x, g, b: N.group_norm(x, g, b, num_groups=2), [f(2, 4, 3), f(4), f(4)],
                    lambda x, g, b: normal(x.reshape(2, 2, 6), -1).reshape(2, 4, 3) * g[:, None] + b[:, None]),
-    "batch_norm as it predicts": (lambda *a: N.batch_norm(*a, axis=2)[0], [f(2, 3, 4), f(4), f(4), f(4), f(4, low=0.5)],
-                                  lambda x, g, b, m, v: (x - m) / np.sqrt(v + 1e-5) * g + b),
+    "batch_norm as it trains": (lambda *a: N.batch_norm(*a, axis=2)[0], [f(2, 3, 4), f(4), f(4), f(4), f(4, low=0.5)],
+                                lambda x, g, b, m, v: normal(x, (0, 1)) * g + b),
     "batch_norm that never trains": (lambda *a: N.batch_norm(*a, axis=1, training=False)[0],
                                      [f(2, 3, 4), f(3), f(3), f(3), f(3, low=0.5)],
                                      lambda x, g, b, m, v: ((x.swapaxes(1, 2) - m) / np.sqrt(v + 1e-5) * g + b

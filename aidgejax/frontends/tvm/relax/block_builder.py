@@ -9,17 +9,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ....graph import Builder, Graph
+from ....graph import Graph
 from ....interpreter.shape_inference import infer_shapes
 from ....passes.edit import renamed
 from ..._shared.absent_names import AbsentMembers
 from .._original_members import MEMBERS
 from ..errors import NotReady, RelaxTypeError, RelaxValueError
-from .body import Binding, Block, SeqExpr
+from .body import Binding, Block, If, SeqExpr
 from .expr import Call, Constant, DataflowVar, MatchCast, ShapeExpr, Tuple, TupleGetItem, Var
-from .function import PRIVATE, Function, GlobalVar, IRModule, declare, type_of_structure
+from .function import PRIVATE, PURE, Function, GlobalVar, IRModule, declare, type_of_structure
+from .sized_builder import SizedBuilder
 from .structure import Structure, flat, mapped
-from .types import TensorType
+from .types import TensorType, TupleType
 
 
 class BlockBuilder(AbsentMembers):
@@ -57,7 +58,8 @@ class BlockBuilder(AbsentMembers):
     ) -> Iterator[BlockBuilder]:
         if self._open is not None:
             raise NotReady(f"function {name!r} cannot be stated inside function {self._open.graph.name!r}")
-        self._open = _OpenFunction(name, {**(attrs or {}), **({PRIVATE: True} if private else {})})
+        marks = {**({PRIVATE: True} if private else {"global_symbol": name}), **({} if pure else {PURE: False})}
+        self._open = _OpenFunction(name, {**marks, **(attrs or {})})
         BlockBuilder._stack.append(self)
         try:
             if params is not None:
@@ -88,6 +90,18 @@ class BlockBuilder(AbsentMembers):
         if not self._current.dataflow:
             raise NotReady("emit_output stands inside `with bb.dataflow():`; outside, use emit")
         return self._current.bind(output, name_hint, "gv", Var, is_output=True)
+
+    def emit_branches(self, cond: Any, branches: Any, name_hint: str = "") -> Var:
+        """Bind what one of two branches computes.  branches: two functions, which emit bindings and return the result.
+
+        Both are computed, and `cond`, a tensor of one bool, takes one: they are pure, so that nobody can see it.
+        """
+        current, written = self._current, list[SeqExpr]()
+        for branch in branches:
+            blocks = current.set_aside()
+            returned = branch()
+            written.append(SeqExpr([b for b in current.set_aside(blocks) if b.bindings], returned))
+        return current.bind(If(cond, *written), name_hint, "gv", Var)
 
     def match_cast(self, value: Any, ty: Any, name_hint: str = "") -> Var:
         """Bind a tensor to a new Var of this type, which has to agree with what is known of it."""
@@ -219,8 +233,29 @@ class _OpenFunction:
         self.names[var] = structure
         return var
 
+    def set_aside(self, blocks: list[Block] | None = None) -> list[Block]:
+        """The blocks written so far; others take their place: new ones by default."""
+        found, self._written = self._written, [Block(False)] if blocks is None else blocks
+        return found
+
+    def _chosen(self, cond: Any, a: Any, b: Any, hint: str) -> Structure:
+        """Of two results that are computed, that of the branch that is taken."""
+        if isinstance(a, Tuple | tuple | list) and isinstance(b, Tuple | tuple | list):
+            pairs = zip(getattr(a, "fields", a), getattr(b, "fields", b), strict=True)
+            return tuple(self._chosen(cond, x, y, hint) for x, y in pairs)
+        types = [type_of_structure(self.graph, self.lower(v)) for v in (a, b)]
+        if types[0] != types[1]:
+            raise RelaxValueError(f"the branches of an if have types {types[0]} and {types[1]}")
+        if isinstance(types[0], TupleType):
+            return tuple(
+                self._chosen(cond, TupleGetItem(a, k), TupleGetItem(b, k), hint) for k in range(len(types[0].fields))
+            )
+        return self.lower(Call("relax.if", (cond, a, b), lambda op, c, x, y: op.Where(c, x, y)), hint)
+
     def lower(self, expr: Any, hint: str = "lv") -> Structure:
         """What the expression is called in the graph; its nodes are written."""
+        if isinstance(expr, If):
+            return self._chosen(expr.cond, expr.true_branch.body, expr.false_branch.body, hint)
         if isinstance(expr, Var):
             if expr not in self.names:
                 raise RelaxValueError(
@@ -265,7 +300,9 @@ class _OpenFunction:
             elif isinstance(leaf, str):
                 small.inputs[leaf] = self.graph.value(leaf)
         values = [mapped(lambda leaf: small.value(leaf) if isinstance(leaf, str) else leaf, a) for a in args]
-        written = call.write(Builder(small, f"{name}/"), *values)
+        symbolic = [v for v in self.graph.inputs.values() if any(isinstance(d, str) for d in v.shape or ())]
+        small.inputs.update({v.name: v for v in symbolic})
+        written = call.write(SizedBuilder(small, f"{name}/", symbolic), *values)
         result = mapped(lambda v: v.name, written)
         small = infer_shapes(small)
         called = self._names_of_results(small, result, name)

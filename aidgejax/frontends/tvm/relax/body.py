@@ -27,6 +27,15 @@ class Block:
 
 
 @dataclass
+class If:
+    """One of two sequences of bindings, as a condition says."""
+
+    cond: Any
+    true_branch: SeqExpr
+    false_branch: SeqExpr
+
+
+@dataclass
 class SeqExpr:
     """All blocks of a function, and the expression that it returns."""
 
@@ -36,8 +45,7 @@ class SeqExpr:
     @property
     def is_written(self) -> bool:
         """Is everything in it an operator of relax.op, so that it can be written as TVMScript?"""
-        values = [b.value for block in self.blocks for b in block.bindings]
-        return all(c.applied is not None for v in (*values, self.body) for c in calls_in(v))
+        return all(c.applied is not None for c in calls_in(self))
 
 
 def calls_in(value: Any) -> Iterator[Call]:
@@ -51,6 +59,10 @@ def calls_in(value: Any) -> Iterator[Call]:
         inside = (value.tuple_value,)
     elif isinstance(value, MatchCast):
         inside = (value.value,)
+    elif isinstance(value, If):
+        inside = (value.cond, value.true_branch, value.false_branch)
+    elif isinstance(value, SeqExpr):
+        inside = (*(b.value for block in value.blocks for b in block.bindings), value.body)
     elif isinstance(value, tuple | list):
         inside = value
     else:

@@ -88,7 +88,8 @@ class CompiledFunction:
                 for k, (t, g) in enumerate(zip(type_.fields, given, strict=True))
                 for a in self._checked(f"{what}[{k}]", t, g, sizes)
             ]
-        return [check(f"function {self.name!r}, argument {what}: {type_}", given, type_.shape, type_.dtype, sizes)]
+        shape = type_.shape if type_.is_known else tuple(f"{what}_{d}" for d in type_.shape)
+        return [check(f"function {self.name!r}, argument {what}: {type_}", given, shape, type_.dtype, sizes)]
 
 
 def _described(given: Any) -> str:

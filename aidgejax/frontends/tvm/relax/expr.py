@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ....dtypes import ONNX_CODES
+from ....dtypes import ONNX_CODES, is_float
 from ....graph import Value
 from ..._shared.absent_names import AbsentMembers
 from .._original_members import MEMBERS
@@ -57,6 +57,24 @@ class Expr(AbsentMembers):
 
     def __pow__(self, other: Any) -> Call:
         return power(self, other)
+
+    def __floordiv__(self, other: Any) -> Call:
+        return floor_divide(self, other)
+
+    def __mod__(self, other: Any) -> Call:
+        return floor_mod(self, other)
+
+    def __lt__(self, other: Any) -> Call:
+        return less(self, other)
+
+    def __gt__(self, other: Any) -> Call:
+        return greater(self, other)
+
+    def __le__(self, other: Any) -> Call:
+        return less_equal(self, other)
+
+    def __ge__(self, other: Any) -> Call:
+        return greater_equal(self, other)
 
     def __neg__(self) -> Call:
         return negative(self)
@@ -194,9 +212,8 @@ def const(value: Any, dtype: str | None = None) -> Constant:
 
 def relax_operator(function: Callable[..., Any]) -> Callable[..., Any]:
     """Decorates a function of relax.op: the call that it returns knows how it was written."""
-    return _recorded(
-        function, {"nn": "nn.", "nn_others": "nn.", "grad": "grad."}.get(function.__module__.rsplit(".", 1)[-1], "")
-    )
+    file = function.__module__.rsplit(".", 1)[-1].partition("_")[0]
+    return _recorded(function, f"{file}." if file in ("nn", "grad", "image") else "")
 
 
 def _recorded(function: Callable[..., Any], prefix: str) -> Callable[..., Any]:
@@ -207,8 +224,9 @@ def _recorded(function: Callable[..., Any], prefix: str) -> Callable[..., Any]:
     def called(*args: Any, **kwargs: Any) -> Any:
         call = function(*args, **kwargs)
         if isinstance(call, Call):
-            bound = signature.bind(*args, **kwargs).arguments
-            call.applied = Applied(prefix + function.__name__, bound, defaults)
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            call.applied = Applied(prefix + function.__name__, bound.arguments, defaults)
         return call
 
     return called
@@ -256,6 +274,34 @@ multiply = two_tensors("multiply", "Mul")
 divide = two_tensors("divide", "Div")
 power = two_tensors("power", "Pow")
 negative = one_tensor("negative", "Neg")
+greater = two_tensors("greater", "Greater")
+greater_equal = two_tensors("greater_equal", "GreaterOrEqual")
+less = two_tensors("less", "Less")
+less_equal = two_tensors("less_equal", "LessOrEqual")
+
+
+@relax_operator
+def floor_mod(x1: Any, x2: Any) -> Call:
+    """x1 - x2 floor(x1 / x2), which has the sign of x2."""
+    return Call("relax.floor_mod", (x1, x2), _floor_mod)
+
+
+@relax_operator
+def floor_divide(x1: Any, x2: Any) -> Call:
+    """floor(x1 / x2), of whole numbers too."""
+
+    def write(op: Any, a: Any, b: Any) -> Value:
+        return op.Floor(op.Div(a, b)) if _is_float(a, b) else op.Div(op.Sub(a, op.Mod(a, b)), b)
+
+    return Call("relax.floor_divide", (x1, x2), write)
+
+
+def _floor_mod(op: Any, a: Any, b: Any) -> Value:
+    return op.Sub(a, op.Mul(op.Floor(op.Div(a, b)), b)) if _is_float(a, b) else op.Mod(a, b)
+
+
+def _is_float(*operands: Any) -> bool:
+    return any(is_float(v.dtype) for v in operands if hasattr(v, "dtype"))
 
 
 @relax_operator

@@ -23,6 +23,7 @@ from .structure import Structure, flat
 from .types import ShapeType, TensorType, TupleType
 
 PRIVATE = "relax.private"  # the attribute of a function that its module does not show
+PURE = "relax.pure"  # the attribute of a function that was stated as impure
 
 
 def type_of(value: Value) -> TensorType:
@@ -40,6 +41,9 @@ def declare(graph: Graph, var: Var, type_: Any = None, name: str | None = None) 
     type_, name = type_ or var.struct_info, name or var.name_hint
     if isinstance(type_, ShapeType):
         return ()
+    if isinstance(type_, TensorType) and not type_.is_known:
+        name = graph.fresh(name) if graph.has(name) else name
+        return graph.input(name, tuple(f"{name}_{d}" for d in type_.shape), type_.dtype).name
     if isinstance(type_, TupleType):
         return tuple(declare(graph, var, t, f"{name}.{k}") for k, t in enumerate(type_.fields))
     return graph.input(graph.fresh(name) if graph.has(name) else name, type_.shape, type_.dtype).name

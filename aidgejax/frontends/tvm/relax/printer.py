@@ -10,14 +10,17 @@ from typing import Any
 
 import numpy as np
 
+from .. import tir
 from ..errors import RelaxValueError
 from ..runtime import Tensor
-from .body import Binding, SeqExpr, calls_in
+from .body import Binding, Block, If, SeqExpr, calls_in
 from .expr import Call, Constant, Expr, MatchCast, ShapeExpr, Tuple, TupleGetItem, Var
 from .metadata import Metadata
 from .prim_func import PrimFunc
-from .types import ShapeType, TensorType, TupleType
+from .symbols import Symbols
+from .types import ShapeType, TensorType, TupleType, size_of
 
+TYPE_VAR_HEADER = "# from typing import TypeVar\n"
 HEADER = "# from tvm.script import ir as I\n# from tvm.script import relax as R\n"
 TIR_HEADER = "# from tvm.script import tir as T\n"
 LARGEST = 64  # elements of a constant that stands in the text; a larger one stands in the metadata
@@ -25,43 +28,59 @@ TAKEN = {"R", "I", "T", "tvm", "cls", "metadata", "Module", "True", "False", "No
 
 
 class FunctionPrinter:
-    """One function.  Names of Vars become identifiers, numbered where they repeat."""
+    """One function.  Names of Vars become identifiers, numbered where they repeat.
 
-    def __init__(self, metadata: Metadata) -> None:
-        self._metadata = metadata
+    symbols: the symbolic sizes of the whole text, which stand above it.
+    """
+
+    def __init__(self, metadata: Metadata, symbols: Symbols) -> None:
+        self._metadata, self._symbols = metadata, symbols
         self._names: dict[Var, str] = {}
         self._used = set(TAKEN)
 
     def lines(self, name: str, params: Iterable[Var], body: SeqExpr, returns: Any, attrs: dict[str, Any]) -> list[str]:
-        private = attrs.pop("relax.private", False)
-        shown = ", ".join(f"{self.name_of(p)}: {type_text(p.struct_info)}" for p in params)
-        lines = [f"@R.function{'(private=True)' if private else ''}"]
-        lines.append(f"def {name}({shown}) -> {type_text(returns)}:")
+        options = [f"{k}={v}" for k, v in (("private", attrs.pop("relax.private", False)),) if v]
+        options += ["pure=False"] if not attrs.pop("relax.pure", True) else []
+        shown = ", ".join(f"{self.name_of(p)}: {self.type_text(p.struct_info, declares=True)}" for p in params)
+        lines = ["@R.function" + (f"({', '.join(options)})" if options else "")]
         inside = []
         if attrs:
             inside.append(f"R.func_attr({attribute_text(attrs)})")
-        values = [b.value for block in body.blocks for b in block.bindings]
-        if any(
-            c.applied is not None and c.applied.name == "call_function"
-            for v in (*values, body.body)
-            for c in calls_in(v)
-        ):
+        if any(c.applied is not None and c.applied.name == "call_function" for c in calls_in(body)):
             inside.append("cls = Module")
-        for block in body.blocks:
-            if block.dataflow:
-                inside.append("with R.dataflow():")
-                inside += ["    " + self._binding(b) for b in block.bindings]
-                out = [self.name_of(b.var) for b in block.bindings if b.is_output]
-                inside.append(f"    R.output({', '.join(out)})")
-            else:
-                inside += [self._binding(b) for b in block.bindings]
+        inside += self._blocks(body.blocks)
         returned = tuple(body.body) if isinstance(body.body, list) else body.body
         inside.append(f"return {self.text(returned)}")
-        return lines + ["    " + line for line in inside]
+        lines.append(f"def {name}({shown}) -> {self.type_text(returns, declares=True)}:")
+        new = self._symbols.introduced()
+        return lines + ["    " + line for line in [*(f"{n} = T.int64()" for n in new), *inside]]
 
-    def _binding(self, b: Binding) -> str:
+    def _blocks(self, blocks: Iterable[Block]) -> list[str]:
+        lines: list[str] = []
+        for block in blocks:
+            inside = [line for b in block.bindings for line in self._binding(b)]
+            if block.dataflow:
+                out = [self.name_of(b.var) for b in block.bindings if b.is_output]
+                lines += ["with R.dataflow():", *("    " + line for line in [*inside, f"R.output({', '.join(out)})"])]
+            else:
+                lines += inside
+        return lines
+
+    def _binding(self, b: Binding) -> list[str]:
+        if isinstance(b.value, If):
+            return self._branches(b.var, b.value)
         value = self.text(b.value)  # before the name is taken: the value may bear it
-        return f"{self.name_of(b.var)}: {type_text(b.var.struct_info)} = {value}"
+        return [f"{self.name_of(b.var)}: {self.type_text(b.var.struct_info)} = {value}"]
+
+    def _branches(self, var: Var, value: If) -> list[str]:
+        lines = [f"if {self.text(value.cond)}:"]
+        name, used = self.name_of(var), dict(self._names)
+        for branch, otherwise in ((value.true_branch, False), (value.false_branch, True)):
+            lines += ["else:"] if otherwise else []
+            lines += ["    " + line for line in self._blocks(branch.blocks)]
+            lines.append(f"    {name}: {self.type_text(var.struct_info)} = {self.text(branch.body)}")
+            self._names = dict(used)
+        return lines
 
     def name_of(self, var: Var) -> str:
         if var not in self._names:
@@ -86,9 +105,9 @@ class FunctionPrinter:
         if isinstance(value, Tuple):
             return self._tuple(value.fields)
         if isinstance(value, ShapeExpr):
-            return f"R.shape({_sizes(value.values)})"
+            return f"R.shape({self._sizes(value.values)})"
         if isinstance(value, MatchCast):
-            return f"R.match_cast({self.text(value.value)}, {type_text(value.struct_info)})"
+            return f"R.match_cast({self.text(value.value)}, {self.type_text(value.struct_info)})"
         if isinstance(value, Call):
             return self._call(value)
         if isinstance(value, np.ndarray):
@@ -98,8 +117,34 @@ class FunctionPrinter:
         if isinstance(value, tuple):
             return self._tuple(value)
         if isinstance(value, TensorType | TupleType | ShapeType):
-            return type_text(value)
-        return argument_text(value)
+            return self.type_text(value)
+        return self._symbols.text(value.name) if isinstance(value, tir.Var) else argument_text(value)
+
+    def type_text(self, type_: Any, declares: bool = False) -> str:
+        """An annotation.  declares: of a parameter or a result, where a formula stands in quotes."""
+        if isinstance(type_, TupleType):
+            return f"R.Tuple({', '.join(self.type_text(t, declares) for t in type_.fields)})"
+        if isinstance(type_, ShapeType):
+            return f"R.Shape({self._sizes(type_.values, declares)})"
+        if type_ is None:
+            return "R.Object()"
+        if not type_.is_known:
+            return f'R.Tensor(dtype="{type_.dtype}", ndim={type_.ndim})'
+        sizes = self._sizes(type_.shape, declares)[1:-1]
+        return f'R.Tensor(({sizes}{"," if len(type_.shape) == 1 else ""}), dtype="{type_.dtype}")'
+
+    def _sizes(self, values: Iterable[Any], declares: bool = False) -> str:
+        return f"[{', '.join(self._symbols.text(d, declares) if isinstance(d, str) else str(d) for d in values)}]"
+
+    def _shape(self, value: Any) -> str:
+        """The shape that an operator is given; one with a -1 or a 0 is a tuple, which the operator completes."""
+        if isinstance(value, Var):
+            return self.text(value)
+        sizes = [size_of(d) for d in getattr(value, "values", [value] if isinstance(value, int) else value)]
+        text = self._sizes(sizes)
+        if any(isinstance(d, int) and d < 1 for d in sizes):
+            return f"({text[1:-1]}{',' if len(sizes) == 1 else ''})"
+        return f"R.shape({text})"
 
     def _tuple(self, fields: Iterable[Any]) -> str:
         shown = [self.text(f) for f in fields]
@@ -117,7 +162,8 @@ class FunctionPrinter:
         if applied.name == "call_pure_packed":
             inputs = "".join(f", {self._operand(i)}" for i in given["inputs"])
             types = given["types"]
-            shown = type_text(types) if not isinstance(types, list) else _listed_types(types)
+            several = [self.type_text(t) for t in types] if isinstance(types, list) else []
+            shown = f"[{', '.join(several)}]" if isinstance(types, list) else self.type_text(types)
             return (
                 f"R.call_pure_packed({json.dumps(given['func'])}{inputs}, R.str({json.dumps(given['attrs'])}), "
                 f"sinfo_args={shown})"
@@ -126,18 +172,23 @@ class FunctionPrinter:
             return f"cls.{given['name']}({', '.join(map(self.text, given['args']))})"
         parts, positional = [], True
         for name, value in given.items():
-            default = applied.defaults.get(name, Call)
-            if type(value) in (bool, int, float, str, type(None)) and type(default) is type(value) and value == default:
-                positional = False
-                continue
-            positional = positional and (isinstance(value, Expr | list | tuple) or name not in applied.defaults)
-            parts.append(self.text(value) if positional else f"{name}={self.text(value)}")
+            is_shape = name == "shape" or (name, applied.name.partition(".")[0]) == ("size", "image")
+            positional = positional and (is_shape or _is_operand(value))
+            text = self._shape(value) if is_shape else self.text(value)
+            if name in ("on_value", "off_value") and isinstance(value, int | float):
+                text = f"R.prim_value({text})"
+            parts.append(text if positional else f"{name}={text}")
         return f"R.{applied.name}({', '.join(parts)})"
 
     def _operand(self, value: Any) -> str:
         if value is None:
             return "R.null_value()"
         return self.text(value) if isinstance(value, Expr) else f"R.prim_value({argument_text(value)})"
+
+
+def _is_operand(value: Any) -> bool:
+    """Is an argument an expression, or several?"""
+    return isinstance(value, Expr) or (isinstance(value, tuple | list) and any(map(_is_operand, value)))
 
 
 def argument_text(value: Any) -> str:
@@ -150,9 +201,10 @@ def argument_text(value: Any) -> str:
         return json.dumps(value)
     if isinstance(value, bool | int | type(None)):
         return repr(value)
-    for held in ("value", "name"):  # tir.IntImm, tir.Var
-        if hasattr(value, held):
-            return argument_text(getattr(value, held))
+    if isinstance(value, tir.IntImm | tir.FloatImm):
+        return f"T.{value.dtype}({argument_text(value.value)})"
+    if hasattr(value, "name"):
+        return argument_text(value.name)
     return json.dumps(str(value))
 
 
@@ -167,26 +219,6 @@ def attribute_text(value: Any, metadata: Metadata | None = None) -> str:
     return argument_text(value)
 
 
-def type_text(type_: Any) -> str:
-    """An annotation."""
-    if isinstance(type_, TupleType):
-        return f"R.Tuple({', '.join(map(type_text, type_.fields))})"
-    if isinstance(type_, ShapeType):
-        return f"R.Shape({_sizes(type_.values)})"
-    if type_ is None:
-        return "R.Object()"
-    sizes = ", ".join(json.dumps(d) if isinstance(d, str) else str(d) for d in type_.shape)
-    return f'R.Tensor(({sizes}{"," if len(type_.shape) == 1 else ""}), dtype="{type_.dtype}")'
-
-
-def _listed_types(types: list[Any]) -> str:
-    return f"[{', '.join(map(type_text, types))}]"
-
-
-def _sizes(values: Iterable[Any]) -> str:
-    return f"[{', '.join(json.dumps(d) if isinstance(d, str) else str(d) for d in values)}]"
-
-
 def _numbers(value: Any) -> str:
     """Nested lists of numbers; floats by their shortest exact form."""
     if isinstance(value, list):
@@ -198,31 +230,31 @@ def _numbers(value: Any) -> str:
 
 def function_text(function: Any) -> str:
     """One function, alone."""
-    metadata = Metadata()
-    lines = _function_lines(function, metadata, function.name)
-    return f"# from tvm.script import relax as R\n\n{metadata}" + "\n".join(lines)
+    metadata, symbols = Metadata(), Symbols()
+    lines = _function_lines(function, metadata, symbols, function.name)
+    return f"# from tvm.script import relax as R\n\n{metadata}{symbols}" + "\n".join(lines)
 
 
 def module_text(mod: Any) -> str:
     """A module with all its functions."""
-    metadata = Metadata()
+    metadata, symbols = Metadata(), Symbols()
     inside = []
     attrs = {k: attribute_text(v, metadata) for k, v in mod.attrs.items()}
     if attrs:
         inside.append(f"I.module_attrs({{{', '.join(f'{json.dumps(k)}: {v}' for k, v in attrs.items())}}})")
     for name, function in mod.functions.items():
-        inside += (
-            ["", *_function_lines(function, metadata, name)] if inside else _function_lines(function, metadata, name)
-        )
+        lines = _function_lines(function, metadata, symbols, name)
+        inside += ["", *lines] if inside else lines
     body = "\n".join("    " + line if line else "" for line in inside or ["pass"])
-    header = HEADER + TIR_HEADER * any(isinstance(f, PrimFunc) for f in mod.functions.values())
-    return f"{header}\n{metadata}@I.ir_module\nclass Module:\n{body}"
+    uses_tir = any(isinstance(f, PrimFunc) for f in mod.functions.values()) or "T." in body
+    header = (TYPE_VAR_HEADER if str(symbols) else "") + HEADER + TIR_HEADER * uses_tir
+    return f"{header}\n{metadata}{symbols}@I.ir_module\nclass Module:\n{body}"
 
 
-def _function_lines(function: Any, metadata: Metadata, name: str) -> list[str]:
+def _function_lines(function: Any, metadata: Metadata, symbols: Symbols, name: str) -> list[str]:
     if isinstance(function, PrimFunc):
         return function.source.splitlines()
     attrs = {k: v for k, v in function.attrs.items() if (k, v) != ("global_symbol", name)}
-    return FunctionPrinter(metadata).lines(
+    return FunctionPrinter(metadata, symbols).lines(
         re.sub(r"\W", "_", name), function.params, function.body, function.ret_struct_info, attrs
     )

@@ -11,7 +11,10 @@ from ..errors import RelaxTypeError, RelaxValueError
 
 
 class TensorType:
-    """The type of a tensor.  shape: sizes, or names (a str, a tir.Var) for symbolic sizes."""
+    """The type of a tensor.  shape: sizes, or names (a str, a tir.Var) for symbolic sizes.
+
+    is_known: whether a shape was given; otherwise its sizes have names that mean nothing elsewhere.
+    """
 
     def __init__(
         self, shape: Sequence[Any] | None = None, dtype: str = "float32", vdevice: Any = None, ndim: int = -1
@@ -21,6 +24,7 @@ class TensorType:
                 "a tensor here needs a shape: give every size as a number or a name, "
                 "e.g. TensorType(('n', 3), 'float32')"
             )
+        self.is_known = shape is not None
         if shape is None:
             shape = [f"dim{k}" for k in range(ndim)]
         self.shape = tuple(size_of(d) for d in getattr(shape, "values", shape))
@@ -94,9 +98,11 @@ class ShapeType:
 
 
 def size_of(d: Any) -> int | str:
+    """A size as a number, or the name or formula of a symbolic one.  d: also a tir.Var, an IntImm, a TypeVar."""
+    d = getattr(d, "value", d)
     if isinstance(d, int | np.integer):
         return int(d)
-    return d if isinstance(d, str) else getattr(d, "name", None) or str(d)
+    return d if isinstance(d, str) else getattr(d, "name", None) or getattr(d, "__name__", None) or str(d)
 
 
 def check_type(type_: Any, what: str) -> Any:

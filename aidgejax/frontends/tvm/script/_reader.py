@@ -10,10 +10,9 @@ import builtins
 import inspect
 import linecache
 from collections import ChainMap
-from collections.abc import MutableMapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import FrameType, FunctionType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -29,7 +28,7 @@ from ..runtime import tensor
 from ..tir import Var as SizeVar
 from ._forms import dataflow, func_attr, output
 
-Names = MutableMapping[str, Any]
+Names = ChainMap[str, Any]
 # ---- from Python ------------------------------------------------------------------------------------------
 
 
@@ -72,8 +71,16 @@ def _starts(node: Any) -> int:
     return min([node.lineno, *(d.lineno for d in node.decorator_list)])
 
 
+class Seen(ChainMap[str, Any]):
+    """The names that a source sees; a TypeVar is a symbolic size."""
+
+    def __getitem__(self, name: str) -> Any:
+        value = super().__getitem__(name)
+        return SizeVar(value.__name__) if isinstance(value, TypeVar) else value
+
+
 def _seen(frame: FrameType) -> ChainMap[str, Any]:
-    return ChainMap({}, dict(frame.f_locals), frame.f_globals, vars(builtins))
+    return Seen({}, dict(frame.f_locals), frame.f_globals, vars(builtins))
 
 
 def _closure(f: Any) -> dict[str, Any]:
@@ -89,10 +96,11 @@ def _is_filled(cell: Any) -> bool:
     return True
 
 
-def says(node: ast.FunctionDef, option: str) -> bool:
-    """Does a decorator have this option set?"""
+def says(node: ast.FunctionDef, option: str, default: Any) -> Any:
+    """What a decorator sets an option to."""
     keywords = [k for d in node.decorator_list if isinstance(d, ast.Call) for k in d.keywords]
-    return any(k.arg == option and isinstance(k.value, ast.Constant) and bool(k.value.value) for k in keywords)
+    found = [k.value.value for k in keywords if k.arg == option and isinstance(k.value, ast.Constant)]
+    return found[0] if found else default
 
 
 def is_prim_func(node: ast.FunctionDef) -> bool:
@@ -160,8 +168,7 @@ class ModuleReader:
                 self._open.pop()
                 self._read[name] = PrimFunc(name, ast.unparse(node))
                 return self._read[name]
-            names = ChainMap({}, self._names)
-            self._read[name] = FunctionReader(node, names, self._file).read(says(node, "private"))
+            self._read[name] = FunctionReader(node, self._names.new_child(), self._file).read()
             self._open.pop()
         return self._read[name]
 
@@ -189,13 +196,13 @@ class _Callee:
         def call(*args: Any) -> Call:
             if isinstance(reader.function(name), PrimFunc):
                 reader.function(name)(*args)  # says that it is out of scope
-            return call_function(name, reader.function(name), args)
+            return call_function(name, reader.function(name), *args)
 
         return call
 
 
-def call_function(name: str, function: Function, args: tuple) -> Call:
-    """The nodes of another function, written where it is called."""
+def call_function(name: str, function: Function, *args: Any, named: bool = True) -> Call:
+    """The nodes of another function, written where it is called.  named: it is one of the module, and printed so."""
     if len(args) != len(function.params):
         raise ScriptError(f"function {name!r} takes {len(function.params)} arguments, got {len(args)}")
 
@@ -211,7 +218,8 @@ def call_function(name: str, function: Function, args: tuple) -> Call:
         return mapped(lambda n: known[n], function.result)
 
     call = Call(f"relax.call.{name}", args, write)
-    call.applied = Applied("call_function", {"name": name, "args": list(args)}, {})
+    if named:
+        call.applied = Applied("call_function", {"name": name, "args": list(args)}, {})
     return call
 
 
@@ -233,13 +241,15 @@ class FunctionReader:
         self._returned = False
 
     def read(self, private: bool = False) -> Function:
+        """The function.  private, and as its decorator says."""
         node, name = self._node, self._node.name
+        private, pure = private or bool(says(node, "private", False)), bool(says(node, "pure", True))
         if node.args.vararg or node.args.kwarg or node.args.kwonlyargs or node.args.defaults:
             raise self._error(node, "a function takes positional parameters without defaults")
         params = [self._param(a) for a in node.args.args]
         self._names.update({p.name_hint: p for p in params})
         attrs = self._attributes()
-        with self._builder.function(name, params, attrs, private=private):
+        with self._builder.function(name, params, attrs, private=private, pure=pure):
             self._statements(node.body, None)
             if not self._returned:
                 raise self._error(node, f"function {name!r} returns nothing: end it with `return`")
@@ -279,6 +289,11 @@ class FunctionReader:
                 self._assignment(s, outputs)
             elif isinstance(s, ast.With):
                 self._block(s)
+            elif isinstance(s, ast.If):
+                self._if(s)
+            elif isinstance(s, ast.FunctionDef):
+                inner = FunctionReader(s, self._names.new_child(), self._file).read(private=True)
+                self._names[s.name] = partial(call_function, s.name, inner, named=False)
             elif isinstance(s, ast.Return):
                 if s.value is None:
                     raise self._error(s, "`return` needs an expression")
@@ -288,8 +303,33 @@ class FunctionReader:
                 if not self._calls(s.value, func_attr) and not self._calls(s.value, output):
                     self._builder.emit(self._evaluator.value(s.value), "_")
             elif not isinstance(s, ast.Pass) and not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant)):
-                what = {ast.If: "if", ast.For: "for", ast.While: "while", ast.FunctionDef: "a function in a function"}
+                what = {ast.For: "for", ast.While: "while"}
                 raise self._error(s, f"{what.get(type(s), type(s).__name__)} is not read: a function is bindings")
+
+    def _if(self, s: ast.If) -> None:
+        """Both branches end by binding one name, which is bound to what the branch that is taken computes."""
+        ends = [b[-1] if b else None for b in (s.body, s.orelse)]
+        names = [
+            t.id
+            for e in ends
+            for t in (e.targets if isinstance(e, ast.Assign) else [e.target] if isinstance(e, ast.AnnAssign) else [])
+            if isinstance(t, ast.Name)
+        ]
+        if len(names) != 2 or names[0] != names[1]:
+            raise self._error(s, "both branches of an if end with a binding of the same name")
+        seen = self._names
+
+        def branch(body: list[ast.stmt]) -> Any:
+            self._names = self._evaluator.names = seen.new_child()
+            try:
+                self._statements(body, None)
+                return self._names[names[0]]
+            finally:
+                self._names = self._evaluator.names = seen
+
+        cond = self._evaluator.value(s.test)
+        branches = [partial(branch, s.body), partial(branch, s.orelse)]
+        self._names[names[0]] = self._builder.emit_branches(cond, branches, names[0])
 
     def _block(self, s: ast.With) -> None:
         context = s.items[0].context_expr
@@ -315,6 +355,10 @@ class FunctionReader:
 
     def _assignment(self, s: ast.Assign | ast.AnnAssign, outputs: dict[str, int] | None) -> None:
         target = s.targets[0] if isinstance(s, ast.Assign) else s.target
+        if isinstance(target, ast.Tuple) and isinstance(s.value, ast.Tuple):  # n, m = T.int64(), T.int64()
+            for one, value in zip(target.elts, s.value.elts, strict=True):
+                self._assignment(ast.copy_location(ast.Assign([one], value), s), outputs)
+            return
         if s.value is None or not isinstance(target, ast.Name) or (isinstance(s, ast.Assign) and len(s.targets) > 1):
             raise self._error(s, "a binding is `name = expression`; take fields of a tuple by number, t[0]")
         value = self._evaluator.value(s.value)

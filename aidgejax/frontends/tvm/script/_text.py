@@ -11,8 +11,9 @@ from typing import Any
 
 from ..errors import ScriptError
 from ..relax.metadata import load_json
+from ..tir import Var as SizeVar
 from . import ir, relax, tir
-from ._reader import Evaluator, FunctionReader, ModuleReader, says
+from ._reader import Evaluator, FunctionReader, ModuleReader
 
 # What a text may use besides I, R, T and tvm.
 SAFE = {name: getattr(builtins, name) for name in ("float", "int", "bool", "range", "len", "list", "tuple")}
@@ -34,6 +35,7 @@ def from_source(text: Any, extra_vars: Mapping[str, Any] | None = None) -> Any:
         "I": ir,
         "R": relax,
         "T": tir,
+        "TypeVar": SizeVar,
         "tvm": SimpleNamespace(ir=SimpleNamespace(load_json=load_json)),
     }
     names: ChainMap[str, Any] = ChainMap(known | dict(extra_vars or {}), SAFE)
@@ -42,7 +44,7 @@ def from_source(text: Any, extra_vars: Mapping[str, Any] | None = None) -> Any:
         if isinstance(node, ast.ClassDef):
             result = ModuleReader(node, names.new_child(), "<text>").read()
         elif isinstance(node, ast.FunctionDef):
-            result = FunctionReader(node, names.new_child(), "<text>").read(says(node, "private"))
+            result = FunctionReader(node, names.new_child(), "<text>").read()
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             names[node.targets[0].id] = Evaluator(names, "<text>").value(node.value)
     if result is None:

@@ -4,8 +4,22 @@ What each computes and its gradient stand in aidgejax/ops; here are TVM's names,
 abs and relu at 0 is 1, a tie of maximum goes to the first argument, one of minimum to the second.
 """
 
-from ..expr import add, astype, divide, multiply, negative, power, subtract
-from . import grad, nn
+from ..expr import (
+    add,
+    astype,
+    divide,
+    floor_divide,
+    floor_mod,
+    greater,
+    greater_equal,
+    less,
+    less_equal,
+    multiply,
+    negative,
+    power,
+    subtract,
+)
+from . import grad, image, nn
 from .elementwise import (
     abs,
     acos,
@@ -13,6 +27,7 @@ from .elementwise import (
     asin,
     asinh,
     atan,
+    atan2,
     atanh,
     bitwise_and,
     bitwise_not,
@@ -24,17 +39,13 @@ from .elementwise import (
     cosh,
     equal,
     erf,
+    ewise_fma,
     exp,
     floor,
-    floor_divide,
-    floor_mod,
-    greater,
-    greater_equal,
     isfinite,
     isinf,
     isnan,
-    less,
-    less_equal,
+    left_shift,
     log,
     log_add_exp,
     logical_and,
@@ -46,6 +57,7 @@ from .elementwise import (
     minimum,
     mod,
     not_equal,
+    right_shift,
     round,
     rsqrt,
     sigmoid,
@@ -59,20 +71,26 @@ from .elementwise import (
     trunc,
     where,
 )
+from .indexing import bucketize, cumprod, index_put, index_tensor, median, meshgrid, reverse_sequence, slice_scatter
 from .movement import (
     broadcast_to,
+    collapse_sum_like,
     collapse_sum_to,
     concat,
     expand_dims,
+    eye_like,
     flatten,
     full,
     full_like,
     gather_elements,
+    hamming_window,
     one_hot,
     ones,
     ones_like,
     permute_dims,
     reshape,
+    shape_to_tensor,
+    size,
     split,
     squeeze,
     stack,
@@ -85,18 +103,22 @@ from .movement import (
     zeros_like,
 )
 from .ordering import arange, argsort, eye, flip, gather_nd, outer, repeat, scatter_elements, scatter_nd, sort, topk
+from .quantized import dequantize, quantize
 from .reduce import argmax, argmin, cumsum, einsum, linear, matmul, max, mean, min, prod, std, sum, variance
 
 __all__ = [
     "abs", "acos", "acosh", "add", "arange", "argmax", "argmin", "argsort", "asin", "asinh", "astype", "atan",
-    "atanh", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "broadcast_to", "ceil", "clip",
-    "collapse_sum_to", "concat", "cos", "cosh", "cumsum", "divide", "einsum", "equal", "erf", "exp", "expand_dims",
-    "eye", "flatten", "flip", "floor", "floor_divide", "floor_mod", "full", "full_like", "gather_elements",
-    "gather_nd", "grad", "greater", "greater_equal", "isfinite", "isinf", "isnan", "less", "less_equal", "linear",
-    "log", "log_add_exp", "logical_and", "logical_not", "logical_or", "logical_xor", "masked_fill", "matmul", "max",
-    "maximum", "mean", "min", "minimum", "mod", "multiply", "negative", "nn", "not_equal", "one_hot", "ones",
-    "ones_like", "outer", "permute_dims", "power", "prod", "repeat", "reshape", "round", "rsqrt", "scatter_elements",
-    "scatter_nd", "sigmoid", "sign", "sin", "sinh", "sort", "split", "sqrt", "square", "squeeze", "stack", "std",
-    "strided_slice", "subtract", "sum", "take", "tan", "tanh", "tile", "topk", "tril", "triu", "trunc", "variance",
-    "where", "zeros", "zeros_like",
+    "atan2", "atanh", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "broadcast_to", "bucketize",
+    "ceil", "clip", "collapse_sum_like", "collapse_sum_to", "concat", "cos", "cosh", "cumprod", "cumsum",
+    "dequantize", "divide", "einsum", "equal", "erf", "ewise_fma", "exp", "expand_dims", "eye", "eye_like",
+    "flatten", "flip", "floor", "floor_divide", "floor_mod", "full", "full_like", "gather_elements", "gather_nd",
+    "grad", "greater", "greater_equal", "hamming_window", "image", "index_put", "index_tensor", "isfinite", "isinf",
+    "isnan", "left_shift", "less", "less_equal", "linear", "log", "log_add_exp", "logical_and", "logical_not",
+    "logical_or", "logical_xor", "masked_fill", "matmul", "max", "maximum", "mean", "median", "meshgrid", "min",
+    "minimum", "mod", "multiply", "negative", "nn", "not_equal", "one_hot", "ones", "ones_like", "outer",
+    "permute_dims", "power", "prod", "quantize", "repeat", "reshape", "reverse_sequence", "right_shift", "round",
+    "rsqrt", "scatter_elements", "scatter_nd", "shape_to_tensor", "sigmoid", "sign", "sin", "sinh", "size",
+    "slice_scatter", "sort", "split", "sqrt", "square", "squeeze", "stack", "std", "strided_slice", "subtract",
+    "sum", "take", "tan", "tanh", "tile", "topk", "tril", "triu", "trunc", "variance", "where", "zeros",
+    "zeros_like",
 ]  # fmt: skip

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from .....dtypes import is_float
 from .....graph import Value
 from ...errors import RelaxTypeError
 from ..expr import Call, one_tensor, relax_operator, two_tensors
+from ._call import number_of
 
 maximum = two_tensors("maximum", "Max", ties="first")
 minimum = two_tensors("minimum", "Min", ties="last")
 
 equal = two_tensors("equal", "Equal")
-greater = two_tensors("greater", "Greater")
-greater_equal = two_tensors("greater_equal", "GreaterOrEqual")
-less = two_tensors("less", "Less")
-less_equal = two_tensors("less_equal", "LessOrEqual")
 logical_and = two_tensors("logical_and", "And")
 logical_or = two_tensors("logical_or", "Or")
 logical_xor = two_tensors("logical_xor", "Xor")
@@ -71,7 +68,8 @@ def rsqrt(x: Any) -> Call:
 @relax_operator
 def clip(x: Any, min: float, max: float) -> Call:
     """x between two numbers; the gradient passes where it lies within, both included."""
-    return Call("relax.clip", (x,), lambda op, x: op.Clip(x, min, max))
+    low, high = number_of(min), number_of(max)
+    return Call("relax.clip", (x,), lambda op, x: op.Clip(x, low, high))
 
 
 @relax_operator
@@ -100,27 +98,45 @@ def trunc(x: Any) -> Call:
 
 
 @relax_operator
-def floor_mod(x1: Any, x2: Any) -> Call:
-    """x1 - x2 floor(x1 / x2), which has the sign of x2."""
-    return Call("relax.floor_mod", (x1, x2), _floor_mod)
+def left_shift(x1: Any, x2: Any) -> Call:
+    """x1 * 2^x2, of integers."""
+    return Call("relax.left_shift", (x1, x2), lambda op, a, b: op.Mul(a, _power_of_two(op, b)))
 
 
 @relax_operator
-def floor_divide(x1: Any, x2: Any) -> Call:
-    """floor(x1 / x2), of whole numbers too."""
+def right_shift(x1: Any, x2: Any) -> Call:
+    """floor(x1 / 2^x2), of integers."""
 
     def write(op: Any, a: Any, b: Any) -> Value:
-        return op.Floor(op.Div(a, b)) if _is_float(a, b) else op.Div(op.Sub(a, op.Mod(a, b)), b)
+        by = _power_of_two(op, b)
+        return op.Div(op.Sub(a, op.Mod(a, by)), by)
 
-    return Call("relax.floor_divide", (x1, x2), write)
-
-
-def _floor_mod(op: Any, a: Any, b: Any) -> Value:
-    return op.Sub(a, op.Mul(op.Floor(op.Div(a, b)), b)) if _is_float(a, b) else op.Mod(a, b)
+    return Call("relax.right_shift", (x1, x2), write)
 
 
-def _is_float(*operands: Any) -> bool:
-    return any(is_float(v.dtype) for v in operands if hasattr(v, "dtype"))
+def _power_of_two(op: Any, b: Any) -> Value:
+    return op.Pow(op.Add(op.ZerosLike(b), 2), b)
+
+
+@relax_operator
+def atan2(x1: Any, x2: Any) -> Call:
+    """The angle of the point (x2, x1), from -pi to pi; 0 at the origin."""
+
+    def write(op: Any, y: Any, x: Any) -> Value:
+        upright = op.Equal(x, 0.0)
+        half_turn = op.Add(op.ZerosLike(y), math.pi)
+        side = op.Where(op.Less(y, 0.0), op.Neg(half_turn), half_turn)
+        angle = op.Atan(op.Div(y, op.Where(upright, 1.0, x)))
+        angle = op.Add(angle, op.Where(op.Less(x, 0.0), side, 0.0))
+        return op.Where(upright, op.Mul(op.Sign(y), math.pi / 2), angle)
+
+    return Call("relax.atan2", (x1, x2), write)
+
+
+@relax_operator
+def ewise_fma(x1: Any, x2: Any, x3: Any) -> Call:
+    """x1 * x2 + x3."""
+    return Call("relax.ewise_fma", (x1, x2, x3), lambda op, a, b, c: op.Add(op.Mul(a, b), c))
 
 
 @relax_operator

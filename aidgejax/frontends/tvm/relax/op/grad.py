@@ -94,9 +94,9 @@ def avg_pool2d_backward(
 
 
 @relax_operator
-def take_backward(output_grad: Any, x: Any, indices: Any, axis: int | None = None) -> Call:
+def take_backward(output_grad: Any, x: Any, indices: Any, axis: int | None = None, mode: str = "fast") -> Call:
     """The gradient of take for x; elements that are taken several times add up."""
-    return _of_first("take_backward", movement.take(x, indices, axis), output_grad)
+    return _of_first("take_backward", movement.take(x, indices, axis, mode or "fast"), output_grad)
 
 
 def primal_gradient(orig_var: Any, orig_call: Call, output_grad: Any, ctx: Any) -> list[Expr]:

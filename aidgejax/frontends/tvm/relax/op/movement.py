@@ -10,7 +10,7 @@ import numpy as np
 from .....graph import Value
 from ...errors import RelaxValueError
 from ..expr import Call, Constant, Expr, astype, relax_operator
-from ._call import axes_of, listed, sizes_of, target_shape
+from ._call import axes_of, code_of, listed, listed_sizes, number_of, size_vector, target_shape
 
 
 @relax_operator
@@ -86,25 +86,40 @@ def flatten(x: Any) -> Call:
 
 @relax_operator
 def reshape(x: Any, shape: Any) -> Call:
-    """x with other sizes; -1, or one symbol, is what is left over."""
-    sizes = sizes_of(shape)
-    sizes = [sizes] if isinstance(sizes, int | np.integer) else list(sizes)
-    symbols = [k for k, d in enumerate(sizes) if not isinstance(d, int | np.integer)]
-    if len(symbols) == 1 and -1 not in sizes[: symbols[0]] + sizes[symbols[0] + 1 :]:
-        sizes[symbols[0]] = -1
-    target = target_shape(sizes)
-    return Call("relax.reshape", (x,), lambda op, x: op.Reshape(x, target, allowzero=1))
+    """x with other sizes; -1, or one symbol, is what is left over, and 0 is the size of x at the same place."""
+    sizes = listed_sizes(shape)
+
+    def write(op: Any, x: Any) -> Value:
+        target = [0 if k < x.rank and isinstance(d, str) and x.shape[k] == d else d for k, d in enumerate(sizes)]
+        target = [
+            x.shape[k] if d == 0 and k < x.rank and isinstance(x.shape[k], int) else d for k, d in enumerate(target)
+        ]
+        symbols = [k for k, d in enumerate(target) if isinstance(d, str)]
+        if len(symbols) == 1 and -1 not in target:
+            target[symbols[0]] = -1
+        elif symbols:
+            return op.Reshape(x, size_vector(op, target, x), allowzero=1)
+        return op.Reshape(x, tuple(target), allowzero=int(not _copies(target, x)))
+
+    return Call("relax.reshape", (x,), write)
+
+
+def _copies(target: list[Any], x: Any) -> bool:
+    """Does a 0 of the target stand for a size of x that is no number?"""
+    return any(d == 0 and k < x.rank and isinstance(x.shape[k], str) for k, d in enumerate(target))
 
 
 @relax_operator
 def broadcast_to(x: Any, shape: Any) -> Call:
-    target = target_shape(shape)
+    target = listed_sizes(shape)
 
     def write(op: Any, x: Any) -> Value:
         aligned = zip(reversed(x.shape), reversed(target), strict=False)
-        if x.rank > len(target) or any(d not in (1, whole) for d, whole in aligned):
+        wrong = any(d not in (1, whole) and isinstance(d, int) and isinstance(whole, int) for d, whole in aligned)
+        if x.rank > len(target) or wrong:
             raise RelaxValueError(f"relax.broadcast_to: {x} does not broadcast to {list(target)}")
-        return op.Expand(x, target)
+        static = all(isinstance(d, int) for d in target)
+        return op.Expand(x, target if static else size_vector(op, target, x))
 
     return Call("relax.broadcast_to", (x,), write)
 
@@ -123,6 +138,44 @@ def collapse_sum_to(data: Any, shape: Any) -> Call:
         return op.Reshape(op.ReduceSum(x, axes, keepdims=0), target, allowzero=1) if axes else op.Identity(x)
 
     return Call("relax.collapse_sum_to", (data,), write)
+
+
+@relax_operator
+def collapse_sum_like(data: Any, collapse_target: Any) -> Call:
+    """data summed over the axes along which a tensor like collapse_target was broadcast to it."""
+    return Call("relax.collapse_sum_like", (data, collapse_target), lambda op, x, y: op.SumLike(x, y))
+
+
+@relax_operator
+def eye_like(x: Any, k: int = 0, dtype: str | None = None) -> Call:
+    """A matrix of the shape of x with 1 on the k-th diagonal, 0 elsewhere; k > 0: above the main one."""
+    code = None if dtype is None else code_of(str(dtype))
+    return Call("relax.eye_like", (x,), lambda op, x: op.EyeLike(x, k=int(number_of(k)), dtype=code))
+
+
+@relax_operator
+def size(expr: Any) -> Call:
+    """How many elements a tensor has, int64."""
+    return Call("relax.size", (expr,), lambda op, x: op.Size(x))
+
+
+@relax_operator
+def shape_to_tensor(expr: Any) -> Call:
+    """The sizes of a shape as a tensor of int64."""
+    sizes = listed_sizes(expr)
+    if all(isinstance(d, int) for d in sizes):
+        return Call("relax.shape_to_tensor", (), lambda op: op.Identity(np.asarray(sizes, np.int64)))
+    return Call("relax.shape_to_tensor", (), lambda op: op.Identity(size_vector(op, sizes)))
+
+
+@relax_operator
+def hamming_window(window_size: Any, periodic: Any, alpha: Any, beta: Any, dtype: str) -> Call:
+    """alpha - beta cos(2 pi k / n) for k below window_size; n is one less unless the window is periodic."""
+    count = int(number_of(window_size))
+    period = count if number_of(periodic) else count - 1
+    angles = 2 * np.pi * np.arange(count) / max(period, 1)
+    made = (number_of(alpha) - number_of(beta) * np.cos(angles)).astype(str(dtype))
+    return Call("relax.hamming_window", (), lambda op: op.Identity(made))
 
 
 @relax_operator
@@ -148,10 +201,20 @@ def strided_slice(x: Any, axes: Any, begin: Any, end: Any, strides: Any = None, 
 
 @relax_operator
 def take(x: Any, indices: Any, axis: int | None = None, mode: str = "fast") -> Call:
-    """Elements of x by index along an axis; without one, of the flattened tensor.  Indices of any rank."""
+    """Elements of x by index along an axis; without one, of the flattened tensor.  Indices of any rank.
+
+    mode: what an index out of range means: "clip" the nearest one in range, "wrap" modulo the size, "fast" nothing.
+    """
+
+    if mode not in ("fast", "clip", "wrap", "nan"):
+        raise RelaxValueError(f"relax.take: mode is {mode!r}; expected 'fast', 'clip', 'wrap' or 'nan'")
 
     def write(op: Any, x: Any, i: Any) -> Value:
-        return op.Gather(op.Reshape(x, (-1,)), i, axis=0) if axis is None else op.Gather(x, i, axis=axis)
+        x, along = (op.Reshape(x, (-1,)), 0) if axis is None else (x, int(axis))
+        if mode in ("clip", "wrap"):
+            size = op.CastLike(op.Squeeze(op.Shape(x, start=along, end=along + 1 or None), (0,)), i)
+            i = op.Mod(i, size) if mode == "wrap" else op.Max(op.Min(i, op.Sub(size, 1)), 0)
+        return op.Gather(x, i, axis=along)
 
     return Call("relax.take", (x, indices), write)
 
@@ -163,8 +226,9 @@ def gather_elements(data: Any, indices: Any, axis: int = 0) -> Call:
 
 @relax_operator
 def one_hot(indices: Any, on_value: Any, off_value: Any, depth: int, axis: int = -1) -> Call:
-    on, off = (np.asarray(getattr(v, "data", getattr(v, "value", v))) for v in (on_value, off_value))
-    values = np.stack([off, on]).astype(np.float32 if on.dtype == np.float64 else on.dtype)
+    """on_value where indices name the place along a new axis, else off_value; their dtype, float64 for a float."""
+    on, off = (np.asarray(number_of(v), _dtype_of(v)) for v in (on_value, off_value))
+    values = np.stack([off, on]).astype(on.dtype)
     return Call("relax.one_hot", (indices,), lambda op, i: op.OneHot(i, depth, values, axis=axis))
 
 
@@ -178,13 +242,22 @@ def tril(x: Any, k: int = 0) -> Call:
     return Call("relax.tril", (x,), lambda op, x: op.Trilu(x, np.asarray(k), upper=0))
 
 
-def full(shape: Any, fill_value: Any, dtype: str | None = None) -> Expr:
-    """A tensor of this shape full of a number: a constant, or, where the number is computed, broadcast."""
+@relax_operator
+def full(shape: Any, fill_value: Any, dtype: str | None = None) -> Call:
+    """A tensor of this shape full of a number, which may be computed; float32 where nothing says its dtype."""
     if isinstance(fill_value, Expr) and not isinstance(fill_value, Constant):
         filled = broadcast_to(fill_value, shape)
         return filled if dtype is None else astype(filled, dtype)
-    value = fill_value.data if isinstance(fill_value, Constant) else np.asarray(fill_value, dtype or "float32")
-    return Constant(np.full(target_shape(shape), value, dtype or value.dtype))
+    value = fill_value.data if isinstance(fill_value, Constant) else number_of(fill_value)
+    kind = dtype or (value.dtype.name if isinstance(value, np.ndarray) else "float32")
+    return _constant("full", shape, value, kind)
+
+
+def _dtype_of(number: Any) -> str | None:
+    """The dtype of T.float32(0.5) or of a constant; of a Python number float64 or int64, as TVM reads it."""
+    if isinstance(number, Constant):
+        return str(number.data.dtype)
+    return getattr(number, "dtype", None) or {float: "float64", int: "int64"}.get(type(number))
 
 
 @relax_operator
@@ -199,9 +272,14 @@ def ones(shape: Any, dtype: str = "float32") -> Call:
     return _constant("ones", shape, 1, dtype)
 
 
-def _constant(name: str, shape: Any, value: int, dtype: str) -> Call:
-    made = np.full(target_shape(shape), value, dtype)
-    return Call(f"relax.{name}", (), lambda op: op.Identity(made))
+def _constant(name: str, shape: Any, value: Any, dtype: str) -> Call:
+    sizes = listed_sizes(shape)
+    static = tuple(d for d in sizes if isinstance(d, int))
+    if len(static) == len(sizes):
+        made = np.full(static, value, str(dtype))
+        return Call(f"relax.{name}", (), lambda op: op.Identity(made))
+    one = np.asarray(value, str(dtype))
+    return Call(f"relax.{name}", (), lambda op: op.Expand(one, size_vector(op, sizes)))
 
 
 @relax_operator

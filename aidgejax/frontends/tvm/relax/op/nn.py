@@ -11,15 +11,28 @@ from ..expr import Call, one_tensor, relax_operator
 from ._call import axes_of, padding_of, pair
 from .nn_others import (  # noqa: F401  names of relax.op.nn
     attention,
-    avg_pool1d,
+    attention_bias,
     batch_flatten,
-    conv1d,
-    max_pool1d,
+    instance_norm,
     pixel_shuffle,
     prelu,
     relu6,
     rms_norm,
     selu,
+)
+from .nn_windows import (  # noqa: F401  names of relax.op.nn
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
+    avg_pool1d,
+    avg_pool3d,
+    conv1d,
+    conv1d_transpose,
+    conv2d_transpose,
+    conv3d,
+    conv3d_transpose,
+    max_pool1d,
+    max_pool3d,
 )
 
 # ---- activations --------------------------------------------------------------------------------------
@@ -32,10 +45,14 @@ gelu_tanh = one_tensor("nn.gelu_tanh", "Gelu", approximate="tanh")
 
 @relax_operator
 def softplus(data: Any, beta: float = 1.0, threshold: float = 20.0) -> Call:
-    """log(1 + exp(beta x)) / beta.  (threshold: above it TVM returns x; the formula here overflows nowhere.)"""
-    if beta == 1.0:
-        return Call("relax.nn.softplus", (data,), lambda op, x: op.Softplus(x))
-    return Call("relax.nn.softplus", (data,), lambda op, x: op.Div(op.Softplus(op.Mul(x, float(beta))), float(beta)))
+    """log(1 + exp(beta x)) / beta; x where beta x is above threshold (by default, where float32 has no other)."""
+
+    def write(op: Any, x: Any) -> Value:
+        scaled = x if beta == 1.0 else op.Mul(x, float(beta))
+        y = op.Softplus(x) if beta == 1.0 else op.Div(op.Softplus(scaled), float(beta))
+        return y if threshold >= 20.0 else op.Where(op.Greater(scaled, float(threshold)), x, y)
+
+    return Call("relax.nn.softplus", (data,), write)
 
 
 @relax_operator
@@ -55,8 +72,13 @@ def log_softmax(data: Any, axis: int = -1) -> Call:
 
 @relax_operator
 def dropout(data: Any, rate: float = 0.5) -> Call:
-    """A tuple (result, mask); it drops in the training functions of a trainer alone."""
-    return Call("relax.nn.dropout", (data,), lambda op, x: op.Dropout(x, float(rate), outputs=2))
+    """A tuple (result, mask of data's dtype); it drops in the training functions of a trainer alone."""
+
+    def write(op: Any, x: Any) -> tuple[Value, ...]:
+        y, mask = op.Dropout(x, float(rate), outputs=2)
+        return y, op.CastLike(mask, x)
+
+    return Call("relax.nn.dropout", (data,), write)
 
 
 # ---- normalisation ------------------------------------------------------------------------------------
@@ -76,10 +98,10 @@ def batch_norm(
     momentum: float = 0.1,
     training: bool = True,
 ) -> Call:
-    """A tuple (result, moving_mean, moving_var), in inference form: the moving statistics serve and are handed on.
+    """A tuple (result, moving_mean, moving_var): the batch's statistics serve (biased variance), and the others move.
 
-    SetupTrainer turns it into training form in its loss and adjoint: then those of the batch serve (biased variance),
-    and moving <- (1 - momentum) * moving + momentum * batch.  training=False keeps the inference form there too.
+    moving <- (1 - momentum) * moving + momentum * batch.  In inference form, as training=False,
+    DecomposeOpsForInference and a trainer's `backbone` have it, the moving statistics serve and are handed on.
     """
 
     def write(op: Any, x: Any, gamma: Any, beta: Any, mean: Any, var: Any) -> tuple[Value, ...]:
@@ -90,7 +112,7 @@ def batch_norm(
         if training:
             keep = float(1 - Decimal(str(momentum)))
             y, mean, var = op.BatchNormalization(
-                x, gamma, beta, mean, var, outputs=3, epsilon=float(epsilon), momentum=keep
+                x, gamma, beta, mean, var, outputs=3, epsilon=float(epsilon), momentum=keep, training_mode=1
             )
         else:
             to_channels = lambda v: op.Unsqueeze(v, tuple(range(1, rank - 1))) if rank > 2 else v
@@ -274,29 +296,6 @@ def _pool(
         (data,),
         lambda op, x: _back(op, getattr(op, onnx)(_first(op, x, layout), **window, **more), out_layout or layout),
     )
-
-
-@relax_operator
-def adaptive_avg_pool2d(
-    data: Any, output_size: Any = None, layout: str = "NCHW", out_layout: str | None = None
-) -> Call:
-    """Means over equal windows; output_size must divide the image."""
-    _check_layout(layout)
-
-    def write(op: Any, x: Any) -> Value:
-        size = x.shape[2:] if layout == "NCHW" else x.shape[1:3]
-        out = size if output_size is None else pair("output_size", output_size)
-        x = _first(op, x, layout)
-        if out == (1, 1):
-            return _back(op, op.GlobalAveragePool(x), out_layout or layout)
-        if any(not isinstance(n, int) or n % k for n, k in zip(size, out, strict=True)):
-            raise RelaxValueError(
-                f"relax.nn.adaptive_avg_pool2d: output_size {list(out)} does not divide the image, {list(size)}"
-            )
-        kernel = tuple(n // k for n, k in zip(size, out, strict=True))
-        return _back(op, op.AveragePool(x, kernel_shape=kernel, strides=kernel), out_layout or layout)
-
-    return Call("relax.nn.adaptive_avg_pool2d", (data,), write)
 
 
 @relax_operator

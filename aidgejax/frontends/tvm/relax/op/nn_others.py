@@ -9,7 +9,7 @@ import numpy as np
 from .....graph import Value
 from ...errors import RelaxValueError
 from ..expr import Call, one_tensor, relax_operator
-from ._call import axes_of, pair
+from ._call import axes_of
 
 selu = one_tensor("nn.selu", "Selu")
 
@@ -59,84 +59,29 @@ def rms_norm(data: Any, weight: Any, axes: Any = -1, epsilon: float = 1e-5) -> C
 
 
 @relax_operator
-def conv1d(
+def instance_norm(
     data: Any,
-    weight: Any,
-    strides: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-    data_layout: str = "NCW",
-    kernel_layout: str = "OIW",
-    out_layout: str | None = None,
-    out_dtype: str | None = None,
+    gamma: Any,
+    beta: Any,
+    channel_axis: int = 1,
+    axes: Any = None,
+    epsilon: float = 1e-5,
+    center: bool = True,
+    scale: bool = True,
 ) -> Call:
-    """padding: a number, or [in front, behind]."""
-    _check_layout("conv1d", data_layout, kernel_layout, out_layout)
-    window = _window("conv1d", strides, padding, dilation)
-    return Call("relax.nn.conv1d", (data, weight), lambda op, x, w: op.Conv(x, w, group=groups, **window))
+    """gamma * (data - mean) / sqrt(variance + epsilon) + beta, statistics of every row and channel over axes."""
 
+    def write(op: Any, x: Any, gamma: Any, beta: Any) -> Value:
+        channel = channel_axis % x.rank
+        over = axes_of(axes) or tuple(a for a in range(2, x.rank))
+        to_channel = lambda v: op.Unsqueeze(v, tuple(a for a in range(x.rank) if a != channel))
+        centred = op.Sub(x, op.ReduceMean(x, over, keepdims=1))
+        spread = op.Sqrt(op.Add(op.ReduceMean(op.Mul(centred, centred), over, keepdims=1), float(epsilon)))
+        y = op.Div(centred, spread)
+        y = op.Mul(y, to_channel(gamma)) if scale else y
+        return op.Add(y, to_channel(beta)) if center else y
 
-@relax_operator
-def max_pool1d(
-    data: Any,
-    pool_size: Any = (1,),
-    strides: Any = (1,),
-    padding: Any = (0, 0),
-    dilation: Any = (1,),
-    ceil_mode: bool = False,
-    count_include_pad: bool = False,
-    layout: str = "NCW",
-    out_layout: str | None = None,
-) -> Call:
-    """The largest of every window; on a tie the first gets the gradient."""
-    window = _pooled("max_pool1d", pool_size, strides, padding, dilation, ceil_mode, layout, out_layout)
-    return Call("relax.nn.max_pool1d", (data,), lambda op, x: op.MaxPool(x, **window))
-
-
-@relax_operator
-def avg_pool1d(
-    data: Any,
-    pool_size: Any = (1,),
-    strides: Any = (1,),
-    padding: Any = (0, 0),
-    dilation: Any = (1,),
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    layout: str = "NCW",
-    out_layout: str | None = None,
-) -> Call:
-    """The mean of every window; count_include_pad: of what was padded too."""
-    window = _pooled("avg_pool1d", pool_size, strides, padding, dilation, ceil_mode, layout, out_layout)
-    window["count_include_pad"] = int(count_include_pad)
-    return Call("relax.nn.avg_pool1d", (data,), lambda op, x: op.AveragePool(x, **window))
-
-
-def _pooled(
-    name: str, size: Any, strides: Any, padding: Any, dilation: Any, ceil_mode: bool, layout: str, out: str | None
-) -> dict[str, Any]:
-    """The attributes of ONNX's pooling operators."""
-    _check_layout(name, layout, "OIW", out)
-    window = _window(name, strides, padding, dilation)
-    return window | {"kernel_shape": pair("pool_size", size, 1), "ceil_mode": int(ceil_mode)}
-
-
-def _window(name: str, strides: Any, padding: Any, dilation: Any) -> dict[str, tuple[int, ...]]:
-    pads = (padding,) if isinstance(padding, int | np.integer) else tuple(padding)
-    if len(pads) not in (1, 2):
-        raise RelaxValueError(f"relax.nn.{name}: padding is {list(pads)}; expected a number, or two (in front, behind)")
-    return {
-        "strides": pair("strides", strides, 1),
-        "pads": tuple(int(p) for p in pads * (2 // len(pads))),
-        "dilations": pair("dilation", dilation, 1),
-    }
-
-
-def _check_layout(name: str, data: str, kernel: str, out: str | None) -> None:
-    if (data, kernel) != ("NCW", "OIW") or out not in (None, "", "NCW"):
-        raise RelaxValueError(
-            f"relax.nn.{name}: layouts {data}, {kernel}, {out}; expected NCW and OIW; use relax.op.permute_dims"
-        )
+    return Call("relax.nn.instance_norm", (data, gamma, beta), write)
 
 
 @relax_operator
@@ -159,7 +104,7 @@ def attention(
         )
     if window_size is not None:
         raise RelaxValueError("relax.nn.attention: window_size is not here; mask by the bias")
-    factor = None if scale is None else float(scale)
+    factor = None if scale is None else float(getattr(scale, "value", scale))
 
     def write(op: Any, q: Any, k: Any, v: Any, *added: Any) -> Value:
         to_heads = (0, 2, 1, 3)
@@ -176,3 +121,17 @@ def attention(
         return op.Transpose(op.MatMul(op.Softmax(scores, axis=-1), op.Transpose(v, perm=to_heads)), perm=to_heads)
 
     return Call("relax.nn.attention", (query, key, value, *([] if bias is None else [bias])), write)
+
+
+@relax_operator
+def attention_bias(
+    query: Any,
+    key: Any,
+    value: Any,
+    bias: Any = None,
+    scale: float | None = None,
+    causal_mask: str | None = None,
+    window_size: int | None = None,
+) -> Call:
+    """attention with a bias, under the name that TVM prints for it."""
+    return attention(query, key, value, bias, scale, causal_mask, window_size)

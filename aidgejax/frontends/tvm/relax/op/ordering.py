@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from .....dtypes import ONNX_CODES
 from .....graph import Value
 from ...errors import RelaxValueError
 from ..expr import Call, relax_operator
-from ._call import axes_of
+from ._call import axes_of, code_of, number_of
 
 REDUCTIONS = {"update": "none", "add": "add", "mul": "mul", "min": "min", "max": "max"}
 
@@ -25,7 +24,7 @@ def topk(
 
     def write(op: Any, x: Any) -> Any:
         values, places = op.TopK(x, (int(k),), axis=axis, largest=int(largest), outputs=2)
-        places = op.Cast(places, to=_code(dtype))
+        places = op.Cast(places, to=code_of(dtype))
         return {"both": (values, places), "values": values, "indices": places}[ret_type]
 
     return Call("relax.topk", (data,), write)
@@ -33,23 +32,20 @@ def topk(
 
 @relax_operator
 def sort(x: Any, axis: int = -1, descending: bool = False) -> Call:
-    return Call("relax.sort", (x,), lambda op, x: _ordered(op, x, axis, descending)[0])
+    return Call("relax.sort", (x,), lambda op, x: in_order(op, x, axis, descending)[0])
 
 
 @relax_operator
 def argsort(data: Any, axis: int = -1, descending: bool = False, dtype: str = "int32") -> Call:
     """The places of the elements in order along an axis."""
-    return Call("relax.argsort", (data,), lambda op, x: op.Cast(_ordered(op, x, axis, descending)[1], to=_code(dtype)))
+    return Call(
+        "relax.argsort", (data,), lambda op, x: op.Cast(in_order(op, x, axis, descending)[1], to=code_of(dtype))
+    )
 
 
-def _code(dtype: str) -> int:
-    if dtype not in ONNX_CODES:
-        raise RelaxValueError(f"dtype is {dtype!r}; expected one such as 'int32' or 'int64'")
-    return ONNX_CODES[dtype]
-
-
-def _ordered(op: Any, x: Any, axis: int, descending: bool) -> tuple[Value, Value]:
-    size = x.shape[axis]
+def in_order(op: Any, x: Any, axis: int, descending: bool, size: Any = None) -> tuple[Value, Value]:
+    """(values, places) in order along an axis; size: its size, where x does not say it."""
+    size = x.shape[axis] if size is None else size
     if not isinstance(size, int):
         raise RelaxValueError(f"relax.sort orders an axis whose size is a number; axis {axis} of {x} has none")
     values, places = op.TopK(x, (size,), axis=axis, largest=int(descending), outputs=2)
@@ -114,6 +110,7 @@ def _reduction(name: str, reduction: str) -> str:
 @relax_operator
 def arange(start: float, end: float | None = None, step: float = 1, dtype: str | None = None) -> Call:
     """start, start + step ... below end; with one number, from 0 to it."""
+    start, end, step = number_of(start), number_of(end), number_of(step)
     first, last = (0, start) if end is None else (start, end)
     if not all(isinstance(v, int | float | np.number) for v in (first, last, step)):
         raise RelaxValueError(f"relax.arange takes numbers, got {first!r}, {last!r}, {step!r}")

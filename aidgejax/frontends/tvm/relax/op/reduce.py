@@ -8,7 +8,7 @@ from typing import Any
 from .....graph import Value
 from ...errors import RelaxTypeError
 from ..expr import Call, astype, relax_operator
-from ._call import axes_of, listed
+from ._call import axes_of, code_of, listed
 
 
 def _reduction(name: str, onnx: str) -> Callable[..., Call]:
@@ -67,21 +67,30 @@ argmin = _extreme_place("argmin", "ArgMin")
 @relax_operator
 def cumsum(data: Any, axis: int | None = None, dtype: str | None = None, exclusive: bool | None = None) -> Call:
     """Running sums along an axis; without one, of the flattened tensor."""
+    return running("cumsum", "CumSum", data, axis, dtype, exclusive)
+
+
+def running(name: str, onnx: str, data: Any, axis: int | None, dtype: str | None, exclusive: bool | None) -> Call:
+    """The call of cumsum or cumprod."""
 
     def write(op: Any, x: Any) -> Value:
-        if axis is None:
-            return op.CumSum(op.Reshape(x, (-1,)), 0, exclusive=int(bool(exclusive)))
-        return op.CumSum(x, axis, exclusive=int(bool(exclusive)))
+        x, along = (op.Reshape(x, (-1,)), 0) if axis is None else (x, int(axis))
+        return getattr(op, onnx)(x, along, exclusive=int(bool(exclusive)))
 
-    call = Call("relax.cumsum", (data,), write)
-    if dtype is None:
-        return call
-    return astype(call, dtype)
+    call = Call(f"relax.{name}", (data,), write)
+    return call if dtype is None else astype(call, dtype)
 
 
 def _same_dtype(name: str, a: Any, b: Any) -> None:
     if a.dtype != b.dtype:
         raise RelaxTypeError(f"relax.{name} takes two tensors of one dtype, got {a} and {b}")
+
+
+def _converted(op: Any, dtype: str | None, *operands: Any) -> list[Any]:
+    """The operands in the dtype that the result is to have."""
+    if dtype in (None, "", "void"):
+        return list(operands)
+    return [v if v.dtype == dtype else op.Cast(v, to=code_of(str(dtype))) for v in operands]
 
 
 @relax_operator
@@ -90,7 +99,7 @@ def matmul(x1: Any, x2: Any, out_dtype: str | None = None) -> Call:
 
     def write(op: Any, a: Any, b: Any) -> Value:
         _same_dtype("matmul", a, b)
-        return op.MatMul(a, b)
+        return op.MatMul(*_converted(op, out_dtype, a, b))
 
     return Call("relax.matmul", (x1, x2), write)
 
@@ -100,7 +109,7 @@ def linear(data: Any, weight: Any, bias: Any = None, out_dtype: str | None = Non
     """data @ weight.T + bias, with weight [out, in]."""
 
     def write(op: Any, x: Any, w: Any, b: Any) -> Value:
-        product = op.MatMul(x, op.Transpose(w, perm=(1, 0)))
+        product = op.MatMul(*_converted(op, out_dtype, x, op.Transpose(w)))
         return product if b is None else op.Add(product, b)
 
     return Call("relax.linear", (data, weight, bias), write)

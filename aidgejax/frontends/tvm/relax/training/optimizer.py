@@ -15,7 +15,7 @@ import numpy as np
 from .....graph import Value
 from .....passes.from_jax import as_graph
 from .....training import optim
-from ...errors import NotReady, RelaxValueError, SymbolicShape
+from ...errors import NotReady, NotWritten, RelaxValueError, SymbolicShape
 from ...runtime import Tensor, tensor
 from ..expr import Expr, Var
 from ..function import Function
@@ -65,9 +65,16 @@ class Optimizer:
                 raise RelaxValueError(f"Parameter {p.name_hint} appears more than once")
             seen.add(p)
 
+    def _check_init(self) -> tuple[Tensor, ...]:
+        """The state; an optimizer of one's own calls it first in get_function.  Raises NotReady before init set one."""
+        if self.state is None:
+            raise NotReady("Please call init() for the optimizer before calling get_function()")
+        return self.state
+
     def get_function(self) -> Function:
         """(params, gradients, optim_states) -> (params, optim_states), each a tuple."""
-        raise NotReady("Please call init() for the optimizer before calling get_function()")
+        self._check_init()
+        raise NotWritten(f"{type(self).__name__} has no get_function: an optimizer of one's own writes it")
 
 
 class _Ruled(Optimizer):
@@ -107,14 +114,13 @@ class _Ruled(Optimizer):
         return ["num_steps", *self.scalars, *(f"{p.name_hint}.{s}" for s in self.slots for p in self.param_list)]
 
     def get_function(self) -> Function:
-        if self.state is None:
-            return super().get_function()
+        state = self._check_init()
         params = self.param_list
         types = [p.struct_info for p in params]
         names = _distinct([p.name_hint for p in params])
         grads = [f"{n}_grad" for n in names]
         states = ["num_steps", *self.scalars, *(f"{n}.{s}" for s in self.slots for n in names)]
-        state_types = [TensorType(s.shape, s.dtype) for s in self.state]
+        state_types = [TensorType(s.shape, s.dtype) for s in state]
         inputs = [
             Value(n, t.shape, t.dtype)
             for n, t in zip([*names, *grads, *states], [*types, *types, *state_types], strict=True)

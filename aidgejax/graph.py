@@ -296,6 +296,11 @@ class Graph:
                     f"graph {self.name!r} has no producer {name!r}; "
                     f"it has {', '.join(map(repr, self.producers)) or 'none'}"
                 )
+            if not (getattr(data, "is_fully_addressable", True) or data.is_fully_replicated):
+                raise GraphError(
+                    f"producer {name!r} of graph {self.name!r} is split between processes, of which none holds all: "
+                    f"each of them calls aidgejax.training.placed_arrays.on_host(params), which brings it together"
+                )
             data = np.asarray(data)
             old = copy.producers[name]
             if data.shape != old.data.shape:

@@ -17,6 +17,8 @@ from ..passes.loss import with_loss, with_scores
 from ..training import metrics, optim, schedule
 from ..training.data import Dataset
 from ..training.fit import fit
+from ..training.parallel import Placement
+from ..training.placed_arrays import on_host
 from .batches import fixed_rows, labelled
 from .calibrate import is_calibrated
 from .convert import layers, step_names
@@ -56,6 +58,7 @@ def finetune(
     seed: int = 0,
     test: Dataset | None = None,
     on_epoch: Callable[[dict], Any] | None = None,
+    placement: Placement | None = None,
 ) -> tuple[Graph, list[dict[str, Any]]]:
     """(the graph with its trained parameters, the history), of a converted and calibrated graph.
 
@@ -94,5 +97,6 @@ def finetune(
         test=test,
         test_program=make_program(net, training=False),
         on_epoch=on_epoch,
+        placement=placement,
     )
-    return graph.with_params(state.params, state.buffers), history
+    return graph.with_params(*on_host((state.params, state.buffers))), history

@@ -36,7 +36,7 @@ from ..training.metrics import confusion_matrix
 from ..training.optimizers import usual
 from ..training.parallel import Placement
 from ..training.placed_arrays import on_host
-from ..training.processes import several
+from ..training.processes import is_first, several
 from ..training.width import as_wide, in_its_width
 from .reading import batches_of, file_for, read_for_data, read_for_training
 from .task import Task, fit_task
@@ -84,9 +84,11 @@ class Result:
         return predicted(self.graph, rows, batch_size)
 
     def write(self, path: Any) -> None:
-        """Write the model with the trained arrays to an ONNX file."""
+        """Write the model with the trained arrays to an ONNX file.  Of several processes each calls it, the first
+        writes."""
         params, buffers = on_host((self.state.params, self.state.buffers))
-        onnxio.write(self.model if self.into is None else self.into, params, path, buffers=buffers)
+        if is_first():
+            onnxio.write(self.model if self.into is None else self.into, params, path, buffers=buffers)
 
     def _rows(self, data: Dataset) -> Dataset:
         named = columns_for(self.model, data, layout=self.layout)
@@ -154,14 +156,14 @@ def train(
         *([f"placement: {placement}"] if placement is not None else ()),
         *filter(None, [placement.uneven(task.graph.params) if placement is not None else ""]),
     )
-    if verbose:
+    if verbose and is_first():
         print(*notes, sep="\n")
     into = file_for(plain, graph)
     result = Result(graph, task, None, [], notes, layout, placement, into)  # type: ignore[arg-type]  # the state is still to come
     test_rows = result._rows(held) if held is not None else None
 
     def report(record: dict) -> Any:
-        if verbose:
+        if verbose and is_first():
             shown = ", ".join(f"{k} {record[k]:.4g}" for k in record if k.endswith((task.score, "loss")))
             print(f"epoch {record['epoch'] + 1}: {shown}")
         return on_epoch(record) if on_epoch else None

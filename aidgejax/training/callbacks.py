@@ -2,7 +2,8 @@
 
     fit(..., callbacks=[early_stopping("test_loss", patience=5), checkpoints("run", keep=3), json_lines("log.jsonl")])
 
-A callback is called after each epoch; wrapped by every_steps(n, f), after every n updates.
+A callback is called after each epoch; wrapped by every_steps(n, f), after every n updates.  Of several processes that
+train together each has the same callbacks: the first writes logs and shows, each writes its part of a split checkpoint.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import CheckpointError, SettingError
-from .checkpoint import save
+from .checkpoint import parts_of, save
+from .pieces import is_split
+from .placed_arrays import on_host
+from .processes import is_first, largest, launched
 
 
 class Stop:
@@ -104,7 +108,7 @@ class BestWeights:
 
     def __call__(self, record: dict[str, Any], state: Any) -> None:
         if self.best.improved(record):
-            self.params, self.buffers = jax.tree.map(np.array, jax.device_get((state.params, state.buffers)))
+            self.params, self.buffers = jax.tree.map(np.array, on_host((state.params, state.buffers)))
             self.record = dict(record)
 
 
@@ -155,17 +159,22 @@ def checkpoints(
     def write_due(record: dict[str, Any], state: Any) -> None:
         nonlocal seen, last
         meta = {k: v for k, v in record.items() if isinstance(v, int | float)}
-        if tracker and tracker.improved(record):
+        takes_part = is_first() or any(map(is_split, jax.tree.leaves(state)))
+        if tracker and tracker.improved(record) and takes_part:
             save(place / "best.ckpt", state, meta)
         seen += 1
         due = time.monotonic() - last >= every_seconds if every_seconds is not None else seen % every_epochs == 0
-        if not due:
+        if not largest(due):
             return
         last = time.monotonic()
-        save(place / f"step-{record['step']}.ckpt", state, meta)
+        if takes_part:
+            save(place / f"step-{record['step']}.ckpt", state, meta)
+        if not is_first():
+            return
         numbered = {int(m[1]): p for p in place.iterdir() if (m := re.fullmatch(r"step-(\d+)\.ckpt", p.name))}
         for step in sorted(numbered)[:-keep]:
-            numbered[step].unlink(missing_ok=True)
+            for file in (numbered[step], *parts_of(numbered[step])):
+                file.unlink(missing_ok=True)
 
     return write
 
@@ -176,6 +185,8 @@ def csv_log(path: str | os.PathLike[str]) -> Callback:
     log = _Log(path)
 
     def write(record: dict[str, Any], state: Any) -> None:
+        if not is_first():
+            return
         text = io.StringIO()
         first = not columns
         if first:
@@ -208,6 +219,8 @@ class _Log:
         self.path, self.waiting = path, b""
 
     def append(self, text: str) -> None:
+        if not is_first():
+            return
         self.waiting += text.encode()
         try:
             with open(self.path, "ab", buffering=0) as f:
@@ -227,9 +240,11 @@ def tensorboard(folder: str | os.PathLike[str]) -> Callback:
         from tensorboard.summary import Writer
     except ImportError:
         raise SettingError('tensorboard is not installed: pip install "aidgejax[tensorboard]"') from None
-    writer = Writer(os.fspath(folder))
+    writer = Writer(os.fspath(folder)) if launched()[0] == 0 else None
 
     def write(record: dict[str, Any], state: Any) -> None:
+        if writer is None:
+            return
         for name, value in record.items():
             if isinstance(value, float):
                 writer.add_scalar(name, value, record["step"])
@@ -242,7 +257,7 @@ def progress(epochs: int) -> Callback:
     """A bar on stderr, one step per epoch."""
     from tqdm import tqdm
 
-    bar = tqdm(total=epochs, unit="epoch")
+    bar = tqdm(total=epochs, unit="epoch", disable=launched()[0] > 0)
 
     def show(record: dict[str, Any], state: Any) -> None:
         bar.set_postfix_str(f"loss {record['loss']:.4g}")

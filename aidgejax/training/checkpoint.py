@@ -54,6 +54,8 @@ def save(path: str | os.PathLike, tree: Any, meta: dict[str, Any] | None = None)
 
     tree: dicts, lists, tuples, NamedTuples, dataclasses, None, any registered pytree, of arrays of any dtype.
     meta: whatever else JSON can hold; `describe` reads it back.
+    Of several processes each has to call it where an array is split between them, with a path on a file system that all
+    of them see.
     """
     path = Path(path)
     if not (meta is None or isinstance(meta, dict)):

@@ -164,6 +164,26 @@ def singa_models():
     want = singa_model(here, here, None)
     for found in (singa_model(there, here, None), singa_model(there, here, [first, second])):
         np.testing.assert_allclose(found, want, rtol=0, atol=2e-6)
+    singa_says()
+
+def singa_says():
+    # What DistOpt does not lay over both devices.
+    import warnings
+    from aidgejax.frontends.singa import autograd, opt, tensor
+
+    autograd.training = True
+    w = tensor.Tensor(data=np.ones((2, 3), np.float32), requires_grad=True, stores_grad=True)
+    x = tensor.Tensor(data=np.ones((4, 2), np.float32))
+    dist = opt.DistOpt(opt.SGD(0.1))
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            dist(autograd.reduce_sum(autograd.matmul(x, w)))
+        dist.place(np.zeros((3, 2), np.float32)), dist.place(np.zeros((4, 2), np.float32))
+    assert [str(n.message).split(":")[0] for n in noted] == [
+        "DistOpt has 2 devices, and this step runs on one",
+        "a batch of 3 rows cannot be split over 2 devices, so each of them computes all of it",
+    ], [str(n.message) for n in noted]
 
 def ort_module(data):
     # Parameters on JAX's first device, batches on `data`.

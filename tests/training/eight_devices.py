@@ -204,6 +204,15 @@ def uneven():
         found["uneven"][graph.name] = held / sum(v.dtype.itemsize * v.size for v in params.values())
 
 
+def finetuned():
+    """quant.finetune, as far as levels do not fall on another side."""
+    x = digits().columns["x"][:128].reshape(-1, 64)
+    data = Dataset(x=x, target=digits().columns["target"][:128])
+    q = quant.calibrate(quant.convert(zoo.mlp((64, 32, 10)), quant.bits(8)), {"x": x})
+    ends = [quant.finetune(q, data, epochs=1, placement=p)[1][0]["loss"] for p in (None, sharded())]
+    found["finetuned"] = abs(ends[0] - ends[1])
+
+
 def inspected():
     found["inspected"] = str(spread(zoo.mlp((64, 128, 10)), optim.adam(), sharded(), batch_size=32))
 

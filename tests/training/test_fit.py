@@ -121,6 +121,21 @@ def test_callbacks(tmp_path):
     assert mean.params["w"].shape == (8, 3) and not np.array_equal(mean.params["w"], state.params["w"])
 
 
+def test_of_several_processes_the_first_writes_logs_and_takes_parts_away(tmp_path, monkeypatch):
+    state = aj.start(PROGRAM, aj.optim.sgd(), jax.random.key(0))
+    write = checkpoints(tmp_path / "ckpt", keep=1)
+    write({"step": 1}, state)
+    part = tmp_path / "ckpt" / f"step-1.ckpt.{'0' * 16}.0"  # of an array that was split between processes
+    part.touch()
+    write({"step": 2}, state)
+    assert [p.name for p in (tmp_path / "ckpt").iterdir()] == ["step-2.ckpt"]
+    monkeypatch.setattr("aidgejax.training.callbacks.is_first", lambda: False)
+    for f in (csv_log(tmp_path / "log.csv"), json_lines(tmp_path / "log.jsonl"), checkpoints(tmp_path / "other")):
+        f({"step": 1, "loss": 0.5}, state)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["ckpt", "other"]
+    assert not any((tmp_path / "other").iterdir())
+
+
 def test_early_stopping_and_what_it_needs():
     _, history = fit(50, lr=1e-7, callbacks=[early_stopping("loss", patience=2, min_delta=0.5)])
     assert history[-1]["epoch"] == 2

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -20,6 +21,7 @@ from aidgejax.training.fit import fit
 from aidgejax.training.loop import make_epoch, make_step, start
 from aidgejax.training.parallel import data_parallel, replicated, sharded
 
+EPOCHS = 10  # of eight_devices.py
 CLOSE = 1e-6 if version("jaxlib").startswith("0.10.") else 1.5e-6  # later ones sum in another order: 1.07e-6
 
 
@@ -55,6 +57,12 @@ def test_ten_epochs_of_a_transformer_are_those_of_one_device(found, name):
 def test_ten_epochs_of_a_transformer_whose_rows_alone_are_split_are_those_of_one_device():
     """As the LeNet's above."""
     assert computed("transformer_by_rows")["transformer, data parallel"]["params"] < CLOSE
+
+
+@pytest.mark.slow
+def test_quantized_training_begins_as_on_one_device():
+    """Its first step; a number that falls on another level is as much of a difference as it is on one device."""
+    assert computed("finetuned")["finetuned"] < CLOSE
 
 
 @pytest.mark.parametrize("name", ["lenet, data parallel", "lenet, sharded"])
@@ -166,6 +174,9 @@ def test_two_processes_of_two_devices_are_one_device(tmp_path):
         command = [sys.executable, *before, script, str(tmp_path / name)]
         subprocess.run(command, check=True, timeout=900, env=environment | {"DEVICES": devices}, capture_output=True)
     one, two = np.load(tmp_path / "one.npz"), np.load(tmp_path / "two.npz")
+    written = sorted(re.sub(r"[0-9a-f]{16}", "?", p.name) for p in (tmp_path / "kept").iterdir())
+    assert written == [f"step-{EPOCHS * 10}.ckpt{part}" for part in ("", ".?.0", ".?.1")]
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == EPOCHS + 1  # the first process wrote it
     streamed = [k for k in two.files if k.startswith("lenet/streamed/")]
     assert len(two.files) - len(streamed) == 2 * len(one.files) and streamed
     for key in streamed:  # each process read its half alone

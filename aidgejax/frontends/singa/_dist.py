@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ...training.parallel import data_parallel
+from ...training.parallel import data_parallel, nearest
 from ...training.placed_arrays import put
 from .._shared.absent_names import absent_name
 from ._errors import Unsupported
@@ -49,14 +49,22 @@ class DistOpt:
         self.placement = data_parallel(devices)
 
     def __call__(self, loss: Any) -> None:
+        self._check_devices(loss)
         self.opt(loss)
 
     def backward_and_update(self, loss: Any, threshold: int = 2097152) -> None:
-        self.opt(loss)
+        self(loss)
 
     def place(self, array: Any) -> Any:
-        """A batch laid over the devices, by its first axis; whole on each where they do not divide that."""
-        split = array.ndim > 0 and array.shape[0] % self.world_size == 0
+        """A batch laid over the devices, by its first axis; whole on each, after a warning, where they do not divide
+        that."""
+        rows = array.shape[0] if array.ndim else 0
+        if rows % self.world_size:
+            self._warn(
+                f"a batch of {rows} rows cannot be split over {self.world_size} devices, so each of them computes all "
+                f"of it: take {nearest(rows, self.world_size)} rows"
+            )
+        split = array.ndim > 0 and rows % self.world_size == 0
         return put(array, self.placement.by_rows() if split else self.placement.everywhere)
 
     def all_reduce(self, tensor: Any) -> None:
@@ -73,8 +81,9 @@ class DistOpt:
         """Backward and update; clipping: with every element of the gradients kept within clip_Value."""
         self._as_plain("backward_and_update_half", "gradients in half precision")
         if not clipping:
-            self.opt(loss)
+            self(loss)
             return
+        self._check_devices(loss)
         for p, g in backward(loss):
             g.data = jnp.clip(g.array, -clip_Value, clip_Value)
             self.opt.apply(p.name, p, g)
@@ -83,12 +92,12 @@ class DistOpt:
     def backward_and_partial_update(self, loss: Any, threshold: int = 2097152) -> None:
         """Backward and update of all parameters."""
         self._as_plain("backward_and_partial_update", "the gradients of some parameters in turn")
-        self.opt(loss)
+        self(loss)
 
     def backward_and_sparse_update(self, loss: Any, spars: float = 0.05, topK: bool = False, corr: bool = True) -> None:
         """Backward and update with whole gradients."""
         self._as_plain("backward_and_sparse_update", "the largest elements of the gradients")
-        self.opt(loss)
+        self(loss)
 
     def update(self, param: Any, grad: Any) -> None:
         """One parameter's update, as the optimizer's own."""
@@ -106,13 +115,26 @@ class DistOpt:
     all_reduce_half, fused_all_reduce_half = all_reduce, fused_all_reduce
 
     def _as_plain(self, name: str, what: str) -> None:
-        if name not in self._warned:
-            self._warned.add(name)
-            warnings.warn(
-                f"DistOpt.{name} sends {what} between processes in SINGA; here one process holds the model and "
-                f"nothing is sent, so it is the plain update",
-                stacklevel=3,
+        self._warn(
+            f"DistOpt.{name} sends {what} between processes in SINGA; here one process holds the model and nothing is "
+            f"sent, so it is the plain update"
+        )
+
+    def _check_devices(self, loss: Any) -> None:
+        """A loop without a compiled model runs where its tensors are, whatever devices this was made for."""
+        array = loss.data.array
+        alone = not isinstance(array, jax.core.Tracer) and len(array.sharding.device_set) == 1
+        if alone and self.world_size > 1:
+            self._warn(
+                f"DistOpt has {self.world_size} devices, and this step runs on one: it is a model's compiled step that "
+                f"lays its batch over them, Model.compile(..., use_graph=True)"
             )
+
+    def _warn(self, text: str) -> None:
+        """Once for each text."""
+        if text not in self._warned:
+            self._warned.add(text)
+            warnings.warn(text, stacklevel=4)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "opt":

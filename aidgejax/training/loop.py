@@ -31,7 +31,7 @@ from .guard import all_finite, nonfinite
 from .joined_update import with_joined
 from .loss_scaling import LossScale, LossScaling, needs_loss_scaling, scaled, unscaled
 from .optim import Optimizer, global_norm
-from .packed_scan import packed_scan, scan_in_python
+from .packed_scan import scan_in_python, scan_steps
 from .parallel import Placement
 from .placed_arrays import put
 from .placed_program import placed_program
@@ -368,7 +368,7 @@ def make_epoch(
             state = placement.constrained(state)
         count = jnp.arange(first[0])
         ends = count == (jnp.max(jnp.where(jnp.any(weights > 0, axis=1), count, 0)) if gaps else first[0] - 1)
-        scan = packed_scan if compiled else scan_in_python
+        scan = scan_steps if compiled else scan_in_python
         halted = jnp.bool_(False) if on_nonfinite == "raise" else None
         (state, _), history = scan(partial(one, data, last), (state, halted), (batches, weights, ends))
         return state, history

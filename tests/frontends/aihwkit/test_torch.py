@@ -3,6 +3,7 @@
 import copy
 import inspect
 import io
+import pickle
 import subprocess
 import sys
 
@@ -570,3 +571,31 @@ def test_weights_are_set_and_read_with_and_without_scales():
     with pytest.raises(TypeError, match="force_exact"):
         layer.set_weights(w, force_exact=True)
     assert next(model.analog_tiles()).rpu_config is layer.rpu_config
+
+
+def test_what_a_model_remembers_of_its_calls_follows_what_is_done_to_it():
+    ideal = realistic()
+    ideal.forward.is_perfect = True
+    model, x = mlp(ideal).eval(), torch.randn(4, 6) / 2
+    model(x)
+    copied = copy.deepcopy(model)
+    with torch.no_grad():
+        copied[2].analog_module.tile.weight.data = torch.zeros(3, 5)  # other memory
+        copied[2].analog_module.bias.mul_(0).add_(2)  # in place
+    assert torch.equal(copied(x), torch.full((4, 3), 2.0)) and not torch.equal(model(x), copied(x))
+    weight = model[0].analog_module.tile.weight
+    square = torch.randn(5, 5)
+    before = AnalogSequential(AnalogLinear(5, 5, bias=False, rpu_config=ideal)).eval()
+    held = before[0].analog_module.tile.weight
+    with torch.no_grad():
+        held.copy_(square)
+        first = before(torch.eye(5))
+        held.data = held.data.t()  # the same memory, read otherwise
+        assert torch.allclose(before(torch.eye(5)), first.t(), atol=1e-5) and not torch.equal(first, first.t())
+    again = pickle.loads(pickle.dumps(model))
+    assert torch.equal(again(x), model(x)) and again[0].analog_module.tile.weight is not weight
+    model[1] = torch.nn.ReLU()
+    assert torch.equal(model(x), one_by_one(model, x))
+    model[0].analog_module.tile.weight = torch.nn.Parameter(torch.zeros(6, 6))
+    with pytest.raises(TileError, match=r"AnalogLinear: 'weight' has shape \[6, 6\], expected \[5, 6\]"):
+        model(x)

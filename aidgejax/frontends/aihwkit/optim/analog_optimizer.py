@@ -13,8 +13,9 @@ import numpy as np
 
 from ....training import optim as rules
 from ..exceptions import ArgumentError
-from ..nn.modules._layer import TiledLayer, post_update
+from ..nn.modules._layer import TiledLayer
 from ..nn.modules._module import ON_ADOPTION, adopt_torch
+from ..nn.modules._post_update import post_update
 
 
 class ArrayOptimizer:

@@ -19,10 +19,15 @@ def view(tensor: Any) -> np.ndarray:
     16-bit numbers are copied as float32, which the layers compute in.
     """
     plain = tensor.detach()
-    if not plain.is_cpu or not plain.is_contiguous() or is_half(plain):
+    if not reads_in_place(plain):
         plain = plain.cpu()
         plain = (plain.float() if is_half(plain) else plain).contiguous()
     return plain.numpy()
+
+
+def reads_in_place(tensor: Any) -> bool:
+    """Can JAX read the tensor's memory as it is?"""
+    return tensor.is_cpu and tensor.is_contiguous() and not is_half(tensor)
 
 
 def is_half(tensor: Any) -> bool:
@@ -38,7 +43,7 @@ def tensor_of(array: Any, like: Any = None) -> Any:
 
 def overwrite(tensor: Any, array: Any) -> None:
     """These numbers into the tensor's memory, which its graph does not see."""
-    if tensor.is_cpu and tensor.is_contiguous() and not is_half(tensor):
+    if reads_in_place(tensor):
         np.copyto(tensor.detach().numpy(), array)
     else:
         tensor.data.copy_(tensor_of(array))

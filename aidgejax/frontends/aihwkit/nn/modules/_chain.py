@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .....dtypes import Arrays
 from .....execution.cache import PROGRAMS
-from ._compiled import Functions, LayerSpec, functions
+from ._compiled import LARGE, Functions, LayerSpec, functions
 from ._module import torch_in_use
+from ._two_programs import two_programs
 from .functions import Function, program_of
 
 LONGEST = 16  # layers in one program, so that compiling does not grow without end
@@ -28,13 +30,70 @@ class Link(NamedTuple):
     attrs: tuple[tuple[str, Any], ...] = ()
 
 
-@PROGRAMS.cached
-def compiled_chain(links: tuple[Link, ...], shape: tuple[int, ...], needs_dx: bool, save: bool) -> Functions:
-    """run([params], [state], x, draws) -> (y, saved, [moved params], [moved state]); back([params], saved, dy).
+class Layout(NamedTuple):
+    """How the tensors of a chain's layers are handed to its programs, each as (number of the layer, name).
 
-    One entry of each list for each analog layer; draws: u32[layers, 2], seeds and numbers of the calls.
-    back gives ([grads], dx); dx is None unless needs_dx.  Raises GraphError where a layer cannot take its input.
+    numbers: those that are one number of float32 each, as one vector; arrays: the others.  trained: parameters, whose
+    gradients come back in this order, with their shapes.
     """
+
+    numbers: tuple[tuple[int, str], ...]
+    arrays: tuple[tuple[int, str], ...]
+    shapes: tuple[jax.ShapeDtypeStruct, ...]  # of arrays
+    trained: tuple[tuple[int, str], ...]
+    trained_shapes: tuple[tuple[int, ...], ...]
+
+    @property
+    def large(self) -> tuple[int, ...]:
+        """Of arrays, those that backward reads where they lie."""
+        return tuple(k for k, at in enumerate(self.arrays) if at in self.trained and is_large(at[1]))
+
+
+def is_large(name: str) -> bool:
+    return name.rsplit(".", 1)[-1] in LARGE
+
+
+class Chain(NamedTuple):
+    """run(x, draws, numbers, arrays) -> ([y, moved...], handed); back(handed, dy, large) -> (flat, gradients, [dx]).
+
+    draws: u32[layers, 2], seeds and numbers of the calls.  moved: of numbers, if any do, one vector, then of arrays.
+    flat: the gradients of fewer than FEW elements, one after the other in one vector; `gradients` the others.
+    """
+
+    run: Callable[..., Any]
+    back: Callable[..., Any]
+    moved_numbers: tuple[int, ...]
+    moved_arrays: tuple[int, ...]
+
+
+FEW = 1 << 16
+
+
+@PROGRAMS.cached
+def layout_of(links: tuple[Link, ...]) -> Layout:
+    numbers: list[tuple[int, str]] = []
+    arrays: dict[tuple[int, str], Any] = {}
+    trained: dict[tuple[int, str], tuple[int, ...]] = {}
+    for k, spec in enumerate(link.spec for link in links if link.spec is not None):
+        graph, _ = spec.write(spec.any_sizes)
+        trained |= {(k, name): np.shape(a) for name, a in graph.params.items()}
+        for name, a in {**graph.params, **graph.buffers}.items():
+            if np.shape(a) == (1,) and a.dtype == np.float32:
+                numbers.append((k, name))
+            else:
+                arrays[k, name] = jax.ShapeDtypeStruct(np.shape(a), a.dtype)
+    return Layout(tuple(numbers), tuple(arrays), tuple(arrays.values()), tuple(trained), tuple(trained.values()))
+
+
+@PROGRAMS.cached
+def compiled_chain(links: tuple[Link, ...], shape: tuple[int, ...], needs_dx: bool, save: bool) -> Chain:
+    """The programs for an input of this shape.  Raises GraphError where a layer cannot take its input.
+
+    back gives dx only if needs_dx, and cannot be called without `save`.
+    """
+    layout = layout_of(links)
+    count = sum(link.spec is not None for link in links)
+    x = jax.ShapeDtypeStruct(shape, "float32")
     steps: list[tuple[Link, Functions, bool]] = []
     reached = needs_dx  # by a gradient
     for link in links:
@@ -46,71 +105,56 @@ def compiled_chain(links: tuple[Link, ...], shape: tuple[int, ...], needs_dx: bo
             shape = _shape_after(step, shape)
         steps.append((link, step, reached))
         reached = reached or link.spec is not None
+    moves: tuple[list[int], list[int]] = ([], [])
 
-    def run(params: list, state: list, x: Any, draws: Any) -> Any:
+    def run(x: Any, draws: Any, numbers: Any, arrays: Sequence[Any]) -> Any:
+        held: list[Arrays] = [{} for _ in range(count)]
+        for n, (k, name) in enumerate(layout.numbers):
+            held[k][name] = numbers[n : n + 1]
+        for (k, name), array in zip(layout.arrays, arrays, strict=True):
+            held[k][name] = array
         kept: list[Any] = []
-        moved: list[Arrays] = []
-        updated: list[Arrays] = []
+        new: dict[tuple[int, str], Any] = {}
+        k = 0
         for link, step, wanted in steps:
             if link.spec is None:
                 x, saved = step.run(x)
                 kept.append(saved if save and wanted else None)
                 continue
-            k = len(moved)
-            x, saved, *new = step.run(params[k], state[k], x, draws[k, 0], draws[k, 1])
+            mine = {name: (k, name) in layout.trained for name in held[k]}
+            params, state = ({n: held[k][n] for n, yes in mine.items() if yes == which} for which in (True, False))
+            x, saved, *moved = step.run(params, state, x, draws[k, 0], draws[k, 1])
             kept.append(saved)
-            moved.append(new[0])
-            updated.append(new[1])
-        return x, Packed.of(kept), moved, updated
+            new |= {(k, name): array for some in moved for name, array in some.items()}
+            k += 1
+        for into, names in zip(moves, (layout.numbers, layout.arrays), strict=True):
+            into[:] = [n for n, at in enumerate(names) if at in new]
+        vector = [jnp.concatenate([new[layout.numbers[n]].reshape(1) for n in moves[0]])] if moves[0] else []
+        return [x, *vector, *(new[layout.arrays[n]] for n in moves[1])], kept
 
-    def back(large: list, packed: Packed, dy: Any) -> Any:
-        grads: list = []
-        for (link, step, wanted), saved in zip(reversed(steps), reversed(packed.tree()), strict=True):
+    def back(kept: list, dy: Any, large: Sequence[Any]) -> Any:
+        held: list[Arrays] = [{} for _ in range(count)]
+        for n, array in zip(layout.large, large, strict=True):
+            k, name = layout.arrays[n]
+            held[k][name] = array
+        grads: dict[tuple[int, str], Any] = {}
+        k = count
+        for (link, step, wanted), saved in zip(reversed(steps), reversed(kept), strict=True):
             if link.spec is not None:
-                mine, dy = step.back(large[-1 - len(grads)], saved, dy)
-                grads.append(mine)
+                k -= 1
+                mine, dy = step.back(held[k], saved, dy)
+                grads |= {(k, name): g for name, g in mine.items()}
             elif wanted:
                 dy = step.back(saved, dy)
-        return grads[::-1], dy if needs_dx else None
+        found = [grads[at] for at in layout.trained]
+        few = [g.reshape(-1) for g in found if g.size < FEW]
+        return [jnp.concatenate(few)] if few else [], [g for g in found if g.size >= FEW], [dy] if needs_dx else []
 
-    return Functions(jax.jit(run), jax.jit(back))
-
-
-@jax.tree_util.register_pytree_node_class
-class Packed:
-    """A tree of arrays as few: each array once, and all that are one number of float32 in one vector.
-
-    Every output of a program, and every input, costs some microseconds.
-    """
-
-    def __init__(self, arrays: tuple, places: tuple, structure: Any) -> None:
-        self.arrays, self.places, self.structure = arrays, places, structure
-
-    @classmethod
-    def of(cls, tree: Any) -> Packed:
-        leaves, structure = jax.tree.flatten(tree)
-        numbers: list = []
-        arrays: list = []
-        found: dict[int, tuple] = {}
-        for leaf in leaves:
-            if id(leaf) not in found:
-                one = leaf.shape in ((), (1,)) and leaf.dtype == jnp.float32
-                found[id(leaf)] = (one, len(numbers if one else arrays), leaf.shape)
-                (numbers if one else arrays).append(leaf)
-        packed = [jnp.stack([n.reshape(()) for n in numbers])] if numbers else []
-        return cls((*packed, *arrays), tuple(found[id(leaf)] for leaf in leaves), structure)
-
-    def tree(self) -> Any:
-        first = int(any(one for one, _, _ in self.places))
-        leaves = [self.arrays[0][k].reshape(shape) if one else self.arrays[first + k] for one, k, shape in self.places]
-        return jax.tree.unflatten(self.structure, leaves)
-
-    def tree_flatten(self) -> tuple[tuple, tuple]:
-        return self.arrays, (self.places, self.structure)
-
-    @classmethod
-    def tree_unflatten(cls, held: tuple, arrays: tuple) -> Packed:
-        return cls(tuple(arrays), *held)
+    given = (x, jax.ShapeDtypeStruct((count, 2), "uint32"), jax.ShapeDtypeStruct((len(layout.numbers),), "float32"),
+             list(layout.shapes))  # fmt: skip
+    large = [layout.shapes[n] for n in layout.large]
+    forward, backward = two_programs(run, back if save else None, given, lambda front: (front[0], large))
+    return Chain(jax.jit(forward), jax.jit(backward), tuple(moves[0]), tuple(moves[1]))
 
 
 def _operator(link: Link, shape: tuple[int, ...]) -> Functions:
@@ -194,6 +238,15 @@ def link_of(module: Any) -> Link | None:
         return None if module.held else Link(None, module.training, module.op, module.attrs)
     found = _of_torch().get(kind)
     return found(module) if found else None
+
+
+def seen_of(module: Any) -> list[Any]:
+    """Objects that are the same as long as the module's link is."""
+    d = vars(module)
+    watched = _is_watched(module)
+    if "_held_spec" in d:
+        return [module, type(module), watched, module._spec, d["training"], d.get("watcher"), module._slots()]
+    return [module, type(module), watched, *(() if d["_parameters"] or d["_modules"] else d.values())]
 
 
 def _is_watched(module: Any) -> bool:

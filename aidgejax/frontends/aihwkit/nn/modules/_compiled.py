@@ -69,6 +69,14 @@ class LayerSpec:
             )
         return (*(f"N{k}" for k in range(len(shape) - 1)), inputs)
 
+    @property
+    def any_sizes(self) -> tuple:
+        """Sizes of some input that the layer can take."""
+        if self.op != "Conv":
+            return ("N0", self.shape[1])
+        a = dict(self.attrs)
+        return ("N", self.shape[1], *(d * (k - 1) + 1 for k, d in zip(a["kernel_shape"], a["dilations"], strict=True)))
+
     def write(self, sizes: tuple, weight: Any = None, bias: Any = None) -> tuple[Graph, AnalogLayer]:
         """The layer's graph for an input of these sizes, holding this weight; zeros without one."""
         weight = np.zeros(self.shape, np.float32) if weight is None else weight

@@ -23,7 +23,6 @@ class ConfiguredLayer:
     _layer: Any
     _saved: list[Any]
     _holders: Callable[[], list[tuple[str, Any]]]
-    _any_sizes: Callable[[], tuple]
     _settings_of: Callable[[Any], Settings]
     analog_tiles: Callable[[], Iterator[Any]]
 
@@ -59,7 +58,7 @@ class ConfiguredLayer:
         if new == old and new.noise_model is old.noise_model:
             return
         self._spec = spec = replace(spec, settings=new)
-        graph, layer = spec.write(self._any_sizes())
+        graph, layer = spec.write(spec.any_sizes)
         left = [dict(graph.params), dict(graph.buffers)]
         for prefix, holder in self._holders():
             holder.refill(*({k[len(prefix) :]: d.pop(k) for k in list(d) if k.startswith(prefix)} for d in left))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from operator import is_
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from .....dtypes import Arrays
-from ._bridge import overwrite, tensor_of, view
+from ._bridge import overwrite, reads_in_place, tensor_of, view
 from ._module import Module, adopt_torch, in_torch
 
 PARAMETERS = ("bias", "input_range_update_idx", "input_range", "out_scaling_alpha", "weight")
@@ -61,25 +62,73 @@ def _context_class() -> Any:
     return type("AnalogContext", (sys.modules["torch"].nn.Parameter,), methods)
 
 
-class Slot(NamedTuple):
+class Remembered:
+    """What a module has found out about itself for its next call: neither copied nor saved with it."""
+
+    def __init__(self) -> None:
+        self.seen: Sequence[Any] = ()
+        self.found: Any = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Remembered:
+        return Remembered()
+
+    def __reduce__(self) -> Any:
+        return Remembered, ()
+
+    def get(self, seen: Sequence[Any], find: Callable[[], Any]) -> Any:
+        """What find() gave when the same objects were seen; they are kept, so that no other one is taken for them."""
+        if len(seen) != len(self.seen) or not all(map(is_, seen, self.seen)):
+            self.found, self.seen = find(), seen
+        return self.found
+
+
+def remembered(module: Any, what: str) -> Remembered:
+    found = vars(module).get(what)
+    if found is None:
+        found = vars(module)[what] = Remembered()
+    return found
+
+
+class Slot:
     """One tensor of a layer.  name: in the layer's graph; own: in its holder; trained: is it a parameter there?
 
-    held, key: where the tensor is, so that a call does not look for it.
+    held, key: where the tensor is, so that a call does not look for it.  An array of a tensor's memory is made once for
+    as long as the tensor lies there.
     """
 
-    name: str
-    holder: Any
-    own: str
-    trained: bool
-    held: dict[str, Any]
-    key: str
+    __slots__ = ("_array", "_lies", "_tensor", "held", "holder", "key", "name", "own", "trained")
+
+    def __init__(self, name: str, holder: Any, own: str, trained: bool, held: dict[str, Any], key: str) -> None:
+        self.name, self.holder, self.own, self.trained, self.held, self.key = name, holder, own, trained, held, key
+        self._tensor: Any = None
+        self._array: Any = None
+        self._lies: Any = None
 
     def tensor(self) -> Any:
         return self.held[self.key]
 
     def numbers(self) -> Any:
+        """For JAX to read, in the shape that the layer's graph has for them."""
         found = self.held[self.key]
-        return self.holder.as_read(self.own, view(found)) if hasattr(found, "detach") else found
+        if not hasattr(found, "detach"):
+            return found
+        lies = found.data_ptr(), found.stride(), found.dtype
+        if found is not self._tensor or lies != self._lies:
+            array = self.holder.as_read(self.own, view(found))
+            if not reads_in_place(found):
+                return array
+            self._tensor, self._array, self._lies = found, array, lies
+        return self._array
+
+    def write(self, new: Any) -> None:
+        """These numbers; in place in torch, where its graph does not see it."""
+        old = self.held[self.key]
+        if old is self._tensor and self._array is self.numbers() and self._array.shape == np.shape(new):
+            np.copyto(self._array, new)
+        elif hasattr(old, "detach") and old.shape == np.shape(new):
+            overwrite(old, new)
+        else:
+            self.holder.write(self.own, new)
 
 
 def slot_of(name: str, holder: Any, own: str) -> Slot:
@@ -89,17 +138,6 @@ def slot_of(name: str, holder: Any, own: str) -> Slot:
         of_torch = vars(owner)
         held = of_torch["_parameters" if key in of_torch["_parameters"] else "_buffers"]
     return Slot(name, holder, own, own in holder.trained, held, key)
-
-
-def write_slots(slots: Iterable[Slot], found: Arrays) -> None:
-    """Those of the slots that are found get these numbers."""
-    for slot in slots:
-        if slot.name in found:
-            old, new = slot.held[slot.key], found[slot.name]
-            if hasattr(old, "detach") and old.shape == new.shape:
-                overwrite(old, new)
-            else:
-                slot.holder.write(slot.own, new)
 
 
 class Holder(Module):

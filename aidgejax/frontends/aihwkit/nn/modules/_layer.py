@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -17,34 +17,18 @@ from .....graph import Graph
 from ...exceptions import ConfigError, TileError
 from ...simulator.configs import InferenceRPUConfig
 from ._bridge import finished, tensor_of
-from ._compiled import LayerSpec, changes_after_update, compiled, compiled_post_update
+from ._compiled import LayerSpec, compiled
 from ._configured import ConfiguredLayer
-from ._holder import Holder, Slot, context_of, slot_of, write_slots
+from ._holder import Holder, Slot, context_of, remembered, slot_of
 from ._module import check_arrays, in_torch, is_tensor, torch_in_use
 from ._numbers import array_of, finite_array
+from ._post_update import post_update
 from ._tile import TileModuleArray, kind_of_tile, module_list
 from ._tile_access import SCALES, with_omega
 from ._torch_call import in_order, torch_call
 from .base import AnalogLayerBase
 
 REMEMBERED = 64  # calls whose backward may still come
-
-
-MAPPED = ("weight", "mapping_scales", "out_scaling_alpha", "modifier_draw")  # what a post-update step reads
-
-
-def post_update(layers: Sequence[Any]) -> None:
-    """The post-update step of all of these layers, in one call."""
-    for layer in layers:
-        layer._saved = []
-    layers = [layer for layer in layers if changes_after_update(layer._spec)]
-    if not layers:
-        return
-    update = compiled_post_update(tuple((layer._spec, layer._any_sizes()) for layer in layers))
-    places = [[s for s in layer._slots() if s.own in MAPPED] for layer in layers]
-    held = [[{s.name: s.numbers() for s in slots if s.trained == yes} for slots in places] for yes in (True, False)]
-    for slots, *new in zip(places, *finished(update(*held)), strict=True):
-        write_slots(slots, {**new[0], **new[1]})
 
 
 class Live(dict):
@@ -64,7 +48,7 @@ class TiledLayer(ConfiguredLayer, AnalogLayerBase, Holder):
 
     Arrays: `layer(x)` gives an array, `backward(dy)` takes the gradient of the last call that has not been taken yet
     and adds to `grads`.  Tensors: `layer(x)` gives a tensor with autograd.  A kind of layer says which node it is
-    (_spec), what it takes (_sizes, _any_sizes).
+    (_spec), what it takes (_sizes).
     """
 
     mapped_in_place = False  # the tiles stand in the layer itself
@@ -85,9 +69,6 @@ class TiledLayer(ConfiguredLayer, AnalogLayerBase, Holder):
         self._build(*self._first_weights(self._seed))
 
     # ---- what a kind of layer says ------------------------------------------------------------------------
-
-    def _any_sizes(self) -> tuple:
-        raise TileError(f"{type(self).__name__} is not a layer by itself: take a linear one or a convolution")
 
     def _sizes(self, x: Any) -> tuple:
         """What of x's shape the functions depend on; GraphError where it does not fit."""
@@ -156,11 +137,8 @@ class TiledLayer(ConfiguredLayer, AnalogLayerBase, Holder):
 
     def _slots(self) -> list[Slot]:
         """The same places, found once."""
-        found = self.__dict__.get("_found_slots")
-        if found is None or found[0].holder is not self._holders()[0][1]:
-            found = [slot_of(name, holder, own) for name, holder, own in self._places()]
-            self.__dict__["_found_slots"] = found
-        return found
+        holder = self._holders()[0][1]
+        return remembered(self, "_found_slots").get([holder], lambda: [slot_of(*place) for place in self._places()])
 
     def _places(self) -> Iterator[tuple[str, Any, str]]:
         for prefix, holder in self._holders():
@@ -168,7 +146,7 @@ class TiledLayer(ConfiguredLayer, AnalogLayerBase, Holder):
                 yield prefix + name, holder, name
 
     def _graph(self, weight: Any = None, bias: Any = None) -> tuple[Graph, AnalogLayer]:
-        return self._spec.write(self._any_sizes(), weight, bias)
+        return self._spec.write(self._spec.any_sizes, weight, bias)
 
     def _write(self, name: str, array: Any) -> None:
         for flat, holder, own in self._places():
@@ -234,7 +212,7 @@ class TiledLayer(ConfiguredLayer, AnalogLayerBase, Holder):
             bias = array_of(self.get_weights()[1])
         omega = weight_scaling_omega if apply_weight_scaling else 0.0
         spec = replace(self._spec, settings=with_omega(self._spec.settings, omega))
-        graph, _ = spec.write(self._any_sizes(), weight, bias if spec.bias else None)
+        graph, _ = spec.write(spec.any_sizes, weight, bias if spec.bias else None)
         kept = ("input_range", "out_noise_values", *(() if apply_weight_scaling else SCALES))
         for name, array in {**graph.params, **graph.buffers}.items():
             if not name.rsplit(".", 1)[-1].startswith(kept):
@@ -282,7 +260,7 @@ class TiledLayer(ConfiguredLayer, AnalogLayerBase, Holder):
             if ideal:
                 return self._ideal(x)
         if is_tensor(x):
-            self._saved = []
+            vars(self)["_saved"] = []
             return torch_call(self, x)
         x = jnp.asarray(x)
         run, back = compiled(self._spec, self._sizes(x), self.training)
@@ -314,7 +292,7 @@ class TiledLayer(ConfiguredLayer, AnalogLayerBase, Holder):
         return tensor_of(finished(y), x) if is_tensor(x) else y
 
     def _wanted(self, spec: LayerSpec) -> tuple[Arrays, Arrays]:
-        graph, _ = spec.write(self._any_sizes())
+        graph, _ = spec.write(self._spec.any_sizes)
         return graph.params, graph.buffers
 
     def backward(self, dy: Any) -> Any:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -11,9 +12,20 @@ import numpy as np
 
 from ...exceptions import TileError
 from ._bridge import finished, is_half, tensor_of, view
-from ._chain import Link, Piece, compiled_chain, fits, nothing_is_watched, pieces
-from ._compiled import LARGE
-from ._holder import write_slots
+from ._chain import (
+    FEW,
+    Chain,
+    Link,
+    Piece,
+    compiled_chain,
+    fits,
+    is_large,
+    layout_of,
+    nothing_is_watched,
+    pieces,
+    seen_of,
+)
+from ._holder import Slot, remembered
 
 
 def in_order(tiles: Sequence[Any]) -> str:
@@ -25,35 +37,103 @@ def torch_call(layer: Any, x: Any) -> Any:
 
     Tensors of 16 bits, x or parameters, are computed with in float32; y has the dtype of x.
     """
-    return _call([layer], (Link(layer._spec, layer.training),), x)
+    spec, training = layer._spec, layer.training
+    seen = [spec, training, layer._slots()]
+    return remembered(layer, "_own_call").get(seen, lambda: Call([layer], (Link(spec, training),)))(x)
 
 
-def torch_sequence(modules: Iterable[Any], x: Any) -> Any:
-    """y of modules one after the other.  What stands between two that torch has to see called is one program."""
+def torch_sequence(owner: Any, x: Any) -> Any:
+    """y of the owner's modules one after the other.  What stands between two that torch has to see called is one
+    program."""
+    modules = list(owner)
     alone = not nothing_is_watched()
-    for piece in [Piece([m]) for m in modules] if alone else pieces(modules):
-        if piece.links and x.dtype == sys.modules["torch"].float32 and fits(piece.links, x.shape):
+    seen: list[Any] = [alone]
+    for module in modules:
+        seen += seen_of(module)
+
+    def find() -> list[tuple[Piece, Call | None]]:
+        found = [Piece([m]) for m in modules] if alone else pieces(modules)
+        return [(p, Call(p.layers, p.links) if p.links else None) for p in found]
+
+    for piece, call in remembered(owner, "_pieces").get(seen, find):
+        if call is not None and x.dtype == sys.modules["torch"].float32 and fits(piece.links, x.shape):
             for layer in piece.layers:
-                layer._saved = []
-            x = _call(piece.layers, piece.links, x)
+                vars(layer)["_saved"] = []
+            x = call(x)
         else:
             for module in piece.modules:
                 x = module(x)
     return x
 
 
-def _call(layers: Sequence[Any], links: tuple[Link, ...], x: Any) -> Any:
-    torch = sys.modules["torch"]
-    if is_half(x):
-        return _call(layers, links, x.float()).to(x.dtype)
-    if x.dtype != torch.float32:
-        raise TileError(
-            f"{type(layers[0]).__name__} got a tensor of dtype {x.dtype}: "
-            f"expected torch.float32, bfloat16 or float16; use x.float()"
+class Call:
+    """Layers' tensors as the programs of their chain take them."""
+
+    def __init__(self, layers: Sequence[Any], links: tuple[Link, ...]) -> None:
+        self.layers, self.links, self.layout = layers, links, layout_of(links)
+        slots = [{s.name: s for s in layer._slots()} for layer in layers]
+        self.numbers, self.arrays, self.trained = (
+            [slots[k][name] for k, name in names]
+            for names in (self.layout.numbers, self.layout.arrays, self.layout.trained)
         )
-    places = [layer._slots() for layer in layers]
-    tensors = [slot.tensor() for slots in places for slot in slots if slot.trained]
-    return _function().apply(layers, links, places, x, *(t.float() if is_half(t) else t for t in tensors))
+        # torch tells by these whether somebody has written into them before the backward.
+        self.watched = [n for n, (_, name) in enumerate(self.layout.trained) if is_large(name)]
+        self.chains: dict[tuple, Chain] = {}
+
+    def __call__(self, x: Any) -> Any:
+        torch = sys.modules["torch"]
+        if x.dtype != torch.float32:
+            if is_half(x):
+                return self(x.float()).to(x.dtype)
+            raise TileError(
+                f"{type(self.layers[0]).__name__} got a tensor of dtype {x.dtype}: "
+                f"expected torch.float32, bfloat16 or float16; use x.float()"
+            )
+        tensors = [slot.held[slot.key] for slot in self.trained]
+        return _function().apply(self, x, *[t.float() if is_half(t) else t for t in tensors])
+
+    def chain(self, shape: tuple[int, ...], needs_dx: bool, save: bool) -> Chain:
+        key = shape, needs_dx, save
+        found = self.chains.get(key)
+        if found is None:
+            found = self.chains[key] = compiled_chain(self.links, *key)
+        return found
+
+    def draws(self) -> np.ndarray:
+        """Seeds and numbers of this call of the layers, u32[layers, 2]."""
+        found = np.empty((len(self.layers), 2), np.uint32)
+        for k, layer in enumerate(self.layers):
+            held = vars(layer)
+            held["_calls"] += 1
+            found[k, 0], found[k, 1] = held["_seed"] & 0xFFFFFFFF, held["_calls"] & 0xFFFFFFFF
+        return found
+
+    def read(self) -> tuple[np.ndarray, list[Any]]:
+        """(numbers, arrays) of the layers' tensors."""
+        numbers = np.empty(len(self.numbers), np.float32)
+        for k, slot in enumerate(self.numbers):
+            array = slot.numbers()
+            if array.size != 1:
+                raise self._wrong(slot, array, (1,))
+            numbers[k] = array.item()
+        arrays = [slot.numbers() for slot in self.arrays]
+        for slot, array, wanted in zip(self.arrays, arrays, self.layout.shapes, strict=True):
+            if array.shape != wanted.shape:
+                raise self._wrong(slot, array, wanted.shape)
+        return numbers, arrays
+
+    def _wrong(self, slot: Slot, array: Any, wanted: tuple[int, ...]) -> TileError:
+        kind = next(type(layer).__name__ for layer in self.layers if slot in layer._slots())
+        return TileError(f"{kind}: {slot.name!r} has shape {list(array.shape)}, expected {list(wanted)}")
+
+    def write(self, chain: Chain, moved: Sequence[Any]) -> None:
+        """What the forward has moved, into the layers' tensors."""
+        if chain.moved_numbers:
+            for n, number in zip(chain.moved_numbers, np.asarray(moved[0]), strict=True):
+                slot = self.numbers[n]
+                slot.write(number.reshape(slot.numbers().shape))
+        for n, array in zip(chain.moved_arrays, moved[len(moved) - len(chain.moved_arrays) :], strict=True):
+            self.arrays[n].write(array)
 
 
 @lru_cache(maxsize=1)
@@ -63,36 +143,40 @@ def _function() -> Any:
     return type("AnalogCall", (torch.autograd.Function,), {"forward": staticmethod(_forward), "backward": backward})
 
 
-def _forward(ctx: Any, layers: Any, links: Any, places: Any, x: Any, *tensors: Any) -> Any:
+def _forward(ctx: Any, call: Call, x: Any, *tensors: Any) -> Any:
     needs = ctx.needs_input_grad
-    save, needs_dx = any(needs), bool(needs[3])
-    run, back = compiled_chain(links, tuple(x.shape), needs_dx or not save, save)
-    left = iter(tensors)
-    params = [{s.name: view(next(left)) for s in slots if s.trained} for slots in places]
-    state = [{s.name: s.numbers() for s in slots if not s.trained} for slots in places]
-    draws = np.empty((len(layers), 2), np.uint32)
-    for k, layer in enumerate(layers):
-        layer._calls += 1
-        draws[k] = layer._seed & 0xFFFFFFFF, layer._calls & 0xFFFFFFFF
-    y, saved, moved, updated = run(params, state, view(x), draws)
+    save, needs_dx = any(needs), bool(needs[1])
+    chain = call.chain(tuple(x.shape), needs_dx or not save, save)
+    numbers, arrays = call.read()
+    (y, *moved), handed = chain.run(view(x), call.draws(), numbers, arrays)
     out = tensor_of(y, x)  # once y is there, all of the program is finished, and torch may write what it has read
-    for slots, *new in zip(places, moved, updated, strict=True):
-        write_slots(slots, {**new[0], **new[1]})
+    call.write(chain, moved)
     if save:
-        names = [[s.name for s in slots if s.trained] for slots in places]
-        large = [[n for n in mine if n.rsplit(".", 1)[-1] in LARGE] for mine in names]
-        flat = [n in LARGE or n.rsplit(".", 1)[-1] in LARGE for mine in names for n in mine]
-        # torch tells by these whether somebody has written into them before the backward.
-        ctx.save_for_backward(*(t for t, yes in zip(tensors, flat, strict=True) if yes))
-        ctx.mine = back, large, saved, names, needs_dx
+        ctx.save_for_backward(*[tensors[n] for n in call.watched])
+        ctx.mine = call, chain, handed, [arrays[n] for n in call.layout.large], needs_dx
     return out
 
 
 def _backward(ctx: Any, dy: Any) -> Any:
-    back, large, saved, names, needs_dx = ctx.mine
-    left = iter(ctx.saved_tensors)
-    held = [{n: view(next(left)) for n in mine} for mine in large]
-    grads, dx = finished(back(held, saved, view(dy)))
-    wanted = iter(ctx.needs_input_grad[4:])
-    found = (tensor_of(g[n], dy) if next(wanted) else None for mine, g in zip(names, grads, strict=True) for n in mine)
-    return None, None, None, tensor_of(dx, dy) if needs_dx else None, *found
+    call, chain, handed, large, needs_dx = ctx.mine
+    _ = ctx.saved_tensors  # raises where one of them was written into
+    found = finished(chain.back(handed, view(dy), large))
+    dx = tensor_of(found.pop(), dy) if needs_dx else None
+    return None, dx, *gradients(call.layout.trained_shapes, found, ctx.needs_input_grad[2:], dy)
+
+
+def gradients(shapes: Sequence[tuple[int, ...]], found: list[Any], wanted: Sequence[bool], like: Any) -> list[Any]:
+    """Tensors of these shapes: of few elements from the vector found[0], as parts of one copy; the others follow it."""
+    sizes = [math.prod(shape) for shape in shapes]
+    left = iter(found)
+    few: Any = tensor_of(next(left), like) if any(size < FEW for size in sizes) else ()
+    made: list[Any] = []
+    at = 0
+    for shape, size, yes in zip(shapes, sizes, wanted, strict=True):
+        if size < FEW:
+            made.append(few[at : at + size].view(shape) if yes else None)
+            at += size
+        else:
+            array = next(left)
+            made.append(tensor_of(array, like) if yes else None)
+    return made

@@ -70,7 +70,7 @@ class AnalogSequential(AnalogContainerBase, ArraySequential):
 
     def forward(self, x: Any) -> Any:
         """Tensors go through neighbouring layers, and what torch has between them, in one compiled call."""
-        return torch_sequence(list(self), x) if is_tensor(x) else super().forward(x)
+        return torch_sequence(self, x) if is_tensor(x) else super().forward(x)
 
     def backward(self, dy: Any) -> Any:
         """dL/dx of the last call with an array; gradients add up in the layers."""

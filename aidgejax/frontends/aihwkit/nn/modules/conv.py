@@ -60,11 +60,6 @@ class AnalogConvNd(TiledLayer):
         self.kernel_size, self.stride, self.padding, self.dilation = kernel, strides, pads, dilations
         self.in_channels, self.out_channels, self.groups, self.padding_mode = in_channels, out_channels, 1, "zeros"
 
-    def _any_sizes(self) -> tuple:
-        a = dict(self._spec.attrs)
-        sizes = [d * (k - 1) + 1 for k, d in zip(a["kernel_shape"], a["dilations"], strict=True)]
-        return ("N", self._spec.shape[1], *sizes)
-
     def windows(self, x: Any) -> Any:
         """f[n, positions, in]: the windows, laid out."""
         g = Graph("windows")

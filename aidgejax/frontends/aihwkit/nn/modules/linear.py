@@ -47,9 +47,6 @@ class AnalogLinear(TiledLayer):
         super().__init__(spec, rpu_config, seed)
         self.in_features, self.out_features = in_features, out_features
 
-    def _any_sizes(self) -> tuple:
-        return ("N0", self._spec.shape[1])
-
     @classmethod
     def from_digital(cls, module: Any, rpu_config: Any, tile_module_class: Any = None) -> Any:
         """The analog layer of a torch.nn.Linear."""

@@ -27,9 +27,9 @@ def reverse_sequence(x, sequence_lens, *, batch_axis=1, time_axis=0):
     time = jnp.arange(jnp.shape(x)[time_axis])
     lens = jnp.asarray(sequence_lens)[None, :]
     source = jnp.where(time[:, None] < lens, lens - 1 - time[:, None], time[:, None])
-    batch = jnp.arange(jnp.shape(x)[batch_axis])[None, :]
-    x = jnp.asarray(x)
-    return x[source, batch] if time_axis == 0 else jnp.swapaxes(jnp.swapaxes(x, 0, 1)[source, batch], 0, 1)
+    rows = jnp.moveaxis(jnp.asarray(x), batch_axis, 0)
+    taken = jax.vmap(lambda row, order: row[order])(rows, source.T)  # so that devices keep their rows
+    return jnp.moveaxis(taken, 0, batch_axis)
 
 
 # ---- caches -------------------------------------------------------------------------------------------
@@ -69,7 +69,8 @@ def tensor_scatter(past_cache, update, write_indices=None, *, mode="linear", axi
     first = jnp.zeros(cache.shape[0], int) if write_indices is None else jnp.asarray(write_indices)
     steps = first[:, None] + jnp.arange(new.shape[1])
     steps = steps % cache.shape[1] if mode == "circular" else steps
-    return jnp.moveaxis(cache.at[jnp.arange(cache.shape[0])[:, None], steps].set(new), 1, at)
+    written = jax.vmap(lambda row, places, numbers: row.at[places].set(numbers))  # so that devices keep their rows
+    return jnp.moveaxis(written(cache, steps, new), 1, at)
 
 
 # ---- by a condition, by a size ------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from aidgejax.training.parallel import ROWS, data_parallel  # noqa: E402
 from ..ops.cases import TABLE  # noqa: E402
 
 REPEATS = 8 * 256  # of a row's own batch
-GATHERED = {"GRU", "GatherElements", "ScatterElements", "GatherND", "TopK", "DFT"}
+GATHERED = {"GRU", "GatherElements", "ScatterElements", "GatherND", "TopK", "DFT", "TensorScatter"}
 MIXED = {  # rows of a batch meet in these, by what they are
     "Tile: plain",
     "ScatterND: along one axis",

@@ -56,8 +56,8 @@ def dorefa_vjp(op, x, y, dy):
 def dorefa_onnx(op, x, *, range, mode):
     r = float(range)
     if mode == "Symmetric":
-        return op.Div(op.Round(op.Mul(x, r), halves="away"), r)
-    unit = op.Round(op.Mul(op.Add(op.Mul(x, 0.5), 0.5), r), halves="away")
+        return op.Div(op.Round(op.Mul(x, r)), r)
+    unit = op.Round(op.Mul(op.Add(op.Mul(x, 0.5), 0.5), r))
     return op.Sub(op.Mul(op.Div(unit, r), 2.0), 1.0)
 
 
@@ -65,14 +65,14 @@ def dorefa_onnx(op, x, *, range, mode):
 def dorefa(x, *, range=255, mode="Default"):
     """2 round((x/2 + 1/2) range) / range - 1 ("Default") or round(x range) / range ("Symmetric").  f[*s] -> f[*s].
 
-    Halves away from zero; nothing is clipped.  Source: Aidge (DoReFa); Zhou et al. 2016."""
+    Halves to the even neighbour; nothing is clipped.  Source: Aidge (DoReFa); Zhou et al. 2016."""
     if mode not in ("Default", "Symmetric"):
         raise GraphError(f"mode is {mode!r}, expected 'Default' or 'Symmetric'")
     if range <= 0:
         raise GraphError(f"range is {range}, expected the number of steps, 1 or more")
     if mode == "Symmetric":
-        return away(x * range) / range
-    return 2 * (away((x * 0.5 + 0.5) * range) / range) - 1
+        return jnp.round(x * range) / range
+    return 2 * (jnp.round((x * 0.5 + 0.5) * range) / range) - 1
 
 
 def cgpact_vjp(op, x, alpha, y, dy, *, range):

@@ -28,8 +28,8 @@ def lsq_backward(x, step, y, dy, *, range):
 def dorefa(x, *, range=255, mode="Default"):
     one = x.dtype.type
     if mode == "Symmetric":
-        return half_away(x * one(range)) / one(range)
-    return one(2) * (half_away((x * one(0.5) + one(0.5)) * one(range)) / one(range)) - one(1)
+        return np.rint(x * one(range)) / one(range)
+    return one(2) * (np.rint((x * one(0.5) + one(0.5)) * one(range)) / one(range)) - one(1)
 
 
 @backward("DoReFa")

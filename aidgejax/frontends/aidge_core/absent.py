@@ -7,7 +7,7 @@ from .errors import AidgeError, MissingAttribute
 
 OPERATORS = (
     "BitErrorRate ComplexToInnerPair ConnectedComponentLabeling CryptoHash Cusum DFT DropBlock "
-    "FixedNBitFlip HannWindow InnerPairToComplex Lapicque Memorize NBitFlip NonMaxSuppression "
+    "FixedNBitFlip HannWindow InnerPairToComplex Lapicque NBitFlip NonMaxSuppression "
     "RLeaky RSynaptic RandomNormalLike SConv2DLSTM SDLayerNorm SDShiftGELU SDShiftSiLU SDShiftmax SLSTM STFT "
     "SVMRegressor Select SpikGRU Synaptic WeightInterleaving"
 ).split()

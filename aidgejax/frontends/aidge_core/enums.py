@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from typing import Any
 
 
 class RoundingMode(enum.Enum):
@@ -87,3 +88,25 @@ class aspect_ratio(enum.Enum):  # noqa: N801  (Aidge's name)
 
 for _member in (*CoordinateTransformation, *Mode):
     setattr(Interpolation, _member.name, _member)
+
+
+# Attributes that are members of these; Pad's mode and Resize's padding mode are PaddingModes.
+OF_ATTRIBUTE: dict[str, type[enum.Enum]] = {
+    "rounding_mode": RoundingMode,
+    "direction": Direction,
+    "reduction": Reduction,
+    "coord_transfo_mode": CoordinateTransformation,
+    "interpolation_mode": Mode,
+    "aspect_ratio": aspect_ratio,
+    "Pad.mode": PaddingMode,
+    "Resize.padding_mode": PaddingMode,
+}
+ENUMS: dict[str, type[enum.Enum]] = {e.__name__: e for e in OF_ATTRIBUTE.values()}
+
+
+def enum_member(kind: str, attribute: str, value: Any) -> Any:
+    """The member that a string names, in either case, where the attribute of this operator is one; else the value."""
+    known = OF_ATTRIBUTE.get(f"{kind}.{attribute}") or OF_ATTRIBUTE.get(attribute)
+    if known is None or not isinstance(value, str):
+        return value
+    return known.__members__.get(value.upper(), value)

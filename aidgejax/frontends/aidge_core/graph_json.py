@@ -11,7 +11,7 @@ import numpy as np
 from ...files import whole_file, write_atomically
 from .errors import GraphViewError
 from .graphview import GraphView
-from .node import Node
+from .node import Node, Port
 from .operator import Operator
 from .tensor import Tensor
 
@@ -61,12 +61,22 @@ def _entry(node: Node) -> dict[str, Any]:
         "optype": node.type(),
         "nb_inputs": node.get_nb_inputs(),
         "nb_outputs": node.get_nb_outputs(),
-        "inputs": [_tensor(t) for t in op.get_inputs()],
+        "inputs": [_tensor(t) for t in _inputs(node)],
         "outputs": [_tensor(t) for t in op.get_outputs()],
         "parents": [[p.node.name() if p else None, k] for k, p in enumerate(node.sources)],
         "children": [[r.node.name(), k] for k, out in enumerate(node.readers) for r in out],
         "attributes": _attributes(op),
     }
+
+
+def _inputs(node: Node) -> list[Tensor | None]:
+    """What its inputs hold; where nothing does, a tensor of the shape that the graph found for it."""
+    found = node.get_operator().get_inputs()
+    for k, tensor in enumerate(found):
+        shape = next((v.known_shapes[Port(node, k)] for v in node.views if Port(node, k) in v.known_shapes), None)
+        if tensor is None and shape is not None:
+            found[k] = Tensor(dims=shape)
+    return found
 
 
 def _attributes(op: Operator) -> dict[str, Any]:

@@ -19,6 +19,9 @@ SECONDARY = (
     "mask_output",
     "cell_state",
     "hidden_states",
+    "potential",
+    "potential_state",
+    "spike_state",
 )  # outputs that are no outputs of a graph unless somebody says so
 
 

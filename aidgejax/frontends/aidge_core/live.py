@@ -167,7 +167,7 @@ def _arguments(node: Node) -> dict[str, Any]:
     for key in inspect.signature(factory(TYPES[node.type()])).parameters:
         if key in held:
             value = held[key]
-            found[key] = value.name if isinstance(value, enum.Enum) else value
+            found[key] = value.name.lower() if isinstance(value, enum.Enum) else value
         elif key in SIZES and weight is not None:
             found[key] = int(weight[SIZES[key]])
         elif key == "no_bias":

@@ -10,9 +10,10 @@ from .building import sequential
 from .errors import GraphViewError, TensorTypeError
 from .graphview import GraphView
 from .implementation import late
+from .micro_graphs import INSIDE
 from .node import Node, Port
 from .operator import InputCategory, Operator, OperatorTensor, OperatorType
-from .operators import CLASSES, make_operator
+from .operators import CLASSES, TYPES, make_operator
 
 
 def _inlined(c: Any, *inputs: Any, **attrs: Any) -> Any:
@@ -75,11 +76,14 @@ def micro_graph(op: Operator) -> GraphView | None:
 def micro_graph_of(node: Node) -> GraphView | None:
     """The graph inside a node, its input tensors unconnected; None for an operator that is none.
 
-    The Padded operators are a Pad and the operator behind it, named <node>_pad and <node>_conv or the like.
+    The Padded operators are a Pad and the operator behind it, named <node>_pad and <node>_conv or the like; the others
+    stand in micro_graphs.
     """
     op = node.get_operator()
     if isinstance(op, MetaOperatorOp):
         return op.micro_graph.clone()
+    if op.type() in INSIDE and TYPES.get(op.type()) is op.kind:
+        return INSIDE[op.type()](node.name(), op.attr.dict())
     if not op.type().startswith("Padded"):
         return None
     kind, attrs = op.type().removeprefix("Padded"), op.attr.dict()

@@ -15,6 +15,7 @@ from .absent import AbsentMethods
 from .attributes import Attributes, edited
 from .backends import place_of
 from .dtypes import to_numpy_dtype
+from .enums import enum_member
 from .errors import GraphIndexError, MissingAttribute, OrderError, TensorTypeError
 from .implementation import OperatorImpl, call_late, implementation_for
 from .tensor import Tensor, as_tensor
@@ -51,6 +52,7 @@ class OperatorType:
     defaults: dict[str, Any] = field(default_factory=dict)
     variadic: bool = False
     rank: Any = "same"
+    leading: tuple[str, ...] = ()  # attributes that stand before the others
     signature: inspect.Signature = field(default_factory=inspect.Signature)
     weights: Callable[..., dict[str, Any]] | None = None
 
@@ -70,7 +72,9 @@ class Operator(AbsentMethods):
         outputs: tuple[str, ...] | None = None,
     ) -> None:
         self.kind = kind
-        self.attr = Attributes({**kind.defaults, **attrs})
+        values = {**kind.defaults, **attrs}
+        first = [k for k in kind.leading if k in values]
+        self.attr = Attributes({k: enum_member(kind.name, k, values[k]) for k in (*first, *values)})
         self.input_spec = tuple(kind.inputs if inputs is None else inputs)
         self.output_names = tuple(kind.outputs if outputs is None else outputs)
         self.tensors = [Tensor() for _ in self.output_names]
@@ -143,7 +147,7 @@ class Operator(AbsentMethods):
         return bool(self.input_category(inputIdx) & InputCategory.Optional)
 
     def is_atomic(self) -> bool:
-        return not self.kind.name.startswith("Padded")
+        return call_late("micro_graph", self) is None
 
     @property
     def get_micro_graph(self) -> Callable[[], Any]:

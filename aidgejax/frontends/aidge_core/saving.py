@@ -17,6 +17,7 @@ import numpy as np
 from ...errors import ModelFileError
 from ...files import Archive, open_regular, write_atomically
 from .dtypes import dtype
+from .enums import ENUMS as ATTRIBUTE_ENUMS
 from .errors import AidgeError, GraphViewError
 from .generic import GenericOperatorOp
 from .graphview import GraphView
@@ -30,7 +31,7 @@ from .safetensors import pack, unpack
 from .tensor import Tensor
 
 MEMBERS = ("tensors.safetensors", "node_info.json", "graph_info.json")
-ENUMS: dict[str, type[enum.Enum]] = {"dtype": dtype, "leaky_reset": leaky_reset}
+ENUMS: dict[str, type[enum.Enum]] = {"dtype": dtype, "leaky_reset": leaky_reset, **ATTRIBUTE_ENUMS}
 WHAT = "saved Aidge model"
 
 

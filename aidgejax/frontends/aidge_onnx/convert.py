@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from ..aidge_core.operators import TYPES, make_operator
 from ..aidge_core.operators.elementwise import ONE_INPUT
 from ..aidge_core.tensor import Tensor
 from .generic_nodes import generic_node, read_with_generic_nodes
+from .own_operators import own_operator
 
 AIDGE_TYPE = {v: k for k, v in ONE_INPUT.items()} | {
     "LeakyRelu": "LeakyReLU",
@@ -36,6 +38,7 @@ AIDGE_TYPE = {v: k for k, v in ONE_INPUT.items()} | {
     "LayerNormalization": "LayerNorm",
     "GroupNormalization": "GroupNorm",
     "ScatterElements": "Scatter",
+    "GlobalAveragePool": "GlobalAveragePooling",
 }
 WINDOWED = {
     "Conv": "Conv",
@@ -80,14 +83,15 @@ def convert_onnx_to_aidge(
     return view_of(*read_with_generic_nodes(model))
 
 
-def view_of(graph: Graph, unknown: Sequence[onnx.NodeProto] = ()) -> GraphView:
+def view_of(graph: Graph, unknown: Sequence[onnx.NodeProto] = (), unnamed: Collection[str] = frozenset()) -> GraphView:
     """A core graph as a GraphView: one node per node, one Producer per tensor that the graph brings along.
 
     unknown: nodes of the model that are not in the graph, whose outputs are inputs of it: GenericOperators.
+    unnamed: the first outputs of nodes to which the file gives no name.
     """
     made: dict[str, tuple[AidgeNode, int]] = {}
     for p in graph.producers.values():
-        made[p.name] = (Producer(Tensor(np.array(p.data)), p.name, constant=p.role == "constant"), 0)
+        made[p.name] = (Producer(Tensor(np.array(p.data)), aidge_name(p.name), constant=p.role == "constant"), 0)
     view = GraphView(graph.name)
     ports: dict[str, list[tuple[AidgeNode, int]]] = {}
 
@@ -103,14 +107,15 @@ def view_of(graph: Graph, unknown: Sequence[onnx.NodeProto] = ()) -> GraphView:
     for proto, written in zip(unknown, generic, strict=True):
         made |= {o: (written, k) for k, o in enumerate(proto.output) if o}
     for node in graph.nodes:
-        written = _node_of(graph, node, made)
+        written = _node_of(graph, node, unnamed)
         connect(written, node.inputs)
         made |= {o: (written, k) for k, o in enumerate(node.outputs) if o}
     for proto, written in zip(unknown, generic, strict=True):
         connect(written, list(proto.input))
     odd = [k for k, readers in ports.items() if len(readers) > 1]
     for name in odd:  # one input, several readers: an Identity stands for it
-        entry = AidgeNode(make_operator("Identity"), f"{name}_entry")
+        free = aidge_name(name) not in {n.name() for n in view.members}
+        entry = AidgeNode(make_operator("Identity"), aidge_name(name) if free else f"{aidge_name(name)}_entry")
         for written, k in ports[name]:
             entry.add_child(written, 0, k)
         ports[name] = [(entry, 0)]
@@ -130,7 +135,7 @@ def _is_an_end(made: Mapping[str, tuple[AidgeNode, int]], output: str) -> bool:
     return output in made and not made[output][0].readers[made[output][1]]
 
 
-def _node_of(graph: Graph, node: Node, made: dict) -> AidgeNode:
+def _node_of(graph: Graph, node: Node, unnamed: Collection[str]) -> AidgeNode:
     spec, categories = lookup(node.op), []
     for k, i in enumerate(node.inputs):
         if not isinstance(i, str):
@@ -156,8 +161,25 @@ def _node_of(graph: Graph, node: Node, made: dict) -> AidgeNode:
             given[0] = c.step("Flatten", given[0], axis=1)
         return c.named(node.op, *given, outputs=len(node.outputs), **_changed(kind, node, now, attrs))
 
+    own = own_operator(graph, node, kind, attrs)
+    if own is not None:
+        return AidgeNode(own, name_of(node, unnamed))
     row = OperatorType(kind, emit, inputs=tuple(categories), outputs=outputs, defaults=attrs)
-    return AidgeNode(OperatorTensor(row, {}), node.name)
+    return AidgeNode(OperatorTensor(row, {}), name_of(node, unnamed))
+
+
+def aidge_name(name: str) -> str:
+    """A name of ONNX's as Aidge has it: "/features/0.conv:1" is features_0_conv_1; one that begins with a digit gets
+    data_ before it."""
+    name = re.sub(r"[/.:]", "_", name)
+    name = name.removeprefix("_")
+    return f"data_{name}" if name[:1].isdigit() else name
+
+
+def name_of(node: Node, unnamed: Collection[str]) -> str:
+    """The node's name; that of its first output where the file gives it none."""
+    first = next(iter(node.output_names), "")
+    return aidge_name(first if first in unnamed else node.name)
 
 
 def _axes(graph: Graph, node: Node) -> int | None:
@@ -343,15 +365,16 @@ def _is_native(node: AidgeNode) -> bool:
     return bool(node.get_operator().has_formula)
 
 
-def native_coverage_report(graph: GraphView) -> dict[str, int]:
-    """{type: how often}, printed as well, with what is native and what is a GenericOperator."""
+def native_coverage_report(graph: GraphView) -> tuple[dict[str, int], dict[str, int]]:
+    """({type: how often} of what is native, the same of GenericOperators), printed as well."""
     found: dict[str, int] = {}
     generic = {n.type() for n in graph.get_nodes() if not _is_native(n)}
     for n in graph.get_ordered_nodes():
         found[n.type()] = found.get(n.type(), 0) + 1
     for kind, count in sorted(found.items()):
         print(f"{kind:24} {count:5} {'generic' if kind in generic else 'native'}")
-    return found
+    native = {k: n for k, n in found.items() if k not in generic}
+    return native, {k: n for k, n in found.items() if k in generic}
 
 
 def check_onnx_validity(onnx_model: Any) -> bool:

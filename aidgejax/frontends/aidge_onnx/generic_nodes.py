@@ -19,20 +19,34 @@ from ..aidge_core.operator import Data, Param
 from ..aidge_core.tensor import Tensor
 
 
-def read_with_generic_nodes(source: Any) -> tuple[Graph, list[NodeProto]]:
-    """The graph of what aidgejax knows, and the nodes of the model that it does not.
+def read_with_generic_nodes(source: Any) -> tuple[Graph, list[NodeProto], set[str]]:
+    """The graph of what aidgejax knows, the nodes of the model that it does not, and the first outputs of nodes that
+    have no name.
 
     The outputs of those nodes are inputs of the graph.  Raises what onnxio.read raises, and UnknownOperator where such
     a node stands inside another one.
     """
     try:
-        return onnxio.read(source), []
+        graph = onnxio.read(source)
+        return graph, [], _unnamed(graph, source)
     except UnknownOperator:
         model = source if isinstance(source, ModelProto) else onnx.load(source)
         unknown = [n for n in model.graph.node if not _is_known(n, model)]
         if not unknown:
             raise
-        return onnxio.read(_without(model, unknown)), unknown
+        return onnxio.read(_without(model, unknown)), unknown, _first_outputs(model)
+
+
+def _unnamed(graph: Graph, source: Any) -> set[str]:
+    """As above; the file is looked into only where a node has a name of the form that unnamed ones are given."""
+    if not any(n.name.startswith(f"{n.op}_") and n.name[len(n.op) + 1 :].isdigit() for n in graph.nodes):
+        return set()
+    model = source if isinstance(source, ModelProto) else onnx.load(source, load_external_data=False)
+    return _first_outputs(model)
+
+
+def _first_outputs(model: ModelProto) -> set[str]:
+    return {n.output[0] for n in model.graph.node if not n.name and n.output}
 
 
 def _is_known(node: NodeProto, model: ModelProto) -> bool:
@@ -70,7 +84,7 @@ def generic_node(node: NodeProto, graph: Graph) -> Node:
     """A GenericOperator of the node's type, name and attributes; inputs that the file stores are its parameters."""
     inputs = [Param if i in graph.producers else Data for i in node.input]
     attributes = {a.name: _plain(a) for a in node.attribute}
-    made: Node = GenericOperator(node.op_type, inputs, len(node.output), name=node.name)
+    made: Node = GenericOperator(node.op_type, inputs, len(node.output), name=node.name or next(iter(node.output), ""))
     for key, value in attributes.items():
         made.get_operator().attr.set_attr(key, value)
     Log.warn(

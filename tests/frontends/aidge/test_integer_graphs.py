@@ -14,7 +14,7 @@ from .test_quantization import built, network, tensor
 
 FOLDER = Path(__file__).parents[2] / "golden/aidge_quantization"
 PAGE = json.loads((FOLDER / "integers.json").read_text())
-READ = {"Cast": lambda op: [op.attr.target_type.name], "Round": lambda op: [op.attr.rounding_mode.upper()]}
+READ = {"Cast": lambda op: [op.attr.target_type.name], "Round": lambda op: [op.attr.rounding_mode.name]}
 
 
 def number(op, k):
@@ -30,7 +30,7 @@ def steps_of(node):
         if kind in READ:
             found.append([kind, *READ[kind](op)])
         elif kind == "BitShift":
-            found.append([kind, op.attr.direction.upper(), op.attr.rounding, number(op, 1)])
+            found.append([kind, op.attr.direction.name, op.attr.rounding, number(op, 1)])
         elif kind != "Producer":
             found.append([kind, *(number(op, k) for k in range(1, op.nb_inputs()))])
     return found

@@ -241,7 +241,7 @@ def test_unknown_operators_of_a_file_become_generic_operators(tmp_path, capsys, 
     onnx.save(helper.make_model(body, opset_imports=opsets, ir_version=8), tmp_path / "m.onnx")
     view = aidge_onnx.load_onnx(str(tmp_path / "m.onnx"))
     assert "no operator 'Scaled' of domain 'custom'; it is a GenericOperator" in capsys.readouterr().out
-    assert not aidge_onnx.has_native_coverage(view) and aidge_onnx.native_coverage_report(view)["Scaled"] == 1
+    assert not aidge_onnx.has_native_coverage(view) and aidge_onnx.native_coverage_report(view)[1]["Scaled"] == 1
     assert "Scaled                       1 generic" in capsys.readouterr().out
     scaled, shifted = (view.get_node(n).get_operator() for n in ("scaled", "shifted"))
     assert (scaled.attr.factor, scaled.attr.kind, scaled.attr.axes) == (3.0, "plain", [0, 1])

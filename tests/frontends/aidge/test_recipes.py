@@ -198,7 +198,7 @@ def test_a_loaded_graph_shows_attributes_that_its_file_leaves_out_and_goes_throu
     ac.fuse_batchnorm(model)
     ac.remove_flatten(model)  # an FC flattens what stands behind the batch
     assert {n.type() for n in model.get_nodes()} == {
-        *("Producer", "PaddedConv2D", "LeakyReLU", "GlobalAveragePool", "FC")
+        *("Producer", "PaddedConv2D", "LeakyReLU", "GlobalAveragePooling", "FC")
     }
     after = np.array(ac.SequentialScheduler(model).forward(data=[x])[0])
     np.testing.assert_allclose(after, before, rtol=2e-5)

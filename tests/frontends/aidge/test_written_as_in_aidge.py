@@ -1,10 +1,13 @@
 """How tensors, nodes and graphs are written, and what their operators + - * / > >> | mean: as Aidge 0.10.1 has them."""
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from aidgejax.errors import AidgeJaxError
 from aidgejax.frontends import aidge_core as ac
+from aidgejax.frontends import aidge_onnx, aidge_quantization
 
 
 def tensor(values, kind="float32"):
@@ -120,3 +123,98 @@ def test_shapes_that_do_not_fit_are_a_runtime_error_too():
     graph.set_backend("cpu")
     with pytest.raises(RuntimeError, match="'f'"):
         graph.forward_dims([[1, 4]])
+
+
+def test_what_a_model_file_becomes(tmp_path):
+    def weights(name, *shape):
+        return numpy_helper.from_array(np.ones(shape, np.float32), name)
+
+    nodes = [
+        helper.make_node("Conv", ["in.1", "c.w"], ["/c_out"], "/block/Conv", pads=[1] * 4, kernel_shape=[3, 3]),
+        helper.make_node("AveragePool", ["/c_out"], ["p"], "pool", kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("GlobalAveragePool", ["p"], ["7"]),
+        helper.make_node("Flatten", ["7"], ["f"]),
+        helper.make_node("Gemm", ["f", "g.w"], ["y"], transB=1),
+    ]
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("in.1", [1, 1, 4, 4]), ("y", [1, 3])))
+    body = helper.make_graph(nodes, "g", [x], [y], [weights("c.w", 2, 1, 3, 3), weights("g.w", 3, 2)])
+    onnx.save(helper.make_model(body, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
+    graph = aidge_onnx.load_onnx(str(tmp_path / "m.onnx"))
+    assert [(n.name(), n.type()) for n in graph.get_ordered_nodes()] == [
+        *(("c_w", "Producer"), ("block_Conv", "PaddedConv2D"), ("pool", "AvgPooling2D")),
+        *(("data_7", "GlobalAveragePooling"), ("f", "Flatten"), ("g_w", "Producer"), ("y", "FC")),
+    ]
+    conv, pool, fc = (graph.get_node(n).get_operator() for n in ("block_Conv", "pool", "y"))
+    assert (conv.in_channels(), conv.out_channels(), fc.in_channels(), conv.nb_inputs()) == (1, 2, 2, 6)
+    assert pool.attr.dict() == {
+        "kernel_dims": [2, 2], "stride_dims": [2, 2], "dilations": [1, 1], "ceil_mode": False,
+        "rounding_mode": ac.RoundingMode.HALF_AWAY_FROM_ZERO,
+    }  # fmt: skip
+    graph.set_backend("cpu")
+    assert np.array(ac.SequentialScheduler(graph).forward(data=[tensor(np.ones((1, 1, 4, 4)))])[0]).shape == (1, 3)
+    ac.save_model(graph, str(tmp_path / "m.aidge"))
+    assert ac.load_model(str(tmp_path / "m.aidge")).get_node("y").type() == "FC"
+
+
+def test_attributes_that_are_members_of_enumerations():
+    assert ac.Pad([1, 1], mode="edge").get_operator().attr.mode is ac.PaddingMode.EDGE
+    assert ac.Round(rounding_mode="half_up").get_operator().attr.rounding_mode is ac.RoundingMode.HALF_UP
+    assert ac.FanOut is ac.VarianceNorm.FanOut and ac.to_zero is ac.leaky_reset.to_zero
+    assert ac.Conv2DOp.attributes_name() == ["kernel_dims", "stride_dims", "dilation_dims"]
+    assert ac.MaxPooling2DOp.get_outputs_name() == ["data_output", "indices"]
+    assert ac.Reshape().input_category(1) is ac.InputCategory.OptionalAttr
+
+
+def inner(node):
+    graph = node.get_operator().get_micro_graph()
+    return graph, sorted(n.type() for n in graph.get_nodes())
+
+
+def test_what_is_inside_recurrent_cells():
+    cell = ac.LSTM(3, 4, 2, name="l")
+    graph, types = inner(cell)
+    assert types.count("FC") == 8 and types.count("Memorize") == 2 and not cell.get_operator().is_atomic()
+    assert [n.name() for n in graph.get_ordered_output_nodes()] == ["l_outputGateMul", "l_hidden_state", "l_cell_state"]
+    assert len(graph.get_ordered_inputs()) == cell.get_nb_inputs() == 19
+    graph, types = inner(ac.GRU(3, 4, 2, name="g"))
+    assert types.count("FC") == 6 and graph.get_node("g_one").type() == "Producer"
+    assert len(graph.get_ordered_inputs()) == 14
+    node = ac.Leaky(3, 0.9, 1.0, ac.leaky_reset.to_zero, name="k")
+    graph, types = inner(node)
+    assert "k_one_minus_spike" in {n.name() for n in graph.get_nodes()} and node.get_nb_outputs() == 4
+    with pytest.raises(AttributeError, match="get_micro_graph"):
+        ac.ReLU().get_operator().get_micro_graph()
+    lone = ac.sequential([ac.Memorize(3, name="m")])
+    lone.set_backend("cpu")
+    with pytest.raises(RuntimeError, match="'m'"):
+        ac.SequentialScheduler(lone).forward(data=[tensor([1.0])])
+
+
+@pytest.mark.parametrize("kind", ["Softplus", "HardSwish", "LayerNorm", "ReduceL1", "ReduceL2"])
+def test_small_compositions_are_expanded(kind):
+    rest = {"LayerNorm": ([4], 1), "ReduceL1": ([1],), "ReduceL2": ([1],)}.get(kind, ())
+    graph = ac.sequential([getattr(ac, kind)(*rest, name="n")])
+    graph.set_backend("cpu")
+    for p in ac.producers(graph):
+        ac.constant_filler(p.get_operator().get_output(0), 1.5)
+    x = np.array([[-4, -0.5, 1, 3], [0, 2, -1, 0.25]], np.float32)
+    want = np.array(ac.SequentialScheduler(graph).forward(data=[tensor(x)])[0])
+    ac.expand_metaops(graph)
+    assert len(graph.get_nodes()) >= 2 and kind not in {n.type() for n in graph.get_nodes()}
+    graph.set_backend("cpu")
+    found = np.array(ac.SequentialScheduler(graph).forward(data=[tensor(x)])[0])
+    np.testing.assert_allclose(found, want, rtol=2e-6, atol=1e-6)
+
+
+def test_dorefa_rounds_halves_to_the_even_neighbour():
+    node = aidge_quantization.DoReFa(4, aidge_quantization.DoReFaMode.Symmetric, "q")
+    graph = ac.sequential([node])
+    graph.set_backend("cpu")
+    found = ac.SequentialScheduler(graph).forward(data=[tensor(np.array([-3.5, -2.5, 0.5, 1.5]) / 4)])[0]
+    assert (np.array(found) * 4).tolist() == [-4, -2, 0, 2]
+
+
+def test_a_pop_ends_with_the_last_element():
+    graph = ac.sequential([ac.Pop(name="p")])
+    graph.set_backend("cpu")
+    assert np.array(ac.SequentialScheduler(graph).forward(data=[tensor([[1, 2], [3, 4]])])[0]).tolist() == [3, 4]

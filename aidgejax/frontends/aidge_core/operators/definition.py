@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import GraphViewError, TensorTypeError
+from ..names import INPUT_NAMES, OUTPUT_NAMES
 from ..operator import Attr, Data, InputCategory, Operator, OperatorTensor, OperatorType, Param
 
 FLT_MAX = 3.4028234663852886e38
@@ -26,6 +27,7 @@ SAME_RANK = "same"
 PLACES = ("name", "no_bias", "nobias")  # arguments of the factory that are no attributes
 
 TYPES: dict[str, OperatorType] = {}
+ATTRIBUTES: dict[str, list[str]] = {}
 CLASSES: dict[str, type[OperatorTensor]] = {}
 
 Emit = Callable[..., Any]
@@ -71,9 +73,11 @@ def define(
             {p.name: p.default for p in attributes if p.default is not p.empty},
             variadic,
             rank,
+            _leading(name),
             _signature(arguments),
             weights,
         )
+        ATTRIBUTES[name] = _ordered(kind, [p.name for p in attributes])
         TYPES[name] = kind
         bare = [p for p in first if p.name == counts] + attributes
         CLASSES[name] = _operator_class(kind, _signature(bare), base)
@@ -83,6 +87,18 @@ def define(
 
 
 _NAME = inspect.Parameter("name", inspect.Parameter.POSITIONAL_OR_KEYWORD, default="")
+
+
+def _leading(name: str) -> tuple[str, ...]:
+    """The attributes that Aidge has before those with defaults."""
+    if name == "Fold2D":
+        return ("output_dims",)
+    return ("kernel_dims",) if "Conv" in name or "Pooling" in name else ()
+
+
+def _ordered(kind: OperatorType, attributes: Sequence[str]) -> list[str]:
+    """All attributes: the leading ones, those with defaults, the others."""
+    return list(dict.fromkeys([*(k for k in kind.leading if k in attributes), *kind.defaults, *attributes]))
 
 
 def _is_first(p: inspect.Parameter) -> bool:
@@ -95,7 +111,16 @@ def _signature(arguments: Sequence[inspect.Parameter]) -> inspect.Signature:
 
 def _category(p: inspect.Parameter, parameters: Sequence[str], statistics: Sequence[str]) -> InputCategory:
     found = Param if p.name in parameters else Attr if p.name in statistics else Data
-    return found if p.default is p.empty else found | InputCategory.Optional
+    if p.default is p.empty:
+        return found
+    return InputCategory.OptionalAttr if p.name in SETTINGS else found | InputCategory.Optional
+
+
+# Optional inputs that stand for an attribute.
+SETTINGS = frozenset(
+    "pads pads_ constant_value constant_value_ axes axes_ axes_input starts_ ends_ steps_ shape_ split_ indices_ roi_ "
+    "scales sizes probability_ training_mode_ min_empty_tensor max_empty_tensor k max_elements_".split()
+)
 
 
 def bound(signature: inspect.Signature, what: str, args: tuple, keywords: dict[str, Any]) -> dict[str, Any]:
@@ -132,9 +157,9 @@ def _operator_class(
             "__signature__": signature,
             "__module__": "aidgejax.frontends.aidge_core",
             "Type": kind.name,
-            "get_inputs_name": staticmethod(lambda: [i for i, _ in kind.inputs]),
-            "get_outputs_name": staticmethod(lambda: list(kind.outputs)),
-            "attributes_name": staticmethod(lambda: list(kind.defaults)),
+            "get_inputs_name": staticmethod(lambda: list(INPUT_NAMES.get(kind.name, [i for i, _ in kind.inputs]))),
+            "get_outputs_name": staticmethod(lambda: list(OUTPUT_NAMES.get(kind.name, kind.outputs))),
+            "attributes_name": staticmethod(lambda: list(ATTRIBUTES[kind.name])),
         },
     )
 

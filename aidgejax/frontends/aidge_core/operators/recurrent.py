@@ -41,10 +41,19 @@ class GRUCell(Cell):
 
 @define("Pop", rank=None)
 def pop(c: Any, data_input: Any) -> Any:
-    """One element of a sequence at a time; a recurrent cell behind it gets all of them, others the first."""
-    found = c.named("Gather", data_input, 0, axis=0)
+    """One element of a sequence at a time; a recurrent cell behind it gets all of them, others the last."""
+    found = c.named("Gather", data_input, -1, axis=0)
     c.sequences[found.name] = data_input
     return found
+
+
+@define("Memorize", outputs=("data_output", "data_output_rec"))
+def memorize(c: Any, data_input: Any, data_input_init: Any = None, *, end_step: int) -> Any:
+    """What its input was in the step before; a part of recurrent cells."""
+    raise GraphViewError(
+        f"node {c.name!r}: a Memorize of one's own does not run here; build recurrent graphs of LSTM, GRU or Leaky, "
+        f"or read them from ONNX"
+    )
 
 
 def _steps(c: Any, x: Any, seq_length: int) -> Any:
@@ -140,7 +149,7 @@ def gru(
     return c.named("Squeeze", hidden, (0,))
 
 
-@define("Leaky")
+@define("Leaky", outputs=("spike", "potential", "potential_state", "spike_state"))
 def leaky(
     c: Any,
     data_input: Any,
@@ -153,7 +162,8 @@ def leaky(
 ) -> Any:
     """A leaky integrate-and-fire neuron: u <- x + beta u - threshold s, s = 1 where u > threshold; all start at 0.
 
-    With reset to_zero u <- x + (1 - s) beta u.  The result is whether it fires in the last step.
+    With reset to_zero u <- x + (1 - s) beta u.  The result is whether it fires in the last step; then u, and both as
+    they are remembered.
     """
     if reset not in (leaky_reset.subtraction, leaky_reset.to_zero):
         raise GraphViewError(f"node {c.name!r}: reset is {reset!r}; expected one of leaky_reset")
@@ -172,4 +182,5 @@ def leaky(
         above = c.step("Sub", potential, float(threshold))
         fire = c.named if t == count - 1 else c.step
         spikes = fire("Heaviside", above, value=0.0)
-    return spikes
+    held = [c.step("Identity", t) for t in (potential, potential, spikes)]
+    return (spikes, *held)

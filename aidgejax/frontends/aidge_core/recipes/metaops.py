@@ -9,6 +9,7 @@ from ..errors import TensorTypeError
 from ..graphview import SECONDARY, GraphView
 from ..matching import MatchingResult, SinglePassGraphMatching
 from ..meta import MetaOperatorOp, micro_graph_of
+from ..micro_graphs import WHOLE
 from ..node import Node, Port, unique_name
 from .surgery import checked, like, redirect, take_out
 
@@ -16,7 +17,7 @@ from .surgery import checked, like, redirect, take_out
 def expand_metaops(
     graph_view: GraphView, recursive: bool = False, name_format: str = "{0}", unique_name: bool = False
 ) -> None:
-    """Every meta-operator becomes the nodes of its micro graph.
+    """Every meta-operator becomes the nodes of its micro graph; LSTM, GRU and Leaky, which run as one operator, stay.
 
     name_format: of their names, from {0} the inner name, {1} the inner type, {2} the meta-operator's name, {3} its
     type.
@@ -38,7 +39,7 @@ def expand_metaop(node: Node, name_format: str = "{0}", unique_name: bool = Fals
 
 
 def _expand(graph: GraphView, node: Node, name_format: str, unique: bool) -> bool:
-    inside = micro_graph_of(node)
+    inside = None if node.type() in WHOLE else micro_graph_of(node)
     if inside is None:
         return False
     members = inside.execution_order()

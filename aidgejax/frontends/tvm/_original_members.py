@@ -14,7 +14,7 @@ MEMBERS: dict[str, dict[str, str]] = {
         **dict.fromkeys("script show equal expr_ty span attrs ty_args".split(), "emit it, and print the module"),
     },
     "Function": dict.fromkeys(
-        "bind_symbolic_vars inline_functions create_empty is_pure span expr_ty ty equal astype".split(),
+        "inline_functions create_empty span expr_ty ty equal astype".split(),
         "functions here are explicit graphs: see function.graph and aidgejax.passes",
     ),
     "IRModule": dict.fromkeys(

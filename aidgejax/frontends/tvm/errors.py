@@ -45,3 +45,23 @@ class SymbolicShape(TVMError, ValueError, TypeError):
 
 class NotWritten(TVMError, NotImplementedError):
     """A method that a class of one's own has to write."""
+
+
+class WrongBinding(InternalError, ValueError):
+    """A binding of parameters or sizes that the function has not."""
+
+
+class WrongArgumentCount(InternalError, ValueError):
+    """A function of a machine called with more or fewer arguments than it has parameters."""
+
+
+class NoFunction(TVMError, AttributeError, ValueError):
+    """A machine has no function of this name."""
+
+
+class NotBuilt(TVMError, TypeError, ValueError):
+    """A machine was given something that no build returned."""
+
+
+class WrongTargets(InternalError, TypeError):
+    """A step was given more or fewer targets than the loss takes."""

@@ -20,6 +20,16 @@ PLATFORMS = {
 }
 
 
+class Kind(str):
+    """The kind of a target: its name."""
+
+    __slots__ = ()
+
+    @property
+    def name(self) -> str:
+        return str.__str__(self)
+
+
 class Target(AbsentMembers):
     """tvm.target.Target: names the platform that a module is built for."""
 
@@ -27,7 +37,7 @@ class Target(AbsentMembers):
     _open: ClassVar[list[Target]] = []
 
     def __init__(self, target: Any, host: Any = None) -> None:
-        self.kind = (
+        self.kind = Kind(
             str(target.get("kind", "llvm") if isinstance(target, dict) else target).split()[0].removeprefix("nvidia/")
         )
         if self.kind not in PLATFORMS:

@@ -1,60 +1,130 @@
-"""tvm.tir, as far as shapes and attributes need it."""
+"""tvm.tir, as far as shapes and attributes need it: symbolic sizes, formulas of them, and numbers of a dtype."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import ast
 from typing import Any
 
 
-@dataclass(frozen=True)
-class Var:
-    """A symbolic size: `TensorType((tir.Var("n", "int64"), 3))`."""
+class Var(str):
+    """A symbolic size, or a formula of some: `TensorType((tir.Var("n", "int64"), 3))`.  It is its own name."""
 
-    name: str
-    dtype: str = "int64"
+    __slots__ = ("dtype",)
+    dtype: str
+
+    def __new__(cls, name: str, dtype: str = "int64", span: Any = None) -> Var:
+        made = super().__new__(cls, name)
+        made.dtype = str(dtype)
+        return made
+
+    @property
+    def name(self) -> str:
+        return str(self)
+
+    @property
+    def ty(self) -> str:
+        """Its dtype."""
+        return self.dtype
+
+    span = None
+
+    def same_as(self, other: Any) -> bool:
+        return self is other or self == other
+
+    def __str__(self) -> str:
+        return str.__str__(self)
+
+    def _with(self, operation: str, other: Any, reflected: bool = False) -> Var:
+        left, right = (other, self) if reflected else (self, other)
+        return Var(ast.unparse(ast.parse(f"({_shown(left)}) {operation} ({_shown(right)})", mode="eval")), self.dtype)
 
     def __add__(self, other: Any) -> Var:
-        return Var(f"{self.name} + {_shown(other)}", self.dtype)
+        return self._with("+", other)
 
     def __radd__(self, other: Any) -> Var:
-        return Var(f"{_shown(other)} + {self.name}", self.dtype)
+        return self._with("+", other, True)
 
     def __sub__(self, other: Any) -> Var:
-        return Var(f"{self.name} - {_shown(other)}", self.dtype)
+        return self._with("-", other)
 
-    def __mul__(self, other: Any) -> Var:
-        return Var(f"{self.name} * {_shown(other)}", self.dtype)
+    def __rsub__(self, other: Any) -> Var:
+        return self._with("-", other, True)
 
-    def __rmul__(self, other: Any) -> Var:
-        return Var(f"{_shown(other)} * {self.name}", self.dtype)
+    def __mul__(self, other: Any) -> Var:  # type: ignore[override]  # a formula, where str would repeat itself
+        return self._with("*", other)
+
+    def __rmul__(self, other: Any) -> Var:  # type: ignore[override]  # as above
+        return self._with("*", other, True)
 
     def __floordiv__(self, other: Any) -> Var:
-        return Var(f"{self.name} // {_shown(other)}", self.dtype)
+        return self._with("//", other)
+
+    def __rfloordiv__(self, other: Any) -> Var:
+        return self._with("//", other, True)
+
+    def __mod__(self, other: Any) -> Var:
+        return self._with("%", other)
 
 
 def _shown(size: Any) -> str:
-    return getattr(size, "name", None) or str(size)
+    return str(size) if isinstance(size, str) else str(int(size))
 
 
-@dataclass(frozen=True)
-class IntImm:
-    """An integer attribute: `mod.with_attr("param_num", tir.IntImm("int64", 2))`."""
+class IntImm(int):
+    """An integer of a dtype: `mod.with_attr("param_num", tir.IntImm("int64", 2))`."""
 
     dtype: str
-    value: int
 
-    def __int__(self) -> int:
-        return self.value
+    def __new__(cls, dtype: str, value: Any, span: Any = None) -> IntImm:
+        made = super().__new__(cls, int(value))
+        made.dtype = str(dtype)
+        return made
 
-    __index__ = __int__
+    @property
+    def value(self) -> int:
+        return int(self)
+
+    @property
+    def ty(self) -> str:
+        """Its dtype."""
+        return self.dtype
+
+    span = None
+
+    def same_as(self, other: Any) -> bool:
+        return self is other
+
+    def __str__(self) -> str:
+        return f"T.{self.dtype}({int(self)})"
+
+    __repr__ = __str__
 
 
-@dataclass(frozen=True)
-class FloatImm:
+class FloatImm(float):
     """A number of a dtype: `T.float32(0.5)` in a script."""
 
     dtype: str
-    value: float
 
-    def __float__(self) -> float:
-        return self.value
+    def __new__(cls, dtype: str, value: Any, span: Any = None) -> FloatImm:
+        made = super().__new__(cls, float(value))
+        made.dtype = str(dtype)
+        return made
+
+    @property
+    def value(self) -> float:
+        return float(self)
+
+    @property
+    def ty(self) -> str:
+        """Its dtype."""
+        return self.dtype
+
+    span = None
+
+    def same_as(self, other: Any) -> bool:
+        return self is other
+
+    def __str__(self) -> str:
+        return f"T.{self.dtype}({float(self)})"
+
+    __repr__ = __str__

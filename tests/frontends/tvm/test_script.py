@@ -310,7 +310,7 @@ def test_modules_are_asked_and_updated_as_in_tvm():
     "line",
     [
         "tvm.relax.op.base import call_tir", "tvm.relax.training.utils import register_te_gradient",
-        "tvm.relax import PyExprMutator", "tvm.relax.analysis import free_vars", "tvm.ir import structural_hash",
+        "tvm.relax import PyExprMutator", "tvm.relax.analysis import udchain", "tvm.ir import save_json",
         "tvm import register_func", "tvm import te", "tvm.relax.distributed import DTensor",
     ],
 )  # fmt: skip

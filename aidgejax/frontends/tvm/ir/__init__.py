@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..._shared.absent_names import absent_name
-from ..relax.equality import StructuralMismatch, assert_structural_equal, structural_equal
+from ..relax.equality import StructuralMismatch, assert_structural_equal, structural_equal, structural_hash
 from ..relax.expr import Op
 from ..relax.function import GlobalVar, IRModule
 from ..relax.metadata import load_json
@@ -14,13 +14,13 @@ from . import base, module, op
 __all__ = [
     "Array", "GlobalVar", "IRModule", "IntImm", "Op", "StructuralMismatch", "TensorType", "TupleType",
     "assert_structural_equal", "base", "load_json", "module", "op", "structural_equal",
+    "structural_hash",
 ]  # fmt: skip
 
 Array = tuple  # what functions of a VirtualMachine return where TVM returns an array of objects
 
 ABSENT = {
     "get_first_structural_mismatch": "assert_structural_equal names the first difference",
-    "structural_hash": "compare with structural_equal",
     "save_json": "write mod.script(); tvm.script.from_source reads it",
 }
 

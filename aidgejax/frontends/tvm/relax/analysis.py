@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ....errors import AidgeJaxError
 from ....interpreter.shape_inference import infer_shapes
 from ..._shared.absent_names import absent_name
+from .body import SeqExpr, expressions_in
+from .expr import Var
 from .function import Function, IRModule
 from .prim_func import PrimFunc
 
-__all__ = ["check_well_formed", "well_formed"]
+__all__ = ["all_vars", "bound_vars", "check_well_formed", "free_vars", "post_order_visit", "well_formed"]
 
 ABSENT = dict.fromkeys(
-    ("free_vars", "all_vars", "bound_vars", "all_global_vars", "called_global_vars", "has_reshape_pattern",
+    ("all_global_vars", "called_global_vars", "has_reshape_pattern",
      "get_static_type", "erase_to_well_defined", "struct_info_base_check", "udchain", "name_to_binding",
      "remove_all_unused", "suggest_layout_transforms", "detect_recursion", "estimate_memory_usage"),
     "read function.graph, or function.body for the bindings",
@@ -39,6 +42,39 @@ def well_formed(obj: Any, check_ty: bool = True) -> bool:
 
 
 check_well_formed = well_formed
+
+
+def post_order_visit(expr: Any, fvisit: Callable[[Any], Any]) -> None:
+    """Call fvisit with everything that an expression or a function is made of, operands first, each thing once."""
+    seen: set[int] = set()
+    for e in _expressions(expr):
+        if id(e) not in seen:
+            seen.add(id(e))
+            fvisit(e)
+
+
+def _expressions(expr: Any) -> list[Any]:
+    if isinstance(expr, Function):
+        return [*expr.params, *expressions_in(expr.body), expr]
+    return list(expressions_in(expr))
+
+
+def all_vars(expr: Any) -> list[Var]:
+    """The Vars of an expression or a function, in the order in which they come."""
+    return list(dict.fromkeys(e for e in _expressions(expr) if isinstance(e, Var)))
+
+
+def bound_vars(expr: Any) -> list[Var]:
+    """Its parameters, and the Vars that its bindings define."""
+    found = expr.params if isinstance(expr, Function) else []
+    sequences = [e for e in _expressions(expr) if isinstance(e, SeqExpr)]
+    return [*found, *(b.var for s in sequences for block in s.blocks for b in block.bindings)]
+
+
+def free_vars(expr: Any) -> list[Var]:
+    """Those that are neither."""
+    bound = set(bound_vars(expr))
+    return [v for v in all_vars(expr) if v not in bound]
 
 
 def __getattr__(name: str) -> Any:

@@ -52,7 +52,12 @@ def from_graph(graph: Graph, *, batch: int | None = None) -> IRModule:
     result = (*graph.outputs, *(updates.get(s, s) for s in states))
     declared = [Var(k, type_of(v)) for k, v in backbone.inputs.items()]
     function = Function(
-        "backbone", backbone, declared, result if len(result) > 1 else result[0], {v: v.name_hint for v in declared}
+        "backbone",
+        backbone,
+        declared,
+        result if len(result) > 1 else result[0],
+        {v: v.name_hint for v in declared},
+        attrs={"global_symbol": "backbone"},
     )
     mod = IRModule({"backbone": function}, {"param_num": len(params), "state_num": len(states)})
     mod.initial_params, mod.initial_states = params, states

@@ -15,9 +15,9 @@ from ....passes.edit import renamed
 from ..._shared.absent_names import AbsentMembers
 from .._original_members import MEMBERS
 from ..errors import NotReady, RelaxTypeError, RelaxValueError
-from .body import Binding, Block, If, SeqExpr
+from .body import BindingBlock, If, SeqExpr, VarBinding, block
 from .expr import Call, Constant, DataflowVar, MatchCast, ShapeExpr, Tuple, TupleGetItem, Var
-from .function import PRIVATE, PURE, Function, GlobalVar, IRModule, declare, type_of_structure
+from .function import PURE, Function, GlobalVar, IRModule, declare, type_of_structure
 from .sized_builder import SizedBuilder
 from .structure import Structure, flat, mapped
 from .types import TensorType, TupleType
@@ -58,13 +58,14 @@ class BlockBuilder(AbsentMembers):
     ) -> Iterator[BlockBuilder]:
         if self._open is not None:
             raise NotReady(f"function {name!r} cannot be stated inside function {self._open.graph.name!r}")
-        marks = {**({PRIVATE: True} if private else {"global_symbol": name}), **({} if pure else {PURE: False})}
+        marks = {**({} if private else {"global_symbol": name}), **({} if pure else {PURE: False})}
         self._open = _OpenFunction(name, {**marks, **(attrs or {})})
         BlockBuilder._stack.append(self)
         try:
             if params is not None:
                 self._open.declare([params] if isinstance(params, Var) else params)
             yield self
+            self._open.check_declared()
             if self._open.result is None:
                 raise NotReady(f"function {name!r} has no result: call emit_func_output before its block ends")
             self._mod[name] = self._open.finish()
@@ -83,7 +84,8 @@ class BlockBuilder(AbsentMembers):
 
     def emit(self, expr: Any, name_hint: str = "") -> Var:
         """Bind an expression to a new Var; its shape and dtype are inferred now."""
-        return self._current.bind(expr, name_hint, "lv", DataflowVar if self._current.dataflow else Var)
+        dataflow = self._current.dataflow
+        return self._current.bind(expr, name_hint, "lv" if dataflow else "gv", DataflowVar if dataflow else Var)
 
     def emit_output(self, output: Any, name_hint: str = "") -> Var:
         """The same for what the dataflow block hands out."""
@@ -167,10 +169,11 @@ class _OpenFunction:
         self.graph, self.attrs = Graph(name), attrs
         self.params: list[Var] = []
         self.names: dict[Var, Structure] = {}
+        self._before_declared: list[Var] = []  # Vars that were read before any parameter was declared
         self.result: Structure | None = None
         self.dataflow = False
         self._blocks: list[list[Any]] = [[False, 0]]
-        self._written = [Block(False)]
+        self._written = [block(False)]
         self.returned: Any = None
         self.starts: set[str] = set()
         self.ends: set[str] = set()
@@ -181,6 +184,12 @@ class _OpenFunction:
         for p in params:
             if not isinstance(p, Var):
                 raise RelaxTypeError(f"a parameter of function {self.graph.name!r} is a Var, got {type(p).__name__}")
+            if p in self._before_declared:
+                self._before_declared.remove(p)
+                self.params.append(p)
+                for leaf in flat(self.names[p]):  # inputs stand in the order of the parameters
+                    self.graph.inputs[leaf] = self.graph.inputs.pop(leaf)
+                continue
             if p in self.names:
                 raise RelaxValueError(f"Parameter {p.name_hint} of function {self.graph.name!r} appears more than once")
             self.names[p] = declare(self.graph, p)
@@ -189,7 +198,17 @@ class _OpenFunction:
     def begin(self, dataflow: bool) -> None:
         self.dataflow = dataflow
         self._blocks.append([dataflow, 0])
-        self._written.append(Block(dataflow))
+        self._written.append(block(dataflow))
+
+    def _unknown(self, var: Var) -> RelaxValueError:
+        return RelaxValueError(
+            f"Var {var.name_hint} is neither a parameter of function {self.graph.name!r} nor emitted in it"
+        )
+
+    def check_declared(self) -> None:
+        """Raise RelaxValueError where a Var was read that is neither a parameter nor emitted."""
+        for v in self._before_declared:
+            raise self._unknown(v)
 
     def finish(self) -> Function:
         blocks = [dataflow for dataflow, bindings in self._blocks if bindings]
@@ -212,7 +231,7 @@ class _OpenFunction:
 
     def bind(self, expr: Any, hint: str, default: str, kind: type[Var], is_output: bool = False) -> Var:
         var = self._bound(expr, hint, default, kind)
-        self._written[-1].bindings.append(Binding(var, expr, is_output))
+        self._written[-1].bindings.append(VarBinding(var, expr, is_output))
         return var
 
     def _bound(self, expr: Any, hint: str, default: str, kind: type[Var]) -> Var:
@@ -233,9 +252,9 @@ class _OpenFunction:
         self.names[var] = structure
         return var
 
-    def set_aside(self, blocks: list[Block] | None = None) -> list[Block]:
+    def set_aside(self, blocks: list[BindingBlock] | None = None) -> list[BindingBlock]:
         """The blocks written so far; others take their place: new ones by default."""
-        found, self._written = self._written, [Block(False)] if blocks is None else blocks
+        found, self._written = self._written, [block(False)] if blocks is None else blocks
         return found
 
     def _chosen(self, cond: Any, a: Any, b: Any, hint: str) -> Structure:
@@ -257,10 +276,11 @@ class _OpenFunction:
         if isinstance(expr, If):
             return self._chosen(expr.cond, expr.true_branch.body, expr.false_branch.body, hint)
         if isinstance(expr, Var):
-            if expr not in self.names:
-                raise RelaxValueError(
-                    f"Var {expr.name_hint} is neither a parameter of function {self.graph.name!r} nor emitted in it"
-                )
+            if expr not in self.names and isinstance(expr, DataflowVar):
+                raise self._unknown(expr)
+            if expr not in self.names:  # emit_func_output may still declare it
+                self.names[expr] = declare(self.graph, expr)
+                self._before_declared.append(expr)
             return self.names[expr]
         if isinstance(expr, MatchCast):
             return self.lower(expr.value, hint)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from .expr import Call, MatchCast, Tuple, TupleGetItem, Var
+from .expr import Call, Expr, MatchCast, Tuple, TupleGetItem, Var
 
 
 @dataclass
-class Binding:
+class VarBinding:
     """`var = value`; is_output: the dataflow block hands it out."""
 
     var: Var
@@ -19,11 +19,24 @@ class Binding:
 
 
 @dataclass
-class Block:
-    """Bindings in order; dataflow: in a dataflow block."""
+class BindingBlock:
+    """Bindings in order."""
 
-    dataflow: bool
-    bindings: list[Binding] = field(default_factory=list)
+    bindings: list[VarBinding] = field(default_factory=list)
+
+    @property
+    def dataflow(self) -> bool:
+        """Is it a dataflow block?"""
+        return isinstance(self, DataflowBlock)
+
+
+class DataflowBlock(BindingBlock):
+    """Bindings of a dataflow block."""
+
+
+def block(dataflow: bool) -> BindingBlock:
+    """A block without bindings yet."""
+    return DataflowBlock() if dataflow else BindingBlock()
 
 
 @dataclass
@@ -39,7 +52,7 @@ class If:
 class SeqExpr:
     """All blocks of a function, and the expression that it returns."""
 
-    blocks: list[Block]
+    blocks: list[BindingBlock]
     body: Any = None
 
     @property
@@ -50,8 +63,19 @@ class SeqExpr:
 
 def calls_in(value: Any) -> Iterator[Call]:
     """The calls that an expression is made of."""
-    if isinstance(value, Call):
+    return (e for e in expressions_in(value) if isinstance(e, Call))
+
+
+def expressions_in(value: Any) -> Iterator[Any]:
+    """What an expression is made of, operands first; the Vars that bindings define too."""
+    for v in _inside(value):
+        yield from expressions_in(v)
+    if isinstance(value, Expr | If | SeqExpr):
         yield value
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, Call):
         inside: Any = value.applied.arguments.values() if value.applied is not None else value.args
     elif isinstance(value, Tuple):
         inside = value.fields
@@ -62,10 +86,10 @@ def calls_in(value: Any) -> Iterator[Call]:
     elif isinstance(value, If):
         inside = (value.cond, value.true_branch, value.false_branch)
     elif isinstance(value, SeqExpr):
-        inside = (*(b.value for block in value.blocks for b in block.bindings), value.body)
+        inside = [v for block in value.blocks for b in block.bindings for v in (b.value, b.var)]
+        inside.append(value.body)
     elif isinstance(value, tuple | list):
         inside = value
     else:
-        return
-    for v in inside:
-        yield from calls_in(v)
+        inside = ()
+    return inside

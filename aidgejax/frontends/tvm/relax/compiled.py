@@ -16,7 +16,7 @@ from ....interpreter.shape_inference import infer_shapes
 from ....ops import lookup
 from ....passes.mode import normalized
 from ..._shared.tensor_cell import placed
-from ..errors import RelaxTypeError, RelaxValueError
+from ..errors import RelaxTypeError, WrongArgumentCount
 from ..runtime import Device, Tensor, check, cpu
 from .expr import Var
 from .structure import Structure, flat, refill
@@ -59,7 +59,7 @@ class CompiledFunction:
     def __call__(self, *args: Any, key: Any = None) -> Any:
         params = self.params
         if len(args) != len(params):
-            raise RelaxValueError(
+            raise WrongArgumentCount(
                 f"function {self.name!r} takes {len(params)} arguments "
                 f"({', '.join(p.name_hint for p in params)}), got {len(args)}"
             )

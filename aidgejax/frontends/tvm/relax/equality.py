@@ -10,9 +10,9 @@ import numpy as np
 from ....errors import AidgeJaxError
 from ....graph import Graph
 from ..runtime import Tensor
-from .body import Binding
+from .body import VarBinding
 from .expr import Call, Constant, ShapeExpr, Tuple, TupleGetItem, Var
-from .function import PRIVATE, Function, GlobalVar, IRModule
+from .function import Function, GlobalVar, IRModule
 from .prim_func import PrimFunc
 from .structure import flat, mapped
 from .types import ShapeType, TensorType, TupleType
@@ -25,6 +25,21 @@ class StructuralMismatch(AidgeJaxError, ValueError):
 def structural_equal(lhs: Any, rhs: Any, map_free_vars: bool = False) -> bool:
     """Whether two modules, functions, types or expressions are the same up to the names of Vars and sizes."""
     return difference(lhs, rhs) is None
+
+
+def structural_hash(node: Any, map_free_vars: bool = False) -> int:
+    """A number that two modules, functions or expressions have in common when they are structurally equal."""
+    return hash(repr(_hashed(node)))
+
+
+def _hashed(node: Any) -> Any:
+    if isinstance(node, IRModule):
+        attrs = sorted((k, _Plain().of(v)) for k, v in node.attrs.items())
+        return (sorted((str(k), _hashed(f)) for k, f in node.functions.items()), attrs)
+    if isinstance(node, Function):
+        found = _Canonical(node)
+        return (found.attributes, found.parameters, found.nodes, found.results, found.returned, found.blocks)
+    return node.source if isinstance(node, PrimFunc) else _Plain().of(node)
 
 
 def assert_structural_equal(lhs: Any, rhs: Any, map_free_vars: bool = False) -> None:
@@ -104,9 +119,8 @@ class _Canonical:
         read = {i for n in graph.nodes for i in n.input_names} | set(flat(function.result))
         plain = _Plain(symbols)
         self.attributes = {k: plain.of(v) for k, v in function.attrs.items() if k != "global_symbol"}
-        self.attributes |= {"global_symbol": function.attrs.get("global_symbol", function.name)}
-        if function.attrs.get(PRIVATE):
-            self.attributes.pop("global_symbol")
+        if "global_symbol" in function.attrs:
+            self.attributes["global_symbol"] = function.attrs["global_symbol"]
         self.parameters = [plain.of(p.struct_info) for p in function.params]
         self.nodes: list[Any] = []
         for node in graph.nodes:
@@ -160,7 +174,7 @@ class _Plain:
             return (str(v.op), tuple(sorted((k, self.of(given[k])) for k in order)))
         if isinstance(v, GlobalVar):
             return ("global", v.name_hint)
-        if isinstance(v, Binding):
+        if isinstance(v, VarBinding):
             return ("binding", self.of(v.value), self.of(v.var))
         if isinstance(v, list | tuple):
             return tuple(map(self.of, v))

@@ -86,6 +86,13 @@ class Expr(AbsentMembers):
     def same_as(self, other: Any) -> bool:
         return self is other
 
+    @property
+    def expr_ty(self) -> Any:
+        """Its type."""
+        return self.struct_info
+
+    span = None
+
     def __getitem__(self, index: int) -> Expr:
         return TupleGetItem(self, index)
 
@@ -122,6 +129,11 @@ class DataflowVar(Var):
 class Constant(Expr):
     def __init__(self, data: np.ndarray) -> None:
         self.data = data
+
+    @property
+    def value(self) -> np.ndarray:
+        """Its numbers, as TVM calls them since 0.26; `data` is the older name."""
+        return self.data
 
     @property
     def struct_info(self) -> TensorType:

@@ -10,19 +10,20 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ....graph import Graph, Value
+from ....interpreter.shape_inference import infer_shapes
 from ..._shared.absent_names import AbsentMembers
 from .._original_members import MEMBERS
-from ..errors import RelaxTypeError, RelaxValueError
+from ..errors import RelaxTypeError, RelaxValueError, WrongBinding
 from ..runtime import Device, check
 from .body import SeqExpr
 from .compiled import CompiledFunction
 from .expr import Var
 from .lift import body_of_graph
+from .prim_func import PrimFunc
 from .printer import function_text, module_text
 from .structure import Structure, flat
-from .types import ShapeType, TensorType, TupleType
+from .types import ShapeType, TensorType, TupleType, with_sizes
 
-PRIVATE = "relax.private"  # the attribute of a function that its module does not show
 PURE = "relax.pure"  # the attribute of a function that was stated as impure
 
 
@@ -97,13 +98,29 @@ class Function(AbsentMembers):
         for key, value in binding_map.items():
             var = by_name.get(getattr(key, "name_hint", key))
             if var is None:
-                raise RelaxValueError(f"function {self.name!r} has no parameter {key}; it has {', '.join(by_name)}")
+                raise WrongBinding(f"function {self.name!r} has no parameter {key}; it has {', '.join(by_name)}")
             (leaf,) = flat(self.names[var])
             array = check(f"parameter {var.name_hint}", value, var.struct_info.shape, var.struct_info.dtype)
             del bound.graph.inputs[leaf]
             bound.graph.constant(leaf, array)
             bound.params.remove(var)
         return bound
+
+    def bind_symbolic_vars(self, binding_map: Mapping[Any, Any]) -> Function:
+        """The function with some symbolic sizes fixed.  {Var or its name: number}."""
+        numbers = {str(getattr(k, "name", k)): int(v) for k, v in binding_map.items()}
+        fixed = lambda shape: tuple(numbers.get(d, d) for d in shape)
+        bound = self.copy()
+        bound.graph.inputs = {k: Value(k, fixed(v.shape), v.dtype) for k, v in self.graph.inputs.items()}
+        bound.graph = infer_shapes(bound.graph)
+        bound.params = [Var(p.name_hint, with_sizes(p.struct_info, numbers)) for p in self.params]
+        bound.names |= {new: self.names[p] for new, p in zip(bound.params, self.params, strict=True)}
+        return bound
+
+    @property
+    def is_pure(self) -> bool:
+        """Was it stated as pure?"""
+        return bool(self.attrs.get(PURE, True))
 
     @property
     def is_dataflow(self) -> bool:
@@ -223,6 +240,9 @@ class IRModule(AbsentMembers):
 
     def __init__(self, functions: Mapping[Any, Any] | None = None, attrs: Mapping[str, Any] | None = None) -> None:
         self.functions: dict[GlobalVar, Any] = {GlobalVar(k): f for k, f in (functions or {}).items()}
+        for name, f in self.functions.items():
+            if not isinstance(f, Function | PrimFunc):
+                raise RelaxTypeError(f"function {name!r} of a module is a Function, got {type(f).__name__}")
         self.attrs = Attrs(attrs or {})
         self.initial_params: dict[str, Any] = {}
         self.initial_states: dict[str, Any] = {}

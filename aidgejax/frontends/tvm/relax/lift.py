@@ -17,7 +17,7 @@ from ....errors import AidgeJaxError
 from ....graph import Builder, Graph, Node, Value
 from ..errors import RelaxValueError
 from . import op
-from .body import Binding, Block, SeqExpr
+from .body import SeqExpr, VarBinding, block
 from .expr import Applied, Call, Constant, DataflowVar, Expr, ShapeExpr, Tuple, TupleGetItem, Var
 from .structure import flat, mapped
 from .types import TensorType, TupleType
@@ -158,7 +158,7 @@ def body_of_graph(graph: Graph, params: Sequence[Var], names: dict[Var, Any], re
         _name_fields(p, names[p], known)
     for producer in graph.producers.values():
         known[producer.name] = Constant(producer.data)
-    block = Block(dataflow)
+    written = block(dataflow)
     for node in graph.nodes:
         args = [known[i] if isinstance(i, str) else _literal(i) for i in node.inputs]
         values = [graph.value(i) if isinstance(i, str) else i for i in node.inputs]
@@ -171,8 +171,8 @@ def body_of_graph(graph: Graph, params: Sequence[Var], names: dict[Var, Any], re
         else:
             var = Var(node.name or "lv", TupleType(t or TensorType((), "float32") for t in types))
             known |= {o: TupleGetItem(var, k) for k, o in enumerate(node.outputs) if o is not None}
-        block.bindings.append(Binding(var, call, is_output=any(o in graph.outputs for o in node.output_names)))
-    return SeqExpr([block] if block.bindings else [], mapped(lambda n: known[n], result))
+        written.bindings.append(VarBinding(var, call, is_output=any(o in graph.outputs for o in node.output_names)))
+    return SeqExpr([written] if written.bindings else [], mapped(lambda n: known[n], result))
 
 
 def _name_fields(at: Any, structure: Any, known: dict[str, Any]) -> None:

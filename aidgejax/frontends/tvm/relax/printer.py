@@ -13,7 +13,7 @@ import numpy as np
 from .. import tir
 from ..errors import RelaxValueError
 from ..runtime import Tensor
-from .body import Binding, Block, If, SeqExpr, calls_in
+from .body import BindingBlock, If, SeqExpr, VarBinding, calls_in
 from .expr import Call, Constant, Expr, MatchCast, ShapeExpr, Tuple, TupleGetItem, Var
 from .metadata import Metadata
 from .prim_func import PrimFunc
@@ -39,8 +39,10 @@ class FunctionPrinter:
         self._used = set(TAKEN)
 
     def lines(self, name: str, params: Iterable[Var], body: SeqExpr, returns: Any, attrs: dict[str, Any]) -> list[str]:
-        options = [f"{k}={v}" for k, v in (("private", attrs.pop("relax.private", False)),) if v]
-        options += ["pure=False"] if not attrs.pop("relax.pure", True) else []
+        options = [] if "global_symbol" in attrs else ["private=True"]
+        options += [] if attrs.pop("relax.pure", True) else ["pure=False"]
+        if attrs.get("global_symbol") == name:
+            attrs.pop("global_symbol")
         shown = ", ".join(f"{self.name_of(p)}: {self.type_text(p.struct_info, declares=True)}" for p in params)
         lines = ["@R.function" + (f"({', '.join(options)})" if options else "")]
         inside = []
@@ -55,7 +57,7 @@ class FunctionPrinter:
         new = self._symbols.introduced()
         return lines + ["    " + line for line in [*(f"{n} = T.int64()" for n in new), *inside]]
 
-    def _blocks(self, blocks: Iterable[Block]) -> list[str]:
+    def _blocks(self, blocks: Iterable[BindingBlock]) -> list[str]:
         lines: list[str] = []
         for block in blocks:
             inside = [line for b in block.bindings for line in self._binding(b)]
@@ -66,7 +68,7 @@ class FunctionPrinter:
                 lines += inside
         return lines
 
-    def _binding(self, b: Binding) -> list[str]:
+    def _binding(self, b: VarBinding) -> list[str]:
         if isinstance(b.value, If):
             return self._branches(b.var, b.value)
         value = self.text(b.value)  # before the name is taken: the value may bear it
@@ -254,7 +256,6 @@ def module_text(mod: Any) -> str:
 def _function_lines(function: Any, metadata: Metadata, symbols: Symbols, name: str) -> list[str]:
     if isinstance(function, PrimFunc):
         return function.source.splitlines()
-    attrs = {k: v for k, v in function.attrs.items() if (k, v) != ("global_symbol", name)}
     return FunctionPrinter(metadata, symbols).lines(
-        re.sub(r"\W", "_", name), function.params, function.body, function.ret_struct_info, attrs
+        re.sub(r"\W", "_", name), function.params, function.body, function.ret_struct_info, dict(function.attrs)
     )

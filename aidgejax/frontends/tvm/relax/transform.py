@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from ....errors import UnknownOperator
 from ....ops import OPERATORS
 from ....reference import DEFINITIONS
 from ..._shared.absent_names import absent_name
-from ..errors import InternalError, RelaxTypeError
+from ..errors import InternalError, RelaxTypeError, WrongBinding
 from .adjoint import adjoint
 from .expr import Var
 from .function import Function, IRModule, type_of_structure
@@ -34,7 +34,7 @@ class Pass:
     @property
     def info(self) -> PassInfo:
         """The pass's name."""
-        return PassInfo(type(self).__name__)
+        return PassInfo(getattr(self, "name", type(self).__name__))
 
     pass_info = info
 
@@ -209,6 +209,76 @@ class Sequential(Pass):
         return mod
 
 
+class BindParams(Pass):
+    """Some parameters of a function become constants.  params: {name or Var: array}."""
+
+    def __init__(self, func_name: str, params: Mapping[Any, Any]) -> None:
+        self._name, self._params = func_name, params
+
+    def transform_module(self, mod: IRModule) -> IRModule:
+        changed = mod.copy()
+        changed[self._name] = mod[self._name].bind_params(self._params)
+        return changed
+
+
+class BindSymbolicVars(Pass):
+    """Some symbolic sizes become numbers.  binding_map: {name or Var: number}; func_name: one function, or all."""
+
+    def __init__(self, binding_map: Mapping[Any, Any], func_name: str | None = None) -> None:
+        self._numbers = {str(getattr(k, "name", k)): int(v) for k, v in binding_map.items()}
+        self._name = func_name
+
+    def transform_module(self, mod: IRModule) -> IRModule:
+        changed = mod.copy()
+        names = mod.relax_functions() if self._name is None else [self._name]
+        known = {d for n in names for v in mod[n].graph.inputs.values() for d in v.shape or () if isinstance(d, str)}
+        unknown = [n for n in self._numbers if n not in known]
+        if unknown:
+            raise WrongBinding(
+                f"Binding map contains keys ({', '.join(unknown)}), which did not correspond to any symbolic variables "
+                f"in the module; it has {', '.join(sorted(known)) or 'none'}"
+            )
+        for n in names:
+            changed[n] = mod[n].bind_symbolic_vars(self._numbers)
+        return changed
+
+
+class FunctionPass(Pass):
+    """A pass that is a function of (function, module, context), for each function of Relax."""
+
+    def __init__(self, transform: Callable[..., Function], name: str) -> None:
+        self._transform, self.name = transform, name
+
+    def transform_module(self, mod: IRModule) -> IRModule:
+        changed = mod.copy()
+        for name, function in mod.relax_functions().items():
+            changed[name] = self._transform(function, mod, None)
+        return changed
+
+
+def function_pass(
+    pass_func: Any = None,
+    opt_level: int | None = None,
+    name: str | None = None,
+    required: Iterable[str] | None = None,
+    traceable: bool = False,
+) -> Any:
+    """Makes a pass of a function of (function, module, context), or of a class that has `transform_function`."""
+
+    def made(thing: Any) -> Any:
+        if not isinstance(thing, type):
+            return FunctionPass(thing, name or thing.__name__)
+
+        class OfClass(FunctionPass):
+            def __init__(self, *args: Any, **kwargs: Any) -> None:
+                super().__init__(thing(*args, **kwargs).transform_function, name or thing.__name__)
+
+        OfClass.__name__, OfClass.__doc__ = thing.__name__, thing.__doc__
+        return OfClass
+
+    return made if pass_func is None else made(pass_func)
+
+
 class DoneByXla(Pass):
     """A pass of TVM's compiler that leaves every result as it is: XLA does its work when a program is compiled."""
 
@@ -218,6 +288,7 @@ class DoneByXla(Pass):
 
 DONE_BY_XLA = (
     "AllocateWorkspace AnnotateTIROpPattern AttachGlobalSymbol CallTIRRewrite CanonicalizeBindings ComputePrimValue "
+    "ConvertToDataflow LambdaLift RealizeVDevice RemoveUnusedOutputs "
     "CombineParallelMatmul DeadCodeElimination EliminateCommonSubexpr ExpandTupleArguments FoldConstant FuseOps "
     "FuseTIR FuseTransposeMatmul InlinePrivateFunctions KillAfterLastUse LowerAllocTensor LowerRuntimeBuiltin "
     "Normalize NormalizeGlobalVar RemovePurityChecking RemoveRedundantReshape RewriteCUDAGraph RewriteDataflowReshape "
@@ -228,15 +299,10 @@ globals().update({name: type(name, (DoneByXla,), {"__module__": __name__}) for n
 
 XLA = "XLA does this when a program is compiled"
 ABSENT = {
-    **dict.fromkeys(
-        ("FuseOpsByPattern LambdaLift ConvertToDataflow RemoveUnusedOutputs RemoveUnusedParameters").split(),
-        XLA,
-    ),
+    **dict.fromkeys(("FuseOpsByPattern RemoveUnusedParameters").split(), XLA),
     "ToMixedPrecision": "use aidgejax.passes.precision on a graph",
     "ConvertLayout": "the interpreter chooses layouts for each device",
-    "BindParams": "call the function with the parameters, or state them as relax.const",
     "dataflowblock_pass": "write the pass over aidgejax graphs (aidgejax.passes)",
-    "function_pass": "write the pass over aidgejax graphs (aidgejax.passes)",
 }
 
 

@@ -11,7 +11,7 @@ import jax
 
 from ..._shared.absent_names import AbsentMembers
 from .._original_members import MEMBERS
-from ..errors import RelaxTypeError, RelaxValueError
+from ..errors import NoFunction, NotBuilt, RelaxTypeError, RelaxValueError
 from ..runtime import Device
 from ..target import Target
 from .compiled import LoweredFunction
@@ -69,7 +69,7 @@ class VirtualMachine(AbsentMembers):
         self, rt_mod: Executable, device: Device | Sequence[Device], memory_cfg: Any = None, profile: bool = False
     ) -> None:
         if not isinstance(rt_mod, Executable):
-            raise RelaxTypeError(f"a VirtualMachine runs what tvm.compile returns, got {type(rt_mod).__name__}")
+            raise NotBuilt(f"a VirtualMachine runs what tvm.compile returns, got {type(rt_mod).__name__}")
         self.device = device if isinstance(device, Device) else list(device)[0]
         self.executable, self.profile_enabled = rt_mod, bool(profile)
         if self.device.platform != rt_mod.target.platform:
@@ -88,7 +88,7 @@ class VirtualMachine(AbsentMembers):
         if name not in self._functions:
             if name in self.executable.mod:
                 self.executable.mod[name]()  # a function of TIR, which says what to do
-            raise RelaxValueError(f"the module has no function {name!r}; it has {', '.join(self._functions)}")
+            raise NoFunction(f"the module has no function {name!r}; it has {', '.join(self._functions)}")
         return self._functions[name]
 
     # ---- with state: inputs set, function invoked, outputs read -------------------------------------------------

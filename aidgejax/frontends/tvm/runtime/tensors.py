@@ -130,6 +130,12 @@ class Tensor(AbsentMembers):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.data, dtype) if copy or dtype is not None else self.numpy()
 
+    def __dlpack__(self, **how: Any) -> Any:
+        return self.data.__dlpack__(**how)
+
+    def __dlpack_device__(self) -> Any:
+        return self.data.__dlpack_device__()
+
     def __float__(self) -> float:
         return float(self.numpy())
 
@@ -146,6 +152,12 @@ class Tensor(AbsentMembers):
 def tensor(arr: Any, device: Device | None = None, mem_scope: Any = None) -> Tensor:
     """The array on a device, in its own dtype; what is written into a NumPy array afterwards does not show in it."""
     return Tensor(placed(unwrap(arr), (device or cpu()).jax))
+
+
+def empty(shape: Any, dtype: str = "float32", device: Device | None = None, mem_scope: Any = None) -> Tensor:
+    """A tensor of zeros, to be filled by copyfrom."""
+    shape = (shape,) if isinstance(shape, int) else tuple(int(d) for d in shape)
+    return tensor(np.zeros(shape, str(dtype)), device)
 
 
 def unwrap(array: Any) -> Any:

@@ -40,7 +40,7 @@ def from_onnx(
     params = [Var(k, type_of(v)) for k, v in graph.inputs.items()]
     outputs = tuple(graph.outputs)
     result = outputs if len(outputs) > 1 else outputs[0]
-    attrs: dict[str, Any] = {"num_input": inputs}
+    attrs: dict[str, Any] = {"global_symbol": "main", "num_input": inputs}
     if keep_params_in_input:
         attrs["params"] = [tensor(a) for a in weights.values()]
     function = Function("main", graph, params, result, {p: p.name_hint for p in params}, attrs=attrs)

@@ -75,8 +75,7 @@ def code_of(dtype: str) -> int:
 
 def number_of(value: Any) -> Any:
     """The number in T.float32(0.5), T.int64(3) or a constant; a Python number as it is."""
-    value = getattr(value, "value", value)
-    return value.data.item() if isinstance(value, Constant) else value
+    return value.data.item() if isinstance(value, Constant) else getattr(value, "value", value)
 
 
 def listed_sizes(shape: Any) -> tuple[int | str, ...]:

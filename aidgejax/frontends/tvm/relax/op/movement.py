@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .....graph import Value
-from ...errors import RelaxValueError
+from ...errors import RelaxTypeError, RelaxValueError
 from ..expr import Call, Constant, Expr, astype, relax_operator
 from ._call import axes_of, code_of, listed, listed_sizes, number_of, size_vector, target_shape
 
@@ -210,6 +210,8 @@ def take(x: Any, indices: Any, axis: int | None = None, mode: str = "fast") -> C
         raise RelaxValueError(f"relax.take: mode is {mode!r}; expected 'fast', 'clip', 'wrap' or 'nan'")
 
     def write(op: Any, x: Any, i: Any) -> Value:
+        if isinstance(i, Value) and "int" not in (i.dtype or ""):
+            raise RelaxTypeError(f"Take op requires the input indices to have integer dtype, got {i}")
         x, along = (op.Reshape(x, (-1,)), 0) if axis is None else (x, int(axis))
         if mode in ("clip", "wrap"):
             size = op.CastLike(op.Squeeze(op.Shape(x, start=along, end=along + 1 or None), (0,)), i)

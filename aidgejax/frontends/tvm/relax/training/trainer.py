@@ -12,7 +12,7 @@ import numpy as np
 from .....graph import Graph
 from .....training.parallel import Placement
 from .....training.placed_arrays import on_host, put
-from ...errors import NotReady, RelaxTypeError, RelaxValueError, SymbolicShape
+from ...errors import NotReady, RelaxValueError, SymbolicShape, WrongTargets
 from ...runtime import Device, Tensor, check, profiling, unwrap
 from ...runtime.profiling import Report
 from ..expr import Var
@@ -317,7 +317,7 @@ class Trainer:
         inputs, targets = _listed(inputs), _listed(targets)
         self._check_inputs(inputs)
         if len(targets) != len(self._target_vars):
-            raise RelaxTypeError(
+            raise WrongTargets(
                 f"The number of targets does not match the loss: got {len(targets)}, expected "
                 f"{len(self._target_vars)} ({', '.join(v.name_hint for v in self._target_vars)})"
             )

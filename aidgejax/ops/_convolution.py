@@ -29,6 +29,9 @@ FEW_CHANNELS = 8
 # A weight gradient goes through the batch in pieces that stay in a core's cache.
 PIECE_BYTES = 2 << 20
 DEPTHWISE_PIECE_BYTES = 64 << 10
+# That of a depthwise convolution takes images up to this size together, so many in one walk.
+DEPTHWISE_IMAGE_BYTES = 96 << 10
+IMAGES_AT_ONCE = 16
 
 
 def convolve(x: Any, w: Any, win: Windows, group: int) -> Any:
@@ -277,6 +280,11 @@ def _depthwise_input(group: int) -> Callable:
 
 
 def _depthwise_weight(x: Any, dy: Any, win: Windows) -> Any:
+    small = math.prod(dy.shape[1:]) * dy.dtype.itemsize <= DEPTHWISE_IMAGE_BYTES
+    if small and max(win.strides) == 1 and isinstance(x.shape[0], int) and x.shape[0]:
+        total = sum_over_rows(lambda x, dy: _depthwise_weight_of_images(x, dy, win), _repeated(x, dy.shape[-1]), dy)
+        return jnp.reshape(total, (*win.kernel, 1, dy.shape[-1]))
+
     def piece(x: Any, dy: Any) -> Any:
         # The last spatial axis is summed over at the very end: until then the loops are long.
         wide = cover(x, win)
@@ -288,6 +296,24 @@ def _depthwise_weight(x: Any, dy: Any, win: Windows) -> Any:
 
     total = sum_over_rows(whole, _repeated(x, dy.shape[-1]), dy)
     return jnp.reshape(total, (*win.kernel, 1, dy.shape[-1]))
+
+
+def _depthwise_weight_of_images(x: Any, dy: Any, win: Windows) -> Any:
+    """f[n, *sizes, c], f[n, *out, c] -> f[taps, c].  Images are added before pixels are, element by element."""
+    wide = materialize(lambda x: cover(x, win), x)
+    size = next(d for d in range(IMAGES_AT_ONCE, 0, -1) if x.shape[0] % d == 0)
+
+    def add(k: Any, totals: tuple) -> tuple:
+        xs, dys = (lax.dynamic_slice_in_dim(a, k * size, size) for a in (wide, dy))
+        seen = [tap(xs, win, t) for t in win.taps]
+        return tuple(
+            total + sum((s[i] * dys[i]).astype(total.dtype) for i in range(size))
+            for total, s in zip(totals, seen, strict=True)
+        )
+
+    none_yet = jnp.zeros(dy.shape[1:], _sum_dtype(dy))
+    totals = lax.fori_loop(0, x.shape[0] // size, add, (none_yet,) * len(win.taps))
+    return jnp.sum(jnp.stack(totals), tuple(range(1, dy.ndim - 1))).astype(dy.dtype)
 
 
 def _repeated(x: Any, channels: int) -> Any:

@@ -16,7 +16,7 @@ MODULES = {
     "aihwkit.cloud": "IBM's service",
     "aihwkit.experiments": "aidgejax.train",
     "onnxruntime.training.ortmodule": "torch.onnx.export",
-    "singa.data": "any iterator over arrays",
+    "singa.snapshot": "save_states",
     "tvm.te": "relax.op",
     "tvm._ffi": "tvm.error",
     "tvm.relax.ty": "tvm.relax.TensorType",

@@ -32,8 +32,6 @@ from .._shared.absent_names import absent_name
 OLD = "it belongs to SINGA before version 3; use layer, model, autograd and opt"
 ABSENT = {
     **dict.fromkeys(("loss", "metric", "net", "optimizer", "rnn", "converter", "caffe_converter", "lazy_conv2d"), OLD),
-    "data": "use aidgejax.data, or any iterator over arrays",
-    "image_tool": "prepare images with NumPy or Pillow before tensor.from_numpy",
     "snapshot": "use model.save_states and load_states, or aidgejax.checkpoint",
 }
 refuse_modules(__name__, ABSENT)

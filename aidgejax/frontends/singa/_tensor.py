@@ -45,6 +45,7 @@ class Tensor(Arithmetic):
     """
 
     tensor_count = 0
+    _transposed = False
 
     def __init__(
         self,
@@ -138,8 +139,8 @@ class Tensor(Arithmetic):
         return self.ndim() == 0 or self.size() == 0
 
     def is_transpose(self) -> bool:
-        """False: a transposed array is laid out anew."""
-        return False
+        """Was it made by T() or transpose()?  Its data are laid out anew all the same."""
+        return self._transposed
 
     def l1(self) -> float:
         """The sum of absolute values divided by the size."""
@@ -259,7 +260,9 @@ class Tensor(Arithmetic):
         return self.clone()
 
     def transpose(self, axes: Any = None) -> Tensor:
-        return _new(jnp.transpose, self, axes=None if axes is None else tuple(axes))
+        made = _new(jnp.transpose, self, axes=None if axes is None else tuple(axes))
+        made._transposed = True
+        return made
 
     def T(self) -> Tensor:
         return self.transpose()

@@ -9,7 +9,6 @@ from aidgejax.frontends import singa
 
 ABSENT = {
     "from aidgejax.frontends.singa import snapshot": "save_states",
-    "import aidgejax.frontends.singa.image_tool": "NumPy",
     "from aidgejax.frontends.singa.optimizer import SGD": "version 3",
     "from aidgejax.frontends.singa.singa_wrap import ConvHandle": "singa.layer",
     "from aidgejax.frontends.singa.singa_wrap import NcclIdHolder": "DistOpt",

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ._conv_threads import on_all_threads
 from ._patches import convolve_by_patches, takes_patches, weight_by_patches
 from ._pixel_packing import packing
 from ._platforms import by_platform
@@ -144,8 +145,8 @@ def _folded(x: Any, w: Any, win: Windows) -> Any:
     """lax's own convolution, of wide pixels where there are few channels."""
     packed = packing(win, max(w.shape[-2:]))
     if packed is None:
-        return _plain(x, w, win)
-    y = _plain(materialize(packed.image, x), packed.toeplitz_kernel(w), packed.windows)
+        return on_all_threads(_plain, x, w, win)
+    y = on_all_threads(_plain, materialize(packed.image, x), packed.toeplitz_kernel(w), packed.windows)
     return jnp.reshape(y, (-1, *win.out, w.shape[-1]))
 
 

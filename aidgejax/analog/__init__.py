@@ -7,7 +7,8 @@
 
 `config` is one of the classes of config.py, or anything with the same fields.  Everything is a
 pytree, goes through jax.jit and jax.lax.scan, and belongs in a checkpoint as it is.  Formulas stand in
-aidgejax/ops/analog.py, analog_quantizer.py and fake_quantize.py; tile.py writes them into one graph per configuration.
+aidgejax/ops/analog.py, analog_management.py, analog_quantizer.py and fake_quantize.py; tile.py writes them into one
+graph per configuration.
 """
 
 from .calibrate import CALIBRATIONS, calibrate

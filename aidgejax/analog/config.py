@@ -83,9 +83,8 @@ class InferenceRPUConfig(PrePostProcessingRPU):
     device: IdealDevice = field(default_factory=IdealDevice)
 
     def get_default_tile_module_class(self, out_size: int = 0, in_size: int = 0) -> type:
-        """tile_array_class where a weight of this size needs several tiles, tile_class elsewhere."""
-        sizes = ((in_size, self.mapping.max_input_size), (out_size, self.mapping.max_output_size))
-        return self.tile_array_class if any(0 < most < size for size, most in sizes) else self.tile_class
+        """tile_array_class where a layer of this size is an array of tiles, tile_class elsewhere."""
+        return self.tile_array_class if self.mapping.makes_array(out_size, in_size) else self.tile_class
 
 
 @dataclass(repr=False)

@@ -97,6 +97,11 @@ class MappingParameter(PrintableMixin):
     """Layers with more inputs are split into tiles; 0: never."""
     max_output_size: int = 512
 
+    def makes_array(self, out_size: int, in_size: int) -> bool:
+        """Whether a plain layer of this size is an array of tiles, as in aihwkit: of one, where only one limit is 0."""
+        most_in, most_out = self.max_input_size, self.max_output_size
+        return (most_in, most_out) != (0, 0) and (most_in < in_size or most_out < out_size)
+
     def compatible_with(self, mapping: "MappingParameter") -> bool:
         """Whether a layer made with these can go on with `mapping`: they differ in how weights are scaled alone."""
         return all(getattr(self, f.name) == getattr(mapping, f.name) for f in fields(self) if f.name not in SCALING)

@@ -297,14 +297,18 @@ class _Writer:
         a = z if scale is None else op.Mul(z, op.Reciprocal(scale) if isinstance(scale, Value) else 1 / scale)
         inp_noise = self.noise(a, io.inp_noise)
         out_noise = None
-        if io.bound_management != "NONE":
+        if io.bound_management != "NONE" and (io.out_bound > 0 or not self.s.explicit):
             # The noise is drawn before the search, so that what passes its test is what is computed in the end.
             out_noise = self.noise(self.multiply(a, w), io.out_noise) if io.out_noise else None
+            # The explicit tile searches for each row; the torch tile, as in aihwkit, for the whole batch.
+            worst = self.s.explicit and io.bound_management == "ITERATIVE_WORST_CASE" and io.noise_management != "NONE"
+            divisor = None if not worst else op.CastLike(1.0 if scale is None else scale, a)
             bm = op.BoundManagement(
                 a,
                 w,
                 inp_noise,
                 out_noise,
+                divisor,
                 inp_bound=io.inp_bound,
                 inp_res=io.inp_res,
                 inp_asymmetry=io.inp_asymmetry,
@@ -313,6 +317,9 @@ class _Writer:
                 out_asymmetry=io.out_asymmetry,
                 max_bm_factor=io.max_bm_factor,
                 max_bm_res=io.max_bm_res,
+                by_row=int(self.s.explicit),
+                test_negative=int(io.bm_test_negative_bound or not self.s.explicit),
+                nm_thres=io.nm_thres,
             )
             a = op.Mul(a, op.Reciprocal(bm))
             scale = bm if scale is None else op.Mul(scale, bm)
@@ -337,6 +344,10 @@ class _Writer:
             y = op.Mul(y, io.out_scale, name=f"{self.prefix}out_scale")
         if scale is not None:
             y = op.Mul(y, scale)
+        if self.s.explicit and io.noise_management in ("ABS_MAX", "MAX") and io.inp_noise <= 0:
+            # Of rows without a positive maximum the explicit tile asks nothing: outputs are 0, noise included.
+            size = op.Abs(z) if io.noise_management == "ABS_MAX" else z
+            y = op.Where(op.Greater(op.ReduceMax(size, (-1,), keepdims=1), 0.0), y, 0.0)
         return y
 
     def ir_drop(self, u: Value, w: Value) -> Value:

@@ -89,53 +89,6 @@ def tile_weight_backward(w, mapping_scales, y, dy):
     return dy / mapping_scales.reshape(-1, *[1] * (w.ndim - 1)) ** 2, None
 
 
-@define("NoiseManagement")
-def noise_management(z, *, management="ABS_MAX", threshold=0.0):
-    rows = np.abs(z) if management == "ABS_MAX" else z
-    nu = rows.max(axis=-1, keepdims=True)
-    if threshold > 0:
-        nu = np.minimum(nu, z.dtype.type(threshold))
-    return np.where(nu > 0, nu, z.dtype.type(1))
-
-
-@define("BoundManagement")
-def bound_management(
-    a,
-    w,
-    inp_noise=None,
-    out_noise=None,
-    *,
-    inp_bound=1.0,
-    inp_res=0.0,
-    inp_asymmetry=0.0,
-    out_bound=12.0,
-    out_res=0.0,
-    out_asymmetry=0.0,
-    max_bm_factor=1000,
-    max_bm_res=0.25,
-):
-    scale = 1.0
-    while True:
-        u = a / a.dtype.type(scale)
-        if inp_res > 0:
-            u = round_to(u, 2 * inp_bound * inp_res)
-        if inp_bound > 0:
-            u = np.clip(u, -inp_bound, inp_bound)
-        if inp_noise is not None:
-            u = u + inp_noise
-        u = np.where(u < 0, u * (1 - inp_asymmetry), u)
-        o = u @ w.T
-        o = np.where(o < 0, o * (1 - out_asymmetry), o)
-        if out_noise is not None:
-            o = o + out_noise
-        if out_res > 0:
-            o = round_to(o, 2 * out_bound * out_res)
-        late = scale > max_bm_factor or (inp_res > 0 and scale > max_bm_res / (2 * inp_bound * inp_res))
-        if late or not np.abs(o).max() > out_bound:
-            return np.asarray(scale, a.dtype)
-        scale *= 2
-
-
 @define("GaussianNoise")
 def gaussian_noise(like, *, rng=None, drawn=()):
     return (np.random.default_rng() if rng is None else rng).normal(size=like.shape).astype(like.dtype)

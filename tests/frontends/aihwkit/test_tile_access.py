@@ -37,7 +37,12 @@ def close(a, b, tolerance=1e-5):
 @pytest.mark.parametrize(("kind", "split"), [(configs.InferenceRPUConfig, 0), (configs.TorchInferenceRPUConfig, 3)])
 def test_weights_and_scales_of_tiles(kind, split):
     made = config(
-        kind, weight_scaling_omega=0.5, weight_scaling_columnwise=True, learn_out_scaling=True, max_input_size=split
+        kind,
+        weight_scaling_omega=0.5,
+        weight_scaling_columnwise=True,
+        learn_out_scaling=True,
+        max_input_size=split,
+        max_output_size=512 * (split > 0),
     )
     layer = layer_of(made)
     parts = np.split(W, [split] if split else [], axis=1) if split else [W]
@@ -141,3 +146,24 @@ def test_a_checkpoint_brings_its_config():
     else:
         with pytest.raises(TileError, match="input_range"):
             other.load_state_dict(state)
+
+
+def test_one_limit_of_zero_makes_an_array_of_one_tile_as_in_aihwkit():
+    layer = layer_of(config(max_input_size=0))
+    assert len(layer.analog_module.array) == 1 and layer.analog_module.out_sizes == [4]
+    assert layer_of(config(max_input_size=0, max_output_size=0)).analog_module.in_size == 5
+    close(layer(X), X @ W.T + B, 1e-4)
+
+
+def test_the_explicit_tile_manages_bounds_by_row_and_asks_nothing_of_empty_rows():
+    made = configs.InferenceRPUConfig()
+    made.forward.inp_res, made.forward.out_res, made.forward.out_bound = 0.1, -1, 0.5
+    layer = layer_of(made, W, B * 0)
+    x = X.copy()
+    x[2], x[3] = 0, 1e-3 * x[3]
+    y = numbers(layer(x))
+    assert not y[2].any()  # no noise either
+    made.forward.out_noise = 0.0
+    layer = layer_of(made, W, B * 0)
+    rows = np.concatenate([numbers(layer(x[k : k + 1])) for k in range(len(x))])
+    close(layer(x), rows)

@@ -147,6 +147,9 @@ class Holder(Module):
     `extra`, arrays.  Without torch all is in `extra`.
     """
 
+    often: tuple[str, ...] = ()
+    """What aihwkit has as an attribute in any case."""
+
     def __init__(self) -> None:
         adopt_torch()
         super().__init__()
@@ -166,6 +169,17 @@ class Holder(Module):
         self.range_trained = "input_range" in params
         for name in self.names:
             self.put(name, found[name])
+        if in_torch():
+            self._say_what_is_absent()
+
+    def _say_what_is_absent(self) -> None:
+        """What aihwkit's tiles always have is None where this one has it not."""
+        for name in self.often:
+            if name not in self.names:
+                if name in BUFFERS:
+                    self.register_buffer(name, None)
+                else:
+                    self.register_parameter(name, None)
 
     def refill(self, params: Arrays, state: Arrays) -> None:
         """Hold tensors of these names from now on; those there were, of the same size or scales, keep their numbers."""
@@ -196,6 +210,8 @@ class Holder(Module):
             return
         torch = sys.modules["torch"]
         owner, own = self.place(name)
+        if getattr(owner, own, owner) is None:
+            delattr(owner, own)
         if self.is_parameter(name):
             old = getattr(owner, own, None)
             if old is not None and tuple(old.shape) == np.shape(array):
@@ -250,6 +266,7 @@ class Holder(Module):
         held, self.extra = self.extra, {}
         for name in self.names:
             self.put(name, held[name])
+        self._say_what_is_absent()
 
     # ---- torch's checkpoints ------------------------------------------------------------------------------
 

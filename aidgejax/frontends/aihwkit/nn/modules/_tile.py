@@ -301,6 +301,7 @@ class QuantizedTorchInferenceTile(TorchInferenceTile):
 class TileModuleArray(Holder):
     """The tiles of a layer that is too large for one, array[input block][output block], and their common bias."""
 
+    often = ("bias",)
     supports_indexed = False
 
     def __init__(self, layer: Any) -> None:

@@ -52,6 +52,7 @@ class TileAccess(Holder):
     layer: Any
     training: bool
 
+    often = ("bias", "input_range", "out_scaling_alpha", "mapping_scales", "alpha")
     supports_ddp = True
     supports_indexed = False
     mapping_lr_scale = 1.0
@@ -63,6 +64,8 @@ class TileAccess(Holder):
     def __getattr__(self, name: str) -> Any:
         if name in ABSENT:
             raise NoSuchMember(f"{type(self).__name__}.{name} is not in aidgejax: {ABSENT[name]}")
+        if name in self.often and not in_torch():
+            return vars(self).get("extra", {}).get(name)
         return super().__getattr__(name)
 
     # ---- what it is ---------------------------------------------------------------------------------------

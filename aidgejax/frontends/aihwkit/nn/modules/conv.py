@@ -51,12 +51,13 @@ class AnalogConvNd(TiledLayer):
         rpu_config = self._config(rpu_config)
         s = self._settings_of(rpu_config)
         block = math.prod(kernel) if self.as_array else 1
+        as_array = self.as_array or rpu_config.mapping.makes_array(out_channels, in_channels * math.prod(kernel))
         if self.as_array and 0 < s.mapping.max_input_size < block:
             raise ModuleError(
                 f"one kernel of {block} elements does not fit mapping.max_input_size={s.mapping.max_input_size}"
             )
         shape = (out_channels, in_channels, *kernel)
-        super().__init__(LayerSpec("Conv", attrs, shape, bool(bias), s, self.as_array, block), rpu_config, seed)
+        super().__init__(LayerSpec("Conv", attrs, shape, bool(bias), s, as_array, block), rpu_config, seed)
         self.kernel_size, self.stride, self.padding, self.dilation = kernel, strides, pads, dilations
         self.in_channels, self.out_channels, self.groups, self.padding_mode = in_channels, out_channels, 1, "zeros"
 

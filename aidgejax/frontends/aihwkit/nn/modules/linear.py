@@ -42,7 +42,7 @@ class AnalogLinear(TiledLayer):
             (out_features, in_features),
             bool(bias),
             self._settings_of(rpu_config),
-            as_array=self.as_array,
+            as_array=self.as_array or rpu_config.mapping.makes_array(out_features, in_features),
         )
         super().__init__(spec, rpu_config, seed)
         self.in_features, self.out_features = in_features, out_features

@@ -12,6 +12,7 @@ import numpy as np
 from ..dtypes import ONNX_CODES
 from ..errors import GraphError
 from ..graph import Value
+from ._known_indices import put_back, taken
 from ._registry import operator, positive_axes
 from ._rows import row_by_row
 from .slice_concat_pad import positions_in, sent_back
@@ -77,7 +78,8 @@ def gather(x, indices, *, axis=0):
     """x[..., indices, ...] along axis.  t[*s], i[*q] -> t[*s[:axis], *q, *s[axis+1:]].  ONNX Gather-13."""
     (axis,) = positive_axes((axis,), jnp.ndim(x), "axis")
     check_indices(indices, jnp.shape(x)[axis], f"axis {axis}")
-    return jnp.take(x, jnp.asarray(indices), axis, mode="fill")
+    found = taken(x, indices, axis)
+    return jnp.take(x, jnp.asarray(indices), axis, mode="fill") if found is None else found
 
 
 def _int64(op, indices):
@@ -91,6 +93,11 @@ def gather_grad_onnx(op, dy, like, indices, *, axis):
     gathered = np.ndim(indices) if known else indices.rank
     places = np.asarray(indices, np.int64)[..., None] if known else op.Unsqueeze(_int64(op, indices), (-1,))
     axis %= like.rank
+    if known and gathered == 0 and isinstance(like.shape[axis], int):
+        before, after = [0] * like.rank, [0] * like.rank
+        before[axis] = int(indices) % like.shape[axis]
+        after[axis] = like.shape[axis] - 1 - before[axis]
+        return op.Pad(op.Unsqueeze(dy, (axis,)), (*before, *after))
     if axis == 0:
         return op.ScatterND(op.ZerosLike(like), places, dy, reduction="add")
     order = (axis, *(k for k in range(like.rank) if k != axis))
@@ -109,6 +116,9 @@ def gather_grad_vjp(op, dy, like, indices, dx, ddx, *, axis):
 def gather_grad(dy, like, indices, *, axis=0):
     """dy added where Gather took it from.  f[*s[:axis], *q, *s[axis+1:]], f[*s], i[*q] -> f[*s]."""
     (axis,) = positive_axes((axis,), jnp.ndim(like), "axis")
+    found = put_back(dy, jnp.shape(like)[axis], indices, axis)
+    if found is not None:
+        return found
     place = (*[slice(None)] * axis, jnp.asarray(indices))  # as a NumPy int64 it would meet sizes of 32 bits
     return jnp.zeros(jnp.shape(like), jnp.result_type(dy)).at[place].add(dy)
 

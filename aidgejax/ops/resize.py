@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import GraphError
+from ._known_indices import taken
 from ._registry import only_shapes_wanted, operator, positive_axes
 
 TRANSFORMS = (
@@ -216,7 +217,9 @@ def resize(
         return jnp.zeros(new_shape(x.shape, roi, scales, sizes, attrs), x.dtype)
     for axis, m, outside in matrices(jnp.shape(x), roi, scales, sizes, attrs):
         if mode == "nearest":
-            x = jnp.take(x, np.argmax(m, axis=1), axis=axis)
+            nearest = np.argmax(m, axis=1)
+            found = taken(x, nearest, axis)
+            x = jnp.take(x, nearest, axis=axis) if found is None else found
         else:
             x = apply(m, x, axis)
         if outside.any():

@@ -147,7 +147,7 @@ def slice_(x, starts, ends, axes=None, steps=None, *, layout="NCHW"):
 
 def slice_grad_onnx(op, dy, like, starts, ends, axes, steps):
     ranges = ranges_of_known(like, starts, ends, axes, steps)
-    if ranges is None or any(abs(r.step) > 1 or not len(r) for r in ranges.values()):
+    if ranges is None or not all(len(r) for r in ranges.values()) or not _can_spread(like, ranges):
         taken = op.Slice(positions_in(op, like), starts, ends, axes, steps)
         return sent_back(op, dy, like, taken)
     flipped = tuple(a for a, r in ranges.items() if r.step < 0)
@@ -155,9 +155,30 @@ def slice_grad_onnx(op, dy, like, starts, ends, axes, steps):
         count = len(flipped)
         dy = op.Slice(dy, (-1,) * count, tuple(-len(ranges[a]) - 1 for a in flipped), flipped, (-1,) * count)
     before, after = [0] * like.rank, [0] * like.rank
-    for a, r in ranges.items():
+    for a, r in sorted(ranges.items()):
         before[a], after[a] = min(r), like.shape[a] - 1 - max(r)
+        if abs(r.step) > 1 and len(r) > 1:
+            dy = _spread(op, dy, a, len(r), abs(r.step), _sizes_behind(like, ranges, a))
     return op.Pad(dy, (*before, *after)) if any(before + after) else dy
+
+
+def _sizes_behind(like, ranges, axis):
+    """The sizes of what Slice took behind this axis, one that is not known as -1."""
+    sizes = (len(ranges[a]) if a in ranges else like.shape[a] for a in range(axis + 1, like.rank))
+    return [n if isinstance(n, int) else -1 for n in sizes]
+
+
+def _can_spread(like, ranges):
+    apart = [a for a, r in ranges.items() if abs(r.step) > 1 and len(r) > 1]
+    return all(_sizes_behind(like, ranges, a).count(-1) <= 1 for a in apart)
+
+
+def _spread(op, x, axis, count, step, behind):
+    """x with step - 1 zeros between neighbours along axis: columns of which the first is x, in a row."""
+    pads = [0] * (axis + 1) + [0] + [0] * len(behind)
+    columns = op.Pad(op.Unsqueeze(x, (axis + 1,)), (*pads, *pads[: axis + 1], step - 1, *pads[axis + 2 :]))
+    whole = op.Reshape(columns, (*[0] * axis, count * step, *behind))
+    return op.Slice(whole, (0,), ((count - 1) * step + 1,), (axis,))
 
 
 def ranges_of_known(x, starts, ends, axes, steps):

@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -93,9 +94,11 @@ def col2im(x, image_shape, block_shape, *, dilations=None, pads=None, strides=No
             f"{math.prod(counts)}]"
         )
     columns = x.reshape(x.shape[0], -1, size, *counts)
-    padded = jnp.zeros(
-        (x.shape[0], columns.shape[1], *(n + a + b for n, a, b in zip(image, pads[:d], pads[d:], strict=True))), x.dtype
-    )
+    sizes = [n + a + b for n, a, b in zip(image, pads[:d], pads[d:], strict=True)]
+    padded = 0
     for k, where in enumerate(places(block, strides, dilations, counts)):
-        padded = padded.at[(slice(None), slice(None), *where)].add(columns[:, :, k])
+        last = [w.start + (n - 1) * w.step for w, n in zip(where, counts, strict=True)]
+        config = [(w.start, n - 1 - at, w.step - 1) for w, n, at in zip(where, sizes, last, strict=True)]
+        zero = jnp.zeros((), x.dtype)
+        padded += jax.lax.pad(columns[:, :, k], zero, [(0, 0, 0), (0, 0, 0), *config])
     return padded[(slice(None), slice(None), *(slice(a, a + n) for a, n in zip(pads[:d], image, strict=True)))]

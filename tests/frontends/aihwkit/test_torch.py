@@ -599,3 +599,28 @@ def test_what_a_model_remembers_of_its_calls_follows_what_is_done_to_it():
     model[0].analog_module.tile.weight = torch.nn.Parameter(torch.zeros(6, 6))
     with pytest.raises(TileError, match=r"AnalogLinear: 'weight' has shape \[6, 6\], expected \[5, 6\]"):
         model(x)
+
+
+def test_memory_that_is_used_again_holds_nothing_that_is_still_asked_for():
+    config = realistic()
+    model = AnalogSequential(AnalogLinear(40, 300, rpu_config=config, seed=1), torch.nn.Tanh(),
+                             AnalogLinear(300, 2, rpu_config=config, seed=2))  # fmt: skip
+    xs = [torch.randn(200, 40, generator=torch.Generator().manual_seed(k)) for k in range(4)]  # 240 kB handed over
+
+    def gradient(y, **how):
+        model.zero_grad()
+        y.sum().backward(**how)
+        return model[0].analog_module.tile.weight.grad.clone()
+
+    model(xs[0]).sum().backward()  # the range takes its first value
+    start = copy.deepcopy(model.state_dict())
+    draws = [layer.draws() for layer in (model[0], model[2])]
+    wanted = [gradient(model(x)) for x in xs]
+    model.load_state_dict(start)
+    for layer, at in zip((model[0], model[2]), draws, strict=True):
+        layer.go_on_from(*at)
+    outputs = [model(x) for x in xs]  # all are alive
+    got = [gradient(y, retain_graph=True) for y in outputs]
+    again = [gradient(y) for y in outputs]
+    for a, b, c in zip(wanted, got, again, strict=True):
+        assert torch.equal(a, b) and torch.equal(b, c)

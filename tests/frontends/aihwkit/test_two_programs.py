@@ -23,12 +23,12 @@ def test_only_what_the_backward_reads_is_handed_over_and_once():
 
     x, w = np.arange(6, dtype=np.float32).reshape(3, 2) / 9, np.eye(2, 4, dtype=np.float32)
     shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (x, w)]
-    forward, backward = map(jax.jit, two_programs(run, back, shapes, lambda front: (front[0], shapes[1])))
-    (y,), handed = forward(x, w)
+    forward, backward, over = two_programs(run, back, shapes, lambda front: (front[0], shapes[1]))
+    (y,), handed = jax.jit(forward)(x, w)
     front, saved = run(x, w)
-    assert [a.shape for a in handed] == [(2,), (3, 4)]  # scale and shift, y
+    assert [a.shape for a in handed] == [a.shape for a in over] == [(2,), (3, 4)]  # scale and shift, y
     np.testing.assert_allclose(y, front[0], rtol=1e-6)
     dy = np.ones((3, 4), np.float32)
-    for got, want in zip(backward(handed, dy, w), back(saved, dy, w), strict=True):
+    for got, want in zip(jax.jit(backward)(handed, dy, w), back(saved, dy, w), strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-6)
     assert two_programs(run, None, shapes, lambda front: ())[0](x, w)[1] == []

@@ -54,19 +54,24 @@ def is_large(name: str) -> bool:
 
 
 class Chain(NamedTuple):
-    """run(x, draws, numbers, arrays) -> ([y, moved...], handed); back(handed, dy, large) -> (flat, gradients, [dx]).
+    """run(x, draws, numbers, arrays, memory) -> ([y, moved...], handed); back(handed, dy, large) -> [flat, ..., dx].
 
     draws: u32[layers, 2], seeds and numbers of the calls.  moved: of numbers, if any do, one vector, then of arrays.
-    flat: the gradients of fewer than FEW elements, one after the other in one vector; `gradients` the others.
+    flat: the gradients of fewer than FEW elements, one after the other in one vector; the others follow it.
+    memory: arrays that run may write those into that it hands over, so that no new memory has to be found in each step:
+    of what was handed over, these numbers (wide), of these shapes.
     """
 
     run: Callable[..., Any]
     back: Callable[..., Any]
     moved_numbers: tuple[int, ...]
     moved_arrays: tuple[int, ...]
+    wide: tuple[int, ...]
+    wide_shapes: tuple[jax.ShapeDtypeStruct, ...]
 
 
-FEW = 1 << 16
+FEW = 1 << 16  # elements
+WIDE = 1 << 17  # bytes: from there on the C library asks the system for new pages
 
 
 @PROGRAMS.cached
@@ -153,8 +158,14 @@ def compiled_chain(links: tuple[Link, ...], shape: tuple[int, ...], needs_dx: bo
     given = (x, jax.ShapeDtypeStruct((count, 2), "uint32"), jax.ShapeDtypeStruct((len(layout.numbers),), "float32"),
              list(layout.shapes))  # fmt: skip
     large = [layout.shapes[n] for n in layout.large]
-    forward, backward = two_programs(run, back if save else None, given, lambda front: (front[0], large))
-    return Chain(jax.jit(forward), jax.jit(backward), tuple(moves[0]), tuple(moves[1]))
+    forward, backward, handed = two_programs(run, back if save else None, given, lambda front: (front[0], large))
+    wide = tuple(n for n, a in enumerate(handed) if a.size * a.dtype.itemsize >= WIDE)
+
+    def into(x: Any, draws: Any, numbers: Any, arrays: Sequence[Any], memory: Sequence[Any]) -> Any:
+        return forward(x, draws, numbers, arrays)
+
+    compiled = jax.jit(into, donate_argnums=4, keep_unused=True) if wide else jax.jit(into)
+    return Chain(compiled, jax.jit(backward), tuple(moves[0]), tuple(moves[1]), wide, tuple(handed[n] for n in wide))
 
 
 def _operator(link: Link, shape: tuple[int, ...]) -> Functions:

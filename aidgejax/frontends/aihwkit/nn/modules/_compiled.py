@@ -153,19 +153,26 @@ def changes_after_update(spec: LayerSpec) -> bool:
 
 
 @PROGRAMS.cached
-def compiled_post_update(layers: tuple[tuple[LayerSpec, tuple], ...]) -> Callable[..., Any]:
-    """f([params], [state]) -> ([params], [state]), for each of these layers those that a post-update step changes.
+def compiled_post_update(
+    layers: tuple[tuple[LayerSpec, tuple], ...], held: tuple[tuple[int, str, bool], ...]
+) -> tuple[Callable[..., Any], tuple[tuple[int, str], ...]]:
+    """(f, changed): f([array]) -> [array], of each of `held` to what a post-update step makes of those in `changed`.
 
-    layers: (spec, sizes of an input).
+    layers: (spec, sizes of an input); held: (number of the layer, name, is it a parameter).
     """
-    written = [spec.write(sizes)[1] for spec, sizes in layers]
+    written = [spec.write(sizes) for spec, sizes in layers]
+    changed: list[tuple[int, str]] = []
 
-    @jax.jit
-    def update(params: list[Arrays], state: list[Arrays]) -> tuple[list[Arrays], list[Arrays]]:
-        changed: tuple[list[Arrays], list[Arrays]] = ([], [])
-        for layer, *held in zip(written, params, state, strict=True):
-            for into, new, old in zip(changed, post_updated(layer, *held), held, strict=True):
-                into.append({k: v for k, v in new.items() if k not in old or v is not old[k]})
-        return changed
+    def update(arrays: list[Any]) -> list[Any]:
+        found: dict[tuple[int, str], Any] = {}
+        for k, (_, layer) in enumerate(written):
+            old = [{n: a for (of, n, p), a in zip(held, arrays, strict=True) if (of, p) == (k, yes)} for yes in (1, 0)]
+            for new, was in zip(post_updated(layer, *old), old, strict=True):
+                found |= {(k, n): v for n, v in new.items() if n not in was or v is not was[n]}
+        changed[:] = found
+        return list(found.values())
 
-    return update
+    every = [{**graph.params, **graph.buffers} for graph, _ in written]
+    compiled_update = jax.jit(update)
+    compiled_update.eval_shape([jax.ShapeDtypeStruct(every[k][n].shape, every[k][n].dtype) for k, n, _ in held])
+    return compiled_update, tuple(changed)

@@ -120,6 +120,13 @@ class Slot:
             self._tensor, self._array, self._lies = found, array, lies
         return self._array
 
+    def write_number(self, new: float) -> None:
+        """This number, where the tensor is one and `numbers` was asked for just before; as `write` does it."""
+        if self._tensor is not None and self._tensor is self.held[self.key]:
+            self._array.fill(new)
+        else:
+            self.write(np.full(np.shape(self.held[self.key]), new, np.float32))
+
     def write(self, new: Any) -> None:
         """These numbers; in place in torch, where its graph does not see it."""
         old = self.held[self.key]

@@ -137,8 +137,9 @@ class TiledLayer(ConfiguredLayer, AnalogLayerBase, Holder):
 
     def _slots(self) -> list[Slot]:
         """The same places, found once."""
-        holder = self._holders()[0][1]
-        return remembered(self, "_found_slots").get([holder], lambda: [slot_of(*place) for place in self._places()])
+        # In torch the tiles are children.
+        tiles = list(vars(self)["_modules"].values()) if in_torch() else [self._holders()[0][1]]
+        return remembered(self, "_found_slots").get(tiles, lambda: [slot_of(*place) for place in self._places()])
 
     def _places(self) -> Iterator[tuple[str, Any, str]]:
         for prefix, holder in self._holders():

@@ -27,14 +27,11 @@ class PostUpdate:
     """The post-update step of these layers, which all change by it, as one program."""
 
     def __init__(self, layers: Sequence[Any]) -> None:
-        self.update = compiled_post_update(tuple((layer._spec, layer._spec.any_sizes) for layer in layers))
-        self.places = [[s for s in layer._slots() if s.own in MAPPED] for layer in layers]
+        specs = tuple((layer._spec, layer._spec.any_sizes) for layer in layers)
+        places = {(k, s.name): s for k, layer in enumerate(layers) for s in layer._slots() if s.own in MAPPED}
+        self.update, changed = compiled_post_update(specs, tuple((*at, s.trained) for at, s in places.items()))
+        self.read, self.changed = list(places.values()), [places[at] for at in changed]
 
     def __call__(self) -> None:
-        held = [[{s.name: s.numbers() for s in slots if s.trained == yes} for slots in self.places]
-                for yes in (True, False)]  # fmt: skip
-        for slots, *new in zip(self.places, *finished(self.update(*held)), strict=True):
-            found = {**new[0], **new[1]}
-            for slot in slots:
-                if slot.name in found:
-                    slot.write(found[slot.name])
+        for slot, new in zip(self.changed, finished(self.update([s.numbers() for s in self.read])), strict=True):
+            slot.write(new)

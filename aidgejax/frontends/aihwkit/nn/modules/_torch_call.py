@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from ...exceptions import TileError
@@ -26,6 +27,8 @@ from ._chain import (
     seen_of,
 )
 from ._holder import Slot, remembered
+
+KEPT = 2  # a script's last loss keeps its graph while the next one is computed
 
 
 def in_order(tiles: Sequence[Any]) -> str:
@@ -78,7 +81,7 @@ class Call:
         )
         # torch tells by these whether somebody has written into them before the backward.
         self.watched = [n for n, (_, name) in enumerate(self.layout.trained) if is_large(name)]
-        self.chains: dict[tuple, Chain] = {}
+        self.chains: dict[tuple, tuple[Chain, Free]] = {}
 
     def __call__(self, x: Any) -> Any:
         torch = sys.modules["torch"]
@@ -92,11 +95,13 @@ class Call:
         tensors = [slot.held[slot.key] for slot in self.trained]
         return _function().apply(self, x, *[t.float() if is_half(t) else t for t in tensors])
 
-    def chain(self, shape: tuple[int, ...], needs_dx: bool, save: bool) -> Chain:
+    def chain(self, shape: tuple[int, ...], needs_dx: bool, save: bool) -> tuple[Chain, Free]:
         key = shape, needs_dx, save
         found = self.chains.get(key)
         if found is None:
-            found = self.chains[key] = compiled_chain(self.links, *key)
+            for _, free in self.chains.values():
+                free.clear()  # other sizes perhaps do not come again
+            found = self.chains[key] = compiled_chain(self.links, *key), []
         return found
 
     def draws(self) -> np.ndarray:
@@ -129,11 +134,24 @@ class Call:
     def write(self, chain: Chain, moved: Sequence[Any]) -> None:
         """What the forward has moved, into the layers' tensors."""
         if chain.moved_numbers:
-            for n, number in zip(chain.moved_numbers, np.asarray(moved[0]), strict=True):
-                slot = self.numbers[n]
-                slot.write(number.reshape(slot.numbers().shape))
+            for n, number in zip(chain.moved_numbers, np.asarray(moved[0]).tolist(), strict=True):
+                self.numbers[n].write_number(number)
         for n, array in zip(chain.moved_arrays, moved[len(moved) - len(chain.moved_arrays) :], strict=True):
             self.arrays[n].write(array)
+
+
+Free = list[list[Any]]
+
+
+class Handed:
+    """What a forward handed over; when nobody can ask for its backward any more, the memory is free for another."""
+
+    def __init__(self, arrays: list[Any], chain: Chain, free: Free) -> None:
+        self.arrays, self.chain, self.free = arrays, chain, free
+
+    def __del__(self) -> None:
+        if self.chain.wide and len(self.free) < KEPT:
+            self.free.append([self.arrays[n] for n in self.chain.wide])
 
 
 @lru_cache(maxsize=1)
@@ -146,21 +164,22 @@ def _function() -> Any:
 def _forward(ctx: Any, call: Call, x: Any, *tensors: Any) -> Any:
     needs = ctx.needs_input_grad
     save, needs_dx = any(needs), bool(needs[1])
-    chain = call.chain(tuple(x.shape), needs_dx or not save, save)
+    chain, free = call.chain(tuple(x.shape), needs_dx or not save, save)
     numbers, arrays = call.read()
-    (y, *moved), handed = chain.run(view(x), call.draws(), numbers, arrays)
+    memory = free.pop() if free else [jnp.zeros(a.shape, a.dtype) for a in chain.wide_shapes]
+    (y, *moved), handed = chain.run(view(x), call.draws(), numbers, arrays, memory)
     out = tensor_of(y, x)  # once y is there, all of the program is finished, and torch may write what it has read
     call.write(chain, moved)
     if save:
         ctx.save_for_backward(*[tensors[n] for n in call.watched])
-        ctx.mine = call, chain, handed, [arrays[n] for n in call.layout.large], needs_dx
+        ctx.mine = call, chain, Handed(handed, chain, free), [arrays[n] for n in call.layout.large], needs_dx
     return out
 
 
 def _backward(ctx: Any, dy: Any) -> Any:
     call, chain, handed, large, needs_dx = ctx.mine
     _ = ctx.saved_tensors  # raises where one of them was written into
-    found = finished(chain.back(handed, view(dy), large))
+    found = finished(chain.back(handed.arrays, view(dy), large))
     dx = tensor_of(found.pop(), dy) if needs_dx else None
     return None, dx, *gradients(call.layout.trained_shapes, found, ctx.needs_input_grad[2:], dy)
 
@@ -169,14 +188,10 @@ def gradients(shapes: Sequence[tuple[int, ...]], found: list[Any], wanted: Seque
     """Tensors of these shapes: of few elements from the vector found[0], as parts of one copy; the others follow it."""
     sizes = [math.prod(shape) for shape in shapes]
     left = iter(found)
-    few: Any = tensor_of(next(left), like) if any(size < FEW for size in sizes) else ()
+    small = [size for size in sizes if size < FEW]
+    parts = iter(tensor_of(next(left), like).split_with_sizes(small) if small else ())
     made: list[Any] = []
-    at = 0
     for shape, size, yes in zip(shapes, sizes, wanted, strict=True):
-        if size < FEW:
-            made.append(few[at : at + size].view(shape) if yes else None)
-            at += size
-        else:
-            array = next(left)
-            made.append(tensor_of(array, like) if yes else None)
+        tensor: Any = next(parts) if size < FEW else tensor_of(next(left), like) if yes else None
+        made.append(None if not yes else tensor if len(shape) == 1 else tensor.view(shape))
     return made

@@ -15,13 +15,13 @@ def two_programs(
     back: Callable[..., Any] | None,
     given: Sequence[Any],
     rest: Callable[[Any], Sequence[Any]],
-) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """(forward, backward), to be compiled: forward(*given) -> (leaves of front, handed); backward(handed, *rest).
+) -> tuple[Callable[..., Any], Callable[..., Any], list[Any]]:
+    """(forward, backward, shapes of handed): forward(*given) -> (leaves of front, handed); backward(handed, *rest).
 
-    run(*given) -> (front, saved); back(saved, *rest) -> a tree, whose leaves backward gives; None: nothing is handed
-    over.  given, and rest(shapes of front), are shapes of arrays.  Of saved, an array is handed over once even if it
-    stands there twice, not at all if back asks for its shape alone, and all that are one number of float32 are one
-    vector: an output of a program, and an input, costs microseconds and a pass over memory.
+    Neither is compiled.  run(*given) -> (front, saved); back(saved, *rest) -> a tree, whose leaves backward gives;
+    None: nothing is handed over.  given, and rest(shapes of front), are shapes of arrays.  Of saved, an array is
+    handed over once even if it stands there twice, not at all if back asks for its shape alone, and all that are one
+    number of float32 are one vector: an output of a program, and an input, costs microseconds and a pass over memory.
     """
     first, (front, saved) = jax.make_jaxpr(run, return_shape=True)(*given)
     at = len(jax.tree.leaves(front))
@@ -64,7 +64,8 @@ def two_programs(
                 leaves.append(vector[place[1]].reshape(shape.shape) if place[0] else others[place[1]])
         return backward_of(*leaves, *jax.tree.leaves(rest))
 
-    return forward, backward
+    vector = [jax.ShapeDtypeStruct((len(numbers),), "float32")] if numbers else []
+    return forward, backward, [*vector, *(shapes[n - at] for n in arrays)]
 
 
 def _read_inputs(jaxpr: Any) -> set[int]:

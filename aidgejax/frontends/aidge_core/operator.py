@@ -74,7 +74,9 @@ class Operator(AbsentMethods):
         self.kind = kind
         values = {**kind.defaults, **attrs}
         first = [k for k in kind.leading if k in values]
-        self.attr = Attributes({k: enum_member(kind.name, k, values[k]) for k in (*first, *values)})
+        if kind.signature.parameters:  # of the table; a node of a file keeps what the file says
+            values = {k: enum_member(kind.name, k, v) for k, v in values.items()}
+        self.attr = Attributes({k: values[k] for k in (*first, *values)})
         self.input_spec = tuple(kind.inputs if inputs is None else inputs)
         self.output_names = tuple(kind.outputs if outputs is None else outputs)
         self.tensors = [Tensor() for _ in self.output_names]

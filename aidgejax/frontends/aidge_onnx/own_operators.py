@@ -127,7 +127,7 @@ def _said(key: str, value: Any) -> Any:
     return None if usual else value
 
 
-IMPLIED = {"num_outputs", "kernel_shape", "auto_pad"}  # said by the outputs, by the weight, by the pads
+IMPLIED = {"num_outputs", "kernel_shape"}  # said by the outputs and by the weight
 
 
 def _same(a: Any, b: Any) -> bool:

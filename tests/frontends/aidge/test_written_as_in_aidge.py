@@ -1,7 +1,7 @@
 """How tensors, nodes and graphs are written, and what their operators + - * / > >> | mean: as Aidge 0.10.1 has them."""
 
 import numpy as np
-import onnx
+import onnx.reference
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -218,3 +218,48 @@ def test_a_pop_ends_with_the_last_element():
     graph = ac.sequential([ac.Pop(name="p")])
     graph.set_backend("cpu")
     assert np.array(ac.SequentialScheduler(graph).forward(data=[tensor([[1, 2], [3, 4]])])[0]).tolist() == [3, 4]
+
+
+@pytest.mark.parametrize(
+    ("node", "shapes", "want"),
+    [
+        (("AveragePool", {"kernel_shape": [2, 2], "auto_pad": "SAME_UPPER"}), {"x": (1, 1, 3, 3)}, (1, 1, 3, 3)),
+        (("Conv", {"auto_pad": "SAME_LOWER", "strides": [2, 2]}), {"x": (1, 2, 5, 5), "w": (3, 2, 3, 3)}, (1, 3, 3, 3)),
+        (("Conv", {"group": 2}), {"x": (1, 2, 5, 5), "w": (4, 1, 3, 3)}, (1, 4, 3, 3)),
+        (("Gemm", {"alpha": 0.5, "transB": 1}), {"x": (2, 3), "w": (4, 3)}, (2, 4)),
+        (("Shape", {"start": 1}), {"x": (2, 3, 4)}, (2,)),
+    ],
+)
+def test_what_aidge_has_no_form_of_is_computed_as_the_file_says(node, shapes, want):
+    kind, attributes = node
+    held = {k: np.random.default_rng(1).normal(size=s).astype(np.float32) for k, s in shapes.items()}
+    code = TensorProto.INT64 if kind == "Shape" else TensorProto.FLOAT
+    body = helper.make_graph(
+        [helper.make_node(kind, list(held), ["y"], "n", **attributes)],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shapes["x"])],
+        [helper.make_tensor_value_info("y", code, None)],
+        [numpy_helper.from_array(a, k) for k, a in held.items() if k != "x"],
+    )
+    model = helper.make_model(body, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    graph = aidge_onnx.convert_onnx_to_aidge(model)
+    graph.set_backend("numpy")
+    found = np.array(ac.SequentialScheduler(graph).forward(data=[ac.Tensor(held["x"])])[0])
+    (expected,) = onnx.reference.ReferenceEvaluator(model).run(None, {"x": held["x"]})
+    assert found.shape == want
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_settings_of_a_file_stay_its_own():
+    body = helper.make_graph(
+        [helper.make_node("ScatterND", ["x", "i", "x"], ["y"], "n", reduction="add")],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 3])],
+        [numpy_helper.from_array(np.array([[1], [0]]), "i")],
+    )
+    model = helper.make_model(body, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    graph = aidge_onnx.convert_onnx_to_aidge(model)
+    graph.set_backend("numpy")
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    np.testing.assert_array_equal(np.array(ac.SequentialScheduler(graph).forward(data=[ac.Tensor(x)])[0]), x + x[::-1])

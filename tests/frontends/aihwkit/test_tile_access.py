@@ -115,6 +115,11 @@ def test_weights_stay_where_scales_are_no_longer_asked_for():
     layer.replace_rpu_config(config())
     close(layer.get_weights()[0], W)
     close(np.abs(numbers(layer.analog_module.tile.get_weights())).max(), 1.0)
+    tile, before = layer.analog_module, numbers(layer.analog_module.get_weights(False)[0])
+    tile.set_mapping_scales([1.0, 2.0, 3.0, 4.0])
+    close(layer(X), X @ (before * np.array([[1], [2], [3], [4]])).T + B, 1e-4)
+    layer.replace_rpu_config(config())
+    close(tile.get_scales(), [1, 2, 3, 4])
 
 
 def test_tiles_by_themselves():

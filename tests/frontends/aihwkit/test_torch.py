@@ -451,6 +451,12 @@ def test_a_checkpoint_goes_from_the_torch_tile_to_the_explicit_one_and_back():
     np.testing.assert_allclose(models[2](x).detach(), models[0](x).detach(), rtol=1e-6)
 
 
+def test_a_layer_of_one_output_trains():
+    layer = AnalogLinear(4, 1, rpu_config=configs.InferenceRPUConfig())
+    layer(torch.randn(2, 4)).sum().backward()
+    assert layer.analog_module.bias.grad.shape == (1,)
+
+
 def test_what_a_drifted_tile_shows():
     config = configs.InferenceRPUConfig()
     config.noise_model, config.drift_compensation = PCMLikeNoiseModel(), GlobalDriftCompensation()

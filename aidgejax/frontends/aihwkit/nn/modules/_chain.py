@@ -83,7 +83,7 @@ def layout_of(links: tuple[Link, ...]) -> Layout:
         graph, _ = spec.write(spec.any_sizes)
         trained |= {(k, name): np.shape(a) for name, a in graph.params.items()}
         for name, a in {**graph.params, **graph.buffers}.items():
-            if np.shape(a) == (1,) and a.dtype == np.float32:
+            if np.shape(a) == (1,) and a.dtype == np.float32 and not is_large(name):
                 numbers.append((k, name))
             else:
                 arrays[k, name] = jax.ShapeDtypeStruct(np.shape(a), a.dtype)

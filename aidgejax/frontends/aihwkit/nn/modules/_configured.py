@@ -51,10 +51,13 @@ class ConfiguredLayer:
         """Go on with these; tensors that there still are keep their numbers."""
         spec: LayerSpec = self.__dict__["_held_spec"]
         old = spec.settings
-        if new.mapping.weight_scaling_omega <= 0 and new.remap.type == "NONE" and self._has_scales():
+        if new.remap.type == "NONE" and (most := self._scale_size()):
             # The weights were divided by them: they stay.
-            omega = old.mapping.weight_scaling_omega or 1.0
-            new = replace(new, mapping=Snapshot(MappingParameter, new.mapping, weight_scaling_omega=omega))
+            mapping = new.mapping
+            omega = mapping.weight_scaling_omega or old.mapping.weight_scaling_omega or 1.0
+            by_output = mapping.weight_scaling_columnwise or most > 1
+            scaling = {"weight_scaling_omega": omega, "weight_scaling_columnwise": by_output}
+            new = replace(new, mapping=Snapshot(MappingParameter, mapping, **scaling))
         if new == old and new.noise_model is old.noise_model:
             return
         self._spec = spec = replace(spec, settings=new)
@@ -67,8 +70,15 @@ class ConfiguredLayer:
             tile.take_settings(new)
         self._tensors_have_changed()
 
-    def _has_scales(self) -> bool:
-        return any("mapping_scales" in tile.names for tile in self.analog_tiles())
+    def _scale_size(self) -> int:
+        """How many mapping scales a tile has, at most."""
+        tiles = [tile for tile in self.analog_tiles() if "mapping_scales" in tile.names]
+        return max((np.size(tile.numbers("mapping_scales")) for tile in tiles), default=0)
+
+    def _scale_by_output(self) -> None:
+        """Every tile has one mapping scale for each output from now on."""
+        s = self._spec.settings
+        self._take_settings(replace(s, mapping=Snapshot(MappingParameter, s.mapping, weight_scaling_columnwise=True)))
 
     def _tensors_have_changed(self) -> None:
         self.__dict__.pop("_found_slots", None)

@@ -195,8 +195,10 @@ class Holder(Module):
         for name in self.names:
             if name in found:
                 old = np.array(self.numbers(name))
-                if old.shape == np.shape(found[name]) or name == "mapping_scales":
+                if old.shape == np.shape(found[name]):
                     kept[name] = old
+                elif name == "mapping_scales" and old.size == 1:
+                    kept[name] = np.full(np.shape(found[name]), old.reshape(()))
             if name not in found or (name in self.trained) != (name in params):
                 self.remove(name)
         self.fill({**params, **{k: v for k, v in kept.items() if k in params}},

@@ -290,12 +290,11 @@ class TileAccess(Holder):
             raise ConfigError(f"{self.get_brief_info()} has no {name}: make the layer with {field}")
         value = finite_array(f"{name} of {self.get_brief_info()}", value).reshape(-1)
         size = np.size(self.numbers(name))
+        if value.size not in (1, size) and size == 1 and name == "mapping_scales" and value.size == self.out_size:
+            self.layer._scale_by_output()  # as aihwkit's tiles do it
+            size = self.out_size
         if value.size not in (1, size):
-            if size != 1 or value.size != self.out_size:
-                raise TileError(f"{name} of {self.get_brief_info()} got {value.size} numbers: expected 1 or {size}")
-            self.put(name, value)  # one scale becomes one for each output, as in aihwkit
-            self.layer._tensors_have_changed()
-            return
+            raise TileError(f"{name} of {self.get_brief_info()} got {value.size} numbers: expected 1 or {size}")
         self.write(name, np.broadcast_to(value, size))
 
     # ---- its range ----------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 from aidgejax import AidgeJaxError
 from aidgejax.frontends.onnxruntime.training import artifacts
 from aidgejax.frontends.onnxruntime.training.api import CheckpointState, LinearLRScheduler, Module, Optimizer
-from aidgejax.onnxio.artifacts.ort_checkpoint import from_bytes
+from aidgejax.onnxio.artifacts.ort_checkpoint import OrtCheckpoint, from_bytes
 
 from ._golden import FOLDER, Case, first
 
@@ -254,3 +254,17 @@ def test_one_file_serves_every_batch(rows):
     module.lazy_reset_grad()
     module(x, labels)
     np.testing.assert_allclose(state.parameters["fc1.weight"].grad, once, atol=1e-6)
+
+
+def test_properties_lists_and_nominal_buffers_as_onnxruntime_takes_them(tmp_path):
+    """What ONNX Runtime 1.19.2 does with the same calls, run beside it."""
+    state = CheckpointState(OrtCheckpoint({"w": np.ones(2, np.float32)}, {}, True, None, {}))
+    kept = {"f": np.float32(0.5), "i": np.int64(3), "flag": True, "text": b"abc"}
+    for name, value in kept.items():
+        state.properties[name] = value
+    assert dict(state.properties) == {"f": 0.5, "i": 3, "flag": 1, "text": "abc"}
+    with pytest.raises(TypeError, match="64 bits"):
+        state.properties["large"] = 2**70
+    with pytest.raises(RuntimeError, match="there is no checkpoint"):
+        CheckpointState.load_checkpoint(tmp_path / "nothing")
+    assert str(artifacts.LossType.MSELoss) == "LossType.MSELoss"

@@ -41,6 +41,10 @@ def test_an_optimizer_takes_the_pair_and_gives_its_model(kind):
         optimizer.to_model_proto()
     with onnxblock.empty_base():
         optimizer(block.parameters())
+    inputs = [i.name for i in optimizer.to_model_proto().graph.input]
+    assert inputs[:4] == ["learning_rate", "step", "params", "gradients"]
+    with onnxblock.empty_base():
+        optimizer(block.parameters()[0])  # a list: an input per parameter
     assert "w_out" in [o.name for o in optimizer.to_model_proto().graph.output]
 
 

@@ -27,7 +27,7 @@ class NotFound(AidgeJaxError, LookupError):
     """A tensor that the graph does not have."""
 
 
-class NoFile(AidgeJaxError, FileNotFoundError):
+class NoFile(AidgeJaxError, FileNotFoundError, RuntimeError):
     """A file or a folder that is not there."""
 
 

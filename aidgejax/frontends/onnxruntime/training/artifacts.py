@@ -38,18 +38,12 @@ class LossType(Enum):
     BCEWithLogitsLoss = 3
     L1Loss = 4
 
-    def __str__(self) -> str:
-        return self.name
-
 
 class OptimType(Enum):
     """The optimizer that generate_artifacts writes."""
 
     AdamW = 1
     SGD = 2
-
-    def __str__(self) -> str:
-        return self.name
 
 
 def generate_artifacts(
@@ -125,7 +119,7 @@ def generate_artifacts(
 
     files: dict[str, ModelProto | OrtCheckpoint] = {"training_model.onnx": training, "eval_model.onnx": evaluation}
     if optimizer_block is not None:
-        files["optimizer_model.onnx"] = _optimizer_model(optimizer_block, parameters[0], opset_of(training), runtime)
+        files["optimizer_model.onnx"] = _optimizer_model(optimizer_block, parameters, opset_of(training), runtime)
     files["checkpoint"] = checkpoint_of(parameters, folder=os.path.dirname(os.path.abspath(path or "")))
     if nominal_checkpoint:
         files["nominal_checkpoint"] = checkpoint_of(parameters, nominal=True)
@@ -257,7 +251,8 @@ def _library(path: Any) -> str | None:
 
 def _optimizer_model(block: onnxblock.Block, parameters: Any, opset: int, runtime: str) -> ModelProto:
     with onnxblock.empty_base(opset, runtime=runtime) as opened:
-        block(parameters)
+        # One of ours writes an input per parameter of a list; another block is given what ONNX Runtime gives it.
+        block(parameters[0] if isinstance(block, onnxblock.optim.optim.BuiltinOptimizer) else parameters)
         return opened.model
 
 

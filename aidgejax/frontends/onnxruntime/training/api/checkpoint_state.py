@@ -101,6 +101,15 @@ class Parameters:
         return f"Parameters({', '.join(sorted(self._state._arrays))})"
 
 
+def _plain(value: Any) -> Any:
+    """A property as it is kept: bool as int, numbers of NumPy as Python's, bytes as text."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, bool | np.bool_ | np.integer):
+        return int(value)
+    return float(value) if isinstance(value, np.floating) else value
+
+
 class Properties:
     """{name: int, float or str}, which are saved with the checkpoint."""
 
@@ -117,9 +126,12 @@ class Properties:
     def __setitem__(self, name: str, value: int | float | str) -> None:
         if not isinstance(name, str):
             raise WrongType(f"a property's name is a str, got {type(name).__name__}")
-        if not isinstance(value, int | float | str):
+        kept = _plain(value)
+        if not isinstance(kept, int | float | str):
             raise WrongType(f"property {name!r} must be an int, a float or a str, got {type(value).__name__}")
-        self._values[name] = int(value) if isinstance(value, bool) else value
+        if isinstance(kept, int) and not -(2**63) <= kept < 2**63:
+            raise WrongType(f"property {name!r} is {kept}, and a checkpoint holds integers of 64 bits")
+        self._values[name] = kept
 
     def __contains__(self, name: object) -> bool:
         return name in self._values

@@ -72,7 +72,7 @@ class Module:
                 f"the module takes {len(names.inputs)} inputs in {self._mode} mode, "
                 f"{', '.join(map(repr, names.inputs))}; got {len(user_inputs)}"
             )
-        feeds = {n: names.checked(n, _array(a)) for n, a in zip(names.inputs, user_inputs, strict=True)}
+        feeds = {n: names.checked(n, a) for n, a in zip(names.inputs, user_inputs, strict=True)}
         feeds |= {n: self._state._arrays[n] for n in names.parameters}
         if self.training:
             feeds |= self._buffers(names, feeds)
@@ -164,6 +164,10 @@ class Module:
     def copy_buffer_to_parameters(self, buffer: Any, trainable_only: bool = True) -> None:
         """The inverse of get_contiguous_parameters."""
         vector, chosen = np.ravel(_array(buffer)), self._chosen(trainable_only)
+        if self._state._nominal and trainable_only:
+            raise TrainingError(
+                "For nominal checkpoint state, all parameters need to be loaded into the model (trainable_only = False)"
+            )
         if vector.size != self.get_parameters_size(trainable_only):
             raise TrainingError(
                 f"the buffer holds {vector.size} numbers, and the parameters {self.get_parameters_size(trainable_only)}"
@@ -255,9 +259,19 @@ class _Names:
         }
         self.dtypes = {i.name: ONNX_NAMES.get(i.type.tensor_type.elem_type) for i in model.graph.input}
 
-    def checked(self, name: str, array: Any) -> Any:
-        """The array for an input, integers in the declared width.  TrainingError where it is of another kind."""
-        declared, got = self.dtypes.get(name), str(array.dtype)
+    def checked(self, name: str, value: Any) -> Any:
+        """The array for an input, integers in the declared width.  TrainingError where it is of another kind.
+
+        Lists and numbers of Python have no dtype, and take the declared one.
+        """
+        declared = self.dtypes.get(name)
+        if isinstance(value, list | tuple | int | float) and declared is not None:
+            try:
+                value = np.asarray(value, declared)
+            except (TypeError, ValueError) as e:
+                raise TrainingError(f"Unexpected input data for {name!r}, expected: {declared}: {e}") from None
+        array = _array(value)
+        got = str(array.dtype)
         if declared in (None, got) or array.dtype.kind not in "fiub":
             return array
         if declared.startswith(("int", "uint")) and array.dtype.kind in "iu":

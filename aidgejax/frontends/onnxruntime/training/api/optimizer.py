@@ -10,6 +10,7 @@ from onnx import ModelProto
 
 from .....onnxio.artifacts.optimizer_model import optimizer_model, read_ort_optimizer
 from .....onnxio.artifacts.ort_checkpoint import OptimizerState
+from .....onnxio.artifacts.sequence_optimizer import read_sequence_optimizer
 from .....passes.gradient import grad_name
 from .._errors import TrainingError, WrongType
 from ..onnxblock.optim.optim import rule_of
@@ -29,7 +30,7 @@ class Optimizer:
             raise WrongType(f"module must be a Module, got {type(module).__name__}")
         self._module, self._checkpoint = module, module._state
         proto = load(optimizer_uri, "optimizer model")
-        if not is_standard(proto):
+        if not is_standard(proto) or read_sequence_optimizer(proto) is not None:
             proto = self._rebuilt(proto, optimizer_uri)
         inputs = {i.name: i for i in proto.graph.input}
         self._parameters = [
@@ -50,7 +51,7 @@ class Optimizer:
         self._init_state()
 
     def _rebuilt(self, proto: ModelProto, path: Any) -> ModelProto:
-        found = read_ort_optimizer(proto)
+        found = read_sequence_optimizer(proto) or read_ort_optimizer(proto)
         if found is None:
             raise TrainingError(
                 f"{os.fspath(path)!r} is no optimizer model that is known here: it has the nodes "

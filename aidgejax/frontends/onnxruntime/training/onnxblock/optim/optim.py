@@ -16,6 +16,7 @@ from typing import Any
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from ......onnxio.artifacts.optimizer_model import optimizer_model, ort_optimizer_model
+from ......onnxio.artifacts.sequence_optimizer import sequence_inputs, write_sequence_optimizer
 from ......onnxio.artifacts.training_model import opset_of
 from ......training import optim
 from ..._errors import TrainingError, WrongType
@@ -94,8 +95,9 @@ class ClipGradNorm(Block):
 class BuiltinOptimizer(Block):
     """settings: what onnxio/artifacts/optimizer_model.py takes.
 
-    Written in ONNX's own operators, an input per parameter; in `empty_base(runtime="onnxruntime-training")` as ONNX
-    Runtime's one node over sequences of all parameters.
+    Called with what `parameters()` of a TrainingBlock returns, as ONNX Runtime has it, its inputs are sequences of all
+    parameters; called with a list of those to train, an input per parameter, as generate_artifacts writes it.  Both in
+    ONNX's own operators; in `empty_base(runtime="onnxruntime-training")` it is that build's one node over sequences.
     """
 
     rule = ""
@@ -109,14 +111,34 @@ class BuiltinOptimizer(Block):
 
     def build(self, parameters: Parameters) -> list[str]:
         """parameters: what `parameters()` of a TrainingBlock returns, or those to train alone."""
-        if isinstance(parameters, tuple) and len(parameters) == 2 and not isinstance(parameters[0], TensorProto):
-            parameters = parameters[0]
-        model, made = self.base, self._made(parameters, opset_of(self.base), accessor().runtime)
+        is_pair = isinstance(parameters, tuple) and len(parameters) == 2 and not isinstance(parameters[0], TensorProto)
+        trained: Any = parameters[0] if is_pair else parameters
+        self._check_parameters(trained)
+        model = self.base
         if len(model.graph.node) or len(model.graph.input):
             raise TrainingError(f"{type(self).__name__} writes a whole model: call it in an onnxblock.empty_base()")
-        model.CopyFrom(made)
-        self._model = made
+        if is_pair and accessor().runtime == "standard":
+            self._write_sequences(model, trained)
+        else:
+            model.CopyFrom(self._made(trained, opset_of(model), accessor().runtime))
+        self._model = ModelProto()
+        self._model.CopyFrom(model)
         return [o.name for o in model.graph.output]
+
+    def _write_sequences(self, model: ModelProto, parameters: Sequence[TensorProto]) -> None:
+        kinds = {p.data_type for p in parameters}
+        if len(kinds) > 1 or not kinds <= {TensorProto.FLOAT, TensorProto.DOUBLE}:
+            raise TrainingError(
+                f"{type(self).__name__}: a sequence holds parameters of one dtype, float or double, got "
+                f"{', '.join(sorted(TensorProto.DataType.Name(k) for k in kinds))}; call it with parameters()[0], "
+                f"which makes an input per parameter"
+            )
+        (kind,) = kinds
+        model.graph.input.extend(sequence_inputs(self.rule, kind))
+        clip = self.settings["max_norm"]
+        gradients = "gradients" if clip is None else str(ClipGradNorm(clip).build("gradients"))
+        settings = {k: v for k, v in self.settings.items() if v is not None}
+        write_sequence_optimizer(model, self.rule, settings, gradients, kind)
 
     def to_model_proto(self) -> ModelProto:
         """The optimizer model; RuntimeError before it was built."""
@@ -124,10 +146,12 @@ class BuiltinOptimizer(Block):
             raise TrainingError("Please build the optimizer model first before trying to retrieve it.")
         return self._model
 
-    def _made(self, parameters: Any, opset: int, runtime: str) -> ModelProto:
+    def _check_parameters(self, parameters: Any) -> None:
         if not parameters:
             raise TrainingError(f"{type(self).__name__} was given no parameters to train")
         check_tensors(parameters, f"the parameters of {type(self).__name__}")
+
+    def _made(self, parameters: Any, opset: int, runtime: str) -> ModelProto:
         if runtime != "standard":
             return ort_optimizer_model(self.rule, opset, **self.settings)
         like = {p.name: (tuple(p.dims), helper.tensor_dtype_to_np_dtype(p.data_type)) for p in parameters}

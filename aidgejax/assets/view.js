@@ -4,7 +4,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const svg = document.querySelector("#canvas svg");
 const details = document.getElementById("details");
-const LINE = 15, WIDE = 7.3, GAP = 26, MARGIN = 12, READABLE = 0.75, SEPARATOR = "\u0000";
+const LINE = 15, WIDE = 7.3, GAP = 26, MARGIN = 12, READABLE = 0.75, LANE = 5, SEPARATOR = "\u0000";
 const NS = "http://www.w3.org/2000/svg";
 let place = {}, matches = [], position = -1, chosen = null;
 
@@ -92,10 +92,46 @@ function arrange(seen) {
       left = Math.min(left, x); right = Math.max(right, x + one.width);
       x += one.width + GAP;
     }
-    y += Math.max(...row.map((key) => seen.get(key).height)) + GAP + 8;
+    const bottom = y + Math.max(...row.map((key) => seen.get(key).height));
+    for (const key of row) seen.get(key).bottom = bottom;
+    y = bottom + GAP + 8;
   }
   for (const one of seen.values()) one.x += MARGIN - left;
   return [right - left + 2 * MARGIN, y];
+}
+
+// The dashed lines to draw, [[key in the forward, key in the gradient], ...], each once.
+function joined() {
+  if (data.graphs.length < 2 || !["gradient", "joins"].every((id) => document.getElementById(id).checked)) return [];
+  const found = new Map();
+  for (const [f, b] of data.joins) {
+    const pair = ["0" + standIn(data.graphs[0], f), "1" + standIn(data.graphs[1], b)];
+    found.set(pair.join(SEPARATOR), pair);
+  }
+  return [...found.values()];
+}
+
+// How far from its row each of these boxes' lines runs along it: the lines of a row beside each other.
+function lanes(boxes) {
+  const count = new Map(), used = new Map();
+  for (const one of boxes) count.set(one.y, (count.get(one.y) || 0) + 1);
+  return boxes.map((one) => {
+    used.set(one.y, (used.get(one.y) || 0) + 1);
+    return used.get(one.y) * Math.min(LANE, MARGIN / (count.get(one.y) + 1));
+  });
+}
+
+// Below the row of the one, up or down between the pictures, in above the row of the other: no box stands on a line.
+function drawJoins(pairs, from, lane, parent) {
+  const ends = pairs.map((pair) => pair.map((key) => place[key])).sort((a, b) => a[1].y - b[1].y);
+  const under = lanes(ends.map(([one]) => one)), over = lanes(ends.map(([, two]) => two));
+  ends.forEach(([one, two], k) => {
+    const x = one.x + one.width / 2 + LANE, u = two.x + two.width / 2;
+    const way = `V${one.bottom + under[k]}H${from + lane * (k + 2)}V${two.y - over[k]}H${u}V${two.y}`;
+    const line = make("path", { class: "join", d: `M${x} ${one.y + one.height}${way}` }, parent);
+    one.joins.push(line);
+    two.joins.push(line);
+  });
 }
 
 function colour(graph, one) {
@@ -112,7 +148,8 @@ function colour(graph, one) {
 function draw(keep) {
   while (svg.firstChild) svg.removeChild(svg.firstChild);
   const edges = make("g", {}, svg), joins = make("g", {}, svg), boxes = make("g", {}, svg);
-  let across = 0, tall = 0, count = 0;
+  const pairs = joined(), lane = Math.min(LANE, 300 / (pairs.length + 3));
+  let across = 0, tall = 0, count = 0, first = 0;
   place = {};
   data.graphs.forEach((graph, g) => {
     if (g > 0 && !document.getElementById("gradient").checked) return;
@@ -122,6 +159,7 @@ function draw(keep) {
     for (const one of seen.values()) one.x += across;
     for (const [key, one] of seen) {
       place[g + key] = one;
+      one.joins = [];
       count++;
       const element = make("g", { class: "box " + one.kind, tabindex: 0, "data-key": g + key }, boxes);
       make("rect", { x: one.x, y: one.y, width: one.width, height: one.height, rx: 4, fill: colour(graph, one), stroke: "#444" }, element);
@@ -137,20 +175,11 @@ function draw(keep) {
         make("path", { class: "edge", d: `M${a[0]} ${a[1]}C${a[0]} ${a[1] + bend} ${b[0]} ${b[1] - bend} ${b[0]} ${b[1]}` }, edges);
       }
     }
-    across += wide + 40;
+    first = first || wide;
+    across += wide + Math.max(40, g ? 0 : lane * (pairs.length + 3));
     tall = Math.max(tall, high);
   });
-  if (data.graphs.length > 1 && document.getElementById("gradient").checked && document.getElementById("joins").checked) {
-    const done = new Set();
-    for (const [f, b] of data.joins) {
-      const one = place["0" + standIn(data.graphs[0], f)], two = place["1" + standIn(data.graphs[1], b)];
-      const name = one.key + SEPARATOR + two.key;
-      if (done.has(name)) continue;
-      done.add(name);
-      const x = one.x + one.width, y = one.y + one.height / 2, v = two.y + two.height / 2;
-      make("path", { class: "join", d: `M${x} ${y}C${x + 60} ${y} ${two.x - 60} ${v} ${two.x} ${v}` }, joins);
-    }
-  }
+  if (pairs.length) drawJoins(pairs, first, lane, joins);
   if (!keep) {
     const shown = svg.getBoundingClientRect();
     const width = Math.max(across, 200), height = Math.max(tall + 40, (width * (shown.height || 1)) / (shown.width || 1));
@@ -206,6 +235,11 @@ function mark() {
   for (const [key, one] of Object.entries(place)) {
     one.element.classList.toggle("hit", hits.has(key));
     one.element.classList.toggle("chosen", key === chosen);
+  }
+  for (const line of svg.querySelectorAll(".join")) line.classList.remove("chosen");
+  for (const line of (place[chosen] || { joins: [] }).joins) {
+    line.classList.add("chosen");
+    line.parentNode.appendChild(line); // above the others
   }
 }
 

@@ -96,10 +96,11 @@ def line_chart(
     y: str = "",
     log: bool = False,
     marks: Iterable[Mark] = (),
+    ticks: Sequence[float] = (),
     width: int = 640,
     height: int = 240,
 ) -> Picture:
-    """Lines over one x axis.  log: y by decades, where all is positive.
+    """Lines over one x axis.  log: y by decades, where all is positive.  ticks: of x, in place of round numbers.
 
     Where a line is not finite, its x is marked by a red stroke with what was met there: NaN or inf.
     """
@@ -111,6 +112,7 @@ def line_chart(
     log = log and min(values) > 1e-290
     across = _Axis(min((a for a, _ in points), default=0), max((a for a, _ in points), default=1), LEFT, width - RIGHT)
     up = _Axis(min(values), max(values), height - BOTTOM, TOP, log)
+    across.ticks = list(ticks) or across.ticks
     parts = _frame(across, up, title, x, y, width, height)
     for k, one in enumerate(lines):
         colour = COLOURS[k % len(COLOURS)]

@@ -13,9 +13,10 @@ GENERATOR = '<meta name="generator" content="aidgejax">'  # by which a page of o
 def table(cells: Sequence[Sequence[str]], *, left: int = 1, names: str = "") -> str:
     """Rows of text as a table; the first row is its head.  left: how many columns are aligned left."""
     lines = [f'<table class="{escape(names)}">']
+    look = "padding:1px 8px;white-space:nowrap;text-align"  # stated in each cell, as notebooks have no style of ours
     for k, row in enumerate(cells):
         tag = "td" if k else "th"
-        opened = [f'<{tag} class="{"left" if c < left else "right"}">' for c in range(len(row))]
+        opened = [f'<{tag} style="{look}:{"left" if c < left else "right"}">' for c in range(len(row))]
         lines.append("<tr>" + "".join(f"{a}{escape(t)}</{tag}>" for a, t in zip(opened, row, strict=True)) + "</tr>")
     return "\n".join([*lines, "</table>"])
 

@@ -272,7 +272,9 @@ def _worst_rule(
             return 0.0
         alone = Graph(node.name)
         for i in dict.fromkeys(node.input_names):
-            if i in program.graph.constants:
+            if not program.graph.value(i).is_float:  # a shape among them has to be known before anything runs
+                alone.constant(i, np.asarray(found[i] if i in found else program.graph.constants[i]))
+            elif i in program.graph.constants:
                 alone.constant(i, program.graph.constants[i])
             else:
                 alone.input(i, np.shape(found[i]), np.asarray(found[i]).dtype.name)

@@ -99,7 +99,8 @@ def _body(title: str, counts: str, choices: list[str], both: bool, above: list[S
 <label>colour <select id="colour">{options}</select></label>
 <label{hidden}><input id="gradient" type="checkbox" checked>gradient</label>
 <label{hidden}><input id="joins" type="checkbox" checked>{SAVED}</label></div></header>
-{first}<div id="canvas"><svg xmlns="http://www.w3.org/2000/svg" preserveAspectRatio="xMidYMin"></svg>
+<div class="above">{first}</div>
+<div id="canvas"><svg xmlns="http://www.w3.org/2000/svg" preserveAspectRatio="xMidYMin"></svg>
 <div id="details">{HINT}</div></div>
 {last}"""
 

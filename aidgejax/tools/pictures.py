@@ -31,7 +31,7 @@ LOWER_IS_BETTER = ("loss", "error", "perplexity")
 
 
 def plot_history(history: Sequence[Mapping[str, Any]], *, monitor: str | None = None) -> Picture:
-    """Loss, metrics and learning rate of the records of `fit`, one below the other.
+    """Loss, metrics and, where the records have it, learning rate of the records of `fit`, one below the other.
 
     monitor: the column whose best value is marked, highest or, of a loss or an error, lowest; default: the last test
     column, or else the loss.  Steps at which a number was NaN or infinite are marked in red.  Raises DataError for no
@@ -45,7 +45,8 @@ def plot_history(history: Sequence[Mapping[str, Any]], *, monitor: str | None = 
     shown = [n for n in names if n == "loss" or f"test_{n}" in tests]
     monitor = monitor or (tests[-1] if tests else "loss")
     charts = []
-    for name in dict.fromkeys([*shown, *(n.removeprefix("test_") for n in tests), "learning_rate"]):
+    rate = ["learning_rate"] if "learning_rate" in names else []
+    for name in dict.fromkeys([*shown, *(n.removeprefix("test_") for n in tests), *rate]):
         columns = [c for c in (name, f"test_{name}") if c in names]
         lines = [_line(records, c, "test" if c.startswith("test_") else "training") for c in columns]
         marks = [_best(records, c) for c in columns if c == monitor]
@@ -91,7 +92,9 @@ def plot_sweep(sweeps: Mapping[str, Sequence[Mapping[str, float]]], *, y: str = 
         field = next(iter(rows[0]))
         low, high = ([r.get(k, r["mean"]) for r in rows] for k in ("low", "high"))
         lines.append(Line(name, [r[field] for r in rows], [r["mean"] for r in rows], (low, high)))
-    return line_chart(lines, x=field, y=y)
+    values = sorted({float(v) for line in lines for v in line.x})
+    whole = len(values) <= 12 and all(v.is_integer() for v in values)  # bits, tiles: there is nothing between them
+    return line_chart(lines, x=field, y=y, ticks=values if whole else ())
 
 
 def plot_sensitivity(scores: Mapping[str, float], *, title: str = "what quantization of a layer costs") -> Picture:

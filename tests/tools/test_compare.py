@@ -72,6 +72,17 @@ def test_the_wrong_one_of_two_readers_is_named(monkeypatch):
     assert (report.first_bad.node, report.first_bad.tensor) == ("Tanh", "MatMul")
 
 
+def test_of_several_readers_one_takes_a_shape_computed_on_the_way():
+    """Attention's heads as torch exports them: the sizes of a Reshape come from the tensor that it reshapes."""
+    g = aj.Graph("heads")
+    y = g.op.MatMul(g.input("x", ("N", 4)), g.parameter("w", np.eye(4, dtype=np.float32)), name="y")
+    rows = g.op.Slice(g.op.Shape(y), g.constant("a", np.int64([0])), g.constant("b", np.int64([1])))
+    sizes = g.op.Concat(rows, g.constant("heads", np.int64([2, 2])), axis=0)
+    g.output(g.op.Reshape(y, sizes))
+    g.output(g.op.Tanh(y))
+    assert aj.compare(g, steps=1).ok
+
+
 def test_batch_normalization_and_dropout_are_compared_in_training():
     g = aj.Graph("g")
     op, one = g.op, np.ones(4, np.float32)

@@ -138,6 +138,16 @@ def test_a_browser_draws_searches_collapses_and_tells(text, tmp_path):
         const boxes = () => document.querySelectorAll("#canvas .box").length;
         const found = { drawn: boxes(), edges: document.querySelectorAll(".edge").length,
                         joins: document.querySelectorAll(".join").length };
+        const rects = [...document.querySelectorAll(".box rect")].map((r) => r.getBBox());
+        found.behind = [...document.querySelectorAll(".join")].filter((line) => {
+            const length = line.getTotalLength();
+            for (let at = 1; at < length - 1; at += 2) {
+                const p = line.getPointAtLength(at);
+                const inside = (r) => p.x > r.x && p.x < r.x + r.width && p.y > r.y && p.y < r.y + r.height;
+                if (rects.some(inside)) return true;
+            }
+            return false;
+        }).length;
         const type = (words) => { const s = document.getElementById("search"); s.value = words;
                                   s.dispatchEvent(new Event("input")); };
         document.getElementById("collapse").click();
@@ -149,6 +159,7 @@ def test_a_browser_draws_searches_collapses_and_tells(text, tmp_path):
         document.getElementById("search").dispatchEvent(new KeyboardEvent("keydown", { key: "Enter" }));
         found.after = boxes();
         found.details = document.getElementById("details").textContent;
+        found.chosen = document.querySelectorAll(".join.chosen").length;
         document.getElementById("expand").click();
         found.expanded = boxes();
         document.getElementById("gradient").click();
@@ -160,6 +171,8 @@ def test_a_browser_draws_searches_collapses_and_tells(text, tmp_path):
     both = sum(len(g["boxes"]) for g in data_of(text)["graphs"])
     assert found["drawn"] == found["expanded"] == both and found["forward"] == len(data_of(text)["graphs"][0]["boxes"])
     assert found["edges"] > 10 and found["joins"] > 5
+    assert found["behind"] == 0  # the dashed lines go around the boxes
+    assert 0 < found["chosen"] < found["joins"]
     assert {"block0", "block1", "block2"} <= set(found["groups"]) and found["collapsed"] < found["after"] < both
     assert found["found"].endswith(" found") and found["hits"] >= 1
     assert "block1/relu" in found["details"] and "difference of the backends" in found["details"]

@@ -123,6 +123,39 @@ def tvm_tensors():
     here, there = tvm.runtime.tensor([1.0, 2.0], tvm.cpu(0)), tvm.runtime.tensor([1.0, 2.0], tvm.cpu(1))
     assert there.data.devices() == {second} and (here.numpy() == there.numpy()).all() and not tvm.cpu(2).exist
 
+def tvm_trainer(home, data):
+    mod = training.SetupTrainer(
+        losses.CrossEntropyLoss(), optimizers.SGD(0.1), [TensorType((4, 5)), TensorType((4,), "int64")]
+    )(programs.backbone(programs.mlp()))
+    t = training.Trainer(mod, VirtualMachine(tvm.compile(mod, "llvm"), home), home)
+    np.random.seed(3)
+    t.xavier_uniform_init_params()
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(4, 6)).astype(np.float32), rng.integers(0, 5, 4)
+    x, y = tvm.runtime.tensor(x, data), tvm.runtime.tensor(y, data)
+    found = [float(t.update(x, y).numpy()) for _ in range(2)]
+    assert t.export_params()["w0"].data.devices() == {home.jax}
+    return [*found, *t.predict(x).numpy().ravel()]
+
+def aihwkit_layer(*places):
+    # Where the data lies may change from step to step: the weights stay on JAX's first device.
+    from aidgejax.frontends.aihwkit.nn import AnalogLinear
+    from aidgejax.frontends.aihwkit.optim import AnalogSGD
+    from aidgejax.frontends.aihwkit.simulator.configs import InferenceRPUConfig
+
+    config = InferenceRPUConfig()
+    config.forward.is_perfect = True
+    layer, rng = AnalogLinear(7, 3, rpu_config=config), np.random.default_rng(1)
+    layer.set_weights(rng.normal(size=(3, 7)).astype(np.float32) * 0.1, np.zeros(3, np.float32))
+    optimizer = AnalogSGD(layer.train().parameters(), lr=0.1)
+    x = rng.normal(size=(4, 7)).astype(np.float32)
+    for place in places:
+        here = (lambda a: a) if place is None else (lambda a, place=place: jax.device_put(a, place))
+        y = layer(here(x))
+        assert y.devices() == layer.backward(here(np.ones((4, 3), np.float32))).devices() == {first}
+        optimizer.step()
+    return np.asarray(layer(x))
+
 def singa_model(dev, data, devices):
     # DistOpt on both devices where `devices` is 2; the data on another device than the model.
     from aidgejax.frontends.singa import autograd, device, layer, model, opt, tensor
@@ -214,6 +247,8 @@ singa_models()
 assert ort_module(second) == ort_module(first) == ort_module(None)
 assert (epoch(first) == epoch(second)).all()
 tvm_tensors()
+assert tvm_trainer(tvm.cpu(1), tvm.cpu(0)) == tvm_trainer(tvm.cpu(0), tvm.cpu(1)) == tvm_trainer(tvm.cpu(0), tvm.cpu(0))
+assert (aihwkit_layer(second, first, None) == aihwkit_layer(None, None, None)).all()
 there, here = train("cuda"), train("cpu")
 assert np.allclose(there, here, rtol=1e-6), (there, here)
 print("same", there)

@@ -21,7 +21,7 @@ from ._compiled import LayerSpec, compiled
 from ._configured import ConfiguredLayer
 from ._holder import Holder, Slot, context_of, remembered, slot_of
 from ._module import check_arrays, in_torch, is_tensor, torch_in_use
-from ._numbers import array_of, finite_array
+from ._numbers import array_of, beside_weights, finite_array
 from ._post_update import post_update
 from ._tile import TileModuleArray, kind_of_tile, module_list
 from ._tile_access import SCALES, with_omega
@@ -263,10 +263,10 @@ class TiledLayer(ConfiguredLayer, AnalogLayerBase, Holder):
         if is_tensor(x):
             vars(self)["_saved"] = []
             return torch_call(self, x)
-        x = jnp.asarray(x)
+        params, state = self.params, self.state
+        x = beside_weights(params, jnp.asarray(x))
         run, back = compiled(self._spec, self._sizes(x), self.training)
         self._calls += 1
-        params, state = self.params, self.state
         y, saved, params_moved, state_moved = run(dict(params), dict(state), x, self._seed, self._calls)
         for name, array in {**params_moved, **state_moved}.items():
             self._write(name, array)
@@ -303,7 +303,7 @@ class TiledLayer(ConfiguredLayer, AnalogLayerBase, Holder):
         if not self._saved:
             raise TileError("backward needs a call of the layer first, with an array; tensors have loss.backward()")
         back, params, saved = self._saved.pop() if len(self._saved) > 1 else self._saved[0]
-        grads, dx = back(dict(params), saved, jnp.asarray(dy))
+        grads, dx = back(dict(params), saved, beside_weights(params, jnp.asarray(dy)))
         self._add(grads)
         return dx
 

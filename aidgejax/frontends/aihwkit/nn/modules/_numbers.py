@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import jax
 import numpy as np
 
+from .....dtypes import Arrays
+from ...._shared.tensor_cell import moved_to
 from ...exceptions import TileError
 from ._module import is_tensor
 
@@ -31,3 +34,9 @@ def finite_array(what: str, value: Any, shape: tuple[int, ...] | None = None) ->
     if not fits:
         raise TileError(f"{what} has shape {list(found.shape)}: expected {list(shape)}")
     return found.reshape(shape)
+
+
+def beside_weights(params: Arrays, x: Any) -> Any:
+    """The array where a layer's weights lie: they decide where it computes, and not where its data was made."""
+    homes = next((a.devices() for a in params.values() if isinstance(a, jax.Array)), set())
+    return moved_to(next(iter(homes)) if len(homes) == 1 else None, x)

@@ -12,6 +12,7 @@ import numpy as np
 from .....graph import Graph
 from .....training.parallel import Placement
 from .....training.placed_arrays import on_host, put
+from ...._shared.tensor_cell import moved_to
 from ...errors import NotReady, RelaxValueError, SymbolicShape, WrongTargets
 from ...runtime import Device, Tensor, check, profiling, unwrap
 from ...runtime.profiling import Report
@@ -253,9 +254,9 @@ class Trainer:
         return self.device.jax if self._placement is None else self._placement.everywhere
 
     def _laid(self, array: Any, before: int) -> Any:
-        """A batch over the devices, by axis `before`."""
+        """A batch over the devices, by axis `before`; on one device where the trainer is, wherever it was made."""
         if self._placement is None:
-            return array
+            return moved_to(self.device.jax, array)
         if np.ndim(array) <= before:
             return put(array, self._placement.everywhere)
         self._placement.check_batch(np.shape(array)[before])

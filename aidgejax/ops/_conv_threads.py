@@ -19,20 +19,21 @@ from ._windows import Windows
 
 # Multiplications: of less, sharing costs more than it saves.
 LEAST_WORK = 1 << 24
-# YNNPACK does not take fewer channels than this, so nothing need be done.
+# YNNPACK takes neither so few channels nor other numbers: nothing need be done.
 FEW_CHANNELS = 16
+OF_YNNPACK = ("float32", "float64")
 
 
 def on_all_threads(convolve: Callable[[Any, Any, Windows], Any], x: Any, w: Any, win: Windows) -> Any:
     """convolve(x, w, win) for stride 1 and one group, where it is large by Eigen.  f[n, h, w, i] -> f[n, *out, o]."""
-    if not _one_thread_would_do_it(x, w, win):
+    if not _left_to_one_thread(x, w, win):
         return convolve(x, w, win)
     too_many = max(1, win.sizes[0] + 1 - win.out[0])
     return convolve(x, w, replace(win, out=(win.out[0] + too_many, *win.out[1:])))[:, : win.out[0]]
 
 
-def _one_thread_would_do_it(x: Any, w: Any, win: Windows) -> bool:
-    if jax.__version_info__ >= (0, 11) or _cores() < 2:
+def _left_to_one_thread(x: Any, w: Any, win: Windows) -> bool:
+    if jax.__version_info__ >= (0, 11) or _cores() < 2 or x.dtype.name not in OF_YNNPACK:
         return False
     if win.rank != 2 or max(win.strides) > 1 or max(w.shape[-2:]) <= FEW_CHANNELS or not isinstance(x.shape[0], int):
         return False

@@ -132,7 +132,7 @@ class GraphView(GraphChaining):
         """The nodes, each behind those of the graph that `before` gives for it."""
         done: dict[Node, None] = {}
         state: dict[Node, int] = {}
-        for start in self.members:
+        for start in sorted(self.members, key=lambda n: n.type() == "Producer"):
             stack = [(start, False)]
             while stack:
                 node, fed = stack.pop()

@@ -263,3 +263,9 @@ def test_settings_of_a_file_stay_its_own():
     graph.set_backend("numpy")
     x = np.arange(6, dtype=np.float32).reshape(2, 3)
     np.testing.assert_array_equal(np.array(ac.SequentialScheduler(graph).forward(data=[ac.Tensor(x)])[0]), x + x[::-1])
+
+
+def test_producers_stand_before_what_reads_them_also_in_an_expanded_graph():
+    graph = ac.sequential([ac.PaddedConv2D(1, 2, [3, 3], "c", padding_dims=[1] * 4), ac.ReLU(name="r")])
+    ac.expand_metaops(graph)
+    assert [n.name() for n in graph.get_ordered_nodes()] == ["c_pad", "c_w", "c_b", "c_conv", "r"]

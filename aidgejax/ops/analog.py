@@ -19,6 +19,9 @@ from .random import its_key
 # ---- input range --------------------------------------------------------------------------------------
 
 
+MANY = 4096
+
+
 def spread(x):
     """Standard deviation of all values of x as of a sample; exactly 0 where they are all alike, NaN for one value."""
     if x.size < 2:
@@ -26,7 +29,14 @@ def spread(x):
     high, low = jnp.max(x), jnp.min(x)
     size = jnp.maximum(jnp.abs(high), jnp.abs(low))  # squares of large values would overflow
     scaled = x / jnp.where(size > 0, size, 1)
-    std = size * jnp.sqrt(jnp.sum(jnp.square(scaled - jnp.mean(scaled))) / (x.size - 1))
+    if x.size < MANY:
+        squares = jnp.sum(jnp.square(scaled - jnp.mean(scaled)))
+    else:
+        # One walk for both sums, from the mean of a sixteenth of the values.  What is subtracted is at most 16 times
+        # what is left, since that sixteenth, too, lies as far from the mean of all as the point where the sums start.
+        off = scaled - jnp.mean(scaled.reshape(-1)[: x.size // 16])
+        squares = jnp.maximum(jnp.sum(jnp.square(off)) - jnp.square(jnp.sum(off)) / x.size, 0)
+    std = size * jnp.sqrt(squares / (x.size - 1))
     return jnp.where(high == low, 0, std)
 
 

@@ -8,6 +8,7 @@ from enum import Enum
 import pytest
 
 from aidgejax.errors import AidgeJaxError
+from aidgejax.frontends.aihwkit.exceptions import ConfigError
 
 from ...golden.aihwkit import table
 
@@ -94,3 +95,20 @@ def test_what_torch_modules_have_says_so_without_torch():
         "assert not hasattr(model, 'nothing_such')\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "instead"),
+    [
+        ("simulator.configs", "SingleRPUConfig", "InferenceRPUConfig or TorchInferenceRPUConfig"),
+        ("simulator.configs", "TorchInferenceRPUConfigIRDropT", "forward.ir_drop"),
+        ("inference.converter.wpo", "WeightProgrammingOptimizer", "CustomPairConductanceConverter"),
+        ("linalg", "AnalogMatrix", "AnalogLinear without a bias"),
+        ("nn.low_precision_conversion", "convert_to_quantized", "aidgejax.quant"),
+        ("utils.export", "fusion_export", "get_weights"),
+    ],
+)
+def test_what_is_out_of_scope_says_what_to_use(module, name, instead):
+    found = getattr(importlib.import_module(f"aidgejax.frontends.aihwkit.{module}"), name)
+    with pytest.raises(ConfigError, match=f"^aihwkit.{module}.{name} is not there: .*{instead}"):
+        found()

@@ -54,8 +54,8 @@ class Function(AbsentMembers):
     """A function of a module.  graph: the explicit Graph; names: {Var: what it is called there}; result: a structure.
 
     blocks: for each run of bindings, whether it is a dataflow block.  stated: its bindings, None where a pass wrote the
-    graph.  starts, ends: tensors that
-    start_checkpoint and end_checkpoint mark (see relax.op.grad).
+    graph.  imported: it came from a model that relax did not write.  starts, ends: tensors that start_checkpoint and
+    end_checkpoint mark (see relax.op.grad).
     """
 
     absent_members = MEMBERS["Function"]
@@ -78,6 +78,7 @@ class Function(AbsentMembers):
         self.names, self.blocks, self.attrs = dict(names), list(blocks), dict(attrs or {})
         self.starts, self.ends = set(starts), set(ends)
         self.stated = body if body is not None and body.is_written else None
+        self.imported = False
         self._compiled: CompiledFunction | None = None
         graph.outputs = flat(result)
 
@@ -136,7 +137,7 @@ class Function(AbsentMembers):
         name = name or self.name
         graph = self.graph.copy()
         graph.name = name
-        return Function(
+        made = Function(
             name,
             graph,
             self.params,
@@ -147,6 +148,8 @@ class Function(AbsentMembers):
             starts=self.starts,
             ends=self.ends,
         )
+        made.imported = self.imported
+        return made
 
     def with_attr(self, attr_key_or_dict: str | Mapping[str, Any], attr_value: Any = None) -> Function:
         changed = self.copy()
@@ -180,7 +183,7 @@ class Function(AbsentMembers):
         """Its bindings and what it returns: as it was stated, or, where a pass wrote it, from the graph's nodes."""
         if self.stated is not None:
             return self.stated
-        return body_of_graph(self.graph, self.params, self.names, self.result, any(self.blocks))
+        return body_of_graph(self.graph, self.params, self.names, self.result, any(self.blocks), self.imported)
 
     def script(self, *_: Any, **__: Any) -> str:
         """As TVMScript."""

@@ -19,6 +19,7 @@ from ..errors import RelaxValueError
 from . import op
 from .body import SeqExpr, VarBinding, block
 from .expr import Applied, Call, Constant, DataflowVar, Expr, ShapeExpr, Tuple, TupleGetItem, Var
+from .lift_onnx import equivalent
 from .structure import flat, mapped
 from .types import TensorType, TupleType
 
@@ -54,8 +55,10 @@ def _with_attributes(node: Node, args: Sequence[Any]) -> Any:
     return None
 
 
-def call_of(node: Node, args: Sequence[Any], values: Sequence[Any], types: Sequence[TensorType | None]) -> Call:
-    """The call that writes this node.
+def call_of(
+    node: Node, args: Sequence[Any], values: Sequence[Any], types: Sequence[TensorType | None], imported: bool = False
+) -> Any:
+    """The call that writes this node; imported: or, for models from elsewhere, an expression that computes the same.
 
     args: an expression for each input, a literal as it is, None for an absent one.  values: the inputs as Values.
     types: the outputs' types, None for an absent one.
@@ -67,6 +70,11 @@ def call_of(node: Node, args: Sequence[Any], values: Sequence[Any], types: Seque
             of = {id(a): v for a, v in zip(args, values, strict=True) if isinstance(a, Expr)}
             if _writes(call, node, [_value_of(a, of) for a in call.args]):
                 return call
+        found = (
+            equivalent(node, args, [_type(v) if isinstance(v, Value) else None for v in values]) if imported else None
+        )
+        if found is not None:
+            return found
     except (AidgeJaxError, TypeError, ValueError, LookupError):
         pass  # no call of relax.op takes these
     return call_packed(PACKED + node.op, *args, json.dumps(_plain(node.attrs)), sinfo_args=list(types))
@@ -151,8 +159,10 @@ def _restored(value: Any) -> Any:
     return tuple(_restored(v) for v in value) if isinstance(value, list) else value
 
 
-def body_of_graph(graph: Graph, params: Sequence[Var], names: dict[Var, Any], result: Any, dataflow: bool) -> SeqExpr:
-    """The nodes of a graph as one block of bindings."""
+def body_of_graph(
+    graph: Graph, params: Sequence[Var], names: dict[Var, Any], result: Any, dataflow: bool, imported: bool = False
+) -> SeqExpr:
+    """The nodes of a graph as one block of bindings.  imported: as of call_of."""
     known: dict[str, Any] = {}
     for p in params:
         _name_fields(p, names[p], known)
@@ -163,9 +173,9 @@ def body_of_graph(graph: Graph, params: Sequence[Var], names: dict[Var, Any], re
         args = [known[i] if isinstance(i, str) else _literal(i) for i in node.inputs]
         values = [graph.value(i) if isinstance(i, str) else i for i in node.inputs]
         types = [None if o is None else _type(graph.value(o)) for o in node.outputs]
-        call = call_of(node, args, values, types)
-        if len(node.outputs) == 1:
-            (out,) = node.output_names
+        call = call_of(node, args, values, types, imported)
+        if len(node.outputs) == 1 or (imported and all(o is None for o in node.outputs[1:])):
+            out = node.output_names[0]
             var: Var = DataflowVar(out, types[0]) if dataflow else Var(out, types[0])
             known[out] = var
         else:

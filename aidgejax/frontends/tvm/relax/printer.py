@@ -47,7 +47,7 @@ class FunctionPrinter:
         lines = ["@R.function" + (f"({', '.join(options)})" if options else "")]
         inside = []
         if attrs:
-            inside.append(f"R.func_attr({attribute_text(attrs)})")
+            inside.append(f"R.func_attr({attribute_text(attrs, self._metadata)})")
         if any(c.applied is not None and c.applied.name == "call_function" for c in calls_in(body)):
             inside.append("cls = Module")
         inside += self._blocks(body.blocks)

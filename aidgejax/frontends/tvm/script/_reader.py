@@ -174,7 +174,7 @@ class ModuleReader:
 
 
 def mapped_constants(attrs: Any) -> Any:
-    """Attributes of a module: constants are tensors there."""
+    """Attributes of a module or a function: constants are tensors there."""
     if isinstance(attrs, dict):
         return {k: mapped_constants(v) for k, v in attrs.items()}
     if isinstance(attrs, list | tuple):
@@ -274,7 +274,7 @@ class FunctionReader:
         attrs: dict[str, Any] = {}
         for s in self._node.body:
             if isinstance(s, ast.Expr) and isinstance(s.value, ast.Call) and self._calls(s.value, func_attr):
-                attrs |= self._evaluator.value(s.value.args[0])
+                attrs |= mapped_constants(self._evaluator.value(s.value.args[0]))
         return attrs
 
     def _calls(self, call: ast.Call, form: Any) -> bool:

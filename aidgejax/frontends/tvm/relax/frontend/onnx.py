@@ -44,6 +44,7 @@ def from_onnx(
     if keep_params_in_input:
         attrs["params"] = [tensor(a) for a in weights.values()]
     function = Function("main", graph, params, result, {p: p.name_hint for p in params}, attrs=attrs)
+    function.imported = True
     return IRModule({"main": function})
 
 

@@ -3,20 +3,22 @@
     print(step_memory(make_program(graph, training=True), optim.adam(), sizes={"N": 64}))
 
 Held throughout: parameters, buffers, optimizer state and the batch.  Held from forward to gradient: the saved tensors,
-listed by the node that writes them.  The peak follows every tensor of both graphs from its node to its last reader; a
-compiler joins element-wise nodes, whose results it then never writes, so a step takes less than that and more than what
-is held.
+listed by the node that writes them.  The peak follows the tensors of both graphs from their node to their last reader.
+Of element-wise nodes that read one another a compiler makes one, and computes again in the gradient what it can from
+what such a node reads: their results count as never written, and what they read lives as long as they would.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 
 from ..execution.program import Program
+from ..graph import Node
+from ..ops import lookup
 from ..training.optim import Optimizer
 from .inspect import symbols_at
 from .summary import bytes_of
@@ -69,7 +71,7 @@ class StepMemory:
         lines.append(f"  {'saved':12} {self.saved_bytes:16,}  in {len(self.saved)} tensors, the largest:")
         for s in sorted(self.saved, key=lambda s: -s.bytes)[:SHOWN]:
             lines.append(f"    {s.bytes:16,}  {s.op:24} {s.node}")
-        lines.append(f"  {'peak':12} {self.peak:16,}  where every tensor is written; joined nodes write less")
+        lines.append(f"  {'peak':12} {self.peak:16,}  results of element-wise nodes for such nodes are never written")
         return "\n".join(lines)
 
 
@@ -110,15 +112,36 @@ def _peak(program: Program, at: Mapping[str, int]) -> int:
     walk = [(forward, n) for n in forward.nodes] + [(backward, n) for n in backward.nodes]
     last = {i: k for k, (_, n) in enumerate(walk) for i in n.input_names}
     last |= dict.fromkeys([*forward.outputs, *program.updates.values(), *backward.outputs], len(walk))
+    unwritten = _unwritten([n for _, n in walk], {t for t, k in last.items() if k == len(walk)})
+    for _, node in reversed(walk):
+        until = max((last[o] for o in node.output_names if o in unwritten), default=-1)
+        last |= {i: max(last[i], until) for i in node.input_names}
     sizes: dict[str, int] = {}
     leaving: dict[int, list[str]] = {}
     alive = most = 0
     for k, (graph, node) in enumerate(walk):
         for o in node.output_names:
             if o not in sizes:
-                sizes[o] = bytes_of(graph.value(o), at)
+                sizes[o] = 0 if o in unwritten else bytes_of(graph.value(o), at)
                 leaving.setdefault(last.get(o, k), []).append(o)
                 alive += sizes[o]
         most = max(most, alive)
         alive -= sum(sizes[o] for o in leaving.pop(k, ()))
     return most
+
+
+def _unwritten(nodes: Sequence[Node], results: Collection[str]) -> set[str]:
+    """What element-wise nodes write for such nodes alone.  A normalization that moves its statistics is one, but for
+    them."""
+    alone = {i: True for n in nodes for i in n.input_names}
+    for n in nodes:
+        if lookup(n.op).layout != "same":
+            alone |= dict.fromkeys(n.input_names, False)
+    found = {
+        o
+        for n in nodes
+        if lookup(n.op).layout == "same" or lookup(n.op).updates
+        for o in n.output_names
+        if alone.get(o)
+    }
+    return found.difference(results)

@@ -55,6 +55,19 @@ def test_the_peak_is_near_what_xla_takes_and_policies_lower_it():
     assert found["bfloat16"].parameters == memory.parameters
 
 
+def test_what_element_wise_nodes_write_for_each_other_alone_counts_as_never_written():
+    """Of a convolution, its normalization and a ReLU two images are kept, which is what XLA keeps: without the rule
+    the peak of a DS-CNN is 1.46 of XLA's, with it 0.99."""
+    graph = aj.with_loss(aj.infer_shapes(aj.zoo.ds_cnn(8)), "cross_entropy", reduction="rows")
+    program = aj.make_program(graph, training=True)
+    memory = step_memory(program, aj.optim.sgd(), sizes={"N": ROWS})
+    image = ROWS * 8 * 25 * 5 * 4
+    saved = [s for s in memory.saved if s.bytes == image]
+    assert {s.op for s in saved} == {"Conv", "BatchNormalization", "Relu"} and len(saved) == 27
+    beyond = memory.peak - memory.throughout
+    assert 18 * image < beyond < 21 * image
+
+
 def test_the_command_line_shows_it(tmp_path, capsys):
     aj.onnxio.write(aj.zoo.lenet(size=8), None, tmp_path / "m.onnx")
     assert main(["inspect", str(tmp_path / "m.onnx"), "--training", "--batch-size", "8"]) == 0

@@ -351,7 +351,7 @@ def parse_npy(data: bytes | bytearray) -> np.ndarray:
         raise ValueError(f"an array of dtype {str(descr)[:100]}: expected numbers")
     dtype = np.dtype(descr)
     if dtype.hasobject or not dtype.itemsize:
-        raise ValueError(f"an array of dtype {dtype}: pickled objects are refused")
+        raise ValueError(f"an array of dtype {dtype}: pickled objects are refused; save numbers, .astype('float32')")
     if not isinstance(shape, tuple) or len(shape) > 64 or any(type(n) is not int or n < 0 for n in shape):
         raise ValueError(f"an array of shape {str(shape)[:100]}")
     if math.prod(shape) * dtype.itemsize != len(data) - start - length:

@@ -59,7 +59,7 @@ def command_line() -> str:
         for a in command._actions:
             if a.dest == "help":
                 continue
-            value = a.metavar or ("|".join(map(str, a.choices)) if a.choices and len(a.choices) < 7 else "VALUE")
+            value = a.metavar or (" ".join(map(str, a.choices)) if a.choices and len(a.choices) < 7 else "VALUE")
             shown = " ".join(a.option_strings) or value
             if a.option_strings and a.nargs != 0:
                 shown += f" {value}"

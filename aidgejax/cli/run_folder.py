@@ -94,7 +94,10 @@ def read_settings(path: str) -> dict[str, Any]:
         with open(file) as f:
             found = json.load(f)
     except (OSError, ValueError, RecursionError) as e:
-        raise SettingError(f"{file!r} holds no settings of a run: {e}") from None
+        why = "there is no such file" if isinstance(e, FileNotFoundError) else e
+        raise SettingError(
+            f"{file!r} holds no settings of a run: {why}; give a folder that `train --out` made, or its {SETTINGS}"
+        ) from None
     if not isinstance(found, dict):
         raise SettingError(f"{file!r} holds no settings of a run: a {type(found).__name__}, expected an object")
     return found

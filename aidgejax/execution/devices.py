@@ -63,7 +63,7 @@ def device(name: str) -> Any:
 def no_gpu() -> str:
     """Why there is no GPU to use here, and what to do; for a front end whose GPU was asked for."""
     return unused_gpu() or (
-        "this machine shows no NVIDIA GPU (on one that has it: pip install 'aidgejax[cuda13]'); the rest of the script "
+        "this machine shows no NVIDIA GPU (on one that has it: pip install '.[cuda13]'); the rest of the script "
         "runs on the CPU as it is"
     )
 
@@ -89,7 +89,7 @@ def unused_gpu(root: str = "/") -> str | None:
     elif not cards:
         why = "its driver shows no device to this process"
     elif not any(find_spec(f"jax_cuda{n}_plugin") for n in (12, 13)):
-        why = "JAX's plugin for CUDA is not installed: pip install 'aidgejax[cuda13]'"
+        why = "JAX's plugin for CUDA is not installed: pip install '.[cuda13]'"
     else:
         why = "JAX's plugin for CUDA is installed and does not start; JAX's own warnings at import say why"
     return f"this machine has an NVIDIA GPU ({card}) that JAX does not use: {why}"

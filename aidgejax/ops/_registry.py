@@ -70,8 +70,8 @@ class Operator:
 
     @property
     def formula(self) -> str:
-        """The first line of the docstring: what is computed, with shapes."""
-        return (inspect.getdoc(self.forward) or "").split("\n", 1)[0]
+        """The first paragraph of the docstring: what is computed, with shapes."""
+        return " ".join((inspect.getdoc(self.forward) or "").split("\n\n", 1)[0].split())
 
 
 # While only shapes are asked for, a forward need not make the tables that it would compute with: a file may claim sizes

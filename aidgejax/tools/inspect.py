@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatch
 from typing import Any
 
 import numpy as np
 
 from ..analog import describe, layers
 from ..arguments import takes_graph
+from ..errors import SettingError
 from ..execution.program import make_program
 from ..graph import Graph, Node
 from ..interpreter.abstract_evaluation import number_of
@@ -90,11 +93,20 @@ def number_at(size: Any, sizes: Mapping[str, int]) -> int:
         return 1
 
 
-def formula_sheet() -> str:
-    """Every operator with its formula, its ONNX name and whether it has a gradient rule."""
-    lines = []
-    for name in sorted(OPERATORS):
+def formula_sheet(names: Sequence[str] = ()) -> str:
+    """Every operator, or those of names or patterns, with formula, ONNX name and whether it has a gradient rule.
+
+    Raises SettingError for a name that no operator has.
+    """
+    lines, shown = [], [n for n in sorted(OPERATORS) if not names or any(fnmatch(n.lower(), w.lower()) for w in names)]
+    for wanted in names:
+        if not any(fnmatch(n.lower(), wanted.lower()) for n in shown):
+            near = difflib.get_close_matches(wanted.lower(), [n.lower() for n in OPERATORS], 3)
+            close = ", ".join(n for n in sorted(OPERATORS) if n.lower() in near)
+            raise SettingError(f"there is no operator {wanted!r}" + (f"; near to it: {close}" if close else ""))
+    for name in shown:
         o = OPERATORS[name]
         where = "aidgejax" if o.onnx is None else f"{o.onnx[0] or 'ONNX'} {o.onnx[1]}"
         lines.append(f"{name:26} {where:14} {'rule' if o.vjp else '-':5} {o.formula}")
-    return "\n".join(lines + [f"{len(OPERATORS)} operators, {sum(1 for o in OPERATORS.values() if o.vjp)} with a rule"])
+    rules = sum(1 for n in shown if OPERATORS[n].vjp)
+    return "\n".join([*lines, f"{len(shown)} operator{'' if len(shown) == 1 else 's'}, {rules} with a rule"])

@@ -116,7 +116,11 @@ class Targets:
             values = values.astype(np.float32)
         if values.ndim != len(self.shape) or not fits(values.shape[1:], self.shape[1:]):
             indices = _are_indices(values, self.shape) and np.array_equal(values, np.round(values))
-            cure = "; class indices are for cross_entropy" if indices else ""
+            cure = (
+                "; class indices are for cross_entropy"
+                if indices
+                else "; give whole numbers for classes, or values of that shape"
+            )
             raise DataError(
                 f"{self.kind} compares with {_named(*self.shape)}; the targets are {values.dtype}[{_sizes(values)}]"
                 f"{cure}"

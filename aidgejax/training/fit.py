@@ -306,6 +306,10 @@ def fitting(graph: Graph, data: Dataset) -> Dataset:
         sizes = zip(a.shape[1:], v.shape[1:], strict=False)
         if a.ndim != v.rank or any(isinstance(want, int) and got != want for got, want in sizes):
             why = _why_fixed(graph, k) + _of_table(data, a)
+            if not why and a.ndim == v.rank:
+                pairs = list(enumerate(zip(a.shape, v.shape, strict=True)))[1:]
+                wrong = [(k, got, want) for k, (got, want) in pairs if isinstance(want, int) and got != want]
+                why = "".join(f"; axis {k} has {got}, the model takes {want}" for k, got, want in wrong)
             text = f"graph {graph.name!r}, {v}: got an array of shape {list(a.shape)}{why}"
             raise about("input-shape", DataError(text))
         if v.is_float != (a.dtype.kind == "f" or "float" in a.dtype.name):

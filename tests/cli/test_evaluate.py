@@ -38,6 +38,20 @@ def test_a_model_is_scored(files, capsys):
     ]
 
 
+def test_predictions_as_a_table_and_no_other_kind(files, capsys):
+    out = files / "p.csv"
+    assert main(["predict", str(files / "m.onnx"), str(files / "d.npz"), "--out", str(out)]) == 0
+    head, *rows = out.read_text().splitlines()
+    assert len(rows) == len(X)
+    assert head == "p_0,p_1,p_2"
+    np.testing.assert_allclose(np.sum([[float(v) for v in row.split(",")] for row in rows], axis=1), 1, rtol=1e-5)
+    capsys.readouterr()
+    assert main(["predict", str(files / "m.onnx"), str(files / "d.npz"), "--out", "p.txt"]) == 1
+    assert ".npz or as .csv" in capsys.readouterr().err
+    assert main(["predict", str(files), str(files / "d.npz")]) == 1  # a folder: the model in it is named
+    assert f"give the model in it: {files / 'm.onnx'}" in capsys.readouterr().err
+
+
 def test_predictions_are_written(files, capsys):
     out = files / "p.npz"
     assert main(["predict", str(files / "m.onnx"), str(files / "d.npz"), "--out", str(out), "--batch-size", "10"]) == 0

@@ -64,3 +64,10 @@ def test_a_mistyped_line_is_answered_in_two_with_what_was_meant(words, message, 
     assert len(lines) == 2 and lines[0].startswith("usage: python -m aidgejax") and message in lines[1]
     command = words[0] if words and words[0] in COMMANDS else ""
     assert lines[1].endswith(f"(see {' '.join(['python -m aidgejax', command]).strip()} --help)")
+
+
+def test_the_formula_sheet_is_searched_by_name(capsys):
+    assert main(["ops", "relu", "*Pool"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {"Relu", "MaxPool"} <= {line.split()[0] for line in lines} and len(lines) < 12
+    assert main(["ops", "Cnov"]) == 1 and "near to it: Conv" in capsys.readouterr().err

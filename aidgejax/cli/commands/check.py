@@ -15,7 +15,7 @@ EXAMPLES = ("check step.onnx --target webnn",)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="M.onnx", help="an ONNX file")
-    parser.add_argument("--target", choices=list(TARGETS), required=True)
+    parser.add_argument("--target", choices=list(TARGETS), required=True, help="whose operators are taken")
 
 
 def run(args: argparse.Namespace) -> int:

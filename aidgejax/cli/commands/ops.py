@@ -1,4 +1,7 @@
-"""The formula sheet."""
+"""The formula sheet.
+
+python -m aidgejax ops Conv "*Pool*"
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,12 @@ import argparse
 from ...tools.inspect import formula_sheet
 
 HELP = "the formula sheet: every operator"
-EXAMPLES = ("ops",)
+EXAMPLES = ("ops", "ops Conv '*Pool*'")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """No arguments."""
+    parser.add_argument("names", nargs="*", metavar="NAME", help="names or patterns (default: all)")
 
 
 def run(args: argparse.Namespace) -> None:
-    print(formula_sheet())
+    print(formula_sheet(args.names))

@@ -191,7 +191,8 @@ def _content(source: Any) -> bytes:
         if not path.exists():
             raise ModelFileError("there is no such file")
         if not path.is_file():
-            raise ModelFileError("it is not a file")
+            inside = next((p for p in (path / "model.onnx", *sorted(path.glob("*.onnx"))) if p.is_file()), None)
+            raise ModelFileError("it is not a file" + (f"; give the model in it: {inside}" if inside else ""))
         if path.stat().st_size > LARGEST_FILE:
             raise ModelFileError(
                 f"the file has {path.stat().st_size} bytes; an ONNX file has at most {LARGEST_FILE}, "

@@ -123,6 +123,9 @@ class Search:
             name, y = str(before.outputs[0]), self.graph.value(str(node.outputs[0]))
             if y.rank is None or not self._step(node, name, scores, axes):
                 return None
+            x = self.graph.value(name).known_shape
+            if node.op not in REARRANGING and any(a == 1 != b for a, b in zip(x, y.known_shape, strict=False)):
+                return None  # the scores themselves were broadcast
             if len(scores.layout) != y.rank:
                 return None
         return scores

@@ -80,8 +80,10 @@ def _written(scratch: Graph, found: Found, op: Builder) -> Value | None:
     place = min(reversed(found.q), key=lambda p: axes.cost(p.layout, want))
     q = axes.converted(op, scratch.value(place.name), place.layout, want, full=True)
     for kind, factor in found.factors:
+        if key[0] in axes.leaves(a for g in factor.layout for a in g):  # by which queries cannot be multiplied
+            return None
         by = axes.converted(op, scratch.value(factor.name), factor.layout, (batch, heads, query, ()))
-        if q is None or by is None or key[0] in axes.leaves(a for g in factor.layout for a in g):
+        if q is None or by is None:
             return None
         q = getattr(op, kind)(q, by)
     shared = min(_absent(found, found.k, heads), _absent(found, found.v, heads))

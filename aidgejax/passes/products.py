@@ -31,8 +31,10 @@ class Product:
 
 def product_of(graph: Graph, node: Node, axes: Axes) -> Product | None:
     """The product that a node computes, its axes as new atoms; None where it is none of two tensors of two axes."""
-    a, b, y = (graph.value(str(t)) for t in (*node.inputs[:2], node.outputs[0]))
-    if len(node.inputs) != 2 or None in (a.rank, b.rank, y.rank):
+    if len(node.inputs) != 2:
+        return None
+    a, b, y = (graph.value(str(t)) for t in (*node.inputs, node.outputs[0]))
+    if None in (a.rank, b.rank, y.rank):
         return None
     if node.op == "Einsum":
         return _einsum(graph, node, axes)

@@ -198,6 +198,23 @@ def scores_read(a):
     return op.MatMul(op.Softmax(scores), v)
 
 
+def scaled_by_key(a):
+    op, (q, k, v) = a.op, (a.split() for _ in range(3))
+    return op.MatMul(op.Softmax(op.Mul(op.MatMul(q, a.swapped(k)), a.weight(LENGTH))), v)
+
+
+def scores_grow(a):
+    """One query, of whose scores a bias makes as many rows as it has."""
+    op, (q, k, v) = a.op, (a.split() for _ in range(3))
+    one = op.Slice(q, (0,), (1,), (2,))
+    return op.MatMul(op.Softmax(op.Add(op.MatMul(one, a.swapped(k)), a.weight(7, LENGTH))), v)
+
+
+def einsum_of_one(a):
+    op, x = a.op, a.op.MatMul(a.x, a.weight(WIDTH, LENGTH))
+    return op.MatMul(op.Softmax(op.Einsum(x, equation="nij->nji")), a.x)
+
+
 def mixture(a):
     """A Softmax of a linear layer that mixes rows of a table: no keys."""
     op = a.op
@@ -210,6 +227,7 @@ def wrong_sum(a):
 
 NOT_ATTENTION = [
     over_queries, changed_weights, hidden_by_little, weights_transposed, averaged, scores_read, mixture, wrong_sum,
+    scaled_by_key, scores_grow, einsum_of_one,
     lambda a: einsum(a, axis=2), lambda a: einsum(a, axis=1),
 ]  # fmt: skip
 

@@ -26,6 +26,7 @@ from ..interpreter.shape_inference import infer_shapes
 from ..ops import lookup
 from .edit import renamed
 from .gradient import make_gradient
+from .mode import normalized
 
 KEY = "aidgejax.recompute"
 POLICIES = ("none", "blocks", "products")
@@ -214,8 +215,9 @@ def _within(graph: Graph, budget: int, sizes: dict[str, int]) -> set[str]:
     candidates = [set[str](), _dropped(graph, "products", 1)]
     candidates += [_dropped(graph, "blocks", every) for every in range(1, max(2, cuts))]
     seeds = ["loss"] if "loss" in graph.outputs else [o for o in graph.outputs if graph.value(o).is_float]
-    backward = infer_shapes(make_gradient(graph, seeds, list(graph.params), unreachable="zeros"))
-    held = [sum(tensor_bytes(graph.value(t), sizes) for t in kept_tensors(graph, backward, c)) for c in candidates]
+    trained = infer_shapes(normalized(graph, True))  # with the outputs that rules read, as training will keep them
+    backward = infer_shapes(make_gradient(trained, seeds, list(graph.params), unreachable="zeros"))
+    held = [sum(tensor_bytes(trained.value(t), sizes) for t in kept_tensors(trained, backward, c)) for c in candidates]
     fitting = [(len(c), n) for n, c in enumerate(candidates) if held[n] <= budget]
     if not fitting:
         raise SettingError(

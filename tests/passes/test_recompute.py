@@ -7,6 +7,7 @@ import pytest
 import aidgejax as aj
 from aidgejax.passes import recompute
 from aidgejax.passes.recompute import boundaries, kept_tensors
+from aidgejax.tools.step_memory import step_memory
 
 ROWS, WIDTH, BLOCKS = 512, 64, 6
 
@@ -99,6 +100,19 @@ def test_a_number_of_bytes_buys_the_least_recomputation():
         recompute(graph, 10, sizes={"N": ROWS})
     with pytest.raises(aj.SettingError, match=r"sizes=\{'N'"):
         recompute(graph, one)
+
+
+def test_a_number_of_bytes_for_networks_whose_rules_read_more_than_the_file_names():
+    """Layer normalization's mean, batch normalization's statistics of the batch."""
+    for made in (aj.zoo.transformer_encoder(8, 4, width=8, heads=2, depth=3), aj.zoo.resnet8(size=8)):
+        graph = aj.with_loss(aj.infer_shapes(made), "cross_entropy", reduction="rows")
+
+        def kept(g):
+            memory = step_memory(aj.make_program(g, training=True), aj.optim.sgd(), sizes={"N": ROWS})
+            return memory.saved_bytes
+
+        budget = int(0.6 * kept(graph))
+        assert 0 < kept(recompute(graph, budget, sizes={"N": ROWS})) <= budget
 
 
 def test_other_policies_are_refused_and_none_forgets():

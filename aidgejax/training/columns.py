@@ -248,10 +248,21 @@ def columns_for(graph: Graph, data: Dataset, target: str = "target", *, layout: 
         else:
             found[n] = by_rows(given, partial(_as_input, graph.inputs[n], layout=layout))
             said = _input_in_words(n, given, found[n])
-        notes += said
+        notes += [*said, *_not_finite(data, n, found[n])]
     named = data.with_columns(found)
     named.notes = tuple(dict.fromkeys(notes))
     return named
+
+
+def _not_finite(data: Dataset, name: str, values: Any) -> list[str]:
+    """A line where rows hold NaN or infinity: nothing else says so of test rows, and of those a batch leaves out."""
+    if type(values) is not np.ndarray or values.dtype.kind != "f" or not values.size:
+        return []  # what stays in its file is not read for this
+    if np.isfinite(values.min()) and np.isfinite(values.max()):
+        return []
+    rows = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))
+    count = f"{len(rows)} row{'' if len(rows) == 1 else 's'} of {len(values)}"
+    return [f"not finite: {name!r} holds NaN or infinity in {count}, the first is row {data.row_in_source(rows[0])}"]
 
 
 def _of_header(data: Dataset, names: list[str]) -> dict[str, np.ndarray]:

@@ -51,3 +51,13 @@ def test_colours_are_not_guessed_and_integers_not_scaled():
     graph.input("x", ("N", 2, 3, 2))
     (notes,) = aj.columns_for(graph, aj.Dataset(x=pixels)).notes
     assert notes == f"x: numbers from {pixels.min()} to {pixels.max()} as the data has them, not scaled"
+
+
+def test_rows_that_are_not_finite_are_said():
+    x = np.zeros((6, 4), np.float32)
+    x[2, 1], x[5, 0] = np.nan, np.inf
+    data = aj.Dataset(x=x, target=np.arange(6) % 2)
+    assert aj.columns_for(aj.zoo.mlp((4, 3, 2)), data).notes == (
+        "not finite: 'x' holds NaN or infinity in 2 rows of 6, the first is row 2",
+    )
+    assert aj.columns_for(aj.zoo.mlp((4, 3, 2)), data[:2]).notes == ()

@@ -184,6 +184,7 @@ class _Run:
         self.notes = (
             *notes,
             *training.notes,
+            *(f"test data: {note}" for note in test.notes if note not in training.notes),
             *classes_in_words(class_names(self.model)),
             *summary(graph),
             f"loss: {self.task.summary}",

@@ -5,8 +5,9 @@ import sys
 import numpy as np
 import pytest
 
-from aidgejax.frontends.aihwkit.exceptions import ConfigError, ModuleError, TileError, TileModuleError
-from aidgejax.frontends.aihwkit.nn import AnalogLinear, AnalogSequential
+from aidgejax.frontends.aihwkit.exceptions import AihwkitException, ConfigError, ModuleError, TileError, TileModuleError
+from aidgejax.frontends.aihwkit.inference import drift_analog_weights
+from aidgejax.frontends.aihwkit.nn import AnalogConv2d, AnalogLinear, AnalogSequential
 from aidgejax.frontends.aihwkit.simulator import configs, tiles
 
 X = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
@@ -172,3 +173,23 @@ def test_the_explicit_tile_manages_bounds_by_row_and_asks_nothing_of_empty_rows(
     layer = layer_of(made, W, B * 0)
     rows = np.concatenate([numbers(layer(x[k : k + 1])) for k in range(len(x))])
     close(layer(x), rows)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: AnalogLinear(0, 3), "AnalogLinear got in_features=0: expected integers of at least 1"),
+        (lambda: AnalogLinear(2.5, 3), "AnalogLinear got in_features=2.5"),
+        (lambda: AnalogConv2d(2, 3, (3,)), r"AnalogConv2d got kernel_size=\(3,\): expected a number or 2 of them"),
+        (lambda: AnalogConv2d(2, 3, 3, padding="same"), "AnalogConv2d got padding='same'"),
+        (lambda: AnalogLinear(4, 3, rpu_config=configs.InferenceRPUConfig), "got the class InferenceRPUConfig"),
+        (lambda: AnalogLinear(4, 3, rpu_config="x"), "AnalogLinear got a str as rpu_config"),
+        (lambda: AnalogLinear(4, 3)("x"), "AnalogLinear got a str: expected a tensor or an array"),
+        (lambda: layer_of(config()).drift_analog_weights(None), r"t_inference of InferenceTile\(4, 5\) is None"),
+        (lambda: drift_analog_weights("model"), "of a model, got a str"),
+        (lambda: layer_of(config()).load_state_dict(None), "load_state_dict got a NoneType"),
+    ],
+)
+def test_wrong_arguments_are_named(call, message):
+    with pytest.raises(AihwkitException, match=message):
+        call()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..exceptions import ArgumentError
 from ..nn.modules.base import AnalogLayerBase
 
 
 def _layers(model: Any) -> list[AnalogLayerBase]:
     """Every layer that holds tiles, each once."""
+    if not hasattr(model, "modules"):
+        raise ArgumentError(f"programming and drift are of a model, got a {type(model).__name__}")
     found = {id(m): m for m in model.modules() if isinstance(m, AnalogLayerBase) and not m.IS_CONTAINER}
     return list(found.values())
 

@@ -54,6 +54,12 @@ def specific_rpu_config_id(module_name: str, module: Any, rpu_config: Any) -> An
     return rpu_config
 
 
+def check_module(what: str, found: Any) -> None:
+    """ArgumentError unless it is a torch module."""
+    if not hasattr(found, "named_children"):
+        raise ArgumentError(f"{what} got a {type(found).__name__}: expected a torch module")
+
+
 def convert_to_analog(
     module: Any,
     rpu_config: Any,
@@ -77,6 +83,7 @@ def convert_to_analog(
         raise ArgumentError(f"conversion_map is a {type(conversion_map).__name__}: expected a dict of classes")
     kinds = _map(False) if conversion_map is None else conversion_map
     excluded = set(exclude_modules or ())
+    check_module("convert_to_analog", module)
     module = module if inplace else copy.deepcopy(module)
 
     def converted(found: Any, name: str) -> Any:
@@ -112,6 +119,7 @@ def convert_to_digital(
     if conversion_set is not None and not isinstance(conversion_set, set):
         raise ArgumentError(f"conversion_set is a {type(conversion_set).__name__}: expected a set of classes")
     kinds = {*_map(False).values(), *_map(True).values()} if conversion_set is None else conversion_set
+    check_module("convert_to_digital", module)
     module = module if inplace else copy.deepcopy(module)
 
     def converted(found: Any) -> Any:

@@ -44,7 +44,11 @@ def calibrate_input_ranges(
     """
     if not isinstance(model, AnalogLayerBase):
         raise ArgumentError("the model has no analog root: convert it with convert_to_analog")
-    kind = InputRangeCalibrationType(calibration_type)
+    try:
+        kind = InputRangeCalibrationType(calibration_type)
+    except ValueError:
+        known = ", ".join(InputRangeCalibrationType.__members__)
+        raise ArgumentError(f"calibration_type is {calibration_type!r}: expected one of {known}") from None
     if kind is InputRangeCalibrationType.NONE:
         return
     watched: dict[str, tuple[Any, str, Any]] = {}

@@ -264,7 +264,7 @@ class TiledLayer(ConfiguredLayer, AnalogLayerBase, Holder):
             vars(self)["_saved"] = []
             return torch_call(self, x)
         params, state = self.params, self.state
-        x = beside_weights(params, jnp.asarray(x))
+        x = beside_weights(params, self._array_of(x))
         run, back = compiled(self._spec, self._sizes(x), self.training)
         self._calls += 1
         y, saved, params_moved, state_moved = run(dict(params), dict(state), x, self._seed, self._calls)
@@ -273,6 +273,12 @@ class TiledLayer(ConfiguredLayer, AnalogLayerBase, Holder):
         large = {**params, **params_moved}
         self._saved = [*(self._saved[-REMEMBERED:] if self.training else ()), (back, large, saved)]
         return y
+
+    def _array_of(self, x: Any) -> Any:
+        try:
+            return jnp.asarray(x)
+        except (TypeError, ValueError):
+            raise TileError(f"{type(self).__name__} got a {type(x).__name__}: expected a tensor or an array") from None
 
     watcher: Any = None
     """(called with the layer and its input before each call, whether products are to be ideal then)"""
@@ -369,6 +375,8 @@ class TiledLayer(ConfiguredLayer, AnalogLayerBase, Holder):
 
     def check_state_dict(self, state_dict: dict[str, Any], where: str = "this layer") -> None:
         """Raise TileError unless names, shapes and dtypes are those of the layer's own state."""
+        if not hasattr(state_dict, "items"):
+            raise TileError(f"load_state_dict got a {type(state_dict).__name__}: expected a dict of arrays")
         held = {k: v for k, v in state_dict.items() if k != "noise_draw"}
         check_arrays({**self.params, **self.state}, held, where)
         draws = np.asarray(state_dict.get("noise_draw", (0, 0)))
@@ -395,7 +403,14 @@ class TiledLayer(ConfiguredLayer, AnalogLayerBase, Holder):
 
     @classmethod
     def _config(cls, rpu_config: Any) -> Any:
-        return InferenceRPUConfig() if rpu_config is None else rpu_config
+        found = InferenceRPUConfig() if rpu_config is None else rpu_config
+        parts = ("pre_post", "forward", "mapping", "clip", "remap", "modifier")
+        absent = [p for p in parts if getattr(found, p, None) is None]
+        if isinstance(found, type) or absent:
+            what = f"the class {found.__name__}" if isinstance(found, type) else f"a {type(found).__name__}"
+            lacks = f" without {', '.join(absent)}" if absent and not isinstance(found, str | type) else ""
+            raise ConfigError(f"{cls.__name__} got {what}{lacks} as rpu_config: expected e.g. InferenceRPUConfig()")
+        return found
 
     @staticmethod
     def _settings_of(rpu_config: Any) -> Any:

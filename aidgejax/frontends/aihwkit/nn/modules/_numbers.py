@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 
 from .....dtypes import Arrays
 from ...._shared.tensor_cell import moved_to
-from ...exceptions import TileError
+from ...exceptions import ArgumentError, TileError
 from ._module import is_tensor
 
 
@@ -20,6 +21,14 @@ def array_of(value: Any) -> np.ndarray:
         value = value.detach().cpu()
         value = (value.float() if value.is_floating_point() else value).numpy()
     return np.array(value, np.float32)
+
+
+def sizes(what: str, least: int = 1, **given: Any) -> None:
+    """ArgumentError that names `what` unless each of these is an integer of at least `least`, or a tuple of such."""
+    for name, value in given.items():
+        for v in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(v, bool) or not isinstance(v, numbers.Integral) or v < least:
+                raise ArgumentError(f"{what} got {name}={value!r}: expected integers of at least {least}")
 
 
 def finite_array(what: str, value: Any, shape: tuple[int, ...] | None = None) -> np.ndarray:

@@ -14,6 +14,7 @@ from .....analog.config_text import config_of, config_text
 from .....analog.convert import spans
 from .....analog.errors import ConfigError, ModuleError, NotProgrammable, TileModuleError
 from .....analog.inference import compiled_drift_tile, compiled_program_tile
+from .....analog.settings import number
 from ._bridge import tensor_of
 from ._custom_noise import on_tensors, settings_on_tensors
 from ._holder import STATE, Holder, context_of
@@ -180,6 +181,7 @@ class TileModule(TileAccess):
 
     def drift_weights(self, t_inference: float = 0.0) -> None:
         """The weights t_inference seconds after programming, which is done first where it has not been."""
+        t_inference = number(f"t_inference of {self.get_brief_info()}", t_inference)
         if self.settings.noise_model is None and self.device is None:
             return  # nothing drifts, as in aihwkit's floating point tile
         if self.device is None or self._changed():

@@ -112,6 +112,8 @@ class AnalogLayerBase(Module):
         strict_rpu_config_check False: their classes may differ.  TileModuleError where the checkpoint does not fit;
         nothing is loaded then.
         """
+        if not hasattr(state_dict, "items"):
+            raise TileModuleError(f"load_state_dict got a {type(state_dict).__name__}: expected a dict of tensors")
         for tile in self.analog_tiles():
             tile.set_load_rpu_config_state(load_rpu_config, strict_rpu_config_check)
         if not in_torch():

@@ -9,9 +9,10 @@ import numpy as np
 
 from .....execution.run import run
 from .....graph import Graph
-from ...exceptions import ConfigError, ModuleError
+from ...exceptions import ArgumentError, ConfigError, ModuleError
 from ._compiled import LayerSpec
 from ._layer import TiledLayer
+from ._numbers import sizes
 from .linear import with_weights
 
 
@@ -45,6 +46,13 @@ class AnalogConvNd(TiledLayer):
             raise ConfigError(
                 f"groups={groups}, padding_mode={padding_mode!r}: an analog convolution has one group, zeros around it"
             )
+        kind = type(self).__name__
+        sizes(kind, in_channels=in_channels, out_channels=out_channels, kernel_size=kernel_size, stride=stride,
+              dilation=dilation)  # fmt: skip
+        sizes(kind, least=0, padding=padding)
+        for name, value in (("kernel_size", kernel_size), ("stride", stride), ("padding", padding)):
+            if not isinstance(value, int) and len(value) != self.axes:
+                raise ArgumentError(f"{kind} got {name}={value!r}: expected a number or {self.axes} of them")
         every = lambda v: (v,) * self.axes if isinstance(v, int) else tuple(v)
         kernel, strides, pads, dilations = every(kernel_size), every(stride), every(padding), every(dilation)
         attrs = (("kernel_shape", kernel), ("strides", strides), ("dilations", dilations), ("pads", pads * 2))

@@ -12,6 +12,7 @@ from ...simulator.configs import InferenceRPUConfig, TorchInferenceRPUConfig
 from ._bridge import tensor_of
 from ._compiled import LayerSpec
 from ._layer import TiledLayer
+from ._numbers import sizes
 from ._tile import LAYER_OF_TILE, TileModule, TorchInferenceTile
 
 
@@ -35,6 +36,7 @@ class AnalogLinear(TiledLayer):
         *,
         seed: int | None = None,
     ) -> None:
+        sizes(type(self).__name__, in_features=in_features, out_features=out_features)
         rpu_config = self._config(rpu_config)
         spec = LayerSpec(
             "Gemm",

@@ -7,7 +7,9 @@ import sys
 import warnings
 from typing import Any
 
+from ....exceptions import ModuleError
 from .._module import Module
+from .._numbers import sizes
 from .._tile import module_list
 from ..container import AnalogContainerBase
 from .cells import AnalogGRUCell, AnalogLSTMCell, needed_torch
@@ -58,6 +60,9 @@ class AnalogRNN(AnalogContainerBase):
         dropout: float = 0.0,
     ) -> None:
         needed_torch(type(self).__name__)
+        if not isinstance(cell, type):
+            raise ModuleError(f"{type(self).__name__} got the cell {cell!r}: expected a class, such as AnalogLSTMCell")
+        sizes(type(self).__name__, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
         super().__init__()
         rest = (hidden_size, bias, rpu_config, tile_module_class)
         kind = AnalogBidirRNNLayer if bidir else AnalogRNNLayer

@@ -21,6 +21,8 @@ ELSEWHERE = {
     "--output-dir": "--out",
     "-o": "--out",
     "--checkpoint": "--resume",
+    "--form": "--target",
+    "--format": "--target",
     "--gpu": "--device",
     "--cuda": "--device",
     "--verbose": "--help",
@@ -67,10 +69,12 @@ class CommandParser(argparse.ArgumentParser):
         return found, unknown
 
     def _meant(self, name: str) -> str:
-        there = sorted(self._option_string_actions)
+        there = {option.lstrip("-"): option for option in sorted(self._option_string_actions)}
         other = ELSEWHERE.get(name)
-        close = [other] if other in there else difflib.get_close_matches(name.replace("_", "-"), there, 1)
-        return f"; did you mean {close[0]}?" if close else ""
+        if other in there.values():
+            return f"; did you mean {other}?"
+        close = difflib.get_close_matches(name.lstrip("-").replace("_", "-"), there, 1)  # of dashes all have two
+        return f"; did you mean {there[close[0]]}?" if close else ""
 
     def error(self, message: str) -> NoReturn:
         """Exit code 2, after the usage and the mistake."""

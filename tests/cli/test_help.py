@@ -51,6 +51,7 @@ def test_the_list_of_commands_fits_the_terminal(columns, capsys, monkeypatch):
             ("quantize", "m.onnx", "--out", "q.onnx", "--learning-rate", "1"),
             "unrecognized arguments: --learning-rate 1; did you mean --lr",
         ),
+        (("quantize", "m.onnx", "--out", "q", "--form", "c"), "; did you mean --target?"),
         (("train", "--batch_size=4"), "unrecognized arguments: --batch_size=4; did you mean --batch-size?"),
         (("train", "--no-such"), "unrecognized arguments: --no-such (see "),
         (("evaluate", "m.onnx"), "the following arguments are required: DATA"),

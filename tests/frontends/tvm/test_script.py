@@ -260,6 +260,14 @@ def test_tir_is_out_of_scope():
         T.prim_func(lambda: None)
 
 
+def test_a_shape_as_a_result_is_refused():
+    """It came back as an empty tuple, and the module printed so."""
+    text = "@R.function\ndef main(x: R.Tensor((3, 4), 'float32')):\n    y: R.Shape = R.shape_of(x)\n    return {}\n"
+    for result in ("y", "(x, y)"):
+        with pytest.raises(AidgeJaxError, match=r"returns the shape y.*take its \.shape"):
+            script.from_source("from tvm.script import relax as R\n" + text.format(result))
+
+
 def test_text_reaches_nothing_but_what_it_may():
     text = '@R.function\ndef main(x: R.Tensor((3,), "float32")):\n    y = __import__("os")\n    return x\n'
     with pytest.raises(ValueError, match="__import__"):

@@ -14,13 +14,13 @@ from ....interpreter.shape_inference import infer_shapes
 from ....passes.edit import renamed
 from ..._shared.absent_names import AbsentMembers
 from .._original_members import MEMBERS
-from ..errors import NotReady, RelaxTypeError, RelaxValueError
+from ..errors import NotReady, NotWritten, RelaxTypeError, RelaxValueError
 from .body import BindingBlock, If, SeqExpr, VarBinding, block
 from .expr import Call, Constant, DataflowVar, MatchCast, ShapeExpr, Tuple, TupleGetItem, Var
 from .function import PURE, Function, GlobalVar, IRModule, declare, type_of_structure
 from .sized_builder import SizedBuilder
 from .structure import Structure, flat, mapped
-from .types import TensorType, TupleType
+from .types import ShapeType, TensorType, TupleType
 
 
 class BlockBuilder(AbsentMembers):
@@ -117,6 +117,7 @@ class BlockBuilder(AbsentMembers):
         if params is not None:
             current.declare([params] if isinstance(params, Var) else params)
         before = len(current.graph.nodes)
+        check_result(output)
         current.returned = output
         current._lowered = {}
         current.result = current.lower(output)
@@ -387,3 +388,15 @@ def check_cast(known: Any, wanted: Any, what: str) -> None:
 # The call that marks, and where its result is noted.
 MARKERS = {"relax.grad.start_checkpoint": "starts", "relax.grad.end_checkpoint": "ends"}
 NAMED_BY_US = re.compile(r"[lg]v\d*(\.\d+)?")
+
+
+def check_result(output: Any) -> None:
+    """Functions give tensors and tuples of them: sizes stand in types, and are no values here."""
+    if isinstance(output, Tuple | tuple | list):
+        for field in getattr(output, "fields", output):
+            check_result(field)
+    elif isinstance(output, ShapeExpr) or (isinstance(output, Var) and isinstance(output.struct_info, ShapeType)):
+        raise NotWritten(
+            f"the function returns the shape {getattr(output, 'name_hint', output)}; here it gives tensors and tuples "
+            "of them. Return the tensor, and take its .shape"
+        )

@@ -23,6 +23,7 @@ from ..errors import GraphError
 from ..execution.cache import PROGRAMS
 from ..execution.program import Program, make_program
 from ..graph import Graph
+from .compensation import BaseDriftCompensation
 from .conductance import as_array
 from .convert import layers
 from .errors import ConfigError
@@ -46,12 +47,24 @@ def program_tile(
     flat = jnp.reshape(weight, (jnp.shape(weight)[0], -1))
     programmed, nus = model.program_weights(flat, draws(noise))
     device = {"reference": weight, "weight": jnp.reshape(programmed, jnp.shape(weight)), "coefficients": nus}
-    compensation = s.compensation
-    if compensation is not None:
-        asked = as_array(compensation.get_readout_tensor(flat.shape[1]))
-        answer = asked @ flat.T if compensation.exact else readout_of(s, programmed, read, asked, out_noise_values)
-        device["baseline"] = compensation.readout(answer)
+    if s.compensation is not None:
+        device["baseline"] = baseline_of(s.compensation, s, flat, programmed, read, out_noise_values)
     return device
+
+
+def baseline_of(
+    compensation: BaseDriftCompensation,
+    s: Settings,
+    exact: Any,
+    programmed: Any,
+    key: Any,
+    out_noise_values: Any = None,
+) -> Any:
+    """f[1 or out]: what the compensation reads of weights f[out, in] that are `programmed`; where it compares with
+    those that were to be, of these, without converters and noise."""
+    asked = as_array(compensation.get_readout_tensor(exact.shape[1]))
+    answer = asked @ exact.T if compensation.exact else readout_of(s, programmed, key, asked, out_noise_values)
+    return compensation.readout(answer)
 
 
 def drift_tile(

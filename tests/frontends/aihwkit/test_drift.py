@@ -255,3 +255,28 @@ def test_a_model_of_a_scripts_own_is_not_ignored():
     np.testing.assert_allclose(programmed, w / 2, rtol=1e-6)
     np.testing.assert_allclose(Halved().apply_drift_noise(programmed, nus, 100.0), w / 2, rtol=1e-6)
     np.testing.assert_allclose(Halved().apply_noise(w, 100.0), w / 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [drift.GlobalDriftCompensation, drift.PerColumnDriftCompensation, "GlobalDriftCompensationWithExactReference"],
+)
+def test_a_compensation_reads_a_tile_and_says_the_factor(kind):
+    kind = getattr(drift, kind) if isinstance(kind, str) else kind
+    config = configs.InferenceRPUConfig()
+    config.forward.is_perfect, config.drift_compensation = True, kind()
+    layer = AnalogLinear(4, 3, bias=False, rpu_config=config).eval()
+    tile, compensation = next(iter(layer.analog_tiles())), kind()
+    before = np.abs(np.asarray(tile.get_weights()[0]))
+    baseline = compensation.init_baseline(tile)
+    read = before.mean(axis=1) if compensation.by_output else [before.mean()]
+    np.testing.assert_allclose(baseline, read, rtol=1e-6)
+    layer.program_analog_weights()
+    layer.drift_analog_weights(1e6)
+    # A tile that was programmed is compared with its reference, where the compensation is exact.
+    now = before if compensation.exact else np.abs(np.asarray(tile.get_weights()[0]))
+    np.testing.assert_allclose(
+        compensation.init_baseline(tile), now.mean(axis=1) if compensation.by_output else [now.mean()], rtol=1e-6
+    )
+    weaker = np.float32(0.5) * np.eye(4, dtype=np.float32) @ np.asarray(before).T
+    np.testing.assert_allclose(compensation.apply(weaker, baseline), np.full_like(baseline, 2.0), rtol=1e-6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ from .....analog import Settings
 from .....analog.config_text import config_of, config_text
 from .....analog.convert import spans
 from .....analog.errors import ConfigError, ModuleError, NotProgrammable, TileModuleError
-from .....analog.inference import compiled_drift_tile, compiled_program_tile
+from .....analog.inference import baseline_of, compiled_drift_tile, compiled_program_tile
 from .....analog.settings import number
 from ._bridge import tensor_of
 from ._custom_noise import on_tensors, settings_on_tensors
@@ -195,6 +196,15 @@ class TileModule(TileAccess):
         self._put_weights(weight)
         if alpha is not None and "alpha" in self.names:
             self.write("alpha", np.reshape(alpha, ()) if in_torch() else alpha)  # a number from then on, as aihwkit's
+
+    def drift_readout(self, compensation: Any) -> Any:
+        """f[1 or out]: what a drift compensation reads of the tile as it is now; an exact one, of its reference."""
+        settings = settings_on_tensors(replace(self.settings, compensation=compensation))
+        asking = settings.compensation or compensation
+        now = jnp.reshape(self._weights(), (self.shape[0], -1))
+        exact = now if self.device is None else jnp.reshape(self.device["reference"], now.shape)
+        read = baseline_of(asking, settings, exact, now, self._key(), self.extra.get("out_noise_values"))
+        return self._shown(np.array(read))
 
     def forget(self) -> None:
         """New weights were set: nothing is programmed."""

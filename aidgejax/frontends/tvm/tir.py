@@ -70,61 +70,42 @@ def _shown(size: Any) -> str:
     return str(size) if isinstance(size, str) else str(int(size))
 
 
-class IntImm(int):
-    """An integer of a dtype: `mod.with_attr("param_num", tir.IntImm("int64", 2))`."""
+class _Immediate:
+    """What numbers of a dtype have in common."""
 
     dtype: str
+    span = None
+    value: Any
+
+    @property
+    def ty(self) -> str:
+        """Its dtype."""
+        return self.dtype
+
+    def same_as(self, other: Any) -> bool:
+        return self is other
+
+    def __str__(self) -> str:
+        return f"T.{self.dtype}({self.value})"
+
+    __repr__ = __str__
+
+
+class IntImm(_Immediate, int):
+    """An integer of a dtype: `mod.with_attr("param_num", tir.IntImm("int64", 2))`."""
 
     def __new__(cls, dtype: str, value: Any, span: Any = None) -> IntImm:
         made = super().__new__(cls, int(value))
         made.dtype = str(dtype)
+        made.value = int(value)
         return made
 
-    @property
-    def value(self) -> int:
-        return int(self)
 
-    @property
-    def ty(self) -> str:
-        """Its dtype."""
-        return self.dtype
-
-    span = None
-
-    def same_as(self, other: Any) -> bool:
-        return self is other
-
-    def __str__(self) -> str:
-        return f"T.{self.dtype}({int(self)})"
-
-    __repr__ = __str__
-
-
-class FloatImm(float):
+class FloatImm(_Immediate, float):
     """A number of a dtype: `T.float32(0.5)` in a script."""
-
-    dtype: str
 
     def __new__(cls, dtype: str, value: Any, span: Any = None) -> FloatImm:
         made = super().__new__(cls, float(value))
         made.dtype = str(dtype)
+        made.value = float(value)
         return made
-
-    @property
-    def value(self) -> float:
-        return float(self)
-
-    @property
-    def ty(self) -> str:
-        """Its dtype."""
-        return self.dtype
-
-    span = None
-
-    def same_as(self, other: Any) -> bool:
-        return self is other
-
-    def __str__(self) -> str:
-        return f"T.{self.dtype}({float(self)})"
-
-    __repr__ = __str__

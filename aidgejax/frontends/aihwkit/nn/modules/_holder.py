@@ -96,13 +96,13 @@ class Slot:
     as long as the tensor lies there.
     """
 
-    __slots__ = ("_array", "_lies", "_tensor", "held", "holder", "key", "name", "own", "trained")
+    __slots__ = ("_array", "_place", "_tensor", "held", "holder", "key", "name", "own", "trained")
 
     def __init__(self, name: str, holder: Any, own: str, trained: bool, held: dict[str, Any], key: str) -> None:
         self.name, self.holder, self.own, self.trained, self.held, self.key = name, holder, own, trained, held, key
         self._tensor: Any = None
         self._array: Any = None
-        self._lies: Any = None
+        self._place: Any = None
 
     def tensor(self) -> Any:
         return self.held[self.key]
@@ -112,12 +112,12 @@ class Slot:
         found = self.held[self.key]
         if not hasattr(found, "detach"):
             return found
-        lies = found.data_ptr(), found.stride(), found.dtype
-        if found is not self._tensor or lies != self._lies:
+        place = found.data_ptr(), found.stride(), found.dtype
+        if found is not self._tensor or place != self._place:
             array = self.holder.as_read(self.own, view(found))
             if not reads_in_place(found):
                 return array
-            self._tensor, self._array, self._lies = found, array, lies
+            self._tensor, self._array, self._place = found, array, place
         return self._array
 
     def write_number(self, new: float) -> None:

@@ -78,8 +78,8 @@ def reverse_sequence(data: Any, seq_lengths: Any, seq_axis: int = 1, batch_axis:
             return op.ReverseSequence(x, lengths, time_axis=seq_axis % x.rank, batch_axis=batch_axis % x.rank)
         rest = [a for a in range(x.rank) if a not in (seq_axis % x.rank, batch_axis % x.rank)]
         front = (seq_axis % x.rank, batch_axis % x.rank, *rest)
-        turned = op.ReverseSequence(op.Transpose(x, perm=front), lengths, time_axis=0, batch_axis=1)
-        return op.Transpose(turned, perm=tuple(front.index(a) for a in range(x.rank)))
+        reversed_first = op.ReverseSequence(op.Transpose(x, perm=front), lengths, time_axis=0, batch_axis=1)
+        return op.Transpose(reversed_first, perm=tuple(front.index(a) for a in range(x.rank)))
 
     return Call("relax.reverse_sequence", (data, seq_lengths), write)
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from .drawing import graphs
+from .drawing import graphs, text
 from .errors import GraphError
 
 Dim = int | str | None
@@ -92,11 +92,7 @@ class Node:
         return tuple(o for o in self.outputs if o is not None)
 
     def __str__(self) -> str:
-        shown = [_literal(i) for i in self.inputs]
-        while shown and shown[-1] == "_":
-            shown.pop()
-        attrs = "".join(f", {k}={_attribute(v)}" for k, v in self.attrs.items() if v is not None)
-        return f"{', '.join(o or '_' for o in self.outputs)} = {self.op}({', '.join(shown)}{attrs})"
+        return f"{', '.join(o or '_' for o in self.outputs)} = {text.call(self)}"
 
 
 @dataclass
@@ -365,17 +361,7 @@ class Graph:
     # ---- printing -------------------------------------------------------------------------------------
 
     def __str__(self) -> str:
-        lines = [f"graph {self.name}({', '.join(map(str, self.inputs.values()))})"]
-        for p in self.producers.values():
-            lines.append(f"  {p.role:9} {p.value}{_small(p.data)}")
-        for n in self.nodes:
-            outs = ", ".join(str(self.values.get(o, o)) if o else "_" for o in n.outputs)
-            lines.append(f"  {outs} = {str(n).split(' = ', 1)[1]}")
-            for k, inner in n.attrs.items():
-                if isinstance(inner, Graph):
-                    lines += [f"    {k}:", *(f"    {line}" for line in str(inner).split("\n"))]
-        lines.append(f"  return {', '.join(self.outputs)}")
-        return "\n".join(lines)
+        return text.listing(self)
 
     def __repr__(self) -> str:
         return f"<Graph {self.name!r}: {len(self.nodes)} nodes, {len(self.producers)} producers>"
@@ -444,21 +430,3 @@ class Builder:
 
 def _name(value: Value | str) -> str:
     return value.name if isinstance(value, Value) else value
-
-
-def _literal(i: Any) -> str:
-    if i is None:
-        return "_"
-    return str(list(i)) if isinstance(i, tuple) else str(i)
-
-
-def _attribute(v: Any) -> str:
-    if isinstance(v, Graph):
-        return repr(v)
-    if isinstance(v, np.ndarray):
-        return f"{v.dtype}{list(v.shape)}"
-    return str(list(v)) if isinstance(v, tuple) else str(v)
-
-
-def _small(data: np.ndarray) -> str:
-    return f" = {data.tolist()}" if data.size <= 4 and data.dtype != object else ""

@@ -4,10 +4,14 @@ import ast
 import importlib
 import pkgutil
 import re
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+
+import pytest
 
 import aidgejax
 
@@ -387,6 +391,15 @@ def test_tests_mirror_the_tree():
     own = {p.stem.removeprefix("test_") for p in TESTS.glob("test_*.py")}
     inside = {p.stem for p in FILES if p.parent != ROOT} - {p.stem for p in ROOT.glob("*.py")}
     assert own & (inside - packages) == set(), "these belong into the folder of their package"
+
+
+def test_the_top_level_holds_what_belongs_there():
+    """A model that somebody's script wrote into the clone was once committed with the rest; what is not is yours."""
+    if not (ROOT.parent / ".git").exists() or shutil.which("git") is None:
+        pytest.skip("no clone: what is committed is not known")
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT.parent, capture_output=True, text=True, check=True)
+    top = {name for name in listed.stdout.split("\n") if "/" not in name and not name.startswith(".") and name}
+    assert {Path(name).suffix for name in top} <= {".md", ".toml", ".cff", ".yml", ""}, top
 
 
 # Who opens a file for writing without `files`, and why nothing is lost by it.

@@ -11,7 +11,7 @@ Both graphs are executed by one evaluator, see interpreter/evaluate.py.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -327,6 +327,7 @@ def _checked(graph: Graph, value: Value, array: Any, sizes: dict[str, tuple[int,
         if not ok:
             fixed = value.name in graph.inputs and shape[1:] == value.shape[1:] and len(shape) > 0
             cure = f"; its batch is fixed at {value.shape[0]}: read the model with batch='N' for any" if fixed else ""
+            cure = cure or wrong_axes(value.shape, shape)
             text = f"graph {graph.name!r}, {value}: got an array of shape {list(shape)}{cure}"
             raise about("input-shape", GraphError(text))
     declared = np.dtype(jnp.dtype(value.dtype or "float32"))
@@ -339,6 +340,14 @@ def _checked(graph: Graph, value: Value, array: Any, sizes: dict[str, tuple[int,
             ),
         )
     return jnp.asarray(array)
+
+
+def wrong_axes(expected: Sequence[Any], shape: Sequence[int], first: int = 0) -> str:
+    """What of a shape does not fit, from this axis on, as the end of a message; "" where every number does."""
+    if len(shape) != len(expected):
+        return f"; its rank is {len(shape)}, the model's {len(expected)}"
+    pairs = enumerate(zip(shape[first:], expected[first:], strict=True), first)
+    return "".join(f"; axis {k} has {a}, the model takes {b}" for k, (a, b) in pairs if isinstance(b, int) and a != b)
 
 
 def _same_kind(got: np.dtype, want: np.dtype) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import DataError, NonFiniteError, SettingError, about
 from ..execution.budget import check_memory, check_training_memory
 from ..execution.cache import ProgramCache
-from ..execution.program import Arrays, Program, check_program
+from ..execution.program import Arrays, Program, check_program, wrong_axes
 from ..execution.program_like import ProgramLike
 from ..graph import Graph
 from ..interpreter.shape_inference import SIZES
@@ -306,10 +306,7 @@ def fitting(graph: Graph, data: Dataset) -> Dataset:
         sizes = zip(a.shape[1:], v.shape[1:], strict=False)
         if a.ndim != v.rank or any(isinstance(want, int) and got != want for got, want in sizes):
             why = _why_fixed(graph, k) + _of_table(data, a)
-            if not why and a.ndim == v.rank:
-                pairs = list(enumerate(zip(a.shape, v.shape, strict=True)))[1:]
-                wrong = [(k, got, want) for k, (got, want) in pairs if isinstance(want, int) and got != want]
-                why = "".join(f"; axis {k} has {got}, the model takes {want}" for k, got, want in wrong)
+            why = why or wrong_axes(v.shape, a.shape, first=1)
             text = f"graph {graph.name!r}, {v}: got an array of shape {list(a.shape)}{why}"
             raise about("input-shape", DataError(text))
         if v.is_float != (a.dtype.kind == "f" or "float" in a.dtype.name):

@@ -169,8 +169,8 @@ def test_float64_and_int64_are_kept_without_any_setting():
 
 @pytest.mark.parametrize("batch, message", [
     ({}, r"graph 'dense' was not given x:float32\[N, 3\]; got w, b"),
-    ({"x": np.ones((4, 2), np.float32)}, r"graph 'dense', x:float32\[N, 3\]: got an array of shape \[4, 2\]"),
-    ({"x": np.ones(3, np.float32)}, r"x:float32\[N, 3\]: got an array of shape \[3\]"),
+    ({"x": np.ones((4, 2), np.float32)}, r"graph 'dense', x.* shape \[4, 2\]; axis 1 has 2, the model takes 3\n"),
+    ({"x": np.ones(3, np.float32)}, r"x:float32\[N, 3\]: got an array of shape \[3\]; its rank is 1, the model's 2\n"),
     ({"x": np.ones((4, 3), int)}, r"x:float32\[N, 3\]: got an array of dtype int64; convert it with .astype"),
     ({"x": "pixels"}, r"x:float32\[N, 3\]: got str, expected an array"),
 ])  # fmt: skip

@@ -54,6 +54,7 @@ class Operator:
     gradient_exports: str = "yes"
     formerly: tuple[str, ...] = ()
     written_as: str = ""
+    for_runtimes: Callable[..., Any] | None = None
 
     def reads_as(self, position: int) -> str | None:
         """What the forward calls its input at a position; None where it only counts them."""
@@ -126,6 +127,7 @@ def operator(
     gradient_exports: str = "yes",
     formerly: tuple[str, ...] = (),
     written_as: str = "",
+    for_runtimes: Callable[..., Any] | None = None,
     full_precision: bool = False,
 ):
     """Register a forward function as an operator.
@@ -152,6 +154,8 @@ def operator(
     gradient_exports: under which conditions its gradient can be written into a training artifact.
     formerly: what older opsets called it.
     written_as: what ONNX calls it, where that is not the last part of its name.
+    for_runtimes(op, *inputs, outputs=, **attributes): writes the node in a form that runtimes execute, where ONNX
+    allows more than they do.  outputs: how many the node has.
     full_precision: in mixed precision it stays float32 (norms, softmax, losses, sums, quantizers).
     flops(inputs, outputs, attributes), shapes given: for `inspect`; without it one operation per output element.
     """
@@ -190,6 +194,7 @@ def operator(
             gradient_exports=gradient_exports,
             formerly=formerly,
             written_as=written_as,
+            for_runtimes=for_runtimes,
             full_precision=full_precision,
         )
         return forward

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from ..errors import GraphError
 from . import _blockwise_attention as blockwise
 from . import _cudnn_attention as cudnn
+from ._attention_mask import allowed, for_runtimes, padded_mask
 from ._cudnn_attention import KINDS as KINDS_OF_ATTENTION
 from ._cudnn_attention import kind_of_attention
 from ._eager import EagerBuilder
@@ -62,42 +63,6 @@ def head_counts(Q, K, V, q_num_heads, kv_num_heads):
 
 
 # ---- the weights --------------------------------------------------------------------------------------
-
-
-def padded_mask(op, mask, total):
-    """A mask that is shorter than the keys: what it does not mention is not attended."""
-    short = total - mask.shape[-1] if isinstance(total, int) and isinstance(mask.shape[-1], int) else 0
-    if short <= 0:
-        return mask
-    out = False if mask.dtype == "bool" else -math.inf
-    return op.Pad(mask, (0, short), out, (-1,))
-
-
-def allowed(op, q, k, mask, past, valid, *, is_causal, left_window_size, right_window_size):
-    """Which query may look at which key, bool, broadcasting to [b, heads, l, s]; None: all at all."""
-    length, total = (op.Squeeze(op.Shape(t, start=2, end=3), (0,)) for t in (q, k))
-    rules = [] if mask is None or mask.dtype != "bool" else [mask]
-    left, right = left_window_size, 0 if is_causal else right_window_size
-    columns = None
-    if valid is not None:
-        valid = op.Reshape(op.Cast(valid, to=7), (-1, 1, 1, 1))
-        columns = op.Range(0, total, 1)
-        rules.append(op.Less(columns, valid))
-    if left >= 0 or right >= 0:
-        columns = op.Range(0, total, 1) if columns is None else columns
-        here = op.Unsqueeze(op.Range(0, length, 1), (1,))  # where a query stands among the keys
-        if past is not None:
-            here = op.Add(here, op.Shape(past, start=2, end=3))
-        elif valid is not None:
-            here = op.Add(here, op.Sub(valid, length))
-        if right >= 0:
-            rules.append(op.LessOrEqual(columns, op.Add(here, right) if right else here))
-        if left >= 0:
-            rules.append(op.GreaterOrEqual(columns, op.Sub(here, left)))
-    found = None
-    for rule in rules:
-        found = rule if found is None else op.And(found, rule)
-    return found
 
 
 def weights(
@@ -362,7 +327,15 @@ def attention_flops(inputs, outputs, attributes):
     return 2 * rows * (k[-2] + past) * width
 
 
-@operator("Attention", onnx=("", 23), vjp=attention_vjp, decompose=attention_words, outputs=4, flops=attention_flops)
+@operator(
+    "Attention",
+    onnx=("", 23),
+    vjp=attention_vjp,
+    decompose=attention_words,
+    outputs=4,
+    flops=attention_flops,
+    for_runtimes=for_runtimes,
+)
 def attention(
     Q,
     K,

@@ -38,8 +38,25 @@ def fuse(graph: Graph, *, attention: bool = True, products: bool | None = None) 
     found with `fused.count()`: "Attention", "MatMul".
     """
     graph = infer_shapes(graph)
-    graph = _with_attention(graph) if attention else graph
+    graph = _with_attention(_with_narrow_masks(graph)) if attention else graph
     return join_products(graph) if (attention if products is None else products) else graph
+
+
+def _with_narrow_masks(graph: Graph) -> Graph:
+    """Attention broadcasts its mask: one that was expanded, as files for runtimes have it, is read before that."""
+    copy = graph.copy()
+    writer = {o: n for n in copy.nodes for o in n.output_names}
+    for k, node in enumerate(copy.nodes):
+        mask = node.inputs[3] if node.op == "Attention" and len(node.inputs) > 3 else None
+        expand = writer.get(mask) if isinstance(mask, str) else None
+        if expand is not None and expand.op == "Expand" and isinstance(expand.inputs[0], str):
+            before, after = (copy.value(str(name)).shape for name in (expand.inputs[0], mask))
+            if before and after and before[-1] == after[-1]:  # a mask that is too short hides the other keys
+                copy.nodes[k] = node.replace(inputs=(*node.inputs[:3], expand.inputs[0], *node.inputs[4:]))
+    if copy.nodes == graph.nodes:
+        return graph
+    copy.prune()
+    return copy
 
 
 def _with_attention(graph: Graph) -> Graph:

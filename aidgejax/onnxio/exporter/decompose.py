@@ -65,3 +65,18 @@ def _decomposition(graph: Graph, node: Node) -> Replacement | None:
         return decompose(op, *operator.pad_inputs(inputs), **{**operator.attributes, **attributes})
 
     return write
+
+
+def for_runtimes(graph: Graph) -> Graph:
+    """The same graph, with each node whose operator says so in the form that runtimes execute."""
+
+    def form(node: Node) -> Replacement | None:
+        operator = lookup(node.op)
+        written = operator.for_runtimes
+        if written is None:
+            return None
+        return lambda op, *inputs, **attributes: written(
+            op, *operator.pad_inputs(inputs), outputs=len(node.outputs), **attributes
+        )
+
+    return replace_nodes(with_branches(graph, for_runtimes), form)

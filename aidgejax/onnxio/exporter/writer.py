@@ -24,7 +24,7 @@ from ..schemas import NEWEST_OPSET, schema_for, schema_of
 from ..source import Source, why_not, written_over
 from ..tensors import byte_count
 from .beside import bring_all_inside, outside, write_beside
-from .decompose import decomposed
+from .decompose import decomposed, for_runtimes
 from .editing import NotExpressible
 from .patching import patched
 from .protos import _Maker, _tensor, type_of
@@ -171,7 +171,7 @@ def _model(
         if patch:
             raise ModelFileError(f"graph {graph.name!r} cannot be written into the file that was read: {reason}")
     check_known(graph.nodes, f"graph {graph.name!r}")
-    graph = _with_required_outputs(decomposed(with_shapes(graph)))
+    graph = _with_required_outputs(for_runtimes(decomposed(with_shapes(graph))))
     opset = _opset(graph, opset)
     maker = _Maker(graph)
     nodes = [maker.node(n) for n in graph.nodes]

@@ -13,6 +13,7 @@ from ..errors import GraphError
 from ..graph import Graph, Node, Value
 from ..ops import Operator, shape_inference_only
 from .constant_folding import SMALL, cache_key, is_concrete, key_of, memoized
+from .equal_nodes import EqualNodes
 from .evaluate import Evaluator, Step, Tensors
 from .sizes import Size, parse, value
 
@@ -54,7 +55,7 @@ class ShapeInference(Evaluator):
         results = self._execute(step, 0, tensors, key, set(names))
         tensors.arrays |= {o: a for o, a in zip(step.node.outputs, results, strict=False) if o is not None}
 
-    def _forward(self, operator: Operator, args: list, keywords: dict[str, Any]) -> Any:
+    def _forward(self, operator: Operator, args: list, keywords: dict[str, Any], equal: EqualNodes) -> Any:
         static = {k for k, name in enumerate(operator.inputs) if name in operator.static}
         abstract = [k for k, a in enumerate(args) if not is_concrete(a) or np.size(a) > SMALL and k not in static]
         structs = [

@@ -21,6 +21,7 @@ from ..errors import AidgeJaxError, GraphError
 from ..graph import Graph, Node, Value
 from ..ops import Operator, lookup
 from .constant_folding import compile_time_values, fold, is_concrete
+from .equal_nodes import EqualNodes
 from .repeats import Run, find_runs, kind_of, stack_name
 
 Fetches = Mapping[str, Callable[[Any, Any, Node], Any]]
@@ -135,7 +136,7 @@ class Evaluator:
 
         def body(carry: Any, turn: Any) -> Any:
             count, slices = turn
-            here = Tensors({**tensors.arrays, **carry, **slices}, last)
+            here = Tensors({**tensors.arrays, **carry, **slices}, last, tensors.equal_nodes)
             for j, step in enumerate(block):
                 self._one(step, run.start + j + count * run.period, here, key, wanted_here)
             at = lambda place: here.arrays[outputs[place][0]]
@@ -198,15 +199,18 @@ class Evaluator:
             keywords["wanted"] = tuple(o in read for o in operator.pad_outputs(node.outputs))
         try:
             args = [self._argument(step, n, tensors) for n in range(len(node.inputs))]
-            result = fold(operator, args, keywords) if step.folded else self._forward(operator, args, keywords)
+            if step.folded:
+                result = fold(operator, args, keywords)
+            else:
+                result = self._forward(operator, args, keywords, tensors.equal_nodes)
         except AidgeJaxError as e:
             raise type(e)(f"{self._where(node, tensors)}: {e}") from None
         except (TypeError, ValueError, IndexError, ZeroDivisionError) as e:
             raise GraphError(f"{self._where(node, tensors)}: {_first_line(e)}") from e
         return result if isinstance(result, tuple) else (result,)
 
-    def _forward(self, operator: Operator, args: list, keywords: dict[str, Any]) -> Any:
-        return operator.forward(*args, **keywords)
+    def _forward(self, operator: Operator, args: list, keywords: dict[str, Any], equal: EqualNodes) -> Any:
+        return equal.forward(operator, args, keywords)
 
     def _argument(self, step: Step, n: int, tensors: Tensors) -> Any:
         i, how = step.node.inputs[n], step.reads[n]
@@ -236,8 +240,9 @@ class Evaluator:
 class Tensors:
     """What an evaluation has computed; each tensor is transposed at most once."""
 
-    def __init__(self, arrays: Arrays, channels_last: set[str]) -> None:
+    def __init__(self, arrays: Arrays, channels_last: set[str], equal_nodes: EqualNodes | None = None) -> None:
         self.arrays, self._stored_last = dict(arrays), channels_last
+        self.equal_nodes = equal_nodes or EqualNodes()
         self._transposed: dict[Any, Any] = {}
 
     def put_back(self, arrays: Arrays) -> None:

@@ -328,7 +328,9 @@ def per_leaf(init: Any, update: Any, *, elementwise: bool = False) -> Optimizer:
         paths, tree = jax.tree_util.tree_flatten_with_path(params)
         grads = _aligned(tree, grads, "gradients", params)
         states = _aligned(tree, state, "optimizer state", params)
-        results = [_update_one(update, path, p, g, s, lr) for (path, p), g, s in zip(paths, grads, states, strict=True)]
+        traced = any(isinstance(p, jax.core.Tracer) for _, p in paths)
+        rule = jax.jit(update) if traced else update  # traced once for all parameters of one shape
+        results = [_update_one(rule, path, p, g, s, lr) for (path, p), g, s in zip(paths, grads, states, strict=True)]
         return tree.unflatten(p for p, _ in results), tree.unflatten(s for _, s in results)
 
     return Optimizer(init_all, update_all, elementwise=elementwise)

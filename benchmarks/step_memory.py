@@ -61,8 +61,9 @@ def gradients(graph):
 
 def policies(name, graph, batch, h100):
     rng = np.random.default_rng(0)
-    drawn = lambda s, t: rng.normal(size=s).astype(t) if t.kind == "f" else rng.integers(0, 10, s).astype(t)
     program, _ = gradients(graph)
+    classes = program.graph.value(program.graph.outputs[0]).shape[-1]
+    drawn = lambda s, t: rng.normal(size=s).astype(t) if t.kind == "f" else rng.integers(0, classes, s).astype(t)
     half = step_memory(program, aj.optim.adam(), sizes={"N": batch}).saved_bytes // 2
     data = arrays_of(program, batch, drawn)
     exact = before = there = None

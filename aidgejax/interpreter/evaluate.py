@@ -164,6 +164,9 @@ class Evaluator:
                 # An output of another rank, such as a sum over everything, is no image.
                 channels_last = [o is None or self.graph.value(o).rank in (rank, None) for o in node.outputs]
                 images = set(ranks)
+        elif shows == "stored":
+            images = {n for n, i in enumerate(node.inputs) if i in self.channels_last}
+            channels_last[0] = 0 in images
         elif isinstance(shows, tuple):
             ins, outs = shows
             found = {ranks[n] for n in ins if n in ranks}

@@ -136,6 +136,7 @@ def operator(
     decomposes the operator into standard ones, written like a rule.
     broadcasts: its tensors follow NumPy's broadcasting; gradient.py then sums a cotangent back to its input.
     layout: how it treats channels-last images.  "same": element by element, any layout will do.
+    "stored": each input comes as it is stored, and the first output is stored as the first input is.
     ((inputs), (outputs)): these are images, and the forward takes `layout="NCHW" | "NHWC"`.
     random: the forward takes `key=`.
     static: inputs whose values must be compile-time constants (a Reshape's target); they come as NumPy.

@@ -27,8 +27,8 @@ def barrier_onnx(op, x, after=None):
     return op.Identity(x)
 
 
-@operator("Barrier", decompose=barrier_onnx, layout=((0, 1), (0,)))
-def barrier(x, after=None, *, layout="NCHW"):
+@operator("Barrier", decompose=barrier_onnx, layout="stored")
+def barrier(x, after=None):
     """x, of which a compiler may assume nothing, once `after` is there.  t[*s], u[*r] -> t[*s].
 
     What is computed from it is not merged with the same computation elsewhere: recomputation relies on it."""

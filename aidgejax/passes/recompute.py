@@ -35,8 +35,10 @@ POLICIES = ("none", "blocks", "products")
 def recompute(
     graph: Graph, policy: str | int = "blocks", *, every: int = 1, sizes: Mapping[str, int] | None = None
 ) -> Graph:
-    """The same graph, whose gradient computes again what `policy` does not keep: the same operations once more, so that
-    results are equal, up to the order in which a compiler sums inside a fused node.
+    """The same graph, whose gradient computes again what `policy` does not keep: the same operations once more, on
+    tensors stored as the first time.  In float32 on a CPU, loss and gradients of the networks of the zoo are those of
+    the graph without it to the bit; where a compiler joins a chain of element-wise nodes otherwise, it may round a
+    product once less before a sum, so that the last bit can differ.
 
     policy: "none" keeps every tensor that the gradient reads; "blocks" keeps the tensors through which everything
         flows (block boundaries), each `every`-th of them; "products" keeps the results of matrix products and

@@ -10,6 +10,8 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from .conductance import as_array, like
+
 LEAST = 1e-4  # of a readout, so that alpha is finite
 
 
@@ -20,8 +22,11 @@ class BaseDriftCompensation:
     exact = False
 
     def readout(self, out_tensor: Any) -> Any:
-        """f[1] or f[out] of the outputs out_tensor f[n, out] that the inputs of get_readout_tensor give."""
-        return jnp.ones(1, jnp.asarray(out_tensor).dtype)
+        """f[1] or f[out] of the outputs out_tensor f[n, out] that the inputs of get_readout_tensor give.
+
+        Of an array or a tensor, and such is the answer.
+        """
+        return like(jnp.ones(1, as_array(out_tensor).dtype), out_tensor)
 
     def get_readout_tensor(self, in_size: int) -> Any:
         """f[n, in_size]: the inputs whose outputs `readout` sees; by default the unit vectors."""
@@ -49,7 +54,8 @@ class GlobalDriftCompensation(BaseDriftCompensation):
     """One factor for the tile: from the mean magnitude of all outputs."""
 
     def readout(self, out_tensor: Any) -> Any:
-        return jnp.maximum(jnp.reshape(jnp.mean(jnp.abs(out_tensor)), (1,)), LEAST)
+        magnitude = jnp.mean(jnp.abs(as_array(out_tensor)))
+        return like(jnp.maximum(jnp.reshape(magnitude, (1,)), LEAST), out_tensor)
 
 
 class GlobalDriftCompensationWithExactReference(GlobalDriftCompensation):
@@ -64,4 +70,4 @@ class PerColumnDriftCompensation(BaseDriftCompensation):
     by_output = True
 
     def readout(self, out_tensor: Any) -> Any:
-        return jnp.maximum(jnp.mean(jnp.abs(out_tensor), axis=0), LEAST)
+        return like(jnp.maximum(jnp.mean(jnp.abs(as_array(out_tensor)), axis=0), LEAST), out_tensor)

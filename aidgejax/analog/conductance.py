@@ -11,6 +11,7 @@ tensor) comes back as such.
 from __future__ import annotations
 
 import copy
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 
 from ..dtypes import Arrays
 from ..errors import AidgeJaxError
-from .errors import ArgumentError
+from .errors import ArgumentError, ArgumentTypeError
 
 SMALLEST = 1e-7  # of max |w|: a weight of zeros has a scale too
 
@@ -33,8 +34,11 @@ class NotInvertible(AidgeJaxError, ArithmeticError):
 
 
 def as_array(x: Any) -> Any:
-    """x as a JAX array; a tensor that knows `detach` is read, never shared."""
-    return jnp.asarray(np.array(x.detach().cpu()) if hasattr(x, "detach") else x)
+    """x as a JAX array; a tensor that knows `detach` is read, never shared.  ArgumentTypeError for what is none."""
+    try:
+        return jnp.asarray(np.array(x.detach().cpu().numpy()) if hasattr(x, "detach") else x)
+    except (TypeError, ValueError):
+        raise ArgumentTypeError(f"got a {type(x).__name__}: expected an array, or a tensor, of numbers") from None
 
 
 def like(result: Any, original: Any) -> Any:
@@ -54,6 +58,9 @@ class BaseConductanceConverter:
     def __init__(self, g_max: float | None = None, g_min: float | None = None) -> None:
         if g_max is None or g_min is None:
             return  # a script's own, which holds what it needs
+        for name, value in (("g_max", g_max), ("g_min", g_min)):
+            if isinstance(value, bool) or not isinstance(value, numbers.Real):
+                raise ArgumentTypeError(f"{type(self).__name__} got {name}={value!r}: expected a number of uS")
         if g_max < 0 or g_min < 0 or g_min >= g_max:
             raise ConverterError(f"g_min is {g_min} and g_max {g_max}: expected 0 <= g_min < g_max, in uS")
         self.g_max, self.g_min = float(g_max), float(g_min)
@@ -276,5 +283,9 @@ class FusionConductanceConverter(BaseConductanceConverter):
 
 
 def copied(converter: BaseConductanceConverter | None) -> BaseConductanceConverter:
-    """A converter of one's own; a single pair for None."""
+    """A converter of one's own; a single pair for None.  ArgumentTypeError for what converts nothing."""
+    if converter is not None and not hasattr(converter, "convert_to_conductances"):
+        raise ArgumentTypeError(
+            f"g_converter is {converter!r}: expected a conductance converter, such as SinglePairConductanceConverter()"
+        )
     return SinglePairConductanceConverter() if converter is None else copy.deepcopy(converter)

@@ -1,7 +1,7 @@
 """The configs: what kind of tile, and all its parts."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from .compensation import BaseDriftCompensation, GlobalDriftCompensation
 from .config_enums import PulseType
@@ -9,15 +9,31 @@ from .config_io import IOParameters, MappingParameter
 from .config_pre_post import PrePostProcessingParameterQuant, PrePostProcessingRPU
 from .config_printing import PrintableMixin
 from .config_weights import WeightClipParameter, WeightModifierParameter, WeightRemapParameter
+from .errors import ConfigError
 from .noise_model import BaseNoiseModel
 from .noise_pcm import PCMLikeNoiseModel
 
 
-class InferenceTile:
+class KindOfTile:
+    """What a config says of its tiles.  Calling one makes the front end's tile, where that has been imported."""
+
+    made_as: ClassVar[type | None] = None
+    """The front end's class, which derives from this one."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        return object.__new__(vars(cls).get("made_as") or cls)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise ConfigError(
+            f"{type(self).__name__}: a graph has no tiles as objects; layers of aidgejax.frontends.aihwkit.nn have"
+        )
+
+
+class InferenceTile(KindOfTile):
     """The tile of InferenceRPUConfig: explicit gradients, as those of aihwkit's C++ tile."""
 
 
-class TorchInferenceTile:
+class TorchInferenceTile(KindOfTile):
     """The tile of TorchInferenceRPUConfig: the gradients that autograd would give."""
 
 
@@ -25,7 +41,7 @@ class QuantizedTorchInferenceTile(TorchInferenceTile):
     """The same with a quantized periphery."""
 
 
-class TileModuleArray:
+class TileModuleArray(KindOfTile):
     """Several tiles of one layer."""
 
 

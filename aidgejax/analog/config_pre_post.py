@@ -120,12 +120,9 @@ class PrePostProcessingRPU(PrintableMixin):
             f"{type(self).__name__}.as_bindings is of aihwkit's C++ library: aidgejax.analog.settings reads a config"
         )
 
-    def create_tile(self, *_: Any, **__: Any) -> Any:
-        """ConfigError: the tiles are in aihwkit.simulator.tiles."""
-        raise ConfigError(
-            f"{type(self).__name__}.create_tile: make the tile itself, simulator.tiles.{self.tile_class.__name__}"
-            f"(out_size, in_size, config), or an AnalogLinear"
-        )
+    def create_tile(self, *args: Any, **kwargs: Any) -> Any:
+        """tile_class(out_size, in_size, this config): the front end's tile."""
+        return self.tile_class(*args, rpu_config=self, **kwargs)
 
     output_clipping_share: ClassVar[str | None] = None
     """See InputRangeParameter; here it holds where that says nothing."""

@@ -11,6 +11,10 @@ class ArgumentError(AihwkitException, ValueError):
     """An argument that does not fit, e.g. a model without analog layers."""
 
 
+class ArgumentTypeError(ArgumentError, TypeError, AttributeError):
+    """An argument of another kind than expected; aihwkit lets Python's TypeError or AttributeError through."""
+
+
 class ConfigError(AihwkitException, ValueError):
     """A field of a config that cannot be, or that this tile does not support; the message names the field."""
 

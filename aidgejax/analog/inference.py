@@ -77,7 +77,8 @@ def drift_tile(
     alpha = None
     if s.compensation is not None:
         asked = as_array(s.compensation.get_readout_tensor(flat.shape[1]))
-        alpha = s.compensation.apply(readout_of(s, now, read, asked, out_noise_values), device["baseline"])
+        found = s.compensation.apply(readout_of(s, now, read, asked, out_noise_values), device["baseline"])
+        alpha = jnp.reshape(as_array(found), -1)  # a script's own may give a number
     return jnp.reshape(now, jnp.shape(device["weight"])), alpha
 
 

@@ -101,7 +101,7 @@ class BaseNoiseModel:
     def apply_programming_noise(self, weights: Any, key: Any = None) -> tuple[Any, list[Any]]:
         """(the weights that programming ends in, the drift coefficients of each of the converter's matrices)."""
         w = as_array(weights)
-        noisy, nus = self.program_weights(w, draws(key, weights), weights)
+        noisy, nus = self._program_weights(w, draws(key, weights), weights)
         return like(noisy, weights), [like(nu, weights) for nu in nus]
 
     def apply_drift_noise(
@@ -109,7 +109,7 @@ class BaseNoiseModel:
     ) -> Any:
         """The weights as they are read t_inference seconds after the programming that gave `weights`."""
         nus = [None if nu is None else as_array(nu) for nu in drift_noise_parameters]
-        return like(self.drift_weights(as_array(weights), nus, t_inference, draws(key, weights), weights), weights)
+        return like(self._drift_weights(as_array(weights), nus, t_inference, draws(key, weights), weights), weights)
 
     def apply_noise(self, weights: Any, t_inference: float, key: Any = None) -> Any:
         """Programming and drift on the conductances, without going back to weights in between.  t_inference > 0."""
@@ -122,49 +122,64 @@ class BaseNoiseModel:
         targets, params = converter.to_conductances(w)
         read = []
         for g in targets:
-            now, nu = self._programmed(g, draw), self._coefficients(g, draw)
-            read.append(self._drifted(now, nu, t_inference, draw))
+            now, nu = self._programmed(g, draw, weights), self._coefficients(g, draw, weights)
+            read.append(self._drifted(now, nu, t_inference, draw, weights))
         return like(converter.to_weights(read, params), weights)
 
     # ---- weights, with a source of draws ------------------------------------------------------------------
 
-    def program_weights(self, w: Any, draw: Draw, original: Any = None) -> tuple[Any, list[Any]]:
+    def program_weights(self, w: Any, draw: Draw) -> tuple[Any, list[Any]]:
+        """What programming makes of a tile's weights, and their drift coefficients."""
+        if not self.overrides("apply_programming_noise"):
+            return self._program_weights(w, draw)
+        noisy, nus = self.apply_programming_noise(w)
+        return as_array(noisy), [None if nu is None else as_array(nu) for nu in nus or ()]
+
+    def drift_weights(self, w: Any, nus: Sequence[Any], t: Any, draw: Draw) -> Any:
+        """What a tile reads t seconds after the programming that gave w."""
+        if not self.overrides("apply_drift_noise"):
+            return self._drift_weights(w, nus, t, draw)
+        return as_array(self.apply_drift_noise(w, nus, t))
+
+    def _program_weights(self, w: Any, draw: Draw, original: Any = None) -> tuple[Any, list[Any]]:
         """original: a tensor, where a script's own converter is to see tensors like it."""
         converter = as_scripts_have_it(self.g_converter, original)
         targets, params = converter.to_conductances(w)
         found, nus = [], []
         for g in targets:
-            found.append(self._programmed(g, draw))
-            nus.append(self._coefficients(g, draw))
+            found.append(self._programmed(g, draw, original))
+            nus.append(self._coefficients(g, draw, original))
         return converter.to_weights(found, params), nus
 
-    def drift_weights(self, w: Any, nus: Sequence[Any], t: Any, draw: Draw, original: Any = None) -> Any:
+    def _drift_weights(self, w: Any, nus: Sequence[Any], t: Any, draw: Draw, original: Any = None) -> Any:
         converter = as_scripts_have_it(self.g_converter, original)
         # Noise on the device that was to be off is part of the weight's sign by now; aihwkit converts likewise.
         held, params = converter.to_conductances(w)
-        read = [self._drifted(g, nu, t, draw) for g, nu in zip(held, nus, strict=True)]
+        read = [self._drifted(g, nu, t, draw, original) for g, nu in zip(held, nus, strict=True)]
         return converter.to_weights(read, params)
 
-    # A class of a script's own overrides the methods of aihwkit's names; then they say what happens.
+    # A class of a script's own overrides the methods of aihwkit's names; then they say what happens, to tensors
+    # where the original is one.
 
     def overrides(self, name: str) -> bool:
         """Whether the class has a method of its own in the place of this one."""
         return getattr(type(self), name) is not getattr(BaseNoiseModel, name)
 
-    def _programmed(self, g: Any, draw: Draw) -> Any:
+    def _programmed(self, g: Any, draw: Draw, original: Any = None) -> Any:
         if self.overrides("apply_programming_noise_to_conductance"):
-            return as_array(self.apply_programming_noise_to_conductance(g))
+            return as_array(self.apply_programming_noise_to_conductance(like(g, original)))
         return self.programmed(g, draw(g.shape, g.dtype))
 
-    def _coefficients(self, g: Any, draw: Draw) -> Any:
+    def _coefficients(self, g: Any, draw: Draw, original: Any = None) -> Any:
         if self.overrides("generate_drift_coefficients"):
-            found = self.generate_drift_coefficients(g)
+            found = self.generate_drift_coefficients(like(g, original))
             return None if found is None else as_array(found)
         return self.coefficients(g, draw(g.shape, g.dtype) if self.draws_coefficients else None)
 
-    def _drifted(self, g: Any, nu: Any, t: Any, draw: Draw) -> Any:
+    def _drifted(self, g: Any, nu: Any, t: Any, draw: Draw, original: Any = None) -> Any:
         if self.overrides("apply_drift_noise_to_conductance"):
-            return as_array(self.apply_drift_noise_to_conductance(g, nu, t))
+            shown = None if nu is None else like(nu, original)
+            return as_array(self.apply_drift_noise_to_conductance(like(g, original), shown, t))
         return self.drifted(g, nu, t, draw((self.normals_of_drift, *g.shape), g.dtype))
 
 

@@ -4,6 +4,7 @@ from ...analog.errors import (
     AihwkitException,
     AnalogBiasConfigError,
     ArgumentError,
+    ArgumentTypeError,
     CloudError,
     ConfigError,
     CudaError,
@@ -18,7 +19,7 @@ from ...analog.errors import (
 from ...errors import AidgeJaxError
 
 __all__ = [
-    "AidgeJaxError", "AihwkitException", "AnalogBiasConfigError", "ArgumentError", "CloudError", "ConfigError",
-    "CudaError", "ExplicitTileConfigError", "FusionExportError", "ModuleError", "PeripheryConfigError", "TileError",
-    "TileModuleError", "TorchTileConfigError",
+    "AidgeJaxError", "AihwkitException", "AnalogBiasConfigError", "ArgumentError", "ArgumentTypeError", "CloudError",
+    "ConfigError", "CudaError", "ExplicitTileConfigError", "FusionExportError", "ModuleError", "PeripheryConfigError",
+    "TileError", "TileModuleError", "TorchTileConfigError",
 ]  # fmt: skip

@@ -6,8 +6,8 @@ import copy
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ..exceptions import ArgumentError, ModuleError
-from .modules._module import adopt_torch
+from ..exceptions import ArgumentError, ArgumentTypeError, ModuleError
+from .modules._module import adopt_torch, check_module
 from .modules.base import AnalogLayerBase
 from .modules.container import AnalogSequential, AnalogWrapper
 from .modules.conv import (
@@ -54,12 +54,6 @@ def specific_rpu_config_id(module_name: str, module: Any, rpu_config: Any) -> An
     return rpu_config
 
 
-def check_module(what: str, found: Any) -> None:
-    """ArgumentError unless it is a torch module."""
-    if not hasattr(found, "named_children"):
-        raise ArgumentError(f"{what} got a {type(found).__name__}: expected a torch module")
-
-
 def convert_to_analog(
     module: Any,
     rpu_config: Any,
@@ -82,7 +76,9 @@ def convert_to_analog(
     if conversion_map is not None and not isinstance(conversion_map, dict):
         raise ArgumentError(f"conversion_map is a {type(conversion_map).__name__}: expected a dict of classes")
     kinds = _map(False) if conversion_map is None else conversion_map
-    excluded = set(exclude_modules or ())
+    if exclude_modules is not None and not isinstance(exclude_modules, Iterable):
+        raise ArgumentTypeError(f"exclude_modules is {exclude_modules!r}: expected dotted names of modules")
+    excluded = {exclude_modules} if isinstance(exclude_modules, str) else set(exclude_modules or ())
     check_module("convert_to_analog", module)
     module = module if inplace else copy.deepcopy(module)
 

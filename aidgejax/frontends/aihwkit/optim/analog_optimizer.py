@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ....errors import AidgeJaxError
 from ....training import optim as rules
-from ..exceptions import ArgumentError
+from ..exceptions import ArgumentError, ArgumentTypeError
 from ..nn.modules._layer import TiledLayer
 from ..nn.modules._module import ON_ADOPTION, adopt_torch
 from ..nn.modules._post_update import post_update
@@ -98,6 +100,27 @@ def is_plain(layer: Any) -> bool:
     return getattr(type(layer), "post_update_step", None) is TiledLayer.post_update_step
 
 
+class StateError(ArgumentError, KeyError):
+    """A state that lacks what optimizers' states have."""
+
+    __str__ = Exception.__str__  # a KeyError's own puts its text in quotes
+
+
+@contextmanager
+def in_our_words(where: str) -> Iterator[None]:
+    """What torch's optimizers refuse, as an error of both families."""
+    try:
+        yield
+    except AidgeJaxError:
+        raise
+    except KeyError as e:
+        raise StateError(f"{where}: {e} is missing") from None
+    except ValueError as e:
+        raise ArgumentError(f"{where}: {e}") from None
+    except (TypeError, AttributeError) as e:
+        raise ArgumentTypeError(f"{where}: {e}") from None
+
+
 class AnalogOptimizerMixin:
     """After each step of the class beside it, weights of analog layers are clipped, mapped and drawn anew."""
 
@@ -108,6 +131,16 @@ class AnalogOptimizerMixin:
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         adopt_torch()
         return super().__new__(cls)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        with in_our_words(f"{type(self).__name__} cannot be made of these"):
+            super().__init__(*args, **kwargs)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there.  ArgumentError where it is of another optimizer or model."""
+        with in_our_words(f"{type(self).__name__}.load_state_dict, what state_dict() gave is expected"):
+            beside: Any = super()
+            beside.load_state_dict(state_dict)
 
     def analog_layers(self) -> list[Any]:
         """The analog layers whose parameters it holds, each once."""
@@ -120,7 +153,8 @@ class AnalogOptimizerMixin:
         return list(found.values())
 
     def step(self, closure: Any = None) -> Any:
-        loss = super().step(closure)  # type: ignore[misc]  # of the optimizer beside it
+        beside: Any = super()
+        loss = beside.step(closure)
         layers = self.analog_layers()
         post_update([layer for layer in layers if is_plain(layer)])
         for layer in layers:
@@ -157,6 +191,11 @@ class AnalogOptimizer(AnalogOptimizerMixin):
 
     def __new__(cls, optimizer_cls: Any, *args: Any, **kwargs: Any) -> Any:
         adopt_torch()
+        if not isinstance(optimizer_cls, type):
+            raise ArgumentTypeError(
+                f"AnalogOptimizer got {optimizer_cls!r}: expected the class of an optimizer, such as torch.optim.SGD, "
+                f"and then its arguments"
+            )
         kind = type(f"AnalogOptimizer{optimizer_cls.__name__}", (AnalogOptimizerMixin, optimizer_cls), {})
         return kind(*args, **kwargs)
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
+from ..exceptions import ArgumentTypeError
+from ..nn.modules._module import check_module
 from ..nn.modules.base import AnalogLayerBase
 from ..nn.modules.conv import AnalogConvNd, AnalogConvNdMapped
 from ..nn.modules.linear import AnalogLinearMapped
@@ -84,6 +87,9 @@ class AnalogInfo:
     """layer_summary: a LayerInfo for each layer that computes; total_tile_number, total_nb_analog."""
 
     def __init__(self, model: Any, input_size: Any = None, rpu_config: Any = None) -> None:
+        check_module("analog_summary", model)
+        if not isinstance(input_size, Sequence) or isinstance(input_size, str):
+            raise ArgumentTypeError(f"analog_summary got input_size={input_size!r}: expected a shape, batch included")
         self.model, self.input_size, self.rpu_config = model, input_size, rpu_config
         self.model_name = type(model).__name__
         self.layer_summary = self.create_layer_summary()
@@ -150,5 +156,5 @@ class AnalogInfo:
 
 
 def analog_summary(model: Any, input_size: Any = None, rpu_config: Any = None) -> AnalogInfo:
-    """What the torch model does with an input of this size: print it."""
+    """What the torch model does with an input of this size: print it.  ArgumentTypeError for what is none."""
     return AnalogInfo(model, input_size, rpu_config)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .....analog.calibrate import Measure, rows
-from ...exceptions import ArgumentError, ConfigError
+from ...exceptions import ArgumentError, ArgumentTypeError, ConfigError
 from ...nn.modules._module import is_tensor
 from ...nn.modules.base import AnalogLayerBase
 from ...simulator._in_memory import lookup
@@ -51,6 +51,8 @@ def calibrate_input_ranges(
         raise ArgumentError(f"calibration_type is {calibration_type!r}: expected one of {known}") from None
     if kind is InputRangeCalibrationType.NONE:
         return
+    if not isinstance(dataloader, Iterable) and not hasattr(dataloader, "__getitem__"):
+        raise ArgumentTypeError(f"dataloader is a {type(dataloader).__name__}: expected batches to go through")
     watched: dict[str, tuple[Any, str, Any]] = {}
     layers = list(model.analog_layers())
     for k, layer in enumerate(layers):

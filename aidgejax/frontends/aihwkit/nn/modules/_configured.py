@@ -12,8 +12,26 @@ import numpy as np
 from .....analog.config_fields import CheckedFields
 from .....analog.config_io import MappingParameter
 from .....analog.settings import Settings, Snapshot
+from ...exceptions import ConfigError
+from ...simulator._in_memory import NotSimulated
 from ._compiled import LayerSpec, compiled
 from .base import check_configs
+
+
+def check_tile_classes(what: str, rpu_config: Any, tile_module_class: Any = None) -> None:
+    """ConfigError that names `what` where a config asks for a tile whose code is a script's own."""
+    asked = {"tile_module_class": tile_module_class}
+    for name in ("tile_class", "tile_array_class", "simulator_tile_class"):
+        asked[f"{type(rpu_config).__name__}.{name}"] = getattr(rpu_config, name, None)
+    for name, kind in asked.items():
+        ours = isinstance(kind, type) and kind.__module__.startswith("aidgejax.") and not issubclass(kind, NotSimulated)
+        if kind is not None and not ours:
+            shown = kind.__name__ if isinstance(kind, type) else repr(kind)
+            raise ConfigError(
+                f"{what}: {name} is {shown}, which would not be called: what a tile computes is one compiled function. "
+                f"Noise models, drift compensations, converters and layers may be a script's own; two products of one "
+                f"tile are two calls of an AnalogLinear"
+            )
 
 
 class ConfiguredLayer:
@@ -46,6 +64,11 @@ class ConfiguredLayer:
         """A field of some config was set: perhaps of this one."""
         self._take_settings(self._settings_of(self.rpu_config))
         self.__dict__["_edits"] = CheckedFields.edits
+
+    def follow_config(self) -> None:
+        """What was set in the config holds from now on, and not only from the next call."""
+        if self.__dict__["_edits"] != CheckedFields.edits:
+            self._reread()
 
     def _take_settings(self, new: Settings) -> None:
         """Go on with these; tensors that there still are keep their numbers."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import jax
 import numpy as np
 
 from .....analog import Settings
@@ -15,6 +17,8 @@ from ._bridge import tensor_of
 from ._module import in_torch
 
 NAMES = (
+    "apply_programming_noise",
+    "apply_drift_noise",
     "apply_programming_noise_to_conductance",
     "generate_drift_coefficients",
     "apply_drift_noise_to_conductance",
@@ -43,6 +47,15 @@ class OnTensors(BaseNoiseModel):
     def drifted(self, g: Any, nu: Any, t: Any, z: Any) -> Any:
         return self.model.drifted(g, nu, t, z)
 
+    def apply_programming_noise(self, weights: Any, key: Any = None) -> tuple[Any, list[Any]]:
+        return self.model.apply_programming_noise(tensor_of(weights))
+
+    def apply_drift_noise(
+        self, weights: Any, drift_noise_parameters: Sequence[Any], t_inference: Any, key: Any = None
+    ) -> Any:
+        nus = [None if nu is None else tensor_of(nu) for nu in drift_noise_parameters]
+        return self.model.apply_drift_noise(tensor_of(weights), nus, t_inference)
+
     def apply_programming_noise_to_conductance(self, g_target: Any, key: Any = None) -> Any:
         return self.model.apply_programming_noise_to_conductance(tensor_of(g_target))
 
@@ -68,11 +81,18 @@ class CompensationOnTensors(BaseDriftCompensation):
         return found.reshape(-1)
 
     def apply(self, forward_output: Any, ref_value: Any) -> Any:
-        found = self.compensation.apply(tensor_of(forward_output), tensor_of(ref_value))
+        found = self.compensation.apply(tensor_of(forward_output), jax.tree.map(tensor_of, ref_value))
         return as_array(found).reshape(-1)
 
     def get_readout_tensor(self, in_size: int) -> Any:
         return self.compensation.get_readout_tensor(in_size)
+
+
+def own_baseline(compensation: Any, tile: Any) -> Any:
+    """What a script's own init_baseline says of the tile, as arrays; None where its class has none of its own."""
+    if compensation is None or type(compensation).init_baseline is BaseDriftCompensation.init_baseline:
+        return None
+    return jax.tree.map(as_array, compensation.init_baseline(tile))
 
 
 def on_tensors(model: Any) -> Any:

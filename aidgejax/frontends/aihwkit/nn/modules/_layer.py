@@ -18,7 +18,7 @@ from ...exceptions import ConfigError, TileError
 from ...simulator.configs import InferenceRPUConfig
 from ._bridge import finished, tensor_of
 from ._compiled import LayerSpec, compiled
-from ._configured import ConfiguredLayer
+from ._configured import ConfiguredLayer, check_tile_classes
 from ._holder import Holder, Slot, context_of, remembered, slot_of
 from ._module import check_arrays, in_torch, is_tensor, torch_in_use
 from ._numbers import array_of, beside_weights, finite_array
@@ -50,6 +50,9 @@ class TiledLayer(ConfiguredLayer, AnalogLayerBase, Holder):
     and adds to `grads`.  Tensors: `layer(x)` gives a tensor with autograd.  A kind of layer says which node it is
     (_spec), what it takes (_sizes).
     """
+
+    weight: Any = None
+    """aihwkit's is None too: see get_weights."""
 
     mapped_in_place = False  # the tiles stand in the layer itself
 
@@ -90,11 +93,6 @@ class TiledLayer(ConfiguredLayer, AnalogLayerBase, Holder):
     @property
     def _settings(self) -> Any:
         return self._spec.settings
-
-    @property
-    def weight(self) -> None:
-        """None, as aihwkit's: see get_weights."""
-        return None
 
     def _build(self, weight: np.ndarray, bias: np.ndarray | None) -> None:
         graph, layer = self._graph(weight, bias)
@@ -402,7 +400,7 @@ class TiledLayer(ConfiguredLayer, AnalogLayerBase, Holder):
         return f"{', '.join(map(str, self._spec.shape))}, bias={self.use_bias}, {in_order(self._layer.parts)}"
 
     @classmethod
-    def _config(cls, rpu_config: Any) -> Any:
+    def _config(cls, rpu_config: Any, tile_module_class: Any = None) -> Any:
         found = InferenceRPUConfig() if rpu_config is None else rpu_config
         parts = ("pre_post", "forward", "mapping", "clip", "remap", "modifier")
         absent = [p for p in parts if getattr(found, p, None) is None]
@@ -410,6 +408,7 @@ class TiledLayer(ConfiguredLayer, AnalogLayerBase, Holder):
             what = f"the class {found.__name__}" if isinstance(found, type) else f"a {type(found).__name__}"
             lacks = f" without {', '.join(absent)}" if absent and not isinstance(found, str | type) else ""
             raise ConfigError(f"{cls.__name__} got {what}{lacks} as rpu_config: expected e.g. InferenceRPUConfig()")
+        check_tile_classes(cls.__name__, found, tile_module_class)
         return found
 
     @staticmethod

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ...exceptions import ModuleError, TileError
+from ...exceptions import ArgumentTypeError, ModuleError, TileError
 
 ON_ADOPTION: list[Callable[[Any], None]] = []
 """What else becomes torch's then: called with the module torch."""
@@ -26,6 +26,14 @@ def torch_in_use() -> Any:
     """The module torch, if somebody has imported it; None otherwise."""
     torch = sys.modules.get("torch")
     return torch if torch is not None and hasattr(torch, "nn") and hasattr(torch.nn, "Module") else None
+
+
+def check_module(what: str, found: Any, *attributes: str) -> None:
+    """ArgumentTypeError that names `what` unless it is a module, with these attributes."""
+    absent = [name for name in ("named_children", *attributes) if not hasattr(found, name)]
+    if absent:
+        wanted = f"a module with {', '.join(attributes)}" if attributes else "a torch module"
+        raise ArgumentTypeError(f"{what} got a {type(found).__name__}: expected {wanted}")
 
 
 def is_tensor(x: Any) -> bool:

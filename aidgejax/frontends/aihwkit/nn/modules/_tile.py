@@ -11,13 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from .....analog import Settings
+from .....analog import config as kinds
 from .....analog.config_text import config_of, config_text
 from .....analog.convert import spans
 from .....analog.errors import ConfigError, ModuleError, NotProgrammable, TileModuleError
-from .....analog.inference import baseline_of, compiled_drift_tile, compiled_program_tile
+from .....analog.inference import baseline_of, compiled_drift_tile, compiled_program_tile, readout_of
+from .....analog.noise_model import BaseNoiseModel
 from .....analog.settings import number
 from ._bridge import tensor_of
-from ._custom_noise import on_tensors, settings_on_tensors
+from ._custom_noise import on_tensors, own_baseline, settings_on_tensors
 from ._holder import STATE, Holder, context_of
 from ._module import Module, in_torch, is_tensor
 from ._numbers import array_of
@@ -134,6 +136,13 @@ class TileModule(TileAccess):
             return None
         return self._shown(found if name == "baseline" else np.reshape(np.asarray(found), self.shape))
 
+    def _say_what_is_absent(self) -> None:
+        """A tile of inference has alpha in any case, 1 where nothing compensates."""
+        super()._say_what_is_absent()
+        if "alpha" not in self.names and not isinstance(self.rpu_config, kinds.FloatingPointRPUConfig):
+            torch = sys.modules["torch"]
+            torch.nn.Module.register_buffer(self, "alpha", torch.ones(1))
+
     def as_read(self, name: str, numbers: np.ndarray) -> np.ndarray:
         """alpha, a single number after drift, is [1] in the layer's graph."""
         return numbers.reshape(-1) if name == "alpha" else numbers
@@ -145,6 +154,10 @@ class TileModule(TileAccess):
 
     def _key(self) -> Any:
         return jax.random.fold_in(jax.random.key(self.seed ^ 0x5EED), self.next_reading())
+
+    def post_update_step(self) -> None:
+        """Clip and map the weights, as the config says; of a layer of several tiles, those of all."""
+        self.layer.post_update_step()
 
     def take_settings(self, new: Settings) -> None:
         """Those of another config; a programming goes on by its noise model."""
@@ -168,8 +181,16 @@ class TileModule(TileAccess):
     def program_weights(self, from_reference: bool = True, noise_model: Any = None) -> None:
         """Program the tile: again the reference of the last time, or the weights, if they have changed since.
 
-        from_reference False: what the tile holds now becomes the reference.  Unlike aihwkit's, training or set_weights
+        noise_model: the config's from now on, as in aihwkit.  from_reference False: what the tile holds now becomes
+        the reference.  Unlike aihwkit's, training or set_weights
         after a programming is not undone by the next."""
+        if noise_model is not None and noise_model is not self.rpu_config.noise_model:
+            if not isinstance(noise_model, BaseNoiseModel):
+                raise ConfigError(
+                    f"noise_model is {noise_model!r}: expected a noise model, such as PCMLikeNoiseModel()"
+                )
+            self.rpu_config.noise_model = noise_model
+        self.layer.follow_config()
         model = self.settings.noise_model if noise_model is None else noise_model
         if model is None:
             raise NotProgrammable("the tile's config has noise_model=None: pass a noise model to program it with")
@@ -179,10 +200,14 @@ class TileModule(TileAccess):
         model, settings = on_tensors(model), settings_on_tensors(self.settings)
         self.device = compiled_program_tile(model, settings, reference, self._key(), values) | {"model": model}
         self._put_weights(self.device["weight"])
+        baseline = own_baseline(self.settings.compensation, self)
+        if baseline is not None:
+            self.device["baseline"] = baseline
 
     def drift_weights(self, t_inference: float = 0.0) -> None:
         """The weights t_inference seconds after programming, which is done first where it has not been."""
         t_inference = number(f"t_inference of {self.get_brief_info()}", t_inference)
+        self.layer.follow_config()
         if self.settings.noise_model is None and self.device is None:
             return  # nothing drifts, as in aihwkit's floating point tile
         if self.device is None or self._changed():
@@ -196,6 +221,26 @@ class TileModule(TileAccess):
         self._put_weights(weight)
         if alpha is not None and "alpha" in self.names:
             self.write("alpha", np.reshape(alpha, ()) if in_torch() else alpha)  # a number from then on, as aihwkit's
+
+    def _forward_drift_readout_tensor(self, reset_if: bool = False, exact_reference: bool = False) -> Any:
+        """f[n, out]: what the inputs of the config's drift compensation give now; None without one.
+
+        The name of aihwkit's tiles, for compensations that read them out by themselves.  exact_reference: the products
+        with the weights that were to be programmed.  reset_if has no effect: the inputs are asked for each time.
+        """
+        compensation = self.settings.compensation
+        if compensation is None:
+            return None
+        asked = array_of(compensation.get_readout_tensor(self.shape[1]))
+        if exact_reference and self.device is not None:
+            return self._shown(asked @ np.reshape(np.asarray(self.device["reference"]), self.shape).T)
+        return self.products(asked)
+
+    def products(self, x: Any) -> Any:
+        """f[n, out] of x f[n, in], through converters and noise as the tile is now; no range, scales or bias."""
+        weight = jnp.reshape(self._weights(), self.shape)
+        found = readout_of(self.settings, weight, self._key(), array_of(x), self.extra.get("out_noise_values"))
+        return self._shown(np.array(found))
 
     def drift_readout(self, compensation: Any) -> Any:
         """f[1 or out]: what a drift compensation reads of the tile as it is now; an exact one, of its reference."""
@@ -217,7 +262,7 @@ class TileModule(TileAccess):
         if self.device is not None:
             kept = {k: v for k, v in self.device.items() if k != "model"}
             nus = kept.pop("coefficients")
-            found["device"] = {k: tensor_of(v) for k, v in kept.items()} | {"coefficients": [tensor_of(n) for n in nus]}
+            found["device"] = jax.tree.map(tensor_of, kept) | {"coefficients": [tensor_of(n) for n in nus]}
         return found
 
     def load_tile_state(self, found: dict[str, Any]) -> None:
@@ -227,9 +272,8 @@ class TileModule(TileAccess):
             self.layer.go_on_from(*found["draws"])
         self.device = None
         if "device" in found:
-            held: dict[str, Any] = {
-                k: jnp.asarray(np.array(v)) for k, v in found["device"].items() if k != "coefficients"
-            }
+            kept = {k: v for k, v in found["device"].items() if k != "coefficients"}
+            held: dict[str, Any] = jax.tree.map(lambda v: jnp.asarray(np.array(v)), kept)
             held["written"] = np.array(held["written"])
             held["coefficients"] = [jnp.asarray(np.array(v)) for v in found["device"]["coefficients"]]
             self.device = held | {"model": on_tensors(self.settings.noise_model)}
@@ -248,6 +292,8 @@ class TileModule(TileAccess):
             self._load_config(held["rpu_config"], prefix)
         # aihwkit's own checkpoints of drifted models hold alpha in another shape than fresh ones.
         alpha = mine.get(f"{prefix}alpha")
+        if alpha is None and "alpha" not in self.names and getattr(self, "alpha", None) is not None:
+            mine[f"{prefix}alpha"] = self.alpha
         if alpha is not None and "alpha" in self.names:
             alpha = alpha if alpha.ndim == 0 else alpha.reshape(-1)
             mine[f"{prefix}alpha"] = alpha
@@ -272,7 +318,7 @@ class TileModule(TileAccess):
             raise TileModuleError(f"the checkpoint's config for {prefix[:-1]} does not fit: {why}")
 
 
-class InferenceTile(TileModule):
+class InferenceTile(TileModule, kinds.InferenceTile):
     """The explicit tile; where aihwkit's holds one of C++, `tile` is itself."""
 
     @property
@@ -281,7 +327,7 @@ class InferenceTile(TileModule):
         return SimulatorTile(self)
 
 
-class TorchInferenceTile(TileModule):
+class TorchInferenceTile(TileModule, kinds.TorchInferenceTile):
     """The torch tile; its weight is that of its simulator tile."""
 
     weight_keys = ("tile.weight", "shared_weights")
@@ -306,8 +352,12 @@ class TorchInferenceTile(TileModule):
         super().to_torch()
 
 
-class QuantizedTorchInferenceTile(TorchInferenceTile):
+class QuantizedTorchInferenceTile(TorchInferenceTile, kinds.QuantizedTorchInferenceTile):
     """The same with scales and bias quantized."""
+
+
+for _kind in (InferenceTile, TorchInferenceTile, QuantizedTorchInferenceTile):
+    getattr(kinds, _kind.__name__).made_as = _kind
 
 
 class TileModuleArray(Holder):

@@ -394,6 +394,13 @@ class SimulatorTile:
         weight = finite_array(f"weight of {tile.get_brief_info()}", weight, tile.shape)
         tile.write("weight", weight.reshape(np.shape(tile.numbers("weight"))))
 
+    def forward(self, x_input: Any, *_: Any, **__: Any) -> Any:
+        """f[n, out] of x_input f[n, in], converters and noise included: no range, scales, digital bias or gradient."""
+        return self._tile.products(x_input)
+
+    def __call__(self, x_input: Any) -> Any:
+        return self.forward(x_input)
+
     def get_x_size(self) -> int:
         return self._tile.shape[1]
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ...exceptions import ModuleError
-from ._module import ON_ADOPTION, Module, adopt_torch, is_tensor
+from ...exceptions import ArgumentTypeError, ModuleError
+from ._module import ON_ADOPTION, Module, adopt_torch, check_module, is_tensor
 from ._torch_call import torch_sequence
 from .base import AnalogLayerBase
 
@@ -16,8 +17,9 @@ class ArraySequential(Module):
 
     def __init__(self, *layers: Any) -> None:
         super().__init__()
-        for k, layer in enumerate(layers):
-            self.add_module(str(k), layer)
+        named = layers[0].items() if len(layers) == 1 and isinstance(layers[0], Mapping) else enumerate(layers)
+        for name, layer in named:
+            self.add_module(str(name), layer)
 
     def __iter__(self) -> Iterator[Any]:
         return self.children()
@@ -48,13 +50,36 @@ class AnalogContainerBase(AnalogLayerBase):
 
     IS_CONTAINER = True
 
-    def get_weights(self, **kwargs: Any) -> tuple[Any, Any]:
-        """ModuleError: it holds layers."""
-        raise ModuleError(f"{type(self).__name__} holds layers: ask each of analog_layers() for its weights")
+    def get_weights(self, **kwargs: Any) -> OrderedDict[str, tuple[Any, Any]]:
+        """{name of the tile: (weight, bias)} of every tile below; keywords as of the tiles' get_weights."""
+        return OrderedDict((name, tile.get_weights(**kwargs)) for name, tile in self.named_analog_tiles())
 
-    def set_weights(self, weight: Any, bias: Any = None, **kwargs: Any) -> None:
-        """ModuleError: it holds layers."""
-        raise ModuleError(f"{type(self).__name__} holds layers: set_weights is of each of analog_layers()")
+    def set_weights(self, weights_dic: Mapping[str, tuple[Any, Any]], **kwargs: Any) -> None:
+        """What get_weights gave, into the tiles; keywords as of their set_weights.
+
+        ModuleError, and nothing is set, where it is no such dict or a tile is not in it.
+        """
+        tiles = list(self.named_analog_tiles())
+        if not isinstance(weights_dic, Mapping):
+            raise ModuleError(
+                f"{type(self).__name__}.set_weights got a {type(weights_dic).__name__}: expected what get_weights "
+                f"gives, {{name of a tile: (weight, bias)}}; one layer's weight is set by its own set_weights"
+            )
+        absent = [name for name, _ in tiles if name not in weights_dic]
+        if absent:
+            raise ModuleError(
+                f"{type(self).__name__}.set_weights: no weights for the tile {absent[0]!r} among "
+                f"{list(weights_dic)[:8]}. Nothing was set"
+            )
+        before = [(tile, tile.get_weights()) for _, tile in tiles]
+        try:
+            for name, tile in tiles:
+                weight, bias = weights_dic[name]
+                tile.set_weights(weight, bias, **kwargs)
+        except (ValueError, TypeError):
+            for tile, (weight, bias) in before:
+                tile.set_weights(weight, bias)
+            raise
 
     def program_analog_weights(self, noise_model: Any = None) -> None:
         """Programming noise on every tile below.  ModuleError in training mode."""
@@ -66,6 +91,9 @@ class AnalogSequential(AnalogContainerBase, ArraySequential):
 
     def __init__(self, *layers: Any) -> None:
         adopt_torch()
+        strange = [type(m).__name__ for m in layers if not hasattr(m, "named_children") and not isinstance(m, Mapping)]
+        if strange:
+            raise ArgumentTypeError(f"AnalogSequential got {', '.join(strange[:8])}: expected layers and other modules")
         super().__init__(*layers)
 
     def forward(self, x: Any) -> Any:
@@ -115,6 +143,7 @@ class AnalogWrapper(AnalogContainerBase):
     def from_digital(cls, module: Any, rpu_config: Any = None, tile_module_class: Any = None) -> Any:
         """The module, of its new class."""
         adopt_torch()
+        check_module("AnalogWrapper", module)
         kind = type(module)
         if not issubclass(kind, AnalogContainerBase):
             module.__class__ = type(f"AnalogWrapper{kind.__name__}", (AnalogWrapper, kind), {"__module__": __name__})

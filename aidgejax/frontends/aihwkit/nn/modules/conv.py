@@ -12,6 +12,7 @@ from .....graph import Graph
 from ...exceptions import ArgumentError, ConfigError, ModuleError
 from ._compiled import LayerSpec
 from ._layer import TiledLayer
+from ._module import check_module
 from ._numbers import sizes
 from .linear import with_weights
 
@@ -56,7 +57,7 @@ class AnalogConvNd(TiledLayer):
         every = lambda v: (v,) * self.axes if isinstance(v, int) else tuple(v)
         kernel, strides, pads, dilations = every(kernel_size), every(stride), every(padding), every(dilation)
         attrs = (("kernel_shape", kernel), ("strides", strides), ("dilations", dilations), ("pads", pads * 2))
-        rpu_config = self._config(rpu_config)
+        rpu_config = self._config(rpu_config, tile_module_class)
         s = self._settings_of(rpu_config)
         block = math.prod(kernel) if self.as_array else 1
         as_array = self.as_array or rpu_config.mapping.makes_array(out_channels, in_channels * math.prod(kernel))
@@ -90,6 +91,7 @@ class AnalogConvNd(TiledLayer):
     @classmethod
     def from_digital(cls, module: Any, rpu_config: Any, tile_module_class: Any = None) -> Any:
         """The analog layer of a torch convolution.  ConfigError for groups, or padding other than zeros."""
+        check_module(f"{cls.__name__}.from_digital", module, "in_channels", "kernel_size", "weight", "bias")
         made: Any = cls(
             module.in_channels,
             module.out_channels,
@@ -111,6 +113,7 @@ class AnalogConvNd(TiledLayer):
         """The torch convolution of an analog layer, scales folded into its weight; realistic: as outputs show it."""
         import torch
 
+        check_module(f"{cls.__name__}.to_digital", module, "in_channels", "kernel_size", "get_weights")
         kind = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)[cls.axes - 1]
         made = kind(
             module.in_channels,

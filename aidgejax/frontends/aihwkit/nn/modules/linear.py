@@ -12,6 +12,7 @@ from ...simulator.configs import InferenceRPUConfig, TorchInferenceRPUConfig
 from ._bridge import tensor_of
 from ._compiled import LayerSpec
 from ._layer import TiledLayer
+from ._module import check_module
 from ._numbers import sizes
 from ._tile import LAYER_OF_TILE, TileModule, TorchInferenceTile
 
@@ -20,8 +21,8 @@ class AnalogLinear(TiledLayer):
     """y = x W^T + b on analog tiles.  f[..., in_features] -> f[..., out_features].
 
     rpu_config: default InferenceRPUConfig().  Raises ConfigError naming the field that a tile does not support.
-    tile_module_class: kept for scripts that pass it; the config decides.  seed: of the first weights (uniform within
-    1 / sqrt(in_features), as torch's) and of the noise; None: torch's generator, or 0 without torch.
+    tile_module_class: the config decides; ConfigError for a class of a script's own.  seed: of the first weights
+    (uniform within 1 / sqrt(in_features), as torch's) and of the noise; None: torch's generator, or 0 without torch.
     """
 
     as_array = False
@@ -37,7 +38,7 @@ class AnalogLinear(TiledLayer):
         seed: int | None = None,
     ) -> None:
         sizes(type(self).__name__, in_features=in_features, out_features=out_features)
-        rpu_config = self._config(rpu_config)
+        rpu_config = self._config(rpu_config, tile_module_class)
         spec = LayerSpec(
             "Gemm",
             (("transB", 1),),
@@ -52,6 +53,7 @@ class AnalogLinear(TiledLayer):
     @classmethod
     def from_digital(cls, module: Any, rpu_config: Any, tile_module_class: Any = None) -> Any:
         """The analog layer of a torch.nn.Linear."""
+        check_module(f"{cls.__name__}.from_digital", module, "in_features", "out_features", "weight", "bias")
         made: Any = cls(module.in_features, module.out_features, module.bias is not None, rpu_config, tile_module_class)
         made.set_weights(module.weight, module.bias)
         return made.to(module.weight.device)
@@ -61,6 +63,7 @@ class AnalogLinear(TiledLayer):
         """The torch.nn.Linear of an analog layer, scales folded into its weight; realistic: as its outputs show it."""
         import torch
 
+        check_module(f"{cls.__name__}.to_digital", module, "in_features", "out_features", "get_weights")
         made = torch.nn.Linear(module.in_features, module.out_features, module.use_bias)
         return with_weights(made, module, realistic)
 

@@ -8,7 +8,7 @@ import warnings
 from typing import Any
 
 from ....exceptions import ModuleError
-from .._module import Module
+from .._module import Module, is_tensor
 from .._numbers import sizes
 from .._tile import module_list
 from ..container import AnalogContainerBase
@@ -93,7 +93,31 @@ class AnalogRNN(AnalogContainerBase):
         return self.rnn.get_zero_state(batch_size)
 
     def forward(self, input_: Any, states: Any = None) -> tuple[Any, list[Any]]:
-        return self.rnn(input_, self.get_zero_state(input_.shape[1]) if states is None else states)
+        name = type(self).__name__
+        if not is_tensor(input_) or input_.ndim != 3:
+            got = list(input_.shape) if is_tensor(input_) else type(input_).__name__
+            raise ModuleError(f"{name} got {got}: expected a tensor of shape [time, batch, features]")
+        zeros = self.get_zero_state(input_.shape[1])
+        if states is not None:
+            check_states(f"the states of {name}", states, zeros)
+        return self.rnn(input_, zeros if states is None else states)
+
+
+def check_states(what: str, states: Any, zeros: Any) -> None:
+    """ModuleError that names the place unless states has the parts and shapes of get_zero_state's."""
+    if is_tensor(zeros):
+        if not is_tensor(states):
+            got = type(states).__name__
+        elif states.shape != zeros.shape:
+            got = f"the shape {list(states.shape)}"
+        else:
+            return
+        raise ModuleError(f"{what}: got {got}, expected a tensor of shape {list(zeros.shape)}")
+    if not isinstance(states, list | tuple) or len(states) != len(zeros):
+        got = f"{len(states)} parts" if isinstance(states, list | tuple) else f"a {type(states).__name__}"
+        raise ModuleError(f"{what}: got {got}, expected {len(zeros)}, as get_zero_state(batch_size) has them")
+    for k, (state, zero) in enumerate(zip(states, zeros, strict=True)):
+        check_states(f"{what}, part {k}", state, zero)
 
 
 class AnalogLSTM(AnalogRNN):

@@ -91,9 +91,10 @@ def one(name, args):
     program = aj.make_program(against_torch.with_loss(graph, loss), training=True)
     optimizer, rate = aj.optim.sgd(momentum=MOMENTUM), aj.schedule.constant(RATE)
     fresh = partial(aj.start, program, optimizer, jax.random.key(0))
-    steps = {"ours": aj.make_step(program, optimizer, rate)}
+    recorded = ("loss",)  # as the loops of torch
+    steps = {"ours": aj.make_step(program, optimizer, rate, record=recorded)}
     if args.jax_grad:
-        steps["jax.grad"] = by_jax_grad(through(program), optimizer, rate)
+        steps["jax.grad"] = by_jax_grad(through(program), optimizer, rate, recorded)
     epochs = {side: aj.make_epoch(step) for side, step in steps.items()}
     data = {k: jnp.asarray(v) for k, v in batches.items()}
     compiling = {}

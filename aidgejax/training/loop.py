@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import GraphError, SettingError
-from ..execution.program import Arrays, check_program
+from ..execution.program import Arrays, Program, check_program
 from ..execution.program_like import ProgramLike
 from ..passes.loss import ROW_WEIGHTS, label_inputs, row_weights_of
 from ..passes.precision import is_double
@@ -36,6 +36,7 @@ from .parallel import Placement
 from .placed_arrays import put
 from .placed_program import placed_program
 from .schedule import schedule_of
+from .update_order import last_gradients, rate_after
 from .width import of_its_width
 
 ON_NONFINITE = ("raise", "skip", "ignore")
@@ -177,6 +178,7 @@ def make_step(
         )
     made = {"loss": loss, "metrics": metrics, "loss_scaling": loss_scaling, "record": record}
     remake = partial(make_step, program, optimizer, schedule, **made)  # type: ignore[arg-type]  # mixed
+    last_made = last_gradients(program) if isinstance(program, Program) and placement is None else ()
     program = placed_program(program, placement)
     total = row_weights_of(program.graph, loss)
     wanted = {name: metric for name, metric in (metrics or {}).items() if name in asked}
@@ -193,7 +195,8 @@ def make_step(
         averaged = averages(outputs, batch, row_weights, loss if "loss" in asked else None, wanted, of_loss)
         state = state._replace(key=key, buffers=buffers, batches=counted(state.batches))
         norm = "gradient_norm" in asked
-        new, update = _update(program, optimizer, schedule, state, grads, loss_scaling, seed.dtype, norm)
+        after = {w: grads[w] for w in last_made}
+        new, update = _update(program, optimizer, schedule, state, grads, loss_scaling, seed.dtype, norm, after)
         if "updated" in update:  # what overflowed may have been in the batch statistics too
             kept = jax.tree.map(partial(jnp.where, update["updated"]), new.buffers, before.buffers)
             new = new._replace(buffers=kept)
@@ -382,13 +385,15 @@ def make_epoch(
 
 def _update(
     program: ProgramLike, optimizer: Optimizer, schedule: Callable, state: TrainState, grads: Arrays,
-    rules: LossScaling, loss_dtype: Any, norm: bool = True,
+    rules: LossScaling, loss_dtype: Any, norm: bool = True, after: Arrays | None = None,
 ) -> Any:  # fmt: skip
-    """(state, figures).  norm: whether the gradients' norm is wanted; loss scaling needs it in any case."""
+    """(state, figures).  norm: whether the gradients' norm is wanted; loss scaling needs it in any case.
+    after: gradients before which no parameter is overwritten."""
     lr = schedule(schedule_step(state.step))
     norm = norm or state.loss_scale is not None
     grads = unscaled(grads if norm else _apart(program, grads), state.loss_scale)
-    trained, opt = optimizer.update({w: state.params[w] for w in program.wrt}, grads, state.opt, lr)
+    rate = rate_after(lr, after or {})
+    trained, opt = optimizer.update({w: state.params[w] for w in program.wrt}, grads, state.opt, rate)
     figures = {"learning_rate": jnp.float32(lr)}
     if norm:
         figures["gradient_norm"] = global_norm(with_joined(grads, getattr(optimizer, "together", frozenset()))).astype(

@@ -56,6 +56,7 @@ class Found:
     key: Group
     size: Group
     value_size: Group
+    softcap: float  # 0: none
     softmax_dtype: str | None  # where it is computed in one of its own
 
 
@@ -66,6 +67,7 @@ class _Scores:
     layout: Layout
     scale: float = 1.0
     cast: bool = False
+    cap: float = 0.0  # the scores are cap * tanh(.); 0: there is no tanh
     steps: list[Step] = field(default_factory=list)
     factors: list[tuple[str, Placed]] = field(default_factory=list)
 
@@ -104,7 +106,7 @@ class Search:
             if node.op in PRODUCTS:
                 given += 1
                 yield path
-            elif node.op in (*REARRANGING, "Cast", "Sub", "Div"):
+            elif node.op in (*REARRANGING, "Cast", "Sub", "Div", "Tanh"):
                 ways.append((node.inputs[0], path))
             elif node.op in ("Add", "Mul"):
                 ways += [(i, path) for i in node.inputs]
@@ -138,6 +140,10 @@ class Search:
         if node.op == "Cast":
             scores.cast = True
             return self.graph.value(name).is_float and self.graph.value(str(node.outputs[0])).is_float
+        if node.op == "Tanh":
+            known = not (scores.cap or scores.steps)
+            scores.cap = 1.0
+            return known
         if node.op in ("Mul", "Div"):
             return self._factor_of_scores(node, name, scores, axes)
         side = node.inputs.index(name)
@@ -156,6 +162,7 @@ class Search:
         number = self._factor(node, name)
         if number is not None:
             scores.scale *= number
+            scores.cap *= number
             if scores.steps:
                 scores.steps.append(Step("times", fill=number))
             return True
@@ -164,6 +171,7 @@ class Search:
         if (
             factor is None
             or scores.steps
+            or scores.cap
             or node.inputs[0] == other
             and node.op == "Div"
             or self._number(other) is not None
@@ -258,6 +266,7 @@ class Search:
             key,
             axes.leaves((product.shared,)),
             axes.leaves(value_size),
+            scores.cap,
             self.graph.value(str(softmax.inputs[0])).dtype if scores.cast else None,
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..graph import Builder, Dim, Node, Value
 from ..interpreter.sizes import Expression, divided, parse
@@ -24,6 +25,7 @@ class Axes:
     sizes: list[Expression | None] = field(default_factory=list)
     parts: dict[int, Group] = field(default_factory=dict)
     whole: set[int] = field(default_factory=set)  # those that must not be cut
+    sources: dict[int, tuple[str, int]] = field(default_factory=dict)  # {atom: (a tensor, its axis of this atom alone)}
 
     def atom(self, size: Dim, whole: bool = False) -> int:
         """A new atom of this size."""
@@ -139,11 +141,31 @@ class Axes:
         missing = [a for a in order if a not in here]
         if missing:
             apart = self._in_shape(op, x, have, tuple((a,) if a in here else () for a in order))
-            if apart is None or any(not isinstance(self.sizes[a], int) for a in missing):
+            shape = None if apart is None else self._repeats(op, order, here)
+            if apart is None or shape is None:
                 return None
-            x = op.Expand(apart, tuple(1 if a in here else self.sizes[a] for a in order))
+            x = op.Expand(apart, shape)
             have = tuple((a,) for a in order)
         return self._in_shape(op, x, have, want)
+
+    def known_from(self, tensor: str, layout: Layout) -> None:
+        """Sizes that are not numbers can be read off this tensor."""
+        for axis, group in enumerate(self.settled(layout)):
+            if len(group) == 1:
+                self.sources.setdefault(group[0], (tensor, axis))
+
+    def _repeats(self, op: Builder, order: list[int], here: set[int]) -> Any:
+        """The shape to expand to along the atoms that are not `here`; None where one's size is not known."""
+        open_ = [a for a in order if a not in here and not isinstance(self.sizes[a], int)]
+        if any(a not in self.sources for a in open_):
+            return None
+        parts: list[Any] = [(1 if a in here or a in open_ else self.sizes[a],) for a in order]
+        if not open_:
+            return tuple(n for (n,) in parts)
+        for a in open_:
+            tensor, axis = self.sources[a]
+            parts[order.index(a)] = op.Shape(tensor, start=axis, end=axis + 1)
+        return op.Concat(*parts, axis=0) if len(parts) > 1 else parts[0]
 
     def _in_shape(self, op: Builder, x: Value, have: Layout, want: Layout) -> Value | None:
         if have == want:

@@ -2,13 +2,16 @@
 
 Attention.  A product, a scale, masks, Softmax and a product, in whatever form an exporter chose, become ONNX's
 `Attention`, whose forward and gradient need not hold the scores of all pairs of positions in memory.  The search
-(attention_search.py) starts at each Softmax; this file writes the node:
+(attention_search.py) starts at each softmax; this file writes the node:
 
 * the products are MatMul or Einsum; batch and heads are axes of their own, one axis, more than two, or none;
 * the scale stands before the product (on the queries, on the keys, or its root on both) or after it, as a number,
   computed from sizes that are known, or a tensor by which the queries are multiplied instead;
 * masks are added, or chosen by Where with minus infinity or a large negative number, from either side, before or after
   the scale;
+* the scores may have a soft cap, `cap * tanh(scores / cap)`, before the masks;
+* the softmax may be written out (softmax_forms.py);
+* queries, or keys and values, may be the same for the whole batch;
 * keys and values of grouped heads are read before they are repeated;
 * a guard `Where(IsNaN(p), 0, p)` for rows that may look at nothing, and casts around the Softmax, are part of it.
 
@@ -27,6 +30,7 @@ from .attention_mask import Mask, mask_of
 from .attention_search import Found, Placed, Search
 from .axes import Group
 from .join_products import join_products
+from .softmax_forms import ENDS, SoftmaxForms
 
 
 def fuse(graph: Graph, *, attention: bool = True, products: bool | None = None) -> Graph:
@@ -62,11 +66,14 @@ def _with_narrow_masks(graph: Graph) -> Graph:
 def _with_attention(graph: Graph) -> Graph:
     alive = graph.copy()
     alive.prune()  # what no output needs reads nothing
-    for softmax in [n.name for n in alive.nodes if n.op == "Softmax"]:
-        found = Search(alive).attention(alive.node(softmax))
-        fused = None if found is None else _replaced(alive, found)
+    forms = SoftmaxForms(alive)
+    for name in [n.name for n in alive.nodes if n.op in ENDS]:
+        heart = forms.ended_by(name)
+        found = None if heart is None else Search(heart[0]).attention(heart[1])
+        fused = None if found is None or heart is None else _replaced(heart[0], found)
         if fused is not None:
             graph = alive = fused
+            forms = SoftmaxForms(alive)
     return graph
 
 
@@ -93,6 +100,8 @@ def _written(scratch: Graph, found: Found, op: Builder) -> Value | None:
     batch, heads, query, key, size, value_size = (
         axes.leaves(g) for g in (found.batch, found.heads, found.query, found.key, found.size, found.value_size)
     )
+    for place in (*found.q, *found.k, *found.v):
+        axes.known_from(place.name, place.layout)
     want = (batch, heads, query, size)
     place = min(reversed(found.q), key=lambda p: axes.cost(p.layout, want))
     q = axes.converted(op, scratch.value(place.name), place.layout, want, full=True)
@@ -118,6 +127,8 @@ def _written(scratch: Graph, found: Found, op: Builder) -> Value | None:
 
 def _node(op: Builder, found: Found, mask: Mask, q: Value, k: Value, v: Value) -> Value | None:
     attrs: dict[str, Any] = {"scale": found.scale}
+    if found.softcap:
+        attrs["softcap"] = found.softcap
     if mask.causal:
         attrs["is_causal"] = 1
     if found.softmax_dtype is not None:

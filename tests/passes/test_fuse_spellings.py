@@ -141,7 +141,74 @@ def windows(a):
     return op.MatMul(op.Softmax(op.Add(scores, a.weight(1, HEADS, LENGTH, LENGTH))), both())
 
 
+def scores_of(a):
+    """(scores, values)"""
+    q, k, v = (a.split() for _ in range(3))
+    return a.op.Mul(a.op.MatMul(q, a.swapped(k)), np.float64(SCALE)), v
+
+
+def soft_cap(a, shape=(1, 1, LENGTH)):
+    """Gemma 2's: before the mask."""
+    op, (scores, v) = a.op, scores_of(a)
+    capped = op.Mul(op.Tanh(op.Div(scores, np.float64(3.0))), np.float64(3.0))
+    return op.MatMul(op.Softmax(op.Where(a.visible(*shape), capped, np.float64(-1e9))), v)
+
+
+def cap_without_numbers(a):
+    op, (scores, v) = a.op, scores_of(a)
+    return op.MatMul(op.Softmax(op.Add(op.Tanh(scores), np.where(TRIANGLE, 0.0, -np.inf))), v)
+
+
+def exponentials(a, shifted=True, late=False, form="Div", axis=-1, more=0.0, put_back=False):
+    """e / sum(e), as a page of formulas has it."""
+    op, (x, v) = a.op, scores_of(a)
+    x = op.Where(TRIANGLE, x, np.float64(-np.inf))
+    e = op.Exp(op.Sub(x, op.ReduceMax(x, (-1,), keepdims=1)) if shifted else x)
+    total = op.ReduceSum(e, (axis,), keepdims=0 if put_back else 1)
+    total = op.Unsqueeze(total, (axis,)) if put_back else total
+    total = op.Add(total, np.float64(more)) if more else total
+    if late:
+        return op.Div(op.MatMul(e, v), total)
+    return op.MatMul(op.Div(e, total) if form == "Div" else op.Mul(op.Reciprocal(total), e), v)
+
+
+def log_softmax(a):
+    op, (x, v) = a.op, scores_of(a)
+    return op.MatMul(op.Exp(op.LogSoftmax(x)), v)
+
+
+def log_sum_exp(a, operator=True):
+    op, (x, v) = a.op, scores_of(a)
+    total = op.ReduceLogSumExp(x, (3,)) if operator else op.Log(op.ReduceSum(op.Exp(x), (-1,)))
+    return op.MatMul(op.Exp(op.Sub(x, total)), v)
+
+
+def same_queries(a):
+    """Learned ones, as in Perceiver: [1, heads, 4, size] against a batch of keys."""
+    op, learned = a.op, a.op.MatMul(a.weight(1, HEADS, 4, SIZE), a.weight(SIZE, SIZE))
+    scores = op.MatMul(learned, a.swapped(a.split()))
+    y = op.Transpose(op.MatMul(op.Softmax(scores), a.split()), perm=(0, 2, 1, 3))
+    return op.Reshape(y, (-1, 4, WIDTH))
+
+
+def pooled(a):
+    """One head whose queries are a weight itself, [queries, width]"""
+    op, k = a.op, a.op.MatMul(a.x, a.weight(WIDTH, WIDTH))
+    return op.MatMul(op.Softmax(op.MatMul(a.weight(2, WIDTH), a.swapped(k, 3))), a.x)
+
+
 FOUND = {
+    "a soft cap": soft_cap,
+    "a cap without numbers": cap_without_numbers,
+    "exponentials": exponentials,
+    "exponentials as they are": lambda a: exponentials(a, shifted=False, put_back=True),
+    "exponentials by a reciprocal": lambda a: exponentials(a, form="Mul"),
+    "divided after the values": lambda a: exponentials(a, late=True),
+    "LogSoftmax": log_softmax,
+    "LogSumExp": log_sum_exp,
+    "Log of a sum": lambda a: log_sum_exp(a, operator=False),
+    "the same queries": same_queries,
+    "a learned query": pooled,
     "baddbmm": baddbmm,
     "baddbmm with beta 0": lambda a: baddbmm(a, beta=0),
     "baddbmm in Bloom": bloom,
@@ -225,7 +292,33 @@ def wrong_sum(a):
     return einsum(a, values="bhqk,bqhd->bkhd")
 
 
+def cap_around_a_bias(a):
+    op, (scores, v) = a.op, scores_of(a)
+    return op.MatMul(op.Softmax(op.Mul(op.Tanh(op.Add(scores, a.weight(LENGTH, LENGTH))), np.float64(3.0))), v)
+
+
+def cap_times_weights(a):
+    op, (scores, v) = a.op, scores_of(a)
+    return op.MatMul(op.Softmax(op.Mul(op.Tanh(scores), a.weight(HEADS, 1, 1))), v)
+
+
+def exponentials_read(a):
+    op, (x, v) = a.op, scores_of(a)
+    e = op.Exp(x)
+    total = op.ReduceSum(e, (-1,))
+    a.g.output(total)
+    return op.MatMul(op.Div(e, total), v)
+
+
+def weighted_exponentials(a):
+    op, (x, v) = a.op, scores_of(a)
+    e = op.Mul(op.Exp(x), a.weight(LENGTH))
+    return op.MatMul(op.Div(e, op.ReduceSum(e, (-1,))), v)
+
+
 NOT_ATTENTION = [
+    cap_around_a_bias, cap_times_weights, exponentials_read, weighted_exponentials,
+    lambda a: exponentials(a, axis=-2), lambda a: exponentials(a, more=1.0),
     over_queries, changed_weights, hidden_by_little, weights_transposed, averaged, scores_read, mixture, wrong_sum,
     scaled_by_key, scores_grow, einsum_of_one,
     lambda a: einsum(a, axis=2), lambda a: einsum(a, axis=1),

@@ -18,6 +18,7 @@ FROM_SCORES = 1 << 20  # for each head: below, all scores at once are faster
 class Setting(NamedTuple):
     root: float  # what queries and keys are each multiplied by
     is_causal: bool
+    softcap: float = 0.0  # 0: none
 
 
 def is_large(rows: Any, columns: Any) -> bool:
@@ -31,7 +32,7 @@ def attend(q: Any, k: Any, v: Any, mask: Any, setting: Setting) -> tuple[Any, An
 
     def step(carry: Any, at: Any) -> tuple[Any, None]:
         top, total, y = carry
-        scores, values = _scores(q, k, mask, setting, at, kind), _block(v, at)
+        scores, values = _visible(_scores(q, k, setting, at, kind), k, mask, setting, at), _block(v, at)
         new = jnp.maximum(top, jnp.max(scores, axis=-1))
         safe = jnp.where(jnp.isneginf(new), 0, new)
         p, fade = jnp.exp(scores - safe[..., None]), jnp.exp(top - safe)
@@ -54,11 +55,13 @@ def attend_backward(dy: Any, q: Any, k: Any, v: Any, mask: Any, setting: Setting
 
     def step(dq: Any, at: Any) -> tuple[Any, Any]:
         keys, values = _block(k, at).astype(kind), _block(v, at).astype(kind)
-        p = jnp.exp(_scores(q, k, mask, setting, at, kind) - log_sum[..., None])
+        scores = _scores(q, k, setting, at, kind)
+        p = jnp.exp(_visible(scores, k, mask, setting, at) - log_sum[..., None])
         dv = jnp.einsum("bkgls,bkgle->bkse", p, dy)
         d = p * (jnp.einsum("bkgle,bkse->bkgls", dy, values) - own[..., None])
-        dq = dq + jnp.einsum("bkgls,bksd->bkgld", d, keys)
-        dk = jnp.einsum("bkgls,bkgld->bksd", d, q.astype(kind))
+        inner = d * (1 - jnp.square(scores / setting.softcap)) if setting.softcap else d
+        dq = dq + jnp.einsum("bkgls,bksd->bkgld", inner, keys)
+        dk = jnp.einsum("bkgls,bkgld->bksd", inner, q.astype(kind))
         return dq, (dk, dv, d if want_mask else None)
 
     dq, (dk, dv, d_mask) = lax.scan(step, jnp.zeros(q.shape, kind), _starts(k))
@@ -84,16 +87,20 @@ def _padded(x: Any, axis: int) -> Any:
     return jnp.pad(x, [(0, short if n == axis else 0) for n in range(x.ndim)]) if short else x
 
 
-def _scores(q: Any, k: Any, mask: Any, setting: Setting, at: Any, kind: Any) -> Any:
-    """A block of scores with everything that hides a key as -inf."""
-    keys = _block(k, at)
+def _scores(q: Any, k: Any, setting: Setting, at: Any, kind: Any) -> Any:
+    """A block of scores, before anything hides a key."""
     scores = jnp.einsum(
-        "bkgld,bksd->bkgls", q * setting.root, keys * setting.root, preferred_element_type=kind
+        "bkgld,bksd->bkgls", q * setting.root, _block(k, at) * setting.root, preferred_element_type=kind
     )  # fmt: skip
+    return setting.softcap * jnp.tanh(scores / setting.softcap) if setting.softcap else scores
+
+
+def _visible(scores: Any, k: Any, mask: Any, setting: Setting, at: Any) -> Any:
+    """The scores with the mask, and everything that hides a key as -inf."""
     columns = at + jnp.arange(BLOCK)
     visible = columns < k.shape[2]
     if setting.is_causal:
-        visible = visible & (columns <= jnp.arange(q.shape[3])[:, None])
+        visible = visible & (columns <= jnp.arange(scores.shape[3])[:, None])
     if mask is not None:
         part = mask
         if mask.shape[-1] != 1:
@@ -101,7 +108,7 @@ def _scores(q: Any, k: Any, mask: Any, setting: Setting, at: Any, kind: Any) -> 
         if mask.dtype == jnp.bool_:
             visible = visible & part
         else:
-            scores = scores + part.astype(kind)
+            scores = scores + part.astype(scores.dtype)
     return jnp.where(visible, scores, -jnp.inf)
 
 

@@ -207,9 +207,9 @@ def through_weights(
     return *shares, d_mask, *d_past, None
 
 
-def is_plain(past_key, valid, softcap, left_window_size, right_window_size):
-    """No cache, no cap, no windows: what AttentionGrad and the blockwise form know."""
-    return past_key is None and valid is None and not softcap and max(left_window_size, right_window_size) < 0
+def is_plain(past_key, valid, left_window_size, right_window_size):
+    """No cache, no windows: what AttentionGrad and the blockwise form know."""
+    return past_key is None and valid is None and max(left_window_size, right_window_size) < 0
 
 
 def attention_vjp(
@@ -237,9 +237,11 @@ def attention_vjp(
     **setting,
 ):
     """One operator for the plain form; elementary nodes otherwise.  Only Q, K, V and the mask are kept."""
-    plain = is_plain(past_key, nonpad_kv_seqlen, softcap, left_window_size, right_window_size)
+    plain = is_plain(past_key, nonpad_kv_seqlen, left_window_size, right_window_size)
     if plain and d_key is None and d_value is None and d_qk is None:
         trained = attn_mask is not None and attn_mask.dtype != "bool"
+        if softcap:
+            setting["softcap"] = softcap
         found = op.AttentionGrad(dY, Q, K, V, attn_mask, outputs=4 if trained else 3, **setting)
         return *found, *[None] * (7 - len(found))
     return through_weights(
@@ -252,7 +254,7 @@ def attention_vjp(
 def attention_grad_onnx(op, dY, Q, K, V, attn_mask=None, **setting):
     return through_weights(
         op, Q, K, V, attn_mask, None, None, None, None, None, None, None, dY, None, None, None,
-        qk_matmul_output_mode=0, softcap=0.0, left_window_size=-1, right_window_size=-1, **setting,
+        qk_matmul_output_mode=0, left_window_size=-1, right_window_size=-1, **setting,
     )[:4]  # fmt: skip
 
 
@@ -268,6 +270,7 @@ def attention_grad(
     kv_num_heads=None,
     q_num_heads=None,
     scale=None,
+    softcap=0.0,
     softmax_precision=None,
     wanted=(True,) * 4,
 ):
@@ -278,9 +281,10 @@ def attention_grad(
         "kv_num_heads": kv_num_heads,
         "q_num_heads": q_num_heads,
         "scale": scale,
+        "softcap": softcap,
         "softmax_precision": softmax_precision,
     }
-    if not cudnn.is_asked_for(Q, K, V, attn_mask):
+    if softcap or not cudnn.is_asked_for(Q, K, V, attn_mask):
         return own_attention_grad(dY, Q, K, V, attn_mask, wanted, **setting)
     own = lambda *x: own_attention_grad(*x, None, wanted, **setting)[:3]
     number = root_of(scale, Q.shape[-1]) ** 2
@@ -288,10 +292,10 @@ def attention_grad(
 
 
 def own_attention_grad(
-    dY, Q, K, V, attn_mask, wanted, *, is_causal, kv_num_heads, q_num_heads, scale, softmax_precision
+    dY, Q, K, V, attn_mask, wanted, *, is_causal, kv_num_heads, q_num_heads, scale, softcap, softmax_precision
 ):
     """The gradients by all scores at once, or block by block."""
-    setting = {"is_causal": is_causal, "scale": scale}
+    setting = {"is_causal": is_causal, "scale": scale, "softcap": softcap}
     heads, kv, size = head_counts(Q, K, V, q_num_heads, kv_num_heads)
     want_mask = attn_mask is not None and attn_mask.dtype != jnp.bool_ and wanted[3]
     if not blockwise.is_large(Q.shape[-2], K.shape[-2]):
@@ -302,7 +306,7 @@ def own_attention_grad(
     dy, q = (as_heads(op, t, heads) if flat else t for t in (dY, Q))
     k, v = (as_heads(op, t, kv) if flat else t for t in (K, V))
     mask = None if attn_mask is None else blockwise.grouped_mask(padded_mask(op, attn_mask, k.shape[2]), heads, kv)
-    shape = blockwise.Setting(root_of(scale, size), bool(is_causal))
+    shape = blockwise.Setting(root_of(scale, size), bool(is_causal), softcap)
     split = [blockwise.grouped(t, kv) for t in (dy, q)]
     dq, dk, dv, d_mask = blockwise.attend_backward(*split, k, v, mask, shape, want_mask)
     found = [jnp.reshape(dq, q.shape), dk, dv]
@@ -373,12 +377,12 @@ def attention(
         raise GraphError(f"scale is {scale}, expected a number above 0")
     if min(left_window_size, right_window_size) < -1:
         raise GraphError(f"windows of {left_window_size} and {right_window_size}: expected -1 (open) or more")
-    plain = is_plain(past_key, nonpad_kv_seqlen, softcap, left_window_size, right_window_size)
+    plain = is_plain(past_key, nonpad_kv_seqlen, left_window_size, right_window_size)
     alone = plain and not any(wanted[1:])
 
     def own(Q, K, V):
         if alone and blockwise.is_large(Q.shape[-2], K.shape[-2]):
-            y = attention_by_blocks(Q, K, V, attn_mask, is_causal, kv_num_heads, q_num_heads, scale)
+            y = attention_by_blocks(Q, K, V, attn_mask, is_causal, kv_num_heads, q_num_heads, scale, softcap)
             return y, None, None, None
         return attention_words(
             EagerBuilder(),
@@ -400,18 +404,18 @@ def attention(
             softmax_precision=softmax_precision,
         )
 
-    if alone and cudnn.is_asked_for(Q, K, V, attn_mask):
+    if alone and not softcap and cudnn.is_asked_for(Q, K, V, attn_mask):
         number = root_of(scale, Q.shape[-1]) ** 2
         return cudnn.attention(Q, K, V, number, bool(is_causal), lambda *x: own(*x)[0]), None, None, None
     return own(Q, K, V)
 
 
-def attention_by_blocks(Q, K, V, attn_mask, is_causal, kv_num_heads, q_num_heads, scale):
+def attention_by_blocks(Q, K, V, attn_mask, is_causal, kv_num_heads, q_num_heads, scale, softcap):
     op, flat = EagerBuilder(), Q.ndim == 3
     heads, kv, size = head_counts(Q, K, V, q_num_heads, kv_num_heads)
     q, k, v = (as_heads(op, t, n) if flat else t for t, n in ((Q, heads), (K, kv), (V, kv)))
     mask = None if attn_mask is None else blockwise.grouped_mask(padded_mask(op, attn_mask, k.shape[2]), heads, kv)
-    setting = blockwise.Setting(root_of(scale, size), bool(is_causal))
+    setting = blockwise.Setting(root_of(scale, size), bool(is_causal), softcap)
     y, _ = blockwise.attend(blockwise.grouped(q, kv), k, v, mask, setting)
     y = jnp.reshape(y, (*q.shape[:3], v.shape[3])).astype(Q.dtype)
     return from_heads(op, y) if flat else y

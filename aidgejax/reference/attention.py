@@ -88,12 +88,26 @@ def attention(
 
 @define("AttentionGrad")
 def attention_grad(
-    dy, q, k, v, mask=None, *, is_causal=0, kv_num_heads=None, q_num_heads=None, scale=None, softmax_precision=None
+    dy,
+    q,
+    k,
+    v,
+    mask=None,
+    *,
+    is_causal=0,
+    kv_num_heads=None,
+    q_num_heads=None,
+    scale=None,
+    softcap=0.0,
+    softmax_precision=None,
 ):
-    """Through the weights p: dv = p^T dy, d scores = p (dy v^T - sum(p dy v^T)), query by query."""
+    """Through the weights p: dv = p^T dy, d scores = p (dy v^T - sum(p dy v^T)), query by query; by the slope of a cap,
+    1 / cosh^2, to the products."""
     flat = q.ndim == 3
     kind, shapes = q.dtype, (q.shape, k.shape, v.shape)
     setting = {"is_causal": is_causal, "kv_num_heads": kv_num_heads, "q_num_heads": q_num_heads, "scale": scale}
+    setting["softcap"] = softcap
+    raw = attention(q, k, v, mask, qk_matmul_output_mode=0, **setting)[3]
     p = attention(q, k, v, mask, qk_matmul_output_mode=3, softmax_precision=softmax_precision, **setting)[3]
     if flat:
         dy, q = heads_of(dy, q_num_heads), heads_of(q, q_num_heads)
@@ -106,8 +120,9 @@ def attention_grad(
         dv[at] += np.outer(p[b, h, i], dy[b, h, i])
         dp = v[at] @ dy[b, h, i]
         ds[b, h, i] = p[b, h, i] * (dp - np.sum(p[b, h, i] * dp))
-        dq[b, h, i] = factor * (ds[b, h, i] @ k[at])
-        dk[at] += factor * np.outer(ds[b, h, i], q[b, h, i])
+        slope = 1 / np.cosh(raw[b, h, i] / softcap) ** 2 if softcap else 1.0
+        dq[b, h, i] = factor * ((slope * ds[b, h, i]) @ k[at])
+        dk[at] += factor * np.outer(slope * ds[b, h, i], q[b, h, i])
     found = [dq, dk, dv]
     if flat:
         found = [t.transpose(0, 2, 1, 3).reshape(s) for t, s in zip(found, shapes, strict=True)]

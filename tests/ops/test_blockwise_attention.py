@@ -24,8 +24,8 @@ def mask_of(kind, rows, columns):
 
 
 @pytest.mark.parametrize("mask", [None, "bool", "added", "of heads", "short"])
-@pytest.mark.parametrize(("kv", "is_causal", "columns"), [(4, 0, 70), (2, 1, 40)])
-def test_equal_to_all_scores_at_once(monkeypatch, mask, kv, is_causal, columns):
+@pytest.mark.parametrize(("kv", "is_causal", "columns", "softcap"), [(4, 0, 70, 0.0), (2, 1, 40, 1.5)])
+def test_equal_to_all_scores_at_once(monkeypatch, mask, kv, is_causal, columns, softcap):
     monkeypatch.setattr(blockwise, "BLOCK", 16)
     rows = 40
     q, k, v, dy = array(2, 4, rows, 8), array(2, kv, columns, 8), array(2, kv, columns, 6), array(2, 4, rows, 6)
@@ -36,8 +36,9 @@ def test_equal_to_all_scores_at_once(monkeypatch, mask, kv, is_causal, columns):
 
         @jax.jit
         def both(dy, *args):
-            y = lookup("Attention").forward(*args, is_causal=is_causal, wanted=(True, False, False, False))[0]
-            return y, *lookup("AttentionGrad").forward(dy, *args, is_causal=is_causal)
+            how = {"is_causal": is_causal, "softcap": softcap}
+            y = lookup("Attention").forward(*args, **how, wanted=(True, False, False, False))[0]
+            return y, *lookup("AttentionGrad").forward(dy, *args, **how)
 
         found.append(both(dy, *args))
     for whole, blocks in zip(*found, strict=True):

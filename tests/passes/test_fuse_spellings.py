@@ -383,3 +383,10 @@ def test_heads_that_are_shared_are_not_repeated_and_a_known_triangle_is_an_attri
         assert [fused.value(i).shape[1] for i in node.inputs[:3]] == [HEADS, heads, heads], name
     (node,) = (n for n in fuse(whole(FOUND["baddbmm"])).nodes if n.op == "Attention")
     assert node.attrs["is_causal"] == 1 and len(node.inputs) == 3 and node.attrs["scale"] == pytest.approx(SCALE)
+
+
+@pytest.mark.parametrize("name", ["baddbmm", "a soft cap", "exponentials", "Einsum of groups"])
+def test_the_gradient_is_one_operator(name):
+    fused = aj.with_loss(fuse(whole(FOUND[name]), products=False), "mse")
+    backward = aj.make_program(fused).gradient
+    assert backward.count()["AttentionGrad"] == 1 and backward.count()["Softmax"] == 0

@@ -85,6 +85,7 @@ CASES = [
         outputs=4,
         batch=(0, 1, 2, 3),
         scale=0.4,
-        why="3 axes, shared keys, causal, a mask that is trained",
+        softcap=1.5,
+        why="3 axes, shared keys, causal, softcap, a mask that is trained",
     ),
 ]

@@ -116,7 +116,7 @@ class Again:
         if self._kept is None or node is None or name in self._kept:
             return name if self._source is None else self._behind_barrier(name)
         if name not in self._done:
-            names = {i: self(i) for i in node.input_names}
+            names = self._inputs(node)
             for o in node.output_names:
                 names[o] = self._done[o] = self._target.fresh(f"{o}_cp")
                 v = (self._source or self._target).value(o)
@@ -124,17 +124,32 @@ class Again:
             self._target.nodes.append(replace(renamed(node, names), name=f"{node.name}_cp"))
         return self._done[name]
 
+    def _inputs(self, node: Node) -> dict[str, str]:
+        """{what the node reads: what its copy reads}.  One input behind a barrier holds a node: parameters are put
+        there only where nothing else is."""
+        names = {i: self(i) for i in node.input_names if i in self._writer}
+        for i in node.input_names:
+            if i not in names:
+                held = self._source is not None and any(k != v for k, v in names.items())
+                names[i] = self._declared(i) if held else self(i)
+        return names
+
+    def _declared(self, name: str) -> str:
+        """The tensor itself, which the target then takes as an input."""
+        source, target = self._source, self._target
+        if source is not None and not target.has(name):
+            if name in source.constants:
+                target.constant(name, source.constants[name])
+            else:
+                target.inputs[name] = source.value(name)
+        return name
+
     def _behind_barrier(self, name: str) -> str:
         source, target = self._source, self._target
-        if source is None or name in source.constants:
-            if source is not None and not target.has(name):
-                target.constant(name, source.constants[name])
+        self._declared(name)
+        if source is None or name in source.constants or not source.value(name).is_float:
             return name
         value = source.value(name)
-        if not target.has(name):
-            target.inputs[name] = value
-        if not value.is_float:
-            return name
         if name not in self.session:
             held = target.fresh(f"{name}_kept")
             inputs = (name,) if self.trigger is None else (name, self.trigger)
@@ -151,16 +166,17 @@ def _dropped(graph: Graph, policy: str, every: int) -> set[str]:
     if policy == "none":
         return set()
     fixed = compile_time_values(graph)
-    whole = {o for n in graph.nodes if not _must_keep(n) for o in n.output_names} - set(graph.outputs) - fixed
+    kept = set(graph.outputs) | fixed | {o for n in graph.nodes if lookup(n.op).random for o in n.output_names}
+    whole = {o for n in graph.nodes for o in n.output_names} - kept - _next_values(graph)
     if policy == "products":
         return {t for t in whole if not _is_product(graph.writer()[t])}
     return whole - set(boundaries(graph)[every - 1 :: every])
 
 
-def _must_keep(node: Node) -> bool:
-    """Random draws, and nodes that update buffers or parameters."""
-    operator = lookup(node.op)
-    return operator.random or bool(operator.updates)
+def _next_values(graph: Graph) -> set[str]:
+    """What takes the place of buffers and parameters; a normalization's result beside it can be computed again."""
+    places = ((n, at) for n in graph.nodes for at in lookup(n.op).updates.values())
+    return {o for n, at in places if at < len(n.outputs) and (o := n.outputs[at])}
 
 
 def _is_product(node: Node) -> bool:
@@ -208,7 +224,7 @@ def _between_products(graph: Graph, cuts: list[str]) -> list[str]:
             kept[-1] = cut
         else:
             kept.append(cut)
-    return [c for c in kept if not _must_keep(writer[c])]
+    return [c for c in kept if not lookup(writer[c].op).random]
 
 
 def _within(graph: Graph, budget: int, sizes: dict[str, int]) -> set[str]:

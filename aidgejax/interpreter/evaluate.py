@@ -8,7 +8,7 @@ Shapes.  What decides a shape (a Reshape's target) must be known before the prog
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from ..graph import Graph, Node, Value
 from ..ops import Operator, lookup
 from .constant_folding import compile_time_values, fold, is_concrete
 from .equal_nodes import EqualNodes
-from .repeats import Run, find_runs, kind_of, stack_name
+from .repeats import Run, Stacks, find_runs, kind_of, stack_name
 
 Fetches = Mapping[str, Callable[[Any, Any, Node], Any]]
 LAYOUTS = ("NHWC", "NCHW")
@@ -134,24 +134,40 @@ class Evaluator:
         names_inside |= {inner: names[0] for inner, names in run.stacked.items()}
         last = self.channels_last | {i for i, name in names_inside.items() if name in self.channels_last}
 
-        def body(carry: Any, turn: Any) -> Any:
-            count, slices = turn
-            here = Tensors({**tensors.arrays, **carry, **slices}, last, tensors.equal_nodes)
-            for j, step in enumerate(block):
-                self._one(step, run.start + j + count * run.period, here, key, wanted_here)
+        def body(carry: Any, b: Any) -> Any:
+            here = Tensors(Stacks(tensors.arrays), last, tensors.equal_nodes)
+            here.arrays |= carry
+            for inner, (stack, first, step) in series.items():
+                here.arrays[inner] = jax.lax.dynamic_index_in_dim(
+                    stack, first + step * b, keepdims=False, allow_negative_indices=False
+                )
+            for j, node in enumerate(block):
+                self._one(node, run.start + j + b * run.period, here, key, wanted_here)
             at = lambda place: here.arrays[outputs[place][0]]
             return {inner: at(place) for inner, place in run.carries.values()}, {p: at(p) for p in kept}
 
         begin = {inner: jnp.asarray(tensors.arrays[first]) for first, (inner, _) in run.carries.items()}
-        slices = {inner: tensors.stacked(names) for inner, names in run.stacked.items()}
-        end, found = jax.lax.scan(body, begin, (jnp.arange(run.count), slices))
+        series = {inner: tensors.arrays.series(names) for inner, names in run.stacked.items()}
+        # A gradient walks through the blocks backwards: what it writes stands in the order of what it reads.
+        back = sum(step for _, _, step in series.values()) < 0
+        order = jnp.arange(run.count)
+        end, found = jax.lax.scan(body, begin, order[::-1] if back else order, reverse=back)
+        for place, names in kept.items():
+            tensors.arrays.add(names[::-1] if back else names, found[place])
         for inner, place in run.carries.values():
             tensors.arrays[outputs[place][-1]] = end[inner]
-        for place, names in kept.items():
-            tensors.arrays[stack_name(names)] = found[place]
-            for b, name in enumerate(names):
-                tensors.arrays[name] = found[place][b]
         return True
+
+    def stacks(self) -> dict[str, tuple[str, ...]]:
+        """{name: tensors that the loops may leave as one array, in order}"""
+        found: dict[str, tuple[str, ...]] = {}
+        for run in self.runs.values():
+            for k in range(run.start, run.start + run.period):
+                blocks = [self.graph.nodes[k + b * run.period].outputs for b in range(run.count)]
+                for names in zip(*blocks, strict=True):
+                    if None not in names:
+                        found[stack_name(names)] = tuple(map(str, names))
+        return found
 
     def _plan(self, node: Node, layout: str) -> Step:
         operator = lookup(node.op)
@@ -244,7 +260,7 @@ class Tensors:
     """What an evaluation has computed; each tensor is transposed at most once."""
 
     def __init__(self, arrays: Arrays, channels_last: set[str], equal_nodes: EqualNodes | None = None) -> None:
-        self.arrays, self._stored_last = dict(arrays), channels_last
+        self.arrays, self._stored_last = arrays if isinstance(arrays, Stacks) else Stacks(arrays), channels_last
         self.equal_nodes = equal_nodes or EqualNodes()
         self._transposed: dict[Any, Any] = {}
 
@@ -253,15 +269,6 @@ class Tensors:
         self.arrays.update(arrays)
         for key in [k for k in self._transposed if (k[0] if isinstance(k, tuple) else k) in arrays]:
             del self._transposed[key]
-
-    def stacked(self, names: Sequence[str]) -> Any:
-        """These tensors along a new first axis; from a stack that there is, in either order, where there is one."""
-        name, turned = stack_name(names), stack_name(names[::-1])
-        if name not in self.arrays:
-            found = self.arrays.get(turned)
-            stack = jnp.stack([self.arrays[n] for n in names]) if found is None else jnp.flip(found, 0)
-            self.arrays[name] = stack
-        return self.arrays[name]
 
     def in_storage_layout(self, name: str) -> Any:
         """In storage layout."""

@@ -11,11 +11,14 @@ the same types, wired in the same way.  What a block reads is of one of four kin
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from ..graph import Graph, Node
 
@@ -56,6 +59,57 @@ def find_runs(graph: Graph, kinds: Sequence[Hashable], settings: Sequence[Sequen
 def stack_name(names: Sequence[str]) -> str:
     """Under which the tensors of a run's blocks stand as one array."""
     return "|".join(names) + "/stack"
+
+
+class Stacked(NamedTuple):
+    """A parameter of each of several equal blocks, as one array [blocks, ...]; its name is their stack_name."""
+
+    blocks: Any
+
+
+class Stacks(dict):
+    """{name: array}, where some tensors are found in stacks: sliced from there when somebody asks for one alone.
+
+    names: {name of a stack: the tensors that it holds, in order}.
+    """
+
+    def __init__(self, arrays: Mapping[str, Any], names: Mapping[str, Sequence[str]] | None = None) -> None:
+        super().__init__(arrays)
+        self._places: dict[str, tuple[str, int]] = dict(getattr(arrays, "_places", {}))
+        for stack, members in (names or {}).items():
+            if stack in self:
+                self._places |= {name: (stack, k) for k, name in enumerate(members)}
+
+    def __missing__(self, name: str) -> Any:
+        stack, k = self._places[name]
+        self[name] = lax.index_in_dim(self[stack], k, keepdims=False)
+        return self[name]
+
+    def add(self, names: Sequence[str], stack: Any) -> None:
+        """These tensors, as one array [names, ...]."""
+        name = stack_name(names)
+        self[name] = stack
+        self._places |= {n: (name, k) for k, n in enumerate(names)}
+
+    def in_a_stack(self, name: str) -> bool:
+        """Is it in a stack, and nowhere else?"""
+        return name in self._places and name not in self
+
+    def series(self, names: Sequence[str]) -> tuple[Any, int, int]:
+        """(a stack, the first of these tensors' place in it, 1 or -1 from one to the next); made if there is none."""
+        places = [self._places.get(n, ("", 0)) for n in names]
+        steps = {b - a for (_, a), (_, b) in pairwise(places)}
+        if places[0][0] and len({stack for stack, _ in places}) == 1 and steps in ({1}, {-1}):
+            return self[places[0][0]], places[0][1], steps.pop()
+        self.add(names, jnp.stack([self[n] for n in names]))
+        return self[stack_name(names)], 0, 1
+
+    def stacked(self, names: Sequence[str]) -> Any:
+        """These tensors along a new first axis."""
+        stack, first, step = self.series(names)
+        if first == 0 and step == 1 and len(stack) == len(names):
+            return stack
+        return jnp.stack([self[n] for n in names])
 
 
 class _Search:

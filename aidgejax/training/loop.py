@@ -36,6 +36,7 @@ from .parallel import Placement
 from .placed_arrays import put
 from .placed_program import placed_program
 from .schedule import schedule_of
+from .stacked_blocks import apart, of_stacks, stacked, stacks_of
 from .update_order import last_gradients, rate_after
 from .width import of_its_width
 
@@ -177,8 +178,9 @@ def make_step(
             f"{', '.join(map(repr, sorted(figures)))}"
         )
     made = {"loss": loss, "metrics": metrics, "loss_scaling": loss_scaling, "record": record}
-    remake = partial(make_step, program, optimizer, schedule, **made)  # type: ignore[arg-type]  # mixed
-    last_made = last_gradients(program) if isinstance(program, Program) and placement is None else ()
+    remake = lambda of=program, **new: make_step(of, optimizer, schedule, **made, **new)  # type: ignore[arg-type]  # mixed
+    whole = getattr(program, "unstacked", program)
+    last_made = last_gradients(whole) if isinstance(whole, Program) and placement is None else ()
     program = placed_program(program, placement)
     total = row_weights_of(program.graph, loss)
     wanted = {name: metric for name, metric in (metrics or {}).items() if name in asked}
@@ -195,7 +197,7 @@ def make_step(
         averaged = averages(outputs, batch, row_weights, loss if "loss" in asked else None, wanted, of_loss)
         state = state._replace(key=key, buffers=buffers, batches=counted(state.batches))
         norm = "gradient_norm" in asked
-        after = {w: grads[w] for w in last_made}
+        after = {w: grads[w] for w in last_made if w in grads}  # of a stack, no gradient is the last
         new, update = _update(program, optimizer, schedule, state, grads, loss_scaling, seed.dtype, norm, after)
         if "updated" in update:  # what overflowed may have been in the batch statistics too
             kept = jax.tree.map(partial(jnp.where, update["updated"]), new.buffers, before.buffers)
@@ -205,7 +207,7 @@ def make_step(
             new = jax.tree.map(lambda a, b: jnp.where(something, a, b), new, before)
         return new, {k: v for k, v in (averaged | update).items() if k in asked or k not in figures}
 
-    return _described(step, program, placement, remake)
+    return _described(step, program, optimizer, placement, remake)
 
 
 def make_accumulating_step(
@@ -236,7 +238,7 @@ def make_accumulating_step(
     rate = schedule_of(schedule)
     _check_loss(program, loss)
     made = {"loss": loss, "metrics": metrics, "remainder": remainder, "loss_scaling": loss_scaling}
-    remake = partial(make_accumulating_step, program, optimizer, schedule, every, **made)  # type: ignore[arg-type]  # mixed
+    remake = lambda of=program, **new: make_accumulating_step(of, optimizer, schedule, every, **made, **new)  # type: ignore[arg-type]  # mixed
     program = placed_program(program, placement)
     total = row_weights_of(program.graph, loss)
 
@@ -280,12 +282,14 @@ def make_accumulating_step(
         state, figures = jax.lax.cond((held.batches >= every) | last, update, hold, state)
         return state, record | figures
 
-    return _described(step, program, placement, remake)
+    return _described(step, program, optimizer, placement, remake)
 
 
-def _described(step: Any, program: ProgramLike, placement: Placement | None, remake: Callable) -> Callable:
-    """The step with what make_epoch asks it for: its program, and itself for other devices."""
-    step.program, step.placement, step.remake = program, placement, remake
+def _described(
+    step: Any, program: ProgramLike, optimizer: Optimizer, placement: Placement | None, remake: Callable
+) -> Callable:
+    """The step with what make_epoch asks it for: what it was made of, and itself of another program or placement."""
+    step.program, step.optimizer, step.placement, step.remake = program, optimizer, placement, remake
     return step
 
 
@@ -324,7 +328,7 @@ def make_epoch(
     if on_nonfinite not in ON_NONFINITE:
         raise SettingError(f"on_nonfinite is {on_nonfinite!r}; expected one of {', '.join(map(repr, ON_NONFINITE))}")
 
-    def taken(carry: Any, batch: Arrays, weights: Any, ends: Any) -> Any:
+    def taken(step: Callable, carry: Any, batch: Arrays, weights: Any, ends: Any) -> Any:
         state, halted = carry
         new, record = step(state, batch, weights, ends)
         if placement is not None:
@@ -345,16 +349,16 @@ def make_epoch(
                 stay = state._replace(key=new.key, batches=new.batches, accumulator=held)
         return (jax.tree.map(lambda a, b: jnp.where(left, a, b), stay, new), halted), record
 
-    def one(data: Any, last: Any, carry: Any, item: Any) -> Any:
+    def one(step: Callable, data: Any, last: Any, carry: Any, item: Any) -> Any:
         rows, weights, ends = item
         batch = rows if data is None else {k: v[rows] for k, v in data.items()}
         if placement is not None:
             batch, weights = placement.constrained_rows((batch, weights))
         if not gaps:
-            return taken(carry, batch, weights, ends & last)
+            return taken(step, carry, batch, weights, ends & last)
 
         def counted_in(carry: Any) -> Any:
-            carry, record = taken(carry, batch, weights, ends & last)
+            carry, record = taken(step, carry, batch, weights, ends & last)
             return carry, {"updated": jnp.bool_(True)} | record
 
         def left_out(carry: Any) -> Any:
@@ -369,12 +373,15 @@ def make_epoch(
         if placement is not None:
             placement.check_batch(first[1])
             state = placement.constrained(state)
+        walk, stacks = step, stacks_of(step, state) if compiled and placement is None else {}
+        if stacks:
+            state, walk = stacked(state, stacks), of_stacks(step, stacks)
         count = jnp.arange(first[0])
         ends = count == (jnp.max(jnp.where(jnp.any(weights > 0, axis=1), count, 0)) if gaps else first[0] - 1)
         scan = scan_steps if compiled else scan_in_python
         halted = jnp.bool_(False) if on_nonfinite == "raise" else None
-        (state, _), history = scan(partial(one, data, last), (state, halted), (batches, weights, ends))
-        return state, history
+        (state, _), history = scan(partial(one, walk, data, last), (state, halted), (batches, weights, ends))
+        return apart(state, stacks) if stacks else state, history
 
     options = placement.compiler_options() if placement is not None else None
     jitted = jax.jit(epoch, donate_argnums=0, compiler_options=options or None) if compiled else epoch
@@ -419,7 +426,7 @@ def _apart(program: ProgramLike, grads: Arrays) -> Arrays:
     """
     held: Any = jax.lax.optimization_barrier
     cast = {i for n in program.graph.nodes if n.op == "Cast" for i in n.input_names}
-    matrices = {k: g for k, g in grads.items() if jnp.ndim(g) == 2 and k not in cast}
+    matrices = {k: g for k, g in grads.items() if getattr(g, "ndim", 0) == 2 and k not in cast}
     return grads | jax.lax.platform_dependent(matrices, cuda=held, rocm=held, default=lambda g: g)
 
 

@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from ..errors import GraphError, SettingError
+from ..interpreter.repeats import Stacked
 from ..passes.gradient_norm import global_norm, scaled_to_norm
 from .recipes import Recipe, reproducible, same_recipe
 
@@ -51,6 +52,7 @@ class Optimizer:
     recipe: which function made it, of what: by it optimizers are pickled, and equal.
     elementwise: each number is moved by its own gradient and state alone, whatever array it stands in.
     together: names of parameters that are updated as one vector (joined_update.py).
+    per_leaf: its state is one of each parameter, moved by a rule for one array; it takes a Stacked parameter too.
     """
 
     init: Callable[[Any], Any]
@@ -59,6 +61,7 @@ class Optimizer:
     recipe: Recipe | None = field(default=None, repr=False)
     elementwise: bool = field(default=False, repr=False)
     together: frozenset[str] = field(default=frozenset(), repr=False)
+    per_leaf: bool = field(default=False, repr=False)
 
     def __reduce__(self) -> Any:
         if self.recipe is None:
@@ -325,7 +328,7 @@ def per_leaf(init: Any, update: Any, *, elementwise: bool = False) -> Optimizer:
     def update_all(params: Any, grads: Any, state: Any, lr: Any) -> Any:
         paths: Any
         tree: Any
-        paths, tree = jax.tree_util.tree_flatten_with_path(params)
+        paths, tree = jax.tree_util.tree_flatten_with_path(params, is_leaf=lambda p: isinstance(p, Stacked))
         grads = _aligned(tree, grads, "gradients", params)
         states = _aligned(tree, state, "optimizer state", params)
         traced = any(isinstance(p, jax.core.Tracer) for _, p in paths)
@@ -333,7 +336,7 @@ def per_leaf(init: Any, update: Any, *, elementwise: bool = False) -> Optimizer:
         results = [_update_one(rule, path, p, g, s, lr) for (path, p), g, s in zip(paths, grads, states, strict=True)]
         return tree.unflatten(p for p, _ in results), tree.unflatten(s for _, s in results)
 
-    return Optimizer(init_all, update_all, elementwise=elementwise)
+    return Optimizer(init_all, update_all, elementwise=elementwise, per_leaf=True)
 
 
 @reproducible
@@ -343,7 +346,7 @@ def clipped(optimizer: Any, max_norm: Any) -> Optimizer:
     def update(params: Any, grads: Any, state: Any, lr: Any) -> Any:
         return optimizer.update(params, clip_by_global_norm(grads, max_norm), state, lr)
 
-    return Optimizer(optimizer.init, update, optimizer.post_update)
+    return Optimizer(optimizer.init, update, optimizer.post_update, per_leaf=getattr(optimizer, "per_leaf", False))
 
 
 @reproducible
@@ -354,7 +357,8 @@ def clipped_by_value(optimizer: Optimizer, most: float) -> Optimizer:
     def update(params: Any, grads: Any, state: Any, lr: Any) -> Any:
         return optimizer.update(params, jax.tree.map(lambda g: jnp.clip(g, -most, most), grads), state, lr)
 
-    return Optimizer(optimizer.init, update, optimizer.post_update, elementwise=optimizer.elementwise)
+    elementwise, leaves = optimizer.elementwise, optimizer.per_leaf
+    return Optimizer(optimizer.init, update, optimizer.post_update, elementwise=elementwise, per_leaf=leaves)
 
 
 def clip_by_global_norm(grads: Any, max_norm: Any) -> Any:
@@ -372,6 +376,10 @@ def clip_by_global_norm(grads: Any, max_norm: Any) -> Any:
 def _update_one(update: Any, path: Any, p: Any, g: Any, s: Any, lr: Any) -> Any:
     if g is None:
         return p, s
+    if isinstance(p, Stacked):
+        one = lambda p, g, s: _update_one(update, path, p, g, s, lr)
+        blocks, s = jax.vmap(one)(p.blocks, g.blocks, s)
+        return Stacked(blocks), s
     if jnp.shape(g) != jnp.shape(p):
         raise GraphError(f"parameter {_named(path)} has shape {jnp.shape(p)}, but its gradient has {jnp.shape(g)}")
     wide, kept = _wide(p), s

@@ -32,10 +32,15 @@ def on_all_threads(convolve: Callable[[Any, Any, Windows], Any], x: Any, w: Any,
     return convolve(x, w, replace(win, out=(win.out[0] + too_many, *win.out[1:])))[:, : win.out[0]]
 
 
+def takes_one_thread(dtype: Any, channels: int) -> bool:
+    """Whether XLA gives the first library a convolution of such numbers and so many channels, and that one thread."""
+    return jax.__version_info__ < (0, 11) and dtype.name in OF_YNNPACK and channels > FEW_CHANNELS
+
+
 def _left_to_one_thread(x: Any, w: Any, win: Windows) -> bool:
-    if jax.__version_info__ >= (0, 11) or _cores() < 2 or x.dtype.name not in OF_YNNPACK:
+    if _cores() < 2 or not takes_one_thread(x.dtype, max(w.shape[-2:])):
         return False
-    if win.rank != 2 or max(win.strides) > 1 or max(w.shape[-2:]) <= FEW_CHANNELS or not isinstance(x.shape[0], int):
+    if win.rank != 2 or max(win.strides) > 1 or not isinstance(x.shape[0], int):
         return False
     return x.shape[0] * math.prod(win.out) * math.prod(w.shape) >= LEAST_WORK
 

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ._conv_threads import on_all_threads
+from ._conv_threads import on_all_threads, takes_one_thread
 from ._patches import convolve_by_patches, takes_patches, weight_by_patches
 from ._pixel_packing import packing
 from ._platforms import by_platform
@@ -27,8 +27,10 @@ from .materialize import materialize
 
 # An input gradient of at most so many channels is a dot and shifted sums; of more, a convolution.
 FEW_CHANNELS = 8
-# A weight gradient goes through the batch in pieces that stay in a core's cache.
-PIECE_BYTES = 2 << 20
+# A weight gradient goes through the batch in pieces: one thread's stay, rearranged too, in its core's cache; those that
+# threads share are larger, and Eigen takes as long for a small piece as for a large one.
+PIECE_BYTES = 288 << 10
+SHARED_PIECE_BYTES = 2 << 20
 DEPTHWISE_PIECE_BYTES = 64 << 10
 # That of a depthwise convolution takes images up to this size together, so many in one walk.
 DEPTHWISE_IMAGE_BYTES = 96 << 10
@@ -229,7 +231,8 @@ def _weight_by_convolution(group: int) -> Callable:
     each = _each_group(slide, group)
 
     def gradient(x: Any, dy: Any, win: Windows) -> Any:
-        return sum_over_rows(lambda x, dy: _over_batch(lambda x, dy: each(x, dy, win), x, dy, PIECE_BYTES), x, dy)
+        limit = PIECE_BYTES if takes_one_thread(x.dtype, dy.shape[-1] // group) else SHARED_PIECE_BYTES
+        return sum_over_rows(lambda x, dy: _over_batch(lambda x, dy: each(x, dy, win), x, dy, limit), x, dy)
 
     return gradient
 

@@ -284,7 +284,8 @@ def test_a_weight_gradient_in_pieces_of_the_batch(group, images, monkeypatch):
     dy = jax.random.normal(jax.random.key(1), (images, *win.out, 4))
     run = lambda: jax.jit(lambda x, dy: _convolution.convolve_weight(x, dy, win, group))(x, dy)
     whole = run()
-    monkeypatch.setattr(_convolution, "PIECE_BYTES", 3 * (9 * 9 * 4 + 5 * 9 * 4) * 4)
+    for limit in ("PIECE_BYTES", "SHARED_PIECE_BYTES"):
+        monkeypatch.setattr(_convolution, limit, 3 * (9 * 9 * 4 + 5 * 9 * 4) * 4)
     monkeypatch.setattr(_convolution, "DEPTHWISE_PIECE_BYTES", 1)
     np.testing.assert_allclose(run(), whole, rtol=1e-4, atol=1e-5)
 

@@ -93,3 +93,22 @@ def unused_gpu(root: str = "/") -> str | None:
     else:
         why = "JAX's plugin for CUDA is installed and does not start; JAX's own warnings at import say why"
     return f"this machine has an NVIDIA GPU ({card}) that JAX does not use: {why}"
+
+
+def brought_to(home: Any, tree: Any) -> Any:
+    """The tree, with arrays that are bound to another device on that to which the tree `home` is bound.
+
+    Where a computation runs is decided by the parameters, not by where its data was made; where they are bound to none,
+    the first bound array of the tree decides.
+    """
+
+    def bound(x: Any) -> bool:
+        return isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer) and x.committed
+
+    place = next((x.sharding for x in jax.tree.leaves((home, tree)) if bound(x)), None)
+    if place is None or len(place.device_set) != 1:
+        return tree
+    apart = lambda x: bound(x) and len(x.sharding.device_set) == 1 and x.sharding.device_set != place.device_set
+    if not any(map(apart, jax.tree.leaves(tree))):
+        return tree
+    return jax.tree.map(lambda x: jax.device_put(x, place) if apart(x) else x, tree)

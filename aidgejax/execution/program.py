@@ -34,6 +34,7 @@ from ..ops.attention import KINDS_OF_ATTENTION, kind_of_attention
 from ..passes.gradient import grad_name, make_gradient
 from ..passes.mode import normalized, state_updates, statistics_that_stay
 from ..passes.recompute import with_recomputation
+from .devices import brought_to
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ class Program:
         updates = self.updates
         saves = self.saves if save else ()
         with x64_for_arrays(params, buffers, batch), kind_of_attention(self.attention):
-            env = self._bound(params, buffers, batch)
+            env = self._bound(params, *brought_to(params, (buffers, batch)))
             found = self._evaluate_forward(env, key, (*self.graph.outputs, *updates.values(), *saves), fetch)
             outputs = {o: found.in_graph_layout(o) for o in self.graph.outputs}
             stacks = {s: found.arrays[s] for s in self._forward_stacks if s in found.arrays} if save else {}
@@ -183,6 +184,7 @@ class Program:
                 f"backward of {self.graph.name!r} needs the cotangents of {list(self.seeds)}, got {list(d_outputs)}"
             )
         with x64_for_arrays(params, saved, d_outputs), kind_of_attention(self.attention):
+            saved, d_outputs = brought_to(params, (saved, d_outputs))
             names = {k: v for k, v in (self.block_stacks | self._forward_stacks).items() if k in params or k in saved}
             env = {**params, **saved, **{grad_name(s): self._cotangent(s, d_outputs[s]) for s in self.seeds}}
             env = {k: env[k] for k in (*self.gradient.inputs, *names) if k in env} | self.gradient.constants

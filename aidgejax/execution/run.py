@@ -18,6 +18,7 @@ from ..ops import lookup
 from ..passes.control_flow import flat_feeds, is_dynamic, unrolled
 from .budget import check_memory
 from .cache import PROGRAMS, holds_64_bits, signature, without_data
+from .devices import brought_to
 from .numpy_program import NumpyProgram
 from .program import Arrays, Program, bind_inputs, make_program
 
@@ -77,7 +78,7 @@ def _compiled(graph: Graph, training: bool | None) -> tuple[Program, Callable[..
 
         def call(params: Arrays, buffers: Arrays, feeds: Arrays, key: Any) -> Arrays:
             with jax.enable_x64(wide):
-                return compiled(params, buffers, feeds, key)
+                return compiled(params, *brought_to(params, (buffers, feeds)), key)
 
         return program, call
 

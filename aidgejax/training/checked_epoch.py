@@ -11,8 +11,8 @@ import numpy as np
 from jax.core import Tracer
 
 from ..errors import DataError, SettingError
+from ..execution.devices import brought_to
 from .data import check_labels
-from .placed_arrays import brought_to
 
 
 class CheckedEpoch:

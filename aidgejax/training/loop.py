@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import GraphError, SettingError
+from ..execution.devices import brought_to
 from ..execution.program import Arrays, Program, check_program
 from ..execution.program_like import ProgramLike
 from ..passes.loss import ROW_WEIGHTS, label_inputs, row_weights_of
@@ -187,6 +188,7 @@ def make_step(
 
     def step(state: TrainState, batch: Arrays, weights: Any = None, last: Any = False) -> tuple[TrainState, Arrays]:
         before = state
+        batch, weights = brought_to(state.params, (batch, weights))
         key, now = jax.random.split(state.key)
         outputs, saved, buffers = program.forward(state.params, state.buffers, batch, now)
         state = state._replace(params=program.with_updated_params(state.params, saved))
@@ -260,6 +262,7 @@ def make_accumulating_step(
     def step(state: TrainState, batch: Arrays, weights: Any = None, last: Any = False) -> tuple[TrainState, Arrays]:
         if state.accumulator is None:
             raise SettingError("this state holds no gradients back: make it with start(..., accumulate=metrics)")
+        batch, weights = brought_to(state.params, (batch, weights))
         state = micro(state, batch, weights)
         held = state.accumulator
         rows = held.row_weights

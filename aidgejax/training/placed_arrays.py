@@ -90,19 +90,6 @@ def into_file(tree: Any, folder: str) -> tuple[Any, OSError | None]:
     return found, failed
 
 
-def brought_to(state: Any, tree: Any) -> Any:
-    """The tree, with arrays that are bound to another device on that of the state, where that is bound to one."""
-
-    def bound(x: Any) -> bool:
-        return isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer) and x.committed
-
-    home = next((x.sharding for x in jax.tree.leaves(state) if bound(x)), None)
-    if home is None or len(home.device_set) != 1:
-        return tree
-    apart = lambda x: bound(x) and len(x.sharding.device_set) == 1 and x.sharding.device_set != home.device_set
-    return jax.tree.map(lambda x: jax.device_put(x, home) if apart(x) else x, tree)
-
-
 def bytes_per_device(tree: Any) -> int:
     """The bytes of a tree's arrays that lie on the device which holds most."""
     held: dict[Any, int] = {}

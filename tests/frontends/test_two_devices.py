@@ -198,8 +198,46 @@ def singa_models():
     for found in (singa_model(there, here, None), singa_model(there, here, [first, second])):
         np.testing.assert_allclose(found, want, rtol=0, atol=2e-6)
     singa_says()
+    distopt_says()
+
+def core():
+    # Parameters on the second device, data on the first, in every call that takes both; and data of both devices.
+    import aidgejax as aj
+
+    graph = aj.with_loss(aj.infer_shapes(aj.zoo.mlp((6, 5, 3))), "cross_entropy")
+    program, optimizer = aj.make_program(graph, training=True), aj.optim.adam()
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(24, 6)).astype(np.float32), rng.integers(0, 3, 24).astype(np.int32)
+    params = jax.device_put(dict(graph.params), second)
+    found = []
+    for home in (first, second):
+        batch, there = {"x": jax.device_put(x, first), "target": jax.device_put(y, home)}, jax.device_put(params, home)
+        outputs, saved, _ = program.forward(there, {}, batch, jax.random.key(0))
+        grads = program.backward(there, saved, {"loss": 1.0})
+        state = jax.device_put(aj.start(program, optimizer, jax.random.key(0)), home)
+        state, record = aj.make_step(program, optimizer, aj.schedule.constant(0.1))(state, batch)
+        assert all(a.devices() == {home} for a in (outputs["loss"], *grads.values(), record["loss"]))
+        ran = aj.run(graph, [batch["x"], batch["target"]], params=there)
+        found.append([outputs["loss"], record["loss"], *grads.values(), *ran, *state.params.values()])
+    for a, b in zip(*found, strict=True):
+        assert (np.asarray(a) == np.asarray(b)).all()
 
 def singa_says():
+    # Two devices in one operation: which tensor lies where.
+    from aidgejax.frontends.singa import autograd, tensor
+    from aidgejax.frontends.singa.device import Device
+
+    x = np.ones((2, 2), np.float32)
+    here, there = (tensor.Tensor(data=x, device=Device("cpu", k)) for k in range(2))
+    for mixed in (lambda: here + there, lambda: autograd.add(here, there)):
+        try:
+            mixed()
+        except (AssertionError, ValueError) as e:
+            assert "lies on cpu:0" in str(e) and "lies on cpu:1" in str(e) and "to_device" in str(e), e
+        else:
+            raise SystemExit("no error")
+
+def distopt_says():
     # What DistOpt does not lay over both devices.
     import warnings
     from aidgejax.frontends.singa import autograd, opt, tensor
@@ -243,6 +281,7 @@ def ort_module(data):
         module.lazy_reset_grad()
     return losses
 
+core()
 singa_models()
 assert ort_module(second) == ort_module(first) == ort_module(None)
 assert (epoch(first) == epoch(second)).all()

@@ -21,6 +21,7 @@ from ._errors import DoesNotFit, NotATensor, NotDifferentiable, NotFilled, Unsup
 from ._kernel import add_up, hashable, kernel
 from ._mode import is_training
 from ._tensor import Tensor, makes_leaves
+from .device import reason
 
 _counter = itertools.count()
 
@@ -185,13 +186,19 @@ class Built(Operator):
             raise
         except GraphError as e:
             raise DoesNotFit(f"operation {self.name} with inputs {self._shown(places, xs)}: {e}") from None
+        except ValueError as e:
+            why = reason(e, dict(zip(self._names(xs), arrays, strict=False)))
+            raise DoesNotFit(f"operation {self.name} with inputs {self._shown(places, xs)}: {why}") from None
         self._saved = (arrays, saved) if training else None
         return tuple(outputs)
 
-    def _shown(self, places: list[CTensor], xs: Any) -> str:
+    def _names(self, xs: Any) -> list[str]:
         names = [x.name for x in xs or ()]
-        names += [getattr(e, "name", None) or f"input {k}" for k, e in enumerate(self.extras, len(names))]
-        return ", ".join(f"{n}:{DTYPES[p.data_type()]}{list(p.shape())}" for n, p in zip(names, places, strict=False))
+        return names + [getattr(e, "name", None) or f"input {k}" for k, e in enumerate(self.extras, len(names))]
+
+    def _shown(self, places: list[CTensor], xs: Any) -> str:
+        named = zip(self._names(xs), places, strict=False)
+        return ", ".join(f"{n}:{DTYPES[p.data_type()]}{list(p.shape())}" for n, p in named)
 
     def backward(self, *dys: Any) -> Any:
         """The gradients of all inputs, zeros for those that take none; CTensors, unless the gradients given are arrays.

@@ -17,7 +17,7 @@ from .._shared.traced_step import is_tracing
 from ._ctensor import DTYPES, CTensor, dtype_number, kBFloat16, kFloat16, kFloat32, kInt, raw
 from ._errors import BadIndex, BadSetting, BadType, DoesNotFit, NotATensor, NotFilled, Unsupported
 from ._tensor_arithmetic import Arithmetic
-from .device import Device, create_cpu_device, get_default_device
+from .device import Device, create_cpu_device, get_default_device, reason
 
 float32, float16, int32, bfloat16 = kFloat32, kFloat16, kInt, kBFloat16
 _names = itertools.count()
@@ -371,7 +371,8 @@ def _new(function: Any, *xs: Any, **options: Any) -> Tensor:
         shown = ", ".join(
             f"{x.name}:{DTYPES[x.dtype]}{list(x.shape)}" if isinstance(x, Tensor) else repr(x) for x in xs
         )
-        raise DoesNotFit(f"{function.__name__}({shown}): {str(e).splitlines()[0]}") from None
+        why = reason(e, {x.name: x.array for x in xs if isinstance(x, Tensor)})
+        raise DoesNotFit(f"{function.__name__}({shown}): {why}") from None
 
 
 def to_numpy(t: Tensor) -> np.ndarray:

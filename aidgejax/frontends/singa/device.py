@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -10,6 +11,19 @@ import numpy as np
 from ...execution.devices import no_gpu
 from .._shared.traced_step import Stored, concretely, is_tracing
 from ._errors import NoDevice
+
+
+def reason(error: Exception, arrays: Mapping[str, Any]) -> str:
+    """The first line of what JAX says; for arrays of several devices where each lies, and what to do."""
+    if "incompatible devices" not in str(error):
+        return str(error).splitlines()[0]
+    places = {
+        name: "+".join(sorted(f"{d.platform}:{d.id}" for d in a.devices()))
+        for name, a in arrays.items()
+        if isinstance(a, jax.Array)
+    }
+    where = ", ".join(f"{name} lies on {place}" for name, place in places.items())
+    return f"{where}: an operation runs on one device, so bring them there with t.to_device(dev)"
 
 
 class Device:

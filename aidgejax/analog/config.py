@@ -51,7 +51,7 @@ class UpdateParameters(PrintableMixin):
 
     desired_bl: int = 31
     fixed_bl: bool = True
-    pulse_type: PulseType = PulseType.NONE
+    pulse_type: PulseType = PulseType.STOCHASTIC_COMPRESSED
     res: float = 0
     x_res_implicit: float = 0
     d_res_implicit: float = 0
@@ -90,7 +90,7 @@ class InferenceRPUConfig(PrePostProcessingRPU):
     mapping: MappingParameter = field(default_factory=MappingParameter)
     forward: IOParameters = field(default_factory=IOParameters)
     backward: IOParameters = field(default_factory=_perfect)
-    update: UpdateParameters = field(default_factory=UpdateParameters)
+    update: UpdateParameters = field(default_factory=lambda: UpdateParameters(pulse_type=PulseType.NONE))
     noise_model: BaseNoiseModel | None = field(default_factory=PCMLikeNoiseModel)
     drift_compensation: BaseDriftCompensation | None = field(default_factory=GlobalDriftCompensation)
     clip: WeightClipParameter = field(default_factory=WeightClipParameter)

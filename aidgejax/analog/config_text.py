@@ -37,6 +37,39 @@ def config_of(text: dict[str, Any]) -> Any:
     return _read(text)
 
 
+def config_like(found: Any) -> Any:
+    """The config of aidgejax with the numbers of `found`, an object whose classes and fields have the same names.
+
+    Such as aihwkit's own checkpoints hold.  TypeError for a class that is not here; fields that are not are left out.
+    """
+    return _translated(found)
+
+
+def _translated(value: Any) -> Any:
+    kind = type(value)
+    if isinstance(value, Enum):
+        return getattr(config_enums, kind.__name__)[value.name]
+    if isinstance(value, list | tuple):
+        return kind(_translated(v) for v in value)
+    if isinstance(value, dict):
+        return {k: _translated(v) for k, v in value.items()}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    made: Any
+    if kind.__name__ in CONFIGS:
+        made = CONFIGS[kind.__name__]()
+        known = {f.name for f in fields(made)}
+    elif kind.__name__ in KINDS:
+        made = object.__new__(KINDS[kind.__name__])
+        known = set(vars(value)) - {"scale_ratio"}  # None in any case
+    else:
+        raise TypeError(f"a {kind.__name__} is not known here")
+    for name, v in vars(value).items():
+        if name in known and not isinstance(v, type):
+            setattr(made, name, _translated(v))
+    return made
+
+
 def _plain(value: Any) -> Any:
     kind = type(value)
     if isinstance(value, Enum):

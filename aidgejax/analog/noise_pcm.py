@@ -143,7 +143,11 @@ def _pieces(x: Any, at: float, line: tuple[float, float], bounds: tuple[float, f
 
 
 class HermesNoiseModel(PCMLikeNoiseModel):
-    """The devices of the Hermes chip, with num_devices (1 or 2) in parallel for each conductance."""
+    """The devices of the Hermes chip, with num_devices (1 or 2) in parallel for each conductance.
+
+    g_max: at most what was characterized, 20.7 uS (two devices) or 10.35 uS.  A converter may span more, as in
+    aihwkit: the curves hold relative to its g_max.
+    """
 
     def __init__(
         self,
@@ -161,6 +165,8 @@ class HermesNoiseModel(PCMLikeNoiseModel):
         if num_devices not in HERMES:
             raise CharacterizationError(f"num_devices is {num_devices!r}: the chip was characterized with 1 and 2")
         known: dict[str, Any] = HERMES[num_devices]
+        if g_max is not None and g_max > known["g_max"]:
+            raise CharacterizationError(f"g_max is {g_max} uS: the chip was characterized up to {known['g_max']}")
         super().__init__(
             known["prog"] if prog_coeff is None else prog_coeff,
             g_converter,
@@ -172,8 +178,6 @@ class HermesNoiseModel(PCMLikeNoiseModel):
             drift_scale,
             known["g_max"] if prog_coeff is None and prog_coeff_g_max_reference is None else prog_coeff_g_max_reference,
         )
-        if self.g_max > known["g_max"]:
-            raise CharacterizationError(f"g_max is {self.g_max} uS: the chip was characterized up to {known['g_max']}")
         self.num_devices = num_devices
 
     def drift_statistics(self, g: Any) -> tuple[Any, Any]:

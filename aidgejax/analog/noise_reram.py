@@ -23,9 +23,8 @@ WAN = {
     172800.0: (0.782, 20.274, -43.507, 37.062, -11.934),
 }
 CMO_PROGRAMMING = {0.2: (0.00081107, 0.00106879), 2.0: (0.0112185391, 0.01129027418)}
-CMO_DECAY: dict[str, Any] = {"mean": -0.08900206, "std": (0.04201137, 0.41183342)}
-CMO_READ = 0.0277316483
-CMO_READ_TIME = 1e-6
+CMO_DECAY = {"mean": [-0.08900206], "std": [0.04201137, 0.41183342]}
+CMO_READ = {"K": 0.0277316483, "t_read": 1e-6}
 
 
 class UnknownTime(NoiseModelError, ArgumentError):
@@ -81,6 +80,9 @@ class ReRamWan2022NoiseModel(BaseNoiseModel):
 class ReRamCMONoiseModel(BaseNoiseModel):
     """One device for each weight, programmed to within acceptance_range (0.2 or 2, in percent), relaxing with ln t.
 
+    coeff_dict: {acceptance range: coefficients of the programming noise's polynomial in g}; a range that it lacks
+    means its smallest.  decay_dict: {"mean": [slope], "std": [slope, intercept]}, in uS by ln t; read_dict: {"K",
+    "t_read"}, the size of read noise and the length of a read in seconds.
     Time 0 is the programmed state.  g = clip(g_d + read noise, g_min, g_max), g_d = g - 0.089 ln t + spread.
     """
 
@@ -102,12 +104,14 @@ class ReRamCMONoiseModel(BaseNoiseModel):
         self.g_max, self.g_min = self.g_converter.g_max, self.g_converter.g_min
         self.coeff_dict = dict(CMO_PROGRAMMING if coeff_dict is None else coeff_dict)
         self.prog_noise_scale, self.read_noise_scale = float(prog_noise_scale), float(read_noise_scale)
-        self.drift_scale, self.acceptance_range = float(drift_scale), float(acceptance_range)
-        self.decay_dict: dict[str, Any] = CMO_DECAY if decay_dict is None else dict(decay_dict)
-        self.read_dict = {"slope": CMO_READ} if read_dict is None else dict(read_dict)
+        self.drift_scale = float(drift_scale)
+        known = acceptance_range in self.coeff_dict
+        self.acceptance_range = acceptance_range if known else min(self.coeff_dict)
+        self.decay_dict = _with_keys("decay_dict", decay_dict, CMO_DECAY)
+        self.read_dict = _with_keys("read_dict", read_dict, CMO_READ)
 
     def sigma_programming(self, g: Any) -> Any:
-        known = self.coeff_dict.get(self.acceptance_range, next(iter(self.coeff_dict.values())))
+        known = self.coeff_dict.get(self.acceptance_range, self.coeff_dict[min(self.coeff_dict)])
         return self.prog_noise_scale * polynomial(known, g)
 
     def programmed(self, g: Any, z: Any) -> Any:
@@ -116,10 +120,19 @@ class ReRamCMONoiseModel(BaseNoiseModel):
     def drifted(self, g: Any, nu: Any, t: Any, z: Any) -> Any:
         late = jnp.maximum(jnp.asarray(t, g.dtype), 1e-12)
         log = jnp.log(late)
-        slope, spread = float(self.decay_dict["mean"]), self.decay_dict["std"]
+        (slope, *_), spread = self.decay_dict["mean"], self.decay_dict["std"]
+        size, t_read = float(self.read_dict["K"]), float(self.read_dict["t_read"])
         mean = g + slope * log * self.drift_scale
         now = mean + z[0] * (spread[0] * log + spread[1]) * self.drift_scale
-        grown = jnp.sqrt(jnp.maximum(jnp.log(late + CMO_READ_TIME) - np.log(2 * CMO_READ_TIME), 0.0))
-        size = float(self.read_dict["slope"]) * jnp.log10(jnp.maximum(now, 1e-12)) * grown * self.read_noise_scale
-        read = jnp.clip(now + jnp.where(now > 0, size, 0.0) * z[1], self.g_min, self.g_max)
+        grown = jnp.sqrt(jnp.maximum(jnp.log(late + t_read) - np.log(2 * t_read), 0.0))
+        sigma = size * jnp.log10(jnp.maximum(now, 1e-12)) * grown * self.read_noise_scale
+        read = jnp.clip(now + jnp.where(now > 0, sigma, 0.0) * z[1], self.g_min, self.g_max)
         return jnp.where(jnp.asarray(t) > 0, read, g).astype(g.dtype)
+
+
+def _with_keys(name: str, given: Mapping[str, Any] | None, default: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the given dictionary, the default for None.  NoiseModelError where it lacks a key."""
+    found = dict(default if given is None else given)
+    if missing := sorted(set(default) - set(found)):
+        raise NoiseModelError(f"{name} has {sorted(found)}: {', '.join(missing)} is missing")
+    return found

@@ -241,7 +241,8 @@ def _io(p: Any, explicit: bool) -> Snapshot:
     def get(name: str, default: Any = 0.0) -> Any:
         return getattr(p, name, default)
 
-    if named(get("mv_type", "ONE_PASS")) != "ONE_PASS":
+    product = named(get("mv_type", "ONE_PASS"))
+    if product != "ONE_PASS" and not (explicit and product == "IDEAL"):
         raise ConfigError(f"Only AnalogMVType.ONE_PASS supported as {at}mv_type, got {named(p.mv_type)}")
     noise, bound = named(p.noise_management), named(p.bound_management)
     if noise not in ("NONE", "ABS_MAX", "MAX", "CONSTANT"):
@@ -274,7 +275,7 @@ def _io(p: Any, explicit: bool) -> Snapshot:
             f"Voltage offset or R-series not supported in {tile}: {at}v_offset_w_min is {p.v_offset_w_min!r}"
         )
     inp_res, out_res = _resolution(f"{at}inp_res", p.inp_res), _resolution(f"{at}out_res", p.out_res)
-    perfect = bool(p.is_perfect)
+    perfect = bool(p.is_perfect) or product == "IDEAL"
     for res, name in ((inp_res, "inp"), (out_res, "out")):
         bound_value = number(f"{at}{name}_bound", getattr(p, f"{name}_bound"))
         if res > 0 and bound_value <= 0 and not perfect:

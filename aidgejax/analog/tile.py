@@ -291,7 +291,9 @@ class _Writer:
         """The product with its converters."""
         io, op = self.s.io, self.op
         if io.is_perfect:
-            return self.multiply(z, w)
+            y = self.multiply(z, w)
+            # As in aihwkit, whose torch tile leaves the factor out of a perfect product.
+            return op.Mul(y, io.out_scale) if self.s.explicit and io.out_scale != 1 else y
         scale = self.managed(z)
         # Multiplied by an inverse, as the original does it: (z / nu) / step might be computed as z / (nu step).
         a = z if scale is None else op.Mul(z, op.Reciprocal(scale) if isinstance(scale, Value) else 1 / scale)

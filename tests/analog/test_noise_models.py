@@ -7,7 +7,7 @@ import pytest
 
 from aidgejax.analog import conductance, noise_pcm, noise_reram
 
-from ..golden.aihwkit import sampled
+from ..golden.aihwkit import sampled, table
 
 MODELS = {**vars(noise_pcm), **vars(noise_reram)}
 CONVERTERS = vars(conductance)
@@ -83,6 +83,25 @@ def test_given_draws(case):
             draw = given(i[f"z_drift_{k}"], w.shape, model.normals_of_drift)
             drifted = model.drift_weights(programmed, nus, t, draw)
             np.testing.assert_allclose(drifted, e[f"w_drift_{k}"], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("case", table("beside_noise")["cases"], ids=lambda c: c["name"])
+def test_given_draws_of_models_with_numbers_of_their_own(case):
+    case["config"] |= {"coeff_dict": {float(k): v for k, v in case["config"].get("coeff_dict", {}).items()} or None}
+    if case["config"]["model"] == "HermesNoiseModel":
+        del case["config"]["coeff_dict"]
+    model, i, e = model_of(case["config"]), case["inputs"], case["expected"]
+    w, z = jnp.asarray(i["w"]), {k: np.array(v, np.float32) for k, v in i.items() if k.startswith("z_")}
+    programmed, nus = model.program_weights(w, given(z["z_prog"], w.shape, 1 + model.draws_coefficients))
+    np.testing.assert_allclose(programmed, e["w_prog"], rtol=1e-4, atol=1e-4)
+    for k, t in enumerate(i["times"]):
+        drifted = model.drift_weights(programmed, nus, t, given(z[f"z_drift_{k}"], w.shape, model.normals_of_drift))
+        np.testing.assert_allclose(drifted, e[f"w_drift_{k}"], rtol=1e-4, atol=1e-4)
+
+
+def test_a_dictionary_that_lacks_a_number_is_named():
+    with pytest.raises(noise_reram.NoiseModelError, match=r"read_dict has \['K'\]: t_read is missing"):
+        noise_reram.ReRamCMONoiseModel(read_dict={"K": 0.1})
 
 
 @pytest.mark.parametrize("case", [c for c in sampled("noise_stats", 3) if "g" in c.values[0]["inputs"]])

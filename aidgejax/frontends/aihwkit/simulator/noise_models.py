@@ -1,14 +1,6 @@
 """aihwkit.simulator.noise_models: where inference noise and drift compensation were before aihwkit.inference."""
 
-from ..inference import (
-    BaseDriftCompensation,
-    BaseNoiseModel,
-    GlobalDriftCompensation,
-    PCMLikeNoiseModel,
-    SinglePairConductanceConverter,
-)
+from .. import inference
+from ..inference import *  # noqa: F403  every name of it, as the original's
 
-__all__ = [
-    "BaseDriftCompensation", "BaseNoiseModel", "GlobalDriftCompensation", "PCMLikeNoiseModel",
-    "SinglePairConductanceConverter",
-]  # fmt: skip
+__all__ = inference.__all__

@@ -12,7 +12,7 @@ import numpy as np
 
 from .....analog import Settings
 from .....analog import config as kinds
-from .....analog.config_text import config_of, config_text
+from .....analog.config_text import config_like, config_of, config_text
 from .....analog.convert import spans
 from .....analog.errors import ConfigError, ModuleError, NotProgrammable, TileModuleError
 from .....analog.inference import baseline_of, compiled_drift_tile, compiled_program_tile, readout_of
@@ -220,7 +220,8 @@ class TileModule(TileAccess):
         weight, alpha = compiled_drift_tile(device["model"], settings, device, t_inference, self._key(), values)
         self._put_weights(weight)
         if alpha is not None and "alpha" in self.names:
-            self.write("alpha", np.reshape(alpha, ()) if in_torch() else alpha)  # a number from then on, as aihwkit's
+            # A new tensor each time, of a global compensation a number, as aihwkit's; one that a script kept stays.
+            self.put("alpha", np.reshape(alpha, ()) if in_torch() and np.size(alpha) == 1 else alpha)
 
     def _forward_drift_readout_tensor(self, reset_if: bool = False, exact_reference: bool = False) -> Any:
         """f[n, out]: what the inputs of the config's drift compensation give now; None without one.
@@ -290,11 +291,15 @@ class TileModule(TileAccess):
         held = mine.pop(prefix + STATE, None)
         if isinstance(held, dict) and held.get("rpu_config"):
             self._load_config(held["rpu_config"], prefix)
+        # Numbers that only carry a gradient's handle; their shape is not the same in all releases of aihwkit.
+        mine.pop(f"{prefix}analog_ctx", None)
+        if "analog_ctx" in vars(self)["_parameters"]:
+            mine[f"{prefix}analog_ctx"] = self.analog_ctx
         # aihwkit's own checkpoints of drifted models hold alpha in another shape than fresh ones.
         alpha = mine.get(f"{prefix}alpha")
         if alpha is None and "alpha" not in self.names and getattr(self, "alpha", None) is not None:
             mine[f"{prefix}alpha"] = self.alpha
-        if alpha is not None and "alpha" in self.names:
+        if alpha is not None and getattr(self, "alpha", None) is not None:
             alpha = alpha if alpha.ndim == 0 else alpha.reshape(-1)
             mine[f"{prefix}alpha"] = alpha
             if alpha.shape != self.tensor("alpha").shape:
@@ -308,9 +313,14 @@ class TileModule(TileAccess):
         if text == config_text(self.rpu_config):
             return
         try:
-            config = config_of(text)
+            config = config_of(text) if isinstance(text, dict) else config_like(text)
         except (KeyError, TypeError, ValueError, AttributeError) as e:
-            raise TileModuleError(f"{prefix}{STATE} holds a config that aidgejax did not write ({e!r})") from None
+            if not self.load_rpu_config:
+                return
+            raise TileModuleError(
+                f"{prefix}{STATE} holds a config that has no equal here ({e}): load_rpu_config=False goes on with the "
+                f"model's own"
+            ) from None
         fits, why = self.compatible_with(config)
         if self.load_rpu_config and fits:
             self.replace_with(config)

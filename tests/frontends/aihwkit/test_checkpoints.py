@@ -1,0 +1,75 @@
+"""Checkpoints that aihwkit wrote, and what drift leaves in a model's state: needs torch (run with -m peer)."""
+
+import enum
+
+import pytest
+
+from aidgejax.frontends.aihwkit.exceptions import TileModuleError
+from aidgejax.frontends.aihwkit.inference import PCMLikeNoiseModel
+from aidgejax.frontends.aihwkit.inference.compensation.drift import PerColumnDriftCompensation
+from aidgejax.frontends.aihwkit.nn import AnalogLinear, AnalogSequential
+from aidgejax.frontends.aihwkit.simulator.configs import InferenceRPUConfig
+
+pytestmark = [pytest.mark.peer, pytest.mark.filterwarnings("ignore")]
+torch = pytest.importorskip("torch")
+
+
+def realistic():
+    config = InferenceRPUConfig()
+    config.pre_post.input_range.enable = True
+    config.mapping.weight_scaling_omega = 1.0
+    config.forward.out_noise = 0.0
+    return config
+
+
+def mlp(config, seed=0):
+    torch.manual_seed(seed)
+    return AnalogSequential(
+        AnalogLinear(6, 5, rpu_config=config), torch.nn.Tanh(), AnalogLinear(5, 3, rpu_config=config)
+    )
+
+
+def test_a_factor_for_each_output_drifts_and_what_a_script_kept_stays():
+    config = realistic()
+    config.drift_compensation = PerColumnDriftCompensation()
+    model = mlp(config).eval()
+    kept = []
+    for t in (60.0, 3600.0):
+        model.drift_analog_weights(t)
+        kept.append(model[0].analog_module.alpha)
+    assert kept[0].shape == (5,) and not torch.equal(kept[0], kept[1])
+
+
+class Theirs:
+    """Objects of another library, with the class names and fields of a config's."""
+
+    @classmethod
+    def of(cls, value):
+        if isinstance(value, list | tuple):
+            return type(value)(map(cls.of, value))
+        if not hasattr(value, "__dict__") or isinstance(value, type | enum.Enum):
+            return value
+        made = type(type(value).__name__, (), {})()
+        vars(made).update({k: cls.of(v) for k, v in vars(value).items()}, scale_ratio=None)
+        return made
+
+
+def test_a_checkpoint_that_aihwkit_wrote_loads_with_its_config():
+    """It holds aihwkit's config as an object; in release 1.1.0 the handle of gradients is a single number."""
+    config = realistic()
+    config.drift_compensation = None
+    config.noise_model = PCMLikeNoiseModel(g_max=30.0, prog_noise_scale=0.5)
+    model, other = mlp(config), mlp(realistic(), seed=5)
+    state = model.state_dict()
+    assert state["0.analog_module.alpha"].shape == (1,)
+    for key in [k for k in state if k.endswith("analog_module.analog_tile_state")]:
+        state[key] = {"rpu_config": Theirs.of(config), "aihwkit_version": "1.1.0"}
+        state[key.replace("analog_tile_state", "analog_ctx")] = torch.tensor(0.0)
+    other.load_state_dict(state)
+    assert other[0].rpu_config == config and other[0].rpu_config.noise_model == config.noise_model
+    x = torch.randn(4, 6)
+    assert torch.equal(model.eval()(x), other.eval()(x))
+    state["0.analog_module.analog_tile_state"]["rpu_config"].noise_model = Theirs.of(torch.nn.Tanh())
+    with pytest.raises(TileModuleError, match="a Tanh is not known here.*load_rpu_config=False"):
+        other.load_state_dict(state)
+    other.load_state_dict(state, load_rpu_config=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from .conductance import as_array, like
@@ -34,7 +35,8 @@ class BaseDriftCompensation:
 
     def apply(self, forward_output: Any, ref_value: Any) -> Any:
         """alpha: what was read just after programming, divided by what these outputs read."""
-        return ref_value / self.readout(forward_output)
+        read = self.readout(forward_output)
+        return (jnp.asarray(ref_value) if isinstance(read, jax.Array) else ref_value) / read
 
     def init_baseline(self, tile: Any) -> Any:
         """What `tile`, one of a front end's layer, reads now, or would read exactly where `exact`."""

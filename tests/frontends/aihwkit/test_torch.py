@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 
+from aidgejax.analog import analog_post_update
 from aidgejax.errors import GraphError
 from aidgejax.frontends.aihwkit.exceptions import TileError
 from aidgejax.frontends.aihwkit.inference import (
@@ -577,6 +578,28 @@ def test_weights_are_set_and_read_with_and_without_scales():
     with pytest.raises(TypeError, match="force_exact"):
         layer.set_weights(w, force_exact=True)
     assert next(model.analog_tiles()).rpu_config is layer.rpu_config
+
+
+def test_weights_are_cut_off_after_a_step_as_the_pure_function_does_it():
+    fixed, spread = (realistic(configs.InferenceRPUConfig) for _ in "ab")
+    fixed.clip.type, fixed.clip.fixed_value = configs.WeightClipType.FIXED_VALUE, 0.3
+    spread.clip.type = configs.WeightClipType.LAYER_GAUSSIAN
+    layers = [AnalogLinear(6, 5, rpu_config=c, seed=k) for k, c in enumerate((fixed, spread, fixed, fixed))]
+    weights = [next(p for n, p in layer.named_parameters() if n.endswith("weights")) for layer in layers]
+    with torch.no_grad():
+        weights[0][0, :3] = torch.tensor([float("nan"), -0.0, 0.3])
+        weights[2].data = weights[2].data.t().contiguous().t()  # not in order
+    layers[3].half()
+    before = [w.detach().float().numpy().copy() for w in weights]
+    optimizer = AnalogSGD([p for layer in layers for p in layer.parameters()], lr=0.1)
+    optimizer.step()
+    for layer, weight, was in zip(layers, weights, before, strict=True):
+        want, _ = analog_post_update({"weight": was}, {}, layer.rpu_config)
+        assert np.array_equal(np.signbit(want["weight"]), np.signbit(weight.detach().float().numpy()))
+        torch.testing.assert_close(
+            weight.detach(), torch.tensor(np.array(want["weight"])).to(weight.dtype), rtol=0, atol=0, equal_nan=True
+        )
+    assert weights[2].detach().abs().max() == np.float32(0.3) and np.abs(before[2]).max() > 0.35
 
 
 def test_what_a_model_remembers_of_its_calls_follows_what_is_done_to_it():

@@ -152,6 +152,14 @@ def changes_after_update(spec: LayerSpec) -> bool:
     return s.clip.type != "NONE" or s.remap.type != "NONE" or (s.explicit and s.modifier.type != "NONE")
 
 
+def fixed_bound(spec: LayerSpec) -> float | None:
+    """Where a post-update step cuts off the weights, if it is a given number and nothing else is done."""
+    s = spec.settings
+    drawn = s.explicit and s.modifier.type != "NONE"
+    alone = s.clip.type == "FIXED_VALUE" and s.remap.type == "NONE" and not drawn
+    return s.clip.fixed_value if alone and s.clip.fixed_value > 0 else None
+
+
 @PROGRAMS.cached
 def compiled_post_update(
     layers: tuple[tuple[LayerSpec, tuple], ...], held: tuple[tuple[int, str, bool], ...]

@@ -127,6 +127,14 @@ class Slot:
         else:
             self.write(np.full(np.shape(self.held[self.key]), new, np.float32))
 
+    def cut_off(self, bound: float) -> None:
+        """The numbers of a tensor to within +-bound, as the operator Clip does it; NaN stays."""
+        array = self.numbers()
+        if array is self._array:
+            np.clip(array, -bound, bound, out=array)
+        else:
+            self.write(np.clip(array, -bound, bound))
+
     def write(self, new: Any) -> None:
         """These numbers; in place in torch, where its graph does not see it."""
         old = self.held[self.key]

@@ -63,8 +63,7 @@ def device(name: str) -> Any:
 def no_gpu() -> str:
     """Why there is no GPU to use here, and what to do; for a front end whose GPU was asked for."""
     return unused_gpu() or (
-        "this machine shows no NVIDIA GPU (on one that has it: pip install '.[cuda13]'); the rest of the script "
-        "runs on the CPU as it is"
+        "this machine shows no NVIDIA GPU (on one that has it: pip install '.[cuda13]'); everything runs on the CPU too"
     )
 
 

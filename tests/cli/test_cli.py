@@ -98,7 +98,9 @@ def test_another_model_other_data_and_every_option(tmp_path, capsys):
         )
         == 0
     )
-    assert re.search(r"test loss 0\.\d+  \d+ rows/s$", capsys.readouterr().out.strip())
+    out = capsys.readouterr().out.strip()
+    assert re.search(r"test loss 0\.\d+  \d+ rows/s$", out)
+    assert re.search(r"epochs on cpu \(jax backend\)", out)  # what --device found
 
 
 def test_both_backends_train_alike(tmp_path, capsys):

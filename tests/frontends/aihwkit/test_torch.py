@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from aidgejax.analog import analog_post_update
-from aidgejax.errors import GraphError
+from aidgejax.errors import BackendError, GraphError
 from aidgejax.frontends.aihwkit.exceptions import TileError
 from aidgejax.frontends.aihwkit.inference import (
     BaseDriftCompensation,
@@ -653,3 +653,13 @@ def test_memory_that_is_used_again_holds_nothing_that_is_still_asked_for():
     again = [gradient(y) for y in outputs]
     for a, b, c in zip(wanted, got, again, strict=True):
         assert torch.equal(a, b) and torch.equal(b, c)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="torch has a GPU here")
+@pytest.mark.parametrize(
+    "move", [lambda m: m.cuda(), lambda m: m.to("cuda:0"), lambda m: torch.nn.Sequential(m).cuda()]
+)
+def test_a_gpu_that_torch_does_not_have_is_said_with_the_cure(move):
+    with pytest.raises(AssertionError, match=r"cannot go to a GPU of torch \(.*leave .cuda\(\).*For JAX: ") as raised:
+        move(mlp(realistic()))
+    assert isinstance(raised.value, BackendError)

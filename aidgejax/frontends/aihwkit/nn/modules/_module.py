@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from .....errors import BackendError
+from .....execution.devices import no_gpu
 from ...exceptions import ArgumentTypeError, ModuleError, TileError
 
 ON_ADOPTION: list[Callable[[Any], None]] = []
@@ -155,8 +157,25 @@ def check_arrays(own: dict[str, Any], given: dict[str, Any], where: str) -> None
         raise TileError(f"the state does not fit {where}: {'; '.join(wrong[:8])}. Nothing was loaded")
 
 
+class NoGpuOfTorch(BackendError, AssertionError):
+    """A GPU was asked for that torch cannot use, which raises AssertionError or RuntimeError."""
+
+
 class Module(ArrayModule):
     """See the top of this file."""
+
+    def _apply(self, function: Any, *args: Any, **kwargs: Any) -> Any:
+        """What torch.nn.Module's cuda and to come to, of the layers inside too."""
+        try:
+            return super()._apply(function, *args, **kwargs)  # type: ignore[misc]  # torch.nn.Module has it
+        except (AssertionError, RuntimeError) as e:
+            said = str(e).splitlines()[0] if str(e) else ""
+            if isinstance(e, NoGpuOfTorch) or not any(word in said for word in ("CUDA", "accelerator", "NVIDIA")):
+                raise
+            raise NoGpuOfTorch(
+                f"{type(self).__name__} cannot go to a GPU of torch ({said}): leave .cuda() and .to('cuda') out; it "
+                f"computes on the device that JAX uses, wherever torch's tensors lie. For JAX: {no_gpu()}"
+            ) from None
 
     def to_torch(self) -> None:
         """Called once, when torch.nn.Module takes the place of ArrayModule: move what is held into it."""

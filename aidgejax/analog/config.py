@@ -17,6 +17,8 @@ from .noise_pcm import PCMLikeNoiseModel
 class KindOfTile:
     """What a config says of its tiles.  Calling one makes the front end's tile, where that has been imported."""
 
+    supports_ddp: ClassVar[bool] = True
+    supports_indexed: ClassVar[bool] = False
     made_as: ClassVar[type | None] = None
     """The front end's class, which derives from this one."""
 
@@ -137,6 +139,8 @@ class QuantizedTorchInferenceRPUConfig(TorchInferenceRPUConfig):
 @dataclass(repr=False)
 class FloatingPointRPUConfig(TorchInferenceRPUConfig):
     """Ideal products in any size, without noise, drift or tiles' limits."""
+
+    floating_point: ClassVar[bool] = True
 
     mapping: MappingParameter = field(default_factory=lambda: MappingParameter(max_input_size=0, max_output_size=0))
     forward: IOParameters = field(default_factory=_perfect)

@@ -1,4 +1,4 @@
-"""How a config prints itself: the fields that differ from their defaults."""
+"""How a config prints itself: its parts, and of them the fields that differ from their defaults."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from .config_fields import CheckedFields
 
 ALWAYS = ("enable", "type")
+PLAIN = (int, float, str, list, tuple, Enum, type, type(None))
 
 
 def default_of(field: Field) -> Any:
@@ -22,17 +23,17 @@ def dataclass_fields(config: Any) -> tuple[Field, ...]:
 
 
 class PrintableMixin(CheckedFields):
-    """str() shows the fields that are not at their default, and always `enable` and `type`."""
+    """str() shows parts and models, `enable` and `type`, and the fields that are not at their default."""
 
     def __str__(self) -> str:
         shown = []
         for f in dataclass_fields(self):
             value = getattr(self, f.name)
-            if f.name in ALWAYS or value != default_of(f):
+            if f.name in ALWAYS or not isinstance(value, PLAIN) or value != default_of(f):
                 shown.append(f"{f.name}={_text(value)}")
         inside = ", ".join(shown)
         if len(inside) > 80 or "\n" in inside:
-            inside = "\n" + "".join("    " + line.replace("\n", "\n    ") + ",\n" for line in shown)
+            inside = "\n" + ",\n".join("    " + line.replace("\n", "\n    ") for line in shown) + "\n"
         return f"{type(self).__name__}({inside})"
 
     __repr__ = __str__

@@ -173,7 +173,7 @@ def write_layer(
     many = as_array or len(spans_in) * len(spans_out) > 1
     by_sample = not s.explicit and s.modifier.per_batch_sample and s.modifier.type in ("ADD_NORMAL", "MULT_NORMAL")
     # The bias of several tiles is digital, whatever the config says, as in aihwkit.
-    analog_bias = bias is not None and not s.mapping.digital_bias and not many
+    analog_bias = s.analog_bias(bias is not None and not many)
     by_window = s.by_row or s.io.w_noise > 0 or s.io.ir_drop > 0 or by_sample or many or analog_bias
     unfold = conv and (unfold or by_window)
     if not unfold:

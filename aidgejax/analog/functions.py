@@ -33,7 +33,7 @@ def analog_linear_init(weight: Any, bias: Any, config: Any) -> tuple[Arrays, Arr
             f"a linear layer has a weight [out, in] and a bias [out] or None; got {list(np.shape(weight))}"
             f" and {None if bias is None else list(np.shape(bias))}"
         )
-    params, state = tile_arrays(np.asarray(weight), bias, s, bias is not None and not s.mapping.digital_bias)
+    params, state = tile_arrays(np.asarray(weight), bias, s, s.analog_bias(bias is not None))
     return nested(jax.tree.map(jnp.asarray, params)), nested(jax.tree.map(jnp.asarray, state))
 
 

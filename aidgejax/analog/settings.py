@@ -103,6 +103,13 @@ class Settings:
         """The tile's name for messages."""
         return "explicit tile" if self.explicit else "torch tile"
 
+    def analog_bias(self, has_bias: bool) -> bool:
+        """Is the bias of a layer of one tile a column of its weight?  AnalogBiasConfigError on the torch tile."""
+        found = has_bias and not self.mapping.digital_bias
+        if found and not self.explicit:
+            raise AnalogBiasConfigError("Analog bias is not supported in the torch tile: mapping.digital_bias is False")
+        return found
+
     @property
     def by_row(self) -> bool:
         """Does what happens to an input depend on the row it stands in, or on the whole batch?"""
@@ -125,7 +132,7 @@ def settings(config: Any, share: str | None = None) -> Settings:
         _periphery(periph),
         io,
         _modifier(config, explicit),
-        _mapping(config.mapping, explicit),
+        _mapping(config.mapping, getattr(config, "floating_point", False)),
         Snapshot(
             WeightClipParameter,
             config.clip,
@@ -349,15 +356,14 @@ def _check_torch_modifier(p: Any, kind: str) -> None:
         raise TorchTileConfigError(f"Drop connect is not supported in the torch tile: {at}pdrop is {p.pdrop!r}")
 
 
-def _mapping(p: Any, explicit: bool) -> Snapshot:
-    if not explicit and not getattr(p, "digital_bias", True):
-        raise AnalogBiasConfigError("Analog bias is not supported in the torch tile: mapping.digital_bias is False")
+def _mapping(p: Any, floating_point: bool) -> Snapshot:
     for f in ("max_input_size", "max_output_size"):
         if not isinstance(getattr(p, f), numbers.Integral) or getattr(p, f) < 0:
             raise ConfigError(f"mapping.{f} is {getattr(p, f)!r}: expected an integer, 0 for no limit")
     return Snapshot(
         MappingParameter,
         p,
+        digital_bias=bool(p.digital_bias) or floating_point,  # which has no use for a column of its own
         weight_scaling_omega=number("mapping.weight_scaling_omega", p.weight_scaling_omega),
         max_input_size=int(p.max_input_size),
         max_output_size=int(p.max_output_size),

@@ -204,3 +204,37 @@ def test_wrong_kinds_of_things_are_named(call, kind, message):
     with pytest.raises(AihwkitException, match=message) as e:
         call()
     assert isinstance(e.value, kind)
+
+
+def test_a_tile_in_evaluation_is_in_evaluation():
+    config = configs.InferenceRPUConfig()
+    config.forward.is_perfect, config.drift_compensation = True, None
+    config.modifier.type, config.modifier.std_dev = configs.WeightModifierType.ADD_NORMAL, 1.0
+    tile = config.tile_class(3, 4, config)
+    tile.set_weights(W)
+    tile.post_update_step()
+    x = np.eye(4, dtype=np.float32)
+    assert np.abs(numbers(tile(x)).T - W).max() > 1e-3
+    np.testing.assert_allclose(numbers(tile.eval()(x)).T, W, rtol=1e-6)
+
+
+def test_an_analog_bias_is_refused_where_there_is_a_bias():
+    config = configs.TorchInferenceRPUConfig()
+    config.mapping.digital_bias = False
+    assert AnalogLinear(4, 3, bias=False, rpu_config=config)(np.ones((1, 4), np.float32)).shape == (1, 3)
+    with pytest.raises(ConfigError, match="Analog bias"):
+        AnalogLinear(4, 3, rpu_config=config)
+    ideal = configs.FloatingPointRPUConfig()
+    ideal.mapping.digital_bias = False
+    assert AnalogLinear(4, 3, rpu_config=ideal).get_weights()[1].shape == (3,)
+
+
+def test_a_config_prints_its_parts():
+    config = configs.InferenceRPUConfig()
+    config.forward.out_res = -1.0
+    config.drift_compensation = None
+    lines = str(config).splitlines()
+    assert "    forward=IOParameters(out_res=-1.0)," in lines and "    mapping=MappingParameter()," in lines
+    assert any(line.startswith("    noise_model=PCMLikeNoiseModel(g_converter=") for line in lines)
+    assert "    remap=WeightRemapParameter(type=WeightRemapType.NONE)," in lines
+    assert "    drift_compensation=None," in lines

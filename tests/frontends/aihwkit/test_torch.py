@@ -663,3 +663,49 @@ def test_a_gpu_that_torch_does_not_have_is_said_with_the_cure(move):
     with pytest.raises(AssertionError, match=r"cannot go to a GPU of torch \(.*leave .cuda\(\).*For JAX: ") as raised:
         move(mlp(realistic()))
     assert isinstance(raised.value, BackendError)
+
+
+def test_a_seed_gives_the_first_weights_that_it_gives_torchs_layers():
+    pairs = [(torch.nn.Linear, AnalogLinear, (4, 3)), (torch.nn.Conv2d, AnalogConv2d, (2, 3, 3))]
+    torch.manual_seed(3)
+    plain = [kind(*sizes) for kind, _, sizes in pairs]
+    after = torch.rand(2)
+    torch.manual_seed(3)
+    for digital, (_, kind, sizes) in zip(plain, pairs, strict=True):
+        weight, bias = kind(*sizes, rpu_config=configs.InferenceRPUConfig()).get_weights()
+        assert torch.equal(weight, digital.weight) and torch.equal(bias, digital.bias)
+    assert torch.equal(torch.rand(2), after)
+
+
+def test_an_optimizer_of_any_class_is_an_analog_one():
+    optimizer = AnalogOptimizer(torch.optim.AdamW, mlp(realistic()).parameters(), lr=0.1)
+    assert isinstance(optimizer, AnalogOptimizer) and isinstance(optimizer, torch.optim.AdamW)
+    copied = copy.deepcopy(optimizer)
+    assert copied.param_groups[0]["lr"] == 0.1
+    with pytest.raises(ValueError, match=r"AnalogSGD.*[Ii]nvalid learning rate"):
+        AnalogSGD(mlp(realistic()).parameters(), lr=-1)
+    with pytest.raises(KeyError, match="param_groups"):
+        optimizer.load_state_dict({})
+
+
+def test_the_optimizers_may_be_imported_after_the_first_layer():
+    code = (
+        "import torch\n"
+        "from aidgejax.frontends.aihwkit.nn import AnalogLinear\n"
+        "layer = AnalogLinear(4, 3)\n"
+        "from aidgejax.frontends.aihwkit.optim import AnalogSGD\n"
+        "assert isinstance(AnalogSGD(layer.parameters(), lr=0.1), torch.optim.SGD)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_states_of_rnns_are_checked():
+    made = AnalogRNN(cells.AnalogLSTMCell, 3, 4, True, configs.InferenceRPUConfig(), num_layers=2)
+    x = torch.randn(5, 2, 3)
+    _, states = made(x)
+    made(x, states)
+    for wrong in ([1, 2], states[:1], [states[0], (states[1][0],)], [states[0], (torch.ones(2, 9), states[1][1])]):
+        with pytest.raises(RuntimeError, match="the states of AnalogRNN"):
+            made(x, wrong)
+    with pytest.raises(RuntimeError, match=r"\[time, batch, features\]"):
+        made(x[0])

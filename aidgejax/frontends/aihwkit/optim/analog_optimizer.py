@@ -16,7 +16,7 @@ from ....errors import AidgeJaxError
 from ....training import optim as rules
 from ..exceptions import ArgumentError, ArgumentTypeError
 from ..nn.modules._layer import TiledLayer
-from ..nn.modules._module import ON_ADOPTION, adopt_torch
+from ..nn.modules._module import adopt_torch, on_adoption
 from ..nn.modules._post_update import post_update
 
 
@@ -189,15 +189,20 @@ class AnalogAdam(AnalogOptimizerMixin, ArrayAdam):
 class AnalogOptimizer(AnalogOptimizerMixin):
     """AnalogOptimizer(torch.optim.X, params, ...): X with what follows a step."""
 
-    def __new__(cls, optimizer_cls: Any, *args: Any, **kwargs: Any) -> Any:
+    def __new__(cls, optimizer_cls: Any = None, *args: Any, **kwargs: Any) -> Any:
         adopt_torch()
+        if cls is not AnalogOptimizer:
+            return super().__new__(cls)
         if not isinstance(optimizer_cls, type):
             raise ArgumentTypeError(
                 f"AnalogOptimizer got {optimizer_cls!r}: expected the class of an optimizer, such as torch.optim.SGD, "
                 f"and then its arguments"
             )
-        kind = type(f"AnalogOptimizer{optimizer_cls.__name__}", (AnalogOptimizerMixin, optimizer_cls), {})
-        return kind(*args, **kwargs)
+        kind = type(f"AnalogOptimizer{optimizer_cls.__name__}", (AnalogOptimizer, optimizer_cls), {})
+        return object.__new__(kind)
+
+    def __init__(self, optimizer_cls: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
 
 
 def _put_on(sgd: Any, adam: Any) -> None:
@@ -214,6 +219,6 @@ def _adopt(torch: Any) -> None:
 
 
 _put_on(ArraySGD, ArrayAdam)
-ON_ADOPTION.append(_adopt)
+on_adoption(_adopt)
 if "torch" in sys.modules:
     adopt_torch()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -25,7 +26,7 @@ from ._numbers import array_of, beside_weights, finite_array
 from ._post_update import post_update
 from ._tile import TileModuleArray, kind_of_tile, module_list
 from ._tile_access import SCALES, with_omega
-from ._torch_call import in_order, torch_call
+from ._torch_call import torch_call
 from .base import AnalogLayerBase
 
 REMEMBERED = 64  # calls whose backward may still come
@@ -60,16 +61,17 @@ class TiledLayer(ConfiguredLayer, AnalogLayerBase, Holder):
         super().__init__()
         self._hold_config(rpu_config)
         self._spec = spec
-        torch = torch_in_use()
+        weight, bias = self._first_weights(0 if seed is None and torch_in_use() is None else seed)
         if seed is None:
-            seed = 0 if torch is None else int(torch.randint(2**31 - 1, (1,)))
+            # torch's generator has given the weights, and goes on where aihwkit leaves it.
+            seed = 0 if torch_in_use() is None else zlib.crc32(weight.tobytes()) >> 1
         self._seed, self._calls = int(seed), 0
         self._grads: Arrays = {}
         self._saved: list[tuple[Any, Any, Any]] = []
         self.use_bias = spec.bias
         if not self.mapped_in_place:
             self.bias = spec.bias
-        self._build(*self._first_weights(self._seed))
+        self._build(weight, bias)
 
     # ---- what a kind of layer says ------------------------------------------------------------------------
 
@@ -77,16 +79,22 @@ class TiledLayer(ConfiguredLayer, AnalogLayerBase, Holder):
         """What of x's shape the functions depend on; GraphError where it does not fit."""
         return self._spec.sizes(tuple(x.shape))
 
-    def _first_weights(self, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
+    def _first_weights(self, seed: int | None) -> tuple[np.ndarray, np.ndarray | None]:
+        """Weight and bias, uniform within 1 / sqrt(a row's inputs); seed None: as torch's own layers draw them."""
         shape = self._spec.shape
+        if seed is None:
+            torch = torch_in_use()
+            drawn = torch.nn.init.kaiming_uniform_(torch.empty(shape), a=math.sqrt(5))
+            bound = 1 / math.sqrt(math.prod(shape[1:]))
+            shift = torch.empty(shape[0]).uniform_(-bound, bound) if self._spec.bias else None
+            return array_of(drawn), None if shift is None else array_of(shift)
         rng, bound = np.random.default_rng(seed), 1 / math.sqrt(math.prod(shape[1:]))
         weight, bias = (rng.uniform(-bound, bound, s).astype(np.float32) for s in (shape, shape[0]))
         return weight, bias if self._spec.bias else None
 
     def reset_parameters(self) -> None:
         """New weights and biases, uniform within 1 / sqrt(a row's inputs), from torch's generator."""
-        torch = torch_in_use()
-        self.set_weights(*self._first_weights(self._seed if torch is None else int(torch.randint(2**31 - 1, (1,)))))
+        self.set_weights(*self._first_weights(self._seed if torch_in_use() is None else None))
 
     # ---- tiles --------------------------------------------------------------------------------------------
 
@@ -97,7 +105,7 @@ class TiledLayer(ConfiguredLayer, AnalogLayerBase, Holder):
     def _build(self, weight: np.ndarray, bias: np.ndarray | None) -> None:
         graph, layer = self._graph(weight, bias)
         self._layer: AnalogLayer = layer
-        kind = kind_of_tile(self._spec.settings)
+        kind = kind_of_tile(self._spec.settings, self.rpu_config)
         tiles = []
         for k, part in enumerate(layer.parts):
             held = graph.params[f"{part.prefix}weight"]
@@ -397,7 +405,7 @@ class TiledLayer(ConfiguredLayer, AnalogLayerBase, Holder):
         super().to_torch()
 
     def extra_repr(self) -> str:
-        return f"{', '.join(map(str, self._spec.shape))}, bias={self.use_bias}, {in_order(self._layer.parts)}"
+        return f"{', '.join(map(str, self._spec.shape))}, bias={self.use_bias}, {type(self.rpu_config).__name__}"
 
     @classmethod
     def _config(cls, rpu_config: Any, tile_module_class: Any = None) -> Any:

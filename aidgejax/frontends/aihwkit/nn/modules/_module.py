@@ -19,7 +19,7 @@ from .....execution.devices import no_gpu
 from ...exceptions import ArgumentTypeError, ModuleError, TileError
 
 ON_ADOPTION: list[Callable[[Any], None]] = []
-"""What else becomes torch's then: called with the module torch."""
+"""What else becomes torch's then: called with the module torch; see on_adoption."""
 
 _MADE: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -200,6 +200,13 @@ def adopt_torch() -> bool:
         for module in made:
             module.to_torch()
     return True
+
+
+def on_adoption(adopt: Callable[[Any], None]) -> None:
+    """Call this with the module torch when it is adopted: at once where it has been."""
+    ON_ADOPTION.append(adopt)
+    if in_torch():
+        adopt(torch_in_use())
 
 
 def in_torch() -> bool:

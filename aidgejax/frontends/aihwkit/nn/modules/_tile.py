@@ -95,7 +95,11 @@ class TileModule(TileAccess):
         """y of x f[..., in] through this tile alone; of a layer of several, without a gradient."""
         layer = self.layer
         if len(layer._layer.parts) == 1 and layer._spec.op == "Gemm":
-            return layer.forward(x_input)
+            mode, layer.training = layer.training, self.training
+            try:
+                return layer.forward(x_input)
+            finally:
+                layer.training = mode
         if is_tensor(x_input) and x_input.requires_grad and self.training:
             raise ModuleError(
                 f"{self.get_brief_info()} is one tile of a layer: call the layer where gradients are asked"
@@ -417,10 +421,11 @@ class TileModuleArray(Holder):
         return self, name.replace(".", "_")
 
 
-def kind_of_tile(settings: Settings) -> type[TileModule]:
+def kind_of_tile(settings: Settings, rpu_config: Any) -> type[TileModule]:
     if settings.explicit:
         return InferenceTile
-    return QuantizedTorchInferenceTile if settings.periphery or settings.act_bits else TorchInferenceTile
+    quantized = issubclass(rpu_config.tile_class, kinds.QuantizedTorchInferenceTile)
+    return QuantizedTorchInferenceTile if quantized else TorchInferenceTile
 
 
 def module_list(items: list[Any]) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...exceptions import ArgumentTypeError, ModuleError
-from ._module import ON_ADOPTION, Module, adopt_torch, check_module, is_tensor
+from ._module import Module, adopt_torch, check_module, is_tensor, on_adoption
 from ._torch_call import torch_sequence
 from .base import AnalogLayerBase
 
@@ -169,4 +169,4 @@ def _adopt(torch: Any) -> None:
     AnalogSequential.__bases__ = (AnalogContainerBase, torch.nn.Sequential)
 
 
-ON_ADOPTION.append(_adopt)
+on_adoption(_adopt)

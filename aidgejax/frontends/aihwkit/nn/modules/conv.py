@@ -69,6 +69,7 @@ class AnalogConvNd(TiledLayer):
         super().__init__(LayerSpec("Conv", attrs, shape, bool(bias), s, as_array, block), rpu_config, seed)
         self.kernel_size, self.stride, self.padding, self.dilation = kernel, strides, pads, dilations
         self.in_channels, self.out_channels, self.groups, self.padding_mode = in_channels, out_channels, 1, "zeros"
+        self.in_features, self.out_features = in_channels * math.prod(kernel), out_channels
 
     def windows(self, x: Any) -> Any:
         """f[n, positions, in]: the windows, laid out."""
@@ -87,6 +88,13 @@ class AnalogConvNd(TiledLayer):
     def get_tile_size(self, in_channels: int, groups: int, kernel_size: Any) -> int:
         """How many inputs a window has."""
         return in_channels // groups * math.prod(kernel_size)
+
+    def extra_repr(self) -> str:
+        given = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"]
+        given += [f"padding={self.padding}"] if any(self.padding) else []
+        given += [f"dilation={self.dilation}"] if set(self.dilation) != {1} else []
+        given += [] if self.use_bias else ["bias=False"]
+        return ", ".join([*given, type(self.rpu_config).__name__])
 
     @classmethod
     def from_digital(cls, module: Any, rpu_config: Any, tile_module_class: Any = None) -> Any:

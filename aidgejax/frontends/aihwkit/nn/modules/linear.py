@@ -50,6 +50,10 @@ class AnalogLinear(TiledLayer):
         super().__init__(spec, rpu_config, seed)
         self.in_features, self.out_features = in_features, out_features
 
+    def extra_repr(self) -> str:
+        sizes = f"in_features={self.in_features}, out_features={self.out_features}"
+        return f"{sizes}, bias={self.use_bias}, {type(self.rpu_config).__name__}"
+
     @classmethod
     def from_digital(cls, module: Any, rpu_config: Any, tile_module_class: Any = None) -> Any:
         """The analog layer of a torch.nn.Linear."""

@@ -33,7 +33,7 @@ from ..interpreter.sizes import value as expression_value
 from ..ops.attention import KINDS_OF_ATTENTION, kind_of_attention
 from ..passes.gradient import grad_name, make_gradient
 from ..passes.mode import normalized, state_updates, statistics_that_stay
-from ..passes.recompute import with_recomputation
+from ..passes.recompute import results_to_hold, with_recomputation
 from .devices import brought_to
 
 
@@ -54,9 +54,17 @@ class Program:
     attention: str = "own"
 
     @cached_property
+    def _reading_all(self) -> Graph:
+        """The gradient that reads whatever its rules name."""
+        return infer_shapes(make_gradient(self.graph, self.seeds, self.wrt, unreachable=self.unreachable))
+
+    @cached_property
     def gradient(self) -> Graph:
-        backward = make_gradient(self.graph, self.seeds, self.wrt, unreachable=self.unreachable)
-        return infer_shapes(with_recomputation(self.graph, infer_shapes(backward)))
+        return infer_shapes(with_recomputation(self.graph, self._reading_all))
+
+    @cached_property
+    def _held(self) -> frozenset[str]:
+        return frozenset(results_to_hold(self.graph, self._reading_all))
 
     def to_svg(self) -> str:
         """The graph beside its gradient, joined where the gradient reads back what the forward computed."""
@@ -140,7 +148,8 @@ class Program:
         saves = self.saves if save else ()
         with x64_for_arrays(params, buffers, batch), kind_of_attention(self.attention):
             env = self._bound(params, *brought_to(params, (buffers, batch)))
-            found = self._evaluate_forward(env, key, (*self.graph.outputs, *updates.values(), *saves), fetch)
+            read, behind = (*self.graph.outputs, *updates.values(), *saves), self._held if save else ()
+            found = self._evaluate_forward(env, key, read, fetch, behind)
             outputs = {o: found.in_graph_layout(o) for o in self.graph.outputs}
             stacks = {s: found.arrays[s] for s in self._forward_stacks if s in found.arrays} if save else {}
             held = {n for s in stacks for n in self._forward_stacks[s] if found.arrays.in_a_stack(n)}

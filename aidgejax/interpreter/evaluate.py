@@ -8,7 +8,7 @@ Shapes.  What decides a shape (a Reshape's target) must be known before the prog
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -66,13 +66,16 @@ class Evaluator:
             self.channels_last.update(o for o, last in zip(node.outputs, step.channels_last, strict=True) if last and o)
         self.runs = {run.start: run for run in self._runs()} if scan_blocks else {}
 
-    def __call__(self, env: Arrays, key: Any, read: Iterable[str], fetch: Fetches | None = None) -> Tensors:
+    def __call__(
+        self, env: Arrays, key: Any, read: Iterable[str], fetch: Fetches | None = None, held: Collection[str] = ()
+    ) -> Tensors:
         """Execute.  env: {name: array} of all inputs and producers; read: what the caller takes from the result.
 
         fetch: {name: f(array, after, node) -> the array that this node reads in its place}; after: what the node before
         has computed, None at first.  With it nothing is executed as a loop.
+        held: results that stand behind a Barrier, so that a compiler joins no node before to one after.
         """
-        tensors = Tensors(env, self.channels_last)
+        tensors = Tensors(env, self.channels_last, held=held)
         asked = set(read)
         read = asked.union(*(n.input_names for n in self.graph.nodes))
         after, k = None, 0
@@ -96,7 +99,7 @@ class Evaluator:
         results = self._execute(step, k, tensors, key, read)
         for name, array in zip(step.node.outputs, results, strict=False):
             if name is not None:
-                tensors.arrays[name] = array
+                tensors.arrays[name] = lookup("Barrier").forward(array) if name in tensors.held else array
         return results
 
     def _runs(self) -> list[Run]:
@@ -135,7 +138,7 @@ class Evaluator:
         last = self.channels_last | {i for i, name in names_inside.items() if name in self.channels_last}
 
         def body(carry: Any, b: Any) -> Any:
-            here = Tensors(Stacks(tensors.arrays), last, tensors.equal_nodes)
+            here = Tensors(Stacks(tensors.arrays), last, tensors.equal_nodes, tensors.held)
             here.arrays |= carry
             for inner, (stack, first, step) in series.items():
                 here.arrays[inner] = jax.lax.dynamic_index_in_dim(
@@ -259,8 +262,15 @@ class Evaluator:
 class Tensors:
     """What an evaluation has computed; each tensor is transposed at most once."""
 
-    def __init__(self, arrays: Arrays, channels_last: set[str], equal_nodes: EqualNodes | None = None) -> None:
-        self.arrays, self._stored_last = arrays if isinstance(arrays, Stacks) else Stacks(arrays), channels_last
+    def __init__(
+        self,
+        arrays: Arrays,
+        channels_last: set[str],
+        equal_nodes: EqualNodes | None = None,
+        held: Collection[str] = (),
+    ) -> None:
+        self.arrays = arrays if isinstance(arrays, Stacks) else Stacks(arrays)
+        self._stored_last, self.held = channels_last, held
         self.equal_nodes = equal_nodes or EqualNodes()
         self._transposed: dict[Any, Any] = {}
 

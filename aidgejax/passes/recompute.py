@@ -30,15 +30,18 @@ from .mode import normalized
 
 KEY = "aidgejax.recompute"
 POLICIES = ("none", "blocks", "products")
+# What XLA computes once for all its readers, not once in the kernel of each.
+COMPUTED_ONCE = frozenset(
+    "Acos Asin Atan Cos Cosh Erf Exp Log Pow Reciprocal Sigmoid Sin Sinh Softplus Sqrt Tan Tanh".split()
+)
 
 
 def recompute(
     graph: Graph, policy: str | int = "blocks", *, every: int = 1, sizes: Mapping[str, int] | None = None
 ) -> Graph:
     """The same graph, whose gradient computes again what `policy` does not keep: the same operations once more, on
-    tensors stored as the first time.  In float32 on a CPU, loss and gradients of the networks of the zoo are those of
-    the graph without it to the bit; where a compiler joins a chain of element-wise nodes otherwise, it may round a
-    product once less before a sum, so that the last bit can differ.
+    tensors stored as the first time.  In float32 on a CPU, loss and gradients of every network that was measured are
+    those of the graph without it to the bit (benchmarks/step_memory.py).
 
     policy: "none" keeps every tensor that the gradient reads; "blocks" keeps the tensors through which everything
         flows (block boundaries), each `every`-th of them; "products" keeps the results of matrix products and
@@ -78,6 +81,7 @@ def with_recomputation(graph: Graph, backward: Graph) -> Graph:
     again = Again(writer, copy, kept, graph=graph)
     arrived = {i for i in backward.inputs if not graph.has(i)}  # the cotangents that the gradient starts from
     again.trigger = next(iter(sorted(arrived)), None)
+    again.held = results_to_hold(graph, backward)
     for node in backward.nodes:
         again.session = {}
         copy.nodes.append(renamed(node, {i: again(i) for i in node.input_names if i in dropped}))
@@ -96,11 +100,19 @@ def recomputed_tensors(graph: Graph) -> set[str]:
     return {t for t in listed if t in written and t not in graph.outputs}
 
 
+def results_to_hold(graph: Graph, backward: Graph) -> set[str]:
+    """Results that forward and recomputation put into memory, as the forward does without recomputation, where the
+    gradient `backward` reads them there.  Else a compiler joins what is around them to one kernel, and rounds less."""
+    dropped, writer = recomputed_tensors(graph), graph.writer()
+    return {i for i in backward.inputs if i in dropped and writer[i].op in COMPUTED_ONCE}
+
+
 class Again:
     """Writes the nodes that compute again what was not kept, each once, where it is first needed.
 
     graph: where the tensors are declared, for barriers; None writes the nodes without them.
     trigger: a tensor that the recomputation waits for, so that it does not start, and hold memory, too early.
+    held: see `results_to_hold`.
     """
 
     def __init__(
@@ -109,6 +121,7 @@ class Again:
         self._writer, self._target, self._kept, self._source = writer, target, kept, graph
         self._done: dict[str, str] = {}
         self.trigger: str | None = None
+        self.held: Collection[str] = ()
         self.session: dict[str, str] = {}
 
     def __call__(self, name: str) -> str:
@@ -122,6 +135,8 @@ class Again:
                 v = (self._source or self._target).value(o)
                 self._target.values[names[o]] = Value(names[o], v.shape, v.dtype)
             self._target.nodes.append(replace(renamed(node, names), name=f"{node.name}_cp"))
+            for o in set(node.output_names).intersection(self.held):
+                self._done[o] = self._barrier(names[o])
         return self._done[name]
 
     def _inputs(self, node: Node) -> dict[str, str]:
@@ -145,18 +160,19 @@ class Again:
         return name
 
     def _behind_barrier(self, name: str) -> str:
-        source, target = self._source, self._target
+        source = self._source
         self._declared(name)
         if source is None or name in source.constants or not source.value(name).is_float:
             return name
-        value = source.value(name)
         if name not in self.session:
-            held = target.fresh(f"{name}_kept")
-            inputs = (name,) if self.trigger is None else (name, self.trigger)
-            target.values[held] = Value(held, value.shape, value.dtype)
-            target.nodes.append(Node("Barrier", inputs, (held,), {}, name=f"{held}/Barrier"))
-            self.session[name] = held
+            self.session[name] = self._barrier(name, *(() if self.trigger is None else (self.trigger,)))
         return self.session[name]
+
+    def _barrier(self, name: str, *after: str) -> str:
+        value, held = self._target.value(name), self._target.fresh(f"{name}_kept")
+        self._target.values[held] = Value(held, value.shape, value.dtype)
+        self._target.nodes.append(Node("Barrier", (name, *after), (held,), {}, name=f"{held}/Barrier"))
+        return held
 
 
 # ---- policies -----------------------------------------------------------------------------------------

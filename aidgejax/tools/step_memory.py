@@ -131,8 +131,8 @@ def _peak(program: Program, at: Mapping[str, int]) -> int:
 
 
 def _unwritten(nodes: Sequence[Node], results: Collection[str]) -> set[str]:
-    """What element-wise nodes write for such nodes alone.  A normalization that moves its statistics is one, but for
-    them."""
+    """What element-wise nodes write for such nodes alone, and what a Barrier hands on.  A normalization that moves its
+    statistics is one, but for them."""
     alone = {i: True for n in nodes for i in n.input_names}
     for n in nodes:
         if lookup(n.op).layout != "same":
@@ -144,4 +144,4 @@ def _unwritten(nodes: Sequence[Node], results: Collection[str]) -> set[str]:
         for o in n.output_names
         if alone.get(o)
     }
-    return found.difference(results)
+    return found.difference(results).union(o for n in nodes if n.op == "Barrier" for o in n.output_names)

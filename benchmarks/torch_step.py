@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 import torch.nn.functional as F
+from core_distance import of_this_machine
 from epoch import by_jax_grad, through
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -73,8 +74,10 @@ def main() -> None:
         f"{torch.__version__}, batch {args.batch}, {args.steps} steps, {args.rounds} rounds"
     )
     for name in args.models:
+        print(of_this_machine())
         one(name, args)
         jax.clear_caches()
+    print(of_this_machine())
 
 
 def one(name, args):

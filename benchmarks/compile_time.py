@@ -34,8 +34,11 @@ MODELS = {  # name: (graph, batch)
     "transformer2": (partial(zoo.transformer_encoder, depth=2), 16),
     "resnet50": (partial(resnet50, base=16, size=64, classes=10), 8),
     "transformer12": (partial(zoo.transformer_encoder, depth=12), 16),
+    "transformer24": (partial(zoo.transformer_encoder, depth=24), 16),
+    "transformer48": (partial(zoo.transformer_encoder, depth=48), 16),
     "transformer12_128": (partial(zoo.transformer_encoder, depth=12, width=128, length=64), 16),
 }
+DEFAULT = [k for k in MODELS if k not in ("transformer24", "transformer48", "transformer12_128")]
 SIDES = ("ours", "jax.grad", "scan_blocks")
 FREE = {"parameter", "constant", "bitcast", "tuple", "get-tuple-element", "iota"}
 OPTIMIZERS = {"sgd": lambda: aj.optim.sgd(momentum=0.9), "adam": aj.optim.adam}
@@ -68,7 +71,7 @@ def epoch_of(side, graph, optimizer, rate):
 
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--models", nargs="+", choices=MODELS, default=[k for k in MODELS if not k.endswith("_128")])
+    p.add_argument("--models", nargs="+", choices=MODELS, default=DEFAULT)
     p.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES[:2])
     p.add_argument("--optimizer", choices=OPTIMIZERS, default="sgd")
     p.add_argument("--rounds", type=int, default=5)

@@ -245,8 +245,8 @@ def make_program(
         statistics are frozen (see freeze_statistics); None leaves the graph's own.
     layout: how images are stored inside: "NHWC" (fast in compiled loops on CPU) or "NCHW".
     scan_blocks: runs of equal blocks, such as the layers of a transformer, become loops over their stacked parameters,
-        each block compiled once.  An epoch stacks them once, not in every step, and takes 1.01 to 1.06 times as long on
-        a CPU; 12 blocks compile there in 0.8 of the time, 24 in 0.55, 48 in 0.4, and few or unequal ones no faster.
+        each block compiled once.  An epoch stacks them once, not in every step.  On a CPU 12 blocks compile in 0.82 of
+        the time, 24 in 0.65, 48 in 0.43, few or unequal ones no faster; a step takes 0.98 to 1.1 times as long.
     attention: "cudnn": Attention nodes in 16 bits without a given mask by cuDNN's fused kernels where the program is
         lowered for CUDA, and JAX has them as this version expects; elsewhere, and by default ("own"), by ours.  Not
         tried on a device yet.

@@ -84,6 +84,8 @@ def bound_management_onnx(
 ):
     limit = bound_limit(inp_bound, inp_res, max_bm_factor, max_bm_res)
     transposed = op.Transpose(w, perm=(1, 0))
+    if by_row and out_noise is not None:
+        out_noise = op.Where(op.Greater(op.Abs(out_noise), out_bound / 2), 0.0, out_noise)
 
     def over(divided):
         u = divided
@@ -156,6 +158,8 @@ def bound_management(
     The output is that of converter, noise and product.  One row decides for all; by_row: each for itself, f[*s, 1].
     The search ends beyond max_bm_factor, and beyond max_bm_res / (2 inp_bound inp_res), where the inputs would be too
     coarse.  test_negative 0: positive outputs alone are tested.  Source: aihwkit (ITERATIVE).
+    aihwkit draws noise anew for each trial; here it is the same in all, so by_row leaves out_noise beyond half of
+    out_bound untested: no scale would make it small.
 
     divisor f[*s, 1] or f[], by_row alone: what the inputs z = a divisor were divided by.  A row that exceeds the bound
     is then divided by what its worst case asks for, max(max |z|, 0.6 max(sum of z > 0, of -z > 0) / out_bound), the
@@ -164,6 +168,8 @@ def bound_management(
     """
     limit = bound_limit(inp_bound, inp_res, max_bm_factor, max_bm_res)
     one = jnp.ones((*jnp.shape(a)[:-1], 1) if by_row else (), jnp.result_type(a))
+    if by_row and out_noise is not None:
+        out_noise = jnp.where(jnp.abs(out_noise) > out_bound / 2, 0, out_noise)
 
     def over(scale):
         u = a * (1 / scale)

@@ -36,6 +36,8 @@ def bound_management(
     nm_thres=0.0,
 ):
     coarsest = max_bm_res / (2 * inp_bound * inp_res) if inp_res > 0 else np.inf
+    if by_row and out_noise is not None:
+        out_noise = np.where(np.abs(out_noise) > out_bound / 2, 0, out_noise)
 
     def over(u, inp_noise, out_noise):
         if inp_res > 0:

@@ -108,6 +108,9 @@ CASES = [
     ),
     Case("BoundManagement", (f(3, 4), f(5, 4)), out_bound=0.5, by_row=1, wrt=(), why="each row for itself", **IO),
     Case(
+        "BoundManagement", (f(3, 4), f(5, 4), None, f(3, 5)), out_bound=0.6, by_row=1, wrt=(), why="large noise", **IO
+    ),
+    Case(
         "BoundManagement",
         (f(3, 4), f(5, 4), None, None, f(3, 1, lo=0.5)),
         out_bound=0.3,

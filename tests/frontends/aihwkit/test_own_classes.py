@@ -27,6 +27,7 @@ from aidgejax.frontends.aihwkit.nn import AnalogLinear, AnalogLinearMapped, Anal
 from aidgejax.frontends.aihwkit.optim import AnalogOptimizer
 from aidgejax.frontends.aihwkit.simulator import configs
 from aidgejax.frontends.aihwkit.simulator.tiles import InferenceTile, TorchInferenceTile
+from aidgejax.frontends.aihwkit.simulator.tiles.inference import InferenceTileWithPeriphery
 from aidgejax.frontends.aihwkit.utils.analog_info import analog_summary
 
 W = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
@@ -150,6 +151,7 @@ def test_a_config_makes_its_tile():
     for config in (configs.InferenceRPUConfig(), configs.TorchInferenceRPUConfig()):
         tile = config.tile_class(3, 4, config, bias=True)
         assert isinstance(tile, config.tile_class) and isinstance(tile, InferenceTile | TorchInferenceTile)
+        assert isinstance(tile, InferenceTileWithPeriphery)
         tile.set_weights(W, B)
         np.testing.assert_allclose(numbers(tile.get_weights()[0]), W, rtol=1e-6)
         assert isinstance(config.create_tile(3, 4), config.tile_class)

@@ -1,8 +1,10 @@
 """aihwkit.simulator.tiles"""
 
-from ...nn.modules._tile import InferenceTile, QuantizedTorchInferenceTile, TorchInferenceTile
+from ...nn.modules._tile import InferenceTile, QuantizedTorchInferenceTile, TileModule, TorchInferenceTile
 from ...simulator._in_memory import lookup
 
-__all__ = ["InferenceTile", "QuantizedTorchInferenceTile", "TorchInferenceTile"]
+InferenceTileWithPeriphery = TileModule
 
-__getattr__ = lookup(__name__, "AnalogTile FloatingPointTile InferenceTileWithPeriphery")
+__all__ = ["InferenceTile", "InferenceTileWithPeriphery", "QuantizedTorchInferenceTile", "TorchInferenceTile"]
+
+__getattr__ = lookup(__name__, "AnalogTile FloatingPointTile")

@@ -1,8 +1,7 @@
 """aihwkit.simulator.tiles.inference"""
 
-from ...nn.modules._tile import InferenceTile
-from ...simulator._in_memory import lookup
+from ...nn.modules._tile import InferenceTile, TileModule
 
-__all__ = ["InferenceTile"]
+InferenceTileWithPeriphery = TileModule
 
-__getattr__ = lookup(__name__, "InferenceTileWithPeriphery")
+__all__ = ["InferenceTile", "InferenceTileWithPeriphery"]

@@ -1,7 +1,7 @@
 """aihwkit.simulator.tiles.periphery"""
 
-from ...simulator._in_memory import lookup
+from ...nn.modules._tile import TileModule
 
-__all__ = []
+TileWithPeriphery = TileModule
 
-__getattr__ = lookup(__name__, "TileWithPeriphery")
+__all__ = ["TileWithPeriphery"]

@@ -197,11 +197,14 @@ def torch_sides(row: Row, data):
         yield f"torch {kind}", run, took, (torch.cuda.max_memory_allocated() - before) / 1e6, None
 
 
-def measure(row: Row, args, rates):
+def measure(row: Row, args, rates, until):
+    """{side: (milliseconds, of ours)}; TimeoutError where a side would begin after `until`."""
     runs, losses, times, first, memory = {}, {}, {}, {}, {}
     for side, run, took, held, compiled in sides_of(row, args.sides):
         runs[side], first[side], memory[side], times[side] = run, took, held, []
         losses[side] = run()[1]
+        if time.perf_counter() > until:
+            raise TimeoutError
         if args.save and compiled is not None:
             Path(args.save).mkdir(parents=True, exist_ok=True)
             name = "".join(c if c.isalnum() else "_" for c in f"{row.name} {side}")
@@ -227,6 +230,18 @@ def measure(row: Row, args, rates):
         )
     if args.profile:
         profile(runs["ours"], row.steps)
+    return {side: (float(np.median(t)), float(np.median(np.array(t) / ours))) for side, t in times.items()}
+
+
+def table(found, sides) -> None:
+    """Every row, those that were not measured too: milliseconds a step of ours, and of the others over ours."""
+    print(f"\n{'':44}{'ours, ms':>14}" + "".join(f"{side:>16}" for side in sides if side != "ours"))
+    for name, of_sides in found.items():
+        if isinstance(of_sides, str):
+            print(f"{name[:43]:44}{of_sides:>14}")
+            continue
+        cells = [f"{of_sides[s][1]:.2f}" if s in of_sides else "-" for s in sides if s != "ours"]
+        print(f"{name[:43]:44}{of_sides['ours'][0]:14.4f}" + "".join(f"{c:>16}" for c in cells))
 
 
 def profile(run, steps) -> None:
@@ -292,15 +307,22 @@ def main() -> None:
     begun = time.perf_counter()
     if args.only == [""]:
         front_ends(d.platform)
-    for row in rows(sizes):
-        if time.perf_counter() - begun > 60 * args.minutes:
-            print(f"{row.name}: not measured, {args.minutes:g} minutes are over")
-        elif any(re.search(word, row.name) for word in args.only):
+    wanted = [row for row in rows(sizes) if any(re.search(word, row.name) for word in args.only)]
+    found = {row.name: "not measured" for row in wanted}
+    try:
+        for row in wanted:
             try:
-                measure(row, args, rates)
+                if time.perf_counter() - begun > 60 * args.minutes:
+                    raise TimeoutError
+                found[row.name] = measure(row, args, rates, begun + 60 * args.minutes)
+            except TimeoutError:
+                print(f"{row.name}: not measured, {args.minutes:g} minutes are over")
             except (RuntimeError, ValueError, AssertionError) as e:  # one row that a device refuses costs no other
+                found[row.name] = "failed"
                 print(f"{row.name:28} failed: {type(e).__name__}: {str(e).splitlines()[0][:200]}", flush=True)
             jax.clear_caches()
+    finally:
+        table(found, args.sides)
 
 
 if __name__ == "__main__":

@@ -117,6 +117,10 @@ class ReRamCMONoiseModel(BaseNoiseModel):
     def programmed(self, g: Any, z: Any) -> Any:
         return g + self.sigma_programming(g) * z
 
+    def coefficients(self, g: Any, z: Any) -> Any:
+        """The targets, as aihwkit's: how a device relaxes does not depend on them."""
+        return g
+
     def drifted(self, g: Any, nu: Any, t: Any, z: Any) -> Any:
         late = jnp.maximum(jnp.asarray(t, g.dtype), 1e-12)
         log = jnp.log(late)

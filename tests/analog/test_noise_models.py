@@ -100,6 +100,8 @@ def test_given_draws_of_models_with_numbers_of_their_own(case):
 
 
 def test_a_dictionary_that_lacks_a_number_is_named():
+    g = jnp.array([[9.0, 20.0]])
+    np.testing.assert_array_equal(noise_reram.ReRamCMONoiseModel().generate_drift_coefficients(g), g)
     with pytest.raises(noise_reram.NoiseModelError, match=r"read_dict has \['K'\]: t_read is missing"):
         noise_reram.ReRamCMONoiseModel(read_dict={"K": 0.1})
 

@@ -41,7 +41,8 @@ def recompute(
 ) -> Graph:
     """The same graph, whose gradient computes again what `policy` does not keep: the same operations once more, on
     tensors stored as the first time.  In float32 on a CPU, loss and gradients of every network that was measured are
-    those of the graph without it to the bit (benchmarks/step_memory.py).
+    those of the graph without it to the bit (benchmarks/step_memory.py); with `scan_blocks`, whose loops are compiled
+    otherwise, but for the last bits.
 
     policy: "none" keeps every tensor that the gradient reads; "blocks" keeps the tensors through which everything
         flows (block boundaries), each `every`-th of them; "products" keeps the results of matrix products and

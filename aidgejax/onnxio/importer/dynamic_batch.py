@@ -26,6 +26,7 @@ from ...errors import GraphError
 from ...graph import Graph, Node, Value
 from ...interpreter.abstract_evaluation import ShapeInference, symbols_of, symbols_of_shape
 from ...interpreter.evaluate import Tensors
+from ...interpreter.repeats import Stacks
 from ...interpreter.shape_inference import infer_shapes
 from ...ops import lookup
 
@@ -100,7 +101,7 @@ class _Freeing:
 
     def walk(self) -> None:
         nodes, made = self.copy.nodes, [[n] for n in self.copy.nodes]
-        choices: list[tuple[int, dict, dict, list[Option]]] = []
+        choices: list[tuple[int, Stacks, dict, list[Option]]] = []
         worst: tuple[int, GraphError] | None = None
         k, turns, options, careful = 0, 0, None, False
         while k < len(nodes):
@@ -108,7 +109,7 @@ class _Freeing:
             option, *others = options
             if others:
                 careful = True  # now that something may be guessed wrong
-                choices.append((k, dict(self.tensors.arrays), dict(self.slowest), others))
+                choices.append((k, Stacks(self.tensors.arrays), dict(self.slowest), others))
             try:
                 made[k] = list(self._visited(option(), careful))
                 k, options = k + 1, None

@@ -2,9 +2,11 @@
 
 XLA compiles for a GPU that it knows by description alone, so that kernels and temporary memory are counted where no GPU
 is.  Products are cuBLAS's and no kernel is chosen by timing (autotuning needs the device), so a number can differ by a
-few from the device's own program.  Ours is counted with all figures recorded and with the loss alone; `jax.grad` is
-JAX's derivative of our forward; "one vector" is our rules with parameters, momentum and gradients as one flat vector
-through the loop, which was tried and is not used: what the update saves, cutting the vector into matrices costs.
+few from the device's own program.  Seconds are of lowering and compiling here, by the clock.  Ours is counted with all
+figures recorded and with the loss alone; "blocks as loops" is make_program(scan_blocks=True), whose kernels count for
+each block; `jax.grad` is JAX's derivative of our forward; "one vector" is our rules with parameters, momentum and
+gradients as one flat vector through the loop, which was tried and is not used: what the update saves, cutting the
+vector into matrices costs.
 
     pip install jax-cuda13-plugin==VERSION_OF_JAX jax-cuda13-pjrt==VERSION_OF_JAX        # no driver, no GPU
     JAX_PLATFORMS=cpu python benchmarks/gpu_kernels.py [--models mlp lenet resnet8 transformer] [--list]
@@ -15,6 +17,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+import time
 from collections import Counter
 from functools import partial
 
@@ -62,24 +65,25 @@ def kernels(text: str) -> Counter:
             name = head.group(1)
         elif name:
             computations.setdefault(name, []).append(line)
-    found: Counter = Counter()
 
-    def walk(name: str) -> None:
+    def walk(name: str, times: int = 1) -> Counter:
+        found: Counter = Counter()
         for line in computations[name]:
             op = re.match(r"\s+(?:ROOT )?%?[\w.\-]+ = (?:\(.*?\)|\S+) ([\w\-]+)\(", line)
             if op is None or op.group(1) in FREE:
                 continue
             if op.group(1) in ("call", "while"):
-                walk(re.search(r"(?:to_apply|body)=%?([\w.\-]+)", line).group(1))
+                turns = re.search(r'known_trip_count":\{"n":"(\d+)"', line)
+                inner = re.search(r"(?:to_apply|body)=%?([\w.\-]+)", line).group(1)
+                found += walk(inner, times * int(turns[1] if turns else 1))
             elif op.group(1) == "custom-call":
                 target = re.search(r'custom_call_target="([^"]+)"', line).group(1)
-                found["product" if "cublas" in target else "convolution" if "conv" in target else target] += 1
+                found["product" if "cublas" in target else "convolution" if "conv" in target else target] += times
             else:
-                found[op.group(1)] += 1
+                found[op.group(1)] += times
+        return found
 
-    bodies = re.findall(r"while\(.*body=%?([\w.\-]+)", text)
-    walk(max(bodies, key=lambda b: len(computations[b])))
-    return found
+    return max((walk(b) for b in re.findall(r"while\(.*body=%?([\w.\-]+)", text)), key=Counter.total)
 
 
 def flat_epoch(program, rate=0.01, momentum=0.9):
@@ -121,12 +125,13 @@ def main() -> None:
         jax.tree.map,
         lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=SingleDeviceSharding(device)),
     )
-    print(f"compiled for an H100 by jax {jax.__version__}, kernels of a step; temporary memory of the epoch")
+    print(f"compiled for an H100 by jax {jax.__version__}, kernels of a step; temporary memory of the epoch, seconds")
     for name in args.models:
         make, batch = MODELS[name]
         graph = aj.infer_shapes(aj.with_loss(aj.infer_shapes(make()), "cross_entropy", reduction="rows"))
         graph = precision(fuse(graph)) if name == "transformer" else graph
         program, optimizer = aj.make_program(graph, training=True), aj.optim.sgd(momentum=0.9)
+        loops = aj.make_program(graph, training=True, scan_blocks=True)
         state = jax.eval_shape(lambda p=program, o=optimizer: aj.start(p, o, jax.random.key(0)))
         data = {
             v.name: jax.ShapeDtypeStruct(
@@ -139,16 +144,19 @@ def main() -> None:
             "ours": (aj.make_epoch(step()), state),
             "ours, the loss alone": (aj.make_epoch(step(record=("loss",))), state),
             "ours, guarded": (aj.make_epoch(step(), on_nonfinite="raise"), state),
+            "blocks as loops": (aj.make_epoch(aj.make_step(loops, optimizer, RATE)), state),
             "jax.grad": (aj.make_epoch(by_jax_grad(through(program), optimizer, RATE)), state),
             "one vector": flat_epoch(program),
         }
         for side, (epoch, first) in sides.items():
+            begin = time.perf_counter()
             lowered = epoch.trace(there(first), there(data)).lower(lowering_platforms=("cuda",))
             compiled = lowered.compile(compiler_options=OPTIONS)
+            seconds = time.perf_counter() - begin
             found = kernels(compiled.as_text())
             memory = compiled.memory_analysis().temp_size_in_bytes / 1e6
             kinds = ", ".join(f"{n} {kind}" for kind, n in found.most_common()) if args.list else ""
-            print(f"{name:12} {side:22} {found.total():5} {memory:9.0f} MB  {kinds}", flush=True)
+            print(f"{name:12} {side:22} {found.total():5} {memory:9.0f} MB {seconds:6.1f} s  {kinds}", flush=True)
 
 
 if __name__ == "__main__":

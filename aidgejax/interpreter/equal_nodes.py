@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from jax import jit
 
 from ..ops import Operator
 from .constant_folding import cache_key
@@ -47,7 +48,7 @@ def _called(operator: Operator, others: list, places: list[int], keywords: dict[
         return operator.forward(*args, **keywords)
 
     call.__name__ = operator.name
-    return jax.jit(call)
+    return jit(call)
 
 
 def _is_long(jaxpr: Any) -> bool:

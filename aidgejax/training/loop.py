@@ -27,18 +27,18 @@ from ..passes.loss import ROW_WEIGHTS, label_inputs, row_weights_of
 from ..passes.precision import is_double
 from .averages import Metric, averages, loss_weights, weight_sum, weights_per_row
 from .checked_epoch import CheckedEpoch
-from .counter import Counter, counted, schedule_step
+from .counter import Counter, counted
 from .guard import all_finite, nonfinite
-from .joined_update import with_joined
-from .loss_scaling import LossScale, LossScaling, needs_loss_scaling, scaled, unscaled
-from .optim import Optimizer, global_norm
+from .loss_scaling import LossScale, LossScaling, needs_loss_scaling, scaled
+from .optim import Optimizer
 from .packed_scan import scan_in_python, scan_steps
 from .parallel import Placement
 from .placed_arrays import put
 from .placed_program import placed_program
 from .schedule import schedule_of
 from .stacked_blocks import apart, of_stacks, stacked, stacks_of
-from .update_order import last_gradients, rate_after
+from .update import updated
+from .update_order import last_gradients
 from .width import of_its_width
 
 ON_NONFINITE = ("raise", "skip", "ignore")
@@ -200,7 +200,7 @@ def make_step(
         state = state._replace(key=key, buffers=buffers, batches=counted(state.batches))
         norm = "gradient_norm" in asked
         after = {w: grads[w] for w in last_made if w in grads}  # of a stack, no gradient is the last
-        new, update = _update(program, optimizer, schedule, state, grads, loss_scaling, seed.dtype, norm, after)
+        new, update = updated(program, optimizer, schedule, state, grads, loss_scaling, seed.dtype, norm, after)
         if "updated" in update:  # what overflowed may have been in the batch statistics too
             kept = jax.tree.map(partial(jnp.where, update["updated"]), new.buffers, before.buffers)
             new = new._replace(buffers=kept)
@@ -274,7 +274,7 @@ def make_accumulating_step(
             whole = of_loss if remainder == "mean" else jnp.float32(every)
             whole = jnp.where(whole == 0, 1, whole)
             grads = jax.tree.map(lambda g: g / whole.astype(g.dtype), held.grads)
-            state, figures = _update(program, optimizer, rate, state, grads, loss_scaling, held.row_weights.dtype)
+            state, figures = updated(program, optimizer, rate, state, grads, loss_scaling, held.row_weights.dtype)
             cleared = state._replace(accumulator=jax.tree.map(jnp.zeros_like, held))
             return cleared, figures | {"updated": figures.get("updated", jnp.bool_(True))}
 
@@ -391,46 +391,6 @@ def make_epoch(
     if not hasattr(step, "program"):
         return CheckedEpoch(jitted, {})
     return CheckedEpoch(jitted, label_inputs(step.program.graph), is_double(step.program.graph))
-
-
-def _update(
-    program: ProgramLike, optimizer: Optimizer, schedule: Callable, state: TrainState, grads: Arrays,
-    rules: LossScaling, loss_dtype: Any, norm: bool = True, after: Arrays | None = None,
-) -> Any:  # fmt: skip
-    """(state, figures).  norm: whether the gradients' norm is wanted; loss scaling needs it in any case.
-    after: gradients before which no parameter is overwritten."""
-    lr = schedule(schedule_step(state.step))
-    norm = norm or state.loss_scale is not None
-    grads = unscaled(grads if norm else _apart(program, grads), state.loss_scale)
-    rate = rate_after(lr, after or {})
-    trained, opt = optimizer.update({w: state.params[w] for w in program.wrt}, grads, state.opt, rate)
-    figures = {"learning_rate": jnp.float32(lr)}
-    if norm:
-        figures["gradient_norm"] = global_norm(with_joined(grads, getattr(optimizer, "together", frozenset()))).astype(
-            jnp.float32
-        )
-    params, buffers = {**state.params, **trained}, state.buffers
-    if optimizer.post_update:
-        params, buffers = optimizer.post_update(params, buffers)
-    new = state._replace(params=params, buffers=buffers, opt=opt, step=counted(state.step))
-    if state.loss_scale is None:
-        return new, figures
-    finite = jnp.isfinite(figures["gradient_norm"])
-    new = jax.tree.map(partial(jnp.where, finite), new, state)
-    figures |= {"loss_scale": state.loss_scale.factor, "updated": finite}
-    return new._replace(loss_scale=rules.after(state.loss_scale, finite, loss_dtype)), figures
-
-
-def _apart(program: ProgramLike, grads: Arrays) -> Arrays:
-    """The gradients, matrices on a GPU out of reach of the products that make them.
-
-    A product whose only reader is the update takes momentum's sum into itself there, and the update becomes three
-    passes over the parameter in place of one.  Their norm prevents it too, and so does a Cast behind the product.
-    """
-    held: Any = jax.lax.optimization_barrier
-    cast = {i for n in program.graph.nodes if n.op == "Cast" for i in n.input_names}
-    matrices = {k: g for k, g in grads.items() if getattr(g, "ndim", 0) == 2 and k not in cast}
-    return grads | jax.lax.platform_dependent(matrices, cuda=held, rocm=held, default=lambda g: g)
 
 
 def _check_optimizer(optimizer: Any) -> None:

@@ -14,7 +14,6 @@ A hyper-parameter given as a number is checked and compiled in; given as an arra
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -22,9 +21,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ..errors import GraphError, SettingError
+from ..errors import GraphError
 from ..interpreter.repeats import Stacked
 from ..passes.gradient_norm import global_norm, scaled_to_norm
+from .optimizer_arguments import aligned, choice, named, setting
 from .recipes import Recipe, reproducible, same_recipe
 
 __all__ = [
@@ -128,10 +128,10 @@ def sgd(
         or takes v <- g before weight_decay is added ("bare", Aidge).
     dampen_always: dampening acts even when momentum is 0 (Aidge, TVM's MomentumSGD).
     """
-    momentum = _setting("sgd", "momentum", momentum, 0, math.inf)
-    dampening = _setting("sgd", "dampening", dampening, -math.inf, math.inf)
-    weight_decay = _setting("sgd", "weight_decay", weight_decay, 0, math.inf)
-    _choice("sgd", "first", first, ("whole", "dampened", "bare"))
+    momentum = setting("sgd", "momentum", momentum, 0, math.inf)
+    dampening = setting("sgd", "dampening", dampening, -math.inf, math.inf)
+    weight_decay = setting("sgd", "weight_decay", weight_decay, 0, math.inf)
+    choice("sgd", "first", first, ("whole", "dampened", "bare"))
     remembers = not (isinstance(momentum, float) and momentum == 0)
     whole_already = isinstance(dampening, float) and dampening == 0  # the first v is momentum * 0 + g
 
@@ -171,7 +171,7 @@ def adam(
         "rate": lr * sqrt(1 - beta2**t) / (1 - beta1**t) with m and v as they are, so that epsilon is not corrected
         (ONNX Runtime, Hugging Face);  "none".
     """
-    weight_decay = _setting("adam", "weight_decay", weight_decay, 0, math.inf)
+    weight_decay = setting("adam", "weight_decay", weight_decay, 0, math.inf)
     descend, init = _adam("adam", beta1, beta2, epsilon, bias_correction)
 
     def update(p: Any, g: Any, s: Any, lr: Any) -> Any:
@@ -197,8 +197,8 @@ def adamw(
         with bias_correction "rate" (ONNX Runtime, Hugging Face; theirs have epsilon=1e-6, weight_decay=0 by default).
     bias_correction: one of adam's, if it is to be another than the one that belongs to `decay`.
     """
-    weight_decay = _setting("adamw", "weight_decay", weight_decay, 0, math.inf)
-    _choice("adamw", "decay", decay, ("before", "after"))
+    weight_decay = setting("adamw", "weight_decay", weight_decay, 0, math.inf)
+    choice("adamw", "decay", decay, ("before", "after"))
     correction = bias_correction or {"before": "moments", "after": "rate"}[decay]
     descend, init = _adam("adamw", beta1, beta2, epsilon, correction)
 
@@ -217,7 +217,7 @@ def rmsprop(rho: Any = 0.99, epsilon: Any = 1e-8, weight_decay: Any = 0.0, *, ep
 
     epsilon_at: "outside" the root, as written (torch), or "inside": sqrt(r + epsilon) (SINGA, whose rho is 0.9).
     """
-    rho = _setting("rmsprop", "rho", rho, 0, 1)
+    rho = setting("rmsprop", "rho", rho, 0, 1)
 
     def average(square: Any, g: Any) -> Any:
         return rho * square + (1 - rho) * g * g
@@ -233,7 +233,7 @@ def adagrad(
 
     epsilon_at: "outside" the root, as written (torch), or "inside": sqrt(h + epsilon) (SINGA, whose epsilon is 1e-8).
     """
-    initial = _setting("adagrad", "initial", initial, 0, math.inf)
+    initial = setting("adagrad", "initial", initial, 0, math.inf)
     return _squares("adagrad", lambda square, g: square + g * g, initial, epsilon, weight_decay, epsilon_at)
 
 
@@ -244,10 +244,10 @@ def _decayed(g: Any, p: Any, weight_decay: Any) -> Any:
 
 def _adam(rule: Any, beta1: Any, beta2: Any, epsilon: Any, correction: Any) -> Any:
     """(descend, init): descend(g, state, lr) -> (what to subtract from p, state)."""
-    beta1 = _setting(rule, "beta1", beta1, 0, 1, below=True)
-    beta2 = _setting(rule, "beta2", beta2, 0, 1, below=True)
-    epsilon = _setting(rule, "epsilon", epsilon, 0, math.inf)
-    _choice(rule, "bias_correction", correction, ("moments", "products", "rate", "none"))
+    beta1 = setting(rule, "beta1", beta1, 0, 1, below=True)
+    beta2 = setting(rule, "beta2", beta2, 0, 1, below=True)
+    epsilon = setting(rule, "epsilon", epsilon, 0, math.inf)
+    choice(rule, "bias_correction", correction, ("moments", "products", "rate", "none"))
 
     def init(p: Any) -> Any:
         one = jnp.ones((), p.dtype)
@@ -288,9 +288,9 @@ def _missing(beta: Any, t: Any, dtype: Any) -> Any:
 
 
 def _squares(rule: Any, accumulate: Any, initial: Any, epsilon: Any, weight_decay: Any, epsilon_at: Any) -> Optimizer:
-    epsilon = _setting(rule, "epsilon", epsilon, 0, math.inf)
-    weight_decay = _setting(rule, "weight_decay", weight_decay, 0, math.inf)
-    _choice(rule, "epsilon_at", epsilon_at, ("inside", "outside"))
+    epsilon = setting(rule, "epsilon", epsilon, 0, math.inf)
+    weight_decay = setting(rule, "weight_decay", weight_decay, 0, math.inf)
+    choice(rule, "epsilon_at", epsilon_at, ("inside", "outside"))
 
     def init(p: Any) -> Any:
         return Squares(jnp.full_like(p, initial), jnp.int32(0))
@@ -320,7 +320,7 @@ def per_leaf(init: Any, update: Any, *, elementwise: bool = False) -> Optimizer:
         for path, p in jax.tree_util.tree_leaves_with_path(params):
             if not jnp.issubdtype(jnp.result_type(p), jnp.floating):
                 raise GraphError(
-                    f"parameter {_named(path)} has dtype {jnp.result_type(p)}: only floating-point "
+                    f"parameter {named(path)} has dtype {jnp.result_type(p)}: only floating-point "
                     f"parameters can be trained. Leave it out of the parameters, or freeze it"
                 )
         return jax.tree.map(lambda p: _started(init, p), params)
@@ -329,8 +329,8 @@ def per_leaf(init: Any, update: Any, *, elementwise: bool = False) -> Optimizer:
         paths: Any
         tree: Any
         paths, tree = jax.tree_util.tree_flatten_with_path(params, is_leaf=lambda p: isinstance(p, Stacked))
-        grads = _aligned(tree, grads, "gradients", params)
-        states = _aligned(tree, state, "optimizer state", params)
+        grads = aligned(tree, grads, "gradients", params)
+        states = aligned(tree, state, "optimizer state", params)
         traced = any(isinstance(p, jax.core.Tracer) for _, p in paths)
         rule = jax.jit(update) if traced else update  # traced once for all parameters of one shape
         results = [_update_one(rule, path, p, g, s, lr) for (path, p), g, s in zip(paths, grads, states, strict=True)]
@@ -352,7 +352,7 @@ def clipped(optimizer: Any, max_norm: Any) -> Optimizer:
 @reproducible
 def clipped_by_value(optimizer: Optimizer, most: float) -> Optimizer:
     """The same optimizer, whose gradients are held within -most and most, each number for itself."""
-    most = _setting("clipped_by_value", "most", most, 0, math.inf, above=True)
+    most = setting("clipped_by_value", "most", most, 0, math.inf, above=True)
 
     def update(params: Any, grads: Any, state: Any, lr: Any) -> Any:
         return optimizer.update(params, jax.tree.map(lambda g: jnp.clip(g, -most, most), grads), state, lr)
@@ -366,7 +366,7 @@ def clip_by_global_norm(grads: Any, max_norm: Any) -> Any:
 
     NaN in one gradient makes all of them NaN.  Source: torch.nn.utils.clip_grad_norm_, ONNX Runtime's ClipGradNorm.
     """
-    max_norm = _setting("clip_by_global_norm", "max_norm", max_norm, 0, math.inf, above=True)
+    max_norm = setting("clip_by_global_norm", "max_norm", max_norm, 0, math.inf, above=True)
     return scaled_to_norm(grads, max_norm)
 
 
@@ -381,7 +381,7 @@ def _update_one(update: Any, path: Any, p: Any, g: Any, s: Any, lr: Any) -> Any:
         blocks, s = jax.vmap(one)(p.blocks, g.blocks, s)
         return Stacked(blocks), s
     if jnp.shape(g) != jnp.shape(p):
-        raise GraphError(f"parameter {_named(path)} has shape {jnp.shape(p)}, but its gradient has {jnp.shape(g)}")
+        raise GraphError(f"parameter {named(path)} has shape {jnp.shape(p)}, but its gradient has {jnp.shape(g)}")
     wide, kept = _wide(p), s
     if isinstance(s, Master):
         wide, kept = jnp.where(s.weights.astype(p.dtype) == p, s.weights, wide), s.state
@@ -398,55 +398,3 @@ def _started(init: Any, p: Any) -> Any:
 def _wide(p: Any) -> Any:
     p = jnp.asarray(p)
     return p.astype(jnp.promote_types(p.dtype, jnp.float32))
-
-
-def _aligned(tree: Any, other: Any, what: Any, params: Any) -> Any:
-    """The leaves of `other`, in the order of the parameters."""
-    try:
-        return tree.flatten_up_to(other)
-    except (ValueError, TypeError) as e:
-        raise GraphError(
-            f"the {what} do not have the structure of the parameters: expected {_outline(params)}, "
-            f"got {_outline(other)}"
-        ) from e
-
-
-def _outline(tree: Any) -> Any:
-    if isinstance(tree, dict):
-        shown = ", ".join(map(repr, list(tree)[:8])) + (", ..." if len(tree) > 8 else "")
-        return f"a dict of {shown}" if tree else "an empty dict"
-    if isinstance(tree, list | tuple):
-        return f"a {type(tree).__name__} of {len(tree)}"
-    return type(tree).__name__
-
-
-def _named(path: Any) -> Any:
-    return repr(path[0].key) if len(path) == 1 and hasattr(path[0], "key") else jax.tree_util.keystr(path) or "(alone)"
-
-
-def _setting(
-    rule: Any, name: Any, value: Any, least: Any, most: Any, *, above: bool = False, below: bool = False
-) -> Any:
-    """The number as a float, checked; an array as it is.  above, below: the bound itself is refused."""
-    if isinstance(value, jax.Array):
-        return value
-    fits = (
-        isinstance(value, numbers.Real)
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-        and least <= value <= most
-        and not (above and value == least)
-        and not (below and value == most)
-    )
-    if not fits:
-        low = "" if least == -math.inf else f"{'above' if above else 'at least'} {least}"
-        high = "" if most == math.inf else f"{'below' if below else 'at most'} {most}"
-        raise SettingError(
-            f"{rule}: {name} is {value!r}; expected a finite number {' and '.join(filter(None, (low, high)))}".rstrip()
-        )
-    return float(value)
-
-
-def _choice(rule: Any, name: Any, value: Any, choices: Any) -> None:
-    if value not in choices:
-        raise SettingError(f"{rule}: {name} is {value!r}; expected one of {', '.join(map(repr, choices))}")

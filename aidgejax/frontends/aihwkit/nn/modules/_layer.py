@@ -24,8 +24,9 @@ from ._holder import Holder, Slot, context_of, remembered, slot_of
 from ._module import check_arrays, in_torch, is_tensor, torch_in_use
 from ._numbers import array_of, beside_weights, finite_array
 from ._post_update import post_update
-from ._tile import TileModuleArray, kind_of_tile, module_list
+from ._tile import kind_of_tile
 from ._tile_access import SCALES, with_omega
+from ._tile_array import TileModuleArray, module_list
 from ._torch_call import torch_call
 from .base import AnalogLayerBase
 

@@ -1,6 +1,6 @@
 """aihwkit.simulator.tiles.array"""
 
-from ...nn.modules._tile import TileModuleArray
+from ...nn.modules._tile_array import TileModuleArray
 from ...simulator._in_memory import lookup
 
 __all__ = ["TileModuleArray"]

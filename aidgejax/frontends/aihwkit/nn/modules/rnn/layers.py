@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from .._module import Module
-from .._tile import module_list
+from .._tile_array import module_list
 
 
 class AnalogRNNLayer(Module):

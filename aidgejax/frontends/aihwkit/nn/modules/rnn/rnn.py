@@ -10,7 +10,7 @@ from typing import Any
 from ....exceptions import ModuleError
 from .._module import Module, is_tensor
 from .._numbers import sizes
-from .._tile import module_list
+from .._tile_array import module_list
 from ..container import AnalogContainerBase
 from .cells import AnalogGRUCell, AnalogLSTMCell, needed_torch
 from .layers import AnalogBidirRNNLayer, AnalogRNNLayer

@@ -59,6 +59,6 @@ def lowered(graph, batch, platform):
 
 def test_lowered_for_a_gpu_few_channels_are_products_and_many_convolutions():
     assert lowered(zoo.lenet(size=8), 4, "cuda").count("stablehlo.convolution") == 0
-    resnet = lowered(zoo.resnet8(size=16), 64, "cuda")  # of nine layers the first alone has few
-    assert resnet.count("stablehlo.convolution") == 3 * 8
+    resnet = lowered(zoo.resnet8(size=16), 64, "cuda")  # of nine layers the first has few, two are equal, written once
+    assert resnet.count("stablehlo.convolution") == 3 * 7
     assert resnet.count("optimization_barrier") > 0

@@ -136,8 +136,8 @@ def settings(config: Any, share: str | None = None) -> Settings:
         Snapshot(
             WeightClipParameter,
             config.clip,
-            sigma=float(config.clip.sigma),
-            fixed_value=float(config.clip.fixed_value),
+            sigma=number("clip.sigma", config.clip.sigma),
+            fixed_value=number("clip.fixed_value", config.clip.fixed_value),
         ),
         Snapshot(WeightRemapParameter, config.remap),
         _act_bits(getattr(config, "act_quant_config", None)),
@@ -263,7 +263,8 @@ def _io(p: Any, explicit: bool) -> Snapshot:
             f"ITERATIVE or ITERATIVE_WORST_CASE"
         )
     w_noise = named(get("w_noise_type", "NONE"))
-    if not explicit and (get("w_noise") > 0 or w_noise != "NONE"):
+    w_noise_std = number(f"{at}w_noise", get("w_noise"))
+    if not explicit and (w_noise_std > 0 or w_noise != "NONE"):
         raise ConfigError(f"{at}w_noise not supported in torch tile, nor is {at}w_noise_type")
     if w_noise not in ("NONE", "ADDITIVE_CONSTANT", "PCM_READ"):
         raise ConfigError(f"{at}w_noise_type is {w_noise}: expected NONE, ADDITIVE_CONSTANT or PCM_READ")
@@ -275,9 +276,9 @@ def _io(p: Any, explicit: bool) -> Snapshot:
         (("w_read_asymmetry_dtod",), "Device polarity read dependence is"),
     ]:
         for f in fields:
-            if get(f) > 0:
+            if number(f"{at}{f}", get(f)) > 0:
                 raise ConfigError(f"{what} not supported in {tile}: {at}{f} is {get(f)!r}")
-    if get("v_offset_w_min", -1.0) > 0:
+    if number(f"{at}v_offset_w_min", get("v_offset_w_min", -1.0)) > 0:
         raise ConfigError(
             f"Voltage offset or R-series not supported in {tile}: {at}v_offset_w_min is {p.v_offset_w_min!r}"
         )
@@ -307,7 +308,7 @@ def _io(p: Any, explicit: bool) -> Snapshot:
         nm_thres=number(f"{at}nm_thres", get("nm_thres")),
         max_bm_factor=number(f"{at}max_bm_factor", get("max_bm_factor", 1000)),
         max_bm_res=number(f"{at}max_bm_res", get("max_bm_res", 0.25)),
-        w_noise=float(get("w_noise")) if w_noise != "NONE" else 0.0,
+        w_noise=w_noise_std if w_noise != "NONE" else 0.0,
         ir_drop=number(f"{at}ir_drop", get("ir_drop"), 0),
     )
 
@@ -352,7 +353,7 @@ def _check_torch_modifier(p: Any, kind: str) -> None:
         raise TorchTileConfigError(f"Modifier noise is currently always off in the torch tile: {at}enable_during_test")
     if p.copy_last_column:
         raise TorchTileConfigError(f"Bias is assumed to be in digital only for torch tile: {at}copy_last_column")
-    if p.pdrop > 0:
+    if number(f"{at}pdrop", p.pdrop) > 0:
         raise TorchTileConfigError(f"Drop connect is not supported in the torch tile: {at}pdrop is {p.pdrop!r}")
 
 
@@ -396,6 +397,13 @@ def _check_other_fields(config: Any, explicit: bool) -> None:
     backward = getattr(config, "backward", None)
     if explicit and backward is not None and not backward.is_perfect:
         raise ConfigError("backward.is_perfect is False: the backward pass of aidgejax is always the perfect product")
+    if explicit or getattr(config, "floating_point", False):  # the original's torch tile has no device either
+        for f in ("diffusion", "lifetime"):
+            if number(f"device.{f}", getattr(getattr(config, "device", None), f, 0.0)) > 0:
+                raise ConfigError(
+                    f"device.{f} is {getattr(config.device, f)!r}: weights that change by themselves after each "
+                    f"optimizer step are not simulated; expected 0, and noise_model for drift after programming"
+                )
 
 
 def _act_bits(p: Any) -> tuple[int, bool] | None:

@@ -96,6 +96,7 @@ def test_convolutions_are_products_of_windows(axes, kind):
     config.forward.is_perfect = True
     layer = kind(2, 3, (3, 2, 2)[:axes], stride=(2, 1, 1)[:axes], padding=1, rpu_config=config)
     w, b = layer.get_weights()
+    w = np.reshape(w, (3, 2, *(3, 2, 2)[:axes]))
     x = rng.normal(size=(2, 2, *(6, 5, 4)[:axes])).astype(np.float32)
     g = Graph("conv")
     g.output(

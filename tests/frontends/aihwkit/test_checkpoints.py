@@ -4,11 +4,13 @@ import enum
 
 import pytest
 
-from aidgejax.frontends.aihwkit.exceptions import TileModuleError
+from aidgejax.frontends.aihwkit.exceptions import ConfigError, TileModuleError
 from aidgejax.frontends.aihwkit.inference import PCMLikeNoiseModel
 from aidgejax.frontends.aihwkit.inference.compensation.drift import PerColumnDriftCompensation
-from aidgejax.frontends.aihwkit.nn import AnalogLinear, AnalogSequential
-from aidgejax.frontends.aihwkit.simulator.configs import InferenceRPUConfig
+from aidgejax.frontends.aihwkit.nn import AnalogConv2d, AnalogLinear, AnalogSequential
+from aidgejax.frontends.aihwkit.nn.conversion import convert_to_analog, convert_to_digital
+from aidgejax.frontends.aihwkit.optim.context import AnalogContext
+from aidgejax.frontends.aihwkit.simulator.configs import InferenceRPUConfig, TorchInferenceRPUConfig
 
 pytestmark = [pytest.mark.peer, pytest.mark.filterwarnings("ignore")]
 torch = pytest.importorskip("torch")
@@ -73,3 +75,45 @@ def test_a_checkpoint_that_aihwkit_wrote_loads_with_its_config():
     with pytest.raises(TileModuleError, match="a Tanh is not known here.*load_rpu_config=False"):
         other.load_state_dict(state)
     other.load_state_dict(state, load_rpu_config=False)
+
+
+def test_weights_pass_from_one_kind_of_tile_to_the_other_and_configs_stay():
+    own, other = (AnalogLinear(4, 3, rpu_config=c()) for c in (InferenceRPUConfig, TorchInferenceRPUConfig))
+    for a, b in ((own, other), (other, own)):
+        a.set_weights(torch.rand(3, 4))
+        kind = type(b.rpu_config)
+        b.load_state_dict(a.state_dict(), load_rpu_config=False)
+        assert type(b.rpu_config) is kind
+        torch.testing.assert_close(b.get_weights(), a.get_weights())
+
+
+@pytest.mark.parametrize("wrong", ["state", None, 3, {"device": {}}])
+def test_a_tiles_state_of_another_kind_loads_nothing(wrong):
+    model, other = mlp(realistic()), mlp(realistic(), seed=5)
+    before = model[0].get_weights()[0]
+    with pytest.raises(TileModuleError, match="Nothing was loaded"):
+        model.load_state_dict(other.state_dict() | {"2.analog_module.analog_tile_state": wrong})
+    assert torch.equal(model[0].get_weights()[0], before)
+
+
+def test_a_context_is_of_the_class_that_scripts_ask_for():
+    for config in (InferenceRPUConfig(), TorchInferenceRPUConfig()):
+        contexts = [p for p in mlp(config).parameters() if isinstance(p, AnalogContext)]
+        assert [c.analog_tile.get_weights()[0].shape for c in contexts] == [(5, 6), (3, 5)]
+
+
+def test_a_kernels_weights_are_a_matrix():
+    config = InferenceRPUConfig()
+    config.forward.is_perfect = True
+    digital = torch.nn.Conv2d(2, 3, 4)
+    analog = convert_to_analog(digital, config)
+    assert isinstance(analog, AnalogConv2d)
+    torch.testing.assert_close(analog.get_weights()[0], digital.weight.detach().reshape(3, 32))
+    torch.testing.assert_close(convert_to_digital(analog).weight, digital.weight)
+
+
+def test_layers_are_not_converted_without_a_config():
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2))
+    with pytest.raises(ConfigError, match="no rpu_config for 0"):
+        convert_to_analog(model, None)
+    convert_to_analog(model, None, specific_rpu_config_fun=lambda *_: InferenceRPUConfig())

@@ -8,6 +8,7 @@ import pytest
 
 from aidgejax.analog.config_fields import UnknownField
 from aidgejax.frontends.aihwkit import nn
+from aidgejax.frontends.aihwkit.exceptions import ConfigError
 from aidgejax.frontends.aihwkit.simulator import configs, presets
 from aidgejax.frontends.aihwkit.simulator.parameters import pre_post
 
@@ -82,6 +83,28 @@ def test_one_draw_for_each_sample_is_refused_where_the_explicit_tile_would_draw(
     layer(np.ones((1, 2), np.float32))  # a preset for evaluation may have it, as in aihwkit
     with pytest.raises(RuntimeError, match="per_batch_sample: the explicit tile draws once"):
         layer.post_update_step()
+
+
+@pytest.mark.parametrize("kind", [configs.InferenceRPUConfig, configs.TorchInferenceRPUConfig])
+@pytest.mark.parametrize("field", ["forward.w_noise", "forward.out_nonlinearity", "modifier.pdrop", "clip.sigma"])
+def test_what_should_be_a_number_is_one_whether_it_is_used_or_not(kind, field):
+    config = kind()
+    part, name = field.split(".")
+    setattr(getattr(config, part), name, "much")
+    with pytest.raises(ConfigError, match=f"{field} is 'much': expected a finite number"):
+        nn.AnalogLinear(2, 1, rpu_config=config)
+
+
+def test_devices_that_change_by_themselves_are_refused_where_the_original_has_them():
+    for kind in (configs.InferenceRPUConfig, configs.FloatingPointRPUConfig, configs.TorchInferenceRPUConfig):
+        for name in ("diffusion", "lifetime"):
+            config = kind()
+            setattr(config.device, name, 100.0)
+            if kind is configs.TorchInferenceRPUConfig:
+                nn.AnalogLinear(2, 1, rpu_config=config)  # without effect there as well
+                continue
+            with pytest.raises(ConfigError, match=f"device.{name} is 100.0"):
+                nn.AnalogLinear(2, 1, rpu_config=config)
 
 
 def test_a_config_of_the_tile_with_ir_drop_over_time_fits_the_explicit_tile():

@@ -128,6 +128,9 @@ def test_what_cannot_be_programmed_is_named():
             call()
     with pytest.raises(ConfigError, match="noise_model"):
         layer.eval().program_analog_weights(noise_model=3)
+    for time in ("soon", float("nan")):
+        with pytest.raises(ConfigError, match="t_inference"):
+            layer.drift_analog_weights(time)
     config = ideal()
     config.noise_model = "anything"
     with pytest.raises(ConfigError, match="noise_model"):

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ..exceptions import ArgumentError, ArgumentTypeError, ModuleError
+from ..exceptions import ArgumentError, ArgumentTypeError, ConfigError, ModuleError
 from .modules._module import adopt_torch, check_module
 from .modules.base import AnalogLayerBase
 from .modules.container import AnalogSequential, AnalogWrapper
@@ -92,6 +92,10 @@ def convert_to_analog(
             config = copy.deepcopy(rpu_config)
             if specific_rpu_config_fun is not None and not getattr(kind, "IS_CONTAINER", False):
                 config = specific_rpu_config_fun(name, found, config)
+            if config is None and issubclass(kind, AnalogLayerBase) and not kind.IS_CONTAINER:
+                raise ConfigError(
+                    f"convert_to_analog got no rpu_config for {name or 'the root'}: expected e.g. InferenceRPUConfig()"
+                )
             mode = found.training
             found = kind.from_digital(found, config, tile_module_class).train(mode)
         if not isinstance(found, AnalogLayerBase) or found.IS_CONTAINER:

@@ -25,13 +25,15 @@ STATE = "analog_tile_state"
 def context_of(shape: tuple[int, int], layer: Any) -> Any:
     """aihwkit's AnalogContext: a parameter without a gradient by which an optimizer finds its layer."""
     torch = sys.modules["torch"]
-    made = _context_class()(torch.zeros(shape))
+    made = context_class()(torch.zeros(shape))
     made.analog_layer = layer
     return made
 
 
 @lru_cache(maxsize=1)
-def _context_class() -> Any:
+def context_class() -> Any:
+    """The class of these parameters.  Needs torch adopted."""
+
     def deepcopy(self: Any, memo: dict[int, Any]) -> Any:
         made = context_of(tuple(self.shape), copy.deepcopy(self.analog_layer, memo))
         memo[id(self)] = made

@@ -232,8 +232,9 @@ class TiledLayer(ConfiguredLayer, AnalogLayerBase, Holder):
         self._saved = []
 
     def get_weights(self, apply_weight_scaling: bool = True, realistic: bool = False) -> tuple[Any, Any]:
-        """(weight, bias): the logical ones, scales included; tensors in torch.
+        """(weight f[out, in], bias): the logical ones, scales included; tensors in torch.
 
+        A kernel is flat, as aihwkit's: in is channels times its elements.
         apply_weight_scaling False: the tiles' own numbers.  realistic: as the tiles' outputs in evaluation show them.
         """
         graph, layer = self._graph()  # of zeros: its scales are 1
@@ -243,6 +244,7 @@ class TiledLayer(ConfiguredLayer, AnalogLayerBase, Holder):
         if not apply_weight_scaling:
             held = {k: v for k, v in held.items() if k.rsplit(".", 1)[-1] not in SCALES}
         weight, bias = logical_weights(graph, layer, held)
+        weight = weight.reshape(weight.shape[0], -1)
         if in_torch():
             return tensor_of(weight), None if bias is None else tensor_of(bias)
         return weight, bias

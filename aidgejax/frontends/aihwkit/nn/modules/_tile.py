@@ -291,8 +291,12 @@ class TileModule(TileAccess):
         if own not in state_dict and other in state_dict:  # a checkpoint of the other kind of tile
             state_dict[own] = state_dict.pop(other)
         mine = dict(state_dict)
-        held = mine.pop(prefix + STATE, None)
-        if isinstance(held, dict) and held.get("rpu_config"):
+        held = mine.pop(prefix + STATE, {})
+        if not isinstance(held, dict):
+            raise TileModuleError(
+                f"{prefix}{STATE} is a {type(held).__name__}: expected the dict that state_dict() of a tile holds there"
+            )
+        if held.get("rpu_config"):
             self._load_config(held["rpu_config"], prefix)
         # Numbers that only carry a gradient's handle; their shape is not the same in all releases of aihwkit.
         mine.pop(f"{prefix}analog_ctx", None)
@@ -308,7 +312,7 @@ class TileModule(TileAccess):
             if alpha.shape != self.tensor("alpha").shape:
                 self.put("alpha", np.asarray(alpha))
         super()._load_from_state_dict(mine, prefix, *rest)  # type: ignore[misc]  # torch.nn.Module has it
-        if isinstance(held, dict):
+        if held:
             self.load_tile_state(held)
 
     def _load_config(self, text: Any, prefix: str) -> None:
@@ -324,7 +328,7 @@ class TileModule(TileAccess):
                 f"{prefix}{STATE} holds a config that has no equal here ({e}): load_rpu_config=False goes on with the "
                 f"model's own"
             ) from None
-        fits, why = self.compatible_with(config)
+        fits, why = self._fits(config, self.load_rpu_config)
         if self.load_rpu_config and fits:
             self.replace_with(config)
         elif not self.load_rpu_config and not fits:

@@ -314,12 +314,16 @@ class TileAccess(Holder):
 
     def compatible_with(self, rpu_config: Any) -> tuple[bool, str | None]:
         """(whether this config can take the place of the tile's, why not)."""
+        return self._fits(rpu_config, True)
+
+    def _fits(self, rpu_config: Any, same_tile: bool) -> tuple[bool, str | None]:
+        """The same; same_tile False: whether what was learned under this config fits, which another tile may have."""
         own = self.rpu_config
         if not hasattr(rpu_config, "mapping"):
             return False, f"expected a config for {self.get_brief_info()}, got a {type(rpu_config).__name__}"
         kin = isinstance(own, type(rpu_config)) or isinstance(rpu_config, type(own))
         conventions = [getattr(c, "gradient_convention", "autograd") for c in (own, rpu_config)]
-        if conventions[0] != conventions[1] or (self.strict_rpu_config_check and not kin):
+        if (same_tile and conventions[0] != conventions[1]) or (self.strict_rpu_config_check and not kin):
             return False, (
                 f"RPU config mismatch: {self.get_brief_info()} was made with a {type(own).__name__}, got a "
                 f"{type(rpu_config).__name__}"

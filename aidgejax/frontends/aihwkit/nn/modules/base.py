@@ -124,7 +124,7 @@ class AnalogLayerBase(Module):
         given = {k: tensor_of(v) if isinstance(v, np.ndarray) else v for k, v in state_dict.items()}
         try:
             return load(given, strict, **kwargs)
-        except (RuntimeError, TypeError, AttributeError) as e:
+        except (RuntimeError, TypeError, AttributeError, LookupError, ValueError) as e:
             for layer, config in before:
                 layer.go_back_to(config)
             load(own, False)

@@ -101,7 +101,7 @@ def with_weights(made: Any, module: TiledLayer, realistic: bool = False) -> Any:
 
     weight, bias = module.get_weights(realistic=realistic)
     with torch.no_grad():
-        made.weight.copy_(weight if torch.is_tensor(weight) else tensor_of(weight))
+        made.weight.copy_((weight if torch.is_tensor(weight) else tensor_of(weight)).reshape(made.weight.shape))
         if bias is not None:
             made.bias.copy_(bias if torch.is_tensor(bias) else tensor_of(bias))
     return made.train(module.training)

@@ -53,7 +53,7 @@ def same(found, wanted):
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
         if not jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key):
             assert (a.shape, a.dtype) == (b.shape, b.dtype)
-            np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)
+            np.testing.assert_allclose(a, b, rtol=2e-5, atol=5e-6)  # float32; jax 0.12: 2.5e-6
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import aidgejax as aj
-from aidgejax.training import loop
+from aidgejax.training import update
 from aidgejax.training.update_order import last_gradients, rate_after
 
 
@@ -47,7 +47,7 @@ def test_no_parameter_is_copied_and_the_numbers_are_the_same(optimizer, monkeypa
     graph = two_branches()
     params, copies = trained(graph, optimizer)
     with monkeypatch.context() as m:
-        m.setattr(loop, "rate_after", lambda rate, grads: rate)
+        m.setattr(update, "rate_after", lambda rate, grads: rate)
         without, copied = trained(graph, optimizer)
     jax.tree.map(np.testing.assert_array_equal, params, without)
     if jax.default_backend() == "cpu":

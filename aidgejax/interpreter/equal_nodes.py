@@ -48,7 +48,7 @@ def _called(operator: Operator, others: list, places: list[int], keywords: dict[
         return operator.forward(*args, **keywords)
 
     call.__name__ = operator.name
-    return jit(call)
+    return jit(call)  # bound at import: who watches jax.jit is to see whole programs, not their nodes
 
 
 def _is_long(jaxpr: Any) -> bool:

@@ -68,9 +68,9 @@ def _with_attention(graph: Graph) -> Graph:
     alive.prune()  # what no output needs reads nothing
     forms = SoftmaxForms(alive)
     for name in [n.name for n in alive.nodes if n.op in ENDS]:
-        heart = forms.ended_by(name)
-        found = None if heart is None else Search(heart[0]).attention(heart[1])
-        fused = None if found is None or heart is None else _replaced(heart[0], found)
+        softmax = forms.ended_by(name)
+        found = None if softmax is None else Search(softmax[0]).attention(softmax[1])
+        fused = None if found is None or softmax is None else _replaced(softmax[0], found)
         if fused is not None:
             graph = alive = fused
             forms = SoftmaxForms(alive)

@@ -36,7 +36,7 @@ from .parallel import Placement
 from .placed_arrays import put
 from .placed_program import placed_program
 from .schedule import schedule_of
-from .stacked_blocks import apart, of_stacks, stacked, stacks_of
+from .stacked_blocks import of_stacks, stacked, stacks_of, unstacked
 from .update import updated
 from .update_order import last_gradients
 from .width import of_its_width
@@ -384,7 +384,7 @@ def make_epoch(
         scan = scan_steps if compiled else scan_in_python
         halted = jnp.bool_(False) if on_nonfinite == "raise" else None
         (state, _), history = scan(partial(one, walk, data, last), (state, halted), (batches, weights, ends))
-        return apart(state, stacks) if stacks else state, history
+        return unstacked(state, stacks) if stacks else state, history
 
     options = placement.compiler_options() if placement is not None else None
     jitted = jax.jit(epoch, donate_argnums=0, compiler_options=options or None) if compiled else epoch

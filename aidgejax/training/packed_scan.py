@@ -31,12 +31,12 @@ def packed_scan(f: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any) -
     figures: list[_Packing] = []
 
     def step(packed: Any, x: Any) -> tuple[Any, Any]:
-        after, record = f(state.apart(packed), x)
+        after, record = f(state.unpacked(packed), x)
         figures[:] = [_Packing(record)]
         return state.packed(after), figures[0].packed(record)
 
     last, records = jax.lax.scan(step, state.packed(carry), xs)
-    return state.apart(last), figures[0].apart(records)
+    return state.unpacked(last), figures[0].unpacked(records)
 
 
 class _Packing:
@@ -58,7 +58,7 @@ class _Packing:
         words = [_as_words(leaves[k]) for k in self._places]
         return jnp.concatenate(words) if words else None, [x for k, x in enumerate(leaves) if k not in self._places]
 
-    def apart(self, packed: tuple[Any, list[Any]]) -> Any:
+    def unpacked(self, packed: tuple[Any, list[Any]]) -> Any:
         """The tree again; words [..., n] become leaves [...]."""
         words, others = packed
         found, at = {}, 0

@@ -70,7 +70,7 @@ def stacked(state: Any, stacks: Names) -> Any:
     return _with_trees(state, [joined(tree, tree is not state.opt) for tree in _trees(state)])
 
 
-def apart(state: Any, stacks: Names) -> Any:
+def unstacked(state: Any, stacks: Names) -> Any:
     """The state again with an array of each block.
 
     Blocks are taken by numbers that XLA does not know: a slice at a fixed place is other code for each place.

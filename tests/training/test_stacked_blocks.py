@@ -7,7 +7,7 @@ import pytest
 import aidgejax as aj
 from aidgejax.training.loop import make_accumulating_step
 from aidgejax.training.optim import Optimizer
-from aidgejax.training.stacked_blocks import apart, stacked, stacks_of
+from aidgejax.training.stacked_blocks import stacked, stacks_of, unstacked
 
 from ..interpreter.test_repeats import deep
 
@@ -73,7 +73,7 @@ def test_an_epoch_with_stacked_parameters_ends_where_the_plain_one_does(make, op
     stacks = stacks_of(step, looped)
     kinds = ["a", "b", "c", "scale", "shift", "mean", "var"] if make is normalized else ["w", "b", "s", "v"]
     assert {"|".join(f"{n}{k}" for k in range(BLOCKS)) + "/stack" for n in kinds} == set(stacks)
-    same(apart(stacked(looped, stacks), stacks), looped)
+    same(unstacked(stacked(looped, stacks), stacks), looped)
     # Once for each stack of parameters, velocities, counts, sums of gradients, and never inside the loop over steps.
     if make is deep:
         assert epoch.lower(looped, batches(3)).as_text().count("stablehlo.concatenate") <= 4 * 4 + 4

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from typing import Any
+from typing import Any, ClassVar, Self
 
 
 class Var(str):
@@ -71,11 +71,17 @@ def _shown(size: Any) -> str:
 
 
 class _Immediate:
-    """What numbers of a dtype have in common."""
+    """What numbers of a dtype have in common.  number: the class of Python that they derive from, too."""
 
+    number: ClassVar[Any]
     dtype: str
     span = None
     value: Any
+
+    def __new__(cls, dtype: str, value: Any, span: Any = None) -> Self:
+        made: Any = cls.number.__new__(cls, cls.number(value))
+        made.dtype, made.value = str(dtype), cls.number(value)
+        return made
 
     @property
     def ty(self) -> str:
@@ -94,18 +100,10 @@ class _Immediate:
 class IntImm(_Immediate, int):
     """An integer of a dtype: `mod.with_attr("param_num", tir.IntImm("int64", 2))`."""
 
-    def __new__(cls, dtype: str, value: Any, span: Any = None) -> IntImm:
-        made = super().__new__(cls, int(value))
-        made.dtype = str(dtype)
-        made.value = int(value)
-        return made
+    number = int
 
 
 class FloatImm(_Immediate, float):
     """A number of a dtype: `T.float32(0.5)` in a script."""
 
-    def __new__(cls, dtype: str, value: Any, span: Any = None) -> FloatImm:
-        made = super().__new__(cls, float(value))
-        made.dtype = str(dtype)
-        made.value = float(value)
-        return made
+    number = float

@@ -12,14 +12,7 @@ from aidgejax.errors import BackendError
 from aidgejax.frontends.onnxruntime.training import artifacts
 from aidgejax.frontends.onnxruntime.training.api import CheckpointState, Module
 
-
-class Regression(onnxblock.TrainingBlock):
-    def __init__(self):
-        super().__init__()
-        self.loss = onnxblock.loss.MSELoss()
-
-    def build(self, name):
-        return self.loss(name)
+from ._blocks import Regression
 
 
 @pytest.mark.parametrize("kind", [onnxblock.optim.AdamW, onnxblock.optim.SGD])

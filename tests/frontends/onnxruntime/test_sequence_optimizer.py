@@ -8,17 +8,10 @@ from onnx import helper, numpy_helper
 from aidgejax.frontends.onnxruntime.training import onnxblock
 from aidgejax.frontends.onnxruntime.training.api import CheckpointState, Module, Optimizer
 
+from ._blocks import Regression
+
 RNG = np.random.default_rng(0)
 SHAPES = {"w": (3, 2), "b": (2,), "s": ()}
-
-
-class Regression(onnxblock.TrainingBlock):
-    def __init__(self):
-        super().__init__()
-        self.loss = onnxblock.loss.MSELoss()
-
-    def build(self, name):
-        return self.loss(name)
 
 
 def built(dtype=np.float32):
